@@ -1,0 +1,205 @@
+//! The seam: what the device asks of a disk, and what the disk answers.
+//!
+//! Everything that crosses it is plain data. A disk does what it is told with the memory it is lent and reports how far it got: short
+//! transfers, errors and full queues are visible here and handled above. Splitting, partial granules, resuming, retrying and write-through
+//! are *not* a disk's business.
+//!
+//! What a disk promises:
+//!
+//! - Every accepted submission completes exactly once. Nothing lands after its completion was taken.
+//! - A completed write is seen by later reads; power loss may undo it unless it was `stable` or a later sync completed without error.
+//! - A sync that completes without error made stable every effect whose completion was taken, on any lane, before the sync was submitted.
+//! - A write takes effect at most once per granule; a short transfer of `n` bytes touched nothing at or after `n`; `EINTR` and `EAGAIN`
+//!   touched nothing; any other error may have landed in any part.
+
+use crate::buffer::Buffer;
+use std::fmt;
+use vm_memory::GuestMemory;
+
+/// Names one operation from its submission to its completion; opaque to disks.
+///
+/// A slot is used again with another generation, so a completion that comes twice, or for a request that was ended, is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token {
+    slot: u32,
+    generation: u32,
+}
+
+impl Token {
+    /// The token of a slot in one generation; for queues and for tests of disks.
+    pub const fn new(slot: u32, generation: u32) -> Token {
+        Token { slot, generation }
+    }
+
+    /// The slot in the queue that made it.
+    pub const fn slot(self) -> u32 {
+        self.slot
+    }
+
+    /// How often that slot had been used before.
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+/// Why the host refused or failed an operation: a positive `errno`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    /// Interrupted before anything was touched.
+    pub const EINTR: Errno = Errno(4);
+    /// Input/output error: any part may have landed.
+    pub const EIO: Errno = Errno(5);
+    /// Not now; nothing was touched.
+    pub const EAGAIN: Errno = Errno(11);
+    /// Guest memory that was to be read or written is not there.
+    pub const EFAULT: Errno = Errno(14);
+    /// The operation's shape is wrong.
+    pub const EINVAL: Errno = Errno(22);
+    /// No space left.
+    pub const ENOSPC: Errno = Errno(28);
+    /// This disk cannot do that; nothing was touched.
+    pub const EOPNOTSUPP: Errno = Errno(95);
+
+    /// Whether nothing was touched and asking again is the answer.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Errno::EINTR | Errno::EAGAIN)
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match *self {
+            Errno::EINTR => "EINTR",
+            Errno::EIO => "EIO",
+            Errno::EAGAIN => "EAGAIN",
+            Errno::EFAULT => "EFAULT",
+            Errno::EINVAL => "EINVAL",
+            Errno::ENOSPC => "ENOSPC",
+            Errno::EOPNOTSUPP => "EOPNOTSUPP",
+            Errno(other) => return write!(f, "Errno({other})"),
+        };
+        f.write_str(name)
+    }
+}
+
+/// What a disk can do, fixed while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Size in bytes, a multiple of `granule`.
+    pub capacity: u64,
+    /// The unit of every offset and length, in bytes: a power of two, 512 to 4096.
+    pub granule: u32,
+    /// Most bytes of one read or write, a multiple of `granule`.
+    pub max_transfer: u32,
+    /// Most bytes of one discard.
+    pub max_discard: u64,
+    /// Alignment of a discard's offset and length in bytes, a multiple of `granule`.
+    pub discard_granularity: u32,
+    /// Most bytes of one write-zeroes.
+    pub max_write_zeroes: u64,
+    /// Alignment of a write-zeroes' offset and length in bytes, a multiple of `granule`.
+    pub write_zeroes_granularity: u32,
+    /// Whether a discard, or a write-zeroes that may unmap, can deallocate anything.
+    pub can_discard: bool,
+    /// Whether the disk takes no writes.
+    pub read_only: bool,
+}
+
+impl Limits {
+    /// A writable disk of `capacity` bytes without peculiarities: granules of 512 bytes, transfers up to 1 MiB, discards up to 1 GiB.
+    pub const fn plain(capacity: u64) -> Limits {
+        Limits {
+            capacity,
+            granule: 512,
+            max_transfer: 1 << 20,
+            max_discard: 1 << 30,
+            discard_granularity: 512,
+            max_write_zeroes: 1 << 30,
+            write_zeroes_granularity: 512,
+            can_discard: true,
+            read_only: false,
+        }
+    }
+}
+
+/// One thing for a disk to do. Offsets and lengths are in bytes and multiples of the granule; no length is zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Reads `into.len()` bytes from `offset` on.
+    Read {
+        /// First byte on the disk.
+        offset: u64,
+        /// Where the bytes go.
+        into: Buffer,
+    },
+    /// Writes `from.len()` bytes from `offset` on.
+    Write {
+        /// First byte on the disk.
+        offset: u64,
+        /// Where the bytes come from.
+        from: Buffer,
+        /// Whether the bytes must survive power loss once this completes.
+        stable: bool,
+    },
+    /// Makes stable every effect whose completion was taken before now, on any lane.
+    Sync,
+    /// The bytes are not needed any more; they may read as anything afterwards, or as before.
+    Discard {
+        /// First byte on the disk.
+        offset: u64,
+        /// Number of bytes.
+        len: u64,
+    },
+    /// The bytes shall read as zero.
+    WriteZeroes {
+        /// First byte on the disk.
+        offset: u64,
+        /// Number of bytes.
+        len: u64,
+        /// Whether the disk may deallocate them to get there.
+        may_unmap: bool,
+    },
+}
+
+/// One operation on its way to a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// Its name until it completes.
+    pub token: Token,
+    /// What to do.
+    pub op: Op,
+}
+
+/// What became of one operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// Which operation.
+    pub token: Token,
+    /// Bytes moved, from the start, for a read or write (fewer than asked is a short transfer); 0 for everything else.
+    pub result: Result<u32, Errno>,
+    /// The buffer of a read or write. A bounce must come home; guest ranges may, and are then used again.
+    pub buffer: Option<Buffer>,
+}
+
+/// One lane of a disk: what one queue submits to and completes from.
+pub trait Disk<M: GuestMemory> {
+    /// What the disk can do; the same on every lane.
+    fn limits(&self) -> Limits;
+
+    /// How many more operations may be submitted now.
+    fn room(&self) -> u32;
+
+    /// Accepts one operation; it may run at once, later, or not before the [`doorbell`](Disk::doorbell).
+    ///
+    /// # Panics
+    /// If there is no [`room`](Disk::room).
+    fn submit(&mut self, memory: &M, submission: Submission);
+
+    /// Says that no more submissions follow for now.
+    fn doorbell(&mut self) {}
+
+    /// Takes one completion of this lane, in any order.
+    fn complete(&mut self, memory: &M) -> Option<Completion>;
+}

@@ -1,0 +1,187 @@
+//! The flush gate: flushes that arrive while a sync runs wait for one that starts after them, and share it.
+//!
+//! Syncs are numbered in the order they start, and at most one runs at a time. A request that must be covered by a sync *needs* the number
+//! of the next one to start: it may neither use one that runs already, whose must-set was fixed before the request came, nor start a second
+//! one beside it. Some waiting queue *leads*: it hands the next sync to its lane of the disk. Nobody appoints it: whenever nothing runs and
+//! nobody leads, the first waiting queue that looks takes the lead, so whoever gives up the lead or ends a sync wakes all that wait.
+//!
+//! Failure is sticky for as long as the disk is open. The host may have forgotten what was dirty, so no later sync proves anything about the
+//! writes before it (CONTRACT "our device's own rule", AMB-02); it survives device reset, for the disk stays open.
+
+use crate::wakes::{QueueIndex, QueueSet};
+
+/// The number of a sync: the `n`th to start since the disk was opened, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SyncNumber(u64);
+
+/// What a waiting request finds at the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A sync that started after the request was admitted has ended, and none ever failed.
+    Stable,
+    /// Some sync has failed: nothing can be promised any more.
+    Failed,
+    /// Its sync has not ended.
+    Wait,
+}
+
+/// The state all queues of a device share behind one lock.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate {
+    /// The greatest number handed out to a sync that started.
+    started: u64,
+    /// The greatest number whose sync, or a later one, ended without error.
+    finished: u64,
+    /// The queue in whose lane a sync runs; then its number is `started`.
+    running: Option<QueueIndex>,
+    /// The queue that has promised to start the next sync; `None` while one runs.
+    leader: Option<QueueIndex>,
+    /// A queue is in here iff it has requests at the gate that have not been given their verdict.
+    waiting: QueueSet,
+    failed: bool,
+}
+
+impl Gate {
+    /// Admits a request of `queue`: the sync it needs is the next to start.
+    pub(crate) fn admit(&mut self, queue: QueueIndex) -> SyncNumber {
+        self.waiting.insert(queue);
+        SyncNumber(self.started + 1)
+    }
+
+    /// What has become of a request that needs `number`.
+    pub(crate) fn verdict(&self, number: SyncNumber) -> Verdict {
+        if self.failed {
+            Verdict::Failed
+        } else if number.0 <= self.finished {
+            Verdict::Stable
+        } else {
+            Verdict::Wait
+        }
+    }
+
+    /// Takes the lead if nobody has it and no sync runs. Whoever gets `true` must [`start`](Gate::start) a sync or
+    /// [`give_up`](Gate::give_up).
+    pub(crate) fn lead(&mut self, queue: QueueIndex) -> bool {
+        assert!(self.waiting.contains(queue), "only who waits may lead");
+        if self.leader.is_some() || self.running.is_some() {
+            return false;
+        }
+        self.leader = Some(queue);
+        true
+    }
+
+    /// The leader hands its sync to the disk; from here on new requests need the next one.
+    pub(crate) fn start(&mut self, queue: QueueIndex) -> SyncNumber {
+        assert_eq!(self.leader.take(), Some(queue), "only the leader starts");
+        self.running = Some(queue);
+        self.started += 1;
+        SyncNumber(self.started)
+    }
+
+    /// The leader, or the queue whose sync came back untouched, will not go on. Returns who has to look again.
+    pub(crate) fn give_up(&mut self, queue: QueueIndex) -> QueueSet {
+        if self.running == Some(queue) {
+            self.running = None;
+        } else {
+            assert_eq!(self.leader.take(), Some(queue), "only the leader gives up");
+        }
+        self.waiting
+    }
+
+    /// The running sync has ended. Returns who has to look again.
+    pub(crate) fn finish(&mut self, queue: QueueIndex, made_stable: bool) -> QueueSet {
+        assert_eq!(self.running.take(), Some(queue), "a sync ends where it ran");
+        if made_stable {
+            self.finished = self.started;
+        } else {
+            self.failed = true;
+        }
+        self.waiting
+    }
+
+    /// A write that had to be stable failed: as bad as a failed sync. Returns who has to look again.
+    pub(crate) fn fail(&mut self) -> QueueSet {
+        self.failed = true;
+        self.waiting
+    }
+
+    /// `queue` has no requests at the gate any more.
+    pub(crate) fn leave(&mut self, queue: QueueIndex) {
+        self.waiting.remove(queue);
+    }
+
+    /// A new disk, or the same one opened again after its dirty data was dealt with, has not failed yet.
+    ///
+    /// # Panics
+    /// If requests are still at the gate.
+    pub(crate) fn reopen(&mut self) {
+        let deserted =
+            self.running.is_none() && self.leader.is_none() && self.waiting.is_empty();
+        assert!(deserted, "a disk is reopened when nobody uses it");
+        self.failed = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: QueueIndex = QueueIndex(0);
+    const B: QueueIndex = QueueIndex(1);
+
+    fn woken(mut set: QueueSet) -> Vec<QueueIndex> {
+        std::iter::from_fn(|| set.pop()).collect()
+    }
+
+    #[test]
+    fn a_sync_that_runs_covers_nobody_who_comes_later() {
+        let mut gate = Gate::default();
+        let early = gate.admit(A);
+        assert!(gate.lead(A));
+        let shared = gate.admit(B);
+        assert!(!gate.lead(B), "one leader at a time");
+        gate.start(A);
+        let late = gate.admit(B);
+        assert!(!gate.lead(B), "one sync at a time");
+        assert_eq!(woken(gate.finish(A, true)), [A, B]);
+        assert_eq!(gate.verdict(early), Verdict::Stable);
+        assert_eq!(gate.verdict(shared), Verdict::Stable);
+        assert_eq!(gate.verdict(late), Verdict::Wait);
+        assert!(gate.lead(B));
+    }
+
+    #[test]
+    fn a_sync_given_up_stands_for_nobody() {
+        let mut gate = Gate::default();
+        let first = gate.admit(A);
+        assert!(gate.lead(A));
+        gate.start(A);
+        let second = gate.admit(B);
+        gate.leave(A);
+        assert_eq!(woken(gate.give_up(A)), [B]);
+        assert_eq!(gate.verdict(first), Verdict::Wait);
+        assert!(gate.lead(B));
+        gate.start(B);
+        gate.finish(B, true);
+        assert_eq!(gate.verdict(first), Verdict::Stable);
+        assert_eq!(gate.verdict(second), Verdict::Stable);
+    }
+
+    #[test]
+    fn failure_is_sticky_until_the_disk_is_opened_again() {
+        let mut gate = Gate::default();
+        let before = gate.admit(A);
+        assert!(gate.lead(A));
+        gate.start(A);
+        gate.finish(A, false);
+        assert_eq!(gate.verdict(before), Verdict::Failed);
+        let after = gate.admit(A);
+        assert!(gate.lead(A));
+        gate.start(A);
+        gate.finish(A, true);
+        assert_eq!(gate.verdict(after), Verdict::Failed);
+        gate.leave(A);
+        gate.reopen();
+        assert_eq!(gate.verdict(after), Verdict::Stable);
+    }
+}

@@ -1,0 +1,216 @@
+//! What the queues of one device share: how it is set up, what was negotiated, the cache mode, the flush gate and the range locks.
+//!
+//! Each queue may run on a thread of its own. What never changes is read freely; the cache mode and the negotiated features are atomics; the
+//! gate and the locks each have a lock, taken only by flushes and by writes to partial granules. A production backend that has no use for
+//! the register surface makes one of these and its queues directly.
+
+use crate::config::{CONFIG_BYTES, Config, ConfigError, WRITEBACK_OFFSET};
+use crate::disk::Limits;
+use crate::gate::Gate;
+use crate::locks::RangeLocks;
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::wakes::QueueSet;
+use crate::wire::{F_CONFIG_WCE, F_FLUSH, F_VERSION_1};
+
+/// The state common to all queues of a device.
+#[derive(Debug)]
+pub struct Shared {
+    config: Config,
+    limits: Limits,
+    offered: u64,
+    /// 0 until negotiation is over.
+    negotiated: AtomicU64,
+    /// What the byte in the configuration space reads: 0 or 1.
+    writeback: AtomicU8,
+    /// Follows from the two above (5.2.6.2, rows A to H): whether a write must be stable when it completes.
+    write_through: AtomicBool,
+    /// Counts changes of the configuration space, starting at 0 and wrapping.
+    generation: AtomicU32,
+    /// True iff the gate has failed; beside its lock so that writes can look without taking it.
+    failed: AtomicBool,
+    gate: Mutex<Gate>,
+    locks: Mutex<RangeLocks>,
+}
+
+/// Why negotiation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The driver accepted these bits, which were not offered.
+    NotOffered(u64),
+    /// The driver is a legacy one.
+    NotVersion1,
+}
+
+impl Shared {
+    /// The shared state of a device over a disk with `limits`.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself or the disk.
+    pub fn new(config: Config, limits: Limits) -> Result<Shared, ConfigError> {
+        config.check(&limits)?;
+        let shared = Shared {
+            offered: config.offered(&limits),
+            negotiated: AtomicU64::new(0),
+            writeback: AtomicU8::new(u8::from(config.writeback)),
+            write_through: AtomicBool::new(false),
+            generation: AtomicU32::new(0),
+            failed: AtomicBool::new(false),
+            gate: Mutex::new(Gate::default()),
+            locks: Mutex::new(RangeLocks::new(limits.granule)),
+            config,
+            limits,
+        };
+        shared.set_mode(0, shared.start_mode(0));
+        Ok(shared)
+    }
+
+    /// A deep copy. Nobody else may use the original meanwhile.
+    pub(crate) fn fork(&self) -> Shared {
+        Shared {
+            config: self.config.clone(),
+            limits: self.limits,
+            offered: self.offered,
+            negotiated: AtomicU64::new(self.negotiated()),
+            writeback: AtomicU8::new(self.writeback()),
+            write_through: AtomicBool::new(self.write_through()),
+            generation: AtomicU32::new(self.generation()),
+            failed: AtomicBool::new(self.sync_failed()),
+            gate: Mutex::new(self.gate().clone()),
+            locks: Mutex::new(self.locks().clone()),
+        }
+    }
+
+    /// How the device was set up.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the disk can do.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The offered features.
+    pub fn offered(&self) -> u64 {
+        self.offered
+    }
+
+    /// The negotiated features; 0 before negotiation is over.
+    pub fn negotiated(&self) -> u64 {
+        self.negotiated.load(Ordering::Acquire)
+    }
+
+    /// Judges what the driver accepted and, if it is right, makes it the law of this life.
+    ///
+    /// # Errors
+    /// A bit was accepted that was not offered, or VERSION_1 was not; nothing changes then.
+    ///
+    /// # Spec
+    /// FB-02, FB-04, FB-05; BLK-D-03 for the cache mode.
+    pub fn negotiate(&self, features: u64) -> Result<(), Refused> {
+        let unoffered = features & !self.offered;
+        if unoffered != 0 {
+            return Err(Refused::NotOffered(unoffered));
+        }
+        if features & F_VERSION_1 == 0 {
+            return Err(Refused::NotVersion1);
+        }
+        self.set_mode(features, self.start_mode(features));
+        Ok(())
+    }
+
+    /// Ends a life: nothing is negotiated, and the cache mode is back at its start value.
+    pub fn forget_negotiation(&self) {
+        self.set_mode(0, self.start_mode(0));
+    }
+
+    /// Whether a write taken now must be stable when it completes.
+    pub fn write_through(&self) -> bool {
+        self.write_through.load(Ordering::Acquire)
+    }
+
+    /// Whether a sync, or a write that had to be stable, has failed since the disk was opened.
+    pub fn sync_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// The disk was opened afresh and synced without error, so earlier failures say nothing about it.
+    ///
+    /// # Panics
+    /// If requests are in flight.
+    pub fn reopened(&self) {
+        self.gate().reopen();
+        self.failed.store(false, Ordering::Release);
+    }
+
+    /// Reads the configuration space from `offset` on; bytes past its end are zero.
+    pub fn config_read(&self, offset: u64, out: &mut [u8]) {
+        let space: [u8; CONFIG_BYTES] = self.config.space(&self.limits, self.writeback());
+        for (at, byte) in (offset..=u64::MAX).zip(out.iter_mut()) {
+            let inside = usize::try_from(at).ok().and_then(|at| space.get(at));
+            *byte = inside.copied().unwrap_or(0);
+        }
+    }
+
+    /// Writes the configuration space. Only a one-byte write of `writeback`, with CONFIG_WCE negotiated, does anything.
+    ///
+    /// # Spec
+    /// 5.2.5 (BLK-R-17); values other than 0 count as 1 (AMB-20).
+    pub fn config_write(&self, offset: u64, bytes: &[u8]) {
+        let negotiated = self.negotiated();
+        if let (WRITEBACK_OFFSET, &[value]) = (offset, bytes)
+            && negotiated & F_CONFIG_WCE != 0
+        {
+            self.set_mode(negotiated, u8::from(value != 0));
+        }
+    }
+
+    /// The generation of the configuration space: it differs whenever the content may.
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn gate(&self) -> MutexGuard<'_, Gate> {
+        lock(&self.gate)
+    }
+
+    pub(crate) fn locks(&self) -> MutexGuard<'_, RangeLocks> {
+        lock(&self.locks)
+    }
+
+    /// Nothing can be promised any more; returns who has to hear of it.
+    pub(crate) fn fail(&self) -> QueueSet {
+        let mut gate = self.gate();
+        self.failed.store(true, Ordering::Release);
+        gate.fail()
+    }
+
+    /// Whether partial granules exist, so that requests need range locks.
+    pub(crate) fn has_partial_granules(&self) -> bool {
+        u64::from(self.limits.granule) > crate::wire::SECTOR
+    }
+
+    fn writeback(&self) -> u8 {
+        self.writeback.load(Ordering::Acquire)
+    }
+
+    /// "If VIRTIO_BLK_F_CONFIG_WCE is negotiated but VIRTIO_BLK_F_FLUSH is not, writeback is initially 0" (BLK-D-03).
+    fn start_mode(&self, features: u64) -> u8 {
+        let pinned = features & F_CONFIG_WCE != 0 && features & F_FLUSH == 0;
+        u8::from(self.config.writeback && !pinned)
+    }
+
+    fn set_mode(&self, negotiated: u64, writeback: u8) {
+        let write_through = if negotiated & F_CONFIG_WCE != 0 {
+            writeback == 0
+        } else {
+            // A guest that was offered FLUSH and declined it relies on every completed write (BLK-D-29, row B).
+            self.offered & F_FLUSH != 0 && negotiated & F_FLUSH == 0
+        };
+        self.negotiated.store(negotiated, Ordering::Release);
+        self.write_through.store(write_through, Ordering::Release);
+        if self.writeback.swap(writeback, Ordering::AcqRel) != writeback {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
