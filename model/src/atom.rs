@@ -1,0 +1,357 @@
+//! One atom: every explanation of what has been observed there, and what its first content may be.
+//!
+//! An explanation is a graph ([`crate::graph`]). There is more than one only while zeroes may have come from several requests: a rule is
+//! broken iff *every* explanation fails, so each observation replaces the explanations by all their legal continuations. One explanation is
+//! dropped when another forbids less. They stay few; if they ever do not, they are replaced by one that forbids less than any of them.
+//!
+//! The first content may be a set too: after a power loss it is one of the contents the loss could leave, until a read says which.
+
+use crate::graph::{Node, may_read, may_survive, prune};
+use crate::ledger::{Ledger, Slot};
+use crate::names::{Content, Instant, Observed};
+use crate::terms::Profile;
+
+/// More explanations than this are replaced by their common weakening.
+const MOST_EXPLANATIONS: usize = 32;
+
+/// What an atom needs to know of the world around it.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) profile: Profile,
+    /// The publication of the oldest read in flight.
+    pub(crate) oldest_read: Instant,
+    /// The host may have failed, last at this moment: what was not stable then may come and go until it is written again.
+    pub(crate) failed: Option<Instant>,
+}
+
+/// What is known of one atom.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AtomState {
+    /// The first explanation.
+    nodes: Vec<Node>,
+    /// The others, rarely any.
+    others: Vec<Vec<Node>>,
+    /// What [`Content::UNKNOWN`] stands for here, sorted.
+    unknown: Vec<Content>,
+}
+
+impl AtomState {
+    /// The atom of a disk nobody has written.
+    pub(crate) fn restart(&mut self) {
+        self.others.clear();
+        self.unknown.clear();
+        self.nodes.clear();
+        self.nodes.push(Node::new(Slot::IMAGE, Content::INITIAL, Instant(0)));
+    }
+
+    /// The explanations, at least one.
+    pub(crate) fn explanations(&self) -> impl Iterator<Item = &Vec<Node>> {
+        std::iter::once(&self.nodes).chain(&self.others)
+    }
+
+    /// What [`Content::UNKNOWN`] stands for here.
+    pub(crate) fn unknown(&self) -> &[Content] {
+        &self.unknown
+    }
+
+    /// A write of `content` is published.
+    #[inline]
+    pub(crate) fn submit(
+        &mut self,
+        slot: Slot,
+        content: Content,
+        at: Instant,
+        around: &Around<'_>,
+    ) {
+        self.prune(around);
+        let node = Node::new(slot, content, at);
+        self.nodes.push(node);
+        for nodes in &mut self.others {
+            nodes.push(node);
+        }
+    }
+
+    #[inline]
+    fn prune(&mut self, around: &Around<'_>) {
+        if self.nodes.len() > 1 {
+            prune(&mut self.nodes, around.oldest_read, around.ledger);
+        }
+        if !self.others.is_empty() {
+            for nodes in &mut self.others {
+                prune(nodes, around.oldest_read, around.ledger);
+            }
+            self.simplify(around.ledger);
+        }
+    }
+
+    /// A write turns out never to have been a version. Says whether some explanation does without it.
+    pub(crate) fn retract(&mut self, slot: Slot) -> bool {
+        let does_without = |nodes: &Vec<Node>| {
+            nodes.iter().all(|node| node.slot != slot || node.seen == Instant::NEVER)
+        };
+        self.others.retain(does_without);
+        let mut ok = does_without(&self.nodes);
+        if !ok && let Some(nodes) = self.others.pop() {
+            self.nodes = nodes;
+            ok = true;
+        }
+        self.nodes.retain(|node| node.slot != slot);
+        for nodes in &mut self.others {
+            nodes.retain(|node| node.slot != slot);
+        }
+        ok
+    }
+
+    /// A read `[from, to]` returned `seen`. Says whether it may.
+    #[inline]
+    pub(crate) fn read(
+        &mut self,
+        seen: Observed,
+        from: Instant,
+        to: Instant,
+        around: &Around<'_>,
+    ) -> bool {
+        if let (Observed::Content(content), [node], true) =
+            (seen, &mut self.nodes[..], self.others.is_empty())
+            && node.content == content
+        {
+            // The only version there is: nothing can contradict it, in either profile.
+            *node = node.after_read(from, to);
+            return true;
+        }
+        self.read_among(seen, from, to, around)
+    }
+
+    /// [`Self::read`] where there is something to choose from, or nothing that fits.
+    fn read_among(
+        &mut self,
+        seen: Observed,
+        from: Instant,
+        to: Instant,
+        around: &Around<'_>,
+    ) -> bool {
+        self.prune(around);
+        let unsettled =
+            around.failed.is_some_and(|failed| self.is_unsettled(failed, from, around.ledger));
+        if around.profile == Profile::Literal {
+            return self.may_be_by_the_letter(seen, from, to, unsettled, around.ledger);
+        }
+        let Observed::Content(content) = seen else { return false };
+        if unsettled {
+            return self.explanations().any(|nodes| {
+                (0..nodes.len()).any(|v| {
+                    self.shows(nodes[v].content, content)
+                        && (may_read(nodes, v, from, to, around.ledger)
+                            || may_survive(nodes, v, around.ledger))
+                })
+            });
+        }
+        let ok = self.explain(content, from, to, around.ledger);
+        self.prune(around);
+        ok
+    }
+
+    /// Replaces the explanations by their continuations with this read. Says whether there are any; if not, nothing changes.
+    fn explain(&mut self, content: Content, from: Instant, to: Instant, ledger: &Ledger) -> bool {
+        let fits = |nodes: &[Node], v: usize| {
+            self.shows(nodes[v].content, content) && may_read(nodes, v, from, to, ledger)
+        };
+        if self.others.is_empty() {
+            let mut fitting = (0..self.nodes.len()).filter(|&v| fits(&self.nodes, v));
+            let (v, more) = (fitting.next(), fitting.next().is_some());
+            let Some(v) = v else { return false };
+            if !more {
+                self.nodes[v] = Node { content, ..self.nodes[v].after_read(from, to) };
+                return true;
+            }
+        }
+        let mut next = Vec::new();
+        for nodes in self.explanations() {
+            for v in (0..nodes.len()).filter(|&v| fits(nodes, v)) {
+                let mut nodes = nodes.clone();
+                nodes[v] = Node { content, ..nodes[v].after_read(from, to) };
+                next.push(nodes);
+            }
+        }
+        let Some(first) = next.pop() else { return false };
+        self.nodes = first;
+        self.others = next;
+        self.simplify(ledger);
+        true
+    }
+
+    /// Drops every explanation that forbids at least what another forbids.
+    fn simplify(&mut self, ledger: &Ledger) {
+        if self.others.is_empty() {
+            return;
+        }
+        let mut all = std::mem::take(&mut self.others);
+        all.push(std::mem::take(&mut self.nodes));
+        let mut kept: Vec<Vec<Node>> = Vec::with_capacity(all.len());
+        for nodes in all {
+            if kept.iter().any(|other| forbids_less(other, &nodes, ledger)) {
+                continue;
+            }
+            kept.retain(|other| !forbids_less(&nodes, other, ledger));
+            kept.push(nodes);
+        }
+        if kept.len() > MOST_EXPLANATIONS {
+            kept = vec![self.common_weakening(kept)];
+        }
+        self.nodes = kept.swap_remove(0);
+        self.others = kept;
+    }
+
+    /// The explanation that forbids what all of `explanations` forbid, and perhaps less.
+    fn common_weakening(&mut self, explanations: Vec<Vec<Node>>) -> Vec<Node> {
+        let mut weakest: Vec<Node> = Vec::new();
+        for node in explanations.into_iter().flatten() {
+            match weakest.iter_mut().find(|other| other.slot == node.slot) {
+                None => weakest.push(node),
+                Some(other) => {
+                    other.seen = other.seen.max(node.seen);
+                    other.last = other.last.min(node.last);
+                    if other.content != node.content {
+                        other.content = Content::UNKNOWN;
+                    }
+                }
+            }
+        }
+        weakest
+    }
+
+    /// Whether what was not stable when the host failed is still exposed: nothing written since then has ended before `from`.
+    fn is_unsettled(&self, failed: Instant, from: Instant, ledger: &Ledger) -> bool {
+        self.explanations().any(|nodes| {
+            let rewritten = nodes.iter().any(|node| {
+                let fate = ledger.fate(node.slot);
+                fate.done && failed < fate.sub && fate.end < from
+            });
+            !rewritten && nodes.iter().any(|node| !ledger.is_stable(node.slot))
+        })
+    }
+
+    /// Whether a version of `content` looks like `seen`.
+    fn shows(&self, content: Content, seen: Content) -> bool {
+        content == seen
+            || content == Content::ANYTHING
+            || (content == Content::UNKNOWN && self.unknown.contains(&seen))
+    }
+
+    /// The Literal reading: reads leave no trace, and versions that may both be read may be mixed.
+    fn may_be_by_the_letter(
+        &self,
+        seen: Observed,
+        from: Instant,
+        to: Instant,
+        unsettled: bool,
+        ledger: &Ledger,
+    ) -> bool {
+        let nodes = &self.nodes;
+        let mut readable = 0;
+        for v in 0..nodes.len() {
+            if unsettled && !ledger.is_stable(nodes[v].slot) && may_survive(nodes, v, ledger) {
+                return true;
+            }
+            if !may_read(nodes, v, from, to, ledger) {
+                continue;
+            }
+            readable += 1;
+            match seen {
+                _ if nodes[v].content == Content::ANYTHING => return true,
+                Observed::Content(content) if self.shows(nodes[v].content, content) => return true,
+                Observed::Torn
+                    if readable > 1 || self.shows(nodes[v].content, Content::MIXTURE) =>
+                {
+                    return true;
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Collects what a power loss now may leave, sorted, and says whether any of it is not stable.
+    pub(crate) fn survivors(&self, out: &mut Vec<Content>, ledger: &Ledger) -> bool {
+        let mut loose = false;
+        out.clear();
+        for nodes in self.explanations() {
+            for v in 0..nodes.len() {
+                if may_survive(nodes, v, ledger) {
+                    loose |= !ledger.is_stable(nodes[v].slot);
+                    match nodes[v].content {
+                        Content::UNKNOWN => out.extend_from_slice(&self.unknown),
+                        content => out.push(content),
+                    }
+                }
+            }
+        }
+        out.sort_unstable();
+        out.dedup();
+        loose
+    }
+
+    /// How many versions that are not stable a power loss now could leave.
+    pub(crate) fn loose_versions(&self, ledger: &Ledger) -> usize {
+        let loose = |nodes: &Vec<Node>| {
+            (0..nodes.len())
+                .filter(|&v| !ledger.is_stable(nodes[v].slot) && may_survive(nodes, v, ledger))
+                .count()
+        };
+        if self.nodes.len() == 1 { 0 } else { self.explanations().map(loose).max().unwrap_or(0) }
+    }
+
+    /// The live content is gone: from `image` on the atom holds one of the survivors.
+    ///
+    /// With `found`, that is what a restarted backend finds; the medium may still hold another of them.
+    pub(crate) fn collapse(
+        &mut self,
+        image: Instant,
+        found: Option<Instant>,
+        scratch: &mut Vec<Content>,
+        around: &Around<'_>,
+    ) {
+        if let ([node], true) = (&mut self.nodes[..], self.others.is_empty()) {
+            debug_assert!(
+                around.ledger.is_stable(node.slot),
+                "the only version left is a stable one"
+            );
+            *node = Node::new(Slot::IMAGE, node.content, image);
+            return;
+        }
+        let loose = self.survivors(scratch, around.ledger);
+        let content = match scratch[..] {
+            _ if around.profile == Profile::Literal && loose => Content::ANYTHING,
+            _ if scratch.contains(&Content::ANYTHING) => Content::ANYTHING,
+            [content] => content,
+            _ => {
+                if around.profile == Profile::Literal && !scratch.contains(&Content::MIXTURE) {
+                    scratch.push(Content::MIXTURE);
+                }
+                self.unknown.clone_from(scratch);
+                Content::UNKNOWN
+            }
+        };
+        self.others.clear();
+        self.nodes.clear();
+        self.nodes.push(Node::new(Slot::IMAGE, content, image));
+        if let Some(found) = found
+            && loose
+        {
+            self.nodes.push(Node::new(Slot::FOUND, content, found));
+        }
+    }
+}
+
+/// Whether `a` accepts whatever `b` accepts: the same versions, of which `a` knows no more and orders no more.
+fn forbids_less(a: &[Node], b: &[Node], ledger: &Ledger) -> bool {
+    a.len() == b.len()
+        && a.iter().zip(b).all(|(a, b)| {
+            a.slot == b.slot
+                && (a.content == b.content || a.content == Content::UNKNOWN)
+                && a.last <= b.last
+                && ledger.fate(a.slot).end.min(a.seen) >= ledger.fate(b.slot).end.min(b.seen)
+                && (!a.is_in(ledger) || b.is_in(ledger))
+        })
+}

@@ -1,0 +1,219 @@
+//! What became of every request: when it was published, when it ended, and whether it is stable.
+//!
+//! One line per request for the whole run. The versions in the atoms only point here, so a completion or a flush is one store, not a walk:
+//! a write is stable iff it was stable when it completed, or it completed before the latest-published of the flushes that returned `OK`.
+//! That one number is enough because a flush covers *every* write completed before it, and may stay across lives: what completes in a later
+//! powered life completes after every flush of an earlier one.
+
+use crate::names::{Instant, RequestId};
+use crate::request::Kind;
+use crate::ruling::{Effect, Ruling};
+
+/// The place of a line: a request's, or that of one of the two contents that no request of this powered life wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot(pub(crate) u32);
+
+impl Slot {
+    /// The image this powered life began with: stable.
+    pub(crate) const IMAGE: Self = Self(0);
+    /// What a restarted backend found on a host that had failed: completed, not stable.
+    pub(crate) const FOUND: Self = Self(1);
+
+    #[inline]
+    pub(crate) fn of(id: RequestId) -> Self {
+        Self(id.0 + 1)
+    }
+
+    /// The request whose line this is.
+    #[inline]
+    pub(crate) fn id(self) -> Option<RequestId> {
+        (self.0 > 1).then(|| RequestId(self.0 - 1))
+    }
+}
+
+/// The part of a line that every look at an atom needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fate {
+    /// When it was published.
+    pub(crate) sub: Instant,
+    /// When it ended, in whichever way; `NEVER` while in flight.
+    pub(crate) end: Instant,
+    /// It completed with `OK` and by that had taken effect.
+    pub(crate) done: bool,
+    /// A flush after its completion makes it stable.
+    pub(crate) promotable: bool,
+    /// It was stable when it completed.
+    pub(crate) stable_at_end: bool,
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Never published.
+    Unknown,
+    /// Published, and owed this many more completions.
+    Owed(u32),
+    /// Used as often as published.
+    Used,
+    /// Ended by a reset, a kill or a power loss.
+    Abandoned,
+}
+
+/// The rest of a line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) state: State,
+    pub(crate) kind: Kind,
+    pub(crate) ruling: Ruling,
+    /// The range of an `IN` or `OUT`, in atoms that exist.
+    pub(crate) first: u32,
+    pub(crate) atoms: u32,
+    /// Its row of the stability table; `-` until a write completes.
+    pub(crate) row: char,
+    /// How often the power had been lost when it was published.
+    pub(crate) powered_life: u32,
+    /// The last status; meaningful once used.
+    pub(crate) status: u8,
+    /// It may never be a version: refused, or to be refused.
+    pub(crate) void: bool,
+    /// The host may fail a sync for its sake.
+    pub(crate) may_sync: bool,
+}
+
+const UNKNOWN_FATE: Fate = Fate {
+    sub: Instant::NEVER,
+    end: Instant::NEVER,
+    done: false,
+    promotable: false,
+    stable_at_end: false,
+};
+
+/// The lines of one run.
+#[derive(Clone, Debug)]
+pub(crate) struct Ledger {
+    fates: Vec<Fate>,
+    entries: Vec<Entry>,
+    /// The publication of the latest-published flush that returned `OK`; zero if there was none.
+    flushed: Instant,
+}
+
+impl Ledger {
+    pub(crate) fn new() -> Self {
+        let mut ledger = Self { fates: Vec::new(), entries: Vec::new(), flushed: Instant(0) };
+        ledger.restart();
+        ledger
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.fates.clear();
+        self.entries.clear();
+        self.flushed = Instant(0);
+        self.reserve_slot(Slot::FOUND);
+        self.begin_image(Instant(0));
+    }
+
+    fn reserve_slot(&mut self, slot: Slot) {
+        let len = slot.0 as usize + 1;
+        if self.fates.len() < len {
+            self.fates.resize(len, UNKNOWN_FATE);
+            self.entries.resize(
+                len,
+                Entry {
+                    state: State::Unknown,
+                    kind: Kind::Other(0),
+                    ruling: Ruling::NONE,
+                    first: 0,
+                    atoms: 0,
+                    row: '-',
+                    powered_life: 0,
+                    status: 0,
+                    void: false,
+                    may_sync: false,
+                },
+            );
+        }
+    }
+
+    /// The image of the disk is, from now on, the stable first content of every atom.
+    pub(crate) fn begin_image(&mut self, at: Instant) {
+        self.fates[0] =
+            Fate { sub: at, end: at, done: true, promotable: true, stable_at_end: true };
+    }
+
+    /// What the backend finds from now on may differ from the image until a flush has said otherwise.
+    pub(crate) fn begin_found(&mut self, at: Instant) {
+        self.fates[1] =
+            Fate { sub: at, end: at, done: true, promotable: true, stable_at_end: false };
+    }
+
+    /// Opens a line.
+    #[inline]
+    pub(crate) fn publish(&mut self, id: RequestId, at: Instant, entry: Entry) -> Slot {
+        let slot = Slot::of(id);
+        self.reserve_slot(slot);
+        self.fates[slot.0 as usize] = Fate { sub: at, ..UNKNOWN_FATE };
+        self.entries[slot.0 as usize] = entry;
+        slot
+    }
+
+    #[inline]
+    pub(crate) fn fate(&self, slot: Slot) -> &Fate {
+        &self.fates[slot.0 as usize]
+    }
+
+    #[inline]
+    pub(crate) fn fate_mut(&mut self, slot: Slot) -> &mut Fate {
+        &mut self.fates[slot.0 as usize]
+    }
+
+    /// The line of a request; none if it was never published.
+    #[inline]
+    pub(crate) fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.entries.get(slot.0 as usize).filter(|entry| entry.state != State::Unknown)
+    }
+
+    /// The line of a request that was published.
+    #[inline]
+    pub(crate) fn entry_mut(&mut self, slot: Slot) -> &mut Entry {
+        &mut self.entries[slot.0 as usize]
+    }
+
+    /// The lines of all requests published so far, by name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (RequestId, &Entry, &Fate)> {
+        let lines = self.entries.iter().zip(&self.fates).enumerate();
+        lines.filter(|(_, (entry, _))| entry.state != State::Unknown).filter_map(
+            |(slot, (entry, fate))| {
+                let id = Slot(u32::try_from(slot).ok()?).id()?;
+                Some((id, entry, fate))
+            },
+        )
+    }
+
+    /// A flush published at `sub` returned `OK`: what had completed before is stable.
+    #[inline]
+    pub(crate) fn flushed(&mut self, sub: Instant) {
+        self.flushed = self.flushed.max(sub);
+    }
+
+    /// Whether what `slot` wrote must survive a power loss, unless something newer does.
+    ///
+    /// # Spec
+    /// 5.2.6.2, BLK-D-29 to BLK-D-31.
+    #[inline]
+    pub(crate) fn is_stable(&self, slot: Slot) -> bool {
+        let fate = self.fate(slot);
+        fate.done && fate.promotable && (fate.stable_at_end || fate.end < self.flushed)
+    }
+}
+
+impl Entry {
+    /// Whether an `IN` or `OUT` covers this atom.
+    pub(crate) fn covers(&self, atom: u32) -> bool {
+        atom >= self.first && atom - self.first < self.atoms
+    }
+
+    /// Whether it can leave versions at all.
+    pub(crate) fn writes(&self) -> bool {
+        self.kind.mutates() && self.ruling.effect != Effect::Never
+    }
+}

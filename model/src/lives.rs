@@ -1,0 +1,127 @@
+//! Lives begin and end: the crash ladder.
+//!
+//! A device reset and a backend kill end what is in flight and keep everything else. Only a power loss collapses what an atom may hold; and a
+//! kill after the host has failed, for the page cache may then have lost what the guest had seen.
+
+use crate::atom::Around;
+use crate::ledger::State;
+use crate::names::Instant;
+use crate::oracle::Oracle;
+use crate::terms::{self, Profile, Terms};
+use crate::violation::Violation;
+
+impl Oracle {
+    /// A life begins: the driver has set `FEATURES_OK`, read it back, and read `writeback`.
+    ///
+    /// # Panics
+    /// If a life is under way.
+    pub fn begin_life(&mut self, terms: Terms) {
+        assert!(self.terms.is_none(), "a life ends by reset, kill or power loss");
+        self.mode_since = self.tick();
+        self.terms = Some(terms);
+    }
+
+    /// The guest wrote `writeback` and read it back, as one event.
+    ///
+    /// Without `CONFIG_WCE` the field is not there and nothing happens. Toggling makes nothing stable (BLK-R-18).
+    ///
+    /// # Panics
+    /// If no life has begun.
+    pub fn set_writeback(&mut self, read_back: bool) {
+        let at = self.tick();
+        let terms = self.terms.as_mut().expect("the cache mode belongs to a life");
+        if !terms.negotiated(terms::CONFIG_WCE) || terms.writeback == read_back {
+            return;
+        }
+        terms.writeback = read_back;
+        self.mode_since = at;
+        if terms.host_may_fail && !read_back {
+            self.writes_in_flight_may_sync();
+        }
+    }
+
+    /// A write in flight may now be completed through a sync of its own.
+    fn writes_in_flight_may_sync(&mut self) {
+        for &slot in &self.flying {
+            let entry = self.ledger.entry_mut(slot);
+            if entry.writes() && !entry.may_sync {
+                entry.may_sync = true;
+                self.unsettled += 1;
+            }
+        }
+    }
+
+    /// The guest read that a reset was done: the life ends, and with it every request in flight.
+    ///
+    /// What completed stays readable, and a flush of a later life makes it stable.
+    pub fn reset_shown(&mut self) {
+        let at = self.tick();
+        self.end_life(at);
+    }
+
+    /// The backend process was killed; the host and its page cache live on.
+    pub fn backend_kill(&mut self) {
+        let at = self.tick();
+        self.end_life(at);
+        if self.failed.is_some() || self.profile == Profile::Literal {
+            self.collapse(at, true);
+        }
+        self.failed = None;
+        self.failure_seen = false;
+    }
+
+    /// The guest, or who runs it, learned that the host failed in another way than by an `IOERR`: a restarted backend that would not start,
+    /// for its first sync had failed. Most often followed by another [`Self::backend_kill`].
+    pub fn host_failure_shown(&mut self) {
+        self.failed = Some(self.tick());
+        self.failure_seen = true;
+    }
+
+    /// The power was lost. The next powered life begins with one of the contents this could leave.
+    ///
+    /// # Errors
+    /// None today: what is acyclic has a last version, and that one may always survive. What the loss really left is judged when it is read.
+    pub fn power_loss(&mut self) -> Result<(), Violation> {
+        let at = self.tick();
+        self.end_life(at);
+        self.collapse(at, false);
+        self.powered_lives.push(at);
+        self.failed = None;
+        self.failure_seen = false;
+        Ok(())
+    }
+
+    /// Ends every request in flight.
+    fn end_life(&mut self, at: Instant) {
+        for slot in self.flying.drain(..) {
+            self.ledger.fate_mut(slot).end = at;
+            let entry = self.ledger.entry_mut(slot);
+            entry.state = State::Abandoned;
+        }
+        if self.unsettled > 0 {
+            // A sync may have failed whose request nobody will answer now.
+            self.failed = Some(at);
+        }
+        self.unsettled = 0;
+        self.oldest_read = Instant::NEVER;
+        self.terms = None;
+    }
+
+    /// Every atom falls back to what a power loss could leave.
+    fn collapse(&mut self, at: Instant, found: bool) {
+        let found = found.then(|| self.tick());
+        let around = Around {
+            ledger: &self.ledger,
+            profile: self.profile,
+            oldest_read: self.oldest_read,
+            failed: None,
+        };
+        for atom in &mut self.atoms[..self.len] {
+            atom.collapse(at, found, &mut self.scratch, &around);
+        }
+        self.ledger.begin_image(at);
+        if let Some(found) = found {
+            self.ledger.begin_found(found);
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! The oracle: it is told what the guest did and saw, and says when that cannot be.
+//!
+//! It believes only the guest and keeps no clock but the order in which it is told things. What happened to each request is in the
+//! [`ledger`](crate::ledger), what may be in each atom in [`atom`](crate::atom), what the rules say about a request in
+//! [`ruling`](crate::ruling); the crash ladder is in [`crate::lives`].
+
+use crate::atom::{Around, AtomState};
+use crate::blame;
+use crate::ledger::{Entry, Ledger, Slot, State};
+use crate::names::{Atom, Content, Instant, Observed, RequestId};
+use crate::request::{Demand, Kind, Request};
+use crate::rule::Rule;
+use crate::ruling::{Effect, Ruling, S_IOERR, S_OK, S_UNSUPP};
+use crate::terms::{self, Profile, Terms};
+use crate::violation::{Reason, Violation};
+
+/// What there is to know about one completion, for those who count what a run has reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompletionFacts {
+    /// Which request.
+    pub id: RequestId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its status.
+    pub status: u8,
+    /// Its row of the stability table, `A` to `H`, whatever its status; `-` unless it is an `OUT` or `WRITE_ZEROES`.
+    pub row: char,
+    /// Whether it is stable by its own completion.
+    pub stable: bool,
+    /// Whether it is a flush that overtook a write: one published before it is still in flight.
+    pub overtook_write: bool,
+}
+
+/// What a virtio disk owes its guest, at every moment of one run.
+///
+/// One atom is one 512-byte sector. Every method is one event, and they are told in the order in which they happened.
+///
+/// # Spec
+/// 5.2.6.2, and the house rules where the text is silent (AMB-00 to AMB-42).
+#[derive(Clone, Debug)]
+pub struct Oracle {
+    pub(crate) profile: Profile,
+    /// The atoms in use; the vector may be longer.
+    pub(crate) len: usize,
+    pub(crate) atoms: Vec<AtomState>,
+    pub(crate) ledger: Ledger,
+    pub(crate) now: Instant,
+    /// `None` iff no request may be sent.
+    pub(crate) terms: Option<Terms>,
+    /// Since when `writeback` has been what it is.
+    pub(crate) mode_since: Instant,
+    /// The requests in flight, in the order of publication.
+    pub(crate) flying: Vec<Slot>,
+    pub(crate) oldest_read: Instant,
+    /// When the guest last learned, or the oracle last had to suspect, that the host had failed.
+    pub(crate) failed: Option<Instant>,
+    /// The guest has seen it fail in this backend life.
+    pub(crate) failure_seen: bool,
+    /// How many requests are in flight whose sync may fail unseen.
+    pub(crate) unsettled: u32,
+    pub(crate) powered_lives: Vec<Instant>,
+    pub(crate) last: CompletionFacts,
+    pub(crate) scratch: Vec<Content>,
+}
+
+const NOTHING_COMPLETED: CompletionFacts = CompletionFacts {
+    id: RequestId(0),
+    kind: Kind::Other(u32::MAX),
+    status: S_OK,
+    row: '-',
+    stable: false,
+    overtook_write: false,
+};
+
+impl Oracle {
+    /// An oracle for a disk of `atoms` atoms, each holding [`Content::INITIAL`], stable. No life has begun.
+    #[must_use]
+    pub fn new(profile: Profile, atoms: u32) -> Self {
+        let mut oracle = Self {
+            profile,
+            len: 0,
+            atoms: Vec::new(),
+            ledger: Ledger::new(),
+            now: Instant(0),
+            terms: None,
+            mode_since: Instant(0),
+            flying: Vec::new(),
+            oldest_read: Instant::NEVER,
+            failed: None,
+            failure_seen: false,
+            unsettled: 0,
+            powered_lives: Vec::new(),
+            last: NOTHING_COMPLETED,
+            scratch: Vec::new(),
+        };
+        oracle.restart(profile, atoms);
+        oracle
+    }
+
+    /// Becomes what [`Self::new`] returns, and keeps its memory.
+    pub fn restart(&mut self, profile: Profile, atoms: u32) {
+        self.profile = profile;
+        self.len = atoms as usize;
+        if self.atoms.len() < self.len {
+            self.atoms.resize_with(self.len, AtomState::default);
+        }
+        for atom in &mut self.atoms[..self.len] {
+            atom.restart();
+        }
+        self.ledger.restart();
+        self.now = Instant(0);
+        self.terms = None;
+        self.mode_since = Instant(0);
+        self.flying.clear();
+        self.oldest_read = Instant::NEVER;
+        self.failed = None;
+        self.failure_seen = false;
+        self.unsettled = 0;
+        self.powered_lives.clear();
+        self.last = NOTHING_COMPLETED;
+    }
+
+    /// By which reading it judges.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// The number of the last event.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    #[inline]
+    pub(crate) fn tick(&mut self) -> Instant {
+        self.now.0 += 1;
+        self.now
+    }
+
+    pub(crate) fn around(&self) -> Around<'_> {
+        Around {
+            ledger: &self.ledger,
+            profile: self.profile,
+            oldest_read: self.oldest_read,
+            failed: self.suspected(),
+        }
+    }
+
+    /// When the host may last have failed.
+    #[inline]
+    fn suspected(&self) -> Option<Instant> {
+        if self.unsettled > 0 { Some(self.now) } else { self.failed }
+    }
+
+    /// What the rules say about `request` in this life.
+    ///
+    /// # Panics
+    /// If no life has begun.
+    #[must_use]
+    pub fn demand(&self, request: &Request<'_>) -> Demand {
+        Ruling::on(request, self.life(), self.profile).demand()
+    }
+
+    fn life(&self) -> &Terms {
+        self.terms.as_ref().expect("a request needs a life")
+    }
+
+    /// The request was published: the driver stored the `avail.idx` that includes it.
+    ///
+    /// An `IN` or `OUT` covers `bytes / 512` sectors from `sector`.
+    ///
+    /// # Panics
+    /// If no life has begun, or the identifier was used before or is zero.
+    pub fn submit(&mut self, id: RequestId, request: &Request<'_>) {
+        let terms = *self.life();
+        let slot = Slot::of(id);
+        assert!(id.0 > 0 && self.ledger.entry(slot).is_none(), "request {id} was submitted before");
+        let at = self.tick();
+        let ruling = Ruling::on(request, &terms, self.profile);
+        let mut entry = Entry {
+            state: State::Owed(1),
+            kind: request.kind,
+            ruling,
+            first: 0,
+            atoms: 0,
+            row: '-',
+            powered_life: u32::try_from(self.powered_lives.len())
+                .expect("fewer power losses than events"),
+            status: S_OK,
+            void: ruling.effect == Effect::Never,
+            may_sync: false,
+        };
+        if matches!(request.kind, Kind::In | Kind::Out) && ruling.effect != Effect::Never {
+            let range = self.clip(request.sector, request.bytes / 512);
+            (entry.first, entry.atoms) = (range.start, range.end - range.start);
+        }
+        if terms.host_may_fail && !ruling.is_refusal() {
+            let syncs_itself = !matches!(terms.row(), 'C' | 'G');
+            entry.may_sync =
+                request.kind == Kind::Flush || (request.kind.mutates() && syncs_itself);
+            self.unsettled += u32::from(entry.may_sync);
+        }
+        self.ledger.publish(id, at, entry);
+        self.flying.push(slot);
+        if request.kind == Kind::In {
+            self.oldest_read = self.oldest_read.min(at);
+        } else if request.kind.mutates() && ruling.effect != Effect::Never {
+            self.submit_versions(slot, request, at);
+        }
+    }
+
+    /// The atoms of a range that exist.
+    fn clip(&self, sector: u64, sectors: u64) -> std::ops::Range<u32> {
+        let end = self.len as u64;
+        let clipped = sector.min(end)..sector.saturating_add(sectors).min(end);
+        u32::try_from(clipped.start).expect("below the number of atoms")
+            ..u32::try_from(clipped.end).expect("likewise")
+    }
+
+    /// Puts a version into every atom a write covers; into one that two segments cover, two, for each may take effect by itself.
+    fn submit_versions(&mut self, slot: Slot, request: &Request<'_>, at: Instant) {
+        let content = match request.kind {
+            Kind::Out => Content::of(slot.id().expect("a request's slot")),
+            Kind::Discard if self.profile == Profile::Literal => Content::ANYTHING,
+            _ => Content::ZERO,
+        };
+        for (sector, sectors) in request.ranges() {
+            for atom in self.clip(sector, sectors) {
+                let around = Around {
+                    ledger: &self.ledger,
+                    profile: self.profile,
+                    oldest_read: self.oldest_read,
+                    failed: None,
+                };
+                self.atoms[atom as usize].submit(slot, content, at, &around);
+            }
+        }
+    }
+
+    /// The driver published the same head once more while it is in flight: one completion more is owed.
+    ///
+    /// What it reads or commits counts from the first publication.
+    ///
+    /// # Panics
+    /// If the request is not in flight, or is one that writes.
+    pub fn submit_again(&mut self, id: RequestId) {
+        self.tick();
+        let slot = Slot::of(id);
+        assert!(self.ledger.entry(slot).is_some(), "request {id} was never submitted");
+        let entry = self.ledger.entry_mut(slot);
+        assert!(!entry.kind.mutates(), "request {id} writes, and what it writes twice has no name");
+        match &mut entry.state {
+            State::Owed(times) => *times += 1,
+            state => panic!("request {id} is {state:?}, not in flight"),
+        }
+    }
+
+    /// The request was used: `used.idx` passed it.
+    ///
+    /// `seen` has one entry per atom of an `IN` that returned `OK`, in order, and is empty otherwise.
+    ///
+    /// # Errors
+    /// The first rule that this breaks. The event counts all the same.
+    ///
+    /// # Panics
+    /// If `seen` has another length.
+    #[inline]
+    pub fn complete(
+        &mut self,
+        id: RequestId,
+        status: u8,
+        seen: &[Observed],
+    ) -> Result<(), Violation> {
+        let at = self.tick();
+        let slot = Slot::of(id);
+        let Some(entry) = self.ledger.entry(slot).copied() else {
+            return Err(self.violation(Rule::UsedUnpublished, id));
+        };
+        match entry.state {
+            State::Owed(_) => {}
+            State::Abandoned => {
+                return Err(self.violation(Rule::UsedAfterEnd, id).kind(entry.kind));
+            }
+            State::Used | State::Unknown => {
+                return Err(self.violation(Rule::UsedTwice, id).kind(entry.kind));
+            }
+        }
+        let sub = self.ledger.fate(slot).sub;
+        self.last = CompletionFacts { id, kind: entry.kind, status, ..NOTHING_COMPLETED };
+        self.land(slot, &entry, status, at);
+        let effect = self.take_effect(slot, &entry, status, sub, at, seen);
+        if let Some(rule) = entry.ruling.broken_by(status) {
+            return Err(self
+                .violation(rule, id)
+                .kind(entry.kind)
+                .status(status)
+                .because(Reason::Submitted { id, at: sub }));
+        }
+        effect
+    }
+
+    /// Takes one completion off what is owed.
+    fn land(&mut self, slot: Slot, entry: &Entry, status: u8, at: Instant) {
+        let line = self.ledger.entry_mut(slot);
+        line.status = status;
+        match line.state {
+            State::Owed(times) if times > 1 => {
+                line.state = State::Owed(times - 1);
+                return;
+            }
+            _ => line.state = State::Used,
+        }
+        self.ledger.fate_mut(slot).end = at;
+        let place =
+            self.flying.iter().position(|&other| other == slot).expect("what is owed is in flight");
+        self.flying.remove(place);
+        self.unsettled -= u32::from(entry.may_sync);
+        if entry.kind == Kind::In {
+            let ledger = &self.ledger;
+            let is_read =
+                |slot: &&Slot| ledger.entry(**slot).is_some_and(|entry| entry.kind == Kind::In);
+            let oldest = self
+                .flying
+                .iter()
+                .find(is_read)
+                .map_or(Instant::NEVER, |&slot| ledger.fate(slot).sub);
+            self.oldest_read = oldest;
+        }
+    }
+
+    /// What an answer means for the data.
+    fn take_effect(
+        &mut self,
+        slot: Slot,
+        entry: &Entry,
+        status: u8,
+        sub: Instant,
+        at: Instant,
+        seen: &[Observed],
+    ) -> Result<(), Violation> {
+        if status == S_IOERR && !entry.ruling.is_refusal() {
+            self.failed = Some(at);
+            self.failure_seen = true;
+        }
+        match entry.kind {
+            Kind::In if status == S_OK => self.read(slot, entry, sub, at, seen),
+            Kind::Out | Kind::WriteZeroes | Kind::Discard => {
+                assert!(seen.is_empty(), "only a read sees anything");
+                self.wrote(slot, entry, status, sub)
+            }
+            Kind::Flush if status == S_OK && entry.ruling.effect == Effect::Asked => {
+                let counts =
+                    self.profile == Profile::Strict || self.life().negotiated(terms::FLUSH);
+                if counts {
+                    self.ledger.flushed(sub);
+                }
+                let ledger = &self.ledger;
+                self.last.overtook_write = self.flying.iter().any(|&other| {
+                    ledger.fate(other).sub < sub
+                        && ledger.entry(other).is_some_and(|entry| entry.kind.mutates())
+                });
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A write ended with `status`.
+    fn wrote(
+        &mut self,
+        slot: Slot,
+        entry: &Entry,
+        status: u8,
+        sub: Instant,
+    ) -> Result<(), Violation> {
+        let terms = *self.life();
+        let steady = self.mode_since < sub;
+        if entry.kind != Kind::Discard {
+            let row =
+                if terms.negotiated(terms::CONFIG_WCE) && !steady { 'H' } else { terms.row() };
+            self.last.row = row;
+            self.ledger.entry_mut(slot).row = row;
+        }
+        if status == S_UNSUPP && self.profile == Profile::Strict {
+            return self.retract(slot, entry);
+        }
+        let asked =
+            status == S_OK && entry.ruling.effect == Effect::Asked && entry.kind != Kind::Discard;
+        if !asked {
+            return Ok(());
+        }
+        // A write of zeroes is a write by house rule only.
+        let promotable = entry.kind == Kind::Out || self.profile == Profile::Strict;
+        let write_through = terms.negotiated(terms::CONFIG_WCE) && !terms.writeback && steady;
+        let fate = self.ledger.fate_mut(slot);
+        fate.done = true;
+        fate.promotable = promotable;
+        fate.stable_at_end = terms.flushless() || write_through;
+        self.last.stable = promotable && fate.stable_at_end;
+        Ok(())
+    }
+
+    /// A write was refused, so it never was a version: whoever saw it saw an effect that must not be.
+    fn retract(&mut self, slot: Slot, entry: &Entry) -> Result<(), Violation> {
+        self.ledger.entry_mut(slot).void = true;
+        let mut seen_in = None;
+        for (index, atom) in self.atoms[..self.len].iter_mut().enumerate() {
+            if !atom.retract(slot) {
+                seen_in = seen_in.or(Some(index));
+            }
+        }
+        let id = slot.id().expect("a request's slot");
+        match seen_in {
+            None => Ok(()),
+            Some(index) => {
+                let atom = Atom(u32::try_from(index).expect("below the number of atoms"));
+                Err(self
+                    .violation(Rule::RefusedEffect, id)
+                    .kind(entry.kind)
+                    .status(S_UNSUPP)
+                    .atom(atom))
+            }
+        }
+    }
+
+    /// A read returned.
+    fn read(
+        &mut self,
+        slot: Slot,
+        entry: &Entry,
+        sub: Instant,
+        at: Instant,
+        seen: &[Observed],
+    ) -> Result<(), Violation> {
+        assert_eq!(seen.len(), entry.atoms as usize, "one observation per atom");
+        let around = Around {
+            ledger: &self.ledger,
+            profile: self.profile,
+            oldest_read: self.oldest_read,
+            failed: self.suspected(),
+        };
+        let first = entry.first as usize;
+        let mut wrong = None;
+        for (index, (&seen, atom)) in seen.iter().zip(&mut self.atoms[first..]).enumerate() {
+            if !atom.read(seen, sub, at, &around) && wrong.is_none() {
+                wrong = Some((first + index, seen));
+            }
+        }
+        match wrong {
+            None => Ok(()),
+            Some((index, seen)) => Err(blame::wrong_read(self, slot, index, seen, sub, at)),
+        }
+    }
+
+    pub(crate) fn violation(&self, rule: Rule, id: RequestId) -> Violation {
+        Violation::new(rule).profile(self.profile).request(id)
+    }
+
+    /// The requests in flight, in the order of publication, each as often as it is owed.
+    pub fn outstanding(&self) -> impl Iterator<Item = RequestId> {
+        self.flying.iter().flat_map(|&slot| {
+            let times = match self.ledger.entry(slot).map(|entry| entry.state) {
+                Some(State::Owed(times)) => times as usize,
+                _ => 0,
+            };
+            slot.id().into_iter().flat_map(move |id| std::iter::repeat_n(id, times))
+        })
+    }
+
+    /// Everything owed must have come: the host has been healed, and the device had the steps it may need.
+    ///
+    /// # Errors
+    /// [`Rule::NeverUsed`] with the oldest request that is still in flight.
+    ///
+    /// # Spec
+    /// AMB-42.
+    pub fn quiesce(&self) -> Result<(), Violation> {
+        let Some(&slot) = self.flying.first() else { return Ok(()) };
+        let id = slot.id().expect("a request's slot");
+        let mut violation = self
+            .violation(Rule::NeverUsed, id)
+            .because(Reason::Submitted { id, at: self.ledger.fate(slot).sub });
+        violation.kind = self.ledger.entry(slot).map(|entry| entry.kind);
+        Err(violation)
+    }
+
+    /// Whether the guest has seen the host fail in this backend life: an `IOERR` that no rule asked for.
+    #[must_use]
+    pub fn host_failed(&self) -> bool {
+        self.failure_seen
+    }
+}

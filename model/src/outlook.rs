@@ -1,0 +1,35 @@
+//! What the oracle can tell those who steer a run or tell its story. Nothing here changes anything.
+
+use crate::names::{Atom, Content};
+use crate::oracle::{CompletionFacts, Oracle};
+
+impl Oracle {
+    /// How many versions a power loss now could leave in `atom` that are not stable; more than none means something is volatile there.
+    #[must_use]
+    pub fn loose_versions(&self, atom: Atom) -> usize {
+        self.atoms[..self.len][atom.0 as usize].loose_versions(&self.ledger)
+    }
+
+    /// Replaces `out` by what a power loss now may leave in `atom`, sorted.
+    ///
+    /// In the Literal profile an atom may also hold what has no name; such contents are left out.
+    pub fn candidates(&self, atom: Atom, out: &mut Vec<Content>) {
+        self.atoms[..self.len][atom.0 as usize].survivors(out, &self.ledger);
+        out.retain(|content| content.is_named());
+    }
+
+    /// The row of the stability table for a write submitted and completed now: `A` to `G`.
+    ///
+    /// # Panics
+    /// If no life has begun.
+    #[must_use]
+    pub fn stability_row(&self) -> char {
+        self.terms.as_ref().expect("a row belongs to a life").row()
+    }
+
+    /// What there is to know about the last completion. Before the first, its `id` is zero.
+    #[must_use]
+    pub fn last_completion(&self) -> CompletionFacts {
+        self.last
+    }
+}

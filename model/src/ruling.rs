@@ -1,0 +1,233 @@
+//! What the rules say about a request: which answers are right, and whether it may have an effect.
+//!
+//! A request can be wrong for several reasons at once, and the rules do not say which a device must look at first: every answer that one of
+//! the reasons asks for is right. What must be refused is refused whole: no segment of it takes effect.
+
+use crate::request::{Demand, Kind, Request};
+use crate::rule::Rule;
+use crate::terms::{self, Profile, Terms};
+
+/// The status of success.
+pub(crate) const S_OK: u8 = 0;
+/// The status of a device or driver error.
+pub(crate) const S_IOERR: u8 = 1;
+/// The status of what the device does not support.
+pub(crate) const S_UNSUPP: u8 = 2;
+
+/// A set of statuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Answers(u8);
+
+impl Answers {
+    const NONE: Self = Self(0);
+    const OK: Self = Self(1 << S_OK);
+    const IOERR: Self = Self(1 << S_IOERR);
+    const UNSUPP: Self = Self(1 << S_UNSUPP);
+    const FAILED: Self = Self(Self::IOERR.0 | Self::UNSUPP.0);
+    const ALL: Self = Self(Self::OK.0 | Self::FAILED.0);
+
+    const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    const fn contains(self, status: u8) -> bool {
+        status <= S_UNSUPP && self.0 & (1 << status) != 0
+    }
+}
+
+/// What a request may do to the atoms it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Nothing, whatever the answer.
+    Never,
+    /// Perhaps something, and an `OK` does not say that it did; only the Literal profile forgives so much.
+    Perhaps,
+    /// What was asked for, if the answer is `OK`.
+    Asked,
+}
+
+/// What the rules say about one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ruling {
+    answers: Answers,
+    /// What it may do.
+    pub(crate) effect: Effect,
+    /// The first reason to refuse it.
+    reason: Option<Rule>,
+}
+
+impl Ruling {
+    const SERVE: Self = Self { answers: Answers::OK, effect: Effect::Asked, reason: None };
+    /// Of a request that is not there.
+    pub(crate) const NONE: Self =
+        Self { answers: Answers::NONE, effect: Effect::Never, reason: None };
+    const FREE: Self = Self { answers: Answers::ALL, effect: Effect::Never, reason: None };
+
+    /// The rules on `request` under `terms`.
+    pub(crate) fn on(request: &Request<'_>, terms: &Terms, profile: Profile) -> Self {
+        if request.malformed {
+            return Self { effect: forgiven(profile), ..Self::FREE };
+        }
+        let plain = match request.kind {
+            Kind::In | Kind::Out => on_sectors(request, terms),
+            Kind::Discard | Kind::WriteZeroes => on_segments(request, terms),
+            Kind::Flush
+                if terms.negotiated(terms::FLUSH) && request.bytes == 0 && request.sector == 0 =>
+            {
+                Self::SERVE
+            }
+            // AMB-17: without negotiation, and with a sector or data (BLK-R-12), serving it is as good as not; what is served counts.
+            Kind::Flush => Self { answers: Answers::ALL, ..Self::SERVE },
+            // BLK-R-15: the data part is exactly 20 bytes.
+            Kind::GetId if request.bytes == 20 => Self::SERVE,
+            Kind::GetId => Self::FREE,
+            Kind::Other(10) if terms.negotiated(terms::LIFETIME) => Self::FREE,
+            Kind::Other(_) => refuse([(true, Rule::UnknownTypeServed, Answers::FAILED)]),
+        };
+        let plain = if profile == Profile::Literal { plain.by_the_letter() } else { plain };
+        if terms.host_may_fail && plain.answers.contains(S_OK) {
+            Self { answers: Answers::ALL, ..plain }
+        } else {
+            plain
+        }
+    }
+
+    /// What the text itself demands: of a broken driver it asks nothing, except where it says the device MUST.
+    fn by_the_letter(self) -> Self {
+        match self.reason {
+            None
+            | Some(Rule::ReadOnlyServed | Rule::UnknownFlagServed | Rule::DiscardUnmapServed) => {
+                self
+            }
+            Some(_) => Self { answers: Answers::ALL, effect: Effect::Perhaps, reason: None },
+        }
+    }
+
+    /// The same in one word.
+    pub(crate) fn demand(self) -> Demand {
+        if !self.answers.contains(S_OK) {
+            Demand::Refuse
+        } else if self.effect == Effect::Asked && self.answers == Answers::OK {
+            Demand::Serve
+        } else {
+            Demand::Free
+        }
+    }
+
+    /// Whether `status` is an answer the rules ask for, so that it says nothing about the host.
+    #[inline]
+    pub(crate) fn is_refusal(self) -> bool {
+        self.reason.is_some() || self.effect != Effect::Asked
+    }
+
+    /// The rule that `status` breaks, if it breaks one.
+    #[inline]
+    pub(crate) fn broken_by(self, status: u8) -> Option<Rule> {
+        if self.answers.contains(status) {
+            return None;
+        }
+        Some(match (status, self.reason) {
+            (S_OK, Some(reason)) => reason,
+            (S_IOERR | S_UNSUPP, Some(_)) => Rule::WrongRefusal,
+            (S_IOERR | S_UNSUPP, None) => Rule::LegalRequestFailed,
+            _ => Rule::UnknownStatus,
+        })
+    }
+}
+
+/// The effect of a request nobody should have sent.
+fn forgiven(profile: Profile) -> Effect {
+    match profile {
+        Profile::Strict => Effect::Never,
+        Profile::Literal => Effect::Perhaps,
+    }
+}
+
+/// A refusal for those of `reasons` that hold; service if none does.
+///
+/// Each is whether it holds, the rule that success would break, and the answers it asks for.
+fn refuse<const N: usize>(reasons: [(bool, Rule, Answers); N]) -> Ruling {
+    let mut ruling = Ruling { answers: Answers::NONE, effect: Effect::Never, reason: None };
+    for (holds, rule, answers) in reasons {
+        if holds {
+            ruling.answers = ruling.answers.with(answers);
+            ruling.reason = ruling.reason.or(Some(rule));
+        }
+    }
+    if ruling.reason.is_some() { ruling } else { Ruling::SERVE }
+}
+
+/// Whether `[sector, sector + sectors)` ends at or before the capacity, without wrapping.
+fn fits(sector: u64, sectors: u64, terms: &Terms) -> bool {
+    sector.checked_add(sectors).is_some_and(|end| end <= terms.capacity)
+}
+
+/// The rules on an `IN` or `OUT`.
+fn on_sectors(request: &Request<'_>, terms: &Terms) -> Ruling {
+    let sectors = request.bytes.div_ceil(512);
+    let ruling = refuse([
+        // 5.2.6.2, BLK-D-21: where RO is *offered*, "fail with VIRTIO_BLK_S_IOERR and MUST NOT write any data".
+        (
+            request.kind == Kind::Out && terms.offered(terms::RO),
+            Rule::ReadOnlyServed,
+            Answers::IOERR,
+        ),
+        (
+            sectors > 0 && !fits(request.sector, sectors, terms),
+            Rule::BeyondCapacityServed,
+            Answers::FAILED,
+        ),
+        (!request.bytes.is_multiple_of(512), Rule::PartialSectorServed, Answers::FAILED),
+    ]);
+    if ruling.reason.is_none() && sectors == 0 { Ruling::FREE } else { ruling }
+}
+
+/// The rules on a `DISCARD` or `WRITE_ZEROES`.
+fn on_segments(request: &Request<'_>, terms: &Terms) -> Ruling {
+    let discard = request.kind == Kind::Discard;
+    let (feature, max_sectors, max_seg) = if discard {
+        (terms::DISCARD, terms.max_discard_sectors, terms.max_discard_seg)
+    } else {
+        (terms::WRITE_ZEROES, terms.max_write_zeroes_sectors, terms.max_write_zeroes_seg)
+    };
+    let any = |bad: &dyn Fn(&crate::request::Segment) -> bool| request.segments.iter().any(bad);
+    let outside = |segment: &crate::request::Segment| {
+        !fits(segment.sector, u64::from(segment.sectors), terms)
+    };
+    let ruling = refuse([
+        (terms.offered(terms::RO), Rule::ReadOnlyServed, Answers::IOERR),
+        (!terms.negotiated(feature), Rule::UnnegotiatedServed, Answers::FAILED),
+        // 5.2.6.2, BLK-D-22: "any unknown flag is set ... VIRTIO_BLK_S_UNSUPP", in every segment.
+        (any(&|segment| segment.flags & !1 != 0), Rule::UnknownFlagServed, Answers::UNSUPP),
+        // 5.2.6.2, BLK-D-23: "VIRTIO_BLK_S_UNSUPP for discard commands if the unmap flag is set".
+        (
+            discard && any(&|segment| segment.flags & 1 != 0),
+            Rule::DiscardUnmapServed,
+            Answers::UNSUPP,
+        ),
+        (
+            any(&|segment| segment.sectors > 0 && outside(segment)),
+            Rule::BeyondCapacityServed,
+            Answers::FAILED,
+        ),
+        (
+            max_seg > 0 && request.segments.len() as u64 > u64::from(max_seg),
+            Rule::TooManySegmentsServed,
+            Answers::FAILED,
+        ),
+        (
+            max_sectors > 0 && any(&|segment| segment.sectors > max_sectors),
+            Rule::OverLimitServed,
+            Answers::FAILED,
+        ),
+        (!request.bytes.is_multiple_of(16), Rule::PartialSegmentServed, Answers::FAILED),
+    ]);
+    // AMB-15: a range that covers nothing may lie anywhere, and a list of none is as good as refused.
+    let odd =
+        request.segments.is_empty() || any(&|segment| segment.sectors == 0 && outside(segment));
+    if ruling.reason.is_none() && odd {
+        Ruling { answers: Answers::ALL, ..Ruling::SERVE }
+    } else {
+        ruling
+    }
+}

@@ -1,0 +1,103 @@
+//! The terms of one life: what was offered, what was negotiated, and the row of the stability table that follows.
+//!
+//! Negotiation is per life, so nothing here outlives a reset. The feature bits are the model's own reading of the specification.
+
+/// `RO`: the device is read-only. What counts is whether it was *offered*.
+pub const RO: u64 = 1 << 5;
+/// `FLUSH`: the device understands the flush command.
+pub const FLUSH: u64 = 1 << 9;
+/// `CONFIG_WCE`: the driver may switch the cache mode through `writeback`.
+pub const CONFIG_WCE: u64 = 1 << 11;
+/// `DISCARD`: the device understands discards.
+pub const DISCARD: u64 = 1 << 13;
+/// `WRITE_ZEROES`: the device understands write-zeroes.
+pub const WRITE_ZEROES: u64 = 1 << 14;
+/// `LIFETIME`: the device reports wear.
+pub const LIFETIME: u64 = 1 << 15;
+
+/// By which reading of the specification a device is judged; every verdict names its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Profile {
+    /// For our own device: what the specification says, and what every serious disk keeps besides.
+    Strict,
+    /// For other people's devices: only what the text forces.
+    Literal,
+}
+
+impl Profile {
+    /// `Strict` or `Literal`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "Strict",
+            Self::Literal => "Literal",
+        }
+    }
+}
+
+/// The terms of one life, as the guest sees them after `FEATURES_OK`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The feature bits the device offered.
+    pub offered: u64,
+    /// The feature bits the driver accepted and the device confirmed.
+    pub negotiated: u64,
+    /// `writeback` as read back after `FEATURES_OK`, never assumed (BLK-D-42). Means nothing without `CONFIG_WCE`.
+    pub writeback: bool,
+    /// Sectors of 512 bytes.
+    pub capacity: u64,
+    /// Most sectors in one discard segment; zero states no limit.
+    pub max_discard_sectors: u32,
+    /// Most segments in one discard; zero states no limit.
+    pub max_discard_seg: u32,
+    /// Most sectors in one write-zeroes segment; zero states no limit.
+    pub max_write_zeroes_sectors: u32,
+    /// Most segments in one write-zeroes; zero states no limit.
+    pub max_write_zeroes_seg: u32,
+    /// Whether the host under the device may fail in this life, so that legal requests may too.
+    pub host_may_fail: bool,
+}
+
+impl Terms {
+    /// Whether every one of `bits` was negotiated.
+    #[inline]
+    #[must_use]
+    pub fn negotiated(&self, bits: u64) -> bool {
+        self.negotiated & bits == bits
+    }
+
+    /// Whether every one of `bits` was offered.
+    #[inline]
+    #[must_use]
+    pub fn offered(&self, bits: u64) -> bool {
+        self.offered & bits == bits
+    }
+
+    /// Whether a completed write is stable because the guest was offered flushes and took no way to ask for one.
+    ///
+    /// # Spec
+    /// 5.2.6.2 (1), BLK-D-29; not owed where FLUSH is not even offered (BLK-D-34).
+    #[inline]
+    #[must_use]
+    pub fn flushless(&self) -> bool {
+        self.offered(FLUSH) && !self.negotiated(FLUSH) && !self.negotiated(CONFIG_WCE)
+    }
+
+    /// The row of the stability table for a write during whose whole flight `writeback` is as it is now: `A` to `G`.
+    ///
+    /// # Spec
+    /// 5.2.6.2; `A` is a device that owes nothing (BLK-D-34), `H` is a write whose mode changed in flight (BLK-D-33) and so not found here.
+    #[inline]
+    #[must_use]
+    pub fn row(&self) -> char {
+        match (self.negotiated(CONFIG_WCE), self.negotiated(FLUSH), self.writeback) {
+            (true, true, true) => 'G',
+            (true, true, false) => 'F',
+            (true, false, true) => 'E',
+            (true, false, false) => 'D',
+            (false, true, _) => 'C',
+            (false, false, _) if self.offered(FLUSH) => 'B',
+            (false, false, _) => 'A',
+        }
+    }
+}
