@@ -21,10 +21,7 @@ impl Bounce {
     pub fn zeroed(len: usize) -> Bounce {
         let bytes = vec![0; len + BOUNCE_ALIGN - 1];
         let start = bytes.as_ptr().align_offset(BOUNCE_ALIGN);
-        assert!(
-            start < BOUNCE_ALIGN,
-            "an allocation can be aligned within one page"
-        );
+        assert!(start < BOUNCE_ALIGN, "an allocation can be aligned within one page");
         Bounce { bytes, start, len }
     }
 

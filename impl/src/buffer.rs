@@ -123,10 +123,7 @@ pub(crate) fn copy_in<M: GuestMemory>(
 /// Appends the part `[offset, offset + len)` of `ranges` to `out`.
 pub(crate) fn cut(ranges: &[GuestRange], offset: u32, len: u32, out: &mut Ranges) {
     let all = each_piece(ranges, offset, len as usize, |addr, len| {
-        out.push(GuestRange {
-            addr,
-            len: len as u32,
-        });
+        out.push(GuestRange { addr, len: len as u32 });
         Ok::<(), std::convert::Infallible>(())
     });
     let Ok(()) = all;

@@ -107,22 +107,19 @@ impl fmt::Display for ConfigError {
                 write!(f, "feature bits {bits:#x} cannot be offered")
             }
             ConfigError::NotVersion1 => write!(f, "VERSION_1 must be offered"),
-            ConfigError::Queues(n) => write!(
-                f,
-                "{n} queues: it must be 1, or 2 to {MAX_QUEUES} with MQ offered"
-            ),
-            ConfigError::QueueSize(n) => write!(
-                f,
-                "queue size {n}: it must be a power of two from 2 to 32768"
-            ),
+            ConfigError::Queues(n) => {
+                write!(f, "{n} queues: it must be 1, or 2 to {MAX_QUEUES} with MQ offered")
+            }
+            ConfigError::QueueSize(n) => {
+                write!(f, "queue size {n}: it must be a power of two from 2 to 32768")
+            }
             ConfigError::ZeroLimit(name) => write!(f, "{name} must not be zero"),
             ConfigError::Unaligned(name) => {
                 write!(f, "{name} must be a multiple of the disk's granule")
             }
-            ConfigError::Granule(n) => write!(
-                f,
-                "granule of {n} bytes: it must be a power of two from 512 to 4096"
-            ),
+            ConfigError::Granule(n) => {
+                write!(f, "granule of {n} bytes: it must be a power of two from 512 to 4096")
+            }
         }
     }
 }
@@ -132,11 +129,7 @@ impl std::error::Error for ConfigError {}
 impl Config {
     /// The features a device of this configuration offers over a disk of these limits.
     pub fn offered(&self, limits: &Limits) -> u64 {
-        if limits.read_only {
-            self.features | F_RO
-        } else {
-            self.features & !F_RO
-        }
+        if limits.read_only { self.features | F_RO } else { self.features & !F_RO }
     }
 
     /// Checks that a device can be made.
@@ -211,10 +204,7 @@ fn check_disk(limits: &Limits) -> Result<(), ConfigError> {
         ("max_discard", limits.max_discard),
         ("discard_granularity", limits.discard_granularity.into()),
         ("max_write_zeroes", limits.max_write_zeroes),
-        (
-            "write_zeroes_granularity",
-            limits.write_zeroes_granularity.into(),
-        ),
+        ("write_zeroes_granularity", limits.write_zeroes_granularity.into()),
     ] {
         // An empty disk is odd but harmless: every access is beyond its end.
         if value == 0 && name != "capacity" {

@@ -87,7 +87,7 @@ pub fn crank<M: GuestMemory, D: Disk<M>>(
 }
 
 fn ring_doorbell<M: GuestMemory, D: Disk<M>>(queue: &mut BlockQueue, disk: &mut D) -> bool {
-    let due = queue.take_doorbell();
+    let due = queue.poll_doorbell();
     if due {
         disk.doorbell();
     }

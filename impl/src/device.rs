@@ -200,10 +200,7 @@ impl Device {
         if index > 0 && negotiated & F_MQ == 0 {
             return Err(QueueError::NoSuchQueue);
         }
-        let lane = self
-            .queues
-            .get_mut(usize::from(index))
-            .ok_or(QueueError::NoSuchQueue)?;
+        let lane = self.queues.get_mut(usize::from(index)).ok_or(QueueError::NoSuchQueue)?;
         lane.place(layout)?;
         lane.ring.set_event_idx(negotiated & F_EVENT_IDX != 0);
         Ok(())
@@ -213,7 +210,7 @@ impl Device {
     pub fn queue_mut(&mut self, index: u16) -> Option<(&mut BlockQueue, &mut Queue)> {
         let live = self.status & STATUS_DRIVER_OK != 0;
         let lane = self.queues.get_mut(usize::from(index))?;
-        let draining = self.resetting && !lane.block.is_drained();
+        let draining = self.resetting && !lane.block.is_idle();
         let stepped = lane.ring.ready() && if self.resetting { draining } else { live };
         stepped.then_some((&mut lane.block, &mut lane.ring))
     }
@@ -258,7 +255,7 @@ impl Device {
     /// Catches up with what happened in the queues since a register was last touched.
     fn notice(&mut self) {
         if self.resetting {
-            if self.queues.iter().all(|lane| lane.block.is_drained()) {
+            if self.queues.iter().all(|lane| lane.block.is_idle()) {
                 self.finish_reset();
             }
         } else if self.status & STATUS_NEEDS_RESET == 0
@@ -286,11 +283,8 @@ impl Lane {
         if !layout.size.is_power_of_two() || layout.size > self.ring.max_size() {
             return Err(QueueError::Size(layout.size));
         }
-        for (address, align) in [
-            (layout.descriptors, 16),
-            (layout.available, 2),
-            (layout.used, 4),
-        ] {
+        for (address, align) in [(layout.descriptors, 16), (layout.available, 2), (layout.used, 4)]
+        {
             if address % align != 0 {
                 return Err(QueueError::Address(address));
             }

@@ -36,7 +36,7 @@ pub(crate) struct Gate {
     running: Option<QueueIndex>,
     /// The queue that has promised to start the next sync; `None` while one runs.
     leader: Option<QueueIndex>,
-    /// A queue is in here iff it has requests at the gate that have not been given their verdict.
+    /// A queue is in here iff it has requests at the gate that somebody has to wake it for.
     waiting: QueueSet,
     failed: bool,
 }
@@ -115,8 +115,7 @@ impl Gate {
     /// # Panics
     /// If requests are still at the gate.
     pub(crate) fn reopen(&mut self) {
-        let deserted =
-            self.running.is_none() && self.leader.is_none() && self.waiting.is_empty();
+        let deserted = self.running.is_none() && self.leader.is_none() && self.waiting.is_empty();
         assert!(deserted, "a disk is reopened when nobody uses it");
         self.failed = false;
     }

@@ -2,14 +2,17 @@
 
 mod bounce;
 mod buffer;
+mod chain;
 mod config;
 mod crank;
 mod device;
 mod disk;
 mod gate;
 mod locks;
+mod plan;
 mod queue;
 mod shared;
+mod slots;
 mod sync;
 mod wakes;
 pub mod wire;

@@ -9,7 +9,7 @@
 //! and asks for the next only after it has let go, so nobody waits in a circle and nobody waits for ever. Disks with granules of 512 bytes
 //! need none of this and never come here.
 
-use crate::disk::Token;
+use crate::slots::Slot;
 use crate::wakes::{QueueIndex, QueueSet};
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holder {
     pub(crate) queue: QueueIndex,
-    pub(crate) token: Token,
+    pub(crate) slot: Slot,
 }
 
 #[derive(Clone, Debug)]
@@ -55,10 +55,7 @@ pub(crate) struct RangeLocks {
 
 impl RangeLocks {
     pub(crate) fn new(granule: u32) -> RangeLocks {
-        RangeLocks {
-            granule: u64::from(granule),
-            entries: Vec::new(),
-        }
+        RangeLocks { granule: u64::from(granule), entries: Vec::new() }
     }
 
     /// Queues an entry for the non-empty byte range `bytes`; returns whether it is granted at once.
@@ -73,12 +70,7 @@ impl RangeLocks {
             bytes.start % self.granule != 0 || bytes.end < (granules.start + 1) * self.granule,
             bytes.end % self.granule != 0,
         ];
-        let mut entry = Entry {
-            holder,
-            granules,
-            partial,
-            granted: false,
-        };
+        let mut entry = Entry { holder, granules, partial, granted: false };
         entry.granted = !self.entries.iter().any(|earlier| earlier.conflicts(&entry));
         let granted = entry.granted;
         self.entries.push(entry);
@@ -122,10 +114,7 @@ mod tests {
     use super::*;
 
     fn holder(queue: u16) -> Holder {
-        Holder {
-            queue: QueueIndex(queue),
-            token: Token::new(0, 0),
-        }
+        Holder { queue: QueueIndex(queue), slot: 0 }
     }
 
     fn woken(mut set: QueueSet) -> Vec<u16> {

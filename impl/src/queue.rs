@@ -1,53 +1,200 @@
-//! A request queue (being built).
-#![allow(missing_docs, dead_code, unused_variables)]
-use crate::disk::*;
+//! One request queue of a virtio block device, as a state machine.
+//!
+//! A [`BlockQueue`] owns its requests in flight and nothing else: ring, memory and disk are lent per call, for in production all of them can
+//! change hands under a live queue. What it wants done it says through `poll_*`; what has happened it is told through `handle_*`. After any
+//! `handle_*`, poll until nothing comes; [`step`](crate::step) does that in a fixed order.
+//!
+//! A request goes from the ring (`ring`) through judgement (`intake`) to its operations one by one (`progress`, planned in `plan`), waits
+//! for a range lock or at the flush gate where it must (`waiting`), and ends in the used ring (`answer`). A reset ends it earlier (`drain`).
+
+mod answer;
+mod drain;
+mod intake;
+mod pool;
+mod progress;
+mod ring;
+mod waiting;
+
+use crate::chain::Parts;
+use crate::disk::{Completion, Submission};
 use crate::shared::Shared;
+use crate::slots::{Slot, Slots};
 use crate::sync::Arc;
-use crate::wakes::QueueIndex;
+use crate::wakes::{QueueIndex, QueueSet};
+use pool::Pool;
+use ring::Dance;
+use std::collections::VecDeque;
 use virtio_queue::Queue;
 use vm_memory::GuestMemory;
+
+/// A request queue: the requests in flight, and what is to be asked of ring, disk and the other queues next.
 #[derive(Debug)]
 pub struct BlockQueue {
     index: QueueIndex,
     shared: Arc<Shared>,
+    /// The requests taken from the ring and not answered.
+    slots: Slots,
+    /// The slots whose operation is to be handed over, oldest first.
+    ready: VecDeque<Slot>,
+    /// The slots that wait at the flush gate for somebody's sync, oldest first.
+    at_gate: Vec<Slot>,
+    /// The slots that wait for their range lock, oldest first.
+    at_locks: Vec<Slot>,
+    /// Number of operations in the host's hands.
+    in_host: usize,
+    dance: Dance,
+    /// A kick came since notifications were last disabled.
+    kicked: bool,
+    /// The driver is owed a signal.
+    signal: bool,
+    /// The queues that are owed a wake.
+    wakes: QueueSet,
+    /// Submissions were handed over since the doorbell last rang.
+    doorbell: bool,
+    /// From the start of a reset to its end: nothing is taken from the ring, handed over or answered.
+    stopped: bool,
+    /// The ring makes no sense any more; only a reset helps. What is in flight still ends properly.
+    broken: bool,
+    parts: Parts,
+    pool: Pool,
 }
+
 impl BlockQueue {
+    /// Queue `index` of the device with `shared`; `queue_size` is the most requests that can be in flight.
+    ///
+    /// # Panics
+    /// If `index` is not below [`MAX_QUEUES`](crate::MAX_QUEUES).
     pub fn new(index: QueueIndex, shared: Arc<Shared>, queue_size: u16) -> BlockQueue {
-        BlockQueue { index, shared }
+        assert!(index.0 < crate::wakes::MAX_QUEUES, "{index:?} is above what a device may have");
+        BlockQueue {
+            index,
+            shared,
+            slots: Slots::default(),
+            ready: VecDeque::with_capacity(usize::from(queue_size.min(64))),
+            at_gate: Vec::new(),
+            at_locks: Vec::new(),
+            in_host: 0,
+            dance: Dance::Asleep,
+            // A driver may have published before anybody listened, and it will not kick again.
+            kicked: true,
+            signal: false,
+            wakes: QueueSet::default(),
+            doorbell: false,
+            stopped: false,
+            broken: false,
+            parts: Parts::default(),
+            pool: Pool::default(),
+        }
     }
-    pub fn handle_kick(&mut self) {}
-    pub fn poll_ring<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) -> bool {
-        false
-    }
-    pub fn handle_completion<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, completion: Completion) {}
-    pub fn handle_wake<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) {}
-    pub fn poll_submission(&mut self) -> Option<Submission> {
-        None
-    }
-    pub fn poll_signal(&mut self) -> bool {
-        false
-    }
-    pub fn poll_wake(&mut self) -> Option<QueueIndex> {
-        None
-    }
-    pub fn take_doorbell(&mut self) -> bool {
-        false
-    }
-    pub fn is_idle(&self) -> bool {
-        true
-    }
-    pub fn is_drained(&self) -> bool {
-        true
-    }
-    pub fn is_broken(&self) -> bool {
-        false
-    }
-    pub fn in_flight(&self) -> usize {
-        0
-    }
-    pub fn stop(&mut self) {}
-    pub fn restart(&mut self) {}
+
+    /// A deep copy over a deep copy of what it shared.
     pub(crate) fn fork(&self, shared: Arc<Shared>) -> BlockQueue {
-        BlockQueue { index: self.index, shared }
+        BlockQueue {
+            index: self.index,
+            shared,
+            slots: self.slots.clone(),
+            ready: self.ready.clone(),
+            at_gate: self.at_gate.clone(),
+            at_locks: self.at_locks.clone(),
+            in_host: self.in_host,
+            dance: self.dance,
+            kicked: self.kicked,
+            signal: self.signal,
+            wakes: self.wakes,
+            doorbell: self.doorbell,
+            stopped: self.stopped,
+            broken: self.broken,
+            parts: Parts::default(),
+            pool: Pool::default(),
+        }
+    }
+
+    /// Which queue this is.
+    pub fn index(&self) -> QueueIndex {
+        self.index
+    }
+
+    /// The driver kicked: there may be something on the ring.
+    pub fn handle_kick(&mut self) {
+        self.kicked = true;
+    }
+
+    /// Takes one step on the ring: disable notifications, take one chain, find that there is none, re-arm, or look again. Returns `false`
+    /// iff there is nothing to do there until a kick, or until a request ends.
+    ///
+    /// # Spec
+    /// VS-17, VS-10, ST-02.
+    pub fn poll_ring<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) -> bool {
+        if self.stopped || self.broken {
+            return false;
+        }
+        self.dance(ring, memory)
+    }
+
+    /// An operation handed over by [`poll_submission`](BlockQueue::poll_submission) has completed.
+    ///
+    /// # Panics
+    /// If the disk broke its promises: an operation completed twice or never submitted, more bytes moved than asked for, a bounce kept.
+    pub fn handle_completion<M: GuestMemory>(
+        &mut self,
+        ring: &mut Queue,
+        memory: &M,
+        completion: Completion,
+    ) {
+        let slot = self.slots.completed(completion.token);
+        self.in_host -= 1;
+        if self.stopped {
+            self.outlive(slot, &completion.result);
+            self.keep_buffer(completion.buffer);
+        } else {
+            self.resume(ring, memory, slot, completion.result, completion.buffer);
+        }
+    }
+
+    /// Another queue moved what this one waits for: a sync ended, or a range became free.
+    pub fn handle_wake<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) {
+        if self.stopped {
+            return;
+        }
+        self.look_at_gate(ring, memory);
+        self.look_at_locks();
+    }
+
+    /// The next operation for the disk, which must have room for it.
+    pub fn poll_submission(&mut self) -> Option<Submission> {
+        let slot = self.ready.pop_front()?;
+        self.in_host += 1;
+        self.doorbell = true;
+        Some(self.submission(slot))
+    }
+
+    /// Whether the driver is owed a used notification; asking takes it.
+    pub fn poll_signal(&mut self) -> bool {
+        std::mem::take(&mut self.signal)
+    }
+
+    /// A queue that has to be woken; asking takes it.
+    pub fn poll_wake(&mut self) -> Option<QueueIndex> {
+        self.wakes.pop()
+    }
+
+    /// Whether the disk's doorbell is due; asking takes it.
+    pub fn poll_doorbell(&mut self) -> bool {
+        std::mem::take(&mut self.doorbell)
+    }
+
+    /// Whether nothing is in the host's hands.
+    pub fn is_idle(&self) -> bool {
+        self.in_host == 0
+    }
+
+    /// Whether the ring made no sense and only a reset helps (NEEDS_RESET).
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Number of requests taken from the ring and not yet answered.
+    pub fn in_flight(&self) -> usize {
+        self.slots.live()
     }
 }

@@ -9,7 +9,7 @@ use crate::disk::Limits;
 use crate::gate::Gate;
 use crate::locks::RangeLocks;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
-use crate::wakes::QueueSet;
+use crate::wakes::{QueueIndex, QueueSet};
 use crate::wire::{F_CONFIG_WCE, F_FLUSH, F_VERSION_1};
 
 /// The state common to all queues of a device.
@@ -158,10 +158,12 @@ impl Shared {
     /// 5.2.5 (BLK-R-17); values other than 0 count as 1 (AMB-20).
     pub fn config_write(&self, offset: u64, bytes: &[u8]) {
         let negotiated = self.negotiated();
-        if let (WRITEBACK_OFFSET, &[value]) = (offset, bytes)
-            && negotiated & F_CONFIG_WCE != 0
-        {
-            self.set_mode(negotiated, u8::from(value != 0));
+        let negotiated_wce = negotiated & F_CONFIG_WCE != 0;
+        match (offset, bytes) {
+            (WRITEBACK_OFFSET, &[value]) if negotiated_wce => {
+                self.set_mode(negotiated, u8::from(value != 0));
+            }
+            _ => {}
         }
     }
 
@@ -178,7 +180,16 @@ impl Shared {
         lock(&self.locks)
     }
 
-    /// Nothing can be promised any more; returns who has to hear of it.
+    /// The sync that ran in `queue`'s lane has ended; returns who has to look at the gate again.
+    pub(crate) fn end_sync(&self, queue: QueueIndex, made_stable: bool) -> QueueSet {
+        let mut gate = self.gate();
+        if !made_stable {
+            self.failed.store(true, Ordering::Release);
+        }
+        gate.finish(queue, made_stable)
+    }
+
+    /// A write that had to be stable failed: nothing can be promised any more. Returns who has to look at the gate again.
     pub(crate) fn fail(&self) -> QueueSet {
         let mut gate = self.gate();
         self.failed.store(true, Ordering::Release);

@@ -13,7 +13,5 @@ pub(crate) use std::sync::{
 
 /// Locks `mutex`. A thread that panicked while it held the lock has broken an invariant of ours, so this one must not go on.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .expect("no thread panicked while it held this lock")
+    mutex.lock().expect("no thread panicked while it held this lock")
 }

@@ -1,0 +1,223 @@
+//! Cuts one extent of a request into operations a disk can do: the next one, given how far the last ones got.
+//!
+//! A request is a cursor over its extents; it has one operation in the host's hands at a time. Where the disk's granule is above 512 bytes an
+//! extent may begin or end inside a granule: such a *patch* is read, changed and written back, and reads go around it through a bounce. This
+//! is arithmetic only; who holds which lock, and what an operation's result means, is decided in `progress`.
+
+use crate::disk::Limits;
+
+/// Most bytes that pass through one bounce.
+const BOUNCE_MOST: u64 = 64 << 10;
+
+/// Bytes of the disk a request is about: `[start, start + len)`, in whole sectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) start: u64,
+    pub(crate) len: u64,
+    pub(crate) may_unmap: bool,
+}
+
+impl Extent {
+    pub(crate) fn end(&self) -> u64 {
+        self.start + self.len
+    }
+
+    /// The largest extent inside this one that starts and ends on multiples of `unit`; `None` if it would be empty.
+    pub(crate) fn inward(&self, unit: u32) -> Option<Extent> {
+        let start = up(self.start, unit.into());
+        let end = down(self.end(), unit.into());
+        (start < end).then_some(Extent { start, len: end - start, ..*self })
+    }
+}
+
+/// One operation, as far as arithmetic goes. Offsets and lengths are in bytes of the disk and multiples of the granule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Move {
+    /// Straight between the disk and the guest's memory.
+    Direct { offset: u64, len: u32 },
+    /// Reads whole granules around a part that is wanted, through a bounce.
+    Around { offset: u64, len: u32 },
+    /// Reads a granule of which bytes `[skip, skip + len)` will be changed.
+    PatchRead { offset: u64, skip: u32, len: u32 },
+    /// Writes that granule back.
+    PatchWrite { offset: u64, skip: u32, len: u32 },
+    /// Writes zeroes out of a bounce.
+    ZeroWrite { offset: u64, len: u32 },
+    /// Asks the disk for zeroes.
+    Zeroes { offset: u64, len: u64 },
+    /// Tells the disk what is not needed.
+    Discard { offset: u64, len: u64 },
+    /// Makes everything completed stable; planned by the flush gate, not here.
+    Sync,
+}
+
+/// The next operation of a read that has `done` bytes of `extent`, which are fewer than all.
+pub(crate) fn read(limits: &Limits, extent: &Extent, done: u64) -> Move {
+    let granule = u64::from(limits.granule);
+    let (at, end) = (extent.start + done, extent.end());
+    if at % granule == 0 && end % granule == 0 {
+        let len = (end - at).min(limits.max_transfer.into()) as u32;
+        return Move::Direct { offset: at, len };
+    }
+    let offset = down(at, granule);
+    let most = BOUNCE_MOST.min(limits.max_transfer.into());
+    let len = (up(end, granule) - offset).min(most) as u32;
+    Move::Around { offset, len }
+}
+
+/// The next operation of a write that has `done` bytes of `extent`, which are fewer than all.
+pub(crate) fn write(limits: &Limits, extent: &Extent, done: u64) -> Move {
+    patch(limits, extent, done).unwrap_or_else(|| {
+        let at = extent.start + done;
+        let whole = down(extent.end(), limits.granule.into()) - at;
+        let len = whole.min(limits.max_transfer.into()) as u32;
+        Move::Direct { offset: at, len }
+    })
+}
+
+/// The next operation of a write-zeroes that has `done` bytes of `extent`, which are fewer than all; `by_write` if the disk has said that it
+/// knows no write-zeroes.
+pub(crate) fn write_zeroes(limits: &Limits, extent: &Extent, done: u64, by_write: bool) -> Move {
+    if let Some(patch) = patch(limits, extent, done) {
+        return patch;
+    }
+    let unit = u64::from(limits.write_zeroes_granularity);
+    let (at, end) = (extent.start + done, extent.end());
+    let (first, last) = (up(at, unit), down(end, unit));
+    let usable = !by_write && first < last;
+    if usable && at == first {
+        let len = (last - at).min(down(limits.max_write_zeroes, unit));
+        return Move::Zeroes { offset: at, len };
+    }
+    let stop = if usable { first } else { down(end, limits.granule.into()) };
+    let most = BOUNCE_MOST.min(limits.max_transfer.into());
+    let len = (stop - at).min(most) as u32;
+    Move::ZeroWrite { offset: at, len }
+}
+
+/// The next operation of a discard that has `done` bytes of `extent`, which are fewer than all and were rounded inward.
+pub(crate) fn discard(limits: &Limits, extent: &Extent, done: u64) -> Move {
+    let offset = extent.start + done;
+    let most = down(limits.max_discard, limits.discard_granularity.into());
+    let len = (extent.len - done).min(most);
+    Move::Discard { offset, len }
+}
+
+/// The granule in which the rest of `extent` begins, if it does not cover all of it.
+fn patch(limits: &Limits, extent: &Extent, done: u64) -> Option<Move> {
+    let granule = u64::from(limits.granule);
+    let (at, end) = (extent.start + done, extent.end());
+    let offset = down(at, granule);
+    if at == offset && end - at >= granule {
+        return None;
+    }
+    Some(Move::PatchRead {
+        offset,
+        skip: (at - offset) as u32,
+        len: (end.min(offset + granule) - at) as u32,
+    })
+}
+
+fn down(value: u64, unit: u64) -> u64 {
+    value - value % unit
+}
+
+fn up(value: u64, unit: u64) -> u64 {
+    down(value + (unit - 1), unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every operation of an extent as `(letter, offset, length)` in sectors, taking each to the end.
+    fn all(
+        limits: &Limits,
+        extent: Extent,
+        next: impl Fn(&Limits, &Extent, u64) -> Move,
+    ) -> Vec<(char, u64, u64)> {
+        let (mut done, mut moves) = (0, Vec::new());
+        while done < extent.len {
+            let (letter, offset, len, covered) = match next(limits, &extent, done) {
+                Move::Direct { offset, len } => ('d', offset, len.into(), len.into()),
+                Move::Around { offset, len } => {
+                    let from = extent.start + done;
+                    let to = (offset + u64::from(len)).min(extent.end());
+                    ('a', offset, len.into(), to - from)
+                }
+                Move::PatchRead { offset, len, .. } => {
+                    ('p', offset, u64::from(limits.granule), len.into())
+                }
+                Move::ZeroWrite { offset, len } => ('w', offset, len.into(), len.into()),
+                Move::Zeroes { offset, len } => ('z', offset, len, len),
+                Move::Discard { offset, len } => ('x', offset, len, len),
+                Move::PatchWrite { .. } | Move::Sync => unreachable!("never planned"),
+            };
+            moves.push((letter, offset / 512, len / 512));
+            done += covered;
+        }
+        moves
+    }
+
+    fn sectors(start: u64, len: u64) -> Extent {
+        Extent { start: start * 512, len: len * 512, may_unmap: true }
+    }
+
+    fn limits() -> Limits {
+        Limits {
+            granule: 2048,
+            max_transfer: 4096,
+            max_discard: 8192,
+            discard_granularity: 4096,
+            max_write_zeroes: 8192,
+            write_zeroes_granularity: 4096,
+            ..Limits::plain(1 << 20)
+        }
+    }
+
+    #[test]
+    fn a_write_patches_its_edges_and_splits_its_middle() {
+        let moves = all(&limits(), sectors(3, 18), write);
+        assert_eq!(moves, [('p', 0, 4), ('d', 4, 8), ('d', 12, 8), ('p', 20, 4)]);
+        assert_eq!(all(&limits(), sectors(5, 1), write), [('p', 4, 4)]);
+        assert_eq!(all(&limits(), sectors(5, 4), write), [('p', 4, 4), ('p', 8, 4)]);
+    }
+
+    #[test]
+    fn a_read_of_part_of_a_granule_goes_around_it() {
+        assert_eq!(
+            all(&limits(), sectors(3, 10), read),
+            [('a', 0, 8), ('d', 8, 0)][..1]
+                .iter()
+                .copied()
+                .chain([('a', 8, 8)])
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(all(&limits(), sectors(4, 12), read), [('d', 4, 8), ('d', 12, 4)]);
+    }
+
+    #[test]
+    fn zeroes_are_asked_for_where_the_disk_can_and_written_elsewhere() {
+        let zeroes = |by_write| {
+            move |limits: &Limits, extent: &Extent, done| {
+                write_zeroes(limits, extent, done, by_write)
+            }
+        };
+        assert_eq!(
+            all(&limits(), sectors(3, 38), zeroes(false)),
+            [('p', 0, 4), ('w', 4, 4), ('z', 8, 16), ('z', 24, 16), ('p', 40, 4)]
+        );
+        assert_eq!(
+            all(&limits(), sectors(4, 13), zeroes(true)),
+            [('w', 4, 8), ('w', 12, 4), ('p', 16, 4)]
+        );
+    }
+
+    #[test]
+    fn a_discard_never_reaches_outside_its_range() {
+        assert_eq!(sectors(1, 14).inward(4096), None);
+        let inward = sectors(1, 40).inward(4096).expect("not empty");
+        assert_eq!(inward, sectors(8, 32));
+        assert_eq!(all(&limits(), inward, discard), [('x', 8, 16), ('x', 24, 16)]);
+    }
+}

@@ -1,0 +1,111 @@
+//! The end of a request: status byte, used ring, and whether the driver is owed a signal.
+//!
+//! `len` never claims more than was written (VS-13). It may claim less (VS-14), and does where a refused request has writable data before
+//! its status: nothing was written there, so the prefix is empty.
+
+use super::BlockQueue;
+use crate::buffer::GuestRange;
+use crate::slots::{Kind, Slot};
+use crate::sync::{Ordering, fence};
+use crate::wire::{AVAIL_NO_INTERRUPT, S_IOERR, S_OK};
+use virtio_queue::{Queue, QueueT};
+use vm_memory::{Bytes, GuestAddress, GuestMemory};
+
+/// A source of zeroes to copy from.
+static ZEROES: [u8; 4096] = [0; 4096];
+
+impl BlockQueue {
+    /// Ends the request in `slot` with `status` and frees the slot.
+    pub(super) fn answer<M: GuestMemory>(
+        &mut self,
+        ring: &mut Queue,
+        memory: &M,
+        slot: Slot,
+        status: u8,
+    ) {
+        let request = self.slots.get(slot);
+        let (head, address) = (request.head, request.status);
+        let written = match (request.kind, status) {
+            (Kind::In, S_OK) => total(&request.data),
+            // The host failed: what it left in the buffer is nobody's business, and zeroes can be claimed (AMB-23).
+            (Kind::In, _) => zero_fill(memory, &request.data),
+            _ if request.has_writable => None,
+            _ => Some(0),
+        };
+        self.slots.answered(slot);
+        self.finish(ring, memory, head, address, status, written);
+    }
+
+    /// Ends the request in `slot` with IOERR.
+    pub(super) fn fail<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
+        self.answer(ring, memory, slot, S_IOERR);
+    }
+
+    /// Writes the status byte and returns the chain. `written` is how many bytes before the status were written, `None` if not all of them.
+    pub(super) fn finish<M: GuestMemory>(
+        &mut self,
+        ring: &mut Queue,
+        memory: &M,
+        head: u16,
+        address: GuestAddress,
+        status: u8,
+        written: Option<u32>,
+    ) {
+        let answered = memory.write_obj(status, address).is_ok();
+        let len = match written {
+            Some(written) if answered => written + 1,
+            _ => 0,
+        };
+        self.give_back(ring, memory, head, len);
+    }
+
+    /// Returns a chain through the used ring and notes whether the driver wants to hear of it. Both in one step, so that the ring's whole
+    /// state is in its `QueueState` between steps.
+    pub(super) fn give_back<M: GuestMemory>(
+        &mut self,
+        ring: &mut Queue,
+        memory: &M,
+        head: u16,
+        len: u32,
+    ) {
+        let signal = ring.add_used(memory, head, len).and_then(|()| wants_signal(ring, memory));
+        match signal {
+            Ok(signal) => self.signal |= signal,
+            Err(_) => self.broken = true,
+        }
+    }
+}
+
+/// Whether the driver has to be signalled after the last `add_used`.
+///
+/// # Spec
+/// VS-11: without EVENT_IDX "if flags is 0, the device MUST send a notification", "if flags is 1, the device SHOULD NOT"; VS-12 with it.
+fn wants_signal<M: GuestMemory>(ring: &mut Queue, memory: &M) -> Result<bool, virtio_queue::Error> {
+    if ring.event_idx_enabled() {
+        return ring.needs_notification(memory);
+    }
+    // The driver re-enables signals and then looks at used.idx; we moved used.idx and now look at the flag. One of us must see the other.
+    fence(Ordering::SeqCst);
+    let flags: u16 = memory
+        .load(GuestAddress(ring.avail_ring()), Ordering::Relaxed)
+        .map_err(virtio_queue::Error::GuestMemory)?;
+    Ok(u16::from_le(flags) & AVAIL_NO_INTERRUPT == 0)
+}
+
+fn total(ranges: &[GuestRange]) -> Option<u32> {
+    Some(ranges.iter().map(|range| range.len).sum())
+}
+
+/// Zeroes all of `ranges`; returns their length, or `None` if some of it is not there.
+fn zero_fill<M: GuestMemory>(memory: &M, ranges: &[GuestRange]) -> Option<u32> {
+    for range in ranges {
+        let mut at = 0;
+        while at < range.len {
+            let piece = (range.len - at).min(ZEROES.len() as u32);
+            let address = GuestAddress(range.addr.0 + u64::from(at));
+            memory.write_slice(&ZEROES[..piece as usize], address).ok()?;
+            at += piece;
+        }
+    }
+    total(ranges)
+}

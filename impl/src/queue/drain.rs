@@ -1,0 +1,86 @@
+//! Reset: what ends a request that nobody will be told of.
+//!
+//! From [`stop`](BlockQueue::stop) on nothing is taken from the ring, handed to the disk, or written to guest memory by the device itself.
+//! Requests that are not in the host's hands are abandoned at once. The others cannot be: the host may still write, so the reset is not over
+//! before their operations have come back (ST-04, AMB-21). Until then the queue is stepped as before, also to wake the queues that waited
+//! for what it gives up.
+
+use super::BlockQueue;
+use super::ring::Dance;
+use crate::disk::Errno;
+use crate::plan::Move;
+use crate::slots::{Kind, Place, Slot, SyncPart};
+use crate::wakes::QueueSet;
+
+impl BlockQueue {
+    /// Begins to end this queue's life: abandons what waits and lets what the host has in hand come back.
+    ///
+    /// It is over when the queue [is idle](BlockQueue::is_idle).
+    pub fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
+        self.signal = false;
+        self.ready.clear();
+        self.at_locks.clear();
+        if !std::mem::take(&mut self.at_gate).is_empty() {
+            self.shared.gate().leave(self.index);
+        }
+        let live: Vec<Slot> = self.slots.iter_live().collect();
+        for slot in live {
+            if self.slots.get(slot).place != Place::Host {
+                self.abandon(slot);
+            }
+        }
+    }
+
+    /// Makes a stopped queue ready for its next life.
+    ///
+    /// # Panics
+    /// If something is still in the host's hands.
+    pub fn restart(&mut self) {
+        assert!(self.is_idle(), "a reset is over when the queue is idle");
+        assert_eq!(self.in_flight(), 0, "a reset ends every request");
+        self.stopped = false;
+        self.broken = false;
+        self.signal = false;
+        self.dance = Dance::Asleep;
+        self.kicked = true;
+    }
+
+    /// An operation came back after the life its request belonged to.
+    pub(super) fn outlive(&mut self, slot: Slot, result: &Result<u32, Errno>) {
+        let request = self.slots.get_mut(slot);
+        request.place = Place::Ready;
+        let untouched = result.is_err_and(Errno::is_transient);
+        let stable = request.write_through && request.kind == Kind::Out;
+        let wrote = matches!(request.doing, Move::Direct { .. } | Move::PatchWrite { .. });
+        if request.sync == SyncPart::Runs && !untouched {
+            // The gate is not reset: a failure counts in the next life too, and other queues may wait for this very sync.
+            request.sync = SyncPart::None;
+            let woken = self.shared.end_sync(self.index, result.is_ok());
+            self.wake_others(woken);
+        } else if stable && wrote && result.is_err() && !untouched {
+            let woken = self.shared.fail();
+            self.wake_others(woken);
+        }
+        self.abandon(slot);
+    }
+
+    /// Ends a request without a word, and lets go of all it held.
+    fn abandon(&mut self, slot: Slot) {
+        let request = self.slots.get_mut(slot);
+        request.patch = None;
+        if std::mem::replace(&mut request.sync, SyncPart::None) != SyncPart::None {
+            let woken = self.shared.gate().give_up(self.index);
+            self.wake_others(woken);
+        }
+        self.unlock(slot);
+        self.slots.abandoned(slot);
+    }
+
+    fn wake_others(&mut self, mut woken: QueueSet) {
+        woken.remove(self.index);
+        self.wakes.extend(woken);
+    }
+}

@@ -1,0 +1,227 @@
+//! Judges a request when it is taken from the ring: what must be refused is refused here, before any effect.
+//!
+//! What passes becomes a request with its extents, and goes on to `progress` or to the flush gate. GET_ID, empty requests and everything
+//! refused are answered at once.
+//!
+//! Not implemented, and answered UNSUPP: SCSI pass-through, FLUSH_OUT, GET_LIFETIME, SECURE_ERASE, the zone requests (BLK-D-37).
+
+use super::BlockQueue;
+use crate::buffer::copy_in;
+use crate::buffer::{GuestRange, copy_out};
+use crate::chain::{Malformed, Parts};
+use crate::plan::Extent;
+use crate::shared::Shared;
+use crate::slots::{Kind, Request, Slot};
+use crate::wire::{
+    F_DISCARD, F_RO, F_WRITE_ZEROES, ID_BYTES, S_IOERR, S_OK, S_UNSUPP, SECTOR, SEGMENT_BYTES,
+    SEGMENT_UNMAP, T_DISCARD, T_FLUSH, T_GET_ID, T_IN, T_OUT, T_WRITE_ZEROES,
+};
+use virtio_queue::{DescriptorChain, Queue};
+use vm_memory::GuestMemory;
+
+/// A status other than OK, found before any effect.
+struct Refused(u8);
+
+const IOERR: Refused = Refused(S_IOERR);
+const UNSUPP: Refused = Refused(S_UNSUPP);
+
+impl BlockQueue {
+    /// Takes in the chain that begins at `head`.
+    pub(super) fn take_in<M: GuestMemory>(
+        &mut self,
+        ring: &mut Queue,
+        memory: &M,
+        head: u16,
+        chain: DescriptorChain<&M>,
+    ) {
+        match self.parts.walk(chain, memory) {
+            Ok(()) => {}
+            Err(Malformed::NoStatus) => return self.give_back(ring, memory, head, 0),
+            Err(Malformed::Answerable) => return self.refuse(ring, memory, head, S_IOERR),
+        }
+        let kind = match self.parts.kind() {
+            T_IN => Kind::In,
+            T_OUT => Kind::Out,
+            T_FLUSH => Kind::Flush,
+            T_DISCARD => Kind::Discard,
+            T_WRITE_ZEROES => Kind::WriteZeroes,
+            T_GET_ID => return self.answer_id(ring, memory, head),
+            _ => return self.refuse(ring, memory, head, S_UNSUPP),
+        };
+        let slot = self.slots.open(head, self.parts.status, kind);
+        let request = self.slots.get_mut(slot);
+        request.has_writable = self.parts.writable_len > 0;
+        request.write_through = self.shared.write_through();
+        match judge(request, &mut self.parts, &self.shared, memory) {
+            Ok(()) => self.begin(ring, memory, slot),
+            Err(Refused(status)) => {
+                self.slots.answered(slot);
+                self.refuse(ring, memory, head, status);
+            }
+        }
+    }
+
+    /// Starts on a request that was found right.
+    fn begin<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
+        let request = self.slots.get(slot);
+        let empty = request.extents.is_empty();
+        if request.kind == Kind::Flush {
+            // FLUSH is executed and honoured whatever was negotiated and whatever the cache mode is (AMB-17, AMB-18).
+            self.join_gate(ring, memory, slot);
+        } else if empty {
+            self.answer(ring, memory, slot, S_OK);
+        } else if request.kind == Kind::Out && request.write_through && self.shared.sync_failed() {
+            self.fail(ring, memory, slot);
+        } else {
+            self.advance(ring, memory, slot);
+        }
+    }
+
+    /// Answers the chain walked last with `status`; nothing else was or will be written.
+    fn refuse<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, head: u16, status: u8) {
+        let written = (self.parts.writable_len == 0).then_some(0);
+        self.finish(ring, memory, head, self.parts.status, status, written);
+    }
+
+    /// "The data used for VIRTIO_BLK_T_GET_ID requests is ... exactly 20 bytes" (5.2.6, BLK-R-15).
+    fn answer_id<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, head: u16) {
+        let parts = &self.parts;
+        let exact = parts.readable_len == 0 && parts.writable_len as usize == ID_BYTES;
+        let serial = &self.shared.config().serial;
+        if exact && copy_in(&parts.writable, memory, 0, serial).is_ok() {
+            let written = Some(ID_BYTES as u32);
+            self.finish(ring, memory, head, self.parts.status, S_OK, written);
+        } else {
+            self.refuse(ring, memory, head, S_IOERR);
+        }
+    }
+}
+
+/// Decides whether a request may be carried out and fills in what it is about. Empty extents are left out.
+///
+/// # Spec
+/// BLK-D-21 (RO counts when offered), BLK-D-22 and BLK-D-23 (flags), BLK-R-10 and BLK-R-13 to BLK-R-16, AMB-15.
+fn judge<M: GuestMemory>(
+    request: &mut Request,
+    parts: &mut Parts,
+    shared: &Shared,
+    memory: &M,
+) -> Result<(), Refused> {
+    if request.kind != Kind::In && request.kind != Kind::Flush && shared.offered() & F_RO != 0 {
+        return Err(IOERR);
+    }
+    match request.kind {
+        Kind::Flush => Ok(()),
+        Kind::In if parts.readable_len > 0 => Err(IOERR),
+        Kind::Out | Kind::Discard | Kind::WriteZeroes if parts.writable_len > 0 => Err(IOERR),
+        Kind::In => {
+            let len = parts.writable_len;
+            std::mem::swap(&mut request.data, &mut parts.writable);
+            judge_transfer(request, parts.sector(), len, shared)
+        }
+        Kind::Out => {
+            let len = parts.readable_len;
+            std::mem::swap(&mut request.data, &mut parts.readable);
+            judge_transfer(request, parts.sector(), len, shared)
+        }
+        Kind::Discard if shared.negotiated() & F_DISCARD == 0 => Err(UNSUPP),
+        Kind::WriteZeroes if shared.negotiated() & F_WRITE_ZEROES == 0 => Err(UNSUPP),
+        Kind::Discard | Kind::WriteZeroes => {
+            judge_segments(request, &parts.readable, parts.readable_len, shared, memory)
+        }
+    }
+}
+
+fn judge_transfer(
+    request: &mut Request,
+    sector: u64,
+    len: u32,
+    shared: &Shared,
+) -> Result<(), Refused> {
+    let len = u64::from(len);
+    let extent = within(shared, sector, len).ok_or(IOERR)?;
+    if len % SECTOR != 0 {
+        return Err(IOERR);
+    }
+    if len > 0 {
+        request.extents.push(extent);
+    }
+    Ok(())
+}
+
+/// Judges every segment before the first one has an effect.
+fn judge_segments<M: GuestMemory>(
+    request: &mut Request,
+    data: &[GuestRange],
+    len: u32,
+    shared: &Shared,
+    memory: &M,
+) -> Result<(), Refused> {
+    let config = shared.config();
+    let discard = request.kind == Kind::Discard;
+    let (most_segments, most_sectors) = if discard {
+        (config.max_discard_seg, config.max_discard_sectors)
+    } else {
+        (config.max_write_zeroes_seg, config.max_write_zeroes_sectors)
+    };
+    let segments = len / SEGMENT_BYTES as u32;
+    if len % SEGMENT_BYTES as u32 != 0 || segments > most_segments {
+        return Err(IOERR);
+    }
+    let mut outcome = Ok(());
+    for index in 0..segments {
+        let mut bytes = [0; SEGMENT_BYTES];
+        copy_out(data, memory, index * SEGMENT_BYTES as u32, &mut bytes).map_err(|_| IOERR)?;
+        let segment = Segment::parse(bytes);
+        let unmap = segment.flags & SEGMENT_UNMAP != 0;
+        if segment.flags & !SEGMENT_UNMAP != 0 || (discard && unmap) {
+            return Err(UNSUPP);
+        }
+        let sectors = u64::from(segment.sectors);
+        match within(shared, segment.sector, sectors * SECTOR) {
+            Some(extent) if segment.sectors <= most_sectors => {
+                let may_unmap = unmap && shared.limits().can_discard;
+                push_segment(request, Extent { may_unmap, ..extent }, shared);
+            }
+            // A wrong flag further on would still have to be UNSUPP.
+            _ => outcome = Err(IOERR),
+        }
+    }
+    outcome
+}
+
+fn push_segment(request: &mut Request, extent: Extent, shared: &Shared) {
+    if request.kind == Kind::WriteZeroes {
+        if extent.len > 0 {
+            request.extents.push(extent);
+        }
+    } else if shared.limits().can_discard {
+        // Discard rounds inward; the rest is simply not discarded (BLK-D-24).
+        request.extents.extend(extent.inward(shared.limits().discard_granularity));
+    }
+}
+
+/// The bytes of `len` from `sector` on, if the disk has all of them.
+fn within(shared: &Shared, sector: u64, len: u64) -> Option<Extent> {
+    let start = sector.checked_mul(SECTOR)?;
+    let end = start.checked_add(len)?;
+    (end <= shared.limits().capacity).then_some(Extent { start, len, may_unmap: false })
+}
+
+/// One range of a DISCARD or WRITE_ZEROES, as on the wire.
+struct Segment {
+    sector: u64,
+    sectors: u32,
+    flags: u32,
+}
+
+impl Segment {
+    fn parse(bytes: [u8; SEGMENT_BYTES]) -> Segment {
+        let [s @ .., a, b, c, d, e, f, g, h] = bytes;
+        Segment {
+            sector: u64::from_le_bytes(s),
+            sectors: u32::from_le_bytes([a, b, c, d]),
+            flags: u32::from_le_bytes([e, f, g, h]),
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! What a request does next, what it asks of the disk for it, and what the disk's answer means.
+//!
+//! A request has one operation in the host's hands at a time. Short transfers go on where they stopped, in whole granules, so that nothing
+//! takes effect twice; `EINTR` and `EAGAIN` ask again, a bounded number of times in a row; every other error ends the request.
+
+use super::BlockQueue;
+use crate::bounce::Bounce;
+use crate::buffer::{Buffer, copy_in, copy_out, cut};
+use crate::disk::{Errno, Op, Submission};
+use crate::plan::{self, Move};
+use crate::slots::{Kind, Place, Request, Slot};
+use crate::wire::S_OK;
+use virtio_queue::Queue;
+use vm_memory::GuestMemory;
+
+/// How many completions in a row may bring a request nothing before it counts as failed.
+pub(super) const PATIENCE: u8 = 200;
+
+/// What a completion means for its request.
+enum Outcome {
+    /// This many more bytes of the extent are done.
+    Done(u64),
+    /// The same operation again.
+    Again,
+    /// The granule is patched and has to be written back.
+    WriteBack,
+    /// All that was asked for has been done as far as it can be.
+    Enough,
+    /// The disk knows no write-zeroes: write them.
+    WriteZeroesOut,
+    /// IOERR.
+    Failed,
+}
+
+impl BlockQueue {
+    /// Plans the next operation of the request in `slot`, or ends it if there is none.
+    pub(super) fn advance<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
+        let request = self.slots.get(slot);
+        if request.done == request.extents[request.at].len {
+            self.unlock(slot);
+            let request = self.slots.get_mut(slot);
+            request.at += 1;
+            request.done = 0;
+            if request.at == request.extents.len() {
+                return self.all_done(ring, memory, slot);
+            }
+        }
+        if self.has_lock(slot) {
+            self.plan(slot);
+        }
+    }
+
+    /// Makes the next operation of a request that holds what it needs to hold.
+    pub(super) fn plan(&mut self, slot: Slot) {
+        let limits = self.shared.limits();
+        let request = self.slots.get_mut(slot);
+        let (extent, done) = (&request.extents[request.at], request.done);
+        request.doing = match request.kind {
+            Kind::In => plan::read(limits, extent, done),
+            Kind::Out => plan::write(limits, extent, done),
+            Kind::Discard => plan::discard(limits, extent, done),
+            Kind::WriteZeroes => plan::write_zeroes(limits, extent, done, request.zero_by_write),
+            Kind::Flush => unreachable!("a flush has no extents"),
+        };
+        self.make_ready(slot);
+    }
+
+    pub(super) fn make_ready(&mut self, slot: Slot) {
+        self.slots.get_mut(slot).place = Place::Ready;
+        self.ready.push_back(slot);
+    }
+
+    /// Every operation has succeeded; decides whether that is enough to say so.
+    fn all_done<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
+        let request = self.slots.get(slot);
+        match request.kind {
+            // Zeroes are not written stable one by one, so in write-through mode a sync has to follow (BLK-D-30, AMB-10).
+            Kind::WriteZeroes if request.write_through => self.join_gate(ring, memory, slot),
+            // Some sync failed meanwhile: nothing is promised any more, not even what this disk says is stable.
+            Kind::Out if request.write_through && self.shared.sync_failed() => {
+                self.fail(ring, memory, slot);
+            }
+            _ => self.answer(ring, memory, slot, S_OK),
+        }
+    }
+
+    /// Makes the planned operation of `slot` into a submission.
+    pub(super) fn submission(&mut self, slot: Slot) -> Submission {
+        if self.slots.get(slot).doing == Move::Sync {
+            self.start_sync(slot);
+        }
+        let request = self.slots.get_mut(slot);
+        request.place = Place::Host;
+        let stable = request.write_through && request.kind == Kind::Out;
+        let op = match request.doing {
+            Move::Direct { offset, len } => {
+                let mut ranges = self.pool.ranges(request.data.len());
+                if request.done == 0 && u64::from(len) == request.extents[0].len {
+                    ranges.extend_from_slice(&request.data);
+                } else {
+                    cut(&request.data, request.done as u32, len, &mut ranges);
+                }
+                let buffer = Buffer::Guest(ranges);
+                match request.kind {
+                    Kind::In => Op::Read { offset, into: buffer },
+                    _ => Op::Write { offset, from: buffer, stable },
+                }
+            }
+            Move::Around { offset, len } => {
+                let bounce = self.pool.bounce(len as usize);
+                Op::Read { offset, into: Buffer::Bounce(bounce) }
+            }
+            Move::PatchRead { offset, .. } => {
+                let bounce = self.pool.bounce(self.shared.limits().granule as usize);
+                Op::Read { offset, into: Buffer::Bounce(bounce) }
+            }
+            Move::PatchWrite { offset, .. } => {
+                let patch = request.patch.take().expect("the granule was read and patched");
+                Op::Write { offset, from: Buffer::Bounce(patch), stable }
+            }
+            Move::ZeroWrite { offset, len } => {
+                let mut bounce = self.pool.bounce(len as usize);
+                bounce.as_mut_slice().fill(0);
+                Op::Write { offset, from: Buffer::Bounce(bounce), stable }
+            }
+            Move::Zeroes { offset, len } => {
+                let may_unmap = request.extents[request.at].may_unmap;
+                Op::WriteZeroes { offset, len, may_unmap }
+            }
+            Move::Discard { offset, len } => Op::Discard { offset, len },
+            Move::Sync => Op::Sync,
+        };
+        Submission { token: self.slots.token(slot), op }
+    }
+
+    /// Goes on with a request whose operation came back with `result`.
+    pub(super) fn resume<M: GuestMemory>(
+        &mut self,
+        ring: &mut Queue,
+        memory: &M,
+        slot: Slot,
+        result: Result<u32, Errno>,
+        buffer: Option<Buffer>,
+    ) {
+        let granule = self.shared.limits().granule;
+        let request = self.slots.get_mut(slot);
+        // Whatever the verdict, it is not in the host's hands any more.
+        request.place = Place::Ready;
+        if request.doing == Move::Sync {
+            return self.sync_came_back(ring, memory, slot, result);
+        }
+        let (outcome, buffer) = outcome(request, memory, granule, result, buffer);
+        self.keep_buffer(buffer);
+        let request = self.slots.get_mut(slot);
+        if !matches!(outcome, Outcome::Again) {
+            request.fruitless = 0;
+        }
+        match outcome {
+            Outcome::Done(bytes) => {
+                request.done += bytes;
+                self.advance(ring, memory, slot);
+            }
+            Outcome::Again if request.fruitless < PATIENCE => {
+                request.fruitless += 1;
+                self.make_ready(slot);
+            }
+            Outcome::WriteBack => self.make_ready(slot),
+            Outcome::Enough => {
+                self.unlock(slot);
+                self.answer(ring, memory, slot, S_OK);
+            }
+            Outcome::WriteZeroesOut => {
+                request.zero_by_write = true;
+                self.plan(slot);
+            }
+            Outcome::Again | Outcome::Failed => {
+                let stable = request.write_through && request.kind == Kind::Out;
+                let wrote = !matches!(request.doing, Move::PatchRead { .. });
+                let patch = request.patch.take().map(Buffer::Bounce);
+                self.keep_buffer(patch);
+                if stable && wrote {
+                    self.lose_faith(ring, memory);
+                }
+                self.unlock(slot);
+                self.fail(ring, memory, slot);
+            }
+        }
+    }
+
+    pub(super) fn keep_buffer(&mut self, buffer: Option<Buffer>) {
+        if let Some(buffer) = buffer {
+            self.pool.keep(buffer);
+        }
+    }
+}
+
+/// What `result` means for `request`; returns the buffer unless the request needs it.
+fn outcome<M: GuestMemory>(
+    request: &mut Request,
+    memory: &M,
+    granule: u32,
+    result: Result<u32, Errno>,
+    buffer: Option<Buffer>,
+) -> (Outcome, Option<Buffer>) {
+    let moved = match result {
+        Ok(moved) => moved,
+        Err(errno) => return refusal(request, errno, buffer),
+    };
+    let outcome = match request.doing {
+        Move::Direct { len, .. } | Move::ZeroWrite { len, .. } => transferred(moved, len, granule),
+        Move::Around { offset, len } => match transferred(moved, len, granule) {
+            Outcome::Done(bytes) => copy_wanted(request, memory, offset, bytes, bounced(&buffer)),
+            other => other,
+        },
+        Move::PatchRead { offset, skip, len } => match whole(moved, granule) {
+            Outcome::Done(_) => {
+                let mut bounce = owned(buffer);
+                if !overlay(request, memory, &mut bounce, skip, len) {
+                    return (Outcome::Failed, Some(Buffer::Bounce(bounce)));
+                }
+                request.patch = Some(bounce);
+                request.doing = Move::PatchWrite { offset, skip, len };
+                return (Outcome::WriteBack, None);
+            }
+            other => other,
+        },
+        Move::PatchWrite { len, .. } => match whole(moved, granule) {
+            Outcome::Done(_) => Outcome::Done(len.into()),
+            Outcome::Again => {
+                request.patch = Some(owned(buffer));
+                return (Outcome::Again, None);
+            }
+            other => other,
+        },
+        Move::Zeroes { len, .. } | Move::Discard { len, .. } => {
+            assert_eq!(moved, 0, "neither zeroes nor discards move bytes");
+            Outcome::Done(len)
+        }
+        Move::Sync => unreachable!("syncs come back to the gate"),
+    };
+    (outcome, buffer)
+}
+
+fn refusal(
+    request: &mut Request,
+    errno: Errno,
+    buffer: Option<Buffer>,
+) -> (Outcome, Option<Buffer>) {
+    if errno.is_transient() {
+        if let Move::PatchWrite { .. } = request.doing {
+            request.patch = Some(owned(buffer));
+            return (Outcome::Again, None);
+        }
+        return (Outcome::Again, buffer);
+    }
+    let outcome = match request.doing {
+        // A discard is advice.
+        Move::Discard { .. } if errno == Errno::EOPNOTSUPP => Outcome::Enough,
+        Move::Zeroes { .. } if errno == Errno::EOPNOTSUPP => Outcome::WriteZeroesOut,
+        _ => Outcome::Failed,
+    };
+    (outcome, buffer)
+}
+
+/// A transfer of `len` bytes that moved `moved`. What is left over of a granule is not counted, so that the rest starts on a granule.
+fn transferred(moved: u32, len: u32, granule: u32) -> Outcome {
+    assert!(moved <= len, "the disk moved {moved} bytes of {len}");
+    match moved - moved % granule {
+        // Nothing moved and no reason given: the end of the medium, or a disk that is gone.
+        0 if moved == 0 => Outcome::Failed,
+        0 => Outcome::Again,
+        whole => Outcome::Done(whole.into()),
+    }
+}
+
+/// A transfer of exactly one granule.
+fn whole(moved: u32, granule: u32) -> Outcome {
+    transferred(moved, granule, granule)
+}
+
+/// Copies what is wanted out of `bytes` bytes read from `offset` on; says how much that was.
+fn copy_wanted<M: GuestMemory>(
+    request: &Request,
+    memory: &M,
+    offset: u64,
+    bytes: u64,
+    bounce: &Bounce,
+) -> Outcome {
+    let extent = &request.extents[request.at];
+    let from = extent.start + request.done;
+    let to = extent.end().min(offset + bytes);
+    let wanted = &bounce.as_slice()[(from - offset) as usize..(to - offset) as usize];
+    match copy_in(&request.data, memory, request.done as u32, wanted) {
+        Ok(()) => Outcome::Done(to - from),
+        Err(_) => Outcome::Failed,
+    }
+}
+
+/// Changes the part `[skip, skip + len)` of a granule; `false` if the guest's memory is gone.
+fn overlay<M: GuestMemory>(
+    request: &Request,
+    memory: &M,
+    bounce: &mut Bounce,
+    skip: u32,
+    len: u32,
+) -> bool {
+    let part = &mut bounce.as_mut_slice()[skip as usize..(skip + len) as usize];
+    if request.kind == Kind::WriteZeroes {
+        part.fill(0);
+        return true;
+    }
+    copy_out(&request.data, memory, request.done as u32, part).is_ok()
+}
+
+fn bounced(buffer: &Option<Buffer>) -> &Bounce {
+    match buffer {
+        Some(Buffer::Bounce(bounce)) => bounce,
+        _ => panic!("the disk kept a bounce"),
+    }
+}
+
+fn owned(buffer: Option<Buffer>) -> Bounce {
+    match buffer {
+        Some(Buffer::Bounce(bounce)) => bounce,
+        _ => panic!("the disk kept a bounce"),
+    }
+}

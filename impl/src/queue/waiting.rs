@@ -1,0 +1,152 @@
+//! The two places where a request waits for other requests, perhaps of other queues: the range locks and the flush gate.
+//!
+//! Whoever moves either learns which queues have to look again; this queue looks at once, the others are owed a wake.
+
+use super::BlockQueue;
+use super::progress::PATIENCE;
+use crate::disk::Errno;
+use crate::gate::Verdict;
+use crate::locks::Holder;
+use crate::plan::Move;
+use crate::slots::{Kind, Place, Slot, SyncPart};
+use crate::wakes::QueueSet;
+use crate::wire::{S_IOERR, S_OK};
+use virtio_queue::Queue;
+use vm_memory::GuestMemory;
+
+impl BlockQueue {
+    /// Whether the request in `slot` may change its extent now. If not, it waits until woken.
+    pub(super) fn has_lock(&mut self, slot: Slot) -> bool {
+        let request = self.slots.get(slot);
+        if request.locked || request.kind == Kind::In || !self.shared.has_partial_granules() {
+            return true;
+        }
+        let extent = &request.extents[request.at];
+        let bytes = extent.start..extent.end();
+        let granted = self.shared.locks().acquire(self.holder(slot), bytes);
+        self.slots.get_mut(slot).locked = true;
+        if !granted {
+            self.slots.get_mut(slot).place = Place::Lock;
+            self.at_locks.push(slot);
+        }
+        granted
+    }
+
+    /// Gives up the range lock of `slot`, or its place in the queue for one, if it has any.
+    pub(super) fn unlock(&mut self, slot: Slot) {
+        if !std::mem::take(&mut self.slots.get_mut(slot).locked) {
+            return;
+        }
+        let mut woken = self.shared.locks().release(self.holder(slot));
+        let ours = woken.contains(self.index);
+        woken.remove(self.index);
+        self.wakes.extend(woken);
+        if ours && !self.stopped {
+            self.look_at_locks();
+        }
+    }
+
+    /// Lets those go on whose locks have been granted.
+    pub(super) fn look_at_locks(&mut self) {
+        let mut at = 0;
+        while let Some(&slot) = self.at_locks.get(at) {
+            if self.shared.locks().is_granted(self.holder(slot)) {
+                self.at_locks.remove(at);
+                self.plan(slot);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// The request in `slot` can be answered once a sync that starts from now on has ended.
+    pub(super) fn join_gate<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
+        let number = self.shared.gate().admit(self.index);
+        self.slots.get_mut(slot).place = Place::Gate(number);
+        self.at_gate.push(slot);
+        self.look_at_gate(ring, memory);
+    }
+
+    /// Answers those at the gate that have their verdict, and takes the lead for the others if nobody has it.
+    pub(super) fn look_at_gate<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) {
+        if self.at_gate.is_empty() {
+            return;
+        }
+        let mut gate = self.shared.gate();
+        let verdict = |slot: Slot| match self.slots.get(slot).place {
+            Place::Gate(number) => gate.verdict(number),
+            other => unreachable!("a request at the gate is not at {other:?}"),
+        };
+        // Those who came first have the smaller numbers, so those who may go are in front.
+        let judged = self.at_gate.iter().map(|slot| verdict(*slot));
+        let settled = judged.take_while(|verdict| *verdict != Verdict::Wait).count();
+        let status = self.at_gate.first().map(|slot| match verdict(*slot) {
+            Verdict::Failed => S_IOERR,
+            Verdict::Stable | Verdict::Wait => S_OK,
+        });
+        let leads = settled < self.at_gate.len() && gate.lead(self.index);
+        if self.at_gate.len() == settled + usize::from(leads) {
+            gate.leave(self.index);
+        }
+        drop(gate);
+        let rest = self.at_gate.split_off(settled);
+        for slot in std::mem::replace(&mut self.at_gate, rest) {
+            self.slots.get_mut(slot).place = Place::Ready;
+            self.answer(ring, memory, slot, status.unwrap_or(S_IOERR));
+        }
+        if leads {
+            let slot = self.at_gate.remove(0);
+            let request = self.slots.get_mut(slot);
+            request.doing = Move::Sync;
+            request.sync = SyncPart::Leads;
+            request.fruitless = 0;
+            self.make_ready(slot);
+        }
+    }
+
+    /// The sync led by `slot` is handed to the disk: those who come from now on need the next one.
+    pub(super) fn start_sync(&mut self, slot: Slot) {
+        let request = self.slots.get_mut(slot);
+        if request.sync == SyncPart::Leads {
+            request.sync = SyncPart::Runs;
+            self.shared.gate().start(self.index);
+        }
+    }
+
+    /// The sync led by `slot` came back.
+    pub(super) fn sync_came_back<M: GuestMemory>(
+        &mut self,
+        ring: &mut Queue,
+        memory: &M,
+        slot: Slot,
+        result: Result<u32, Errno>,
+    ) {
+        let request = self.slots.get_mut(slot);
+        if result.is_err_and(Errno::is_transient) && request.fruitless < PATIENCE {
+            request.fruitless += 1;
+            return self.make_ready(slot);
+        }
+        request.sync = SyncPart::None;
+        let woken = self.shared.end_sync(self.index, result.is_ok());
+        // A write that had to be stable may have failed while the sync ran.
+        let status = if self.shared.sync_failed() { S_IOERR } else { S_OK };
+        self.answer(ring, memory, slot, status);
+        self.wake_at_gate(ring, memory, woken);
+    }
+
+    /// A write that had to be stable failed: no promise can be kept from now on.
+    pub(super) fn lose_faith<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) {
+        let woken = self.shared.fail();
+        self.wake_at_gate(ring, memory, woken);
+    }
+
+    fn wake_at_gate<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, mut woken: QueueSet) {
+        woken.remove(self.index);
+        self.wakes.extend(woken);
+        self.look_at_gate(ring, memory);
+    }
+
+    pub(super) fn holder(&self, slot: Slot) -> Holder {
+        Holder { queue: self.index, slot }
+    }
+}

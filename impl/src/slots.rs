@@ -1,0 +1,214 @@
+//! The requests a queue has taken and not yet answered, each in a slot.
+//!
+//! Requests are not keyed by head: a driver may publish a head twice, and those are two requests. A slot is freed by name, *answered* or
+//! *abandoned*. Each operation of a request is named by the slot and a generation that changes with every completion, so a request in
+//! flight can be neither forgotten nor completed twice.
+
+use crate::bounce::Bounce;
+use crate::buffer::Ranges;
+use crate::disk::Token;
+use crate::gate::SyncNumber;
+use crate::plan::{Extent, Move};
+use smallvec::SmallVec;
+use vm_memory::GuestAddress;
+
+/// The index of a slot.
+pub(crate) type Slot = u32;
+
+/// What a request asks for, of what takes more than a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    In,
+    Out,
+    Flush,
+    Discard,
+    WriteZeroes,
+}
+
+/// Where a request waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// For its operation to be handed over.
+    Ready,
+    /// For its operation to complete.
+    Host,
+    /// For its range lock.
+    Lock,
+    /// For a sync somebody runs.
+    Gate(SyncNumber),
+}
+
+/// A request's part in the flush gate's next or current sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SyncPart {
+    None,
+    /// It will start the next one.
+    Leads,
+    /// It is the one that was started.
+    Runs,
+}
+
+/// A request from intake to answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// The chain's first descriptor, by which the driver knows it.
+    pub(crate) head: u16,
+    /// Where the status byte goes.
+    pub(crate) status: GuestAddress,
+    pub(crate) kind: Kind,
+    pub(crate) place: Place,
+    /// The operation that is ready or in the host's hands.
+    pub(crate) doing: Move,
+    /// Guest memory of the data of an `In` or `Out`.
+    pub(crate) data: Ranges,
+    /// Whether the writable part has bytes before the status.
+    pub(crate) has_writable: bool,
+    /// What it is about; empty for `Flush`.
+    pub(crate) extents: SmallVec<[Extent; 1]>,
+    /// Which extent it is at, and how many bytes of that are done.
+    pub(crate) at: usize,
+    pub(crate) done: u64,
+    /// Whether a completed write has to be stable; sampled once, when the request was taken.
+    pub(crate) write_through: bool,
+    /// Whether the disk said that it knows no write-zeroes.
+    pub(crate) zero_by_write: bool,
+    /// Whether it has an entry in the range locks.
+    pub(crate) locked: bool,
+    /// What it has promised the gate.
+    pub(crate) sync: SyncPart,
+    /// How many completions in a row have brought nothing.
+    pub(crate) fruitless: u8,
+    /// The granule between its reading and its writing back.
+    pub(crate) patch: Option<Bounce>,
+}
+
+impl Request {
+    fn vacant() -> Request {
+        Request {
+            head: 0,
+            status: GuestAddress(0),
+            kind: Kind::Flush,
+            place: Place::Ready,
+            doing: Move::Sync,
+            data: Ranges::new(),
+            has_writable: false,
+            extents: SmallVec::new(),
+            at: 0,
+            done: 0,
+            write_through: false,
+            zero_by_write: false,
+            locked: false,
+            sync: SyncPart::None,
+            fruitless: 0,
+            patch: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    generation: u32,
+    live: bool,
+    /// Left as it was when the slot is freed, so that its vectors keep their room.
+    request: Request,
+}
+
+/// The slots of one queue; as many as were ever needed at once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slots {
+    entries: Vec<Entry>,
+    /// The slots that are not live.
+    free: Vec<Slot>,
+}
+
+impl Slots {
+    /// Number of live requests.
+    pub(crate) fn live(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    /// Takes a slot for a request of `kind`; the caller fills in the rest.
+    pub(crate) fn open(&mut self, head: u16, status: GuestAddress, kind: Kind) -> Slot {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry { generation: 0, live: false, request: Request::vacant() });
+            self.entries.len() as Slot - 1
+        });
+        let entry = &mut self.entries[slot as usize];
+        assert!(!entry.live, "a free slot is not live");
+        entry.live = true;
+        let request = &mut entry.request;
+        request.head = head;
+        request.status = status;
+        request.kind = kind;
+        request.data.clear();
+        request.extents.clear();
+        request.at = 0;
+        request.done = 0;
+        request.zero_by_write = false;
+        request.fruitless = 0;
+        slot
+    }
+
+    /// The request in a live slot.
+    pub(crate) fn get(&self, slot: Slot) -> &Request {
+        let entry = &self.entries[slot as usize];
+        assert!(entry.live, "slot {slot} holds no request");
+        &entry.request
+    }
+
+    /// The request in a live slot, to be changed.
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut Request {
+        let entry = &mut self.entries[slot as usize];
+        assert!(entry.live, "slot {slot} holds no request");
+        &mut entry.request
+    }
+
+    /// The name of what the request in `slot` has in hand.
+    pub(crate) fn token(&self, slot: Slot) -> Token {
+        Token::new(slot, self.entries[slot as usize].generation)
+    }
+
+    /// The slot a completion is about; the name is used up.
+    ///
+    /// # Panics
+    /// If no operation of that name is in the host's hands: the disk completed something twice, or something it was never given.
+    pub(crate) fn completed(&mut self, token: Token) -> Slot {
+        let named = |entry: &&mut Entry| {
+            entry.live
+                && entry.generation == token.generation()
+                && entry.request.place == Place::Host
+        };
+        match self.entries.get_mut(token.slot() as usize).filter(named) {
+            Some(entry) => entry.generation = entry.generation.wrapping_add(1),
+            None => panic!("the disk completed {token:?}, which is not in its hands"),
+        }
+        token.slot()
+    }
+
+    /// Frees the slot of a request whose chain has been used.
+    pub(crate) fn answered(&mut self, slot: Slot) {
+        self.close(slot);
+    }
+
+    /// Frees the slot of a request that a reset ended.
+    pub(crate) fn abandoned(&mut self, slot: Slot) {
+        self.close(slot);
+    }
+
+    /// The live slots, from the lowest.
+    pub(crate) fn iter_live(&self) -> impl Iterator<Item = Slot> {
+        let live = |(slot, entry): (usize, &Entry)| entry.live.then_some(slot as Slot);
+        self.entries.iter().enumerate().filter_map(live)
+    }
+
+    fn close(&mut self, slot: Slot) {
+        let entry = &mut self.entries[slot as usize];
+        let request = &entry.request;
+        assert!(entry.live, "slot {slot} holds no request");
+        assert!(request.place != Place::Host, "the host still works for it");
+        assert!(!request.locked, "it still holds its range lock");
+        assert!(request.sync == SyncPart::None, "the gate still counts on its sync");
+        entry.live = false;
+        self.free.push(slot);
+    }
+}
