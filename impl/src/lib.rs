@@ -8,6 +8,8 @@ mod crank;
 mod device;
 mod disk;
 mod gate;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod host;
 mod locks;
 mod plan;
 mod queue;
