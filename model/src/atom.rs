@@ -92,9 +92,11 @@ impl AtomState {
         };
         self.others.retain(does_without);
         let mut ok = does_without(&self.nodes);
-        if !ok && let Some(nodes) = self.others.pop() {
-            self.nodes = nodes;
-            ok = true;
+        if !ok {
+            if let Some(nodes) = self.others.pop() {
+                self.nodes = nodes;
+                ok = true;
+            }
         }
         self.nodes.retain(|node| node.slot != slot);
         for nodes in &mut self.others {
@@ -114,11 +116,12 @@ impl AtomState {
     ) -> bool {
         if let (Observed::Content(content), [node], true) =
             (seen, &mut self.nodes[..], self.others.is_empty())
-            && node.content == content
         {
-            // The only version there is: nothing can contradict it, in either profile.
-            *node = node.after_read(from, to);
-            return true;
+            if node.content == content {
+                // The only version there is: nothing can contradict it, in either profile.
+                *node = node.after_read(from, to);
+                return true;
+            }
         }
         self.read_among(seen, from, to, around)
     }
@@ -318,6 +321,9 @@ impl AtomState {
                 "the only version left is a stable one"
             );
             *node = Node::new(Slot::IMAGE, node.content, image);
+            if node.content != Content::UNKNOWN {
+                self.unknown.clear();
+            }
             return;
         }
         let loose = self.survivors(scratch, around.ledger);
@@ -333,12 +339,13 @@ impl AtomState {
                 Content::UNKNOWN
             }
         };
+        if content != Content::UNKNOWN {
+            self.unknown.clear();
+        }
         self.others.clear();
         self.nodes.clear();
         self.nodes.push(Node::new(Slot::IMAGE, content, image));
-        if let Some(found) = found
-            && loose
-        {
+        if let (Some(found), true) = (found, loose) {
             self.nodes.push(Node::new(Slot::FOUND, content, found));
         }
     }

@@ -76,6 +76,8 @@ pub(crate) struct Entry {
     pub(crate) status: u8,
     /// It may never be a version: refused, or to be refused.
     pub(crate) void: bool,
+    /// It is a flush whose `OK` makes writes stable.
+    pub(crate) counts: bool,
     /// The host may fail a sync for its sake.
     pub(crate) may_sync: bool,
 }
@@ -128,6 +130,7 @@ impl Ledger {
                     powered_life: 0,
                     status: 0,
                     void: false,
+                    counts: false,
                     may_sync: false,
                 },
             );

@@ -19,21 +19,25 @@
 
 mod atom;
 mod blame;
+mod class;
 mod graph;
 mod ledger;
 mod lives;
 mod names;
 mod oracle;
 mod outlook;
+mod reason;
 mod request;
 mod rule;
 mod ruling;
 mod terms;
 mod violation;
 
+pub use class::Class;
 pub use names::{Atom, Content, Instant, Observed, RequestId};
 pub use oracle::{CompletionFacts, Oracle};
+pub use reason::Reason;
 pub use request::{Demand, Kind, Request, Segment};
 pub use rule::Rule;
 pub use terms::{Profile, Terms};
-pub use violation::{Class, Reason, Violation};
+pub use violation::Violation;

@@ -8,11 +8,12 @@ use crate::atom::{Around, AtomState};
 use crate::blame;
 use crate::ledger::{Entry, Ledger, Slot, State};
 use crate::names::{Atom, Content, Instant, Observed, RequestId};
+use crate::reason::Reason;
 use crate::request::{Demand, Kind, Request};
 use crate::rule::Rule;
 use crate::ruling::{Effect, Ruling, S_IOERR, S_OK, S_UNSUPP};
 use crate::terms::{self, Profile, Terms};
-use crate::violation::{Reason, Violation};
+use crate::violation::Violation;
 
 /// What there is to know about one completion, for those who count what a run has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,15 +139,6 @@ impl Oracle {
         self.now
     }
 
-    pub(crate) fn around(&self) -> Around<'_> {
-        Around {
-            ledger: &self.ledger,
-            profile: self.profile,
-            oldest_read: self.oldest_read,
-            failed: self.suspected(),
-        }
-    }
-
     /// When the host may last have failed.
     #[inline]
     fn suspected(&self) -> Option<Instant> {
@@ -185,10 +177,12 @@ impl Oracle {
             first: 0,
             atoms: 0,
             row: '-',
-            powered_life: u32::try_from(self.powered_lives.len())
-                .expect("fewer power losses than events"),
+            powered_life: self.powered_life(),
             status: S_OK,
             void: ruling.effect == Effect::Never,
+            counts: request.kind == Kind::Flush
+                && ruling.effect == Effect::Asked
+                && (self.profile == Profile::Strict || terms.negotiated(terms::FLUSH)),
             may_sync: false,
         };
         if matches!(request.kind, Kind::In | Kind::Out) && ruling.effect != Effect::Never {
@@ -339,7 +333,8 @@ impl Oracle {
         at: Instant,
         seen: &[Observed],
     ) -> Result<(), Violation> {
-        if status == S_IOERR && !entry.ruling.is_refusal() {
+        // Where the host cannot have failed, the device answered wrongly, and the data is where it was.
+        if status == S_IOERR && !entry.ruling.is_refusal() && self.life().host_may_fail {
             self.failed = Some(at);
             self.failure_seen = true;
         }
@@ -349,12 +344,8 @@ impl Oracle {
                 assert!(seen.is_empty(), "only a read sees anything");
                 self.wrote(slot, entry, status, sub)
             }
-            Kind::Flush if status == S_OK && entry.ruling.effect == Effect::Asked => {
-                let counts =
-                    self.profile == Profile::Strict || self.life().negotiated(terms::FLUSH);
-                if counts {
-                    self.ledger.flushed(sub);
-                }
+            Kind::Flush if status == S_OK && entry.counts => {
+                self.ledger.flushed(sub);
                 let ledger = &self.ledger;
                 self.last.overtook_write = self.flying.iter().any(|&other| {
                     ledger.fate(other).sub < sub
@@ -437,7 +428,8 @@ impl Oracle {
         let around = Around {
             ledger: &self.ledger,
             profile: self.profile,
-            oldest_read: self.oldest_read,
+            // The read itself has landed, but not yet spoken.
+            oldest_read: self.oldest_read.min(sub),
             failed: self.suspected(),
         };
         let first = entry.first as usize;

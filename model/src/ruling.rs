@@ -177,7 +177,7 @@ fn on_sectors(request: &Request<'_>, terms: &Terms) -> Ruling {
             Rule::BeyondCapacityServed,
             Answers::FAILED,
         ),
-        (!request.bytes.is_multiple_of(512), Rule::PartialSectorServed, Answers::FAILED),
+        (request.bytes % 512 != 0, Rule::PartialSectorServed, Answers::FAILED),
     ]);
     if ruling.reason.is_none() && sectors == 0 { Ruling::FREE } else { ruling }
 }
@@ -220,7 +220,7 @@ fn on_segments(request: &Request<'_>, terms: &Terms) -> Ruling {
             Rule::OverLimitServed,
             Answers::FAILED,
         ),
-        (!request.bytes.is_multiple_of(16), Rule::PartialSegmentServed, Answers::FAILED),
+        (request.bytes % 16 != 0, Rule::PartialSegmentServed, Answers::FAILED),
     ]);
     // AMB-15: a range that covers nothing may lie anywhere, and a list of none is as good as refused.
     let odd =

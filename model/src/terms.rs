@@ -3,17 +3,17 @@
 //! Negotiation is per life, so nothing here outlives a reset. The feature bits are the model's own reading of the specification.
 
 /// `RO`: the device is read-only. What counts is whether it was *offered*.
-pub const RO: u64 = 1 << 5;
+pub(crate) const RO: u64 = 1 << 5;
 /// `FLUSH`: the device understands the flush command.
-pub const FLUSH: u64 = 1 << 9;
+pub(crate) const FLUSH: u64 = 1 << 9;
 /// `CONFIG_WCE`: the driver may switch the cache mode through `writeback`.
-pub const CONFIG_WCE: u64 = 1 << 11;
+pub(crate) const CONFIG_WCE: u64 = 1 << 11;
 /// `DISCARD`: the device understands discards.
-pub const DISCARD: u64 = 1 << 13;
+pub(crate) const DISCARD: u64 = 1 << 13;
 /// `WRITE_ZEROES`: the device understands write-zeroes.
-pub const WRITE_ZEROES: u64 = 1 << 14;
+pub(crate) const WRITE_ZEROES: u64 = 1 << 14;
 /// `LIFETIME`: the device reports wear.
-pub const LIFETIME: u64 = 1 << 15;
+pub(crate) const LIFETIME: u64 = 1 << 15;
 
 /// By which reading of the specification a device is judged; every verdict names its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

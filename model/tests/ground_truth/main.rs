@@ -1,0 +1,105 @@
+//! The oracle against the truth, over every history within bounds: no false alarm and no miss.
+//!
+//! The truth ([`worlds`]) knows nothing of graphs: it keeps every way in which an honest disk could have come to where we are.
+
+mod failing_host;
+mod history;
+mod search;
+mod worlds;
+
+use search::{Bounds, Found, Mode, walk};
+
+/// Walks and insists on agreement.
+fn agree(name: &str, bounds: Bounds) -> Found {
+    let found = walk(bounds);
+    println!(
+        "{name}: {} nodes, {} right reads, {} wrong reads, {} false alarms, {} misses",
+        found.nodes, found.reads_right, found.reads_wrong, found.false_alarms, found.misses
+    );
+    let example = found.example.clone().unwrap_or_default().join("; ");
+    assert_eq!((found.false_alarms, found.misses), (0, 0), "{name}: {example}");
+    found
+}
+
+/// What the enumeration in which the rule was found had walked at these bounds.
+fn agree_as_found(name: &str, bounds: Bounds, nodes: u64) {
+    assert_eq!(agree(name, bounds).nodes, nodes, "{name}");
+}
+
+#[test]
+fn the_enumeration_in_which_the_rule_was_found() {
+    let read_loss = |bounds| Bounds { losses_read: 1, ..bounds };
+    agree_as_found("2 writes, 1 read, 1 flush, 1 loss", read_loss(Bounds::new(2, 1, 1)), 135_650);
+    agree_as_found("2 writes, 2 reads, 1 loss", read_loss(Bounds::new(2, 2, 0)), 133_598);
+    let reset = Bounds { resets: 1, errors: false, ..read_loss(Bounds::new(2, 1, 1)) };
+    agree_as_found("2 writes, 1 read, 1 flush, 1 loss, 1 reset", reset, 193_953);
+    agree_as_found("3 writes, 1 read, 1 loss", read_loss(Bounds::new(3, 1, 0)), 121_275);
+    let through = Bounds { mode: Mode::WriteThrough, ..read_loss(Bounds::new(2, 2, 0)) };
+    agree_as_found("the same, write-through", through, 110_531);
+}
+
+#[test]
+fn a_kill_of_a_healthy_backend_is_a_reset() {
+    let kill = Bounds { kills: 1, errors: false, losses_read: 1, ..Bounds::new(2, 1, 1) };
+    agree_as_found("2 writes, 1 read, 1 flush, 1 loss, 1 kill", kill, 193_953);
+}
+
+#[test]
+fn refusing_flush_is_writing_through() {
+    let bounds = Bounds { mode: Mode::Flushless, losses_read: 1, ..Bounds::new(2, 2, 0) };
+    agree_as_found("2 writes, 2 reads, 1 loss, flushless", bounds, 110_531);
+}
+
+#[test]
+fn an_image_stays_unknown_until_it_is_read() {
+    agree("2 writes, 2 reads, a loss unread", Bounds { losses: 1, ..Bounds::new(2, 2, 0) });
+    agree(
+        "2 writes, 1 read, 1 flush, 2 losses unread",
+        Bounds { losses: 2, errors: false, ..Bounds::new(2, 1, 1) },
+    );
+    agree(
+        "1 write, 2 reads, 1 flush, 2 losses unread",
+        Bounds { losses: 2, ..Bounds::new(1, 2, 1) },
+    );
+}
+
+#[test]
+fn zeroes_may_come_from_anyone_who_wrote_them() {
+    agree(
+        "2 zeroes, 2 reads, 1 loss",
+        Bounds { losses_read: 1, ..Bounds::new(0, 2, 0).zeroes(2, 0) },
+    );
+    agree(
+        "1 write, 1 discard, 2 reads, 1 loss",
+        Bounds { losses_read: 1, ..Bounds::new(1, 2, 0).zeroes(0, 1) },
+    );
+    agree(
+        "1 zeroes, 1 discard, 2 reads, 1 loss",
+        Bounds { losses_read: 1, ..Bounds::new(0, 2, 0).zeroes(1, 1) },
+    );
+    agree("3 zeroes, 2 reads", Bounds { errors: false, ..Bounds::new(0, 2, 0).zeroes(3, 0) });
+    agree(
+        "1 write, 1 zeroes, 1 discard, 2 reads",
+        Bounds { errors: false, ..Bounds::new(1, 2, 0).zeroes(1, 1) },
+    );
+    agree(
+        "1 write, 1 zeroes, 1 read, 1 flush, 1 loss",
+        Bounds { losses: 1, ..Bounds::new(1, 1, 1).zeroes(1, 0) },
+    );
+    agree(
+        "1 zeroes, 1 discard, 1 read, 1 flush, 2 losses",
+        Bounds { losses: 2, errors: false, ..Bounds::new(0, 1, 1).zeroes(1, 1) },
+    );
+}
+
+#[test]
+fn the_cache_mode_may_change_in_flight() {
+    agree(
+        "2 writes, 1 read, 2 toggles, 1 loss",
+        Bounds { toggles: 2, losses_read: 1, errors: false, ..Bounds::new(2, 1, 0) },
+    );
+    agree(
+        "1 write, 1 flush, 2 toggles, 1 loss",
+        Bounds { toggles: 2, losses_read: 1, ..Bounds::new(1, 0, 1) },
+    );
+}
