@@ -146,10 +146,11 @@ impl Shared {
     /// Reads the configuration space from `offset` on; bytes past its end are zero.
     pub fn config_read(&self, offset: u64, out: &mut [u8]) {
         let space: [u8; CONFIG_BYTES] = self.config.space(&self.limits, self.writeback());
-        for (at, byte) in (offset..=u64::MAX).zip(out.iter_mut()) {
-            let inside = usize::try_from(at).ok().and_then(|at| space.get(at));
-            *byte = inside.copied().unwrap_or(0);
-        }
+        let from = usize::try_from(offset).map_or(space.len(), |offset| offset.min(space.len()));
+        let inside = &space[from..];
+        let (meant, beyond) = out.split_at_mut(inside.len().min(out.len()));
+        meant.copy_from_slice(&inside[..meant.len()]);
+        beyond.fill(0);
     }
 
     /// Writes the configuration space. Only a one-byte write of `writeback`, with CONFIG_WCE negotiated, does anything.

@@ -1,0 +1,14 @@
+//! The device as its driver and its disk see it. Each file claims one thing; `support` is the language the tests speak.
+#![allow(unreachable_pub, reason = "a test program exports nothing")]
+
+#[cfg(target_os = "linux")]
+mod disks;
+mod flushing;
+mod framing;
+mod granules;
+mod judging;
+mod notifying;
+mod resetting;
+mod support;
+mod transfers;
+mod wire;
