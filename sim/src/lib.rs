@@ -1,1 +1,27 @@
-//! Skeleton.
+//! Deterministic simulation of virtio storage: a real device, a scheduler that owns every
+//! uncertainty, power cuts at the worst moments, and an independent oracle.
+//!
+//! A [`Pilot`](pilot::Pilot) draws numbers from a [`Choose`](choose::Choose) and turns them into
+//! [`Action`](action::Action)s; a [`World`](world::World) does them, one at a time, and draws
+//! nothing. The device under test is anything that implements
+//! [`DeviceUnderTest`](dut::DeviceUnderTest); ours is [`Blk`](blk::Blk), the code that ships. What
+//! the guest sees is judged by `powerfail_model`, which knows neither the device nor the disk.
+
+pub mod action;
+pub mod blk;
+pub mod choose;
+pub mod coverage;
+pub mod disk;
+pub mod dut;
+pub mod guest;
+pub mod hash;
+pub mod memory;
+pub mod payload;
+pub mod pilot;
+pub mod prng;
+pub mod run;
+pub mod sectors;
+pub mod spec;
+mod wire;
+pub mod world;
+pub mod wrong;

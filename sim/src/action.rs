@@ -1,0 +1,137 @@
+//! One step of a run, as data.
+//!
+//! An action says everything about what happens: [`World::step`](crate::world::World::step) draws
+//! nothing. Actions name things by meaning (a request's number, a sector range), not by position,
+//! so a list of them survives having lines taken out of it.
+
+use crate::disk::{OpKey, Outcome};
+use crate::guest::{Ask, Layout, Mischief};
+use crate::sectors::SectorSet;
+
+/// A queue of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QueueId {
+    /// The device, counted from zero.
+    pub device: u8,
+    /// The queue of that device, counted from zero.
+    pub queue: u8,
+}
+
+/// How a world ends and begins again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrashKind {
+    /// The backend process of one device dies; the host's page cache survives.
+    Backend {
+        /// The device.
+        device: u8,
+    },
+    /// The host loses power: of what is dirty, only these sectors survive.
+    Power {
+        /// The survivors; sectors that are not dirty do not matter.
+        survivors: SectorSet,
+    },
+}
+
+/// Everything that can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The guest's driver initialises a device, up to DRIVER_OK, and begins a life.
+    Start {
+        /// The device.
+        device: u8,
+        /// The features it accepts. What is not offered makes the device refuse.
+        accept: u64,
+        /// Both ring indices at the start, if the device can do that.
+        base: u16,
+    },
+    /// The guest publishes a request.
+    Send {
+        /// Where.
+        to: QueueId,
+        /// Its number, unique in the run and the version of what it writes.
+        id: u32,
+        /// What it asks.
+        ask: Ask,
+        /// How it is cut.
+        layout: Layout,
+        /// How it is spoiled.
+        mischief: Mischief,
+    },
+    /// The guest publishes the head of an outstanding request once more.
+    SendAgain {
+        /// Where.
+        to: QueueId,
+        /// The request.
+        id: u32,
+    },
+    /// The guest moves the available index out of range.
+    Jump {
+        /// Where.
+        to: QueueId,
+    },
+    /// The guest considers a kick, and gives it if the device wants one.
+    Kick {
+        /// Where.
+        to: QueueId,
+    },
+    /// The guest takes back what was used and asks for signals again, or for silence.
+    Reap {
+        /// Where.
+        to: QueueId,
+        /// Whether it wants to be signalled.
+        arm: bool,
+    },
+    /// The guest writes `writeback` and reads it back.
+    Writeback {
+        /// The device.
+        device: u8,
+        /// The byte written; anything but zero means one.
+        value: u8,
+    },
+    /// The guest writes zero to the device status.
+    Reset {
+        /// The device.
+        device: u8,
+    },
+    /// The guest reads the device status: the reset may have finished.
+    PollReset {
+        /// The device.
+        device: u8,
+    },
+    /// The thread of a queue takes up to so many steps.
+    Crank {
+        /// Where.
+        to: QueueId,
+        /// At least one.
+        steps: u8,
+    },
+    /// The host does part of an operation.
+    Effect {
+        /// Which.
+        op: OpKey,
+        /// The sectors of the medium that move now.
+        set: SectorSet,
+    },
+    /// The host completes an operation.
+    Complete {
+        /// Which.
+        op: OpKey,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The host writes dirty sectors back, unasked.
+    WriteBack {
+        /// Which.
+        set: SectorSet,
+    },
+    /// The host evicts sectors that a failed sync forgot.
+    Evict {
+        /// Which.
+        set: SectorSet,
+    },
+    /// Something is lost.
+    Crash(CrashKind),
+    /// The host is kind from here on, everything that can move does, and then everything that was
+    /// asked for must have been answered.
+    Rest,
+}

@@ -1,0 +1,250 @@
+//! Situations by name: what a set of runs must have reached before its silence means anything.
+//!
+//! Each is counted from what happened, never from what was intended. A nightly that never saw one
+//! is not green.
+
+use std::fmt;
+
+/// A situation worth reaching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Situation {
+    /// A write completed under row A of the stability table: FLUSH is not offered.
+    RowA,
+    /// Row B: FLUSH is offered, neither it nor CONFIG_WCE is taken.
+    RowB,
+    /// Row C: FLUSH is taken, CONFIG_WCE is not.
+    RowC,
+    /// Row D: CONFIG_WCE without FLUSH, write-through.
+    RowD,
+    /// Row E: CONFIG_WCE without FLUSH, write-back.
+    RowE,
+    /// Row F: both, write-through.
+    RowF,
+    /// Row G: both, write-back.
+    RowG,
+    /// Row H: the cache mode changed while the write was in flight.
+    RowH,
+    /// A flush completed while an older write was in flight.
+    FlushOvertakesWrite,
+    /// The power went while an operation had landed in part.
+    CrashInsideRequest,
+    /// The power went when it could leave three different unstable versions in one sector.
+    CrashWithThreeLoose,
+    /// Two writes that overlap were in flight on two queues.
+    OverlapOnTwoQueues,
+    /// `writeback` was written with a write in flight.
+    WritebackInFlight,
+    /// A flush was sent after a sync had failed.
+    FailedSyncThenFlush,
+    /// A failed sync forgot dirty sectors.
+    SyncForgot,
+    /// A reset began with operations in the host's hands.
+    ResetInFlight,
+    /// A crash came before the recovery read was complete.
+    CrashInRecovery,
+    /// A backend died with operations in the host's hands.
+    KillInFlight,
+    /// A short transfer was resumed.
+    ShortResumed,
+    /// A write of part of a granule met another mutation of the same granule in flight.
+    GranuleShared,
+    /// A head was published twice.
+    DuplicateHead,
+    /// The available index wrapped.
+    AvailWrapped,
+    /// The used index wrapped.
+    UsedWrapped,
+    /// A kick was not wanted, and not given.
+    KickSuppressed,
+    /// A completion did not ask for a signal.
+    SignalSuppressed,
+    /// The host disk took no more operations.
+    DiskFull,
+    /// A discard was sent over a write in flight.
+    DiscardUnderWrite,
+    /// A range that was discarded was zeroed.
+    ZeroesOverDiscard,
+    /// A range that was discarded before a power loss was zeroed after it.
+    ZeroesOverDiscardAfterLoss,
+    /// A request that must be refused was.
+    Refused,
+    /// A chain was broken on purpose, and came back.
+    MalformedAnswered,
+    /// A queue broke and the device asked for a reset.
+    QueueBroken,
+    /// The device refused features.
+    FeaturesRefused,
+    /// A write to a read-only device was refused.
+    ReadOnlyRefused,
+    /// An indirect table was used.
+    Indirect,
+    /// Two devices were at work on one medium.
+    TwoDevices,
+    /// A reset lost nothing: a read after it was judged.
+    ReadAfterReset,
+    /// A forgotten sector was evicted while the guest was running.
+    Evicted,
+}
+
+/// How many situations there are.
+pub const SITUATIONS: usize = Situation::Evicted as usize + 1;
+
+impl Situation {
+    /// Every situation, in order.
+    pub const ALL: [Situation; SITUATIONS] = [
+        Situation::RowA,
+        Situation::RowB,
+        Situation::RowC,
+        Situation::RowD,
+        Situation::RowE,
+        Situation::RowF,
+        Situation::RowG,
+        Situation::RowH,
+        Situation::FlushOvertakesWrite,
+        Situation::CrashInsideRequest,
+        Situation::CrashWithThreeLoose,
+        Situation::OverlapOnTwoQueues,
+        Situation::WritebackInFlight,
+        Situation::FailedSyncThenFlush,
+        Situation::SyncForgot,
+        Situation::ResetInFlight,
+        Situation::CrashInRecovery,
+        Situation::KillInFlight,
+        Situation::ShortResumed,
+        Situation::GranuleShared,
+        Situation::DuplicateHead,
+        Situation::AvailWrapped,
+        Situation::UsedWrapped,
+        Situation::KickSuppressed,
+        Situation::SignalSuppressed,
+        Situation::DiskFull,
+        Situation::DiscardUnderWrite,
+        Situation::ZeroesOverDiscard,
+        Situation::ZeroesOverDiscardAfterLoss,
+        Situation::Refused,
+        Situation::MalformedAnswered,
+        Situation::QueueBroken,
+        Situation::FeaturesRefused,
+        Situation::ReadOnlyRefused,
+        Situation::Indirect,
+        Situation::TwoDevices,
+        Situation::ReadAfterReset,
+        Situation::Evicted,
+    ];
+
+    /// The situation in words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Situation::RowA => "row A: flush not offered",
+            Situation::RowB => "row B: flush offered and refused",
+            Situation::RowC => "row C: flush without config_wce",
+            Situation::RowD => "row D: write-through without flush",
+            Situation::RowE => "row E: write-back without flush",
+            Situation::RowF => "row F: write-through",
+            Situation::RowG => "row G: write-back",
+            Situation::RowH => "row H: mode changed in flight",
+            Situation::FlushOvertakesWrite => "flush overtook a write",
+            Situation::CrashInsideRequest => "power lost inside a request",
+            Situation::CrashWithThreeLoose => "power lost with three loose versions of a sector",
+            Situation::OverlapOnTwoQueues => "overlapping writes on two queues",
+            Situation::WritebackInFlight => "writeback written with a write in flight",
+            Situation::FailedSyncThenFlush => "flush after a failed sync",
+            Situation::SyncForgot => "failed sync forgot dirty sectors",
+            Situation::ResetInFlight => "reset with operations in flight",
+            Situation::CrashInRecovery => "crash during recovery",
+            Situation::KillInFlight => "backend killed with operations in flight",
+            Situation::ShortResumed => "short transfer resumed",
+            Situation::GranuleShared => "partial granule beside a concurrent write",
+            Situation::DuplicateHead => "duplicate head",
+            Situation::AvailWrapped => "available index wrapped",
+            Situation::UsedWrapped => "used index wrapped",
+            Situation::KickSuppressed => "kick suppressed",
+            Situation::SignalSuppressed => "signal suppressed",
+            Situation::DiskFull => "host disk queue full",
+            Situation::DiscardUnderWrite => "discard over a write in flight",
+            Situation::ZeroesOverDiscard => "write-zeroes over a discarded range",
+            Situation::ZeroesOverDiscardAfterLoss => "write-zeroes over a range discarded before power loss",
+            Situation::Refused => "request refused by the rules",
+            Situation::MalformedAnswered => "malformed chain answered",
+            Situation::QueueBroken => "queue broken, reset asked for",
+            Situation::FeaturesRefused => "unoffered feature refused",
+            Situation::ReadOnlyRefused => "write to a read-only disk refused",
+            Situation::Indirect => "indirect descriptors",
+            Situation::TwoDevices => "two devices on one medium",
+            Situation::ReadAfterReset => "read after a reset",
+            Situation::Evicted => "forgotten sector evicted",
+        }
+    }
+}
+
+/// How often each situation happened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Coverage {
+    counts: [u64; SITUATIONS],
+}
+
+impl Default for Coverage {
+    fn default() -> Coverage {
+        Coverage { counts: [0; SITUATIONS] }
+    }
+}
+
+impl fmt::Debug for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(Situation::ALL.iter().map(|&s| (s, self.count(s)))).finish()
+    }
+}
+
+impl Coverage {
+    /// Counts one occurrence.
+    #[inline]
+    pub fn hit(&mut self, situation: Situation) {
+        self.counts[situation as usize] += 1;
+    }
+
+    /// Counts one occurrence if `happened`.
+    #[inline]
+    pub fn hit_if(&mut self, happened: bool, situation: Situation) {
+        self.counts[situation as usize] += u64::from(happened);
+    }
+
+    /// How often it happened.
+    #[inline]
+    #[must_use]
+    pub fn count(&self, situation: Situation) -> u64 {
+        self.counts[situation as usize]
+    }
+
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Coverage) {
+        for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
+            *mine += theirs;
+        }
+    }
+
+    /// How many situations happened at all.
+    #[must_use]
+    pub fn reached(&self) -> usize {
+        self.counts.iter().filter(|&&count| count > 0).count()
+    }
+
+    /// The situations that never happened.
+    pub fn missing(&self) -> impl Iterator<Item = Situation> + '_ {
+        Situation::ALL.into_iter().filter(|&situation| self.count(situation) == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_situation_is_listed_in_its_place() {
+        for (index, situation) in Situation::ALL.into_iter().enumerate() {
+            assert_eq!(situation as usize, index);
+            assert!(!situation.name().is_empty());
+        }
+    }
+}

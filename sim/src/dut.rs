@@ -1,0 +1,97 @@
+//! The seam for backends: what a device must offer to be put under test.
+//!
+//! It is the guest's view of a device plus one method that lets a queue's thread take a step. Guest
+//! memory crosses as a plain region, so a backend built on any version of vm-memory fits, and so
+//! does one built on none. A binary that implements [`DeviceUnderTest`] and calls
+//! [`powerfail::main`](crate::main()) has the whole command line.
+
+use crate::disk::SimDisk;
+use crate::guest::RingPlan;
+use crate::memory::Ram;
+use crate::spec::Spec;
+
+/// What the host lends a device for one step.
+#[derive(Debug)]
+pub struct Host<'a> {
+    /// Guest memory.
+    pub ram: Ram<'a>,
+    /// The simulated disk, for devices that keep their data on it.
+    pub disk: &'a mut SimDisk,
+    /// Which device this is, counted from zero: its part of the disk.
+    pub device: u8,
+}
+
+/// What one step of a queue's thread did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing is left to do until a kick, a completion, or a wake from another queue.
+    Idle,
+    /// Something was done; there may be more.
+    Busy,
+    /// The driver is signalled: a used-buffer notification of this queue.
+    Signal,
+    /// This other queue has something to do now.
+    Woke(u16),
+}
+
+/// A device under test.
+///
+/// The world calls these in the order a driver and a transport would: `open`; then, per life,
+/// `negotiate`, `config_read`, `start`, any number of `kick` and `step`, and `begin_reset` followed
+/// by `step` until `reset_done`. A clone must share nothing with its original.
+pub trait DeviceUnderTest: Clone + Send + Sized {
+    /// What the device needs besides the [`Spec`]; `()` for most.
+    type Setup: Clone + Default + Send + Sync + std::fmt::Debug;
+
+    /// Whether the device keeps its data on the simulated disk. If not, no power is lost in its
+    /// runs unless [`SURVIVES_POWER_LOSS`](Self::SURVIVES_POWER_LOSS), and no witness looks.
+    const ON_SIM_DISK: bool;
+
+    /// Whether a device that is not on the simulated disk keeps by itself, over
+    /// [`restart`](Self::restart), what a disk would over a power loss.
+    const SURVIVES_POWER_LOSS: bool = Self::ON_SIM_DISK;
+
+    /// Whether rings may start at an index other than zero.
+    const RING_BASE: bool = false;
+
+    /// Starts the backend on a disk that holds the initial image of `disk`. A device that is not
+    /// on the simulated disk copies that image from it.
+    fn open(setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8) -> Self;
+
+    /// Starts the backend again after it died, alone or with its host.
+    fn restart(&mut self, setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8) {
+        *self = Self::open(setup, spec, disk, device);
+    }
+
+    /// The offered features.
+    fn offered(&self) -> u64;
+
+    /// The driver accepts these features and sets FEATURES_OK. False if the device refuses.
+    fn negotiate(&mut self, accept: u64) -> bool;
+
+    /// The driver reads the configuration space; what the device does not have reads zero.
+    fn config_read(&mut self, offset: u64, out: &mut [u8]);
+
+    /// The driver writes the configuration space.
+    fn config_write(&mut self, _offset: u64, _bytes: &[u8]) {}
+
+    /// The driver has placed the rings, one for each queue, and sets DRIVER_OK.
+    fn start(&mut self, rings: &[RingPlan]);
+
+    /// The driver kicks a queue.
+    fn kick(&mut self, queue: u16);
+
+    /// The thread of a queue takes one step.
+    fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress;
+
+    /// The driver writes zero to the device status.
+    fn begin_reset(&mut self, host: &mut Host<'_>);
+
+    /// Whether the device status reads zero.
+    fn reset_done(&mut self) -> bool;
+
+    /// Whether the device status says NEEDS_RESET.
+    fn needs_reset(&mut self) -> bool {
+        false
+    }
+}

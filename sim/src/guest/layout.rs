@@ -1,0 +1,233 @@
+//! How one request is cut into descriptors.
+//!
+//! The cutting carries no meaning (virtio 1.4, 2.7.4; VS-01): every layout here is legal, so each
+//! must give the same answer. Pieces come in ring order: readable ones first, then writable ones.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::choose::{Choose, Site};
+
+/// The ways a request is cut. Each field counts ways, zero being the plainest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Layout {
+    /// The header: whole, 8+8, 4+4+8, 1+15.
+    pub header: u8,
+    /// The data: whole, by sectors, at an odd byte, in halves.
+    pub data: u8,
+    /// 1: the header and readable data share a descriptor, or writable data and the status do.
+    pub glued: u8,
+    /// Indirection: none, a table for all, the header direct and a table for the rest, a table
+    /// whose descriptor carries a WRITE flag that means nothing (VS-07).
+    pub indirect: u8,
+    /// 1: a piece of no bytes stands before the last.
+    pub empty: u8,
+}
+
+impl Layout {
+    /// Header, data and status in a descriptor each.
+    pub const PLAIN: Layout = Layout { header: 0, data: 0, glued: 0, indirect: 0, empty: 0 };
+
+    /// Draws a layout: half of them plain.
+    pub fn draw<C: Choose>(choose: &mut C, indirect: bool) -> Layout {
+        // One number, taken apart: a draw per field would cost more than laying out.
+        let number = choose.below(1 << 11, Site::Layout);
+        if number & 1 == 0 {
+            let table = u8::from(indirect && number & 6 != 0);
+            return Layout { indirect: table, ..Layout::PLAIN };
+        }
+        Layout {
+            header: (number >> 1 & 3) as u8,
+            data: (number >> 3 & 3) as u8,
+            glued: (number >> 5 & 1) as u8,
+            indirect: if indirect { (number >> 6 & 3) as u8 } else { 0 },
+            empty: u8::from(number >> 8 & 7 == 0),
+        }
+    }
+}
+
+/// `plain`, or five digits: header, data, glued, indirect, empty.
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Layout::PLAIN {
+            return f.write_str("plain");
+        }
+        let Layout { header, data, glued, indirect, empty } = self;
+        write!(f, "h{header}d{data}g{glued}i{indirect}e{empty}")
+    }
+}
+
+impl FromStr for Layout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Layout, String> {
+        if text == "plain" {
+            return Ok(Layout::PLAIN);
+        }
+        let bytes = text.as_bytes();
+        let digit = |at: usize, letter: u8, below: u8| {
+            (bytes.len() == 10 && bytes[at] == letter)
+                .then(|| bytes[at + 1].wrapping_sub(b'0'))
+                .filter(|&digit| digit < below)
+                .ok_or_else(|| format!("`{text}` is not a layout, as `plain` or `h1d2g0i1e0`"))
+        };
+        Ok(Layout {
+            header: digit(0, b'h', 4)?,
+            data: digit(2, b'd', 4)?,
+            glued: digit(4, b'g', 2)?,
+            indirect: digit(6, b'i', 4)?,
+            empty: digit(8, b'e', 2)?,
+        })
+    }
+}
+
+/// One piece of a request: a buffer in guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Piece {
+    /// The guest address.
+    pub at: u32,
+    /// Bytes; may be zero.
+    pub len: u32,
+    /// Whether the device writes it.
+    pub writable: bool,
+}
+
+/// The most pieces a cut makes: header 3, data 8, status 1, an empty one.
+pub const MAX_PIECES: usize = 14;
+
+/// A request cut into pieces, in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    pieces: [Piece; MAX_PIECES],
+    len: usize,
+}
+
+impl Cut {
+    /// No piece yet.
+    #[inline]
+    #[must_use]
+    pub fn new() -> Cut {
+        Cut { pieces: [Piece::default(); MAX_PIECES], len: 0 }
+    }
+
+    /// The pieces.
+    #[inline]
+    #[must_use]
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces[..self.len]
+    }
+
+    /// Adds a piece, joined to the one before if it continues it and `glue` says so.
+    #[inline]
+    pub fn push(&mut self, piece: Piece, glue: bool) {
+        if glue
+            && let Some(last) = self.pieces[..self.len].last_mut()
+            && last.writable == piece.writable
+            && last.at + last.len == piece.at
+        {
+            last.len += piece.len;
+            return;
+        }
+        self.pieces[self.len] = piece;
+        self.len += 1;
+    }
+
+    /// Adds a range cut at the given lengths; the last piece takes the rest.
+    #[inline]
+    fn push_cut(&mut self, at: u32, len: u32, writable: bool, lens: &[u32], glue: bool) {
+        let (mut at, end) = (at, at + len);
+        let mut glue = glue;
+        for &piece in lens {
+            if piece >= end - at {
+                break;
+            }
+            self.push(Piece { at, len: piece, writable }, glue);
+            glue = false;
+            at += piece;
+        }
+        self.push(Piece { at, len: end - at, writable }, glue);
+    }
+
+    /// Adds the header as `layout` cuts it.
+    #[inline]
+    pub fn header(&mut self, at: u32, len: u32, layout: Layout) {
+        let lens: &[u32] = match layout.header {
+            0 => &[],
+            1 => &[8],
+            2 => &[4, 4],
+            _ => &[1],
+        };
+        self.push_cut(at, len, false, lens, false);
+    }
+
+    /// Adds the data as `layout` cuts it.
+    #[inline]
+    pub fn data(&mut self, at: u32, len: u32, writable: bool, layout: Layout) {
+        if len == 0 {
+            return;
+        }
+        let half = [len / 2];
+        let lens: &[u32] = match layout.data {
+            0 => &[],
+            1 => &[512; 7],
+            2 => &[len / 3 | 1],
+            _ if half[0] > 0 => &half,
+            _ => &[],
+        };
+        self.push_cut(at, len, writable, lens, layout.glued == 1);
+    }
+
+    /// Adds the status byte, and an empty piece before it if `layout` has one.
+    #[inline]
+    pub fn status(&mut self, at: u32, layout: Layout) {
+        if layout.empty == 1 {
+            self.push(Piece { at, len: 0, writable: true }, false);
+        }
+        self.push(Piece { at, len: 1, writable: true }, layout.glued == 1);
+    }
+}
+
+impl Default for Cut {
+    fn default() -> Cut {
+        Cut::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::choose::Seeded;
+
+    #[test]
+    fn a_layout_reads_back_as_it_is_written() {
+        let mut source = Seeded::new(3);
+        for _ in 0..500 {
+            let layout = Layout::draw(&mut source, true);
+            assert_eq!(layout.to_string().parse(), Ok(layout));
+        }
+        for nonsense in ["", "h9d0g0i0e0", "h1d2g0i1e", "plainer"] {
+            assert!(nonsense.parse::<Layout>().is_err());
+        }
+    }
+
+    #[test]
+    fn every_cut_covers_the_request_exactly() {
+        let mut source = Seeded::new(4);
+        for _ in 0..2000 {
+            let layout = Layout::draw(&mut source, true);
+            let len = source.between(0, 8, Site::Request) * 512;
+            let writable = source.below(2, Site::Request) == 1;
+            let mut cut = Cut::new();
+            cut.header(1000, 16, layout);
+            cut.data(1016, len, writable, layout);
+            cut.status(1016 + len, layout);
+            let mut at = 1000;
+            for piece in cut.pieces().iter().filter(|piece| piece.len > 0) {
+                assert_eq!(piece.at, at, "{layout}");
+                at += piece.len;
+            }
+            assert_eq!(at, 1016 + len + 1);
+            assert!(cut.pieces().is_sorted_by_key(|piece| piece.writable));
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! One queue's driver: requests in memory, on the ring, and back.
+
+use crate::guest::ask::{Ask, Mischief};
+use crate::guest::layout::{Cut, Layout, Piece};
+use crate::guest::ring::{Ring, RingPlan};
+use crate::guest::slots::{POISON, SlotPlan};
+use crate::memory::Memory;
+use crate::payload::{self, Author};
+use crate::wire::request::HEADER;
+
+/// The size and place of one queue's share of guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The first guest address of the share.
+    pub at: u32,
+    /// Its length in bytes.
+    pub len: u32,
+    /// Descriptors in the ring.
+    pub ring_size: u16,
+    /// The most data bytes of one request.
+    pub room: u32,
+}
+
+/// A request that came back.
+#[derive(Clone, Copy, Debug)]
+pub struct Done {
+    /// Its number.
+    pub id: u32,
+    /// What was asked.
+    pub ask: Ask,
+    /// How it was spoiled.
+    pub mischief: Mischief,
+    /// The status byte found.
+    pub status: u8,
+    /// The length the device claims to have written.
+    pub len: u32,
+    /// Guest address of the data.
+    pub data: u32,
+    /// Whether the completion owes the guest a signal.
+    pub wants_signal: bool,
+}
+
+/// Something about the ring or the buffers that no device may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breach {
+    /// A used element names a head that is not out.
+    NotOutstanding {
+        /// The id in the used element.
+        head: u32,
+    },
+    /// The status byte was not written.
+    NoStatus {
+        /// The request.
+        id: u32,
+    },
+    /// The used length is more than what was written.
+    Length {
+        /// The request.
+        id: u32,
+        /// What the device claims.
+        claimed: u32,
+        /// What it can have written at most.
+        written: u32,
+    },
+    /// A byte outside the writable part changed.
+    Outside {
+        /// The request whose surroundings changed, or zero for a free buffer.
+        id: u32,
+        /// The guest address of the change.
+        at: u32,
+    },
+    /// A readable buffer was written.
+    Readable {
+        /// The request.
+        id: u32,
+    },
+    /// The used index moved by more than what is out.
+    UsedIndex {
+        /// Where it stands now.
+        index: u16,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    plan: SlotPlan,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Free,
+    /// Published `owed` times more than seen used.
+    Out { sent: Sent, owed: u8 },
+    /// Used, its buffers not yet taken back.
+    Back { sent: Sent },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    id: u32,
+    ask: Ask,
+    mischief: Mischief,
+    head: u16,
+    held: u32,
+    len: u32,
+    status: u32,
+}
+
+/// The driver of one queue.
+#[derive(Clone, Debug)]
+pub struct QueueDriver {
+    shape: Shape,
+    ring: Ring,
+    slots: Vec<Slot>,
+    back: u16,
+    signal_owed: bool,
+    armed: bool,
+    author: Author,
+}
+
+impl QueueDriver {
+    /// Lays out an empty ring and free buffers.
+    ///
+    /// # Panics
+    /// If not even one request fits the share.
+    pub fn new(
+        shape: Shape,
+        base: u16,
+        event_idx: bool,
+        author: Author,
+        memory: &mut Memory,
+    ) -> QueueDriver {
+        let plan = RingPlan::at(shape.at, shape.ring_size, base, event_idx);
+        let ring = Ring::new(plan, memory);
+        let mut driver = QueueDriver {
+            shape,
+            ring,
+            slots: Vec::new(),
+            back: 0,
+            signal_owed: false,
+            armed: true,
+            author,
+        };
+        driver.lay_out(memory);
+        driver
+    }
+
+    fn lay_out(&mut self, memory: &mut Memory) {
+        self.slots.clear();
+        let size = SlotPlan::size(self.shape.room);
+        let mut at = self.ring.plan().end().next_multiple_of(64);
+        while at + size <= self.shape.at + self.shape.len && self.slots.len() < 32 {
+            let plan = SlotPlan::at(at, self.shape.room);
+            plan.retire(memory);
+            self.slots.push(Slot { plan, state: State::Free });
+            at += size;
+        }
+        assert!(!self.slots.is_empty(), "no request fits {:?}", self.shape);
+    }
+
+    /// Forgets everything and starts again with an empty ring, as after a reset.
+    pub fn restart(&mut self, base: u16, event_idx: bool, author: Author, memory: &mut Memory) {
+        let plan = RingPlan::at(self.shape.at, self.shape.ring_size, base, event_idx);
+        self.ring = Ring::new(plan, memory);
+        (self.back, self.signal_owed, self.armed, self.author) = (0, false, true, author);
+        for slot in &mut self.slots {
+            slot.plan.retire(memory);
+            slot.state = State::Free;
+        }
+    }
+
+    /// Gives the driver another share of memory and lays it out anew.
+    pub fn reshape(&mut self, shape: Shape, memory: &mut Memory) {
+        self.shape = shape;
+        let plan = RingPlan::at(shape.at, shape.ring_size, 0, false);
+        self.ring = Ring::new(plan, memory);
+        self.lay_out(memory);
+    }
+
+    /// Where the ring lies.
+    #[must_use]
+    pub fn plan(&self) -> RingPlan {
+        self.ring.plan()
+    }
+
+    /// Whether a request might fit now. A layout that needs more descriptors may still not.
+    #[inline]
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.ring.free() >= 3 && self.slots.iter().any(|slot| matches!(slot.state, State::Free))
+    }
+
+    /// How many requests are out.
+    #[inline]
+    #[must_use]
+    pub fn out(&self) -> u16 {
+        self.ring.pending()
+    }
+
+    /// How many came back and hold their buffers.
+    #[inline]
+    #[must_use]
+    pub fn back(&self) -> u16 {
+        self.back
+    }
+
+    /// Whether a kick should be considered.
+    #[inline]
+    #[must_use]
+    pub fn kick_due(&self) -> bool {
+        self.ring.kick_due()
+    }
+
+    /// Whether the available index has just wrapped.
+    #[inline]
+    #[must_use]
+    pub fn avail_at_wrap(&self) -> bool {
+        self.ring.avail() == 0
+    }
+
+    /// Whether the used index has just wrapped.
+    #[inline]
+    #[must_use]
+    pub fn used_at_wrap(&self) -> bool {
+        self.ring.seen() == 0
+    }
+
+    /// Whether a signal is owed by the device.
+    #[inline]
+    #[must_use]
+    pub fn signal_owed(&self) -> bool {
+        self.signal_owed
+    }
+
+    /// The requests that are out, in no particular order.
+    pub fn outstanding(&self) -> impl Iterator<Item = (u32, Ask)> + '_ {
+        self.slots.iter().filter_map(|slot| match slot.state {
+            State::Out { sent, .. } => Some((sent.id, sent.ask)),
+            _ => None,
+        })
+    }
+
+    /// Lays a request out and publishes it. False, with nothing done, if there is no room.
+    pub fn send(
+        &mut self,
+        memory: &mut Memory,
+        id: u32,
+        ask: &Ask,
+        layout: Layout,
+        mischief: Mischief,
+    ) -> bool {
+        let Some(slot) = self.slots.iter_mut().find(|slot| matches!(slot.state, State::Free))
+        else {
+            return false;
+        };
+        let plan = slot.plan;
+        let whole = ask.data_len();
+        assert!(whole <= self.shape.room, "a request larger than its buffer");
+        let len = match mischief {
+            Mischief::Ragged(bytes) => whole - u32::from(bytes).min(whole),
+            _ => whole,
+        };
+        let writes = ask.device_writes();
+        let glued = layout.glued == 1 && (writes || len == 0);
+        let status = plan.status(if glued { Some(len) } else { None });
+        let cut = cut(&plan, ask, len, status, layout, mischief);
+        let broken_end = match mischief {
+            Mischief::Loop => Some(u16::MAX),
+            Mischief::Dangling => Some(self.shape.ring_size + 7),
+            _ => None,
+        };
+        let published =
+            self.ring.publish(memory, cut.pieces(), layout, plan.table(), broken_end);
+        let Some((head, held)) = published else { return false };
+        fill(memory, &plan, ask, id, self.author);
+        plan.arm(memory, len, status);
+        if writes {
+            plan.poison(memory, len);
+        }
+        let sent = Sent { id, ask: *ask, mischief, head, held, len, status };
+        slot.state = State::Out { sent, owed: 1 };
+        true
+    }
+
+    /// Publishes the head of a request that is out once more, which a driver must not do.
+    /// False if the request is not out or the available ring has no free entry.
+    pub fn send_again(&mut self, memory: &mut Memory, id: u32) -> bool {
+        if self.ring.pending() >= self.shape.ring_size {
+            return false;
+        }
+        for slot in &mut self.slots {
+            if let State::Out { sent, owed } = &mut slot.state
+                && sent.id == id
+                && *owed == 1
+            {
+                *owed += 1;
+                self.ring.offer(memory, sent.head);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Moves the available index to where no driver may.
+    pub fn jump(&mut self, memory: &mut Memory) {
+        self.ring.jump(memory, self.shape.ring_size * 2 + 1);
+    }
+
+    /// Whether what was published since the last time needs a kick.
+    pub fn needs_kick(&mut self, memory: &Memory) -> bool {
+        self.ring.needs_kick(memory)
+    }
+
+    /// The device signalled.
+    #[inline]
+    pub fn signalled(&mut self) {
+        self.signal_owed = false;
+    }
+
+    /// Looks for the next used element. Called after every device step, so that a completion is
+    /// seen at the very step whose index store passed it.
+    #[inline]
+    pub fn next_done(&mut self, memory: &Memory) -> Option<Result<Done, Breach>> {
+        let before = self.ring.seen();
+        if self.ring.used_idx(memory) == before {
+            return None;
+        }
+        Some(self.take_done(memory, before))
+    }
+
+    fn take_done(&mut self, memory: &Memory, before: u16) -> Result<Done, Breach> {
+        let index = self.ring.used_idx(memory);
+        if index.wrapping_sub(before) > self.ring.pending() {
+            return Err(Breach::UsedIndex { index });
+        }
+        let (head, len) = self.ring.next_used(memory).expect("the index has moved");
+        let wants_signal = self.ring.wants_signal(memory, before.wrapping_add(1), before);
+        self.signal_owed |= wants_signal;
+        let slot = self.slots.iter_mut().find(
+            |slot| matches!(slot.state, State::Out { sent, .. } if u32::from(sent.head) == head),
+        );
+        let Some(slot) = slot else { return Err(Breach::NotOutstanding { head }) };
+        let State::Out { sent, owed } = slot.state else { unreachable!("matched above") };
+        slot.state = if owed > 1 {
+            State::Out { sent, owed: owed - 1 }
+        } else {
+            self.back += 1;
+            State::Back { sent }
+        };
+        let plan = slot.plan;
+        check(memory, &plan, &sent, len)?;
+        let status = memory.bytes(sent.status, 1)[0];
+        Ok(Done {
+            id: sent.id,
+            ask: sent.ask,
+            mischief: sent.mischief,
+            status,
+            len,
+            data: plan.data(),
+            wants_signal,
+        })
+    }
+
+    /// Takes back the buffers of everything seen used, checking them once more, and re-arms
+    /// notifications (`on`) or asks for silence.
+    pub fn reap(&mut self, memory: &mut Memory, on: bool) -> Result<u16, Breach> {
+        let mut count = 0;
+        for slot in &mut self.slots {
+            if let State::Back { sent } = slot.state {
+                if let Some(at) = slot.plan.breach(memory, sent.len, sent.status) {
+                    return Err(Breach::Outside { id: sent.id, at });
+                }
+                if matches!(sent.ask, Ask::Out { .. }) && !is_filled(memory, &slot.plan, &sent, self.author)
+                {
+                    return Err(Breach::Readable { id: sent.id });
+                }
+                self.ring.release(sent.held);
+                slot.plan.retire(memory);
+                slot.state = State::Free;
+                count += 1;
+            }
+        }
+        self.back = 0;
+        self.armed = on;
+        self.ring.arm(memory, on);
+        Ok(count)
+    }
+
+    /// Whether the driver asked for signals when it last looked.
+    #[must_use]
+    pub fn armed(&self) -> bool {
+        self.armed
+    }
+
+    /// Whether the free buffers are as they were left: nothing may land in them.
+    pub fn check_free(&self, memory: &Memory) -> Result<(), Breach> {
+        for slot in &self.slots {
+            if matches!(slot.state, State::Free) && !slot.plan.is_retired(memory) {
+                return Err(Breach::Outside { id: 0, at: slot.plan.data() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The life ended: no request is out any more, and all buffers are guarded, so that whatever
+    /// lands late shows in [`check_free`](Self::check_free).
+    pub fn abandon(&mut self, memory: &mut Memory) {
+        for slot in &mut self.slots {
+            slot.plan.retire(memory);
+            slot.state = State::Free;
+        }
+        self.back = 0;
+        self.signal_owed = false;
+    }
+}
+
+fn cut(
+    plan: &SlotPlan,
+    ask: &Ask,
+    len: u32,
+    status: u32,
+    layout: Layout,
+    mischief: Mischief,
+) -> Cut {
+    let mut cut = Cut::new();
+    let header = if mischief == Mischief::ShortHeader { 8 } else { HEADER };
+    cut.header(plan.header(), header, layout);
+    if mischief == Mischief::StatusFirst && len > 0 && !ask.device_writes() {
+        // Writable before readable: the order no driver may use.
+        cut.push(Piece { at: status, len: 1, writable: true }, false);
+        cut.data(plan.data(), len, false, layout);
+        return cut;
+    }
+    cut.data(plan.data(), len, ask.device_writes() && mischief != Mischief::NoStatus, layout);
+    if mischief != Mischief::NoStatus {
+        cut.status(status, layout);
+    }
+    cut
+}
+
+fn fill(memory: &mut Memory, plan: &SlotPlan, ask: &Ask, id: u32, author: Author) {
+    let mut header = [0; HEADER as usize];
+    header[..4].copy_from_slice(&ask.wire_type().to_le_bytes());
+    header[8..].copy_from_slice(&ask.sector().to_le_bytes());
+    memory.write(plan.header(), &header);
+    match ask {
+        Ask::Out { sector, sectors } => {
+            for nth in 0..*sectors {
+                let bytes = memory.bytes_mut(plan.data() + nth * 512, 512);
+                payload::fill(bytes, author, (*sector as u32).wrapping_add(nth), id);
+            }
+        }
+        Ask::Discard(segments) | Ask::WriteZeroes(segments) => {
+            for (nth, segment) in segments.as_slice().iter().enumerate() {
+                let mut bytes = [0; 16];
+                bytes[..8].copy_from_slice(&segment.sector.to_le_bytes());
+                bytes[8..12].copy_from_slice(&segment.sectors.to_le_bytes());
+                bytes[12..].copy_from_slice(&segment.flags.to_le_bytes());
+                memory.write(plan.data() + nth as u32 * 16, &bytes);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_filled(memory: &Memory, plan: &SlotPlan, sent: &Sent, author: Author) -> bool {
+    let Ask::Out { sector, .. } = sent.ask else { return true };
+    (0..sent.len / 512).all(|nth| {
+        let bytes = memory.bytes(plan.data() + nth * 512, 512);
+        let found = payload::read(bytes, author, (sector as u32).wrapping_add(nth));
+        found == powerfail_model::Observed::Content(payload::content(sent.id))
+    })
+}
+
+/// Holds what came back against what the device may have done.
+fn check(memory: &Memory, plan: &SlotPlan, sent: &Sent, len: u32) -> Result<(), Breach> {
+    let id = sent.id;
+    if let Some(at) = plan.breach(memory, sent.len, sent.status) {
+        return Err(Breach::Outside { id, at });
+    }
+    if memory.read_u32(plan.header()) != sent.ask.wire_type() {
+        return Err(Breach::Readable { id });
+    }
+    let malformed = !matches!(sent.mischief, Mischief::None | Mischief::Ragged(_));
+    if malformed {
+        return Ok(());
+    }
+    if memory.bytes(sent.status, 1)[0] == POISON {
+        return Err(Breach::NoStatus { id });
+    }
+    let data = if sent.ask.device_writes() { sent.len } else { 0 };
+    if len > data + 1 {
+        return Err(Breach::Length { id, claimed: len, written: data + 1 });
+    }
+    if data > 0
+        && let Some(written) = plan.first_unwritten(memory, data)
+        && len > written
+    {
+        return Err(Breach::Length { id, claimed: len, written });
+    }
+    Ok(())
+}

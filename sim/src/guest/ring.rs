@@ -1,0 +1,263 @@
+//! The driver's half of a split virtqueue (virtio 1.4, 2.7).
+//!
+//! It publishes chains, decides whether a kick is due, walks the used ring and re-arms its own
+//! notifications. Descriptors are taken from a bit mask, lowest first.
+
+use crate::guest::layout::{Layout, Piece};
+use crate::memory::Memory;
+use crate::wire::ring::{DESCRIPTOR, INDIRECT, NEXT, NO_INTERRUPT, NO_NOTIFY, WRITE};
+
+/// Where a ring lies in guest memory, and how it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingPlan {
+    /// Number of descriptors: a power of two, at most 32.
+    pub size: u16,
+    /// Guest address of the descriptor table; a multiple of 16.
+    pub descriptors: u32,
+    /// Guest address of the available ring; a multiple of 2.
+    pub available: u32,
+    /// Guest address of the used ring; a multiple of 4.
+    pub used: u32,
+    /// Both indices at the start: zero after a device reset, anything after a vhost-user set-up.
+    pub base: u16,
+    /// Whether EVENT_IDX was negotiated.
+    pub event_idx: bool,
+}
+
+impl RingPlan {
+    /// A ring of `size` descriptors from guest address `at` on, a multiple of 16.
+    #[must_use]
+    pub fn at(at: u32, size: u16, base: u16, event_idx: bool) -> RingPlan {
+        let available = at + u32::from(size) * DESCRIPTOR;
+        let used = (available + 6 + 2 * u32::from(size)).next_multiple_of(4);
+        RingPlan { size, descriptors: at, available, used, base, event_idx }
+    }
+
+    /// The first address behind the ring.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        (self.used + 6 + 8 * u32::from(self.size)).next_multiple_of(16)
+    }
+}
+
+/// The driver's state of one ring.
+#[derive(Clone, Debug)]
+pub struct Ring {
+    plan: RingPlan,
+    free: u32,
+    avail: u16,
+    checked: u16,
+    seen: u16,
+}
+
+/// Whether an index that moved from `old` to `new` passed `event`: virtio 1.4, 2.7.7.2 (VS-12).
+#[inline]
+#[must_use]
+pub fn passes(event: u16, new: u16, old: u16) -> bool {
+    new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
+}
+
+impl Ring {
+    /// Writes an empty ring into guest memory.
+    pub fn new(plan: RingPlan, memory: &mut Memory) -> Ring {
+        let size = u32::from(plan.size);
+        assert!(plan.size.is_power_of_two() && size <= 32, "a ring of {size}");
+        memory.bytes_mut(plan.descriptors, plan.end() - plan.descriptors).fill(0);
+        memory.write_u16(plan.available + 2, plan.base);
+        memory.write_u16(plan.used + 2, plan.base);
+        let free = if size == 32 { u32::MAX } else { (1 << size) - 1 };
+        let mut ring =
+            Ring { plan, free, avail: plan.base, checked: plan.base, seen: plan.base };
+        ring.arm(memory, true);
+        // The device looks from `base` on; `avail_event` starts where it will look.
+        memory.write_u16(plan.used + 4 + 8 * size, plan.base);
+        ring
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn plan(&self) -> RingPlan {
+        self.plan
+    }
+
+    /// How many descriptors are free.
+    #[inline]
+    #[must_use]
+    pub fn free(&self) -> u32 {
+        self.free.count_ones()
+    }
+
+    fn write_descriptor(memory: &mut Memory, at: u32, piece: Piece, flags: u16, next: u16) {
+        let mut bytes = [0; DESCRIPTOR as usize];
+        bytes[..8].copy_from_slice(&u64::from(piece.at).to_le_bytes());
+        bytes[8..12].copy_from_slice(&piece.len.to_le_bytes());
+        let write = if piece.writable { WRITE } else { 0 };
+        bytes[12..14].copy_from_slice(&(flags | write).to_le_bytes());
+        bytes[14..].copy_from_slice(&next.to_le_bytes());
+        memory.write(at, &bytes);
+    }
+
+    /// Writes a chain and publishes it; returns its head and the descriptors it holds, or nothing
+    /// if too few are free. `table` is where an indirect table may be written. With `broken_end`
+    /// the last descriptor says NEXT and names this index.
+    pub fn publish(
+        &mut self,
+        memory: &mut Memory,
+        pieces: &[Piece],
+        layout: Layout,
+        table: u32,
+        broken_end: Option<u16>,
+    ) -> Option<(u16, u32)> {
+        let direct = match layout.indirect {
+            0 => pieces.len(),
+            2 => 1,
+            _ => 0,
+        };
+        let direct = direct.min(pieces.len());
+        let indirect = pieces.len() > direct;
+        let needed = direct as u32 + u32::from(indirect);
+        if needed > self.free() {
+            return None;
+        }
+        let mut held = 0;
+        let mut indices = [0u16; 16];
+        for index in indices.iter_mut().take(needed as usize) {
+            let bit = self.free.trailing_zeros();
+            self.free &= self.free - 1;
+            held |= 1 << bit;
+            *index = bit as u16;
+        }
+        let descriptor = |index: u16| self.plan.descriptors + u32::from(index) * DESCRIPTOR;
+        for (rank, piece) in pieces[..direct].iter().enumerate() {
+            let last = rank + 1 == needed as usize;
+            let (flags, next) = match (last, broken_end) {
+                (true, Some(to)) => (NEXT, if to == u16::MAX { indices[0] } else { to }),
+                (true, None) => (0, 0),
+                (false, _) => (NEXT, indices[rank + 1]),
+            };
+            Ring::write_descriptor(memory, descriptor(indices[rank]), *piece, flags, next);
+        }
+        if indirect {
+            let rest = &pieces[direct..];
+            for (rank, piece) in rest.iter().enumerate() {
+                let (flags, next) = match (rank + 1 == rest.len(), broken_end) {
+                    (true, Some(to)) => (NEXT, if to == u16::MAX { 0 } else { to }),
+                    (true, None) => (0, 0),
+                    (false, _) => (NEXT, rank as u16 + 1),
+                };
+                let at = table + rank as u32 * DESCRIPTOR;
+                Ring::write_descriptor(memory, at, *piece, flags, next);
+            }
+            let whole = Piece {
+                at: table,
+                len: rest.len() as u32 * DESCRIPTOR,
+                writable: layout.indirect == 3,
+            };
+            Ring::write_descriptor(memory, descriptor(indices[direct]), whole, INDIRECT, 0);
+        }
+        self.offer(memory, indices[0]);
+        Some((indices[0], held))
+    }
+
+    /// Publishes a head: also one that is already out, which a driver must not do.
+    pub fn offer(&mut self, memory: &mut Memory, head: u16) {
+        let entry = u32::from(self.avail % self.plan.size);
+        memory.write_u16(self.plan.available + 4 + 2 * entry, head);
+        self.avail = self.avail.wrapping_add(1);
+        memory.write_u16(self.plan.available + 2, self.avail);
+    }
+
+    /// Moves `avail.idx` without publishing anything: nonsense that breaks the queue.
+    pub fn jump(&mut self, memory: &mut Memory, by: u16) {
+        memory.write_u16(self.plan.available + 2, self.avail.wrapping_add(by));
+    }
+
+    /// How many heads are published and not yet seen used.
+    #[inline]
+    #[must_use]
+    pub fn pending(&self) -> u16 {
+        self.avail.wrapping_sub(self.seen)
+    }
+
+    /// Whether something was published since the last time a kick was considered.
+    #[inline]
+    #[must_use]
+    pub fn kick_due(&self) -> bool {
+        self.avail != self.checked
+    }
+
+    /// Decides whether what was published since the last time needs a kick: virtio 1.4, 2.7.10.1.
+    pub fn needs_kick(&mut self, memory: &Memory) -> bool {
+        let (old, new) = (self.checked, self.avail);
+        self.checked = new;
+        if self.plan.event_idx {
+            let event = memory.read_u16(self.plan.used + 4 + 8 * u32::from(self.plan.size));
+            passes(event, new, old)
+        } else {
+            memory.read_u16(self.plan.used) & NO_NOTIFY == 0
+        }
+    }
+
+    /// The device's used index, as it stands in memory.
+    #[inline]
+    #[must_use]
+    pub fn used_idx(&self, memory: &Memory) -> u16 {
+        memory.read_u16(self.plan.used + 2)
+    }
+
+    /// The available index, as it was last published.
+    #[inline]
+    #[must_use]
+    pub fn avail(&self) -> u16 {
+        self.avail
+    }
+
+    /// The used index up to which entries were looked at.
+    #[inline]
+    #[must_use]
+    pub fn seen(&self) -> u16 {
+        self.seen
+    }
+
+    /// The next used element, if the device has published one: id and length.
+    #[inline]
+    pub fn next_used(&mut self, memory: &Memory) -> Option<(u32, u32)> {
+        if self.used_idx(memory) == self.seen {
+            return None;
+        }
+        let at = self.plan.used + 4 + 8 * u32::from(self.seen % self.plan.size);
+        self.seen = self.seen.wrapping_add(1);
+        Some((memory.read_u32(at), memory.read_u32(at + 4)))
+    }
+
+    /// Whether the driver asked for a signal when the used index moves from `old` to `new`.
+    #[inline]
+    #[must_use]
+    pub fn wants_signal(&self, memory: &Memory, new: u16, old: u16) -> bool {
+        if self.plan.event_idx {
+            let event =
+                memory.read_u16(self.plan.available + 4 + 2 * u32::from(self.plan.size));
+            passes(event, new, old)
+        } else {
+            memory.read_u16(self.plan.available) & NO_INTERRUPT == 0
+        }
+    }
+
+    /// Asks for a signal at the next used entry, or (`on` false) for none for a while.
+    pub fn arm(&mut self, memory: &mut Memory, on: bool) {
+        if self.plan.event_idx {
+            // An event just behind what was seen is half a turn of the index away.
+            let event = if on { self.seen } else { self.seen.wrapping_add(0x8000) };
+            memory.write_u16(self.plan.available + 4 + 2 * u32::from(self.plan.size), event);
+        } else {
+            memory.write_u16(self.plan.available, if on { 0 } else { NO_INTERRUPT });
+        }
+    }
+
+    /// Gives descriptors back.
+    #[inline]
+    pub fn release(&mut self, held: u32) {
+        debug_assert_eq!(self.free & held, 0, "a descriptor freed twice");
+        self.free |= held;
+    }
+}

@@ -1,0 +1,147 @@
+//! Buffers of requests in guest memory, with guards around every byte the device may write.
+//!
+//! A slot holds one request: header, data, status byte and room for an indirect table. What the
+//! device may write is poisoned before the request is published, and guard words stand before and
+//! behind it; a free slot is one big guard. A write that comes too wide, too late, or into
+//! somebody else's buffer therefore shows.
+//!
+//! ```text
+//! +0    guard     +16   header (16)    +32   data (size)   guard (16)
+//! then  guard (8) status (1) guard (7)       table (16 descriptors)
+//! ```
+
+use crate::memory::Memory;
+
+/// What the device has not yet written. Not a byte of zeroes or of a status.
+pub(super) const POISON: u8 = 0xc5;
+const GUARD: [u8; 8] = *b"GUARDED!";
+const HEADER: u32 = 16;
+const DATA: u32 = 32;
+const TABLE_LEN: u32 = 16 * 16;
+
+/// The buffers of one slot, as guest addresses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SlotPlan {
+    start: u32,
+    room: u32,
+}
+
+impl SlotPlan {
+    /// Bytes one slot with `room` bytes of data takes.
+    pub(super) fn size(room: u32) -> u32 {
+        (DATA + room + 16 + 16 + TABLE_LEN).next_multiple_of(64)
+    }
+
+    pub(super) fn at(start: u32, room: u32) -> SlotPlan {
+        SlotPlan { start, room }
+    }
+
+    #[inline]
+    pub(super) fn header(&self) -> u32 {
+        self.start + HEADER
+    }
+
+    #[inline]
+    pub(super) fn data(&self) -> u32 {
+        self.start + DATA
+    }
+
+    /// Where the status byte of a request with `len` bytes of data lies: in a place of its own, or
+    /// right behind the data.
+    #[inline]
+    pub(super) fn status(&self, glued: Option<u32>) -> u32 {
+        match glued {
+            Some(len) => self.data() + len,
+            None => self.start + DATA + self.room + 24,
+        }
+    }
+
+    #[inline]
+    pub(super) fn table(&self) -> u32 {
+        self.start + DATA + self.room + 32
+    }
+
+    /// Guards a slot that is in no request's use.
+    pub(super) fn retire(&self, memory: &mut Memory) {
+        memory.bytes_mut(self.data(), 8).copy_from_slice(&GUARD);
+        for sector in 1..self.room / 512 {
+            memory.bytes_mut(self.data() + sector * 512, 8).copy_from_slice(&GUARD);
+        }
+        memory.bytes_mut(self.status(None), 1)[0] = POISON;
+    }
+
+    /// Whether a free slot is as [`retire`](Self::retire) left it.
+    pub(super) fn is_retired(&self, memory: &Memory) -> bool {
+        let mut sectors = 0..(self.room / 512).max(1);
+        sectors.all(|sector| memory.bytes(self.data() + sector * 512, 8) == GUARD)
+            && memory.bytes(self.status(None), 1)[0] == POISON
+    }
+
+    /// Sets the guards around a request with `len` bytes of data and its status at `status`, and
+    /// poisons the status.
+    #[inline]
+    pub(super) fn arm(&self, memory: &mut Memory, len: u32, status: u32) {
+        memory.bytes_mut(self.start + 8, 8).copy_from_slice(&GUARD);
+        let end = self.data() + len;
+        let end = if status == end { end + 1 } else { end };
+        memory.bytes_mut(end, 8).copy_from_slice(&GUARD);
+        if status != self.data() + len {
+            memory.bytes_mut(status - 8, 8).copy_from_slice(&GUARD);
+            memory.bytes_mut(status + 1, 7).copy_from_slice(&GUARD[..7]);
+        }
+        memory.bytes_mut(status, 1)[0] = POISON;
+    }
+
+    /// The first guard word around the request that is no longer whole, as a guest address.
+    #[inline]
+    pub(super) fn breach(&self, memory: &Memory, len: u32, status: u32) -> Option<u32> {
+        if memory.bytes(self.start + 8, 8) != GUARD {
+            return Some(self.start + 8);
+        }
+        let end = self.data() + len;
+        let end = if status == end { end + 1 } else { end };
+        if memory.bytes(end, 8) != GUARD {
+            return Some(end);
+        }
+        if status != self.data() + len {
+            if memory.bytes(status - 8, 8) != GUARD {
+                return Some(status - 8);
+            }
+            if memory.bytes(status + 1, 7) != &GUARD[..7] {
+                return Some(status + 1);
+            }
+        }
+        None
+    }
+
+    /// Poisons the ends of every sector of a buffer that the device will fill.
+    #[inline]
+    pub(super) fn poison(&self, memory: &mut Memory, len: u32) {
+        let mut at = self.data();
+        let end = at + len;
+        while at < end {
+            let stop = (at + 512).min(end);
+            let head = (stop - at).min(8);
+            memory.bytes_mut(at, head).fill(POISON);
+            memory.bytes_mut(stop - head, head).fill(POISON);
+            at = stop;
+        }
+    }
+
+    /// How many bytes of a poisoned buffer the device has certainly not written, counted from the
+    /// first such sector on; used to hold a claimed length against what was done.
+    #[inline]
+    pub(super) fn first_unwritten(&self, memory: &Memory, len: u32) -> Option<u32> {
+        let mut at = 0;
+        while at < len {
+            let stop = (at + 512).min(len);
+            let head = (stop - at).min(8);
+            let poisoned = |from| memory.bytes(self.data() + from, head).iter().all(|&b| b == POISON);
+            if poisoned(at) || poisoned(stop - head) {
+                return Some(at);
+            }
+            at = stop;
+        }
+        None
+    }
+}

@@ -1,0 +1,133 @@
+//! How the host behaves: which operation moves, in parts or whole, and what goes wrong.
+
+use super::Pilot;
+use crate::action::Action;
+use crate::choose::{Choose, Site};
+use crate::disk::{OpKey, OpKind, Outcome};
+use crate::dut::DeviceUnderTest;
+use crate::sectors::SectorSet;
+use crate::world::World;
+
+const EIO: i32 = 5;
+const EINTR: i32 = 4;
+const EAGAIN: i32 = 11;
+const ENOSPC: i32 = 28;
+
+/// A subset of `set`, whole in units of `tear` sectors: nothing, everything, or any of it.
+pub(super) fn subset<C: Choose>(
+    choose: &mut C,
+    set: SectorSet,
+    tear: u32,
+    site: Site,
+) -> SectorSet {
+    if set.is_empty() {
+        return set;
+    }
+    match choose.below(5, site) {
+        0 => return SectorSet::EMPTY,
+        1 => return set,
+        2 => {
+            let nth = choose.below(set.len(), site);
+            let one = set.nth(nth).expect("a rank below the length");
+            let unit = SectorSet::range(one / tear * tear, tear);
+            return if nth & 1 == 0 { set.and(unit) } else { set.minus(unit) };
+        }
+        _ => {}
+    }
+    let words = set.words().map(|word| {
+        if word == 0 {
+            return 0;
+        }
+        let low = u64::from(choose.below(u32::MAX, site));
+        word & (low | u64::from(choose.below(u32::MAX, site)) << 32)
+    });
+    let any = SectorSet::from_words(words);
+    if tear == 1 { any } else { set.and(any.rounded(tear)) }
+}
+
+impl Pilot {
+    /// The host moves one of the operations in flight.
+    pub(super) fn host<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+        nth: usize,
+    ) -> Action {
+        let (op, landed) = world.disk().nth(nth);
+        let left = op.range().minus(landed);
+        if op.kind != OpKind::Sync
+            && !left.is_empty()
+            && choose.chance(self.options.parts, Site::Operation)
+        {
+            let set = subset(choose, left, self.options.spec.disk.tear, Site::Operation);
+            if !set.is_empty() {
+                return Action::Effect { op, set };
+            }
+        }
+        let outcome = self.outcome(world, choose, op, landed);
+        Action::Complete { op, outcome }
+    }
+
+    fn outcome<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+        op: OpKey,
+        landed: SectorSet,
+    ) -> Outcome {
+        let options = &self.options;
+        let tear = options.spec.disk.tear;
+        if landed.is_empty() && choose.chance(options.transient, Site::Fault) {
+            let errno = choose.pick(&[EINTR, EAGAIN], Site::Fault);
+            return failed(errno, SectorSet::EMPTY, SectorSet::EMPTY);
+        }
+        let granule = options.spec.disk.granule / 512;
+        let transfers = matches!(op.kind, OpKind::Read | OpKind::Write | OpKind::StableWrite);
+        if transfers && op.sectors > granule && choose.chance(options.short, Site::Fault) {
+            let units = 1 + choose.below(op.sectors / granule - 1, Site::Fault);
+            let head = SectorSet::range(op.sector, units * granule);
+            if landed.minus(head).is_empty() {
+                return Outcome::Short { bytes: units * granule * 512 };
+            }
+        }
+        let syncs = matches!(op.kind, OpKind::Sync | OpKind::StableWrite);
+        let ratio = if syncs { options.fail_sync } else { options.fail };
+        if choose.chance(ratio, Site::Fault) {
+            let errno = choose.pick(&[EIO, EIO, ENOSPC], Site::Fault);
+            let part = subset(choose, op.range().minus(landed), tear, Site::Fault);
+            let dirty = world.disk().dirty();
+            let forgot = match op.kind {
+                OpKind::Sync => subset(choose, dirty, tear, Site::Fault),
+                OpKind::StableWrite => subset(choose, op.range(), tear, Site::Fault),
+                _ => SectorSet::EMPTY,
+            };
+            return failed(errno, part, forgot);
+        }
+        let extra = match op.kind {
+            OpKind::Discard => subset(choose, op.range(), tear, Site::Operation),
+            OpKind::Sync => subset(choose, world.disk().dirty(), tear, Site::Operation),
+            _ => SectorSet::EMPTY,
+        };
+        Outcome::Ok { landed: extra }
+    }
+
+    /// The host writes back or evicts something, unasked.
+    pub(super) fn idle_host<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> Option<Action> {
+        let tear = self.options.spec.disk.tear;
+        let forgotten = world.disk().forgotten();
+        if !forgotten.is_empty() && choose.below(4, Site::Survivor) == 0 {
+            let set = subset(choose, forgotten, tear, Site::Survivor);
+            return (!set.is_empty()).then_some(Action::Evict { set });
+        }
+        let set = subset(choose, world.disk().dirty(), tear, Site::Survivor);
+        (!set.is_empty()).then_some(Action::WriteBack { set })
+    }
+}
+
+fn failed(errno: i32, landed: SectorSet, forgot: SectorSet) -> Outcome {
+    Outcome::Failed { errno, landed, forgot }
+}

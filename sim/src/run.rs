@@ -1,0 +1,127 @@
+//! One run, from a seed or from a list of actions.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use powerfail_model::{Rule, Violation};
+
+use crate::action::Action;
+use crate::choose::{Choose, Seeded};
+use crate::dut::DeviceUnderTest;
+use crate::pilot::{Pilot, Schedule};
+use crate::prng::mix;
+use crate::spec::{Options, Preset};
+use crate::world::{Failure, World};
+
+/// How runs are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// The family of options.
+    pub preset: Preset,
+    /// The order of steps.
+    pub schedule: Schedule,
+}
+
+/// What one run came to.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// The hash over all its events.
+    pub hash: u64,
+    /// The promise that was broken, if one was.
+    pub failure: Option<Box<Failure>>,
+}
+
+/// The number that names the run of a seed in its payloads; never zero.
+#[must_use]
+pub fn run_number(seed: u64) -> u32 {
+    (mix(seed ^ 0x5eed) as u32) | 1
+}
+
+/// A world for this seed's options, ready to be led.
+pub fn world<D: DeviceUnderTest>(setup: &D::Setup, plan: Plan, seed: u64) -> World<D> {
+    let mut choose = Seeded::new(seed);
+    let options = plan.preset.draw(&mut choose);
+    World::new(setup.clone(), options, run_number(seed))
+}
+
+/// Does the run of a seed in a world that may have seen other runs, handing every action that was
+/// done to `record`.
+pub fn run_seed<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    plan: Plan,
+    seed: u64,
+    record: impl FnMut(&Action),
+) -> Verdict {
+    let mut choose = Seeded::new(seed);
+    let options = plan.preset.draw(&mut choose);
+    lead(world, plan, options, run_number(seed), &mut choose, record)
+}
+
+/// Does one run, with the numbers after the options drawn from `choose`.
+pub fn lead<D: DeviceUnderTest, C: Choose>(
+    world: &mut World<D>,
+    plan: Plan,
+    options: Options,
+    run: u32,
+    choose: &mut C,
+    mut record: impl FnMut(&Action),
+) -> Verdict {
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        world.restart(options, run);
+        let mut pilot = Pilot::new(plan.schedule, options, choose);
+        while let Some(action) = pilot.next(world, choose) {
+            world.set_recovering(pilot.is_recovering());
+            match world.step(&action) {
+                Ok(true) => record(&action),
+                Ok(false) => {}
+                Err(failure) => {
+                    record(&action);
+                    return Some(failure);
+                }
+            }
+        }
+        None
+    }));
+    judged(world, result)
+}
+
+/// Replays a list of actions from power-on. Actions that are not enabled are skipped; `skipped`
+/// hears of them by their place in the list.
+pub fn replay<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    options: Options,
+    run: u32,
+    actions: &[Action],
+    mut skipped: impl FnMut(usize),
+) -> Verdict {
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        world.restart(options, run);
+        for (index, action) in actions.iter().enumerate() {
+            match world.step(action) {
+                Ok(true) => {}
+                Ok(false) => skipped(index),
+                Err(failure) => return Some(failure),
+            }
+        }
+        None
+    }));
+    judged(world, result)
+}
+
+fn judged<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    result: std::thread::Result<Option<Box<Failure>>>,
+) -> Verdict {
+    let failure = match result {
+        Ok(failure) => failure,
+        Err(panic) => {
+            let said = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("It did not say why.");
+            let violation = Violation::new(Rule::DevicePanicked).note(format!("It said: {said}"));
+            Some(Box::new(Failure { device: 0, violation }))
+        }
+    };
+    Verdict { hash: world.event_hash(), failure }
+}

@@ -1,0 +1,149 @@
+//! The wire constants a driver needs, written from the specification.
+//!
+//! They are the guest's own: the device has another copy and the model a third, so that a typing
+//! error in one cannot agree with itself. A test holds them against a third party's.
+
+/// Feature bits of a block device: virtio 1.4, 5.2.3, and the reserved bits of chapter 6.
+pub mod feature {
+    /// The largest data segment is in `size_max`.
+    pub const SIZE_MAX: u64 = 1 << 1;
+    /// The most data segments of a request are in `seg_max`.
+    pub const SEG_MAX: u64 = 1 << 2;
+    /// The device is read-only. What it forbids is keyed on the offer.
+    pub const RO: u64 = 1 << 5;
+    /// The preferred block size is in `blk_size`.
+    pub const BLK_SIZE: u64 = 1 << 6;
+    /// FLUSH exists.
+    pub const FLUSH: u64 = 1 << 9;
+    /// Topology hints are in the configuration space.
+    pub const TOPOLOGY: u64 = 1 << 10;
+    /// The cache mode is in `writeback`, and may be written.
+    pub const CONFIG_WCE: u64 = 1 << 11;
+    /// The number of queues is in `num_queues`.
+    pub const MQ: u64 = 1 << 12;
+    /// DISCARD exists.
+    pub const DISCARD: u64 = 1 << 13;
+    /// WRITE_ZEROES exists.
+    pub const WRITE_ZEROES: u64 = 1 << 14;
+    /// Descriptors may point at tables of descriptors.
+    pub const INDIRECT_DESC: u64 = 1 << 28;
+    /// Notifications are suppressed by index.
+    pub const EVENT_IDX: u64 = 1 << 29;
+    /// The device follows version 1 of the standard.
+    pub const VERSION_1: u64 = 1 << 32;
+}
+
+/// Request types: virtio 1.4, 5.2.6.
+pub mod request {
+    /// Read.
+    pub const IN: u32 = 0;
+    /// Write.
+    pub const OUT: u32 = 1;
+    /// Make completed writes stable.
+    pub const FLUSH: u32 = 4;
+    /// Ask for the serial number.
+    pub const GET_ID: u32 = 8;
+    /// Give up ranges.
+    pub const DISCARD: u32 = 11;
+    /// Zero ranges.
+    pub const WRITE_ZEROES: u32 = 13;
+    /// The flag of a WRITE_ZEROES segment that allows deallocation.
+    pub const UNMAP: u32 = 1;
+    /// Bytes of a request header.
+    pub const HEADER: u32 = 16;
+    /// Bytes of a DISCARD or WRITE_ZEROES segment.
+    pub const SEGMENT: u32 = 16;
+    /// Bytes of an answer to GET_ID.
+    pub const ID: u32 = 20;
+}
+
+/// Offsets in the configuration space: virtio 1.4, 5.2.4.
+pub mod config {
+    /// `capacity`, 8 bytes, in sectors.
+    pub const CAPACITY: u64 = 0;
+    /// `writeback`, 1 byte: 0 is write-through, 1 is write-back.
+    pub const WRITEBACK: u64 = 32;
+    /// `max_discard_sectors`, 4 bytes.
+    pub const MAX_DISCARD_SECTORS: u64 = 36;
+    /// `max_discard_seg`, 4 bytes.
+    pub const MAX_DISCARD_SEG: u64 = 40;
+    /// `max_write_zeroes_sectors`, 4 bytes.
+    pub const MAX_WRITE_ZEROES_SECTORS: u64 = 48;
+    /// `max_write_zeroes_seg`, 4 bytes.
+    pub const MAX_WRITE_ZEROES_SEG: u64 = 52;
+}
+
+/// The split ring: virtio 1.4, 2.7.
+pub mod ring {
+    /// The chain goes on at `next`.
+    pub const NEXT: u16 = 1;
+    /// The device writes this buffer.
+    pub const WRITE: u16 = 2;
+    /// The buffer is a table of descriptors.
+    pub const INDIRECT: u16 = 4;
+    /// In `avail.flags`: the driver wants no signals.
+    pub const NO_INTERRUPT: u16 = 1;
+    /// In `used.flags`: the device wants no kicks.
+    pub const NO_NOTIFY: u16 = 1;
+    /// Bytes of a descriptor.
+    pub const DESCRIPTOR: u32 = 16;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use virtio_bindings::{virtio_blk as blk, virtio_config as core, virtio_ring as vring};
+
+    #[test]
+    fn constants_agree_with_a_third_party() {
+        for (ours, bit) in [
+            (feature::SIZE_MAX, blk::VIRTIO_BLK_F_SIZE_MAX),
+            (feature::SEG_MAX, blk::VIRTIO_BLK_F_SEG_MAX),
+            (feature::RO, blk::VIRTIO_BLK_F_RO),
+            (feature::BLK_SIZE, blk::VIRTIO_BLK_F_BLK_SIZE),
+            (feature::FLUSH, blk::VIRTIO_BLK_F_FLUSH),
+            (feature::TOPOLOGY, blk::VIRTIO_BLK_F_TOPOLOGY),
+            (feature::CONFIG_WCE, blk::VIRTIO_BLK_F_CONFIG_WCE),
+            (feature::MQ, blk::VIRTIO_BLK_F_MQ),
+            (feature::DISCARD, blk::VIRTIO_BLK_F_DISCARD),
+            (feature::WRITE_ZEROES, blk::VIRTIO_BLK_F_WRITE_ZEROES),
+            (feature::INDIRECT_DESC, vring::VIRTIO_RING_F_INDIRECT_DESC),
+            (feature::EVENT_IDX, vring::VIRTIO_RING_F_EVENT_IDX),
+            (feature::VERSION_1, core::VIRTIO_F_VERSION_1),
+        ] {
+            assert_eq!(ours, 1 << bit);
+        }
+        assert_eq!(request::IN, blk::VIRTIO_BLK_T_IN);
+        assert_eq!(request::OUT, blk::VIRTIO_BLK_T_OUT);
+        assert_eq!(request::FLUSH, blk::VIRTIO_BLK_T_FLUSH);
+        assert_eq!(request::GET_ID, blk::VIRTIO_BLK_T_GET_ID);
+        assert_eq!(request::DISCARD, blk::VIRTIO_BLK_T_DISCARD);
+        assert_eq!(request::WRITE_ZEROES, blk::VIRTIO_BLK_T_WRITE_ZEROES);
+        assert_eq!(request::UNMAP, blk::VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
+        assert_eq!(u32::from(ring::NEXT), vring::VRING_DESC_F_NEXT);
+        assert_eq!(u32::from(ring::WRITE), vring::VRING_DESC_F_WRITE);
+        assert_eq!(u32::from(ring::INDIRECT), vring::VRING_DESC_F_INDIRECT);
+        assert_eq!(u32::from(ring::NO_INTERRUPT), vring::VRING_AVAIL_F_NO_INTERRUPT);
+        assert_eq!(u32::from(ring::NO_NOTIFY), vring::VRING_USED_F_NO_NOTIFY);
+    }
+
+    #[test]
+    fn config_offsets_agree_with_a_third_party() {
+        type Config = blk::virtio_blk_config;
+        assert_eq!(config::CAPACITY as usize, std::mem::offset_of!(Config, capacity));
+        assert_eq!(config::WRITEBACK as usize, std::mem::offset_of!(Config, wce));
+        assert_eq!(
+            config::MAX_DISCARD_SECTORS as usize,
+            std::mem::offset_of!(Config, max_discard_sectors)
+        );
+        assert_eq!(config::MAX_DISCARD_SEG as usize, std::mem::offset_of!(Config, max_discard_seg));
+        assert_eq!(
+            config::MAX_WRITE_ZEROES_SECTORS as usize,
+            std::mem::offset_of!(Config, max_write_zeroes_sectors)
+        );
+        assert_eq!(
+            config::MAX_WRITE_ZEROES_SEG as usize,
+            std::mem::offset_of!(Config, max_write_zeroes_seg)
+        );
+    }
+}

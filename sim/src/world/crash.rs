@@ -1,0 +1,84 @@
+//! How a world ends and begins again: the crash ladder of CONTRACT 6.
+
+use powerfail_model::Atom;
+
+use super::judge::Failure;
+use super::{Outcome, World};
+use crate::action::CrashKind;
+use crate::coverage::Situation;
+use crate::dut::DeviceUnderTest;
+use crate::sectors::SectorSet;
+
+impl<D: DeviceUnderTest> World<D> {
+    pub(super) fn crash(&mut self, kind: CrashKind) -> Outcome {
+        match kind {
+            CrashKind::Backend { device } if device < self.options.devices => self.kill(device),
+            CrashKind::Power { survivors } if D::SURVIVES_POWER_LOSS => self.power_loss(survivors),
+            _ => Ok(false),
+        }
+    }
+
+    /// The backend process of one device dies and is started again.
+    fn kill(&mut self, device: u8) -> Outcome {
+        let busy = self.disk.in_flight().any(|(key, _, _)| key.device == device);
+        self.coverage.hit_if(busy, Situation::KillInFlight);
+        self.coverage.hit_if(self.recovering, Situation::CrashInRecovery);
+        self.stats.kills += 1;
+        let World { setup, options, memory, disk, stations, .. } = self;
+        let station = &mut stations[usize::from(device)];
+        disk.backend_kill(device, station.oracle.host_failed());
+        station.oracle.backend_kill();
+        for driver in &mut station.queues {
+            driver.abandon(memory);
+        }
+        station.still();
+        station.device.restart(setup, &options.spec, disk, device);
+        Ok(true)
+    }
+
+    /// The host loses power: every device of the world ends here.
+    fn power_loss(&mut self, survivors: SectorSet) -> Outcome {
+        if D::ON_SIM_DISK {
+            self.disk.witness(self.run).map_err(|seen| self.witnessed(seen))?;
+        }
+        self.note_power_loss(survivors);
+        let World { setup, options, memory, disk, stations, .. } = self;
+        disk.power_loss(survivors);
+        for (device, station) in stations.iter_mut().enumerate() {
+            let device = device as u8;
+            station.oracle.power_loss().map_err(|v| Failure::boxed(device, v))?;
+            for driver in &mut station.queues {
+                driver.abandon(memory);
+            }
+            station.still();
+            station.was_reset = false;
+            station.discarded_before_loss =
+                station.discarded_before_loss.or(station.discarded);
+            station.device.restart(setup, &options.spec, disk, device);
+        }
+        if D::ON_SIM_DISK {
+            self.disk.witness(self.run).map_err(|seen| self.witnessed(seen))?;
+        }
+        Ok(true)
+    }
+
+    fn note_power_loss(&mut self, survivors: SectorSet) {
+        let dirty = self.disk.dirty();
+        let kept = dirty.and(survivors).len();
+        self.stats.power_losses += 1;
+        self.stats.sectors_kept += u64::from(kept);
+        self.stats.sectors_lost += u64::from(dirty.len() - kept);
+        self.stats.volatile_losses += u64::from(!dirty.is_empty());
+        let partly = |key: crate::disk::OpKey, landed: SectorSet| {
+            !landed.is_empty() && landed != key.range()
+        };
+        let inside = self.disk.in_flight().any(|(key, _, landed)| partly(key, landed));
+        self.coverage.hit_if(inside, Situation::CrashInsideRequest);
+        self.coverage.hit_if(self.recovering, Situation::CrashInRecovery);
+        let capacity = self.options.spec.disk.capacity;
+        let three = self.stations.iter().any(|station| {
+            (0..capacity).any(|sector| station.oracle.loose_versions(Atom(sector)) >= 3)
+        });
+        self.coverage.hit_if(three, Situation::CrashWithThreeLoose);
+    }
+}

@@ -1,0 +1,56 @@
+//! What happened, in numbers. All of them are sums, so they are the same for any number of jobs.
+
+/// Counts over one or more runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Worlds that were set up.
+    pub runs: u64,
+    /// Requests published, recovery reads included.
+    pub requests: u64,
+    /// Requests that came back.
+    pub completions: u64,
+    /// Reads, writes, flushes, discards, write-zeroes and others published, in this order.
+    pub by_kind: [u64; 6],
+    /// Requests answered with something else than OK.
+    pub failures: u64,
+    /// Steps of device threads.
+    pub steps: u64,
+    /// Signals given.
+    pub signals: u64,
+    /// Resets begun.
+    pub resets: u64,
+    /// Backends killed.
+    pub kills: u64,
+    /// Power losses.
+    pub power_losses: u64,
+    /// Power losses in which something volatile could be lost.
+    pub volatile_losses: u64,
+    /// Dirty sectors that a power loss took.
+    pub sectors_lost: u64,
+    /// Dirty sectors that survived a power loss.
+    pub sectors_kept: u64,
+    /// Operations that the host failed, cut short or put off.
+    pub faults: u64,
+}
+
+impl Stats {
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Stats) {
+        self.runs += other.runs;
+        self.requests += other.requests;
+        self.completions += other.completions;
+        for (mine, theirs) in self.by_kind.iter_mut().zip(other.by_kind) {
+            *mine += theirs;
+        }
+        self.failures += other.failures;
+        self.steps += other.steps;
+        self.signals += other.signals;
+        self.resets += other.resets;
+        self.kills += other.kills;
+        self.power_losses += other.power_losses;
+        self.volatile_losses += other.volatile_losses;
+        self.sectors_lost += other.sectors_lost;
+        self.sectors_kept += other.sectors_kept;
+        self.faults += other.faults;
+    }
+}

@@ -1,0 +1,345 @@
+//! What the guest does.
+
+use powerfail_model::{Demand, RequestId, Rule, Terms, Violation};
+
+use super::judge::Failure;
+use super::{Outcome, World};
+use crate::action::QueueId;
+use crate::coverage::Situation;
+use crate::dut::{DeviceUnderTest, Host};
+use crate::guest::{Ask, Layout, Mischief, RingPlan};
+use crate::payload::Author;
+use crate::sectors::SectorSet;
+use crate::wire::{config, feature};
+
+impl<D: DeviceUnderTest> World<D> {
+    /// Initialises a device up to DRIVER_OK.
+    pub(super) fn start(&mut self, device: u8, accept: u64, base: u16) -> Outcome {
+        let station = &mut self.stations[usize::from(device)];
+        if station.live || station.resetting {
+            return Ok(false);
+        }
+        let offered = station.device.offered();
+        check_offer(offered).map_err(|v| Failure::boxed(device, v))?;
+        let accepted = station.device.negotiate(accept);
+        let legal = accept & !offered == 0 && accept & feature::VERSION_1 != 0;
+        if accepted && accept & !offered != 0 {
+            return Err(Failure::boxed(device, Violation::new(Rule::UnofferedAccepted)));
+        }
+        if !accepted {
+            if legal {
+                return Err(Failure::boxed(device, Violation::new(Rule::FeaturesRefused)));
+            }
+            self.coverage.hit(Situation::FeaturesRefused);
+            // The driver gives up this life; a reset makes way for the next attempt.
+            return self.begin_reset(device);
+        }
+        let terms = read_terms(&mut station.device, offered, accept, self.options.host_may_fail());
+        check_config(&mut station.device, &terms).map_err(|v| Failure::boxed(device, v))?;
+        let base = if D::RING_BASE { base } else { 0 };
+        let event_idx = accept & feature::EVENT_IDX != 0;
+        station.active = if accept & feature::MQ != 0 { self.options.spec.queues } else { 1 };
+        station.negotiated = accept;
+        let author = Author { run: self.run, disk: device };
+        let mut rings = [RingPlan::at(0, 2, 0, false); super::MAX_QUEUES];
+        let active = usize::from(station.active);
+        for (driver, ring) in station.queues[..active].iter_mut().zip(&mut rings) {
+            driver.restart(base, event_idx, author, &mut self.memory);
+            *ring = driver.plan();
+        }
+        station.device.start(&rings[..active]);
+        station.oracle.begin_life(terms);
+        station.live = true;
+        // A device may look at its rings without being kicked.
+        station.stir();
+        Ok(true)
+    }
+
+    /// Publishes a request.
+    pub(super) fn send(
+        &mut self,
+        to: QueueId,
+        id: u32,
+        ask: &Ask,
+        layout: Layout,
+        mischief: Mischief,
+    ) -> bool {
+        let station = &mut self.stations[usize::from(to.device)];
+        let fits = ask.data_len() <= self.options.max_sectors * 512;
+        if !station.live || u16::from(to.queue) >= station.active || station.jumped || !fits {
+            return false;
+        }
+        let driver = &mut station.queues[usize::from(to.queue)];
+        if !driver.send(&mut self.memory, id, ask, layout, mischief) {
+            return false;
+        }
+        self.note_send(to, id, ask, layout);
+        let station = &mut self.stations[usize::from(to.device)];
+        station.oracle.submit(RequestId(id), &ask.request(mischief));
+        true
+    }
+
+    /// Publishes an outstanding head once more.
+    pub(super) fn send_again(&mut self, to: QueueId, id: u32) -> bool {
+        let station = &mut self.stations[usize::from(to.device)];
+        if !station.live || station.jumped {
+            return false;
+        }
+        let driver = &mut station.queues[usize::from(to.queue)];
+        let harmless = driver.outstanding().any(|(other, ask)| other == id && !ask.mutates());
+        if !harmless || !driver.send_again(&mut self.memory, id) {
+            return false;
+        }
+        station.oracle.submit_again(RequestId(id));
+        self.coverage.hit(Situation::DuplicateHead);
+        true
+    }
+
+    /// Moves the available index to where no driver may. From here on the device owes nothing but
+    /// to ask for a reset.
+    pub(super) fn jump(&mut self, to: QueueId) -> bool {
+        let station = &mut self.stations[usize::from(to.device)];
+        if !station.live || station.jumped || u16::from(to.queue) >= station.active {
+            return false;
+        }
+        station.queues[usize::from(to.queue)].jump(&mut self.memory);
+        station.jumped = true;
+        station.stirred[usize::from(to.queue)] = true;
+        station.device.kick(u16::from(to.queue));
+        true
+    }
+
+    /// Considers a kick.
+    pub(super) fn kick(&mut self, to: QueueId) -> bool {
+        let station = &mut self.stations[usize::from(to.device)];
+        let driver = &mut station.queues[usize::from(to.queue)];
+        if !station.live || !driver.kick_due() {
+            return false;
+        }
+        if driver.needs_kick(&self.memory) {
+            station.device.kick(u16::from(to.queue));
+            station.stirred[usize::from(to.queue)] = true;
+        } else {
+            self.coverage.hit(Situation::KickSuppressed);
+        }
+        true
+    }
+
+    /// Takes back what was used.
+    pub(super) fn reap(&mut self, to: QueueId, arm: bool) -> Outcome {
+        let station = &mut self.stations[usize::from(to.device)];
+        let driver = &mut station.queues[usize::from(to.queue)];
+        if !station.live || (driver.back() == 0 && driver.armed() == arm) {
+            return Ok(false);
+        }
+        match driver.reap(&mut self.memory, arm) {
+            Ok(_) => Ok(true),
+            Err(breach) => Err(self.breached(to, breach)),
+        }
+    }
+
+    /// Writes `writeback` and reads it back.
+    pub(super) fn writeback(&mut self, device: u8, value: u8) -> Outcome {
+        let station = &mut self.stations[usize::from(device)];
+        if !station.live || station.negotiated & feature::CONFIG_WCE == 0 {
+            return Ok(false);
+        }
+        station.device.config_write(config::WRITEBACK, &[value]);
+        let mut byte = [0xff];
+        station.device.config_read(config::WRITEBACK, &mut byte);
+        let wanted = u8::from(value != 0);
+        // A device may pin write-through where FLUSH was not taken: AMB-17.
+        let pinned = byte[0] == 0 && station.negotiated & feature::FLUSH == 0;
+        if byte[0] != wanted && !pinned {
+            let note = format!("{value} was written and {} is read.", byte[0]);
+            let violation = Violation::new(Rule::WritebackUntrue).note(note);
+            return Err(Failure::boxed(device, violation));
+        }
+        let writing = station
+            .queues
+            .iter()
+            .any(|queue| queue.outstanding().any(|(_, ask)| matches!(ask, Ask::Out { .. })));
+        station.oracle.set_writeback(byte[0] == 1);
+        self.coverage.hit_if(writing, Situation::WritebackInFlight);
+        Ok(true)
+    }
+
+    /// Writes zero to the device status.
+    pub(super) fn reset(&mut self, device: u8) -> bool {
+        let station = &self.stations[usize::from(device)];
+        if !station.live {
+            return false;
+        }
+        let busy = self.disk.in_flight().any(|(key, _, _)| key.device == device);
+        self.coverage.hit_if(busy, Situation::ResetInFlight);
+        self.begin_reset(device).is_ok()
+    }
+
+    fn begin_reset(&mut self, device: u8) -> Outcome {
+        let World { memory, disk, stations, .. } = self;
+        let station = &mut stations[usize::from(device)];
+        let mut host = Host { ram: memory.ram(), disk, device };
+        station.device.begin_reset(&mut host);
+        station.stir();
+        station.live = false;
+        station.resetting = true;
+        self.stats.resets += 1;
+        Ok(true)
+    }
+
+    /// Reads the device status: the reset may have finished.
+    pub(super) fn poll_reset(&mut self, device: u8) -> Outcome {
+        let station = &mut self.stations[usize::from(device)];
+        if !station.resetting || !station.device.reset_done() {
+            return Ok(false);
+        }
+        station.oracle.reset_shown();
+        for driver in &mut station.queues {
+            driver.abandon(&mut self.memory);
+        }
+        station.still();
+        station.was_reset = true;
+        Ok(true)
+    }
+
+    /// What sending this request says about the run.
+    fn note_send(&mut self, to: QueueId, id: u32, ask: &Ask, layout: Layout) {
+        let kind = match ask {
+            Ask::In { .. } => 0,
+            Ask::Out { .. } => 1,
+            Ask::Flush => 2,
+            Ask::Discard(_) => 3,
+            Ask::WriteZeroes(_) => 4,
+            Ask::GetId | Ask::Other(_) => 5,
+        };
+        self.stats.requests += 1;
+        self.stats.by_kind[kind] += 1;
+        let coverage = &mut self.coverage;
+        coverage.hit_if(layout.indirect != 0, Situation::Indirect);
+        let station = &mut self.stations[usize::from(to.device)];
+        let driver = &station.queues[usize::from(to.queue)];
+        coverage.hit_if(driver.avail_at_wrap(), Situation::AvailWrapped);
+        if matches!(ask, Ask::Flush) && station.oracle.host_failed() {
+            coverage.hit_if(self.disk.syncs_failed() > 0, Situation::FailedSyncThenFlush);
+        }
+        if matches!(ask, Ask::In { .. }) {
+            coverage.hit_if(station.was_reset, Situation::ReadAfterReset);
+        }
+        if !ask.mutates() {
+            return;
+        }
+        let mine = covered(ask, self.options.spec.disk.capacity);
+        let granule = self.options.spec.disk.granule / 512;
+        for (index, other) in station.queues.iter().enumerate() {
+            if other.out() == 0 {
+                continue;
+            }
+            for (their_id, theirs) in other.outstanding() {
+                if their_id == id || !theirs.mutates() {
+                    continue;
+                }
+                let range = covered(&theirs, self.options.spec.disk.capacity);
+                let overlap = !mine.and(range).is_empty();
+                let writes = matches!((ask, theirs), (Ask::Out { .. }, Ask::Out { .. }));
+                if overlap && writes && index != usize::from(to.queue) {
+                    coverage.hit(Situation::OverlapOnTwoQueues);
+                }
+                if overlap && matches!((ask, theirs), (Ask::Discard(_), Ask::Out { .. })) {
+                    coverage.hit(Situation::DiscardUnderWrite);
+                }
+                if granule > 1 && !overlap && shares_granule(mine, range, granule) {
+                    coverage.hit(Situation::GranuleShared);
+                }
+            }
+        }
+    }
+
+    /// Whether the rules say anything but "serve it" about a request.
+    pub(crate) fn demand(&self, device: u8, ask: &Ask, mischief: Mischief) -> Demand {
+        self.station(device).oracle.demand(&ask.request(mischief))
+    }
+}
+
+/// The sectors of a device a request names, as far as they exist.
+pub(crate) fn covered(ask: &Ask, capacity: u32) -> SectorSet {
+    let clip = |sector: u64, sectors: u32| {
+        let start = sector.min(u64::from(capacity)) as u32;
+        let count = sectors.min(capacity - start);
+        SectorSet::range(start, count)
+    };
+    match ask {
+        Ask::In { sector, sectors } | Ask::Out { sector, sectors } => clip(*sector, *sectors),
+        Ask::Discard(segments) | Ask::WriteZeroes(segments) => segments
+            .as_slice()
+            .iter()
+            .fold(SectorSet::EMPTY, |set, s| set.or(clip(s.sector, s.sectors))),
+        _ => SectorSet::EMPTY,
+    }
+}
+
+fn shares_granule(mine: SectorSet, theirs: SectorSet, granule: u32) -> bool {
+    mine.iter().any(|sector| {
+        let whole = SectorSet::range(sector / granule * granule, granule);
+        !whole.and(theirs).is_empty()
+    })
+}
+
+/// What no device may offer: virtio 1.4, 5.2.3 and 5.2.5.2 (BLK-D-02, FB-01, FB-04).
+fn check_offer(offered: u64) -> Result<(), Violation> {
+    const NEVER: u64 = 1 << 0 | 1 << 3 | 1 << 7 | 1 << 8;
+    let wce = offered & feature::CONFIG_WCE != 0 && offered & feature::FLUSH == 0;
+    if wce || offered & NEVER != 0 || offered & feature::VERSION_1 == 0 {
+        let note = format!("The device offers {offered:#x}.");
+        return Err(Violation::new(Rule::OfferBroken).note(note));
+    }
+    Ok(())
+}
+
+fn read_terms<D: DeviceUnderTest>(
+    device: &mut D,
+    offered: u64,
+    negotiated: u64,
+    host_may_fail: bool,
+) -> Terms {
+    let mut word = |offset| {
+        let mut bytes = [0; 4];
+        device.config_read(offset, &mut bytes);
+        u32::from_le_bytes(bytes)
+    };
+    let max_discard_sectors = word(config::MAX_DISCARD_SECTORS);
+    let max_discard_seg = word(config::MAX_DISCARD_SEG);
+    let max_write_zeroes_sectors = word(config::MAX_WRITE_ZEROES_SECTORS);
+    let max_write_zeroes_seg = word(config::MAX_WRITE_ZEROES_SEG);
+    let mut capacity = [0; 8];
+    device.config_read(config::CAPACITY, &mut capacity);
+    let mut writeback = [0];
+    device.config_read(config::WRITEBACK, &mut writeback);
+    Terms {
+        offered,
+        negotiated,
+        writeback: writeback[0] != 0,
+        capacity: u64::from_le_bytes(capacity),
+        max_discard_sectors,
+        max_discard_seg,
+        max_write_zeroes_sectors,
+        max_write_zeroes_seg,
+        host_may_fail,
+    }
+}
+
+/// What must stand in the configuration space after FEATURES_OK.
+fn check_config<D: DeviceUnderTest>(device: &mut D, terms: &Terms) -> Result<(), Violation> {
+    let wce = terms.negotiated & feature::CONFIG_WCE != 0;
+    if wce && terms.negotiated & feature::FLUSH == 0 && terms.writeback {
+        return Err(Violation::new(Rule::WritebackStart));
+    }
+    for offset in [33, 57, 58, 59] {
+        let mut byte = [0];
+        device.config_read(offset, &mut byte);
+        if byte[0] != 0 {
+            let note = format!("Byte {offset} reads {}.", byte[0]);
+            return Err(Violation::new(Rule::ReservedNotZero).note(note));
+        }
+    }
+    Ok(())
+}

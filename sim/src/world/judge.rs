@@ -1,0 +1,177 @@
+//! Where what happened is held against what may happen.
+
+use powerfail_model::{Atom, Observed, RequestId, Rule, Violation};
+
+use super::World;
+use crate::action::QueueId;
+use crate::coverage::Situation;
+use crate::disk::Witness;
+use crate::dut::DeviceUnderTest;
+use crate::guest::{Ask, Breach, Done, MAX_SECTORS, Mischief};
+use crate::payload::{self, Author};
+use crate::sectors::SectorSet;
+
+/// A broken promise and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The device, counted from zero.
+    pub device: u8,
+    /// What is wrong.
+    pub violation: Violation,
+}
+
+impl Failure {
+    pub(crate) fn boxed(device: u8, violation: Violation) -> Box<Failure> {
+        Box::new(Failure { device, violation })
+    }
+}
+
+impl<D: DeviceUnderTest> World<D> {
+    /// A used element was seen: its request is judged.
+    pub(super) fn completed(
+        &mut self,
+        to: QueueId,
+        done: Result<Done, Breach>,
+    ) -> Result<(), Box<Failure>> {
+        let done = match done {
+            Ok(done) => done,
+            // Once the guest itself has broken the ring, its bookkeeping means nothing.
+            Err(_) if self.station(to.device).jumped => return Ok(()),
+            Err(breach) => return Err(self.breached(to, breach)),
+        };
+        self.stats.completions += 1;
+        self.stats.failures += u64::from(done.status != 0);
+        self.chain.note(1, u64::from(done.id), u64::from(done.status) << 20 | u64::from(done.len));
+        let coverage = &mut self.coverage;
+        coverage.hit_if(!done.wants_signal, Situation::SignalSuppressed);
+        let station = &mut self.stations[usize::from(to.device)];
+        let driver = &station.queues[usize::from(to.queue)];
+        coverage.hit_if(driver.used_at_wrap(), Situation::UsedWrapped);
+        let malformed = !matches!(done.mischief, Mischief::None | Mischief::Ragged(_));
+        coverage.hit_if(malformed, Situation::MalformedAnswered);
+
+        let mut seen = [Observed::Garbage; MAX_SECTORS as usize];
+        let mut found = 0;
+        if let Ask::In { sector, sectors } = done.ask
+            && done.status == 0
+            && done.mischief == Mischief::None
+        {
+            found = sectors as usize;
+            let author = Author { run: self.run, disk: to.device };
+            for (nth, slot) in seen.iter_mut().take(found).enumerate() {
+                let bytes = self.memory.bytes(done.data + nth as u32 * 512, 512);
+                *slot = payload::read(bytes, author, (sector as u32).wrapping_add(nth as u32));
+            }
+        }
+        let status = if malformed && done.status > 2 { 1 } else { done.status };
+        let id = RequestId(done.id);
+        if let Err(violation) = station.oracle.complete(id, status, &seen[..found]) {
+            return Err(Failure::boxed(to.device, violation));
+        }
+        if matches!(done.ask, Ask::GetId) && done.status == 0 {
+            let answer = self.memory.bytes(done.data, 20);
+            if answer != self.options.spec.serial {
+                let violation = Violation::new(Rule::WrongIdentity).request(id);
+                return Err(Failure::boxed(to.device, violation));
+            }
+        }
+        self.note_completion(to, &done);
+        Ok(())
+    }
+
+    /// What a completion says about the run.
+    fn note_completion(&mut self, to: QueueId, done: &Done) {
+        let coverage = &mut self.coverage;
+        let station = &mut self.stations[usize::from(to.device)];
+        if done.status != 0 {
+            if done.status == 2 || !self.options.host_may_fail() {
+                coverage.hit(Situation::Refused);
+            }
+            if self.options.spec.disk.read_only && done.ask.mutates() {
+                coverage.hit(Situation::ReadOnlyRefused);
+            }
+            return;
+        }
+        match done.ask {
+            Ask::Out { .. } => {
+                let row = station.oracle.last_completion().row;
+                let nth = (row as u8).wrapping_sub(b'A').min(7);
+                coverage.hit(Situation::ALL[usize::from(nth)]);
+                let range = super::guest_step::covered(&done.ask, self.options.spec.disk.capacity);
+                station.discarded = station.discarded.minus(range);
+                station.discarded_before_loss = station.discarded_before_loss.minus(range);
+            }
+            Ask::Flush => {
+                let overtaken = station.queues.iter().any(|queue| {
+                    queue.outstanding().any(|(id, ask)| id < done.id && ask.mutates())
+                });
+                coverage.hit_if(overtaken, Situation::FlushOvertakesWrite);
+            }
+            Ask::Discard(_) => {
+                let range = super::guest_step::covered(&done.ask, self.options.spec.disk.capacity);
+                station.discarded = station.discarded.or(range);
+            }
+            Ask::WriteZeroes(_) => {
+                let range = super::guest_step::covered(&done.ask, self.options.spec.disk.capacity);
+                let hit = |set: SectorSet| !set.and(range).is_empty();
+                coverage.hit_if(hit(station.discarded), Situation::ZeroesOverDiscard);
+                coverage.hit_if(
+                    hit(station.discarded_before_loss),
+                    Situation::ZeroesOverDiscardAfterLoss,
+                );
+                station.discarded = station.discarded.minus(range);
+                station.discarded_before_loss = station.discarded_before_loss.minus(range);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn breached(&self, to: QueueId, breach: Breach) -> Box<Failure> {
+        let queue = to.queue;
+        let violation = match breach {
+            Breach::NotOutstanding { head } => Violation::new(Rule::UsedTwice)
+                .note(format!("Head {head} on queue {queue} is not outstanding.")),
+            Breach::NoStatus { id } => Violation::new(Rule::UnknownStatus)
+                .request(RequestId(id))
+                .note("Its status byte was never written."),
+            Breach::Length { id, claimed, written } => Violation::new(Rule::UsedLength)
+                .request(RequestId(id))
+                .note(format!("{claimed} bytes are claimed; at most {written} were written.")),
+            Breach::Outside { id: 0, at } => Violation::new(Rule::WroteAfterEnd)
+                .note(format!("Guest address {at:#x}, in a buffer of no request.")),
+            Breach::Outside { id, at } => Violation::new(Rule::WroteOutside)
+                .request(RequestId(id))
+                .note(format!("Guest address {at:#x}.")),
+            Breach::Readable { id } => Violation::new(Rule::WroteReadable).request(RequestId(id)),
+            Breach::UsedIndex { index } => Violation::new(Rule::UsedRingBroken)
+                .note(format!("The used index of queue {queue} stands at {index}.")),
+        };
+        Failure::boxed(to.device, violation)
+    }
+
+    pub(super) fn signal_after_reset(&self, to: QueueId) -> Box<Failure> {
+        Failure::boxed(to.device, Violation::new(Rule::SignalAfterReset))
+    }
+
+    pub(super) fn witnessed(&self, seen: Witness) -> Box<Failure> {
+        let (device, violation) = match seen {
+            Witness::Misplaced { device, sector, home } => (
+                device,
+                Violation::new(Rule::MediumMisplaced)
+                    .atom(Atom(sector))
+                    .note(format!("What belongs in sector {home} lies in sector {sector}.")),
+            ),
+            Witness::Outside { sector } => (
+                0,
+                Violation::new(Rule::MediumOutside).note(format!("At sector {sector}.")),
+            ),
+            Witness::ReadOnly { sector } => (
+                0,
+                Violation::new(Rule::MediumReadOnlyChanged)
+                    .atom(Atom(sector))
+                    .note(format!("Sector {sector} has changed.")),
+            ),
+        };
+        Failure::boxed(device, violation)
+    }
+}

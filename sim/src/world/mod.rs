@@ -1,0 +1,359 @@
+//! The world of one run: guests, devices, the host disk, and the oracle that watches.
+//!
+//! [`World::step`] does one [`Action`] and draws nothing, so a world is a pure function of the
+//! actions it was given. An action that is not enabled changes nothing and says so, which is what
+//! lets a list of actions survive having lines taken out. After every device step the world looks
+//! at the used rings as a guest polling them would, and tells the oracle.
+//!
+//! Not here: which action comes next ([`pilot`](crate::pilot)), and what an answer means
+//! (`powerfail_model`).
+
+mod crash;
+mod facts;
+mod guest_step;
+mod host_step;
+mod judge;
+mod rest;
+
+pub use facts::Stats;
+pub use judge::Failure;
+
+use crate::action::{Action, QueueId};
+use crate::coverage::{Coverage, Situation};
+use crate::disk::SimDisk;
+use crate::dut::{DeviceUnderTest, Host, Progress};
+use crate::guest::{QueueDriver, Shape};
+use crate::hash::Chain;
+use crate::memory::Memory;
+use crate::payload::Author;
+use crate::sectors::SectorSet;
+use crate::spec::{MEMORY, Options};
+use crate::wire::feature;
+use powerfail_model::{Oracle, Profile};
+
+/// The most queues of one device.
+pub const MAX_QUEUES: usize = 4;
+
+/// What a step came to.
+pub type Outcome = Result<bool, Box<Failure>>;
+
+/// One device, its driver and its oracle.
+#[derive(Clone, Debug)]
+pub(crate) struct Station<D> {
+    pub(crate) device: D,
+    pub(crate) oracle: Oracle,
+    pub(crate) queues: Vec<QueueDriver>,
+    /// DRIVER_OK is set, and no reset was asked for since.
+    pub(crate) live: bool,
+    /// A reset was asked for and has not shown.
+    pub(crate) resetting: bool,
+    /// How many queues this life uses.
+    pub(crate) active: u16,
+    pub(crate) negotiated: u64,
+    /// A queue is stirred iff its thread may have something to do.
+    pub(crate) stirred: [bool; MAX_QUEUES],
+    /// The guest broke a queue: the device may ask for a reset.
+    pub(crate) jumped: bool,
+    /// Sectors discarded and not written since; and those of them that a power loss has passed.
+    pub(crate) discarded: SectorSet,
+    pub(crate) discarded_before_loss: SectorSet,
+    pub(crate) was_reset: bool,
+}
+
+/// One run's world.
+#[derive(Clone, Debug)]
+pub struct World<D: DeviceUnderTest> {
+    setup: D::Setup,
+    options: Options,
+    run: u32,
+    memory: Memory,
+    disk: SimDisk,
+    stations: Vec<Station<D>>,
+    coverage: Coverage,
+    stats: Stats,
+    chain: Chain,
+    recovering: bool,
+}
+
+impl<D: DeviceUnderTest> World<D> {
+    /// A world in which the power has just come on. `run` names it: worlds with different numbers
+    /// share no content.
+    #[must_use]
+    pub fn new(setup: D::Setup, options: Options, run: u32) -> World<D> {
+        let disk = SimDisk::new(options.spec.disk, run);
+        let mut world = World {
+            setup,
+            options,
+            run,
+            memory: Memory::new(MEMORY),
+            disk,
+            stations: Vec::new(),
+            coverage: Coverage::default(),
+            stats: Stats::default(),
+            chain: Chain::new(run),
+            recovering: false,
+        };
+        world.set_up();
+        world
+    }
+
+    /// As [`new`](Self::new) with the same set-up, keeping the allocations; coverage and statistics
+    /// go on counting.
+    pub fn restart(&mut self, options: Options, run: u32) {
+        self.options = options;
+        self.run = run;
+        self.disk.restart(options.spec.disk, run);
+        self.chain = Chain::new(run);
+        self.recovering = false;
+        self.set_up();
+    }
+
+    fn set_up(&mut self) {
+        let World { setup, options, run, memory, disk, stations, .. } = self;
+        let spec = options.spec;
+        stations.truncate(usize::from(options.devices));
+        for device in 0..options.devices {
+            let fresh = D::open(setup, &spec, disk, device);
+            let station = match stations.get_mut(usize::from(device)) {
+                Some(station) => {
+                    station.device = fresh;
+                    station.oracle.restart(Profile::Strict, spec.disk.capacity);
+                    station
+                }
+                None => {
+                    stations.push(Station {
+                        device: fresh,
+                        oracle: Oracle::new(Profile::Strict, spec.disk.capacity),
+                        queues: Vec::new(),
+                        live: false,
+                        resetting: false,
+                        active: 0,
+                        negotiated: 0,
+                        stirred: [false; MAX_QUEUES],
+                        jumped: false,
+                        discarded: SectorSet::EMPTY,
+                        discarded_before_loss: SectorSet::EMPTY,
+                        was_reset: false,
+                    });
+                    stations.last_mut().expect("just pushed")
+                }
+            };
+            station.still();
+            station.discarded = SectorSet::EMPTY;
+            station.discarded_before_loss = SectorSet::EMPTY;
+            station.was_reset = false;
+            let author = Author { run: *run, disk: device };
+            let share = options.share();
+            station.queues.truncate(usize::from(spec.queues));
+            for queue in 0..spec.queues {
+                let nth = u32::from(device) * u32::from(spec.queues) + u32::from(queue);
+                let shape = Shape {
+                    at: nth * share,
+                    len: share,
+                    ring_size: spec.ring_size,
+                    room: options.max_sectors * 512,
+                };
+                match station.queues.get_mut(usize::from(queue)) {
+                    Some(driver) => driver.reshape(shape, memory),
+                    None => {
+                        station.queues.push(QueueDriver::new(shape, 0, false, author, memory));
+                    }
+                }
+            }
+        }
+        self.stats.runs += 1;
+        self.coverage.hit_if(self.options.devices > 1, Situation::TwoDevices);
+    }
+
+    /// The run's options.
+    #[inline]
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The number that names the run.
+    #[must_use]
+    pub fn run(&self) -> u32 {
+        self.run
+    }
+
+    /// The simulated disk, to look at.
+    #[inline]
+    #[must_use]
+    pub fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
+    /// What happened, by name.
+    #[must_use]
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    /// What happened, in numbers.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The hash over everything that happened in this run so far.
+    #[inline]
+    #[must_use]
+    pub fn event_hash(&self) -> u64 {
+        self.chain.value()
+    }
+
+    /// A device's oracle, to look at.
+    #[must_use]
+    pub fn oracle(&self, device: u8) -> &Oracle {
+        &self.stations[usize::from(device)].oracle
+    }
+
+    #[inline]
+    pub(crate) fn station(&self, device: u8) -> &Station<D> {
+        &self.stations[usize::from(device)]
+    }
+
+    /// Between a crash and the end of the read that follows it, crashes count as crashes during
+    /// recovery.
+    pub fn set_recovering(&mut self, recovering: bool) {
+        self.recovering = recovering;
+    }
+
+    /// Does one action.
+    ///
+    /// False means that the action is not enabled; nothing happened then.
+    ///
+    /// # Errors
+    /// The promise that was broken.
+    pub fn step(&mut self, action: &Action) -> Outcome {
+        if !self.addresses_exist(action) {
+            return Ok(false);
+        }
+        let done = match *action {
+            Action::Start { device, accept, base } => self.start(device, accept, base),
+            Action::Send { to, id, ref ask, layout, mischief } => {
+                Ok(self.send(to, id, ask, layout, mischief))
+            }
+            Action::SendAgain { to, id } => Ok(self.send_again(to, id)),
+            Action::Jump { to } => Ok(self.jump(to)),
+            Action::Kick { to } => Ok(self.kick(to)),
+            Action::Reap { to, arm } => self.reap(to, arm),
+            Action::Writeback { device, value } => self.writeback(device, value),
+            Action::Reset { device } => Ok(self.reset(device)),
+            Action::PollReset { device } => self.poll_reset(device),
+            Action::Crank { to, steps } => self.crank(to, steps),
+            Action::Effect { op, set } => Ok(self.disk.effect(op, set, self.memory.ram())),
+            Action::Complete { op, outcome } => Ok(self.complete(op, outcome)),
+            Action::WriteBack { set } => Ok(self.disk.write_back(set)),
+            Action::Evict { set } => Ok(self.evict(set)),
+            Action::Crash(kind) => self.crash(kind),
+            Action::Rest => self.rest(),
+        }?;
+        if done {
+            self.chain.action(action);
+        }
+        Ok(done)
+    }
+
+    fn addresses_exist(&self, action: &Action) -> bool {
+        let device = |device: u8| device < self.options.devices;
+        let queue = |to: QueueId| device(to.device) && u16::from(to.queue) < self.options.spec.queues;
+        match action {
+            Action::Start { device: d, .. }
+            | Action::Writeback { device: d, .. }
+            | Action::Reset { device: d }
+            | Action::PollReset { device: d } => device(*d),
+            Action::Send { to, .. }
+            | Action::SendAgain { to, .. }
+            | Action::Jump { to }
+            | Action::Kick { to }
+            | Action::Reap { to, .. }
+            | Action::Crank { to, .. } => queue(*to),
+            Action::Effect { op, .. } | Action::Complete { op, .. } => device(op.device),
+            Action::WriteBack { .. } | Action::Evict { .. } | Action::Crash(_) | Action::Rest => true,
+        }
+    }
+
+    /// The thread of a queue takes up to `steps` steps.
+    fn crank(&mut self, to: QueueId, steps: u8) -> Outcome {
+        let index = usize::from(to.queue);
+        if !self.stations[usize::from(to.device)].stirred[index] {
+            return Ok(false);
+        }
+        self.coverage.hit_if(self.disk.room() == 0, Situation::DiskFull);
+        let resumed = self.disk.resumed();
+        for _ in 0..steps {
+            let World { memory, disk, stations, .. } = self;
+            let station = &mut stations[usize::from(to.device)];
+            let mut host = Host { ram: memory.ram(), disk, device: to.device };
+            let progress = station.device.step(u16::from(to.queue), &mut host);
+            self.stats.steps += 1;
+            match progress {
+                Progress::Idle => {
+                    station.stirred[index] = false;
+                    // A step may finish its work and find nothing more in one go.
+                    self.observe(to)?;
+                    break;
+                }
+                Progress::Busy => {}
+                Progress::Signal => {
+                    station.queues[index].signalled();
+                    self.chain.note(2, u64::from(to.queue), u64::from(to.device));
+                    self.stats.signals += 1;
+                    if !station.live && !station.resetting {
+                        return Err(self.signal_after_reset(to));
+                    }
+                }
+                Progress::Woke(other) => {
+                    if let Some(stirred) = station.stirred.get_mut(usize::from(other)) {
+                        *stirred = true;
+                    }
+                }
+            }
+            self.observe(to)?;
+        }
+        self.coverage.hit_if(self.disk.resumed() > resumed, Situation::ShortResumed);
+        Ok(true)
+    }
+
+    /// Looks for completions on a queue, as a guest that polls its used ring would.
+    #[inline]
+    fn observe(&mut self, to: QueueId) -> Result<(), Box<Failure>> {
+        let station = &mut self.stations[usize::from(to.device)];
+        if !station.live {
+            return Ok(());
+        }
+        while let Some(done) =
+            self.stations[usize::from(to.device)].queues[usize::from(to.queue)].next_done(&self.memory)
+        {
+            self.completed(to, done)?;
+        }
+        Ok(())
+    }
+
+    /// Whether EVENT_IDX is in force in this life of a device.
+    pub(crate) fn event_idx(&self, device: u8) -> bool {
+        self.station(device).negotiated & feature::EVENT_IDX != 0
+    }
+}
+
+impl<D> Station<D> {
+    /// Nothing runs: after power-on, a reset or a crash.
+    pub(crate) fn still(&mut self) {
+        self.live = false;
+        self.resetting = false;
+        self.active = 0;
+        self.negotiated = 0;
+        self.stirred = [false; MAX_QUEUES];
+        self.jumped = false;
+    }
+
+    /// Every thread of the device may have something to do.
+    pub(crate) fn stir(&mut self) {
+        for stirred in self.stirred.iter_mut().take(usize::from(self.active)) {
+            *stirred = true;
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Coming to rest: safety first, then liveness.
+//!
+//! After the last fault the host is kind, and everything outstanding must finish within a bounded
+//! number of steps (AMB-42). How a world settles draws nothing, so it is one action.
+
+use powerfail_model::{Rule, Violation};
+
+use super::judge::Failure;
+use super::{Outcome, World};
+use crate::action::{Action, QueueId};
+use crate::coverage::Situation;
+use crate::disk::{OpKind, Outcome as HostOutcome};
+use crate::dut::DeviceUnderTest;
+use crate::sectors::SectorSet;
+
+/// A world that has not come to rest after so many steps never will.
+const PATIENCE: u32 = 10_000;
+
+impl<D: DeviceUnderTest> World<D> {
+    pub(super) fn rest(&mut self) -> Outcome {
+        for _ in 0..PATIENCE {
+            let Some(action) = self.settle() else { break };
+            if !self.step(&action)? {
+                break;
+            }
+        }
+        self.check_rest()?;
+        Ok(true)
+    }
+
+/// The next step of a world that is left to itself with a kind host: every thread runs, the oldest
+/// operation completes, kicks are given, what is used is taken back, a reset is looked at. Nothing,
+/// once none of that is possible.
+    pub(crate) fn settle(&self) -> Option<Action> {
+    let devices = self.options.devices;
+    for device in 0..devices {
+        let station = self.station(device);
+        for queue in 0..station.active.max(1) as u8 {
+            let to = QueueId { device, queue };
+            if station.stirred[usize::from(queue)] {
+                return Some(Action::Crank { to, steps: 64 });
+            }
+        }
+    }
+    if let Some(action) = self.oldest() {
+        return Some(action);
+    }
+    for device in 0..devices {
+        let station = self.station(device);
+        if station.resetting {
+            return Some(Action::PollReset { device });
+        }
+        if !station.live {
+            continue;
+        }
+        for queue in 0..station.active as u8 {
+            let to = QueueId { device, queue };
+            let driver = &station.queues[usize::from(queue)];
+            if driver.kick_due() && !station.jumped {
+                return Some(Action::Kick { to });
+            }
+            if driver.back() > 0 || !driver.armed() {
+                return Some(Action::Reap { to, arm: true });
+            }
+        }
+    }
+    None
+}
+
+/// Completes the oldest operation in flight as it was asked.
+    fn oldest(&self) -> Option<Action> {
+    let (op, ..) = self.disk.in_flight().min_by_key(|&(_, nth, _)| nth)?;
+    let landed = if op.kind == OpKind::Discard { op.range() } else { SectorSet::EMPTY };
+    Some(Action::Complete { op, outcome: HostOutcome::Ok { landed } })
+}
+
+    /// Everything that was asked for must have been answered.
+    fn check_rest(&mut self) -> Result<(), Box<Failure>> {
+        for device in 0..self.options.devices {
+            let station = &mut self.stations[usize::from(device)];
+            if station.resetting {
+                return Err(Failure::boxed(device, Violation::new(Rule::ResetNotShown)));
+            }
+            if !station.live {
+                continue;
+            }
+            if station.jumped {
+                if !station.device.needs_reset() {
+                    let note = "The available index was out of range, and the device is silent.";
+                    let violation = Violation::new(Rule::NeverUsed).note(note);
+                    return Err(Failure::boxed(device, violation));
+                }
+                self.coverage.hit(Situation::QueueBroken);
+                continue;
+            }
+            if station.device.needs_reset() {
+                return Err(Failure::boxed(device, Violation::new(Rule::NeedsResetUncalled)));
+            }
+            station.oracle.quiesce().map_err(|v| Failure::boxed(device, v))?;
+            for (index, driver) in station.queues.iter().enumerate() {
+                if driver.signal_owed() {
+                    let note = format!("Queue {index} waits for it.");
+                    let violation = Violation::new(Rule::SignalMissing).note(note);
+                    return Err(Failure::boxed(device, violation));
+                }
+            }
+        }
+        self.check_memory()?;
+        if D::ON_SIM_DISK {
+            self.disk.witness(self.run).map_err(|seen| self.witnessed(seen))?;
+        }
+        Ok(())
+    }
+
+    /// Nothing may have landed in buffers that no request uses.
+    fn check_memory(&self) -> Result<(), Box<Failure>> {
+        for (device, station) in self.stations.iter().enumerate() {
+            for (queue, driver) in station.queues.iter().enumerate() {
+                if let Err(breach) = driver.check_free(&self.memory) {
+                    let to = QueueId { device: device as u8, queue: queue as u8 };
+                    return Err(self.breached(to, breach));
+                }
+            }
+        }
+        Ok(())
+    }
+
+}

@@ -1,0 +1,186 @@
+//! The ways a disk is wrong.
+
+use powerfail_model::Rule;
+
+/// A promise a disk breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFault {
+    /// A sync is answered before it is done: it never is.
+    EarlyFlush,
+    /// A sync leaves one sector out.
+    SyncMissesSector,
+    /// Now and then a write is answered and dropped.
+    DroppedWrite,
+    /// Now and then a write lands one granule further up.
+    MisdirectedUp,
+    /// Now and then a write lands one granule further down.
+    MisdirectedDown,
+    /// Everything, reads and writes alike, is off by one sector.
+    Shifted,
+    /// Now and then an operation is never answered.
+    NeverCompletes,
+    /// A discard is rounded outward to the next granules.
+    DiscardRoundsOut,
+    /// Zeroing does nothing.
+    ZeroesNothing,
+    /// Zeroing that may deallocate only deallocates.
+    UnmapForZeroes,
+    /// After a failed sync the next attempt is believed.
+    SyncRetried,
+    /// A stable write is not.
+    StableIgnored,
+    /// What was read once is served from memory for ever.
+    StaleRead,
+    /// A short transfer is reported as whole.
+    ShortBelieved,
+    /// Now and then the last half of a sector is not written.
+    TornSector,
+    /// Now and then a read is served from the other device's part.
+    CrossedDevices,
+    /// A failed sync is reported as done.
+    SyncErrorSwallowed,
+    /// A write lands a second time, after it was answered.
+    WriteRepeated,
+}
+
+impl DiskFault {
+    /// All of them.
+    pub const ALL: [DiskFault; 18] = [
+        DiskFault::EarlyFlush,
+        DiskFault::SyncMissesSector,
+        DiskFault::DroppedWrite,
+        DiskFault::MisdirectedUp,
+        DiskFault::MisdirectedDown,
+        DiskFault::Shifted,
+        DiskFault::NeverCompletes,
+        DiskFault::DiscardRoundsOut,
+        DiskFault::ZeroesNothing,
+        DiskFault::UnmapForZeroes,
+        DiskFault::SyncRetried,
+        DiskFault::StableIgnored,
+        DiskFault::StaleRead,
+        DiskFault::ShortBelieved,
+        DiskFault::TornSector,
+        DiskFault::CrossedDevices,
+        DiskFault::SyncErrorSwallowed,
+        DiskFault::WriteRepeated,
+    ];
+
+    fn facts(self) -> (&'static str, &'static str, &'static [Rule]) {
+        use Rule::{
+            FlushlessWriteLost, ForeignContent, LateEffect, MediumMisplaced, Misplaced, NeverUsed,
+            NotZeroed, ReadsDisagree, StableWriteLost, StaleRead, TornAtom, UntouchedChanged,
+            WriteThroughLost,
+        };
+        match self {
+            DiskFault::EarlyFlush => (
+                "early-flush",
+                "a flush is answered without any sync",
+                &[StableWriteLost],
+            ),
+            DiskFault::SyncMissesSector => (
+                "sync-misses-sector",
+                "a sync leaves one dirty sector out",
+                &[StableWriteLost],
+            ),
+            DiskFault::DroppedWrite => (
+                "dropped-write",
+                "now and then a write is answered and dropped",
+                &[StaleRead, StableWriteLost, WriteThroughLost, FlushlessWriteLost],
+            ),
+            DiskFault::MisdirectedUp => (
+                "misdirected-up",
+                "now and then a write lands one granule too high",
+                &[Misplaced, MediumMisplaced, StaleRead],
+            ),
+            DiskFault::MisdirectedDown => (
+                "misdirected-down",
+                "now and then a write lands one granule too low",
+                &[Misplaced, MediumMisplaced, StaleRead],
+            ),
+            DiskFault::Shifted => (
+                "shifted",
+                "reads and writes alike are off by one sector",
+                &[MediumMisplaced],
+            ),
+            DiskFault::NeverCompletes => (
+                "never-completes",
+                "now and then an operation is never answered",
+                &[NeverUsed, Rule::ResetNotShown],
+            ),
+            DiskFault::DiscardRoundsOut => (
+                "discard-rounds-out",
+                "a discard takes its neighbours along",
+                &[UntouchedChanged, StaleRead, ReadsDisagree, StableWriteLost, Rule::NeverWritten],
+            ),
+            DiskFault::ZeroesNothing => (
+                "zeroes-nothing",
+                "write-zeroes is answered and nothing is zeroed",
+                &[NotZeroed],
+            ),
+            DiskFault::UnmapForZeroes => (
+                "unmap-for-zeroes",
+                "write-zeroes with unmap only deallocates, and old data stays",
+                &[NotZeroed],
+            ),
+            DiskFault::SyncRetried => (
+                "sync-retried",
+                "a failed sync is tried again and believed",
+                &[StableWriteLost],
+            ),
+            DiskFault::StableIgnored => (
+                "stable-ignored",
+                "a write-through write stays in the cache",
+                &[FlushlessWriteLost, WriteThroughLost],
+            ),
+            DiskFault::StaleRead => (
+                "stale-read",
+                "what was read once is served from memory for ever",
+                &[StaleRead],
+            ),
+            DiskFault::ShortBelieved => (
+                "short-believed",
+                "a short transfer is reported as whole",
+                &[StaleRead, Rule::UsedLength, Rule::NeverWritten, StableWriteLost],
+            ),
+            DiskFault::TornSector => (
+                "torn-sector",
+                "now and then half a sector is not written",
+                &[TornAtom],
+            ),
+            DiskFault::CrossedDevices => (
+                "crossed-devices",
+                "now and then a read is served from the other device's part",
+                &[ForeignContent],
+            ),
+            DiskFault::SyncErrorSwallowed => (
+                "sync-error-swallowed",
+                "a failed sync is reported as done",
+                &[StableWriteLost],
+            ),
+            DiskFault::WriteRepeated => (
+                "write-repeated",
+                "now and then a write lands once more after it was answered",
+                &[LateEffect, StaleRead, ReadsDisagree],
+            ),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.facts().0
+    }
+
+    /// What is wrong, in a line.
+    #[must_use]
+    pub fn summary(self) -> &'static str {
+        self.facts().1
+    }
+
+    /// The rules that should notice.
+    #[must_use]
+    pub fn caught_by(self) -> &'static [Rule] {
+        self.facts().2
+    }
+}
