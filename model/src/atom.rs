@@ -7,7 +7,7 @@
 //! The first content may be a set too: after a power loss it is one of the contents the loss could leave, until a read says which.
 
 use crate::graph::{Node, may_read, may_survive, prune};
-use crate::ledger::{Ledger, Slot};
+use crate::ledger::{Ledger, Moment, Slot};
 use crate::names::{Content, Instant, Observed};
 use crate::terms::Profile;
 
@@ -19,6 +19,8 @@ const MOST_EXPLANATIONS: usize = 32;
 pub(crate) struct Around<'a> {
     pub(crate) ledger: &'a Ledger,
     pub(crate) profile: Profile,
+    /// The moment at which the read in question was published, or else the present.
+    pub(crate) moment: Moment,
     /// The publication of the oldest read in flight.
     pub(crate) oldest_read: Instant,
     /// The host may have failed, last at this moment: what was not stable then may come and go until it is written again.
@@ -74,6 +76,10 @@ impl AtomState {
 
     #[inline]
     fn prune(&mut self, around: &Around<'_>) {
+        if around.failed.is_some() && around.oldest_read != Instant::NEVER {
+            // That read may yet return what a flush has made impossible since.
+            return;
+        }
         if self.nodes.len() > 1 {
             prune(&mut self.nodes, around.oldest_read, around.ledger);
         }
@@ -135,10 +141,9 @@ impl AtomState {
         around: &Around<'_>,
     ) -> bool {
         self.prune(around);
-        let unsettled =
-            around.failed.is_some_and(|failed| self.is_unsettled(failed, from, around.ledger));
+        let unsettled = around.failed.is_some_and(|failed| self.is_unsettled(failed, from, around));
         if around.profile == Profile::Literal {
-            return self.may_be_by_the_letter(seen, from, to, unsettled, around.ledger);
+            return self.may_be_by_the_letter(seen, from, to, unsettled, around);
         }
         let Observed::Content(content) = seen else { return false };
         if unsettled {
@@ -146,7 +151,7 @@ impl AtomState {
                 (0..nodes.len()).any(|v| {
                     self.shows(nodes[v].content, content)
                         && (may_read(nodes, v, from, to, around.ledger)
-                            || may_survive(nodes, v, around.ledger))
+                            || may_survive(nodes, v, around.ledger, around.moment))
                 })
             });
         }
@@ -165,7 +170,7 @@ impl AtomState {
             let (v, more) = (fitting.next(), fitting.next().is_some());
             let Some(v) = v else { return false };
             if !more {
-                self.nodes[v] = Node { content, ..self.nodes[v].after_read(from, to) };
+                self.nodes[v] = told(self.nodes[v], content, ledger).after_read(from, to);
                 return true;
             }
         }
@@ -173,7 +178,7 @@ impl AtomState {
         for nodes in self.explanations() {
             for v in (0..nodes.len()).filter(|&v| fits(nodes, v)) {
                 let mut nodes = nodes.clone();
-                nodes[v] = Node { content, ..nodes[v].after_read(from, to) };
+                nodes[v] = told(nodes[v], content, ledger).after_read(from, to);
                 next.push(nodes);
             }
         }
@@ -225,13 +230,14 @@ impl AtomState {
     }
 
     /// Whether what was not stable when the host failed is still exposed: nothing written since then has ended before `from`.
-    fn is_unsettled(&self, failed: Instant, from: Instant, ledger: &Ledger) -> bool {
+    fn is_unsettled(&self, failed: Instant, from: Instant, around: &Around<'_>) -> bool {
+        let Around { ledger, moment, .. } = *around;
         self.explanations().any(|nodes| {
             let rewritten = nodes.iter().any(|node| {
                 let fate = ledger.fate(node.slot);
                 fate.done && failed < fate.sub && fate.end < from
             });
-            !rewritten && nodes.iter().any(|node| !ledger.is_stable(node.slot))
+            !rewritten && nodes.iter().any(|node| !ledger.was_stable(node.slot, moment))
         })
     }
 
@@ -249,12 +255,14 @@ impl AtomState {
         from: Instant,
         to: Instant,
         unsettled: bool,
-        ledger: &Ledger,
+        around: &Around<'_>,
     ) -> bool {
+        let Around { ledger, moment, .. } = *around;
         let nodes = &self.nodes;
         let mut readable = 0;
         for v in 0..nodes.len() {
-            if unsettled && !ledger.is_stable(nodes[v].slot) && may_survive(nodes, v, ledger) {
+            let loose = !ledger.was_stable(nodes[v].slot, moment);
+            if unsettled && loose && may_survive(nodes, v, ledger, moment) {
                 return true;
             }
             if !may_read(nodes, v, from, to, ledger) {
@@ -281,7 +289,7 @@ impl AtomState {
         out.clear();
         for nodes in self.explanations() {
             for v in 0..nodes.len() {
-                if may_survive(nodes, v, ledger) {
+                if may_survive(nodes, v, ledger, ledger.present()) {
                     loose |= !ledger.is_stable(nodes[v].slot);
                     match nodes[v].content {
                         Content::UNKNOWN => out.extend_from_slice(&self.unknown),
@@ -299,7 +307,10 @@ impl AtomState {
     pub(crate) fn loose_versions(&self, ledger: &Ledger) -> usize {
         let loose = |nodes: &Vec<Node>| {
             (0..nodes.len())
-                .filter(|&v| !ledger.is_stable(nodes[v].slot) && may_survive(nodes, v, ledger))
+                .filter(|&v| {
+                    !ledger.is_stable(nodes[v].slot)
+                        && may_survive(nodes, v, ledger, ledger.present())
+                })
                 .count()
         };
         if self.nodes.len() == 1 { 0 } else { self.explanations().map(loose).max().unwrap_or(0) }
@@ -346,9 +357,20 @@ impl AtomState {
         self.nodes.clear();
         self.nodes.push(Node::new(Slot::IMAGE, content, image));
         if let (Some(found), true) = (found, loose) {
-            self.nodes.push(Node::new(Slot::FOUND, content, found));
+            let heard_of = scratch.iter().all(|&content| around.ledger.is_heard_of(content));
+            let slot = if heard_of { Slot::FOUND } else { Slot::FOUND_LOOSE };
+            self.nodes.push(Node::new(slot, content, found));
         }
     }
+}
+
+/// `node`, now that a read has told that it is `content`.
+fn told(node: Node, content: Content, ledger: &Ledger) -> Node {
+    let slot = match node.slot {
+        Slot::FOUND_LOOSE if ledger.is_heard_of(content) => Slot::FOUND,
+        slot => slot,
+    };
+    Node { slot, content, ..node }
 }
 
 /// Whether `a` accepts whatever `b` accepts: the same versions, of which `a` knows no more and orders no more.

@@ -91,7 +91,7 @@ impl Scene<'_> {
     /// The completed write of this powered life that this read should have shown, or else the stable one that should have survived.
     fn winner(&self) -> Option<RequestId> {
         let done =
-            |node: &&Node| self.oracle.ledger.fate(node.slot).done && node.slot > Slot::FOUND;
+            |node: &&Node| self.oracle.ledger.fate(node.slot).done && node.slot.id().is_some();
         let live = self
             .nodes()
             .iter()
@@ -166,12 +166,12 @@ impl Scene<'_> {
                 () => plain(Rule::ReadsDisagree),
             };
         }
-        let collapsed = self.oracle.powered_life() > 0
-            || self.nodes().iter().any(|node| node.slot == Slot::FOUND);
+        let collapsed =
+            self.oracle.powered_life() > 0 || self.nodes().iter().any(|node| node.slot.is_found());
         let image_was_read = self
             .nodes()
             .first()
-            .is_some_and(|node| node.seen != Instant::NEVER || node.slot == Slot::FOUND);
+            .is_some_and(|node| node.seen != Instant::NEVER || node.slot.is_found());
         let had_survived = self.oracle.atoms[self.atom].unknown().contains(&content);
         if collapsed && image_was_read && had_survived {
             return plain(Rule::ImageChanged);
@@ -219,7 +219,7 @@ impl Scene<'_> {
         self.earlier_reads(&mut reasons);
         reasons.extend(self.oracle.powered_lives.last().map(|&at| Reason::PowerLoss { at }));
         reasons.extend(self.oracle.failed.map(|at| Reason::HostFailed { at }));
-        if self.nodes().iter().any(|node| node.slot == Slot::FOUND) {
+        if self.nodes().iter().any(|node| node.slot.is_found()) {
             reasons.push(Reason::Kill { at: self.oracle.ledger.fate(Slot::IMAGE).end });
         }
         reasons.push(Reason::ReadSaw {

@@ -12,7 +12,7 @@
 //! This is exact if a write takes effect once per atom. Devices that may re-issue part of a write need the multi-effect form, in which a
 //! read before a write's end sees a replica of it; that form is not here.
 
-use crate::ledger::{Ledger, Slot};
+use crate::ledger::{Ledger, Moment, Slot};
 use crate::names::{Content, Instant};
 
 /// A version in one atom.
@@ -78,9 +78,9 @@ fn fits_at(nodes: &[Node], v: usize, node: &Node, ledger: &Ledger) -> bool {
     })
 }
 
-/// Whether version `v` of `nodes` may be what a power loss leaves: whether the graph, with an edge to `v` from every stable version, is acyclic.
+/// Whether version `v` of `nodes` may be what a power loss `then` leaves: whether the graph, with an edge to `v` from every stable version, is acyclic.
 #[inline]
-pub(crate) fn may_survive(nodes: &[Node], v: usize, ledger: &Ledger) -> bool {
+pub(crate) fn may_survive(nodes: &[Node], v: usize, ledger: &Ledger, then: Moment) -> bool {
     if nodes.len() == 1 {
         return true;
     }
@@ -92,7 +92,7 @@ pub(crate) fn may_survive(nodes: &[Node], v: usize, ledger: &Ledger) -> bool {
         let mut lower = reach;
         for (u, other) in nodes.iter().enumerate() {
             if u != v && reach < other.last && other.is_in(ledger) {
-                if ledger.is_stable(other.slot) {
+                if ledger.was_stable(other.slot, then) {
                     return false;
                 }
                 lower = lower.min(other.first(ledger));

@@ -5,7 +5,7 @@
 //! That one number is enough because a flush covers *every* write completed before it, and may stay across lives: what completes in a later
 //! powered life completes after every flush of an earlier one.
 
-use crate::names::{Instant, RequestId};
+use crate::names::{Content, Instant, RequestId};
 use crate::request::Kind;
 use crate::ruling::{Effect, Ruling};
 
@@ -16,18 +16,25 @@ pub(crate) struct Slot(pub(crate) u32);
 impl Slot {
     /// The image this powered life began with: stable.
     pub(crate) const IMAGE: Self = Self(0);
-    /// What a restarted backend found on a host that had failed: completed, not stable.
+    /// What a restarted backend found on a host that had failed: completed, and a flush makes it stable.
     pub(crate) const FOUND: Self = Self(1);
+    /// The same, where it may be what a request left that never returned `OK`: no flush says anything about that.
+    pub(crate) const FOUND_LOOSE: Self = Self(2);
+
+    /// Whether it is what a restarted backend found.
+    pub(crate) fn is_found(self) -> bool {
+        matches!(self, Self::FOUND | Self::FOUND_LOOSE)
+    }
 
     #[inline]
     pub(crate) fn of(id: RequestId) -> Self {
-        Self(id.0 + 1)
+        Self(id.0 + 2)
     }
 
     /// The request whose line this is.
     #[inline]
     pub(crate) fn id(self) -> Option<RequestId> {
-        (self.0 > 1).then(|| RequestId(self.0 - 1))
+        (self.0 > 2).then(|| RequestId(self.0 - 2))
     }
 }
 
@@ -74,6 +81,8 @@ pub(crate) struct Entry {
     pub(crate) powered_life: u32,
     /// The last status; meaningful once used.
     pub(crate) status: u8,
+    /// What had been flushed when it was published.
+    pub(crate) flushed: Instant,
     /// It may never be a version: refused, or to be refused.
     pub(crate) void: bool,
     /// It is a flush whose `OK` makes writes stable.
@@ -89,6 +98,15 @@ const UNKNOWN_FATE: Fate = Fate {
     promotable: false,
     stable_at_end: false,
 };
+
+/// A moment to ask about stability.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// What ended before it.
+    at: Instant,
+    /// The publication of the latest-published flush that had returned `OK` by then; zero if there was none.
+    flushed: Instant,
+}
 
 /// The lines of one run.
 #[derive(Clone, Debug)]
@@ -110,7 +128,7 @@ impl Ledger {
         self.fates.clear();
         self.entries.clear();
         self.flushed = Instant(0);
-        self.reserve_slot(Slot::FOUND);
+        self.reserve_slot(Slot::FOUND_LOOSE);
         self.begin_image(Instant(0));
     }
 
@@ -129,6 +147,7 @@ impl Ledger {
                     row: '-',
                     powered_life: 0,
                     status: 0,
+                    flushed: Instant(0),
                     void: false,
                     counts: false,
                     may_sync: false,
@@ -145,8 +164,9 @@ impl Ledger {
 
     /// What the backend finds from now on may differ from the image until a flush has said otherwise.
     pub(crate) fn begin_found(&mut self, at: Instant) {
-        self.fates[1] =
-            Fate { sub: at, end: at, done: true, promotable: true, stable_at_end: false };
+        let found = Fate { sub: at, end: at, done: true, promotable: true, stable_at_end: false };
+        self.fates[1] = found;
+        self.fates[2] = Fate { promotable: false, ..found };
     }
 
     /// Opens a line.
@@ -181,6 +201,14 @@ impl Ledger {
         &mut self.entries[slot.0 as usize]
     }
 
+    /// Whether the request that wrote `content` returned `OK`, so that flushes speak of it; of zeroes that cannot be told.
+    pub(crate) fn is_heard_of(&self, content: Content) -> bool {
+        match content.writer() {
+            Some(id) => self.fates.get(Slot::of(id).0 as usize).is_some_and(|fate| fate.done),
+            None => content == Content::INITIAL,
+        }
+    }
+
     /// The lines of all requests published so far, by name.
     pub(crate) fn all(&self) -> impl Iterator<Item = (RequestId, &Entry, &Fate)> {
         let lines = self.entries.iter().zip(&self.fates).enumerate();
@@ -198,14 +226,39 @@ impl Ledger {
         self.flushed = self.flushed.max(sub);
     }
 
-    /// Whether what `slot` wrote must survive a power loss, unless something newer does.
+    /// The present, as a moment.
+    #[inline]
+    pub(crate) fn present(&self) -> Moment {
+        Moment { at: Instant::NEVER, flushed: self.flushed }
+    }
+
+    /// Whether what `slot` wrote must survive a power loss now, unless something newer does.
+    #[inline]
+    pub(crate) fn is_stable(&self, slot: Slot) -> bool {
+        self.was_stable(slot, self.present())
+    }
+
+    /// Whether what `slot` wrote had to survive a power loss at that moment, unless something newer did.
     ///
     /// # Spec
     /// 5.2.6.2, BLK-D-29 to BLK-D-31.
     #[inline]
-    pub(crate) fn is_stable(&self, slot: Slot) -> bool {
+    pub(crate) fn was_stable(&self, slot: Slot, then: Moment) -> bool {
         let fate = self.fate(slot);
-        fate.done && fate.promotable && (fate.stable_at_end || fate.end < self.flushed)
+        let ended = fate.done && fate.promotable && fate.end < then.at;
+        ended && (fate.stable_at_end || fate.end < then.flushed)
+    }
+
+    /// The moment at which the request was published.
+    #[inline]
+    pub(crate) fn when_published(&self, slot: Slot) -> Moment {
+        Moment { at: self.fate(slot).sub, flushed: self.entries[slot.0 as usize].flushed }
+    }
+
+    /// The publication of the latest-published flush that returned `OK`; zero if there was none.
+    #[inline]
+    pub(crate) fn last_flushed(&self) -> Instant {
+        self.flushed
     }
 }
 

@@ -112,6 +112,7 @@ impl Oracle {
         let found = found.then(|| self.tick());
         let around = Around {
             ledger: &self.ledger,
+            moment: self.ledger.present(),
             profile: self.profile,
             oldest_read: self.oldest_read,
             failed: None,

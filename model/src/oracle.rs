@@ -179,6 +179,7 @@ impl Oracle {
             row: '-',
             powered_life: self.powered_life(),
             status: S_OK,
+            flushed: self.ledger.last_flushed(),
             void: ruling.effect == Effect::Never,
             counts: request.kind == Kind::Flush
                 && ruling.effect == Effect::Asked
@@ -219,13 +220,15 @@ impl Oracle {
             Kind::Discard if self.profile == Profile::Literal => Content::ANYTHING,
             _ => Content::ZERO,
         };
+        let failed = self.suspected();
         for (sector, sectors) in request.ranges() {
             for atom in self.clip(sector, sectors) {
                 let around = Around {
                     ledger: &self.ledger,
                     profile: self.profile,
+                    moment: self.ledger.present(),
                     oldest_read: self.oldest_read,
-                    failed: None,
+                    failed,
                 };
                 self.atoms[atom as usize].submit(slot, content, at, &around);
             }
@@ -428,6 +431,7 @@ impl Oracle {
         let around = Around {
             ledger: &self.ledger,
             profile: self.profile,
+            moment: self.ledger.when_published(slot),
             // The read itself has landed, but not yet spoken.
             oldest_read: self.oldest_read.min(sub),
             failed: self.suspected(),

@@ -32,7 +32,15 @@ struct World {
 
 impl World {
     fn starting_with(content: u8) -> Self {
-        Self { len: 1, durable: 0, dirty: false, forgotten: false, order: u64::from(content), lost: 0, doing: 0 }
+        Self {
+            len: 1,
+            durable: 0,
+            dirty: false,
+            forgotten: false,
+            order: u64::from(content),
+            lost: 0,
+            doing: 0,
+        }
     }
 
     fn at(&self, index: u8) -> u8 {
@@ -83,11 +91,14 @@ impl World {
             let line = &history.lines[id - 1];
             let doing = self.doing(id);
             match line.op {
-                Op::Read if doing == IDLE => next.push(self.set(id, LANDED + content(self.at(self.len - 1), history))),
+                Op::Read if doing == IDLE => {
+                    next.push(self.set(id, LANDED + content(self.at(self.len - 1), history)))
+                }
                 Op::Write | Op::Zero | Op::Discard if doing == IDLE => next.push(self.landing(id)),
                 _ => {}
             }
-            let syncs = line.op == Op::Flush && doing == IDLE || line.op.writes() && line.through && doing == LANDED;
+            let syncs = line.op == Op::Flush && doing == IDLE
+                || line.op.writes() && line.through && doing == LANDED;
             if syncs {
                 next.push(self.set(id, FAILED));
                 if self.dirty {
@@ -147,7 +158,9 @@ impl Truth for FailingHost {
         let mut todo = self.0.clone();
         let pending = history.pending();
         while let Some(world) = todo.pop() {
-            todo.extend(world.unseen(history, &pending).into_iter().filter(|&next| seen.insert(next)));
+            todo.extend(
+                world.unseen(history, &pending).into_iter().filter(|&next| seen.insert(next)),
+            );
         }
         Self(seen.into_iter().collect())
     }
@@ -157,7 +170,12 @@ impl Truth for FailingHost {
     }
 
     fn complete(&self, id: usize, ok: bool, seen: Option<u8>, history: &History) -> Self {
-        Self::of(self.0.iter().filter(|world| world.may_answer(id, ok, seen, history)).map(|world| world.set(id, 0)))
+        Self::of(
+            self.0
+                .iter()
+                .filter(|world| world.may_answer(id, ok, seen, history))
+                .map(|world| world.set(id, 0)),
+        )
     }
 
     fn abandon(&self, kill: bool) -> Self {
@@ -168,7 +186,11 @@ impl Truth for FailingHost {
     }
 
     fn power_loss(&self, history: &History) -> Self {
-        Self::of(self.0.iter().map(|world| World::starting_with(content(world.at(world.durable), history))))
+        Self::of(
+            self.0
+                .iter()
+                .map(|world| World::starting_with(content(world.at(world.durable), history))),
+        )
     }
 
     fn first_contents(&self, history: &History) -> BTreeSet<u8> {

@@ -18,7 +18,8 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    pub(crate) const ALL: [Self; 5] = [Self::Write, Self::Zero, Self::Discard, Self::Read, Self::Flush];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Write, Self::Zero, Self::Discard, Self::Read, Self::Flush];
 
     pub(crate) fn writes(self) -> bool {
         matches!(self, Self::Write | Self::Zero | Self::Discard)

@@ -7,11 +7,14 @@ mod history;
 mod search;
 mod worlds;
 
+use failing_host::FailingHost;
+use powerfail_model::Profile;
 use search::{Bounds, Found, Mode, walk};
+use worlds::{Truth, Worlds};
 
 /// Walks and insists on agreement.
 fn agree(name: &str, bounds: Bounds) -> Found {
-    let found = walk(bounds);
+    let found = walk::<Worlds>(bounds);
     println!(
         "{name}: {} nodes, {} right reads, {} wrong reads, {} false alarms, {} misses",
         found.nodes, found.reads_right, found.reads_wrong, found.false_alarms, found.misses
@@ -102,4 +105,69 @@ fn the_cache_mode_may_change_in_flight() {
         "1 write, 1 flush, 2 toggles, 1 loss",
         Bounds { toggles: 2, losses_read: 1, ..Bounds::new(1, 0, 1) },
     );
+}
+
+/// Walks and insists that honest devices are believed; what the oracle lets pass is counted, not judged.
+fn believes<T: Truth>(name: &str, bounds: Bounds) {
+    let found = walk::<T>(bounds);
+    println!(
+        "{name}, {}: {} nodes, {} right reads, {} wrong reads, {} false alarms, {} let pass",
+        bounds.profile.name(),
+        found.nodes,
+        found.reads_right,
+        found.reads_wrong,
+        found.false_alarms,
+        found.misses
+    );
+    assert_eq!(found.false_alarms, 0, "{name}: {}", found.example.unwrap_or_default().join("; "));
+    assert!(found.reads_wrong > 0, "{name}: not everything is let pass");
+}
+
+/// Histories in which a failing host can do all its harm.
+fn failing_host() -> Vec<(&'static str, Bounds)> {
+    let through = Bounds { mode: Mode::WriteThrough, ..Bounds::new(2, 2, 0) };
+    vec![
+        ("2 writes, 1 read, 2 flushes", Bounds::new(2, 1, 2)),
+        ("2 writes, 1 read, 1 flush, 1 loss", Bounds { losses_read: 1, ..Bounds::new(2, 1, 1) }),
+        ("1 write, 2 reads, 1 flush, 1 kill", Bounds { kills: 1, ..Bounds::new(1, 2, 1) }),
+        (
+            "1 write, 2 reads, 1 flush, 1 reset, 1 loss",
+            Bounds { resets: 1, losses: 1, ..Bounds::new(1, 2, 1) },
+        ),
+        (
+            "1 write, 1 read, 2 flushes, 1 kill, 1 loss",
+            Bounds { kills: 1, losses_read: 1, ..Bounds::new(1, 1, 2) },
+        ),
+        ("2 writes, 2 reads, 1 loss, write-through", Bounds { losses_read: 1, ..through }),
+        ("2 writes, 2 reads, 1 kill, write-through", Bounds { kills: 1, ..through }),
+        ("2 writes, 1 read, 1 flush, 1 toggle", Bounds { toggles: 1, ..Bounds::new(2, 1, 1) }),
+    ]
+}
+
+#[test]
+fn a_failing_host_raises_no_false_alarm() {
+    for (name, bounds) in failing_host() {
+        believes::<FailingHost>(name, bounds);
+    }
+}
+
+#[test]
+fn the_literal_profile_raises_no_false_alarm() {
+    let literal = |bounds| Bounds { profile: Profile::Literal, ..bounds };
+    believes::<Worlds>(
+        "2 writes, 2 reads, 1 loss",
+        literal(Bounds { losses_read: 1, ..Bounds::new(2, 2, 0) }),
+    );
+    let kill = Bounds { kills: 1, losses_read: 1, ..Bounds::new(2, 1, 1) };
+    believes::<Worlds>(
+        "2 writes, 1 read, 1 flush, 1 kill, 1 loss",
+        literal(Bounds { errors: false, ..kill }),
+    );
+    let zeroes = Bounds { losses: 1, ..Bounds::new(1, 1, 1).zeroes(1, 0) };
+    believes::<Worlds>("1 write, 1 zeroes, 1 read, 1 flush, 1 loss", literal(zeroes));
+    let discard = Bounds { losses: 1, ..Bounds::new(1, 1, 1).zeroes(0, 1) };
+    believes::<Worlds>("1 write, 1 discard, 1 read, 1 flush, 1 loss", literal(discard));
+    for (name, bounds) in failing_host().into_iter().skip(1) {
+        believes::<FailingHost>(name, literal(bounds));
+    }
 }
