@@ -26,7 +26,7 @@ impl Extent {
     pub(crate) fn inward(&self, unit: u32) -> Option<Extent> {
         let start = up(self.start, unit.into());
         let end = down(self.end(), unit.into());
-        (start < end).then_some(Extent { start, len: end - start, ..*self })
+        (start < end).then(|| Extent { start, len: end - start, ..*self })
     }
 }
 

@@ -4,7 +4,7 @@ fn main(){
   let n: u64 = a[1].parse().unwrap(); let preset: spec::Preset = a[2].parse().unwrap(); let sch: pilot::Schedule = a[3].parse().unwrap();
   let from: u64 = a.get(4).map_or(0,|x|x.parse().unwrap());
   let plan = run::Plan{preset, schedule: sch};
-  std::panic::set_hook(Box::new(|_|{}));
+  if a.len()<6 {std::panic::set_hook(Box::new(|_|{}));}
   let mut w = run::world::<blk::Blk>(&None, plan, 0);
   let t=std::time::Instant::now();
   let mut fails=0; let mut shown=0; let mut h=0u64;

@@ -22,6 +22,7 @@ pub mod prng;
 pub mod run;
 pub mod sectors;
 pub mod spec;
+pub mod trace;
 mod wire;
 pub mod world;
 pub mod wrong;

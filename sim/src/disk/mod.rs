@@ -12,8 +12,8 @@
 //!   is fixed at submission; whatever else it persists is a choice.
 //! * A short transfer touched nothing at or after its end; an interrupted or refused one touched
 //!   nothing; a failed one may have landed in any part. Nothing lands after a completion.
-//! * A failed sync may forget, sector by sector, that data was dirty: a later sync then succeeds
-//!   without it. The cache still shows it until it is evicted, which may happen once somebody was
+//! * A failed sync may forget, sector by sector, that data of its own device's part was dirty: a
+//!   later sync then succeeds without it. The cache still shows it until it is evicted, which may happen once somebody was
 //!   told, and happens to all of it when the backend dies. If nobody was told, nothing was
 //!   forgotten: the pages are found dirty again.
 //! * A power loss keeps any subset of the dirty sectors and loses the rest.

@@ -43,6 +43,13 @@ impl DiskShape {
         u32::from(device) * (self.capacity + Self::GUARD)
     }
 
+    /// The sectors of a device's part.
+    #[inline]
+    #[must_use]
+    pub fn part(&self, device: u8) -> SectorSet {
+        SectorSet::range(self.base(device), self.capacity)
+    }
+
     /// Sectors of the whole medium.
     #[must_use]
     pub fn sectors(&self) -> u32 {
@@ -56,7 +63,7 @@ impl DiskShape {
             capacity: u64::from(self.capacity) * SECTOR as u64,
             granule: self.granule,
             max_transfer: self.max_transfer,
-            max_discard: u64::from(self.capacity) * SECTOR as u64,
+            max_discard: 1 << 20,
             discard_granularity: self.discard_granularity,
             max_write_zeroes: u64::from(self.max_transfer),
             write_zeroes_granularity: self.granule,
@@ -240,7 +247,10 @@ impl SimDisk {
             _ => (base + (offset / 512) as u32, (len / 512) as u32),
         };
         let key = OpKey { device, lane, kind, sector, sectors };
-        let owed = if kind == OpKind::Sync { self.taken } else { SectorSet::EMPTY };
+        let owed = match kind {
+            OpKind::Sync => self.taken.and(self.shape.part(device)),
+            _ => SectorSet::EMPTY,
+        };
         let (nth, landed) = (self.submitted, SectorSet::EMPTY);
         self.submitted += 1;
         let resumes = |&(short, at): &(OpKey, u32)| {
@@ -366,7 +376,7 @@ impl SimDisk {
                 if !transient {
                     match key.kind {
                         OpKind::Sync => {
-                            forgets = forgot;
+                            forgets = forgot.and(self.shape.part(key.device));
                             self.syncs_failed += 1;
                         }
                         OpKind::StableWrite => forgets = forgot.and(range),
@@ -438,8 +448,7 @@ impl SimDisk {
         for lane in 0..4 {
             self.ready[lane_index(device, lane)].clear();
         }
-        let part = SectorSet::range(self.shape.base(device), self.shape.capacity);
-        let forgotten = self.forgotten.and(part);
+        let forgotten = self.forgotten.and(self.shape.part(device));
         if told {
             self.evict(forgotten);
         } else {

@@ -37,8 +37,7 @@ impl<D: DeviceUnderTest> World<D> {
         let mut told = SectorSet::EMPTY;
         for (device, station) in self.stations.iter().enumerate() {
             if station.oracle.host_failed() {
-                let base = self.options.spec.disk.base(device as u8);
-                told = told.or(SectorSet::range(base, self.options.spec.disk.capacity));
+                told = told.or(self.options.spec.disk.part(device as u8));
             }
         }
         let evicted = self.disk.evict(set.and(told));

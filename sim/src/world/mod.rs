@@ -310,6 +310,8 @@ impl<D: DeviceUnderTest> World<D> {
                     if let Some(stirred) = station.stirred.get_mut(usize::from(other)) {
                         *stirred = true;
                     }
+                    // Being woken may end requests of that queue.
+                    self.observe(QueueId { queue: other as u8, ..to })?;
                 }
             }
             self.observe(to)?;

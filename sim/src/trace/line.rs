@@ -1,0 +1,358 @@
+//! An action as a line of words, and back.
+//!
+//! The grammar is `verb words key=value ...`. Every line names things by meaning: requests by
+//! number, host operations by who asked for which sectors. A line that cannot be read says which
+//! word is wrong.
+
+use std::fmt;
+use std::str::FromStr;
+
+use powerfail_model::Segment;
+
+use crate::action::{Action, CrashKind, QueueId};
+use crate::disk::{OpKey, Outcome};
+use crate::guest::{Ask, Layout, MAX_SECTORS, MAX_SEGMENTS, Mischief, Segments};
+use crate::sectors::SectorSet;
+
+impl fmt::Display for QueueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = if self.device == 0 { "" } else { "b." };
+        write!(f, "{device}q{}", self.queue)
+    }
+}
+
+impl FromStr for QueueId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<QueueId, String> {
+        let (device, rest) = match text.strip_prefix("b.") {
+            Some(rest) => (1, rest),
+            None => (0, text),
+        };
+        let queue = rest.strip_prefix('q').and_then(|digits| digits.parse().ok());
+        let queue = queue.filter(|&queue: &u8| usize::from(queue) < crate::world::MAX_QUEUES);
+        queue
+            .map(|queue| QueueId { device, queue })
+            .ok_or_else(|| format!("`{text}` is not a queue, as `q0` or `b.q1`"))
+    }
+}
+
+fn device_name(device: u8) -> &'static str {
+    if device == 0 { "a" } else { "b" }
+}
+
+/// A request as it is named in traces and stories: the letter says what it is.
+#[must_use]
+pub fn request_name(id: u32, ask: &Ask) -> String {
+    let letter = match ask {
+        Ask::In { .. } => 'r',
+        Ask::Out { .. } => 'w',
+        Ask::Flush => 'f',
+        Ask::GetId => 'i',
+        Ask::Discard(_) => 'd',
+        Ask::WriteZeroes(_) => 'z',
+        Ask::Other(_) => 'o',
+    };
+    format!("{letter}{id}")
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let segments = |f: &mut fmt::Formatter<'_>, segments: &Segments| {
+            for (nth, segment) in segments.as_slice().iter().enumerate() {
+                let separator = if nth == 0 { "" } else { "," };
+                write!(f, "{separator}{}+{}", segment.sector, segment.sectors)?;
+                if segment.flags != 0 {
+                    write!(f, "/{}", segment.flags)?;
+                }
+            }
+            Ok(())
+        };
+        match self {
+            Ask::In { sector, sectors } => write!(f, "in {sector}+{sectors}"),
+            Ask::Out { sector, sectors } => write!(f, "out {sector}+{sectors}"),
+            Ask::Flush => f.write_str("flush"),
+            Ask::GetId => f.write_str("get-id"),
+            Ask::Discard(list) => {
+                f.write_str("discard ")?;
+                segments(f, list)
+            }
+            Ask::WriteZeroes(list) => {
+                f.write_str("write-zeroes ")?;
+                segments(f, list)
+            }
+            Ask::Other(number) => write!(f, "type {number}"),
+        }
+    }
+}
+
+/// One action as one line, without the line break.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Start { device, accept, base } => {
+                write!(f, "start {} accept={accept:#x}", device_name(*device))?;
+                if *base != 0 {
+                    write!(f, " base={base}")?;
+                }
+                Ok(())
+            }
+            Action::Send { to, id, ask, layout, mischief } => {
+                write!(f, "send {to} {} {ask}", request_name(*id, ask))?;
+                if *layout != Layout::PLAIN {
+                    write!(f, " layout={layout}")?;
+                }
+                match mischief {
+                    Mischief::None => Ok(()),
+                    Mischief::Ragged(bytes) => write!(f, " short-by={bytes}"),
+                    Mischief::ShortHeader => f.write_str(" spoiled=short-header"),
+                    Mischief::NoStatus => f.write_str(" spoiled=no-status"),
+                    Mischief::StatusFirst => f.write_str(" spoiled=status-first"),
+                    Mischief::Loop => f.write_str(" spoiled=loop"),
+                    Mischief::Dangling => f.write_str(" spoiled=dangling"),
+                }
+            }
+            Action::SendAgain { to, id } => write!(f, "again {to} {id}"),
+            Action::Jump { to } => write!(f, "jump {to}"),
+            Action::Kick { to } => write!(f, "kick {to}"),
+            Action::Reap { to, arm } => {
+                write!(f, "reap {to}{}", if *arm { "" } else { " quiet" })
+            }
+            Action::Writeback { device, value } => {
+                write!(f, "writeback {} {value}", device_name(*device))
+            }
+            Action::Reset { device } => write!(f, "reset {}", device_name(*device)),
+            Action::PollReset { device } => write!(f, "status {}", device_name(*device)),
+            Action::Crank { to, steps } => write!(f, "crank {to} steps={steps}"),
+            Action::Effect { op, set } => write!(f, "effect {op} sectors={set}"),
+            Action::Complete { op, outcome } => {
+                write!(f, "complete {op}")?;
+                match outcome {
+                    Outcome::Ok { landed } if landed.is_empty() => Ok(()),
+                    Outcome::Ok { landed } => write!(f, " with={landed}"),
+                    Outcome::Short { bytes } => write!(f, " short={bytes}"),
+                    Outcome::Failed { errno, landed, forgot } => {
+                        write!(f, " errno={errno}")?;
+                        if !landed.is_empty() {
+                            write!(f, " landed={landed}")?;
+                        }
+                        if !forgot.is_empty() {
+                            write!(f, " forgot={forgot}")?;
+                        }
+                        Ok(())
+                    }
+                }
+            }
+            Action::WriteBack { set } => write!(f, "write-back {set}"),
+            Action::Evict { set } => write!(f, "evict {set}"),
+            Action::Crash(CrashKind::Backend { device }) => {
+                write!(f, "crash backend {}", device_name(*device))
+            }
+            Action::Crash(CrashKind::Power { survivors }) => {
+                write!(f, "crash power survivors={survivors}")
+            }
+            Action::Rest => f.write_str("rest"),
+        }
+    }
+}
+
+/// The words of a line: the bare ones in order, and the `key=value` ones by key.
+struct Words<'a> {
+    bare: std::vec::IntoIter<&'a str>,
+    keyed: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Words<'a> {
+    fn new(line: &'a str) -> Words<'a> {
+        let (keyed, bare): (Vec<&str>, Vec<&str>) =
+            line.split_whitespace().partition(|word| word.contains('='));
+        let keyed = keyed.into_iter().filter_map(|word| word.split_once('=')).collect();
+        Words { bare: bare.into_iter(), keyed }
+    }
+
+    fn next(&mut self, what: &str) -> Result<&'a str, String> {
+        self.bare.next().ok_or_else(|| format!("{what} is missing"))
+    }
+
+    fn key(&mut self, key: &str) -> Option<&'a str> {
+        let at = self.keyed.iter().position(|(name, _)| *name == key)?;
+        Some(self.keyed.swap_remove(at).1)
+    }
+
+    fn parsed<T: FromStr>(&mut self, key: &str) -> Result<Option<T>, String> {
+        self.key(key).map(|text| number(key, text)).transpose()
+    }
+
+    fn set(&mut self, key: &str) -> Result<SectorSet, String> {
+        self.key(key).map_or(Ok(SectorSet::EMPTY), str::parse)
+    }
+
+    fn device(&mut self) -> Result<u8, String> {
+        match self.next("the device")? {
+            "a" => Ok(0),
+            "b" => Ok(1),
+            other => Err(format!("`{other}` is not a device: they are `a` and `b`")),
+        }
+    }
+
+    fn end<T>(mut self, value: T) -> Result<T, String> {
+        match (self.bare.next(), self.keyed.pop()) {
+            (None, None) => Ok(value),
+            (Some(word), _) => Err(format!("`{word}` is one word too many")),
+            (None, Some((key, _))) => Err(format!("there is no `{key}=` here")),
+        }
+    }
+}
+
+fn number<T: FromStr>(what: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number for {what}"))
+}
+
+fn hex(text: &str) -> Result<u64, String> {
+    let digits = text.strip_prefix("0x");
+    digits
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| format!("`{text}` is no feature word, as `0x130000200`"))
+}
+
+fn range(text: &str) -> Result<(u64, u32), String> {
+    let parts = text.split_once('+');
+    let parsed = parts.and_then(|(sector, count)| Some((sector.parse().ok()?, count.parse().ok()?)));
+    parsed.ok_or_else(|| format!("`{text}` is no range of sectors, as `2+1`"))
+}
+
+fn transfer(text: &str) -> Result<(u64, u32), String> {
+    let (sector, sectors) = range(text)?;
+    if sectors > MAX_SECTORS {
+        return Err(format!("`{text}` is more than {MAX_SECTORS} sectors"));
+    }
+    Ok((sector, sectors))
+}
+
+fn segments(text: &str) -> Result<Segments, String> {
+    let mut segments = Segments::NONE;
+    for (nth, part) in text.split(',').enumerate() {
+        if nth == MAX_SEGMENTS {
+            return Err(format!("`{text}` has more than {MAX_SEGMENTS} segments"));
+        }
+        let (place, flags) = part.split_once('/').unwrap_or((part, "0"));
+        let (sector, sectors) = range(place)?;
+        segments.push(Segment { sector, sectors, flags: number("the flags", flags)? });
+    }
+    Ok(segments)
+}
+
+fn ask(words: &mut Words<'_>) -> Result<Ask, String> {
+    Ok(match words.next("the request type")? {
+        "in" => {
+            let (sector, sectors) = transfer(words.next("the range")?)?;
+            Ask::In { sector, sectors }
+        }
+        "out" => {
+            let (sector, sectors) = transfer(words.next("the range")?)?;
+            Ask::Out { sector, sectors }
+        }
+        "flush" => Ask::Flush,
+        "get-id" => Ask::GetId,
+        "discard" => Ask::Discard(segments(words.next("the segments")?)?),
+        "write-zeroes" => Ask::WriteZeroes(segments(words.next("the segments")?)?),
+        "type" => Ask::Other(number("the type", words.next("the type")?)?),
+        other => return Err(format!("there is no request type `{other}`")),
+    })
+}
+
+impl FromStr for Action {
+    type Err = String;
+
+    fn from_str(line: &str) -> Result<Action, String> {
+        let mut words = Words::new(line);
+        let verb = words.next("the verb")?;
+        let queue = |words: &mut Words<'_>| words.next("the queue")?.parse::<QueueId>();
+        let op = |words: &mut Words<'_>| words.next("the operation")?.parse::<OpKey>();
+        let action = match verb {
+            "start" => {
+                let device = words.device()?;
+                let accept = hex(words.key("accept").ok_or("accept= is missing")?)?;
+                Action::Start { device, accept, base: words.parsed("base")?.unwrap_or(0) }
+            }
+            "send" => {
+                let to = queue(&mut words)?;
+                let name = words.next("the request")?;
+                let digits = name.get(1..).unwrap_or_default();
+                let id = number("the request", digits)?;
+                let ask = ask(&mut words)?;
+                let layout = words.key("layout").map_or(Ok(Layout::PLAIN), str::parse)?;
+                let short: Option<u16> = words.parsed("short-by")?;
+                let mischief = match (short, words.key("spoiled")) {
+                    (Some(bytes), None) => Mischief::Ragged(bytes),
+                    (_, None) => Mischief::None,
+                    (_, Some("short-header")) => Mischief::ShortHeader,
+                    (_, Some("no-status")) => Mischief::NoStatus,
+                    (_, Some("status-first")) => Mischief::StatusFirst,
+                    (_, Some("loop")) => Mischief::Loop,
+                    (_, Some("dangling")) => Mischief::Dangling,
+                    (_, Some(other)) => return Err(format!("nothing is spoiled by `{other}`")),
+                };
+                if id == 0 || id >= 1 << 20 || name != request_name(id, &ask) {
+                    return Err(format!("`{name}` is no name for this request"));
+                }
+                Action::Send { to, id, ask, layout, mischief }
+            }
+            "again" => {
+                let to = queue(&mut words)?;
+                Action::SendAgain { to, id: number("the request", words.next("the request")?)? }
+            }
+            "jump" => Action::Jump { to: queue(&mut words)? },
+            "kick" => Action::Kick { to: queue(&mut words)? },
+            "reap" => {
+                let to = queue(&mut words)?;
+                let arm = match words.bare.next() {
+                    None => true,
+                    Some("quiet") => false,
+                    Some(other) => return Err(format!("`{other}` should be `quiet` or nothing")),
+                };
+                Action::Reap { to, arm }
+            }
+            "writeback" => {
+                let device = words.device()?;
+                Action::Writeback { device, value: number("the mode", words.next("the mode")?)? }
+            }
+            "reset" => Action::Reset { device: words.device()? },
+            "status" => Action::PollReset { device: words.device()? },
+            "crank" => {
+                let to = queue(&mut words)?;
+                let steps = words.parsed("steps")?.unwrap_or(1);
+                if steps == 0 {
+                    return Err("a crank takes at least one step".to_owned());
+                }
+                Action::Crank { to, steps }
+            }
+            "effect" => {
+                let op = op(&mut words)?;
+                Action::Effect { op, set: words.set("sectors")? }
+            }
+            "complete" => {
+                let op = op(&mut words)?;
+                let outcome = if let Some(errno) = words.parsed("errno")? {
+                    let (landed, forgot) = (words.set("landed")?, words.set("forgot")?);
+                    Outcome::Failed { errno, landed, forgot }
+                } else if let Some(bytes) = words.parsed("short")? {
+                    Outcome::Short { bytes }
+                } else {
+                    Outcome::Ok { landed: words.set("with")? }
+                };
+                Action::Complete { op, outcome }
+            }
+            "write-back" => Action::WriteBack { set: words.next("the sectors")?.parse()? },
+            "evict" => Action::Evict { set: words.next("the sectors")?.parse()? },
+            "crash" => match words.next("the kind of crash")? {
+                "backend" => Action::Crash(CrashKind::Backend { device: words.device()? }),
+                "power" => Action::Crash(CrashKind::Power { survivors: words.set("survivors")? }),
+                other => return Err(format!("there is no crash `{other}`")),
+            },
+            "rest" => Action::Rest,
+            other => return Err(format!("there is no action `{other}`")),
+        };
+        words.end(action)
+    }
+}

@@ -1,0 +1,3 @@
+//! Traces: runs as text.
+mod line;
+pub use line::request_name;
