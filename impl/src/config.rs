@@ -38,7 +38,7 @@ pub struct Config {
     pub queue_size: u16,
     /// What GET_ID returns, padded with zeroes.
     pub serial: [u8; ID_BYTES],
-    /// Which features to offer; RO is added when the disk is read-only.
+    /// Which features to offer. RO is added when the disk is read-only, and can be asked for over one that is not.
     pub features: u64,
     /// The cache mode after a reset: `true` is writeback.
     pub writeback: bool,

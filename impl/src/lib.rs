@@ -1,4 +1,42 @@
-//! A virtio block device: a state machine that reads and writes guest memory and otherwise only *asks*.
+//! A virtio block device as a state machine: it reads and writes guest memory and otherwise only *asks*.
+//!
+//! The device does not know whether it is simulated. What lies below it is a [`Disk`], a handful of methods over plain data; what lies above
+//! is a transport that owns registers and rings. Everything that can be wrong about a block device is in between, and here: framing,
+//! validation, splitting, partial granules, short transfers and retries, write-through, the flush gate, reset. There is no clock, no thread,
+//! no randomness and no logging in it.
+//!
+//! # The map
+//!
+//! ```text
+//!   Device          registers, negotiation, configuration space, lives          device, config
+//!     └ Shared      what queues have in common: cache mode, gate, locks         shared, gate, locks
+//!     └ BlockQueue  requests in flight: ring → judgement → operations → answer  queue/*, chain, slots, plan
+//!   step, crank     join a queue and its lane of the disk                       crank
+//!   Disk            the seam: Submission down, Completion up                    disk, buffer, bounce
+//!     └ FileDisk    a file of a Linux host                                      host/file
+//! ```
+//!
+//! A backend with registers of its own (vhost-user) makes a [`Shared`] and its [`BlockQueue`]s directly and runs each queue on a thread; an
+//! in-process transport and the simulator use [`Device`] whole.
+//!
+//! # What it promises
+//!
+//! - A FLUSH answered OK means that a sync which *started* after the FLUSH was taken has ended without error (BLK-D-31, BLK-D-32). Flushes
+//!   share syncs; they never share one that began before them.
+//! - In write-through mode, which includes a driver that declined FLUSH (rows B, D and F), OUT and WRITE_ZEROES are answered OK only when they
+//!   are stable. The mode is sampled once, when the request is taken.
+//! - Once a sync, or a write that had to be stable, has failed, no FLUSH and no write-through write succeeds on that open disk, across device
+//!   resets too (AMB-02). [`Device::reopened`] is the only way back.
+//! - What must be refused is refused before any effect, for every segment (BLK-D-21 to BLK-D-23, AMB-15). RO counts when offered.
+//! - Every head published is used exactly once (VS-16), unless a reset ends it; after a reset shows done nothing of the old life lands in
+//!   guest memory or on the disk (ST-04, AMB-21).
+//! - A chain that makes no sense is answered IOERR if it has a writable byte in guest memory, and returned with length 0 if not (AMB-29). A
+//!   ring that makes no sense needs a reset (ST-02).
+//!
+//! # What it does not do
+//!
+//! Legacy drivers (BLK-L), packed rings (VP), IN_ORDER, RING_RESET, LIFETIME, SECURE_ERASE, ZONED (BLK-Z), SCSI, BARRIER and resizing are
+//! neither offered nor done; their request types are answered UNSUPP. INDIRECT is followed whether it was negotiated or not.
 
 mod bounce;
 mod buffer;

@@ -11,6 +11,7 @@ use crate::locks::RangeLocks;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::wakes::{QueueIndex, QueueSet};
 use crate::wire::{F_CONFIG_WCE, F_FLUSH, F_VERSION_1};
+use std::fmt;
 
 /// The state common to all queues of a device.
 #[derive(Debug)]
@@ -40,6 +41,17 @@ pub enum Refused {
     /// The driver is a legacy one.
     NotVersion1,
 }
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::NotOffered(bits) => write!(f, "feature bits {bits:#x} were not offered"),
+            Refused::NotVersion1 => write!(f, "VERSION_1 was not accepted"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
 
 impl Shared {
     /// The shared state of a device over a disk with `limits`.
