@@ -108,7 +108,7 @@ impl Pilot {
             options,
             priorities: Priorities::draw(schedule, choose),
             next_id: 1,
-            budget: options.requests / (options.crashes + 1).max(1) + 1,
+            budget: options.requests.div_ceil(options.crashes.max(1)),
             crashes: options.crashes,
             to_read: [0; 2],
             moves: 0,
@@ -263,7 +263,7 @@ impl Pilot {
         if left == 0 {
             self.enter(Phase::Rest);
         } else {
-            self.budget = self.options.requests / (self.options.crashes + 1) + 1;
+            self.budget = self.options.requests.div_ceil(self.options.crashes.max(1));
             self.enter(Phase::Work);
         }
         None
