@@ -55,11 +55,11 @@ pub(crate) enum Move {
 pub(crate) fn read(limits: &Limits, extent: &Extent, done: u64) -> Move {
     let granule = u64::from(limits.granule);
     let (at, end) = (extent.start + done, extent.end());
-    if at % granule == 0 && end % granule == 0 {
+    if (at | end) & (granule - 1) == 0 {
         let len = (end - at).min(limits.max_transfer.into()) as u32;
         return Move::Direct { offset: at, len };
     }
-    let offset = down(at, granule);
+    let offset = floor(at, granule);
     let most = BOUNCE_MOST.min(limits.max_transfer.into());
     let len = (up(end, granule) - offset).min(most) as u32;
     Move::Around { offset, len }
@@ -69,7 +69,7 @@ pub(crate) fn read(limits: &Limits, extent: &Extent, done: u64) -> Move {
 pub(crate) fn write(limits: &Limits, extent: &Extent, done: u64) -> Move {
     patch(limits, extent, done).unwrap_or_else(|| {
         let at = extent.start + done;
-        let whole = down(extent.end(), limits.granule.into()) - at;
+        let whole = floor(extent.end(), limits.granule.into()) - at;
         let len = whole.min(limits.max_transfer.into()) as u32;
         Move::Direct { offset: at, len }
     })
@@ -89,7 +89,7 @@ pub(crate) fn write_zeroes(limits: &Limits, extent: &Extent, done: u64, by_write
         let len = (last - at).min(down(limits.max_write_zeroes, unit));
         return Move::Zeroes { offset: at, len };
     }
-    let stop = if usable { first } else { down(end, limits.granule.into()) };
+    let stop = if usable { first } else { floor(end, limits.granule.into()) };
     let most = BOUNCE_MOST.min(limits.max_transfer.into());
     let len = (stop - at).min(most) as u32;
     Move::ZeroWrite { offset: at, len }
@@ -107,7 +107,7 @@ pub(crate) fn discard(limits: &Limits, extent: &Extent, done: u64) -> Move {
 fn patch(limits: &Limits, extent: &Extent, done: u64) -> Option<Move> {
     let granule = u64::from(limits.granule);
     let (at, end) = (extent.start + done, extent.end());
-    let offset = down(at, granule);
+    let offset = floor(at, granule);
     if at == offset && end - at >= granule {
         return None;
     }
@@ -116,6 +116,11 @@ fn patch(limits: &Limits, extent: &Extent, done: u64) -> Option<Move> {
         skip: (at - offset) as u32,
         len: (end.min(offset + granule) - at) as u32,
     })
+}
+
+/// `value` rounded down to a multiple of the granule. That is a power of two, and a division here would cost as much as the rest.
+fn floor(value: u64, granule: u64) -> u64 {
+    value & !(granule - 1)
 }
 
 fn down(value: u64, unit: u64) -> u64 {

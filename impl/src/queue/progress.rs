@@ -265,7 +265,7 @@ fn refusal(
 /// A transfer of `len` bytes that moved `moved`. What is left over of a granule is not counted, so that the rest starts on a granule.
 fn transferred(moved: u32, len: u32, granule: u32) -> Outcome {
     assert!(moved <= len, "the disk moved {moved} bytes of {len}");
-    match moved - moved % granule {
+    match moved & !(granule - 1) {
         // Nothing moved and no reason given: the end of the medium, or a disk that is gone.
         0 if moved == 0 => Outcome::Failed,
         0 => Outcome::Again,

@@ -92,7 +92,7 @@ impl BlockQueue {
 
 /// Whether the ring's next entry can be read at all: the iterator ends alike when there is none and when it cannot read it.
 fn entry_is_readable<M: GuestMemory>(ring: &Queue, memory: &M) -> bool {
-    let entry = 4 + 2 * u64::from(ring.next_avail() % ring.size());
+    let entry = 4 + 2 * u64::from(ring.next_avail() & (ring.size() - 1));
     GuestAddress(ring.avail_ring())
         .checked_add(entry)
         .is_some_and(|address| memory.read_obj::<u16>(address).is_ok())
