@@ -131,6 +131,14 @@ pub enum Action {
     },
     /// Something is lost.
     Crash(CrashKind),
+    /// The guest waits for a request: with a kind host, everything that can move does until it has
+    /// come back. Nothing happens if it is not out.
+    Await {
+        /// The device.
+        device: u8,
+        /// The request.
+        id: u32,
+    },
     /// The host is kind from here on, everything that can move does, and then everything that was
     /// asked for must have been answered.
     Rest,

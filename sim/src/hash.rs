@@ -132,6 +132,9 @@ impl Chain {
                 self.word(25 << 56);
                 self.set(set);
             }
+            Action::Await { device, id } => {
+                self.word(29 << 56 | u64::from(device) << 32 | u64::from(id));
+            }
             Action::Rest => self.word(28 << 56),
             Action::Crash(CrashKind::Backend { device }) => self.word(26 << 56 | u64::from(device)),
             Action::Crash(CrashKind::Power { survivors }) => {

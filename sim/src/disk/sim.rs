@@ -180,6 +180,12 @@ impl SimDisk {
         self.submitted
     }
 
+    /// The operation in flight that was submitted last.
+    #[must_use]
+    pub fn newest(&self) -> Option<OpKey> {
+        self.in_flight.iter().max_by_key(|op| op.nth).map(|op| op.key)
+    }
+
     /// How many syncs have failed.
     #[must_use]
     pub fn syncs_failed(&self) -> u32 {

@@ -151,6 +151,7 @@ impl fmt::Display for Action {
             Action::Crash(CrashKind::Power { survivors }) => {
                 write!(f, "crash power survivors={survivors}")
             }
+            Action::Await { device, id } => write!(f, "await {} {id}", device_name(*device)),
             Action::Rest => f.write_str("rest"),
         }
     }
@@ -350,6 +351,10 @@ impl FromStr for Action {
                 "power" => Action::Crash(CrashKind::Power { survivors: words.set("survivors")? }),
                 other => return Err(format!("there is no crash `{other}`")),
             },
+            "await" => {
+                let device = words.device()?;
+                Action::Await { device, id: number("the request", words.next("the request")?)? }
+            }
             "rest" => Action::Rest,
             other => return Err(format!("there is no action `{other}`")),
         };

@@ -2,7 +2,7 @@
 
 use powerfail_model::{Atom, Observed, RequestId, Rule, Violation};
 
-use super::World;
+use super::{Event, World};
 use crate::action::QueueId;
 use crate::coverage::Situation;
 use crate::disk::Witness;
@@ -42,6 +42,10 @@ impl<D: DeviceUnderTest> World<D> {
         self.stats.completions += 1;
         self.stats.failures += u64::from(done.status != 0);
         self.chain.note(1, u64::from(done.id), u64::from(done.status) << 20 | u64::from(done.len));
+        if self.journal.is_some() {
+            let Done { id, ask, status, .. } = done;
+            self.note(Event::Completed { to, id, ask, status });
+        }
         let coverage = &mut self.coverage;
         coverage.hit_if(!done.wants_signal, Situation::SignalSuppressed);
         let station = &mut self.stations[usize::from(to.device)];

@@ -12,10 +12,12 @@ mod crash;
 mod facts;
 mod guest_step;
 mod host_step;
+mod journal;
 mod judge;
 mod rest;
 
 pub use facts::Stats;
+pub use journal::{Event, Journal};
 pub use judge::Failure;
 
 use crate::action::{Action, QueueId};
@@ -73,6 +75,8 @@ pub struct World<D: DeviceUnderTest> {
     stats: Stats,
     chain: Chain,
     recovering: bool,
+    /// Kept only if somebody wants to tell the story.
+    journal: Option<Box<Journal>>,
 }
 
 impl<D: DeviceUnderTest> World<D> {
@@ -92,6 +96,7 @@ impl<D: DeviceUnderTest> World<D> {
             stats: Stats::default(),
             chain: Chain::new(run),
             recovering: false,
+            journal: None,
         };
         world.set_up();
         world
@@ -105,6 +110,9 @@ impl<D: DeviceUnderTest> World<D> {
         self.disk.restart(options.spec.disk, run);
         self.chain = Chain::new(run);
         self.recovering = false;
+        if let Some(journal) = &mut self.journal {
+            journal.clear();
+        }
         self.set_up();
     }
 
@@ -215,6 +223,24 @@ impl<D: DeviceUnderTest> World<D> {
         &self.stations[usize::from(device)]
     }
 
+    /// Keeps a journal from now on.
+    pub fn keep_journal(&mut self) {
+        self.journal = Some(Box::default());
+    }
+
+    /// What happened since power-on, if a journal is kept.
+    #[must_use]
+    pub fn journal(&self) -> Option<&Journal> {
+        self.journal.as_deref()
+    }
+
+    #[cold]
+    pub(crate) fn note(&mut self, event: Event) {
+        if let Some(journal) = &mut self.journal {
+            journal.note(event);
+        }
+    }
+
     /// Between a crash and the end of the read that follows it, crashes count as crashes during
     /// recovery.
     pub fn set_recovering(&mut self, recovering: bool) {
@@ -230,6 +256,9 @@ impl<D: DeviceUnderTest> World<D> {
     pub fn step(&mut self, action: &Action) -> Outcome {
         if !self.addresses_exist(action) {
             return Ok(false);
+        }
+        if self.journal.is_some() {
+            self.note(Event::Did(*action));
         }
         let done = match *action {
             Action::Start { device, accept, base } => self.start(device, accept, base),
@@ -249,6 +278,7 @@ impl<D: DeviceUnderTest> World<D> {
             Action::WriteBack { set } => Ok(self.disk.write_back(set)),
             Action::Evict { set } => Ok(self.evict(set)),
             Action::Crash(kind) => self.crash(kind),
+            Action::Await { device, id } => self.wait_for(device, id),
             Action::Rest => self.rest(),
         }?;
         if done {
@@ -264,7 +294,8 @@ impl<D: DeviceUnderTest> World<D> {
             Action::Start { device: d, .. }
             | Action::Writeback { device: d, .. }
             | Action::Reset { device: d }
-            | Action::PollReset { device: d } => device(*d),
+            | Action::PollReset { device: d }
+            | Action::Await { device: d, .. } => device(*d),
             Action::Send { to, .. }
             | Action::SendAgain { to, .. }
             | Action::Jump { to }
@@ -288,7 +319,13 @@ impl<D: DeviceUnderTest> World<D> {
             let World { memory, disk, stations, .. } = self;
             let station = &mut stations[usize::from(to.device)];
             let mut host = Host { ram: memory.ram(), disk, device: to.device };
+            let submitted = host.disk.submitted();
             let progress = station.device.step(u16::from(to.queue), &mut host);
+            if let Some(journal) = &mut self.journal
+                && let Some(op) = disk.newest().filter(|_| disk.submitted() > submitted)
+            {
+                journal.note(Event::Submitted(op));
+            }
             self.stats.steps += 1;
             match progress {
                 Progress::Idle => {
@@ -299,6 +336,9 @@ impl<D: DeviceUnderTest> World<D> {
                 }
                 Progress::Busy => {}
                 Progress::Signal => {
+                    if self.journal.is_some() {
+                        self.journal.as_mut().expect("just seen").note(Event::Signalled(to));
+                    }
                     station.queues[index].signalled();
                     self.chain.note(2, u64::from(to.queue), u64::from(to.device));
                     self.stats.signals += 1;

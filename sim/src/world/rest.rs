@@ -11,12 +11,29 @@ use crate::action::{Action, QueueId};
 use crate::coverage::Situation;
 use crate::disk::{OpKind, Outcome as HostOutcome};
 use crate::dut::DeviceUnderTest;
+use crate::guest::QueueDriver;
 use crate::sectors::SectorSet;
 
 /// A world that has not come to rest after so many steps never will.
 const PATIENCE: u32 = 10_000;
 
 impl<D: DeviceUnderTest> World<D> {
+    /// Lets everything move until a request has come back.
+    pub(super) fn wait_for(&mut self, device: u8, id: u32) -> Outcome {
+        for _ in 0..PATIENCE {
+            let station = self.station(device);
+            let out = |queue: &QueueDriver| queue.outstanding().any(|(other, _)| other == id);
+            if !station.queues.iter().any(out) {
+                break;
+            }
+            let Some(action) = self.settle() else { break };
+            if !self.step(&action)? {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
     pub(super) fn rest(&mut self) -> Outcome {
         for _ in 0..PATIENCE {
             let Some(action) = self.settle() else { break };
