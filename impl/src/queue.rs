@@ -37,7 +37,7 @@ pub struct BlockQueue {
     /// The slots whose operation is to be handed over, oldest first.
     ready: VecDeque<Slot>,
     /// The slots that wait at the flush gate for somebody's sync, oldest first.
-    at_gate: Vec<Slot>,
+    at_gate: VecDeque<Slot>,
     /// The slots that wait for their range lock, oldest first.
     at_locks: Vec<Slot>,
     /// Number of operations in the host's hands.
@@ -71,7 +71,7 @@ impl BlockQueue {
             shared,
             slots: Slots::default(),
             ready: VecDeque::with_capacity(usize::from(queue_size.min(64))),
-            at_gate: Vec::new(),
+            at_gate: VecDeque::new(),
             at_locks: Vec::new(),
             in_host: 0,
             dance: Dance::Asleep,

@@ -23,7 +23,8 @@ impl BlockQueue {
         self.signal = false;
         self.ready.clear();
         self.at_locks.clear();
-        if !std::mem::take(&mut self.at_gate).is_empty() {
+        if !self.at_gate.is_empty() {
+            self.at_gate.clear();
             self.shared.gate().leave(self.index);
         }
         let live: Vec<Slot> = self.slots.iter_live().collect();

@@ -63,7 +63,7 @@ impl BlockQueue {
     pub(super) fn join_gate<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
         let number = self.shared.gate().admit(self.index);
         self.slots.get_mut(slot).place = Place::Gate(number);
-        self.at_gate.push(slot);
+        self.at_gate.push_back(slot);
         self.look_at_gate(ring, memory);
     }
 
@@ -80,22 +80,22 @@ impl BlockQueue {
         // Those who came first have the smaller numbers, so those who may go are in front.
         let judged = self.at_gate.iter().map(|slot| verdict(*slot));
         let settled = judged.take_while(|verdict| *verdict != Verdict::Wait).count();
-        let status = self.at_gate.first().map(|slot| match verdict(*slot) {
+        let status = match verdict(self.at_gate[0]) {
             Verdict::Failed => S_IOERR,
             Verdict::Stable | Verdict::Wait => S_OK,
-        });
+        };
         let leads = settled < self.at_gate.len() && gate.lead(self.index);
         if self.at_gate.len() == settled + usize::from(leads) {
             gate.leave(self.index);
         }
         drop(gate);
-        let rest = self.at_gate.split_off(settled);
-        for slot in std::mem::replace(&mut self.at_gate, rest) {
+        for _ in 0..settled {
+            let slot = self.at_gate.pop_front().expect("that many were settled");
             self.slots.get_mut(slot).place = Place::Ready;
-            self.answer(ring, memory, slot, status.unwrap_or(S_IOERR));
+            self.answer(ring, memory, slot, status);
         }
         if leads {
-            let slot = self.at_gate.remove(0);
+            let slot = self.at_gate.pop_front().expect("who leads waits");
             let request = self.slots.get_mut(slot);
             request.doing = Move::Sync;
             request.sync = SyncPart::Leads;

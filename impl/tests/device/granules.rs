@@ -1,6 +1,6 @@
 //! Disks whose granule is larger than a sector: neighbours are never lost, whatever runs beside.
 
-use crate::support::guest::{self, discard, read, write, zeroes};
+use crate::support::guest::{self, discard, flush, read, write, zeroes};
 use crate::support::host::Fault;
 use crate::support::{ALL, Rig, rig_with};
 use powerfail_device::wire::*;
@@ -46,6 +46,18 @@ fn faults_in_the_middle_of_a_patch_lose_nothing() {
     assert_eq!(rig.do_one(&write(1, 2, 1)), S_IOERR);
     assert_eq!(rig.host.log(), "read@0+2", "what cannot be read is not written back");
     assert_eq!(rig.do_one(&write(0, 3, 2)), S_OK, "and the range is free again");
+}
+
+#[test]
+fn a_granule_that_cannot_be_read_is_no_failed_sync() {
+    let mut rig = coarse_rig(1, 1024);
+    rig.writeback(0);
+    rig.host.fail([Fault::Errno(Errno::EIO)]);
+    assert_eq!(rig.do_one(&write(1, 1, 1)), S_IOERR, "its read failed");
+    assert_eq!(rig.do_one(&flush()), S_OK);
+    rig.host.fail([Fault::None, Fault::Errno(Errno::EIO)]);
+    assert_eq!(rig.do_one(&write(1, 1, 1)), S_IOERR, "its write failed");
+    assert_eq!(rig.do_one(&flush()), S_IOERR);
 }
 
 #[test]

@@ -128,6 +128,43 @@ fn a_sync_that_fails_during_a_reset_still_counts() {
 }
 
 #[test]
+fn a_stable_write_that_fails_during_a_reset_still_counts() {
+    for (fault, after) in [(Errno::EIO, S_IOERR), (Errno::EINTR, S_OK)] {
+        let mut rig = rig(1);
+        rig.writeback(0);
+        rig.host.hold();
+        rig.send(0, &write(0, 1, 1));
+        rig.run();
+        rig.device.set_status(0);
+        rig.host.fail([Fault::Errno(fault)]);
+        rig.host.release();
+        rig.run();
+        rig.boot(ALL);
+        assert_eq!(rig.do_one(&flush()), after);
+    }
+}
+
+#[test]
+fn the_end_of_a_stopped_queues_sync_is_heard_by_those_who_waited() {
+    for fault in [Fault::None, Fault::Errno(Errno::EINTR)] {
+        let mut rig = rig(2);
+        rig.host.hold();
+        rig.send(0, &flush());
+        rig.run();
+        let waiting = rig.send(1, &flush());
+        rig.run();
+        let (queue, _) = rig.device.queue_mut(0).unwrap();
+        queue.stop();
+        rig.host.log();
+        rig.host.fail([fault]);
+        rig.host.release();
+        rig.run();
+        assert_eq!(rig.statuses(&[&waiting]), "o");
+        assert_eq!(rig.host.log(), "sync", "one of its own, which began after it");
+    }
+}
+
+#[test]
 fn negotiation_refuses_what_was_not_offered_in_every_life() {
     let offer = F_VERSION_1 | F_FLUSH | F_CONFIG_WCE;
     let config = Config { features: offer, ..Config::default() };
