@@ -6,7 +6,7 @@
 //!
 //! The first content may be a set too: after a power loss it is one of the contents the loss could leave, until a read says which.
 
-use crate::graph::{Node, may_read, may_survive, prune};
+use crate::graph::{Node, may_read, may_survive, prune, survivors};
 use crate::ledger::{Ledger, Moment, Slot};
 use crate::names::{Content, Instant, Observed};
 use crate::terms::Profile;
@@ -39,12 +39,22 @@ pub(crate) struct AtomState {
 }
 
 impl AtomState {
-    /// The atom of a disk nobody has written.
-    pub(crate) fn restart(&mut self) {
+    /// The atom holds `content`, and has for as long as matters.
+    #[inline]
+    pub(crate) fn begin(&mut self, content: Content) {
         self.others.clear();
         self.unknown.clear();
         self.nodes.clear();
-        self.nodes.push(Node::new(Slot::IMAGE, Content::INITIAL, Instant(0)));
+        self.nodes.push(Node::new(Slot::IMAGE, content, Instant(0)));
+    }
+
+    /// What the atom holds, if only one version is left and its content is known.
+    #[inline]
+    pub(crate) fn settled(&self) -> Option<Content> {
+        match self.nodes[..] {
+            [node] if self.others.is_empty() && node.content.is_named() => Some(node.content),
+            _ => None,
+        }
     }
 
     /// The explanations, at least one.
@@ -80,7 +90,7 @@ impl AtomState {
             // That read may yet return what a flush has made impossible since.
             return;
         }
-        if self.nodes.len() > 1 {
+        if self.nodes.len() > 2 {
             prune(&mut self.nodes, around.oldest_read, around.ledger);
         }
         if !self.others.is_empty() {
@@ -112,7 +122,6 @@ impl AtomState {
     }
 
     /// A read `[from, to]` returned `seen`. Says whether it may.
-    #[inline]
     pub(crate) fn read(
         &mut self,
         seen: Observed,
@@ -120,27 +129,6 @@ impl AtomState {
         to: Instant,
         around: &Around<'_>,
     ) -> bool {
-        if let (Observed::Content(content), [node], true) =
-            (seen, &mut self.nodes[..], self.others.is_empty())
-        {
-            if node.content == content {
-                // The only version there is: nothing can contradict it, in either profile.
-                *node = node.after_read(from, to);
-                return true;
-            }
-        }
-        self.read_among(seen, from, to, around)
-    }
-
-    /// [`Self::read`] where there is something to choose from, or nothing that fits.
-    fn read_among(
-        &mut self,
-        seen: Observed,
-        from: Instant,
-        to: Instant,
-        around: &Around<'_>,
-    ) -> bool {
-        self.prune(around);
         let unsettled = around.failed.is_some_and(|failed| self.is_unsettled(failed, from, around));
         if around.profile == Profile::Literal {
             return self.may_be_by_the_letter(seen, from, to, unsettled, around);
@@ -155,9 +143,7 @@ impl AtomState {
                 })
             });
         }
-        let ok = self.explain(content, from, to, around.ledger);
-        self.prune(around);
-        ok
+        self.explain(content, from, to, around.ledger)
     }
 
     /// Replaces the explanations by their continuations with this read. Says whether there are any; if not, nothing changes.
@@ -167,9 +153,8 @@ impl AtomState {
         };
         if self.others.is_empty() {
             let mut fitting = (0..self.nodes.len()).filter(|&v| fits(&self.nodes, v));
-            let (v, more) = (fitting.next(), fitting.next().is_some());
-            let Some(v) = v else { return false };
-            if !more {
+            let Some(v) = fitting.next() else { return false };
+            if fitting.next().is_none() {
                 self.nodes[v] = told(self.nodes[v], content, ledger).after_read(from, to);
                 return true;
             }
@@ -288,30 +273,29 @@ impl AtomState {
         let mut loose = false;
         out.clear();
         for nodes in self.explanations() {
-            for v in 0..nodes.len() {
-                if may_survive(nodes, v, ledger, ledger.present()) {
-                    loose |= !ledger.is_stable(nodes[v].slot);
-                    match nodes[v].content {
-                        Content::UNKNOWN => out.extend_from_slice(&self.unknown),
-                        content => out.push(content),
-                    }
+            survivors(nodes, ledger, ledger.present(), |node| {
+                loose |= !ledger.is_stable(node.slot);
+                match node.content {
+                    Content::UNKNOWN => out.extend_from_slice(&self.unknown),
+                    content => out.push(content),
                 }
-            }
+            });
         }
-        out.sort_unstable();
-        out.dedup();
+        if out.len() > 1 {
+            out.sort_unstable();
+            out.dedup();
+        }
         loose
     }
 
     /// How many versions that are not stable a power loss now could leave.
     pub(crate) fn loose_versions(&self, ledger: &Ledger) -> usize {
         let loose = |nodes: &Vec<Node>| {
-            (0..nodes.len())
-                .filter(|&v| {
-                    !ledger.is_stable(nodes[v].slot)
-                        && may_survive(nodes, v, ledger, ledger.present())
-                })
-                .count()
+            let mut count = 0;
+            survivors(nodes, ledger, ledger.present(), |node| {
+                count += usize::from(!ledger.is_stable(node.slot));
+            });
+            count
         };
         if self.nodes.len() == 1 { 0 } else { self.explanations().map(loose).max().unwrap_or(0) }
     }

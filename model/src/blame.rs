@@ -3,6 +3,7 @@
 //! Nothing here decides whether a rule is broken, only how to say it. The promise that was broken is that of a *winner*: the write that the
 //! read should have shown, or the stable one that the power loss should have left.
 
+use crate::atom::AtomState;
 use crate::class::Class;
 use crate::graph::{Node, may_read};
 use crate::ledger::{Entry, Fate, Slot, State};
@@ -19,6 +20,7 @@ struct Scene<'a> {
     oracle: &'a Oracle,
     read: RequestId,
     atom: usize,
+    state: AtomState,
     seen: Observed,
     from: Instant,
     to: Instant,
@@ -34,7 +36,7 @@ pub(crate) fn wrong_read(
     to: Instant,
 ) -> Violation {
     let read = slot.id().expect("a request's slot");
-    let scene = Scene { oracle, read, atom, seen, from, to };
+    let scene = Scene { oracle, read, atom, state: oracle.disk.view(atom), seen, from, to };
     let winner = scene.winner();
     let (rule, class) = scene.rule(winner);
     let mut violation = Violation::new(rule).class(class).profile(oracle.profile).request(read);
@@ -57,19 +59,18 @@ impl Scene<'_> {
     }
 
     fn nodes(&self) -> &[Node] {
-        self.oracle.atoms[self.atom].explanations().next().expect("there is always one")
+        self.state.explanations().next().expect("there is always one")
     }
 
     /// What the read could have returned.
     fn allowed(&self) -> Vec<Content> {
-        let state = &self.oracle.atoms[self.atom];
         let mut allowed = Vec::new();
-        for nodes in state.explanations() {
+        for nodes in self.state.explanations() {
             for v in (0..nodes.len())
                 .filter(|&v| may_read(nodes, v, self.from, self.to, &self.oracle.ledger))
             {
                 match nodes[v].content {
-                    Content::UNKNOWN => allowed.extend_from_slice(state.unknown()),
+                    Content::UNKNOWN => allowed.extend_from_slice(self.state.unknown()),
                     content => allowed.push(content),
                 }
             }
@@ -117,9 +118,14 @@ impl Scene<'_> {
         stable.max_by_key(|&id| self.oracle.ledger.fate(Slot::of(id)).end)
     }
 
-    /// Whether the winner was written since the power was last lost.
+    /// Whether the winner was written since the atom last fell back to what a power loss could leave.
     fn is_live(&self, winner: Option<RequestId>) -> bool {
-        winner.is_some_and(|id| self.nodes().iter().any(|node| node.slot == Slot::of(id)))
+        let fell_back = self.nodes().iter().any(|node| node.slot.is_found());
+        let line = winner.and_then(|id| self.oracle.line(id));
+        line.is_some_and(|(entry, fate)| {
+            entry.powered_life == self.oracle.powered_life()
+                && !(fell_back && fate.sub < self.oracle.ledger.fate(Slot::IMAGE).end)
+        })
     }
 
     fn rule(&self, winner: Option<RequestId>) -> (Rule, Class) {
@@ -172,7 +178,7 @@ impl Scene<'_> {
             .nodes()
             .first()
             .is_some_and(|node| node.seen != Instant::NEVER || node.slot.is_found());
-        let had_survived = self.oracle.atoms[self.atom].unknown().contains(&content);
+        let had_survived = self.state.unknown().contains(&content);
         if collapsed && image_was_read && had_survived {
             return plain(Rule::ImageChanged);
         }
@@ -272,10 +278,10 @@ impl Oracle {
     /// What made the write `id` stable before the power was next lost; `None` if it is not, or was not.
     pub(crate) fn became_stable(&self, id: RequestId) -> Option<Stability> {
         let (entry, fate) = self.line(id)?;
-        if !fate.done || !fate.promotable {
+        if fate.stable_after == Instant::NEVER {
             return None;
         }
-        if fate.stable_at_end {
+        if fate.stable_after == Instant(0) {
             return Some(Stability::AtCompletion(entry.row));
         }
         let flushes = self.ledger.all().filter(|(_, flush, _)| {

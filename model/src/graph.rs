@@ -3,8 +3,8 @@
 //! A version's *operations* are its write and every read that returned it. `u -> v` iff some operation of `u` ended before some operation of
 //! `v` was submitted, which needs two numbers a version: `first`, the least end, and `last`, the greatest submission; `u -> v` iff
 //! `first(u) < last(v)`. Such edges have two useful properties, both used below. Any cycle contains one of length two: of a cycle's
-//! versions take the one with the least `first`; whoever reaches its predecessor it reaches too. And what is reachable from `v` is found
-//! by lowering one number until it stays.
+//! versions take the one with the least `first`; whoever reaches its predecessor it reaches too. And what reaches `x` is found by raising
+//! one number until it stays.
 //!
 //! *In* the graph are versions that are known to have happened: completed with `OK`, observed, or first. The others, in flight or failed,
 //! may be observed or survive, and join the graph then.
@@ -79,65 +79,71 @@ fn fits_at(nodes: &[Node], v: usize, node: &Node, ledger: &Ledger) -> bool {
 }
 
 /// Whether version `v` of `nodes` may be what a power loss `then` leaves: whether the graph, with an edge to `v` from every stable version, is acyclic.
-#[inline]
 pub(crate) fn may_survive(nodes: &[Node], v: usize, ledger: &Ledger, then: Moment) -> bool {
-    if nodes.len() == 1 {
-        return true;
-    }
-    if !nodes[v].is_in(ledger) && !fits_at(nodes, v, &nodes[v], ledger) {
-        return false;
-    }
-    let mut reach = nodes[v].first(ledger);
-    loop {
-        let mut lower = reach;
-        for (u, other) in nodes.iter().enumerate() {
-            if u != v && reach < other.last && other.is_in(ledger) {
-                if ledger.was_stable(other.slot, then) {
-                    return false;
-                }
-                lower = lower.min(other.first(ledger));
-            }
+    let node = &nodes[v];
+    let is_stable = |u: usize| u != v && ledger.was_stable(nodes[u].slot, then);
+    let Some(x) = latest(nodes, is_stable) else { return true };
+    node.first(ledger) >= reach(nodes, x, ledger)
+        && (node.is_in(ledger) || fits_at(nodes, v, node, ledger))
+}
+
+/// Shows `each` version of `nodes` that a power loss `then` may leave.
+#[inline]
+pub(crate) fn survivors<'a>(
+    nodes: &'a [Node],
+    ledger: &Ledger,
+    then: Moment,
+    mut each: impl FnMut(&'a Node),
+) {
+    let Some(x) = latest(nodes, |u| ledger.was_stable(nodes[u].slot, then)) else {
+        debug_assert!(false, "some version is always stable");
+        return nodes.iter().for_each(each);
+    };
+    let bound = reach(nodes, x, ledger);
+    for (v, node) in nodes.iter().enumerate() {
+        let survives = if v == x {
+            may_survive(nodes, v, ledger, then)
+        } else {
+            node.first(ledger) >= bound && (node.is_in(ledger) || fits_at(nodes, v, node, ledger))
+        };
+        if survives {
+            each(node);
         }
-        if lower == reach {
-            return true;
-        }
-        reach = lower;
     }
 }
 
-/// Drops the versions that can be neither read nor survive any more.
+/// Of the versions that qualify, the one with the greatest `last`: whatever reaches any other of them reaches it.
+#[inline]
+fn latest(nodes: &[Node], qualifies: impl Fn(usize) -> bool) -> Option<usize> {
+    (0..nodes.len()).filter(|&u| qualifies(u)).max_by_key(|&u| nodes[u].last)
+}
+
+/// The bound below which a version's `first` means that it reaches version `x`, at once or by way of others.
+#[inline]
+fn reach(nodes: &[Node], x: usize, ledger: &Ledger) -> Instant {
+    let mut bound = nodes[x].last;
+    loop {
+        let before = bound;
+        for other in nodes {
+            if bound < other.last && other.first(ledger) < bound && other.is_in(ledger) {
+                bound = other.last;
+            }
+        }
+        if bound == before {
+            return bound;
+        }
+    }
+}
+
+/// Drops versions that can be neither read nor survive any more.
 ///
 /// Those are the versions that reach a stable version `x`, once no read is in flight that was published before `first(x)`: a later read of
-/// one of them would close a cycle. Whatever reaches one of them reaches `x` too and goes with it, so no path is lost.
+/// one of them would close a cycle. Whatever reaches one of them reaches `x` too and goes with it, so no path is lost. A version that
+/// reaches only another than the latest `x` may stay for a while, which costs nothing but its place.
 pub(crate) fn prune(nodes: &mut Vec<Node>, oldest_read: Instant, ledger: &Ledger) {
-    let mut x = 0;
-    while x < nodes.len() {
-        let keeper = nodes[x];
-        if !ledger.is_stable(keeper.slot) || oldest_read < keeper.first(ledger) {
-            x += 1;
-            continue;
-        }
-        let mut bound = keeper.last;
-        loop {
-            let mut higher = bound;
-            for (u, other) in nodes.iter().enumerate() {
-                if u != x && other.first(ledger) < bound && other.is_in(ledger) {
-                    higher = higher.max(other.last);
-                }
-            }
-            if higher == bound {
-                break;
-            }
-            bound = higher;
-        }
-        let mut kept_before = 0;
-        let mut index = 0;
-        nodes.retain(|other| {
-            let keep = index == x || other.first(ledger) >= bound;
-            kept_before += usize::from(keep && index < x);
-            index += 1;
-            keep
-        });
-        x = kept_before + 1;
-    }
+    let dooms = |u: usize| ledger.is_stable(nodes[u].slot) && nodes[u].first(ledger) <= oldest_read;
+    let Some(x) = latest(nodes, dooms) else { return };
+    let bound = reach(nodes, x, ledger);
+    let keeper = nodes[x];
+    nodes.retain(|other| *other == keeper || other.first(ledger) >= bound);
 }

@@ -47,10 +47,8 @@ pub(crate) struct Fate {
     pub(crate) end: Instant,
     /// It completed with `OK` and by that had taken effect.
     pub(crate) done: bool,
-    /// A flush after its completion makes it stable.
-    pub(crate) promotable: bool,
-    /// It was stable when it completed.
-    pub(crate) stable_at_end: bool,
+    /// It is stable iff a flush published after this has returned `OK`: its end, zero if it was stable at its end, `NEVER` if no flush helps.
+    pub(crate) stable_after: Instant,
 }
 
 /// How far a request has come.
@@ -91,13 +89,8 @@ pub(crate) struct Entry {
     pub(crate) may_sync: bool,
 }
 
-const UNKNOWN_FATE: Fate = Fate {
-    sub: Instant::NEVER,
-    end: Instant::NEVER,
-    done: false,
-    promotable: false,
-    stable_at_end: false,
-};
+const UNKNOWN_FATE: Fate =
+    Fate { sub: Instant::NEVER, end: Instant::NEVER, done: false, stable_after: Instant::NEVER };
 
 /// A moment to ask about stability.
 #[derive(Clone, Copy, Debug)]
@@ -158,24 +151,28 @@ impl Ledger {
 
     /// The image of the disk is, from now on, the stable first content of every atom.
     pub(crate) fn begin_image(&mut self, at: Instant) {
-        self.fates[0] =
-            Fate { sub: at, end: at, done: true, promotable: true, stable_at_end: true };
+        self.fates[0] = Fate { sub: at, end: at, done: true, stable_after: Instant(0) };
     }
 
     /// What the backend finds from now on may differ from the image until a flush has said otherwise.
     pub(crate) fn begin_found(&mut self, at: Instant) {
-        let found = Fate { sub: at, end: at, done: true, promotable: true, stable_at_end: false };
-        self.fates[1] = found;
-        self.fates[2] = Fate { promotable: false, ..found };
+        self.fates[1] = Fate { sub: at, end: at, done: true, stable_after: at };
+        self.fates[2] = Fate { stable_after: Instant::NEVER, ..self.fates[1] };
     }
 
     /// Opens a line.
     #[inline]
     pub(crate) fn publish(&mut self, id: RequestId, at: Instant, entry: Entry) -> Slot {
         let slot = Slot::of(id);
-        self.reserve_slot(slot);
-        self.fates[slot.0 as usize] = Fate { sub: at, ..UNKNOWN_FATE };
-        self.entries[slot.0 as usize] = entry;
+        let fate = Fate { sub: at, ..UNKNOWN_FATE };
+        if slot.0 as usize == self.fates.len() {
+            self.fates.push(fate);
+            self.entries.push(entry);
+        } else {
+            self.reserve_slot(slot);
+            self.fates[slot.0 as usize] = fate;
+            self.entries[slot.0 as usize] = entry;
+        }
         slot
     }
 
@@ -235,7 +232,7 @@ impl Ledger {
     /// Whether what `slot` wrote must survive a power loss now, unless something newer does.
     #[inline]
     pub(crate) fn is_stable(&self, slot: Slot) -> bool {
-        self.was_stable(slot, self.present())
+        self.fate(slot).stable_after <= self.flushed
     }
 
     /// Whether what `slot` wrote had to survive a power loss at that moment, unless something newer did.
@@ -245,8 +242,7 @@ impl Ledger {
     #[inline]
     pub(crate) fn was_stable(&self, slot: Slot, then: Moment) -> bool {
         let fate = self.fate(slot);
-        let ended = fate.done && fate.promotable && fate.end < then.at;
-        ended && (fate.stable_at_end || fate.end < then.flushed)
+        fate.stable_after <= then.flushed && fate.end < then.at
     }
 
     /// The moment at which the request was published.

@@ -20,6 +20,7 @@
 mod atom;
 mod blame;
 mod class;
+mod disk;
 mod graph;
 mod ledger;
 mod lives;

@@ -117,9 +117,7 @@ impl Oracle {
             oldest_read: self.oldest_read,
             failed: None,
         };
-        for atom in &mut self.atoms[..self.len] {
-            atom.collapse(at, found, &mut self.scratch, &around);
-        }
+        self.disk.collapse(at, found, &around);
         self.ledger.begin_image(at);
         if let Some(found) = found {
             self.ledger.begin_found(found);

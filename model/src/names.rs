@@ -44,11 +44,14 @@ impl Content {
     /// A mixture of the other candidates; only the Literal profile has such a content.
     pub(crate) const MIXTURE: Self = Self(u32::MAX - 2);
 
+    /// It takes a graph to say; never the content of a version.
+    pub(crate) const BUSY: Self = Self(u32::MAX - 3);
+
     /// What the `OUT` request `w` wrote.
     #[inline]
     #[must_use]
     pub fn of(w: RequestId) -> Self {
-        debug_assert!(w.0 > 0 && w.0 < u32::MAX - 3);
+        debug_assert!(w.0 > 0 && w.0 < u32::MAX - 4);
         Self(w.0 + 1)
     }
 
@@ -62,7 +65,7 @@ impl Content {
     /// Whether this is a content the guest could see and name.
     #[inline]
     pub(crate) fn is_named(self) -> bool {
-        self.0 < u32::MAX - 2
+        self.0 < u32::MAX - 3
     }
 }
 
@@ -74,6 +77,7 @@ impl fmt::Display for Content {
             Self::UNKNOWN => f.write_str("what survived"),
             Self::ANYTHING => f.write_str("anything"),
             Self::MIXTURE => f.write_str("a mixture"),
+            Self::BUSY => f.write_str("one of several"),
             Self(slot) => write!(f, "w{}", slot - 1),
         }
     }

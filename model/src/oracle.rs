@@ -4,8 +4,9 @@
 //! [`ledger`](crate::ledger), what may be in each atom in [`atom`](crate::atom), what the rules say about a request in
 //! [`ruling`](crate::ruling); the crash ladder is in [`crate::lives`].
 
-use crate::atom::{Around, AtomState};
+use crate::atom::Around;
 use crate::blame;
+use crate::disk::Disk;
 use crate::ledger::{Entry, Ledger, Slot, State};
 use crate::names::{Atom, Content, Instant, Observed, RequestId};
 use crate::reason::Reason;
@@ -41,9 +42,7 @@ pub struct CompletionFacts {
 #[derive(Clone, Debug)]
 pub struct Oracle {
     pub(crate) profile: Profile,
-    /// The atoms in use; the vector may be longer.
-    pub(crate) len: usize,
-    pub(crate) atoms: Vec<AtomState>,
+    pub(crate) disk: Disk,
     pub(crate) ledger: Ledger,
     pub(crate) now: Instant,
     /// `None` iff no request may be sent.
@@ -61,7 +60,6 @@ pub struct Oracle {
     pub(crate) unsettled: u32,
     pub(crate) powered_lives: Vec<Instant>,
     pub(crate) last: CompletionFacts,
-    pub(crate) scratch: Vec<Content>,
 }
 
 const NOTHING_COMPLETED: CompletionFacts = CompletionFacts {
@@ -79,8 +77,7 @@ impl Oracle {
     pub fn new(profile: Profile, atoms: u32) -> Self {
         let mut oracle = Self {
             profile,
-            len: 0,
-            atoms: Vec::new(),
+            disk: Disk::default(),
             ledger: Ledger::new(),
             now: Instant(0),
             terms: None,
@@ -92,7 +89,6 @@ impl Oracle {
             unsettled: 0,
             powered_lives: Vec::new(),
             last: NOTHING_COMPLETED,
-            scratch: Vec::new(),
         };
         oracle.restart(profile, atoms);
         oracle
@@ -101,13 +97,7 @@ impl Oracle {
     /// Becomes what [`Self::new`] returns, and keeps its memory.
     pub fn restart(&mut self, profile: Profile, atoms: u32) {
         self.profile = profile;
-        self.len = atoms as usize;
-        if self.atoms.len() < self.len {
-            self.atoms.resize_with(self.len, AtomState::default);
-        }
-        for atom in &mut self.atoms[..self.len] {
-            atom.restart();
-        }
+        self.disk.restart(atoms);
         self.ledger.restart();
         self.now = Instant(0);
         self.terms = None;
@@ -207,7 +197,7 @@ impl Oracle {
 
     /// The atoms of a range that exist.
     fn clip(&self, sector: u64, sectors: u64) -> std::ops::Range<u32> {
-        let end = self.len as u64;
+        let end = self.disk.len() as u64;
         let clipped = sector.min(end)..sector.saturating_add(sectors).min(end);
         u32::try_from(clipped.start).expect("below the number of atoms")
             ..u32::try_from(clipped.end).expect("likewise")
@@ -230,7 +220,7 @@ impl Oracle {
                     oldest_read: self.oldest_read,
                     failed,
                 };
-                self.atoms[atom as usize].submit(slot, content, at, &around);
+                self.disk.submit(atom, slot, content, at, &around);
             }
         }
     }
@@ -286,15 +276,16 @@ impl Oracle {
         let sub = self.ledger.fate(slot).sub;
         self.last = CompletionFacts { id, kind: entry.kind, status, ..NOTHING_COMPLETED };
         self.land(slot, &entry, status, at);
-        let effect = self.take_effect(slot, &entry, status, sub, at, seen);
-        if let Some(rule) = entry.ruling.broken_by(status) {
-            return Err(self
-                .violation(rule, id)
-                .kind(entry.kind)
-                .status(status)
-                .because(Reason::Submitted { id, at: sub }));
+        match entry.ruling.broken_by(status) {
+            None => self.take_effect(slot, &entry, status, sub, at, seen),
+            Some(rule) => {
+                // What came of it counts, though there is worse to say.
+                let _ = self.take_effect(slot, &entry, status, sub, at, seen);
+                let violation = self.violation(rule, id).kind(entry.kind).status(status);
+                let violation = violation.because(Reason::Submitted { id, at: sub });
+                Err(violation)
+            }
         }
-        effect
     }
 
     /// Takes one completion off what is owed.
@@ -387,23 +378,22 @@ impl Oracle {
         // A write of zeroes is a write by house rule only.
         let promotable = entry.kind == Kind::Out || self.profile == Profile::Strict;
         let write_through = terms.negotiated(terms::CONFIG_WCE) && !terms.writeback && steady;
+        let stable = promotable && (terms.flushless() || write_through);
         let fate = self.ledger.fate_mut(slot);
         fate.done = true;
-        fate.promotable = promotable;
-        fate.stable_at_end = terms.flushless() || write_through;
-        self.last.stable = promotable && fate.stable_at_end;
+        fate.stable_after = match (promotable, stable) {
+            (true, true) => Instant(0),
+            (true, false) => fate.end,
+            (false, _) => Instant::NEVER,
+        };
+        self.last.stable = stable;
         Ok(())
     }
 
     /// A write was refused, so it never was a version: whoever saw it saw an effect that must not be.
     fn retract(&mut self, slot: Slot, entry: &Entry) -> Result<(), Violation> {
         self.ledger.entry_mut(slot).void = true;
-        let mut seen_in = None;
-        for (index, atom) in self.atoms[..self.len].iter_mut().enumerate() {
-            if !atom.retract(slot) {
-                seen_in = seen_in.or(Some(index));
-            }
-        }
+        let seen_in = self.disk.retract(slot);
         let id = slot.id().expect("a request's slot");
         match seen_in {
             None => Ok(()),
@@ -437,15 +427,10 @@ impl Oracle {
             failed: self.suspected(),
         };
         let first = entry.first as usize;
-        let mut wrong = None;
-        for (index, (&seen, atom)) in seen.iter().zip(&mut self.atoms[first..]).enumerate() {
-            if !atom.read(seen, sub, at, &around) && wrong.is_none() {
-                wrong = Some((first + index, seen));
-            }
-        }
+        let wrong = self.disk.read(first, seen, sub, at, &around);
         match wrong {
             None => Ok(()),
-            Some((index, seen)) => Err(blame::wrong_read(self, slot, index, seen, sub, at)),
+            Some(index) => Err(blame::wrong_read(self, slot, first + index, seen[index], sub, at)),
         }
     }
 

@@ -7,14 +7,14 @@ impl Oracle {
     /// How many versions a power loss now could leave in `atom` that are not stable; more than none means something is volatile there.
     #[must_use]
     pub fn loose_versions(&self, atom: Atom) -> usize {
-        self.atoms[..self.len][atom.0 as usize].loose_versions(&self.ledger)
+        self.disk.loose_versions(atom.0 as usize, &self.ledger)
     }
 
     /// Replaces `out` by what a power loss now may leave in `atom`, sorted.
     ///
     /// In the Literal profile an atom may also hold what has no name; such contents are left out.
     pub fn candidates(&self, atom: Atom, out: &mut Vec<Content>) {
-        self.atoms[..self.len][atom.0 as usize].survivors(out, &self.ledger);
+        self.disk.survivors(atom.0 as usize, out, &self.ledger);
         out.retain(|content| content.is_named());
     }
 

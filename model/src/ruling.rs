@@ -165,6 +165,10 @@ fn fits(sector: u64, sectors: u64, terms: &Terms) -> bool {
 /// The rules on an `IN` or `OUT`.
 fn on_sectors(request: &Request<'_>, terms: &Terms) -> Ruling {
     let sectors = request.bytes.div_ceil(512);
+    let refused = request.kind == Kind::Out && terms.offered(terms::RO);
+    if sectors > 0 && request.bytes % 512 == 0 && !refused && fits(request.sector, sectors, terms) {
+        return Ruling::SERVE;
+    }
     let ruling = refuse([
         // 5.2.6.2, BLK-D-21: where RO is *offered*, "fail with VIRTIO_BLK_S_IOERR and MUST NOT write any data".
         (

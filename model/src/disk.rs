@@ -1,0 +1,146 @@
+//! All atoms of a disk, most of them calm.
+//!
+//! An atom is *calm* when only one version of it is left and its content is known. Nothing can be held against that version, so its times do
+//! not matter and its content is all there is to remember; a power loss passes it by. The first write makes it busy, and then it has a graph
+//! of its own ([`crate::atom`]) until a power loss leaves a known content. A run writes few atoms and reads all of them after a power loss,
+//! so this is what its cost depends on.
+
+use crate::atom::{Around, AtomState};
+use crate::ledger::{Ledger, Slot};
+use crate::names::{Content, Instant, Observed};
+
+/// The atoms, by index.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk {
+    /// What each atom holds; [`Content::BUSY`] iff its graph says.
+    calm: Vec<Content>,
+    /// The graphs of busy atoms; what a calm atom has here means nothing. May be longer than `calm`.
+    graphs: Vec<AtomState>,
+    /// The busy atoms, each once.
+    busy: Vec<u32>,
+    scratch: Vec<Content>,
+}
+
+impl Disk {
+    /// A disk of `atoms` that nobody has written; memory is kept.
+    pub(crate) fn restart(&mut self, atoms: u32) {
+        let atoms = atoms as usize;
+        self.calm.clear();
+        self.calm.resize(atoms, Content::INITIAL);
+        if self.graphs.len() < atoms {
+            self.graphs.resize_with(atoms, AtomState::default);
+        }
+        self.busy.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.calm.len()
+    }
+
+    /// A write of `content` to `atom` is published.
+    #[inline]
+    pub(crate) fn submit(
+        &mut self,
+        atom: u32,
+        slot: Slot,
+        content: Content,
+        at: Instant,
+        around: &Around<'_>,
+    ) {
+        let graph = &mut self.graphs[atom as usize];
+        let calm = &mut self.calm[atom as usize];
+        if *calm != Content::BUSY {
+            graph.begin(*calm);
+            *calm = Content::BUSY;
+            self.busy.push(atom);
+        }
+        graph.submit(slot, content, at, around);
+    }
+
+    /// A read `[from, to]` of the atoms from `first` on returned `seen`. Gives the first place in `seen` that may not be.
+    #[inline]
+    pub(crate) fn read(
+        &mut self,
+        first: usize,
+        seen: &[Observed],
+        from: Instant,
+        to: Instant,
+        around: &Around<'_>,
+    ) -> Option<usize> {
+        let mut wrong = None;
+        let calm = &self.calm[first..][..seen.len()];
+        for (index, (&seen, calm)) in seen.iter().zip(calm).enumerate() {
+            if seen == Observed::Content(*calm) {
+                continue;
+            }
+            let right =
+                *calm == Content::BUSY && self.graphs[first + index].read(seen, from, to, around);
+            if !right && wrong.is_none() {
+                wrong = Some(index);
+            }
+        }
+        wrong
+    }
+
+    /// The write of `slot` was never a version. Gives the first atom where somebody has seen it.
+    pub(crate) fn retract(&mut self, slot: Slot) -> Option<usize> {
+        let mut seen_in = None;
+        for &atom in &self.busy {
+            let atom = atom as usize;
+            if self.calm[atom] == Content::BUSY
+                && !self.graphs[atom].retract(slot)
+                && seen_in.is_none()
+            {
+                seen_in = Some(atom);
+            }
+        }
+        seen_in
+    }
+
+    /// The live content is gone; see [`AtomState::collapse`].
+    pub(crate) fn collapse(&mut self, image: Instant, found: Option<Instant>, around: &Around<'_>) {
+        let Self { calm, graphs, busy, scratch } = self;
+        busy.retain(|&atom| {
+            let atom = atom as usize;
+            graphs[atom].collapse(image, found, scratch, around);
+            match graphs[atom].settled() {
+                Some(content) => {
+                    calm[atom] = content;
+                    false
+                }
+                None => true,
+            }
+        });
+    }
+
+    /// What is known of `atom`, for those who have time.
+    pub(crate) fn view(&self, atom: usize) -> AtomState {
+        match self.calm[atom] {
+            Content::BUSY => self.graphs[atom].clone(),
+            content => {
+                let mut state = AtomState::default();
+                state.begin(content);
+                state
+            }
+        }
+    }
+
+    /// What a power loss now may leave in `atom`, sorted.
+    pub(crate) fn survivors(&self, atom: usize, out: &mut Vec<Content>, ledger: &Ledger) {
+        match self.calm[atom] {
+            Content::BUSY => {
+                self.graphs[atom].survivors(out, ledger);
+            }
+            content => {
+                out.clear();
+                out.push(content);
+            }
+        }
+    }
+
+    /// How many versions that are not stable a power loss now could leave in `atom`.
+    #[inline]
+    pub(crate) fn loose_versions(&self, atom: usize, ledger: &Ledger) -> usize {
+        if self.calm[atom] == Content::BUSY { self.graphs[atom].loose_versions(ledger) } else { 0 }
+    }
+}
