@@ -26,7 +26,8 @@
 //! - In write-through mode, which includes a driver that declined FLUSH (rows B, D and F), OUT and WRITE_ZEROES are answered OK only when they
 //!   are stable. The mode is sampled once, when the request is taken.
 //! - Once a sync, or a write that had to be stable, has failed, no FLUSH and no write-through write succeeds on that open disk, across device
-//!   resets too (AMB-02). [`Device::reopened`] is the only way back.
+//!   resets too (AMB-02). [`Device::reopened`] is the only way back. A backend that starts again syncs its disk before it makes a
+//!   [`Device`], and does not start if that fails.
 //! - What must be refused is refused before any effect, for every segment (BLK-D-21 to BLK-D-23, AMB-15). RO counts when offered.
 //! - Every head published is used exactly once (VS-16), unless a reset ends it; after a reset shows done nothing of the old life lands in
 //!   guest memory or on the disk (ST-04, AMB-21).

@@ -10,6 +10,7 @@
 mod answer;
 mod drain;
 mod intake;
+mod outcome;
 mod pool;
 mod progress;
 mod ring;

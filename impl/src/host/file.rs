@@ -54,10 +54,10 @@ pub struct FileDisk {
 }
 
 impl FileDisk {
-    /// Opens `path`, whose size is the disk's capacity.
+    /// Opens `path`, whose size is the disk's capacity, and makes stable what an earlier backend may have left volatile.
     ///
     /// # Errors
-    /// It cannot be opened, or its size is not a multiple of 512 bytes.
+    /// It cannot be opened or synced, or its size is not a multiple of 512 bytes.
     pub fn open(path: &Path, read_only: bool) -> Result<FileDisk, OpenError> {
         let host = |error| OpenError::Host(path.to_owned(), error);
         let mut file = OpenOptions::new().read(true).write(!read_only).open(path).map_err(host)?;
@@ -66,6 +66,8 @@ impl FileDisk {
         if capacity % 512 != 0 {
             return Err(OpenError::Size(path.to_owned(), capacity));
         }
+        // A backend that starts on what a failed sync left behind would promise what is not there.
+        file.sync_data().map_err(host)?;
         let limits = Limits { read_only, ..Limits::plain(capacity) };
         Ok(FileDisk { file: Arc::new(file), limits, done: VecDeque::new() })
     }

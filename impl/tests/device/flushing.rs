@@ -163,6 +163,20 @@ fn a_stable_write_in_flight_when_a_sync_fails_does_not_succeed() {
 }
 
 #[test]
+fn a_sync_that_ends_well_after_a_stable_write_failed_does_not_succeed() {
+    let mut rig = rig(2);
+    rig.writeback(0);
+    rig.host.hold();
+    let write = rig.send(0, &write(0, 1, 1));
+    let flush = rig.send(1, &flush());
+    rig.run();
+    rig.host.fail([EIO]);
+    rig.complete(0, 0);
+    rig.complete(1, 0);
+    assert_eq!(rig.statuses(&[&write, &flush]), "ee");
+}
+
+#[test]
 fn a_sync_that_was_interrupted_is_asked_for_again() {
     let mut rig = rig(1);
     rig.host.fail([Fault::Errno(Errno::EINTR), Fault::Errno(Errno::EAGAIN)]);

@@ -109,14 +109,14 @@ fn put_header(memory: &vm_memory::GuestMemoryMmap<()>, at: u64, kind: u32, secto
 }
 
 /// Publishes a chain in a small notation: `r16` readable, `w1` writable, `R16` and `W1` outside memory, `^` NEXT on the last one, pointing at
-/// the first. Returns `(len, last writable byte)`.
+/// the first, `!` pointing at no descriptor. Returns `(len, last writable byte)`.
 fn chain(rig: &mut Rig, words: &str) -> (u32, Option<u8>) {
     let mut pieces = Vec::new();
     let mut last = None;
-    let (mut looped, mut headed) = (false, false);
+    let (mut dangling, mut headed) = (None, false);
     for word in words.split_whitespace() {
-        if word == "^" {
-            looped = true;
+        if word == "^" || word == "!" {
+            dangling = Some(word);
             continue;
         }
         let len: u32 = word[1..].parse().expect("a length");
@@ -138,12 +138,13 @@ fn chain(rig: &mut Rig, words: &str) -> (u32, Option<u8>) {
     }
     let guest = &mut rig.guests[0];
     let head = guest.chain(&rig.memory, &pieces);
-    if looped {
+    if let Some(word) = dangling {
+        let next = if word == "^" { head } else { 16 };
         let tail = Piece { ..*pieces.last().expect("a chain") };
         let index = (head + pieces.len() as u16 - 1) % guest.layout.size;
         let flags = guest::NEXT | if tail.write { guest::WRITE } else { 0 };
         let table = guest.layout.descriptors;
-        guest.write_descriptor(&rig.memory, table, index, tail.addr, tail.len, flags, head);
+        guest.write_descriptor(&rig.memory, table, index, tail.addr, tail.len, flags, next);
     }
     guest.publish(&rig.memory, head);
     rig.kick(0);
@@ -171,6 +172,9 @@ fn a_chain_that_is_no_request_is_answered_or_at_least_returned() {
         ("w1 r16 r512", ioerr),
         ("r16 r512 w1 ^", silent),
         ("r16 r512 ^", (0, None)),
+        ("r16 r512 w1 !", ioerr),
+        ("r16 r512 !", (0, None)),
+        ("w1 ^", silent),
         ("r16 R512 w1", ioerr),
         ("R16 r512 w1", ioerr),
         ("r16 r512 W1", (0, None)),

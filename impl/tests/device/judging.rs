@@ -88,6 +88,8 @@ fn len_claims_no_more_than_was_written() {
         (write(0, 1, 1), 1),
         (write(99, 1, 1), 1),
         (flush(), 1),
+        (odd(T_FLUSH, 0, 0, 4), 0),
+        (odd(T_OUT, 0, 512, 4), 0),
     ] {
         let mut rig = rig(1);
         let sent = rig.send(0, &request);
@@ -122,6 +124,29 @@ fn what_was_not_negotiated_is_not_done() {
     assert_eq!(rig.do_one(&discard(0, 1)), S_UNSUPP);
     assert_eq!(rig.do_one(&zeroes(0, 1)), S_UNSUPP);
     assert_eq!(rig.host.log(), "");
+}
+
+#[test]
+fn segments_above_the_offered_length_are_refused() {
+    use crate::support::Rig;
+    let config = powerfail_device::Config {
+        queue_size: 16,
+        max_discard_sectors: 4,
+        max_write_zeroes_sectors: 8,
+        ..Default::default()
+    };
+    let mut rig = Rig::new(config, Limits::plain(64 * 512));
+    rig.boot(ALL);
+    for (request, status) in [
+        (discard(0, 4), S_OK),
+        (discard(0, 5), S_IOERR),
+        (zeroes(0, 8), S_OK),
+        (zeroes(0, 9), S_IOERR),
+        (segments(T_WRITE_ZEROES, &[(0, 8, 0), (8, 9, 0)]), S_IOERR),
+    ] {
+        assert_eq!(rig.do_one(&request), status, "{request:?}");
+    }
+    assert_eq!(rig.host.log(), "discard@0+4 zeroes@0+8");
 }
 
 #[test]

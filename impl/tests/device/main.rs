@@ -7,6 +7,7 @@ mod flushing;
 mod framing;
 mod granules;
 mod judging;
+mod negotiating;
 mod notifying;
 mod resetting;
 mod support;

@@ -4,7 +4,7 @@ use crate::support::guest::{discard, flush, read, write, zeroes};
 use crate::support::host::Fault::{self, Short};
 use crate::support::{ALL, Rig, rig, rig_with};
 use powerfail_device::wire::*;
-use powerfail_device::{Errno, Limits};
+use powerfail_device::{Completion, Errno, Limits, Step, Submission, Token};
 
 const EIO: Fault = Fault::Errno(Errno::EIO);
 const EINTR: Fault = Fault::Errno(Errno::EINTR);
@@ -71,6 +71,15 @@ fn a_disk_that_is_never_ready_is_asked_a_bounded_number_of_times() {
 }
 
 #[test]
+fn patience_begins_anew_with_every_progress() {
+    let mut faults = vec![EAGAIN; 150];
+    faults.push(Short(512));
+    faults.extend([EAGAIN; 150]);
+    let mut rig = faulty(&faults);
+    assert_eq!(rig.do_one(&write(0, 1, 2)), S_OK);
+}
+
+#[test]
 fn a_failed_read_shows_zeroes_and_claims_them() {
     let mut rig = faulty(&[Short(512), EIO]);
     rig.host.fill(7);
@@ -127,4 +136,58 @@ fn a_full_disk_queue_holds_submissions_back_and_rings_the_doorbell() {
     rig.run();
     assert_eq!(rig.guests[0].reap(&rig.memory).len(), 5);
     assert_eq!(rig.host.sectors()[..6], [1, 1, 1, 1, 1, 0]);
+}
+
+#[test]
+fn a_disk_that_completes_at_its_doorbell_is_heard_at_once() {
+    let mut rig = rig(1);
+    rig.host.be_lazy();
+    for sector in 0..3 {
+        rig.send(0, &write(sector, 1, 1));
+    }
+    while rig.step(0) != Step::Idle {}
+    assert_eq!(rig.guests[0].reap(&rig.memory).len(), 3);
+    assert_eq!(rig.host.doorbells(), 1, "one doorbell for what was there together");
+}
+
+/// A queue with one write of one sector in its disk's hands.
+fn in_hand() -> (Rig, Submission) {
+    let mut rig = rig(1);
+    rig.send(0, &write(0, 1, 1));
+    let (queue, ring) = rig.device.queue_mut(0).unwrap();
+    while queue.poll_ring(ring, &rig.memory) {}
+    let submission = queue.poll_submission().expect("the write");
+    (rig, submission)
+}
+
+fn complete(rig: &mut Rig, token: Token, result: Result<u32, Errno>) {
+    let (queue, ring) = rig.device.queue_mut(0).unwrap();
+    queue.handle_completion(ring, &rig.memory, Completion { token, result, buffer: None });
+}
+
+#[test]
+#[should_panic(expected = "which is not in its hands")]
+fn a_disk_that_completes_twice_is_noticed() {
+    let (mut rig, first) = in_hand();
+    complete(&mut rig, first.token, Ok(512));
+    rig.send(0, &write(0, 1, 1));
+    let (queue, ring) = rig.device.queue_mut(0).unwrap();
+    while queue.poll_ring(ring, &rig.memory) {}
+    let second = queue.poll_submission().expect("the same slot");
+    assert_eq!(second.token.slot(), first.token.slot());
+    complete(&mut rig, first.token, Ok(512));
+}
+
+#[test]
+#[should_panic(expected = "which is not in its hands")]
+fn a_disk_that_completes_a_stranger_is_noticed() {
+    let (mut rig, _) = in_hand();
+    complete(&mut rig, Token::new(77, 0), Ok(0));
+}
+
+#[test]
+#[should_panic(expected = "the disk moved 1024 bytes of 512")]
+fn a_disk_that_moves_too_much_is_noticed() {
+    let (mut rig, submission) = in_hand();
+    complete(&mut rig, submission.token, Ok(1024));
 }

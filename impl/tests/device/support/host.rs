@@ -26,6 +26,8 @@ struct State {
     bytes: Vec<u8>,
     /// While held, nothing is carried out.
     held: bool,
+    /// Every submission holds everything back until the doorbell rings.
+    lazy: bool,
     pending: Vec<(u16, Submission)>,
     /// What goes wrong with the next operations that are carried out.
     faults: VecDeque<Fault>,
@@ -47,6 +49,7 @@ impl Host {
             limits,
             bytes: vec![0; limits.capacity as usize],
             held: false,
+            lazy: false,
             pending: Vec::new(),
             faults: VecDeque::new(),
             log: Vec::new(),
@@ -62,6 +65,11 @@ impl Host {
     /// Holds every operation back until released.
     pub fn hold(&self) {
         self.0.borrow_mut().held = true;
+    }
+
+    /// Carries out nothing before the doorbell rings.
+    pub fn be_lazy(&self) {
+        self.0.borrow_mut().lazy = true;
     }
 
     /// Carries out everything again, from the oldest.
@@ -125,13 +133,16 @@ impl<M: GuestMemory> Disk<M> for Lane {
         assert!(Disk::<M>::room(self) > 0, "submissions need room");
         let mut state = self.host.0.borrow_mut();
         state.check(&submission.op);
+        state.held |= state.lazy;
         let words = in_words(&submission.op);
         state.log.push(words);
         state.pending.push((self.index, submission));
     }
 
     fn doorbell(&mut self) {
-        self.host.0.borrow_mut().doorbells += 1;
+        let mut state = self.host.0.borrow_mut();
+        state.doorbells += 1;
+        state.held &= !state.lazy;
     }
 
     fn complete(&mut self, memory: &M) -> Option<Completion> {

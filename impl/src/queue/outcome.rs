@@ -1,0 +1,158 @@
+//! What one completion means for its request: arithmetic on the result, and the copying a bounce was for.
+//!
+//! Nothing is decided here about queues, locks or the gate; `progress` does that with the verdict.
+
+use crate::bounce::Bounce;
+use crate::buffer::{Buffer, copy_in, copy_out};
+use crate::disk::Errno;
+use crate::plan::Move;
+use crate::slots::{Kind, Request};
+use vm_memory::GuestMemory;
+
+/// What a completion means for its request.
+pub(super) enum Outcome {
+    /// This many more bytes of the extent are done.
+    Done(u64),
+    /// The same operation again.
+    Again,
+    /// The granule is patched and has to be written back.
+    WriteBack,
+    /// All that was asked for has been done as far as it can be.
+    Enough,
+    /// The disk knows no write-zeroes: write them.
+    WriteZeroesOut,
+    /// IOERR.
+    Failed,
+}
+
+/// What `result` means for `request`; returns the buffer unless the request needs it.
+pub(super) fn outcome<M: GuestMemory>(
+    request: &mut Request,
+    memory: &M,
+    granule: u32,
+    result: Result<u32, Errno>,
+    buffer: Option<Buffer>,
+) -> (Outcome, Option<Buffer>) {
+    let moved = match result {
+        Ok(moved) => moved,
+        Err(errno) => return refusal(request, errno, buffer),
+    };
+    let outcome = match request.doing {
+        Move::Direct { len, .. } | Move::ZeroWrite { len, .. } => transferred(moved, len, granule),
+        Move::Around { offset, len } => match transferred(moved, len, granule) {
+            Outcome::Done(bytes) => copy_wanted(request, memory, offset, bytes, bounced(&buffer)),
+            other => other,
+        },
+        Move::PatchRead { offset, skip, len } => match whole(moved, granule) {
+            Outcome::Done(_) => {
+                let mut bounce = owned(buffer);
+                if !overlay(request, memory, &mut bounce, skip, len) {
+                    return (Outcome::Failed, Some(Buffer::Bounce(bounce)));
+                }
+                request.patch = Some(bounce);
+                request.doing = Move::PatchWrite { offset, skip, len };
+                return (Outcome::WriteBack, None);
+            }
+            other => other,
+        },
+        Move::PatchWrite { len, .. } => match whole(moved, granule) {
+            Outcome::Done(_) => Outcome::Done(len.into()),
+            Outcome::Again => {
+                request.patch = Some(owned(buffer));
+                return (Outcome::Again, None);
+            }
+            other => other,
+        },
+        Move::Zeroes { len, .. } | Move::Discard { len, .. } => {
+            assert_eq!(moved, 0, "neither zeroes nor discards move bytes");
+            Outcome::Done(len)
+        }
+        Move::Sync => unreachable!("syncs come back to the gate"),
+    };
+    (outcome, buffer)
+}
+
+fn refusal(
+    request: &mut Request,
+    errno: Errno,
+    buffer: Option<Buffer>,
+) -> (Outcome, Option<Buffer>) {
+    if errno.is_transient() {
+        if let Move::PatchWrite { .. } = request.doing {
+            request.patch = Some(owned(buffer));
+            return (Outcome::Again, None);
+        }
+        return (Outcome::Again, buffer);
+    }
+    let outcome = match request.doing {
+        // A discard is advice.
+        Move::Discard { .. } if errno == Errno::EOPNOTSUPP => Outcome::Enough,
+        Move::Zeroes { .. } if errno == Errno::EOPNOTSUPP => Outcome::WriteZeroesOut,
+        _ => Outcome::Failed,
+    };
+    (outcome, buffer)
+}
+
+/// A transfer of `len` bytes that moved `moved`. What is left over of a granule is not counted, so that the rest starts on a granule.
+fn transferred(moved: u32, len: u32, granule: u32) -> Outcome {
+    assert!(moved <= len, "the disk moved {moved} bytes of {len}");
+    match moved & !(granule - 1) {
+        // Nothing moved and no reason given: the end of the medium, or a disk that is gone.
+        0 if moved == 0 => Outcome::Failed,
+        0 => Outcome::Again,
+        whole => Outcome::Done(whole.into()),
+    }
+}
+
+/// A transfer of exactly one granule.
+fn whole(moved: u32, granule: u32) -> Outcome {
+    transferred(moved, granule, granule)
+}
+
+/// Copies what is wanted out of `bytes` bytes read from `offset` on; says how much that was.
+fn copy_wanted<M: GuestMemory>(
+    request: &Request,
+    memory: &M,
+    offset: u64,
+    bytes: u64,
+    bounce: &Bounce,
+) -> Outcome {
+    let extent = &request.extents[request.at];
+    let from = extent.start + request.done;
+    let to = extent.end().min(offset + bytes);
+    let wanted = &bounce.as_slice()[(from - offset) as usize..(to - offset) as usize];
+    match copy_in(&request.data, memory, request.done as u32, wanted) {
+        Ok(()) => Outcome::Done(to - from),
+        Err(_) => Outcome::Failed,
+    }
+}
+
+/// Changes the part `[skip, skip + len)` of a granule; `false` if the guest's memory is gone.
+fn overlay<M: GuestMemory>(
+    request: &Request,
+    memory: &M,
+    bounce: &mut Bounce,
+    skip: u32,
+    len: u32,
+) -> bool {
+    let part = &mut bounce.as_mut_slice()[skip as usize..(skip + len) as usize];
+    if request.kind == Kind::WriteZeroes {
+        part.fill(0);
+        return true;
+    }
+    copy_out(&request.data, memory, request.done as u32, part).is_ok()
+}
+
+fn bounced(buffer: &Option<Buffer>) -> &Bounce {
+    match buffer {
+        Some(Buffer::Bounce(bounce)) => bounce,
+        _ => panic!("the disk kept a bounce"),
+    }
+}
+
+fn owned(buffer: Option<Buffer>) -> Bounce {
+    match buffer {
+        Some(Buffer::Bounce(bounce)) => bounce,
+        _ => panic!("the disk kept a bounce"),
+    }
+}
