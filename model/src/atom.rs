@@ -12,7 +12,7 @@ use crate::names::{Content, Instant, Observed};
 use crate::terms::Profile;
 
 /// More explanations than this are replaced by their common weakening.
-const MOST_EXPLANATIONS: usize = 32;
+const MOST_EXPLANATIONS: usize = 256;
 
 /// What an atom needs to know of the world around it.
 #[derive(Clone, Copy)]

@@ -174,10 +174,8 @@ impl Scene<'_> {
         }
         let collapsed =
             self.oracle.powered_life() > 0 || self.nodes().iter().any(|node| node.slot.is_found());
-        let image_was_read = self
-            .nodes()
-            .first()
-            .is_some_and(|node| node.seen != Instant::NEVER || node.slot.is_found());
+        let image_was_read =
+            self.nodes().iter().any(|node| node.slot.id().is_none() && node.seen != Instant::NEVER);
         let had_survived = self.state.unknown().contains(&content);
         if collapsed && image_was_read && had_survived {
             return plain(Rule::ImageChanged);

@@ -9,12 +9,15 @@ mod worlds;
 
 use failing_host::FailingHost;
 use powerfail_model::Profile;
-use search::{Bounds, Found, Mode, walk};
+use search::{Bounds, Found, Mode, stroll, walk};
 use worlds::{Truth, Worlds};
 
 /// Walks and insists on agreement.
 fn agree(name: &str, bounds: Bounds) -> Found {
-    let found = walk::<Worlds>(bounds);
+    agreed(name, walk::<Worlds>(bounds))
+}
+
+fn agreed(name: &str, found: Found) -> Found {
     println!(
         "{name}: {} nodes, {} right reads, {} wrong reads, {} false alarms, {} misses",
         found.nodes, found.reads_right, found.reads_wrong, found.false_alarms, found.misses
@@ -109,10 +112,13 @@ fn the_cache_mode_may_change_in_flight() {
 
 /// Walks and insists that honest devices are believed; what the oracle lets pass is counted, not judged.
 fn believes<T: Truth>(name: &str, bounds: Bounds) {
-    let found = walk::<T>(bounds);
+    believed(name, bounds.profile, walk::<T>(bounds));
+}
+
+fn believed(name: &str, profile: Profile, found: Found) {
     println!(
         "{name}, {}: {} nodes, {} right reads, {} wrong reads, {} false alarms, {} let pass",
-        bounds.profile.name(),
+        profile.name(),
         found.nodes,
         found.reads_right,
         found.reads_wrong,
@@ -169,5 +175,35 @@ fn the_literal_profile_raises_no_false_alarm() {
     believes::<Worlds>("1 write, 1 discard, 1 read, 1 flush, 1 loss", literal(discard));
     for (name, bounds) in failing_host().into_iter().skip(1) {
         believes::<FailingHost>(name, literal(bounds));
+    }
+}
+
+/// Long histories of everything at once, twelve requests deep.
+#[test]
+fn long_histories_at_random() {
+    for mode in [Mode::WriteBack, Mode::WriteThrough, Mode::Flushless] {
+        let plain = Bounds { mode, losses: 1, resets: 1, ..Bounds::new(5, 4, 2) };
+        agreed(
+            "5 writes, 4 reads, 2 flushes, 1 loss, 1 reset, at random",
+            stroll::<Worlds>(plain, 20_000),
+        );
+        let zeroes =
+            Bounds { mode, losses: 1, kills: 1, toggles: 1, ..Bounds::new(2, 5, 1).zeroes(2, 2) };
+        agreed(
+            "2 writes, 2 zeroes, 2 discards, 5 reads, 1 flush, 1 loss, 1 kill, at random",
+            stroll::<Worlds>(zeroes, 20_000),
+        );
+        let failing = Bounds { mode, losses: 1, kills: 1, toggles: 1, ..Bounds::new(3, 4, 3) };
+        believed(
+            "a failing host, at random",
+            Profile::Strict,
+            stroll::<FailingHost>(failing, 2_000),
+        );
+        let literal = Bounds { profile: Profile::Literal, ..failing };
+        believed(
+            "a failing host, at random",
+            Profile::Literal,
+            stroll::<FailingHost>(literal, 2_000),
+        );
     }
 }

@@ -103,75 +103,74 @@ struct Here<T> {
     left: Bounds,
 }
 
+/// Something that may happen next.
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    Submit(Op),
+    Answer(usize, bool),
+    /// A read claims to have found this.
+    Find(usize, u8),
+    LoseAndFind(u8),
+    Lose,
+    End {
+        kill: bool,
+    },
+    Toggle,
+}
+
 /// The whole walk.
 pub(crate) fn walk<T: Truth>(bounds: Bounds) -> Found {
-    let mut oracle = Oracle::new(bounds.profile, 1);
-    oracle.begin_life(bounds.terms(!T::EXACT));
-    let history = History { write_through: bounds.mode != Mode::WriteBack, ..History::default() };
     let mut found = Found::default();
-    visit(
-        &Here { worlds: T::new(), history, oracle, left: bounds },
-        bounds,
-        &mut found,
-        &mut Vec::new(),
-    );
+    visit(&Here::<T>::start(bounds), &mut found, &mut Vec::new());
     found
 }
 
-fn visit<T: Truth>(here: &Here<T>, bounds: Bounds, found: &mut Found, story: &mut Vec<String>) {
+fn visit<T: Truth>(here: &Here<T>, found: &mut Found, story: &mut Vec<Move>) {
     found.nodes += 1;
-    let here = Here { worlds: here.worlds.closed(&here.history), ..here.clone() };
-    for (kind, op) in Op::ALL.into_iter().enumerate() {
-        if here.left.ops[kind] > 0 {
-            let mut next = here.clone();
-            next.left.ops[kind] -= 1;
-            let id = next.submit(op);
-            story.push(format!("sub {op:?} {id}"));
-            visit(&next, bounds, found, story);
-            story.pop();
+    let here = here.closed();
+    for step in here.moves() {
+        story.push(step);
+        if let Some(next) = here.step(step, found, story) {
+            visit(&next, found, story);
+        }
+        story.pop();
+    }
+}
+
+/// As many walks down one random path each, to where nothing more can happen.
+pub(crate) fn stroll<T: Truth>(bounds: Bounds, walks: u64) -> Found {
+    let mut found = Found::default();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..walks {
+        let mut here = Here::<T>::start(bounds).closed();
+        let mut story = Vec::new();
+        loop {
+            found.nodes += 1;
+            let moves = here.moves();
+            if moves.is_empty() {
+                break;
+            }
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let step = moves[usize::try_from(state >> 33).expect("31 bits") % moves.len()];
+            story.push(step);
+            match here.step(step, &mut found, &story) {
+                Some(next) => here = next.closed(),
+                None => {
+                    story.pop();
+                }
+            }
         }
     }
-    for id in here.history.pending() {
-        let op = here.history.op(id);
-        if op == Op::Read {
-            for seen in contents(&here.history) {
-                here.read(id, seen, bounds, found, story);
-            }
-            continue;
-        }
-        let fails = here.left.errors && (op.writes() || !T::EXACT);
-        let answers: &[bool] = if fails { &[true, false] } else { &[true] };
-        for &ok in answers {
-            let mut next = here.clone();
-            next.worlds = next.worlds.complete(id, ok, None, &next.history);
-            next.history.complete(id, ok);
-            let answer = next.oracle.complete(request(id), u8::from(!ok), &[]);
-            // A legal request may not fail on a host that does not, but what follows from its failure is exact only there.
-            let objection = answer.err().map(|violation| violation.rule);
-            assert_eq!(objection, (!ok && T::EXACT).then_some(Rule::LegalRequestFailed));
-            assert!(
-                next.worlds.is_possible() || !T::EXACT,
-                "a write may land just before it completes"
-            );
-            if !next.worlds.is_possible() {
-                continue;
-            }
-            story.push(format!("{id} {}", if ok { "OK" } else { "ERR" }));
-            visit(&next, bounds, found, story);
-            story.pop();
-        }
-    }
-    here.crashes(bounds, found, story);
+    found
 }
 
 /// Everything a read could claim to have found.
 fn contents(history: &History) -> Vec<u8> {
     let mut contents = vec![INITIAL];
-    contents.extend(
-        (1..=history.lines.len())
-            .filter(|&id| history.op(id) == Op::Write)
-            .map(|id| u8::try_from(id).expect("few")),
-    );
+    let writes = (1..=history.lines.len()).filter(|&id| history.op(id) == Op::Write);
+    contents.extend(writes.map(|id| u8::try_from(id).expect("few")));
     if history.lines.iter().any(|line| matches!(line.op, Op::Zero | Op::Discard)) {
         contents.push(ZERO);
     }
@@ -179,6 +178,104 @@ fn contents(history: &History) -> Vec<u8> {
 }
 
 impl<T: Truth> Here<T> {
+    fn start(bounds: Bounds) -> Self {
+        let mut oracle = Oracle::new(bounds.profile, 1);
+        oracle.begin_life(bounds.terms(!T::EXACT));
+        let history =
+            History { write_through: bounds.mode != Mode::WriteBack, ..History::default() };
+        Self { worlds: T::new(), history, oracle, left: bounds }
+    }
+
+    fn closed(&self) -> Self {
+        Self { worlds: self.worlds.closed(&self.history), ..self.clone() }
+    }
+
+    fn moves(&self) -> Vec<Move> {
+        let left = &self.left;
+        let may_send = |&(kind, _): &(usize, Op)| left.ops[kind] > 0;
+        let mut moves: Vec<Move> = Op::ALL
+            .into_iter()
+            .enumerate()
+            .filter(may_send)
+            .map(|(_, op)| Move::Submit(op))
+            .collect();
+        for id in self.history.pending() {
+            let op = self.history.op(id);
+            if op == Op::Read {
+                moves.extend(contents(&self.history).into_iter().map(|seen| Move::Find(id, seen)));
+                continue;
+            }
+            moves.push(Move::Answer(id, true));
+            if left.errors && (op.writes() || !T::EXACT) {
+                moves.push(Move::Answer(id, false));
+            }
+        }
+        if left.losses_read > 0 {
+            moves.extend(contents(&self.history).into_iter().map(Move::LoseAndFind));
+        }
+        let crashes = [
+            (left.losses, Move::Lose),
+            (left.resets, Move::End { kill: false }),
+            (left.kills, Move::End { kill: true }),
+            (left.toggles, Move::Toggle),
+        ];
+        moves.extend(crashes.into_iter().filter(|(left, _)| *left > 0).map(|(_, step)| step));
+        moves
+    }
+
+    /// Takes a step; none if it cannot have been.
+    fn step(&self, step: Move, found: &mut Found, story: &[Move]) -> Option<Self> {
+        let mut next = self.clone();
+        match step {
+            Move::Submit(op) => {
+                next.left.ops[op as usize] -= 1;
+                next.submit(op);
+            }
+            Move::Answer(id, ok) => {
+                next.worlds = next.worlds.complete(id, ok, None, &next.history);
+                next.history.complete(id, ok);
+                let answer = next.oracle.complete(request(id), u8::from(!ok), &[]);
+                // A legal request may not fail on a host that does not, but what follows from its failure is exact only there.
+                let objection = answer.err().map(|violation| violation.rule);
+                assert_eq!(objection, (!ok && T::EXACT).then_some(Rule::LegalRequestFailed));
+                assert!(
+                    next.worlds.is_possible() || !T::EXACT,
+                    "a write may land just before it completes"
+                );
+                return next.worlds.is_possible().then_some(next);
+            }
+            Move::Find(id, seen) => return next.find(id, seen, found, story),
+            Move::LoseAndFind(seen) => {
+                next.left.losses_read -= 1;
+                next.lose_power();
+                let id = next.submit(Op::Read);
+                return next.closed().find(id, seen, found, story);
+            }
+            Move::Lose => {
+                next.left.losses -= 1;
+                next.lose_power();
+            }
+            Move::End { kill } => {
+                next.worlds = next.worlds.abandon(kill);
+                next.history.abandon();
+                if kill {
+                    next.left.kills -= 1;
+                    next.oracle.backend_kill();
+                } else {
+                    next.left.resets -= 1;
+                    next.oracle.reset_shown();
+                }
+                next.begin_life();
+            }
+            Move::Toggle => {
+                next.left.toggles -= 1;
+                next.history.toggle();
+                next.oracle.set_writeback(!next.history.write_through);
+            }
+        }
+        Some(next)
+    }
+
     fn submit(&mut self, op: Op) -> usize {
         let id = self.history.submit(op);
         self.worlds = self.worlds.submit(id);
@@ -196,118 +293,58 @@ impl<T: Truth> Here<T> {
     }
 
     /// Read `id` claims to have found `seen`: compare, and go on if both agree that it may.
-    fn read(
-        &self,
-        id: usize,
-        seen: u8,
-        bounds: Bounds,
-        found: &mut Found,
-        story: &mut Vec<String>,
-    ) {
-        let mut next = self.clone();
-        next.worlds = next.worlds.complete(id, true, Some(seen), &next.history);
-        next.history.complete(id, true);
-        let may = next.worlds.is_possible();
-        let says = next.oracle.complete(request(id), 0, &[observed(seen)]).is_ok();
-        story.push(format!("{id} = {}", name(seen)));
+    fn find(mut self, id: usize, seen: u8, found: &mut Found, story: &[Move]) -> Option<Self> {
+        self.worlds = self.worlds.complete(id, true, Some(seen), &self.history);
+        self.history.complete(id, true);
+        let may = self.worlds.is_possible();
+        let says = self.oracle.complete(request(id), 0, &[Observed::Content(named(seen))]).is_ok();
         match (may, says) {
             (true, true) => {
                 found.reads_right += 1;
-                next.compare_candidates(story);
-                visit(&next, bounds, found, story);
+                self.compare_candidates(story);
+                return Some(self);
             }
             (false, false) => found.reads_wrong += 1,
             (true, false) => found.disagree(true, T::EXACT, story),
             (false, true) => found.disagree(false, T::EXACT, story),
         }
-        story.pop();
+        None
     }
 
     /// What the oracle would expect of a power loss now is what the truth could leave.
-    fn compare_candidates(&self, story: &[String]) {
+    fn compare_candidates(&self, story: &[Move]) {
         if self.oracle.profile() == Profile::Literal {
             return;
         }
         let mut expected = Vec::new();
         self.oracle.candidates(Atom(0), &mut expected);
         let truth = self.worlds.closed(&self.history).power_loss(&self.history);
-        let mut truth: Vec<Content> =
-            truth.first_contents(&self.history).into_iter().map(named).collect();
+        let truth = truth.first_contents(&self.history);
+        let mut truth: Vec<Content> = truth.into_iter().map(named).collect();
         truth.sort_unstable();
         if T::EXACT {
-            assert_eq!(expected, truth, "{}", story.join("; "));
+            assert_eq!(expected, truth, "{story:?}");
         } else {
-            assert!(truth.iter().all(|content| expected.contains(content)), "{}", story.join("; "));
+            assert!(truth.iter().all(|content| expected.contains(content)), "{story:?}");
         }
     }
 
-    fn crashes(&self, bounds: Bounds, found: &mut Found, story: &mut Vec<String>) {
-        let terms = bounds.terms(!T::EXACT);
-        if self.left.losses_read > 0 {
-            let mut next = self.clone();
-            next.left.losses_read -= 1;
-            next.lose_power(&terms);
-            let id = next.submit(Op::Read);
-            next.worlds = next.worlds.closed(&next.history);
-            story.push("POWER".to_owned());
-            for seen in contents(&next.history) {
-                next.read(id, seen, bounds, found, story);
-            }
-            story.pop();
-        }
-        if self.left.losses > 0 {
-            let mut next = self.clone();
-            next.left.losses -= 1;
-            next.lose_power(&terms);
-            story.push("POWER".to_owned());
-            visit(&next, bounds, found, story);
-            story.pop();
-        }
-        for (left, kill) in [(self.left.resets, false), (self.left.kills, true)] {
-            if left == 0 {
-                continue;
-            }
-            let mut next = self.clone();
-            next.worlds = next.worlds.abandon(kill);
-            next.history.abandon();
-            if kill {
-                next.left.kills -= 1;
-                next.oracle.backend_kill();
-            } else {
-                next.left.resets -= 1;
-                next.oracle.reset_shown();
-            }
-            next.begin_life(&terms);
-            story.push(if kill { "KILL" } else { "RESET" }.to_owned());
-            visit(&next, bounds, found, story);
-            story.pop();
-        }
-        if self.left.toggles > 0 {
-            let mut next = self.clone();
-            next.left.toggles -= 1;
-            next.history.toggle();
-            next.oracle.set_writeback(!next.history.write_through);
-            story.push("TOGGLE".to_owned());
-            visit(&next, bounds, found, story);
-            story.pop();
-        }
-    }
-
-    fn lose_power(&mut self, terms: &Terms) {
+    fn lose_power(&mut self) {
         self.worlds = self.worlds.power_loss(&self.history);
         self.history.abandon();
         self.oracle.power_loss().expect("something always survives");
-        self.begin_life(terms);
+        self.begin_life();
     }
 
-    fn begin_life(&mut self, terms: &Terms) {
+    fn begin_life(&mut self) {
+        let terms = self.left.terms(!T::EXACT);
         self.history.write_through = !terms.writeback;
-        self.oracle.begin_life(*terms);
+        self.oracle.begin_life(terms);
     }
 }
 
 impl Found {
-    fn disagree(&mut self, false_alarm: bool, exact: bool, story: &[String]) {
+    fn disagree(&mut self, false_alarm: bool, exact: bool, story: &[Move]) {
         if false_alarm {
             self.false_alarms += 1;
         } else {
@@ -317,7 +354,7 @@ impl Found {
             return;
         }
         if self.example.as_ref().is_none_or(|example| example.len() > story.len()) {
-            self.example = Some(story.to_vec());
+            self.example = Some(story.iter().map(|step| format!("{step:?}")).collect());
         }
     }
 }
@@ -328,12 +365,4 @@ fn named(code: u8) -> Content {
         ZERO => Content::ZERO,
         id => Content::of(request(id.into())),
     }
-}
-
-fn observed(code: u8) -> Observed {
-    Observed::Content(named(code))
-}
-
-fn name(code: u8) -> String {
-    named(code).to_string()
 }

@@ -1,0 +1,393 @@
+//! Histories in a small language, each with the rule that it breaks or `-`.
+//!
+//! Requests are named by number. `7>2` publishes the write `w7` to sector 2, `7>2..4` to sectors 2 and 3; `z7>2` writes zeroes, `d7>2`
+//! discards; `r7<2` reads; `f7` flushes. `7 ok`, `7 err` and `7 unsupp` complete them; a read completes with what it found: `7=w3`, `7=0`,
+//! `7=initial`, `7=torn`, `7=foreign`, `7=garbage`, `7=w3@9` (written for sector 9). `?2=w3` is a whole read. `W` and `F` alone are shorthand:
+//! `W7>2` and `F7` publish and complete at once. `POWER`, `RESET` and `KILL` end a life and begin the next on the same terms; a following
+//! `row=X` renegotiates. `wb=0` and `wb=1` switch the cache mode. Only the last step may break a rule.
+
+mod language;
+
+use language::{Script, check, check_on};
+use powerfail_model::{Profile, Rule};
+
+/// Every history with what it breaks.
+fn table(rows: &[(&str, &str)]) {
+    for (history, broken) in rows {
+        check(history, broken);
+    }
+}
+
+#[test]
+fn a_flush_covers_what_completed_before_it_was_sent() {
+    table(&[
+        ("W7>2; F8; POWER; ?2=w7", "-"),
+        ("W3>2; F4; W7>2; F8; POWER; ?2=w3", "stable-write-lost"),
+        ("W7>2; F8; POWER; ?2=initial", "stable-write-lost"),
+        ("W7>2; POWER; ?2=initial", "-"),
+        ("W7>2; POWER; ?2=w7", "-"),
+        // It may overtake what is in flight, and promises nothing about it.
+        ("7>2; f8; 7 ok; 8 ok; POWER; ?2=initial", "-"),
+        ("7>2; f8; 8 ok; 7 ok; POWER; ?2=initial", "-"),
+        ("f8; 7>2; 7 ok; 8 ok; POWER; ?2=initial", "-"),
+        ("7>2; 7 ok; f8; 8 ok; POWER; ?2=initial", "stable-write-lost"),
+        // Only a flush that succeeds, and only writes that did.
+        ("W7>2; f8; 8 err; POWER; ?2=initial", "-"),
+        ("W7>2; f8; 8 unsupp; POWER; ?2=initial", "-"),
+        ("7>2; 7 err; F8; POWER; ?2=initial", "-"),
+        ("7>2; 7 err; F8; POWER; ?2=w7", "-"),
+        ("W7>2; f8; POWER; ?2=initial", "-"),
+        // Another sector keeps its own.
+        ("W7>2; F8; W9>3; POWER; ?3=initial", "-"),
+        ("W7>2; F8; W9>3; POWER; ?2=initial", "stable-write-lost"),
+        ("W7>2..4; F8; POWER; ?3=initial", "stable-write-lost"),
+    ]);
+}
+
+#[test]
+fn a_completed_write_is_stable_as_its_row_says() {
+    let lost = "W7>2; POWER; ?2=initial";
+    let flushed = "W7>2; F8; POWER; ?2=initial";
+    for (row, alone, with_flush) in [
+        // What cannot be relied on is believed all the same if the flush returned OK.
+        ('A', "-", "stable-write-lost"),
+        ('B', "flushless-write-lost", "flushless-write-lost"),
+        ('C', "-", "stable-write-lost"),
+        ('D', "write-through-lost", "write-through-lost"),
+        ('E', "-", "stable-write-lost"),
+        ('F', "write-through-lost", "write-through-lost"),
+        ('G', "-", "stable-write-lost"),
+    ] {
+        check(&format!("row={row}; {lost}"), alone);
+        check(&format!("row={row}; {flushed}"), with_flush);
+    }
+    // H: the mode changed in flight.
+    table(&[
+        ("row=F; 7>2; wb=1; wb=0; 7 ok; POWER; ?2=initial", "-"),
+        ("row=G; 7>2; wb=0; 7 ok; POWER; ?2=initial", "-"),
+        ("row=F; 7>2; wb=1; 7 ok; POWER; ?2=initial", "-"),
+        ("row=G; 7>2; wb=0; 7 ok; F8; POWER; ?2=initial", "stable-write-lost"),
+        ("row=F; wb=0; 7>2; wb=0; 7 ok; POWER; ?2=initial", "write-through-lost"),
+    ]);
+}
+
+#[test]
+fn the_literal_profile_counts_only_negotiated_flushes() {
+    for row in ['A', 'E'] {
+        let flushed = format!("row={row}; W7>2; F8; POWER; ?2=initial");
+        check_on(Profile::Literal, &flushed, "-");
+    }
+    check_on(Profile::Literal, "row=C; W7>2; F8; POWER; ?2=initial", "stable-write-lost");
+    check_on(Profile::Literal, "row=B; W7>2; POWER; ?2=initial", "flushless-write-lost");
+}
+
+#[test]
+fn facts_of_a_completion_name_its_row() {
+    for (history, row, stable) in [
+        ("row=B; W7>2", 'B', true),
+        ("row=C; W7>2", 'C', false),
+        ("row=F; W7>2", 'F', true),
+        ("row=G; 7>2; wb=0; 7 ok", 'H', false),
+        ("row=G; wb=0; z7>2; 7 ok", 'F', true),
+        ("row=G; wb=0; d7>2; 7 ok", '-', false),
+    ] {
+        let facts = Script::play(Profile::Strict, history).oracle.last_completion();
+        assert_eq!((facts.row, facts.stable), (row, stable), "{history}");
+    }
+    assert!(Script::play(Profile::Strict, "7>2; f8; 8 ok").oracle.last_completion().overtook_write);
+    assert!(
+        !Script::play(Profile::Strict, "f8; 7>2; 8 ok").oracle.last_completion().overtook_write
+    );
+}
+
+#[test]
+fn toggling_the_cache_mode_commits_nothing() {
+    table(&[
+        ("row=G; W7>2; wb=0; POWER; ?2=initial", "-"),
+        ("row=G; W7>2; wb=0; W8>3; POWER; ?2=initial", "-"),
+        // A flush in write-through mode is no empty gesture.
+        ("row=G; W7>2; wb=0; F8; POWER; ?2=initial", "stable-write-lost"),
+        ("row=G; W7>2; wb=0; W9>2; POWER; ?2=w7", "write-through-lost"),
+        ("row=F; W7>2; wb=1; POWER; ?2=initial", "write-through-lost"),
+        // The mode is the life's own.
+        ("row=F; W7>2; RESET; row=C; W8>3; POWER; ?3=initial", "-"),
+        ("row=F; W7>2; RESET; row=C; W8>3; POWER; ?2=initial", "write-through-lost"),
+    ]);
+}
+
+#[test]
+fn the_tempting_rules_are_wrong() {
+    table(&[
+        // A failed write may be lost from live reads too.
+        ("7>2; 7 err; ?2=initial", "-"),
+        ("7>2; 8>2; 8 err; ?2=initial", "-"),
+        // What ended without an answer may not land after a newer write.
+        ("7>2; RESET; W8>2; ?2=w7", "late-effect"),
+        // Reads that overlap writes order them.
+        ("7>2; r4<2; 7 ok; 8>2; 4=w8; r5<2; 5=w7", "reads-disagree"),
+        ("r4<2; 7>2; 4=w7; 8>2; 8 ok; ?2=w7", "reads-disagree"),
+        // Agreement is not stickiness: a newer version may always come.
+        ("7>2; r4<2; 4=initial; ?2=w7", "-"),
+        ("7>2; 8>2; r4<2; 4=w7; r5<2; 5=w8", "-"),
+        ("7>2; ?2=w7; ?2=initial", "reads-disagree"),
+        // An observation protects what it saw once something stable depends on it.
+        ("7>2; r4<2; 4=w7; 8>2; 8 ok; F9; POWER; ?2=w7", "stable-write-lost"),
+        ("7>2; 8>2; 7 ok; r4<2; 8 ok; F9; 4=w8; POWER; ?2=w7", "stable-write-lost"),
+        ("7>2; 8>2; 7 ok; 8 ok; F9; POWER; ?2=w7", "-"),
+        ("7>2; 8>2; 7 ok; 8 ok; ?2=w8; F9; POWER; ?2=w7", "stable-write-lost"),
+    ]);
+}
+
+#[test]
+fn live_reads_go_forward() {
+    table(&[
+        ("?2=initial", "-"),
+        ("W7>2; ?2=w7", "-"),
+        ("W7>2; ?2=initial", "stale-read"),
+        ("W7>2; W8>2; ?2=w7", "stale-read"),
+        ("7>2; 8>2; 8 ok; 7 ok; ?2=w7; ?2=w8", "reads-disagree"),
+        ("r4<2; 7>2; 7 ok; 4=initial", "-"),
+        ("r4<2; 7>2; 7 ok; 4=w7", "-"),
+        ("W7>2..4; ?3=w7", "-"),
+        ("W7>2; ?3=w7", "never-written"),
+        ("?2=w9", "never-written"),
+        ("?2=0", "untouched-changed"),
+        ("?2=torn", "torn-atom"),
+        ("W7>2; ?2=foreign", "foreign-content"),
+        ("W7>2; ?2=garbage", "never-written"),
+        ("W7>3; ?2=w7@3", "misplaced"),
+    ]);
+}
+
+#[test]
+fn zeroes_are_written_and_discards_only_permitted() {
+    table(&[
+        ("z7>2; 7 ok; ?2=0", "-"),
+        ("W3>2; z7>2; 7 ok; ?2=w3", "not-zeroed"),
+        ("W3>2; z7>2; 7 ok; F8; POWER; ?2=w3", "stable-write-lost"),
+        ("W3>2; F4; z7>2; 7 ok; POWER; ?2=w3", "-"),
+        ("W3>2; F4; d7>2; 7 ok; ?2=w3", "-"),
+        ("W3>2; F4; d7>2; 7 ok; ?2=0", "-"),
+        ("W3>2; F4; d7>2; 7 ok; F8; POWER; ?2=w3", "-"),
+        ("W3>2; F4; d7>2; 7 ok; F8; POWER; ?2=0", "-"),
+        ("W3>2; F4; d7>2; POWER; ?2=0", "-"),
+        // Outside its range it touches nothing, and a late one is over.
+        ("W3>2; F4; d7>3; 7 ok; F8; POWER; ?2=0", "stable-write-lost"),
+        ("d7>2; 7 ok; W8>2; ?2=0", "stale-read"),
+        ("d7>2; RESET; W8>2; ?2=0", "stale-read"),
+        ("d7>2; 7 ok; W8>2; F9; POWER; ?2=0", "stable-write-lost"),
+        ("d7>2; W8>2; 7 ok; ?2=0", "-"),
+        // Whose zeroes they are may stay open.
+        ("z7>2; 7 ok; d8>2; 8 ok; ?2=0; W9>2; ?2=w9", "-"),
+        ("d7>2; W8>2; z9>2; 9 ok; ?2=0; 7 ok; ?2=w8", "not-zeroed"),
+        ("z7>2; z8>2; 9>2; ?2=0; ?2=w9; ?2=0", "-"),
+        ("z7>2; 9>2; ?2=0; ?2=w9; ?2=0", "reads-disagree"),
+        ("z7>2; z8>2; 9>2; ?2=0; ?2=w9; ?2=0; ?2=w9", "reads-disagree"),
+    ]);
+}
+
+#[test]
+fn an_unknown_image_is_fixed_by_reads() {
+    table(&[
+        ("W7>2; POWER; ?2=w7; ?2=initial", "image-changed"),
+        ("W7>2; POWER; ?2=initial; ?2=w7", "image-changed"),
+        ("W7>2; POWER; ?2=initial; POWER; ?2=w7", "untouched-changed"),
+        // Unread, it may be either for as long as nobody asks.
+        ("W7>2; POWER; POWER; ?2=w7", "-"),
+        ("W7>2; POWER; POWER; ?2=initial", "-"),
+        ("W7>2; POWER; W8>2; POWER; ?2=w7", "-"),
+        ("W7>2; POWER; W8>2; POWER; ?2=w8; ?2=w7", "image-changed"),
+        ("W7>2; POWER; W8>2; F9; POWER; ?2=w7", "stable-write-lost"),
+        ("W7>2; POWER; ?2=w7; F8; POWER; ?2=initial", "untouched-changed"),
+        ("W7>2; POWER; W8>2; ?2=w7", "stale-read"),
+        ("W7>2; d8>2; POWER; d9>2; ?2=0; ?2=0", "-"),
+        ("W7>2; d8>2; POWER; d9>2; ?2=0; 9 ok; ?2=w7", "image-changed"),
+    ]);
+}
+
+#[test]
+fn a_reset_keeps_the_data_and_a_kill_the_cache() {
+    table(&[
+        ("W7>2; RESET; ?2=w7", "-"),
+        ("W7>2; RESET; ?2=initial", "stale-read"),
+        ("W7>2; KILL; ?2=initial", "stale-read"),
+        ("W7>2; RESET; F8; POWER; ?2=initial", "stable-write-lost"),
+        ("W7>2; KILL; F8; POWER; ?2=initial", "stable-write-lost"),
+        ("W7>2; KILL; POWER; ?2=initial", "-"),
+        ("W7>2; f8; RESET; POWER; ?2=initial", "-"),
+        ("7>2; RESET; ?2=w7", "-"),
+        ("7>2; RESET; ?2=initial; ?2=w7", "late-effect"),
+        ("7>2; RESET; F8; POWER; ?2=initial", "-"),
+        ("7>2; RESET; ?2=w7; F8; POWER; ?2=initial", "-"),
+        ("7>2; RESET; W8>2; F9; POWER; ?2=w7", "stable-write-lost"),
+        ("7>2; POWER; ?2=w7", "-"),
+        ("7>2; POWER; ?2=initial; ?2=w7", "image-changed"),
+    ]);
+}
+
+#[test]
+fn a_failed_sync_is_not_believed_the_next_time() {
+    table(&[
+        // The page cache says yes, and then the page is gone.
+        ("fail; W7>2; f8; 8 err; F9; POWER; ?2=initial", "stable-write-lost"),
+        ("fail; W7>2; f8; 8 err; RESET; F9; POWER; ?2=initial", "stable-write-lost"),
+        ("fail; W7>2; f8; 8 err; W10>2; F9; POWER; ?2=initial", "stable-write-lost"),
+        ("fail; W7>2; f8; 8 err; W10>2; F9; POWER; ?2=w10", "-"),
+        ("fail; W7>2; f8; 8 err; POWER; ?2=initial", "-"),
+        // What was not stable may come and go until it is written again.
+        ("fail; W7>2; f8; 8 err; ?2=w7; ?2=initial", "-"),
+        ("fail; W7>2; f8; 8 err; RESET; ?2=initial", "-"),
+        ("fail; W7>2; f8; 8 err; W10>2; ?2=initial", "stale-read"),
+        ("fail; W7>2; f8; 8 err; W10>2; ?2=w7", "stale-read"),
+        ("fail; W7>2; F6; f8; 8 err; ?2=initial", "stale-read"),
+        ("fail; W7>2; f8; 8 err; ?2=w9", "never-written"),
+        ("fail; W7>2; f8; 8 err; POWER; ?2=initial; ?2=w7", "image-changed"),
+        // The sync may have failed before anyone said so.
+        ("fail; W7>2; f8; ?2=initial", "-"),
+        ("fail; W7>2; f8; 8 ok; ?2=initial", "stale-read"),
+        ("fail; W7>2; f8; RESET; ?2=initial", "-"),
+        ("W7>2; f8; ?2=initial", "stale-read"),
+        // A killed backend may have left the medium's content behind the cache's.
+        ("fail; W7>2; f8; 8 err; KILL; ?2=initial", "-"),
+        ("fail; W7>2; f8; 8 err; KILL; ?2=w7; ?2=initial", "image-changed"),
+        ("fail; W7>2; f8; 8 err; KILL; ?2=w7; POWER; ?2=initial", "-"),
+        ("fail; W7>2; f8; 8 err; KILL; ?2=w7; F9; POWER; ?2=initial", "stable-write-lost"),
+        ("fail; W7>2; f8; 8 err; KILL; F9; POWER; ?2=initial", "-"),
+        ("fail; W7>2; F6; f8; 8 err; KILL; ?2=initial", "stale-read"),
+    ]);
+}
+
+#[test]
+fn what_is_refused_has_no_effect() {
+    table(&[
+        ("row=R; 7>2; 7 err", "-"),
+        ("row=R; 7>2; 7 ok", "read-only-served"),
+        ("row=R; 7>2; 7 unsupp", "wrong-refusal"),
+        ("row=R; 7>2; 7 err; ?2=w7", "refused-effect"),
+        ("row=R; 7>2; ?2=w7", "refused-effect"),
+        ("row=R; d7>2; 7 ok", "read-only-served"),
+        ("row=R; z7>2; 7 err; ?2=0", "untouched-changed"),
+        ("row=R; F7; ?2=initial", "-"),
+        ("z7>2 flags=2; 7 unsupp", "-"),
+        ("z7>2 flags=2; 7 ok", "unknown-flag-served"),
+        ("z7>2 flags=2; 7 err", "wrong-refusal"),
+        ("z7>2 flags=1; 7 ok; ?2=0", "-"),
+        ("d7>2 flags=1; 7 unsupp", "-"),
+        ("d7>2 flags=1; 7 ok", "discard-unmap-served"),
+        ("W3>2; d7>2 flags=1; 7 unsupp; ?2=0", "stale-read"),
+        ("7>15..17; 7 err", "-"),
+        ("7>15..17; 7 ok", "beyond-capacity-served"),
+        ("7>15..17; 7 err; ?15=w7", "refused-effect"),
+        ("r7<16; 7=initial", "beyond-capacity-served"),
+        ("z7>15..17; 7 ok", "beyond-capacity-served"),
+        ("z7>0..9; 7 ok", "over-limit-served"),
+        ("d7>0..9; 7 ok", "over-limit-served"),
+        ("z7>0,1,2; 7 ok", "too-many-segments-served"),
+        ("z7>0,15..17; 7 err; ?0=0", "untouched-changed"),
+        ("7>2 bytes=100; 7 ok", "partial-sector-served"),
+        ("z7>2 bytes=20; 7 ok", "partial-segment-served"),
+        ("row=B-; z7>2; 7 ok", "unnegotiated-served"),
+        ("row=B-; d7>2; 7 unsupp", "-"),
+        ("x7; 7 unsupp", "-"),
+        ("x7; 7 ok", "unknown-type-served"),
+        ("7>2 malformed; 7 ok", "-"),
+        ("7>2 malformed; 7 ok; ?2=w7", "refused-effect"),
+        ("7>2; 7 err", "legal-request-failed"),
+        ("fail; 7>2; 7 err", "-"),
+        ("7>2; 7 unsupp; ?2=w7", "refused-effect"),
+        ("fail; 7>2; 7 unsupp; ?2=w7", "refused-effect"),
+        ("fail; 7>2; ?2=w7; 7 unsupp", "refused-effect"),
+        ("7>2; 7 status=3", "unknown-status"),
+        ("7>2; 7 status=255", "unknown-status"),
+        ("i7; 7 ok", "-"),
+    ]);
+}
+
+#[test]
+fn each_request_is_used_exactly_once() {
+    table(&[
+        ("7>2; 7 ok; 7 ok", "used-twice"),
+        ("7 ok", "used-unpublished"),
+        ("7>2; RESET; 7 ok", "used-after-end"),
+        ("7>2; KILL; 7 ok", "used-after-end"),
+        ("7>2; QUIET", "never-used"),
+        ("7>2; 7 ok; QUIET", "-"),
+        ("7>2; RESET; QUIET", "-"),
+        // The same head, published twice, is owed twice.
+        ("f7; again 7; 7 ok; QUIET", "never-used"),
+        ("f7; again 7; 7 ok; 7 ok; QUIET", "-"),
+        ("f7; again 7; 7 ok; 7 ok; 7 ok", "used-twice"),
+        ("r7<2; again 7; 7=initial; 8>2; 8 ok; 7=w8", "-"),
+        ("r7<2; again 7; 7=initial; 7=w8", "never-written"),
+        ("W3>2; f7; again 7; W9>2; 7 ok; 7 ok; POWER; ?2=w3", "-"),
+    ]);
+}
+
+#[test]
+fn the_literal_profile_forgives_what_the_text_does() {
+    for (history, broken) in [
+        ("W7>2; POWER; ?2=garbage", "-"),
+        ("W7>2; F8; POWER; ?2=garbage", "never-written"),
+        ("W7>2; F8; W9>2; POWER; ?2=foreign", "-"),
+        ("W7>2; F8; W9>3; POWER; ?2=torn", "torn-atom"),
+        ("7>2; 8>2; 7 ok; 8 ok; F9; POWER; ?2=torn", "-"),
+        ("z7>2; 7 ok; F8; POWER; ?2=initial", "-"),
+        ("W3>2; z7>2; 7 ok; ?2=w3", "not-zeroed"),
+        ("d7>2; 7 ok; ?2=garbage", "-"),
+        ("7>2; ?2=w7; ?2=initial", "-"),
+        ("W7>2; ?2=initial", "stale-read"),
+        ("W7>2; KILL; ?2=initial", "-"),
+        ("W7>2; F8; KILL; ?2=initial", "stale-read"),
+        ("7>15..17; 7 ok", "-"),
+        ("row=R; 7>2; 7 ok", "read-only-served"),
+    ] {
+        check_on(Profile::Literal, history, broken);
+    }
+}
+
+#[test]
+fn a_violation_tells_its_story() {
+    let violation = Script::play(Profile::Strict, "W3>2; F4; W7>2; F8; POWER; ?2=w3")
+        .broken
+        .expect("it breaks a rule");
+    assert_eq!(violation.to_string(), "Sector 2 must hold w7. It holds w3.");
+    assert_eq!(violation.rule.requirement(), "BLK-D-31");
+    let because: Vec<String> = violation.because.iter().map(ToString::to_string).collect();
+    let story = because.join("; ");
+    for event in [
+        "request 7 completed with OK",
+        "flush 8 was submitted",
+        "flush 8 completed",
+        "the power was lost",
+        "found w3",
+    ] {
+        assert!(story.contains(event), "{event}: {story}");
+    }
+    let sorted = violation.because.is_sorted_by_key(|reason| reason.at());
+    assert!(sorted, "{story}");
+}
+
+#[test]
+fn rules_have_names_of_their_own() {
+    for &rule in Rule::ALL {
+        assert_eq!(Rule::from_name(rule.name()), Some(rule));
+        assert!(rule.name().chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", rule.name());
+        assert!(
+            !rule.promise().ends_with('.')
+                && !rule.requirement().is_empty()
+                && !rule.clause().is_empty()
+        );
+    }
+    let mut names: Vec<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
+    names.dedup();
+    assert_eq!(names.len(), Rule::ALL.len());
+}
+
+#[test]
+fn every_rule_of_the_oracle_is_broken_by_some_history_here() {
+    let source = include_str!("histories.rs");
+    let of_the_oracle = Rule::ALL.iter().take_while(|&&rule| rule != Rule::UsedLength);
+    for rule in of_the_oracle {
+        assert!(source.contains(&format!("\"{}\")", rule.name())), "{}", rule.name());
+    }
+}
