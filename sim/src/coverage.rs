@@ -224,6 +224,13 @@ impl Coverage {
         }
     }
 
+    /// A bit for every situation that happened.
+    #[must_use]
+    pub fn bits(&self) -> u64 {
+        let happened = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        happened.fold(0, |bits, (index, _)| bits | 1 << index)
+    }
+
     /// How many situations happened at all.
     #[must_use]
     pub fn reached(&self) -> usize {

@@ -9,7 +9,9 @@
 
 pub mod action;
 pub mod blk;
+pub mod campaign;
 pub mod choose;
+mod cli;
 pub mod coverage;
 pub mod disk;
 pub mod dut;
@@ -21,8 +23,12 @@ pub mod pilot;
 pub mod prng;
 pub mod run;
 pub mod sectors;
+pub mod shrink;
 pub mod spec;
+pub mod story;
 pub mod trace;
 mod wire;
 pub mod world;
 pub mod wrong;
+
+pub use cli::{builtin, main};

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `powerfail` program.
+
+fn main() -> std::process::ExitCode {
+    powerfail::builtin()
+}

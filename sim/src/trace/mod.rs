@@ -1,3 +1,11 @@
-//! Traces: runs as text.
+//! Traces: runs as text, keyed by meaning, so that they outlive the code that found them.
+//!
+//! A seed dies at the next change of the generator; a list of actions does not. [`Trace`] is the
+//! file, an [`Action`](crate::action::Action) is a line of it.
+
+mod file;
 mod line;
+mod options;
+
+pub use file::{Signature, Trace, TraceError, VERSION};
 pub use line::request_name;

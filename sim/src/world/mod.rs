@@ -17,6 +17,7 @@ mod judge;
 mod rest;
 
 pub use facts::Stats;
+pub(crate) use guest_step::covered;
 pub use journal::{Event, Journal};
 pub use judge::Failure;
 
@@ -221,6 +222,20 @@ impl<D: DeviceUnderTest> World<D> {
     #[inline]
     pub(crate) fn station(&self, device: u8) -> &Station<D> {
         &self.stations[usize::from(device)]
+    }
+
+    /// Counts from zero again.
+    pub fn forget_counts(&mut self) {
+        self.coverage = Coverage::default();
+        self.stats = Stats::default();
+    }
+
+    /// Replaces everything that a panic may have left half done.
+    pub fn renew(&mut self) {
+        let journal = self.journal.take();
+        let (coverage, stats) = (self.coverage, self.stats);
+        *self = World::new(self.setup.clone(), self.options, self.run);
+        (self.coverage, self.stats, self.journal) = (coverage, stats, journal);
     }
 
     /// Keeps a journal from now on.

@@ -1,0 +1,157 @@
+//! The command line.
+//!
+//! It is generic over what can be put under test, so that a binary with a device of its own has
+//! all of it: see [`main()`]. Exit codes are the same everywhere:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | no promise was broken |
+//! | 1 | a promise was broken |
+//! | 2 | the input makes no sense |
+//! | 3 | a run was not reproducible |
+//! | 4 | nothing volatile was ever cut, so nothing was measured |
+//! | 5 | a replay did not reach the situation its trace is about |
+
+mod output;
+mod replay;
+mod run;
+mod target;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::dut::DeviceUnderTest;
+use crate::pilot::Schedule;
+use crate::spec::Preset;
+use target::{Builtin, Own, Targets};
+
+/// No promise was broken.
+const PASSED: u8 = 0;
+/// A promise was broken.
+const VIOLATED: u8 = 1;
+/// The input makes no sense.
+const USAGE: u8 = 2;
+/// A run was not reproducible.
+const NOT_REPRODUCIBLE: u8 = 3;
+/// Nothing volatile was ever cut.
+const NOT_MEASURED: u8 = 4;
+/// The situation was not reached.
+const NOT_REACHED: u8 = 5;
+
+/// Pulls the plug on a virtio disk, a million times a minute, and says which promise it broke.
+#[derive(Debug, Parser)]
+#[command(name = "powerfail", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run seeds.
+    Run(RunArgs),
+    /// Replay a trace or a seed, and tell its story.
+    Replay(ReplayArgs),
+    /// List the wrong devices and disks that `wrong:NAME` selects.
+    Wrong,
+    /// Print the event hash of a seed.
+    #[command(hide = true)]
+    Hash(ReplayArgs),
+}
+
+/// What to put under test, and how.
+#[derive(Clone, Debug, clap::Args)]
+struct Subject {
+    /// The device: `blk`, or `wrong:NAME`.
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    /// The disk below it: `sim`, `wrong:NAME`, or `file:PATH`.
+    #[arg(long, value_name = "NAME")]
+    disk: Option<String>,
+    /// The family of runs: swarm, calm or bench.
+    #[arg(long, default_value_t)]
+    profile: Preset,
+    /// The order of steps: uniform, pct or naive.
+    #[arg(long, default_value_t)]
+    schedule: Schedule,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct RunArgs {
+    /// How many seeds.
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0, value_name = "SEED")]
+    from: u64,
+    /// How many threads; all cores if not given.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Stop after this long, as `90s` or `8h`.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    limit: Option<Duration>,
+    /// Go on after a promise was broken.
+    #[arg(long)]
+    keep_going: bool,
+    /// Where traces and summary.json go.
+    #[arg(long, default_value = "out", value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct ReplayArgs {
+    /// A trace file.
+    #[arg(required_unless_present = "seed", conflicts_with = "seed")]
+    trace: Option<PathBuf>,
+    /// A seed instead of a trace.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+/// The whole command line for a device of your own.
+///
+/// ```no_run
+/// # use powerfail::blk::Blk as MyDevice;
+/// fn main() -> std::process::ExitCode {
+///     powerfail::main::<MyDevice>()
+/// }
+/// ```
+#[must_use]
+pub fn main<D: DeviceUnderTest>() -> ExitCode {
+    begin(&Own::<D>::new())
+}
+
+/// The command line of the `powerfail` binary: our device, and everything wrong.
+#[must_use]
+pub fn builtin() -> ExitCode {
+    begin(&Builtin)
+}
+
+fn begin(targets: &impl Targets) -> ExitCode {
+    // A device that panics is a result, told like every other one.
+    std::panic::set_hook(Box::new(|_| {}));
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Run(args) => run::run(targets, &args),
+        Command::Replay(args) => replay::replay(targets, &args),
+        Command::Hash(args) => replay::hash(targets, &args),
+        Command::Wrong => {
+            print!("{}", targets.wrong());
+            Ok(PASSED)
+        }
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(what) => {
+            eprintln!("powerfail: {what}");
+            ExitCode::from(USAGE)
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What is printed and written at the end of a set of runs.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::campaign::Report;
+use crate::coverage::Situation;
+use crate::trace::Trace;
+
+/// The counts of a set of runs: the same for any number of jobs.
+#[derive(Serialize)]
+struct Summary<'a> {
+    device: &'a str,
+    disk: &'a str,
+    profile: String,
+    schedule: String,
+    from: u64,
+    runs: u64,
+    requests: u64,
+    completions: u64,
+    requests_failed: u64,
+    reads: u64,
+    writes: u64,
+    flushes: u64,
+    discards: u64,
+    write_zeroes: u64,
+    power_losses: u64,
+    volatile_losses: u64,
+    backend_kills: u64,
+    resets: u64,
+    host_faults: u64,
+    sectors_lost: u64,
+    sectors_kept: u64,
+    event_hash: String,
+    violations: Vec<Violated>,
+    coverage: Vec<Reached>,
+}
+
+#[derive(Serialize)]
+struct Violated {
+    signature: String,
+    requirement: &'static str,
+    runs: u64,
+    seed: u64,
+}
+
+#[derive(Serialize)]
+struct Reached {
+    situation: &'static str,
+    count: u64,
+}
+
+/// What a set of runs was made of.
+pub(super) struct Made<'a> {
+    pub(super) device: &'a str,
+    pub(super) disk: &'a str,
+    pub(super) profile: String,
+    pub(super) schedule: String,
+    pub(super) from: u64,
+}
+
+/// Writes `summary.json`, whole or not at all.
+pub(super) fn write_summary(dir: &Path, made: &Made<'_>, report: &Report) -> Result<(), String> {
+    let stats = &report.stats;
+    let summary = Summary {
+        device: made.device,
+        disk: made.disk,
+        profile: made.profile.clone(),
+        schedule: made.schedule.clone(),
+        from: made.from,
+        runs: stats.runs,
+        requests: stats.requests,
+        completions: stats.completions,
+        requests_failed: stats.failures,
+        reads: stats.by_kind[0],
+        writes: stats.by_kind[1],
+        flushes: stats.by_kind[2],
+        discards: stats.by_kind[3],
+        write_zeroes: stats.by_kind[4],
+        power_losses: stats.power_losses,
+        volatile_losses: stats.volatile_losses,
+        backend_kills: stats.kills,
+        resets: stats.resets,
+        host_faults: stats.faults,
+        sectors_lost: stats.sectors_lost,
+        sectors_kept: stats.sectors_kept,
+        event_hash: format!("{:016x}", report.hash),
+        violations: report
+            .findings
+            .iter()
+            .map(|(signature, finding)| Violated {
+                signature: signature.to_string(),
+                requirement: signature.rule.requirement(),
+                runs: finding.count,
+                seed: finding.seed,
+            })
+            .collect(),
+        coverage: Situation::ALL
+            .into_iter()
+            .map(|s| Reached { situation: s.name(), count: report.coverage.count(s) })
+            .collect(),
+    };
+    let text = serde_json::to_string_pretty(&summary).expect("plain data is JSON");
+    write_whole(&dir.join("summary.json"), text.as_bytes())
+}
+
+/// Writes a trace under the next free number; returns where.
+pub(super) fn write_trace(dir: &Path, trace: &Trace) -> Result<PathBuf, String> {
+    for number in 1..=9999 {
+        let path = dir.join(format!("{number:04}-{}.trace", trace.broke.rule.name()));
+        let prefix = format!("{number:04}-");
+        if !taken(dir, &prefix)? {
+            write_whole(&path, trace.to_string().as_bytes())?;
+            return Ok(path);
+        }
+    }
+    Err(format!("{} is full of traces: move some away", dir.display()))
+}
+
+fn taken(dir: &Path, prefix: &str) -> Result<bool, String> {
+    let entries = fs::read_dir(dir).map_err(|e| format!("cannot look into {}: {e}", dir.display()))?;
+    Ok(entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(prefix)))
+}
+
+/// Makes the directory that results go to.
+pub(super) fn make_dir(dir: &Path) -> Result<(), String> {
+    fs::create_dir_all(dir).map_err(|e| format!("cannot make the folder {}: {e}", dir.display()))
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let said = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
+    let part = path.with_extension("part");
+    let mut file = fs::File::create(&part).map_err(said)?;
+    file.write_all(bytes).map_err(said)?;
+    file.sync_all().map_err(said)?;
+    fs::rename(&part, path).map_err(said)
+}
+
+/// The figures of a set of runs, as a table.
+pub(super) fn table(report: &Report, elapsed: Duration, jobs: usize) -> String {
+    let stats = &report.stats;
+    let runs = stats.runs.max(1);
+    let each = |n: u64| format!("{}.{:02} a run", n / runs, n * 100 / runs % 100);
+    let rate = (u128::from(stats.runs) * 1_000_000 / elapsed.as_micros().max(1)) as u64;
+    let row = |name: &str, figure: u64, more: &str| {
+        format!("  {name:<28}{:>15}  {more}", grouped(figure)).trim_end().to_owned() + "\n"
+    };
+    let mut out = String::new();
+    let seconds = format!("{}.{} s", elapsed.as_secs(), elapsed.subsec_millis() / 100);
+    out += &row("runs", stats.runs, &format!("{} runs/s on {jobs} threads, {seconds}", grouped(rate)));
+    out += &row("requests", stats.requests, &each(stats.requests));
+    let [reads, writes, flushes, discards, zeroes, _] = stats.by_kind;
+    let mix = format!(
+        "{} reads, {} writes, {} flushes, {} discards, {} write-zeroes",
+        grouped(reads),
+        grouped(writes),
+        grouped(flushes),
+        grouped(discards),
+        grouped(zeroes)
+    );
+    out += &format!("  {:<45}{mix}\n", "");
+    out += &row("power losses", stats.power_losses, &each(stats.power_losses));
+    out += &row("  with something volatile", stats.volatile_losses, "");
+    out += &row("  dirty sectors lost", stats.sectors_lost, "");
+    out += &row("  dirty sectors kept", stats.sectors_kept, "");
+    out += &row("backends killed", stats.kills, "");
+    out += &row("resets", stats.resets, "");
+    out += &row("host faults", stats.faults, "");
+    out += &row("violations", report.failures, "");
+    let reached = report.coverage.reached() as u64;
+    out += &row("situations reached", reached, &format!("of {}", Situation::ALL.len()));
+    for situation in Situation::ALL {
+        out += &row(&format!("  {}", situation.name()), report.coverage.count(situation), "");
+    }
+    out
+}
+
+/// A number with its digits in groups of three.
+pub(super) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_come_in_groups_of_three() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_000_000), "1,000,000");
+    }
+}

@@ -1,0 +1,200 @@
+//! `powerfail run`.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::output::{self, Made};
+use super::target::{Targets, Visit};
+use super::{NOT_MEASURED, NOT_REPRODUCIBLE, PASSED, RunArgs, USAGE, VIOLATED};
+use crate::action::Action;
+use crate::campaign::{Divergence, Finding, Gauge, Orders, Report, campaign};
+use crate::coverage::Situation;
+use crate::dut::DeviceUnderTest;
+use crate::run::{Plan, replay, run_number, run_seed, world};
+use crate::shrink::shrink;
+use crate::story::{Provenance, tell};
+use crate::trace::{Signature, Trace};
+
+/// The most replays that shrinking one failure may take.
+const SHRINK_BUDGET: u32 = 20_000;
+
+pub(super) fn run(targets: &impl Targets, args: &RunArgs) -> Result<u8, String> {
+    let device = args.subject.device.as_deref().unwrap_or(targets.default_device());
+    let disk = args.subject.disk.as_deref().unwrap_or("sim");
+    if args.seeds == 0 {
+        return Err("--seeds 0 runs nothing; give at least 1".to_owned());
+    }
+    if args.jobs == Some(0) {
+        return Err("--jobs 0 runs nothing; give at least 1".to_owned());
+    }
+    targets.find(device, disk, Running { args, device, disk })?
+}
+
+struct Running<'a> {
+    args: &'a RunArgs,
+    device: &'a str,
+    disk: &'a str,
+}
+
+impl Visit for Running<'_> {
+    type Out = Result<u8, String>;
+
+    fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
+        let args = self.args;
+        let jobs = args.jobs.unwrap_or_else(|| {
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        });
+        output::make_dir(&args.out)?;
+        let plan = Plan { preset: args.subject.profile, schedule: args.subject.schedule };
+        let (from, seeds) = (args.from, args.seeds);
+        let orders =
+            Orders { plan, from, seeds, jobs, limit: args.limit, keep_going: args.keep_going };
+        let begun = Instant::now();
+        let report = watched::<D>(&setup, orders);
+        let elapsed = begun.elapsed();
+
+        for (signature, finding) in &report.findings {
+            println!("{}", self.explain::<D>(&setup, plan, signature, finding)?);
+        }
+        print!("{}", output::table(&report, elapsed, jobs));
+        let made = Made {
+            device: self.device,
+            disk: self.disk,
+            profile: plan.preset.to_string(),
+            schedule: plan.schedule.to_string(),
+            from: args.from,
+        };
+        output::write_summary(&args.out, &made, &report)?;
+        if let Some(divergence) = &report.divergence {
+            eprintln!("{}", diverged(divergence));
+            return Ok(NOT_REPRODUCIBLE);
+        }
+        if let Some(seed) = self.differs_elsewhere::<D>(&setup, plan, &report) {
+            eprintln!("seed {seed} is not reproducible: another process saw other events");
+            return Ok(NOT_REPRODUCIBLE);
+        }
+        if report.failures > 0 {
+            return Ok(VIOLATED);
+        }
+        if !D::SURVIVES_POWER_LOSS {
+            println!("  no power was lost in these runs: durability was not measured");
+            return Ok(PASSED);
+        }
+        if report.stats.volatile_losses == 0 {
+            println!("  NOT MEASURED: nothing volatile was ever cut");
+            return Ok(NOT_MEASURED);
+        }
+        Ok(PASSED)
+    }
+}
+
+impl Running<'_> {
+    /// Shrinks one failure, keeps its trace and tells its story.
+    fn explain<D: DeviceUnderTest>(
+        &self,
+        setup: &D::Setup,
+        plan: Plan,
+        signature: &Signature,
+        finding: &Finding,
+    ) -> Result<String, String> {
+        let seed = finding.seed;
+        let run = run_number(seed);
+        let mut world = world::<D>(setup, plan, seed);
+        let options = *world.options();
+        let mut actions: Vec<Action> = Vec::new();
+        run_seed(&mut world, plan, seed, |action| actions.push(*action));
+        let count = finding.count;
+        let Some(short) = shrink(&mut world, options, run, &actions, signature, SHRINK_BUDGET)
+        else {
+            return Ok(format!("seed {seed}: {} (does not replay)", finding.failure.violation));
+        };
+        let trace = Trace {
+            device: self.device.to_owned(),
+            disk: self.disk.to_owned(),
+            broke: signature.clone(),
+            seed: format!("{seed} {} {}", plan.preset, plan.schedule),
+            run,
+            options,
+            witness: short.witness.clone(),
+            events: short.hash,
+            actions: short.actions.clone(),
+        };
+        let path = output::write_trace(&self.args.out, &trace)?;
+        world.keep_journal();
+        replay(&mut world, options, run, &short.actions, |_| {});
+        let runs = if count == 1 { "1 run".to_owned() } else { format!("{count} runs") };
+        let provenance = Provenance {
+            from: format!("seed {seed} ({runs})"),
+            shrunk: Some((short.from, short.actions.len())),
+            replay: Some(format!("powerfail replay {}", path.display())),
+        };
+        Ok(tell(&world, &short.failure, &provenance))
+    }
+
+    /// Runs a few seeds, and every kind of failure, in a process of its own, and returns the first
+    /// whose events differ there.
+    fn differs_elsewhere<D: DeviceUnderTest>(
+        &self,
+        setup: &D::Setup,
+        plan: Plan,
+        report: &Report,
+    ) -> Option<u64> {
+        let program = std::env::current_exe().ok()?;
+        let samples = [0, report.stats.runs / 2].map(|nth| self.args.from.wrapping_add(nth));
+        let failing = report.findings.values().map(|finding| finding.seed);
+        samples.into_iter().chain(failing.take(8)).find(|&seed| {
+            let here = run_seed(&mut world::<D>(setup, plan, seed), plan, seed, |_| {}).hash;
+            let output = Command::new(&program)
+                .args(["hash", "--seed", &seed.to_string()])
+                .args(["--device", self.device, "--disk", self.disk])
+                .args(["--profile", &plan.preset.to_string()])
+                .args(["--schedule", &plan.schedule.to_string()])
+                .output();
+            let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+            !said.is_ok_and(|said| said.trim() == format!("{here:016x}"))
+        })
+    }
+}
+
+fn diverged(divergence: &Divergence) -> String {
+    let show = |action: &Option<Action>| match action {
+        Some(action) => action.to_string(),
+        None => "(nothing more)".to_owned(),
+    };
+    format!(
+        "seed {} is not reproducible: action {} was `{}` and then `{}`\n\
+         neither pass nor fail: something in the device depends on more than its inputs",
+        divergence.seed,
+        divergence.at + 1,
+        show(&divergence.first),
+        show(&divergence.second)
+    )
+}
+
+/// Runs with a progress bar, and stops cleanly at Ctrl-C.
+fn watched<D: DeviceUnderTest>(setup: &D::Setup, orders: Orders) -> Report {
+    let gauge = Arc::new(Gauge::default());
+    let stopper = Arc::clone(&gauge);
+    // A handler may be set already, in a program that has its own: then Ctrl-C is its business.
+    let _ = ctrlc::set_handler(move || {
+        if stopper.stop.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(USAGE));
+        }
+    });
+    let bar = ProgressBar::new(orders.seeds);
+    let style = "{wide_bar} {human_pos}/{human_len} runs  {per_sec}  {msg}  eta {eta}";
+    bar.set_style(ProgressStyle::with_template(style).expect("the template is fixed"));
+    let report = campaign::<D>(setup, orders, &gauge, |gauge| {
+        bar.set_position(gauge.runs.load(Ordering::Relaxed));
+        let failures = gauge.failures.load(Ordering::Relaxed);
+        let reached = gauge.situations.load(Ordering::Relaxed).count_ones();
+        let all = Situation::ALL.len();
+        bar.set_message(format!("{failures} violations  {reached}/{all} situations"));
+    });
+    bar.finish_and_clear();
+    report
+}

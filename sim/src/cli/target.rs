@@ -1,0 +1,129 @@
+//! What can be put under test, by name.
+
+use std::fmt::Write as _;
+use std::marker::PhantomData;
+
+use crate::blk::Blk;
+use crate::dut::DeviceUnderTest;
+use crate::wrong::{Wrong, WrongDevice};
+
+/// Something to do with whichever device was named.
+pub(super) trait Visit {
+    /// What it comes to.
+    type Out;
+
+    /// Does it.
+    fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Self::Out;
+}
+
+/// A choice of devices and disks.
+pub(super) trait Targets {
+    /// Finds the device and disk with these names and visits them.
+    ///
+    /// # Errors
+    /// One line that says which name is not known, and which are.
+    fn find<V: Visit>(&self, device: &str, disk: &str, visit: V) -> Result<V::Out, String>;
+
+    /// The names a run has if none are given.
+    fn default_device(&self) -> &'static str;
+
+    /// The list of wrong things, a line each.
+    fn wrong(&self) -> String;
+}
+
+/// A single device that somebody brought along.
+pub(super) struct Own<D>(PhantomData<D>);
+
+impl<D> Own<D> {
+    pub(super) fn new() -> Own<D> {
+        Own(PhantomData)
+    }
+}
+
+impl<D: DeviceUnderTest> Targets for Own<D> {
+    fn find<V: Visit>(&self, device: &str, disk: &str, visit: V) -> Result<V::Out, String> {
+        if device != "own" {
+            return Err(format!("there is no device `{device}` here; the only one is `own`"));
+        }
+        if disk != "sim" {
+            return Err(format!("there is no disk `{disk}` here; the only one is `sim`"));
+        }
+        Ok(visit.visit::<D>(D::Setup::default()))
+    }
+
+    fn default_device(&self) -> &'static str {
+        "own"
+    }
+
+    fn wrong(&self) -> String {
+        "nothing here is wrong on purpose\n".to_owned()
+    }
+}
+
+/// Our device, and everything wrong with it or below it.
+pub(super) struct Builtin;
+
+impl Targets for Builtin {
+    fn find<V: Visit>(&self, device: &str, disk: &str, visit: V) -> Result<V::Out, String> {
+        let named = |name: &str| {
+            Wrong::from_name(name).ok_or_else(|| {
+                format!("nothing wrong is called `{name}`; `powerfail wrong` lists what is")
+            })
+        };
+        let wrong_device = match (device.strip_prefix("wrong:"), device) {
+            (Some(name), _) => Some(named(name)?),
+            (None, "blk") => None,
+            _ => return Err(format!("there is no device `{device}`; there are blk and wrong:NAME")),
+        };
+        let wrong_disk = match (disk.strip_prefix("wrong:"), disk) {
+            (Some(name), _) => Some(named(name)?),
+            (None, "sim") => None,
+            (None, _) => match disk.strip_prefix("file:") {
+                Some(path) => return self.find_file(wrong_device, path, visit),
+                None => {
+                    return Err(format!(
+                        "there is no disk `{disk}`; there are sim, wrong:NAME and file:PATH"
+                    ));
+                }
+            },
+        };
+        // Either option finds either kind: a name is unique.
+        match (wrong_device, wrong_disk) {
+            (Some(_), Some(_)) => Err("one wrong thing at a time".to_owned()),
+            (None, None) => Ok(visit.visit::<Blk>(None)),
+            (Some(wrong), None) | (None, Some(wrong)) => Ok(match wrong {
+                Wrong::Disk(fault) => visit.visit::<Blk>(Some(fault)),
+                Wrong::Device(fault) => visit.visit::<WrongDevice>(fault),
+            }),
+        }
+    }
+
+    fn default_device(&self) -> &'static str {
+        "blk"
+    }
+
+    fn wrong(&self) -> String {
+        let width = Wrong::all().map(|wrong| wrong.name().len()).max().unwrap_or(0);
+        let mut out = String::new();
+        for wrong in Wrong::all() {
+            let kind = match wrong {
+                Wrong::Disk(_) => "disk  ",
+                Wrong::Device(_) => "device",
+            };
+            let _ = writeln!(out, "{kind}  {:width$}  {}", wrong.name(), wrong.summary());
+        }
+        out
+    }
+}
+
+impl Builtin {
+    fn find_file<V: Visit>(
+        &self,
+        wrong: Option<Wrong>,
+        path: &str,
+        visit: V,
+    ) -> Result<V::Out, String> {
+        let _ = (wrong, path, visit);
+        Err("file disks are not ready".to_owned())
+    }
+}

@@ -1,0 +1,268 @@
+//! A trace file: what was broken, in which world, and the actions that lead there.
+//!
+//! ```text
+//! powerfail trace 1
+//! tool    powerfail 0.1.0  spec virtio-1.4  profile Strict atom=512
+//! device  blk
+//! disk    wrong:early-flush
+//! broke   stable-write-lost/lost/out  BLK-D-31  5.2.6.2 (3)
+//! seed    5 swarm uniform
+//! run     2863311531
+//! options devices=1 queues=1 ...
+//! witness w7=0 f9=0
+//! events  9f3c000000000000
+//! start a accept=0x100000200
+//! ...
+//! ```
+//!
+//! Everything after `events` is one action per line. Empty lines and lines that begin with `#` mean
+//! nothing. The file is read strictly: a line that makes no sense is an error with its number,
+//! never skipped.
+
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
+
+use powerfail_model::{Class, Rule, Violation};
+
+use super::line::request_name;
+use super::options;
+use crate::action::Action;
+use crate::spec::Options;
+
+/// The format this program writes. Every older one stays readable.
+pub const VERSION: u32 = 1;
+
+/// No trace is longer than this many actions.
+const MOST_ACTIONS: usize = 1_000_000;
+
+/// What kind of failure it is: two failures with equal signatures are one bug until shown
+/// otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Signature {
+    /// The rule that was broken.
+    pub rule: Rule,
+    /// What is wrong with the content.
+    pub class: Class,
+    /// The kind of request whose promise it was, or `-`.
+    pub kind: String,
+}
+
+impl Signature {
+    /// The signature of a violation.
+    #[must_use]
+    pub fn of(violation: &Violation) -> Signature {
+        let kind = violation.kind.map_or("-", |kind| kind.name()).to_owned();
+        Signature { rule: violation.rule, class: violation.class, kind }
+    }
+}
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.rule.name(), self.class.name(), self.kind)
+    }
+}
+
+impl FromStr for Signature {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Signature, String> {
+        let bad = || format!("`{text}` is no signature, as `stable-write-lost/lost/out`");
+        let mut parts = text.split('/');
+        let (Some(rule), Some(class), Some(kind), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(bad());
+        };
+        let rule = Rule::from_name(rule).ok_or_else(bad)?;
+        let class = Class::from_name(class).ok_or_else(bad)?;
+        let plain = kind == "-" || kind.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        if !plain || kind.is_empty() {
+            return Err(bad());
+        }
+        Ok(Signature { rule, class, kind: kind.to_owned() })
+    }
+}
+
+/// A run as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The device it was found on, as `--device` names it.
+    pub device: String,
+    /// The disk it was found on, as `--disk` names it.
+    pub disk: String,
+    /// What was broken.
+    pub broke: Signature,
+    /// Where the run came from, as words; empty if it was written by hand.
+    pub seed: String,
+    /// The number of the run in its payloads.
+    pub run: u32,
+    /// The world.
+    pub options: Options,
+    /// The requests whose answers the broken promise rests on: name and status, or any. A replay in
+    /// which they were not answered so has not reached the situation.
+    pub witness: Vec<(String, Option<u8>)>,
+    /// The event hash of the run that was recorded.
+    pub events: u64,
+    /// The actions.
+    pub actions: Vec<Action>,
+}
+
+/// What is wrong with a trace file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceError {
+    /// The line, counted from one; zero if the file as a whole is meant.
+    pub line: usize,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl fmt::Display for TraceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.what),
+            line => write!(f, "line {line}: {}", self.what),
+        }
+    }
+}
+
+impl std::error::Error for TraceError {}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Signature { rule, .. } = self.broke;
+        writeln!(f, "powerfail trace {VERSION}")?;
+        let version = env!("CARGO_PKG_VERSION");
+        writeln!(f, "tool    powerfail {version}  spec virtio-1.4  profile Strict atom=512")?;
+        writeln!(f, "device  {}", self.device)?;
+        writeln!(f, "disk    {}", self.disk)?;
+        writeln!(f, "broke   {}  {}  {}", self.broke, rule.requirement(), rule.clause())?;
+        if !self.seed.is_empty() {
+            writeln!(f, "seed    {}", self.seed)?;
+        }
+        writeln!(f, "run     {}", self.run)?;
+        writeln!(f, "options {}", options::Shown(&self.options))?;
+        let mut witness = String::new();
+        for (name, status) in &self.witness {
+            match status {
+                Some(status) => write!(witness, " {name}={status}")?,
+                None => write!(witness, " {name}=any")?,
+            }
+        }
+        writeln!(f, "witness{witness}")?;
+        writeln!(f, "events  {:016x}", self.events)?;
+        for action in &self.actions {
+            writeln!(f, "{action}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Trace {
+    type Err = TraceError;
+
+    fn from_str(text: &str) -> Result<Trace, TraceError> {
+        let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+        let (_, first) = lines.next().unwrap_or((1, ""));
+        let version = first.strip_prefix("powerfail trace ").ok_or_else(|| TraceError {
+            line: 1,
+            what: "this is no trace: it does not begin with `powerfail trace 1`".to_owned(),
+        })?;
+        if version != VERSION.to_string() {
+            let what = format!("format version `{version}` is unknown; this program reads {VERSION}");
+            return Err(TraceError { line: 1, what });
+        }
+        let mut header = Header::default();
+        let mut actions = Vec::new();
+        for (line, words) in lines {
+            if words.is_empty() || words.starts_with('#') {
+                continue;
+            }
+            let at = |what: String| TraceError { line, what };
+            if header.events.is_none() {
+                header.read(words).map_err(at)?;
+                continue;
+            }
+            if actions.len() == MOST_ACTIONS {
+                return Err(at(format!("a trace has at most {MOST_ACTIONS} actions")));
+            }
+            actions.push(words.parse::<Action>().map_err(at)?);
+        }
+        header.finish(actions).map_err(|what| TraceError { line: 0, what })
+    }
+}
+
+#[derive(Default)]
+struct Header {
+    device: Option<String>,
+    disk: Option<String>,
+    broke: Option<Signature>,
+    seed: String,
+    run: Option<u32>,
+    options: Option<Options>,
+    witness: Vec<(String, Option<u8>)>,
+    events: Option<u64>,
+}
+
+impl Header {
+    fn read(&mut self, line: &str) -> Result<(), String> {
+        let (key, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let value = value.trim();
+        match key {
+            "tool" => {}
+            "device" => self.device = Some(value.to_owned()),
+            "disk" => self.disk = Some(value.to_owned()),
+            "broke" => {
+                let name = value.split_whitespace().next().unwrap_or_default();
+                self.broke = Some(name.parse()?);
+            }
+            "seed" => self.seed = value.to_owned(),
+            "run" => {
+                let run = value.parse().ok().filter(|&run: &u32| run > 0);
+                self.run = Some(run.ok_or_else(|| format!("`{value}` is no run number"))?);
+            }
+            "options" => self.options = Some(options::parse(value)?),
+            "witness" => {
+                for word in value.split_whitespace() {
+                    let parts = word.split_once('=');
+                    let parsed = parts.and_then(|(name, status)| {
+                        let status = if status == "any" { None } else { Some(status.parse().ok()?) };
+                        Some((name.to_owned(), status))
+                    });
+                    let bad = || format!("`{word}` should be a request and its status, as `w7=0`");
+                    self.witness.push(parsed.ok_or_else(bad)?);
+                }
+            }
+            "events" => {
+                let hash = u64::from_str_radix(value, 16);
+                self.events = Some(hash.map_err(|_| format!("`{value}` is no event hash"))?);
+            }
+            _ => return Err(format!("there is no header `{key}`; `events` must come before actions")),
+        }
+        Ok(())
+    }
+
+    fn finish(self, actions: Vec<Action>) -> Result<Trace, String> {
+        let missing = |what: &str| format!("the header has no `{what}` line");
+        Ok(Trace {
+            device: self.device.ok_or_else(|| missing("device"))?,
+            disk: self.disk.ok_or_else(|| missing("disk"))?,
+            broke: self.broke.ok_or_else(|| missing("broke"))?,
+            seed: self.seed,
+            run: self.run.ok_or_else(|| missing("run"))?,
+            options: self.options.ok_or_else(|| missing("options"))?,
+            witness: self.witness,
+            events: self.events.ok_or_else(|| missing("events"))?,
+            actions,
+        })
+    }
+}
+
+impl Trace {
+    /// The names of the requests that the actions send.
+    pub fn requests(&self) -> impl Iterator<Item = String> + '_ {
+        self.actions.iter().filter_map(|action| match action {
+            Action::Send { id, ask, .. } => Some(request_name(*id, ask)),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,133 @@
+//! The options of a run as a line of words: those that a replay needs, and no more.
+//!
+//! What the pilot draws from (mixes, ratios) is not here, for in a trace everything was drawn.
+
+use std::fmt;
+
+use crate::choose::Ratio;
+use crate::guest::MAX_SECTORS;
+use crate::sectors::SectorSet;
+use crate::spec::{Options, Preset};
+use crate::world::MAX_QUEUES;
+
+/// Writes the line.
+pub(super) struct Shown<'a>(pub(super) &'a Options);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shown(options) = self;
+        let spec = &options.spec;
+        let disk = &spec.disk;
+        let yes = |b: bool| if b { "yes" } else { "no" };
+        write!(
+            f,
+            "devices={} queues={} ring={} sectors={} request-sectors={} offer={:#x} writeback={} \
+             segment-sectors={} segments={} granule={} tear={} transfer={} discard-granularity={} \
+             depth={} read-only={} host-may-fail={}",
+            options.devices,
+            spec.queues,
+            spec.ring_size,
+            disk.capacity,
+            options.max_sectors,
+            spec.offer,
+            u8::from(spec.writeback),
+            spec.max_segment_sectors,
+            spec.max_segments,
+            disk.granule,
+            disk.tear,
+            disk.max_transfer,
+            disk.discard_granularity,
+            disk.depth,
+            yes(disk.read_only),
+            yes(options.host_may_fail()),
+        )
+    }
+}
+
+/// Reads the line.
+pub(super) fn parse(line: &str) -> Result<Options, String> {
+    // A replay draws nothing, so what is not in the line does not matter.
+    let mut options = Preset::Bench.draw(&mut crate::choose::Tape::new(&[]));
+    for word in line.split_whitespace() {
+        let Some((key, value)) = word.split_once('=') else {
+            return Err(format!("`{word}` should be `key=value`"));
+        };
+        set(&mut options, key, value)?;
+    }
+    possible(&options).map_err(|what| format!("no world has {what}"))?;
+    Ok(options)
+}
+
+fn set(options: &mut Options, key: &str, value: &str) -> Result<(), String> {
+    let bad = || format!("`{value}` is no value for {key}");
+    let number = || value.parse::<u32>().map_err(|_| bad());
+    let yes = || match value {
+        "yes" | "1" => Ok(true),
+        "no" | "0" => Ok(false),
+        _ => Err(bad()),
+    };
+    let small = || value.parse::<u16>().map_err(|_| bad());
+    let spec = &mut options.spec;
+    match key {
+        "devices" => {
+            options.devices = value.parse().map_err(|_| bad())?;
+            spec.disk.devices = options.devices;
+        }
+        "queues" => spec.queues = small()?,
+        "ring" => spec.ring_size = small()?,
+        "sectors" => spec.disk.capacity = number()?,
+        "request-sectors" => options.max_sectors = number()?,
+        "offer" => {
+            let digits = value.strip_prefix("0x").ok_or_else(bad)?;
+            spec.offer = u64::from_str_radix(digits, 16).map_err(|_| bad())?;
+        }
+        "writeback" => spec.writeback = yes()?,
+        "segment-sectors" => spec.max_segment_sectors = number()?,
+        "segments" => spec.max_segments = number()?,
+        "granule" => spec.disk.granule = number()?,
+        "tear" => spec.disk.tear = number()?,
+        "transfer" => spec.disk.max_transfer = number()?,
+        "discard-granularity" => spec.disk.discard_granularity = number()?,
+        "depth" => spec.disk.depth = number()?,
+        "read-only" => spec.disk.read_only = yes()?,
+        "host-may-fail" => {
+            options.fail = if yes()? { Ratio::new(1, 1) } else { Ratio::NEVER };
+        }
+        _ => return Err(format!("there is no option `{key}`")),
+    }
+    Ok(())
+}
+
+/// Whether a world can be made so. What is wrong, if not.
+fn possible(options: &Options) -> Result<(), String> {
+    let (spec, disk) = (&options.spec, &options.spec.disk);
+    let is = |ok: bool, what: String| if ok { Ok(()) } else { Err(what) };
+    let queues = usize::from(spec.queues);
+    is((1..=2).contains(&options.devices), format!("{} devices", options.devices))?;
+    is((1..=MAX_QUEUES).contains(&queues), format!("{queues} queues"))?;
+    let ring = spec.ring_size;
+    is((2..=32).contains(&ring) && ring.is_power_of_two(), format!("rings of {ring}"))?;
+    let whole = disk.granule.is_power_of_two() && (512..=4096).contains(&disk.granule);
+    is(whole, format!("granules of {} bytes", disk.granule))?;
+    let sectors = disk.granule / 512;
+    let fits = (1..=120).contains(&disk.capacity)
+        && disk.capacity.is_multiple_of(sectors)
+        && disk.sectors() <= SectorSet::CAPACITY;
+    is(fits, format!("{} sectors", disk.capacity))?;
+    let tears = (1..=sectors).contains(&disk.tear) && sectors.is_multiple_of(disk.tear);
+    is(tears, format!("tears of {} sectors", disk.tear))?;
+    let moves = disk.max_transfer > 0 && disk.max_transfer.is_multiple_of(disk.granule);
+    is(moves, format!("transfers of {} bytes", disk.max_transfer))?;
+    let unit = disk.discard_granularity;
+    let discards = (512..=1 << 20).contains(&unit) && unit.is_multiple_of(disk.granule);
+    is(discards && (1 << 20) % unit == 0, format!("discards in units of {unit} bytes"))?;
+    is((1..=1024).contains(&disk.depth), format!("a disk {} deep", disk.depth))?;
+    is(
+        (1..=MAX_SECTORS).contains(&options.max_sectors),
+        format!("requests of {} sectors", options.max_sectors),
+    )?;
+    is(spec.max_segments > 0 && spec.max_segment_sectors > 0, "limits of zero".to_owned())?;
+    // Rings, guards and at least one buffer must fit each queue's share of memory.
+    let room = options.max_sectors * 512 + 2048;
+    is(options.share() >= room, "buffers this large for so many queues".to_owned())
+}
