@@ -172,11 +172,12 @@ impl Player {
                 }
                 let (id, kind, atom, atoms) = self.flying.remove(place % self.flying.len());
                 let status = if self.terms.host_may_fail { status } else { 0 };
-                let seen = if kind == Kind::In && status == 0 {
-                    (atom..atom + atoms).map(|atom| self.choose(id, atom, choice)).collect()
-                } else {
-                    Vec::new()
-                };
+                let mut seen = Vec::new();
+                if kind == Kind::In && status == 0 {
+                    for place in 0..atoms {
+                        seen.push(self.choose(id, atom + place, atoms as usize, &seen, choice));
+                    }
+                }
                 self.event(Event::Complete { id, status, seen });
             }
             Wish::PowerLoss => self.crash(Event::PowerLoss),
@@ -195,35 +196,29 @@ impl Player {
         self.event(event);
     }
 
-    /// Something that read `id` may find in `atom`; rarely, something that it may not.
-    fn choose(&self, id: u32, atom: u32, choice: usize) -> Observed {
-        let any = (1..self.next)
-            .map(|id| Content::of(RequestId(id)))
-            .chain([Content::INITIAL, Content::ZERO]);
-        let any: Vec<Content> = any.collect();
-        let right = |content: &Content| self.would_accept(id, atom, *content);
+    /// Something that read `id` may find in `atom`, after `found` in those before it; rarely, something that it may not.
+    fn choose(
+        &self,
+        id: u32,
+        atom: u32,
+        atoms: usize,
+        found: &[Observed],
+        choice: usize,
+    ) -> Observed {
+        let written = (1..self.next).map(|id| Content::of(RequestId(id)));
+        let any: Vec<Content> = written.chain([Content::INITIAL, Content::ZERO]).collect();
+        let right = |content: &Content| {
+            // What follows is made garbage, so that the first complaint is about it unless it is about this.
+            let mut seen = found.to_vec();
+            seen.push(Observed::Content(*content));
+            seen.resize(atoms, Observed::Garbage);
+            let complaint = self.oracle.clone().complete(RequestId(id), 0, &seen).err();
+            complaint.is_none_or(|violation| violation.atom.is_some_and(|wrong| wrong.0 > atom))
+        };
         let accepted: Vec<Content> = any.iter().copied().filter(right).collect();
         let lies = choice % 50 == 0 && !self.honest;
         let from = if lies || accepted.is_empty() { &any } else { &accepted };
         Observed::Content(from[choice / 50 % from.len()])
-    }
-
-    fn would_accept(&self, id: u32, atom: u32, content: Content) -> bool {
-        let mut oracle = self.oracle.clone();
-        let Some(Event::Submit { atom: first, atoms, .. }) = self
-            .events
-            .iter()
-            .find(|event| matches!(event, Event::Submit { id: other, .. } if *other == id))
-        else {
-            return false;
-        };
-        // The other atom is made to say garbage, so the first complaint tells which atoms were fine.
-        let mut seen = vec![Observed::Garbage; *atoms as usize];
-        seen[(atom - first) as usize] = Observed::Content(content);
-        match oracle.complete(RequestId(id), 0, &seen) {
-            Ok(()) => true,
-            Err(violation) => violation.atom != Some(Atom(atom)),
-        }
     }
 
     fn event(&mut self, event: Event) {
