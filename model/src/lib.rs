@@ -14,9 +14,8 @@
 //! would need the multi-effect form of the graph.
 
 #![forbid(unsafe_code)]
-// A violation is made once, at the end of a run, and read field by field.
-#![allow(clippy::result_large_err)]
 
+mod answer;
 mod atom;
 mod blame;
 mod class;
@@ -27,6 +26,7 @@ mod lives;
 mod names;
 mod oracle;
 mod outlook;
+mod promise;
 mod reason;
 mod request;
 mod rule;

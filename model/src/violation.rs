@@ -37,7 +37,7 @@ pub struct Violation {
     /// The events that say so, in order.
     pub because: Vec<Reason>,
     /// What else there is to say, as a sentence.
-    pub note: Option<String>,
+    pub note: Option<Box<str>>,
 }
 
 impl Violation {
@@ -132,7 +132,7 @@ impl Violation {
 
     /// The same, with a sentence more.
     #[must_use]
-    pub fn note(mut self, note: impl Into<String>) -> Self {
+    pub fn note(mut self, note: impl Into<Box<str>>) -> Self {
         self.note = Some(note.into());
         self
     }

@@ -186,25 +186,25 @@ fn long_histories_at_random() {
         let plain = Bounds { mode, losses: 1, resets: 1, ..Bounds::new(5, 4, 2) };
         agreed(
             "5 writes, 4 reads, 2 flushes, 1 loss, 1 reset, at random",
-            stroll::<Worlds>(plain, 20_000),
+            stroll::<Worlds>(plain, 6_000),
         );
         let zeroes =
             Bounds { mode, losses: 1, kills: 1, toggles, ..Bounds::new(2, 5, 1).zeroes(2, 2) };
         agreed(
             "2 writes, 2 zeroes, 2 discards, 5 reads, 1 flush, 1 loss, 1 kill, at random",
-            stroll::<Worlds>(zeroes, 20_000),
+            stroll::<Worlds>(zeroes, 6_000),
         );
         let failing = Bounds { mode, losses: 1, kills: 1, toggles, ..Bounds::new(3, 4, 3) };
         believed(
             "a failing host, at random",
             Profile::Strict,
-            stroll::<FailingHost>(failing, 2_000),
+            stroll::<FailingHost>(failing, 1_000),
         );
         let literal = Bounds { profile: Profile::Literal, ..failing };
         believed(
             "a failing host, at random",
             Profile::Literal,
-            stroll::<FailingHost>(literal, 2_000),
+            stroll::<FailingHost>(literal, 1_000),
         );
     }
 }

@@ -1,0 +1,260 @@
+//! What each rule stands for, a line a rule: its name, the promise, the requirement and the clause of the specification.
+//!
+//! `BLK`, `VS`, `ST`, `FB` and `CF` number the specification's own rows; an `AMB` is a place where it is silent and this house has decided.
+
+use crate::rule::Rule;
+
+impl Rule {
+    /// Name, promise, requirement and clause.
+    pub(crate) fn facts(self) -> [&'static str; 4] {
+        match self {
+            Self::StableWriteLost => [
+                "stable-write-lost",
+                "a stable write must survive power loss",
+                "BLK-D-31",
+                "5.2.6.2 (3)",
+            ],
+            Self::WriteThroughLost => [
+                "write-through-lost",
+                "a write completed in write-through mode must survive power loss",
+                "BLK-D-30",
+                "5.2.6.2 (2)",
+            ],
+            Self::FlushlessWriteLost => [
+                "flushless-write-lost",
+                "where FLUSH was offered and refused, a completed write must survive power loss",
+                "BLK-D-29",
+                "5.2.6.2 (1)",
+            ],
+            Self::UntouchedChanged => {
+                ["untouched-changed", "what nobody wrote must not change", "BLK-D-32", "5.2.6.2"]
+            }
+            Self::ImageChanged => [
+                "image-changed",
+                "what was found after a power loss must stay",
+                "AMB-41",
+                "5.2.6.2",
+            ],
+            Self::StaleRead => [
+                "stale-read",
+                "a read must return the last completed write or a later one",
+                "AMB-09",
+                "5.2.6",
+            ],
+            Self::ReadsDisagree => {
+                ["reads-disagree", "all reads must agree on one order of writes", "AMB-07", "5.2.6"]
+            }
+            Self::LateEffect => {
+                ["late-effect", "a request must not take effect after its end", "ST-04", "2.1.2"]
+            }
+            Self::RefusedEffect => {
+                ["refused-effect", "a refused request must have no effect", "AMB-15", "5.2.6.2"]
+            }
+            Self::NotZeroed => [
+                "not-zeroed",
+                "a completed write-zeroes must read as zeroes",
+                "BLK-D-26",
+                "5.2.6.2",
+            ],
+            Self::TornAtom => ["torn-atom", "an atom must not mix versions", "AMB-05", "5.2.6"],
+            Self::Misplaced => {
+                ["misplaced", "content must stay where it was written", "BLK-D-32", "5.2.6"]
+            }
+            Self::ForeignContent => {
+                ["foreign-content", "nothing of another device may appear", "BLK-D-32", "5.2.6"]
+            }
+            Self::NeverWritten => [
+                "never-written",
+                "a read must return something that was written there",
+                "AMB-09",
+                "5.2.6",
+            ],
+
+            Self::ReadOnlyServed => [
+                "read-only-served",
+                "a read-only device must fail every write",
+                "BLK-D-21",
+                "5.2.6.2",
+            ],
+            Self::UnknownFlagServed => {
+                ["unknown-flag-served", "an unknown flag must be refused", "BLK-D-22", "5.2.6.2"]
+            }
+            Self::DiscardUnmapServed => [
+                "discard-unmap-served",
+                "a discard with unmap set must be refused",
+                "BLK-D-23",
+                "5.2.6.2",
+            ],
+            Self::BeyondCapacityServed => [
+                "beyond-capacity-served",
+                "nothing beyond the capacity may succeed",
+                "BLK-R-10",
+                "5.2.6.1",
+            ],
+            Self::OverLimitServed => [
+                "over-limit-served",
+                "a segment above the limit must be refused",
+                "AMB-15",
+                "5.2.6",
+            ],
+            Self::TooManySegmentsServed => [
+                "too-many-segments-served",
+                "too many segments must be refused",
+                "BLK-R-16",
+                "5.2.6.1",
+            ],
+            Self::PartialSectorServed => {
+                ["partial-sector-served", "part of a sector must be refused", "BLK-R-13", "5.2.6.1"]
+            }
+            Self::PartialSegmentServed => [
+                "partial-segment-served",
+                "part of a segment must be refused",
+                "BLK-R-14",
+                "5.2.6.1",
+            ],
+            Self::UnnegotiatedServed => [
+                "unnegotiated-served",
+                "what was not negotiated must be refused",
+                "AMB-28",
+                "5.2.6",
+            ],
+            Self::UnknownTypeServed => {
+                ["unknown-type-served", "an unknown type must be refused", "BLK-D-41", "5.2.6"]
+            }
+            Self::WrongRefusal => [
+                "wrong-refusal",
+                "a refusal must carry the status the rule names",
+                "BLK-D-41",
+                "5.2.6.2",
+            ],
+            Self::LegalRequestFailed => [
+                "legal-request-failed",
+                "a legal request must succeed while the host does",
+                "BLK-D-41",
+                "5.2.6",
+            ],
+            Self::UnknownStatus => {
+                ["unknown-status", "the status must be OK, IOERR or UNSUPP", "BLK-D-41", "5.2.6"]
+            }
+
+            Self::UsedTwice => {
+                ["used-twice", "a published request must be used exactly once", "VS-16", "2.7.8"]
+            }
+            Self::UsedUnpublished => {
+                ["used-unpublished", "only what was published may be used", "VS-16", "2.7.8"]
+            }
+            Self::UsedAfterEnd => {
+                ["used-after-end", "after a reset nothing may be used", "ST-04", "2.1.2"]
+            }
+            Self::NeverUsed => {
+                ["never-used", "every published request must be used", "AMB-42", "2.7.8"]
+            }
+
+            Self::UsedLength => {
+                ["used-length", "the used length must have been written", "VS-13", "2.7.8.2"]
+            }
+            Self::WroteReadable => [
+                "wrote-readable",
+                "a device-readable buffer must not be written",
+                "VS-03",
+                "2.7.5.1",
+            ],
+            Self::WroteOutside => [
+                "wrote-outside",
+                "only writable buffers in flight may be written",
+                "VS-04",
+                "2.7.5.1",
+            ],
+            Self::WroteAfterEnd => [
+                "wrote-after-end",
+                "after its end a request must not touch memory",
+                "ST-04",
+                "2.1.2",
+            ],
+            Self::SignalMissing => [
+                "signal-missing",
+                "a used buffer the driver waits for must be signalled",
+                "VS-12",
+                "2.7.7.2",
+            ],
+            Self::SignalAfterReset => {
+                ["signal-after-reset", "after a reset nothing may be signalled", "ST-04", "2.1.2"]
+            }
+            Self::UsedRingBroken => {
+                ["used-ring-broken", "the used ring must be well formed", "VS-16", "2.7.8"]
+            }
+            Self::NeedsResetUncalled => [
+                "needs-reset-uncalled",
+                "a device may need a reset only after an error",
+                "ST-02",
+                "2.1.2",
+            ],
+            Self::ResetNotShown => {
+                ["reset-not-shown", "a reset must end with status zero", "ST-04", "2.4.1"]
+            }
+            Self::WritebackUntrue => [
+                "writeback-untrue",
+                "writeback must read back what is in force",
+                "BLK-D-42",
+                "5.2.5",
+            ],
+            Self::WritebackStart => [
+                "writeback-start",
+                "without FLUSH, writeback must start at zero",
+                "BLK-D-03",
+                "5.2.5.2",
+            ],
+            Self::GenerationStale => [
+                "generation-stale",
+                "a changed configuration needs a new generation",
+                "CF-02",
+                "2.5.2",
+            ],
+            Self::ReservedNotZero => {
+                ["reserved-not-zero", "reserved fields must be zero", "BLK-D-04", "5.2.5.2"]
+            }
+            Self::OfferBroken => [
+                "offer-broken",
+                "a feature must be offered with what it requires",
+                "FB-01",
+                "2.2.2",
+            ],
+            Self::FeaturesRefused => [
+                "features-refused",
+                "a valid subset of features must be accepted",
+                "FB-02",
+                "2.2.2",
+            ],
+            Self::UnofferedAccepted => [
+                "unoffered-accepted",
+                "a feature that was not offered must be refused",
+                "FB-02",
+                "2.2.2",
+            ],
+            Self::WrongIdentity => {
+                ["wrong-identity", "the identity must be the configured one", "BLK-R-15", "5.2.6"]
+            }
+            Self::MediumMisplaced => [
+                "medium-misplaced",
+                "sector s lives at byte 512 s of the medium",
+                "BLK-D-32",
+                "5.2.6",
+            ],
+            Self::MediumReadOnlyChanged => [
+                "medium-read-only-changed",
+                "a read-only medium must not change",
+                "BLK-D-21",
+                "5.2.6.2",
+            ],
+            Self::MediumOutside => {
+                ["medium-outside", "nothing beyond the capacity may change", "BLK-R-10", "5.2.6.1"]
+            }
+            Self::DevicePanicked => [
+                "device-panicked",
+                "no guest and no host may make the device panic",
+                "BLK-D-41",
+                "5.2.6",
+            ],
+        }
+    }
+}
