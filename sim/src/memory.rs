@@ -117,22 +117,39 @@ impl Memory {
     #[inline]
     #[must_use]
     pub fn read_u16(&self, at: u32) -> u16 {
-        u16::from_le_bytes([self.bytes(at, 2)[0], self.bytes(at, 2)[1]])
+        u16::from_le_bytes(self.array(at))
     }
 
     /// Reads a little-endian 32-bit field.
     #[inline]
     #[must_use]
     pub fn read_u32(&self, at: u32) -> u32 {
-        let mut word = [0; 4];
-        word.copy_from_slice(self.bytes(at, 4));
-        u32::from_le_bytes(word)
+        u32::from_le_bytes(self.array(at))
+    }
+
+    /// Reads a little-endian 64-bit field.
+    #[inline]
+    #[must_use]
+    pub fn read_u64(&self, at: u32) -> u64 {
+        u64::from_le_bytes(self.array(at))
+    }
+
+    #[inline]
+    fn array<const N: usize>(&self, at: u32) -> [u8; N] {
+        let bytes = self.bytes(at, N as u32).first_chunk();
+        *bytes.expect("that many were asked for")
     }
 
     /// Writes a little-endian 16-bit field.
     #[inline]
     pub fn write_u16(&mut self, at: u32, value: u16) {
         self.bytes_mut(at, 2).copy_from_slice(&value.to_le_bytes());
+    }
+
+    /// Writes a little-endian 64-bit field.
+    #[inline]
+    pub fn write_u64(&mut self, at: u32, value: u64) {
+        self.bytes_mut(at, 8).copy_from_slice(&value.to_le_bytes());
     }
 
     /// Copies bytes in.

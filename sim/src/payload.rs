@@ -25,6 +25,17 @@ impl Author {
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 const WORDS: usize = SECTOR / 8;
+/// What is added to the base for each word. A table, for base plus table is what becomes vector
+/// instructions.
+static STEPS: [u64; WORDS] = {
+    let mut steps = [0; WORDS];
+    let mut index = 1;
+    while index < WORDS {
+        steps[index] = STEP.wrapping_mul(index as u64);
+        index += 1;
+    }
+    steps
+};
 
 /// Who writes: part of every sector, so that nothing of another run or another disk can pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +69,8 @@ pub fn fill(out: &mut [u8], author: Author, sector: u32, version: u32) {
     let (who, place) = head(author, sector, version);
     let base = base(who, place);
     let (words, _) = out.as_chunks_mut::<8>();
-    let mut word = base;
-    for chunk in words.iter_mut() {
-        *chunk = word.to_le_bytes();
-        word = word.wrapping_add(STEP);
+    for (word, step) in words.iter_mut().zip(&STEPS) {
+        *word = base.wrapping_add(*step).to_le_bytes();
     }
     words[0] = who.to_le_bytes();
     words[1] = place.to_le_bytes();
@@ -102,6 +111,20 @@ pub fn read(bytes: &[u8], author: Author, sector: u32) -> Observed {
     Observed::Content(content(version))
 }
 
+/// Whether a sector holds exactly what [`fill`] gives it.
+///
+/// # Panics
+/// If `bytes` is not one sector long.
+#[inline]
+#[must_use]
+pub fn is_filled(bytes: &[u8], author: Author, sector: u32, version: u32) -> bool {
+    let bytes: &[u8; SECTOR] = bytes.try_into().expect("a payload is one sector");
+    let (words, _) = bytes.as_chunks::<8>();
+    let (who, place) = head(author, sector, version);
+    let named = words[0] == who.to_le_bytes() && words[1] == place.to_le_bytes();
+    named && follows(words, base(who, place))
+}
+
 /// Who wrote a sector, where it belongs and its version, by its first two words alone. A sector
 /// that begins with zeroes is [`Author::ZERO`]'s.
 #[inline]
@@ -121,10 +144,8 @@ pub(crate) fn place_of(bytes: &[u8]) -> (Author, u32, u32) {
 #[inline]
 fn follows(words: &[[u8; 8]], base: u64) -> bool {
     let mut differences = 0;
-    let mut expected = base.wrapping_add(STEP.wrapping_mul(2));
-    for word in &words[2..] {
-        differences |= u64::from_le_bytes(*word) ^ expected;
-        expected = expected.wrapping_add(STEP);
+    for (word, step) in words[2..].iter().zip(&STEPS[2..]) {
+        differences |= u64::from_le_bytes(*word) ^ base.wrapping_add(*step);
     }
     differences == 0
 }

@@ -468,8 +468,7 @@ fn is_filled(memory: &Memory, plan: &SlotPlan, sent: &Sent, author: Author) -> b
     let Ask::Out { sector, .. } = sent.ask else { return true };
     (0..sent.len / 512).all(|nth| {
         let bytes = memory.bytes(plan.data() + nth * 512, 512);
-        let found = payload::read(bytes, author, (sector as u32).wrapping_add(nth));
-        found == powerfail_model::Observed::Content(payload::content(sent.id))
+        payload::is_filled(bytes, author, (sector as u32).wrapping_add(nth), sent.id)
     })
 }
 

@@ -87,14 +87,12 @@ impl Ring {
         self.free.count_ones()
     }
 
+    #[inline]
     fn write_descriptor(memory: &mut Memory, at: u32, piece: Piece, flags: u16, next: u16) {
-        let mut bytes = [0; DESCRIPTOR as usize];
-        bytes[..8].copy_from_slice(&u64::from(piece.at).to_le_bytes());
-        bytes[8..12].copy_from_slice(&piece.len.to_le_bytes());
-        let write = if piece.writable { WRITE } else { 0 };
-        bytes[12..14].copy_from_slice(&(flags | write).to_le_bytes());
-        bytes[14..].copy_from_slice(&next.to_le_bytes());
-        memory.write(at, &bytes);
+        let flags = flags | if piece.writable { WRITE } else { 0 };
+        let rest = u64::from(piece.len) | u64::from(flags) << 32 | u64::from(next) << 48;
+        memory.write_u64(at, u64::from(piece.at));
+        memory.write_u64(at + 8, rest);
     }
 
     /// Writes a chain and publishes it; returns its head and the descriptors it holds, or nothing

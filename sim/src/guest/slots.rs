@@ -14,7 +14,10 @@ use crate::memory::Memory;
 
 /// What the device has not yet written. Not a byte of zeroes or of a status.
 pub(super) const POISON: u8 = 0xc5;
-const GUARD: [u8; 8] = *b"GUARDED!";
+const POISONED: u64 = u64::from_le_bytes([POISON; 8]);
+const GUARD: u64 = u64::from_le_bytes(*b"GUARDED!");
+/// A poisoned status byte and the first seven bytes of the guard behind it.
+const GUARDED_STATUS: u64 = GUARD << 8 | POISON as u64;
 const HEADER: u32 = 16;
 const DATA: u32 = 32;
 const TABLE_LEN: u32 = 16 * 16;
@@ -63,51 +66,57 @@ impl SlotPlan {
 
     /// Guards a slot that is in no request's use.
     pub(super) fn retire(&self, memory: &mut Memory) {
-        memory.bytes_mut(self.data(), 8).copy_from_slice(&GUARD);
-        for sector in 1..self.room / 512 {
-            memory.bytes_mut(self.data() + sector * 512, 8).copy_from_slice(&GUARD);
+        for sector in 0..self.sectors() {
+            memory.write_u64(self.data() + sector * 512, GUARD);
         }
         memory.bytes_mut(self.status(None), 1)[0] = POISON;
     }
 
     /// Whether a free slot is as [`retire`](Self::retire) left it.
     pub(super) fn is_retired(&self, memory: &Memory) -> bool {
-        let mut sectors = 0..(self.room / 512).max(1);
-        sectors.all(|sector| memory.bytes(self.data() + sector * 512, 8) == GUARD)
+        let mut sectors = 0..self.sectors();
+        sectors.all(|sector| memory.read_u64(self.data() + sector * 512) == GUARD)
             && memory.bytes(self.status(None), 1)[0] == POISON
+    }
+
+    #[inline]
+    fn sectors(&self) -> u32 {
+        (self.room / 512).max(1)
     }
 
     /// Sets the guards around a request with `len` bytes of data and its status at `status`, and
     /// poisons the status.
     #[inline]
     pub(super) fn arm(&self, memory: &mut Memory, len: u32, status: u32) {
-        memory.bytes_mut(self.start + 8, 8).copy_from_slice(&GUARD);
+        memory.write_u64(self.start + 8, GUARD);
         let end = self.data() + len;
-        let end = if status == end { end + 1 } else { end };
-        memory.bytes_mut(end, 8).copy_from_slice(&GUARD);
-        if status != self.data() + len {
-            memory.bytes_mut(status - 8, 8).copy_from_slice(&GUARD);
-            memory.bytes_mut(status + 1, 7).copy_from_slice(&GUARD[..7]);
+        if status == end {
+            memory.bytes_mut(status, 1)[0] = POISON;
+            memory.write_u64(end + 1, GUARD);
+        } else {
+            memory.write_u64(end, GUARD);
+            memory.write_u64(status - 8, GUARD);
+            memory.write_u64(status, GUARDED_STATUS);
         }
-        memory.bytes_mut(status, 1)[0] = POISON;
     }
 
     /// The first guard word around the request that is no longer whole, as a guest address.
     #[inline]
     pub(super) fn breach(&self, memory: &Memory, len: u32, status: u32) -> Option<u32> {
-        if memory.bytes(self.start + 8, 8) != GUARD {
+        if memory.read_u64(self.start + 8) != GUARD {
             return Some(self.start + 8);
         }
         let end = self.data() + len;
         let end = if status == end { end + 1 } else { end };
-        if memory.bytes(end, 8) != GUARD {
+        if memory.read_u64(end) != GUARD {
             return Some(end);
         }
         if status != self.data() + len {
-            if memory.bytes(status - 8, 8) != GUARD {
+            if memory.read_u64(status - 8) != GUARD {
                 return Some(status - 8);
             }
-            if memory.bytes(status + 1, 7) != &GUARD[..7] {
+            // Whatever the status is by now, the bytes behind it are guarded.
+            if memory.read_u64(status) >> 8 != GUARDED_STATUS >> 8 {
                 return Some(status + 1);
             }
         }
@@ -121,9 +130,12 @@ impl SlotPlan {
         let end = at + len;
         while at < end {
             let stop = (at + 512).min(end);
-            let head = (stop - at).min(8);
-            memory.bytes_mut(at, head).fill(POISON);
-            memory.bytes_mut(stop - head, head).fill(POISON);
+            if stop - at < 8 {
+                memory.bytes_mut(at, stop - at).fill(POISON);
+            } else {
+                memory.write_u64(at, POISONED);
+                memory.write_u64(stop - 8, POISONED);
+            }
             at = stop;
         }
     }
@@ -135,9 +147,13 @@ impl SlotPlan {
         let mut at = 0;
         while at < len {
             let stop = (at + 512).min(len);
-            let head = (stop - at).min(8);
-            let poisoned = |from| memory.bytes(self.data() + from, head).iter().all(|&b| b == POISON);
-            if poisoned(at) || poisoned(stop - head) {
+            let (from, to) = (self.data() + at, self.data() + stop);
+            let poisoned = if to - from < 8 {
+                memory.bytes(from, to - from).iter().all(|&byte| byte == POISON)
+            } else {
+                memory.read_u64(from) == POISONED || memory.read_u64(to - 8) == POISONED
+            };
+            if poisoned {
                 return Some(at);
             }
             at = stop;
