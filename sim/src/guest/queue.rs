@@ -84,16 +84,10 @@ pub enum Breach {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     plan: SlotPlan,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum State {
-    Free,
-    /// Published `owed` times more than seen used.
-    Out { sent: Sent, owed: u8 },
-    /// Used, its buffers not yet taken back.
-    Back { sent: Sent },
+    /// What was published last; meaningful unless the slot is free.
+    sent: Sent,
+    /// How often it was published and not yet seen used.
+    owed: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,13 +101,34 @@ struct Sent {
     status: u32,
 }
 
+impl Sent {
+    const NOTHING: Sent = Sent {
+        id: 0,
+        ask: Ask::Flush,
+        mischief: Mischief::None,
+        head: 0,
+        held: 0,
+        len: 0,
+        status: 0,
+    };
+}
+
+/// The most slots of a queue, and the most descriptors of a ring: what a mask has bits for.
+const MOST: usize = 32;
+
 /// The driver of one queue.
 #[derive(Clone, Debug)]
 pub struct QueueDriver {
     shape: Shape,
     ring: Ring,
     slots: Vec<Slot>,
-    back: u16,
+    /// A slot is in one of three states: free, out, or back, which is used with its buffers not yet
+    /// taken back. Each is a mask of slots; together they are all slots, and no two share one.
+    free: u32,
+    out: u32,
+    back: u32,
+    /// The slot that last used a head.
+    by_head: [u8; MOST],
     signal_owed: bool,
     armed: bool,
     author: Author,
@@ -137,7 +152,10 @@ impl QueueDriver {
             shape,
             ring,
             slots: Vec::new(),
+            free: 0,
+            out: 0,
             back: 0,
+            by_head: [0; MOST],
             signal_owed: false,
             armed: true,
             author,
@@ -150,24 +168,29 @@ impl QueueDriver {
         self.slots.clear();
         let size = SlotPlan::size(self.shape.room);
         let mut at = self.ring.plan().end().next_multiple_of(64);
-        while at + size <= self.shape.at + self.shape.len && self.slots.len() < 32 {
+        while at + size <= self.shape.at + self.shape.len && self.slots.len() < MOST {
             let plan = SlotPlan::at(at, self.shape.room);
-            plan.retire(memory);
-            self.slots.push(Slot { plan, state: State::Free });
+            self.slots.push(Slot { plan, sent: Sent::NOTHING, owed: 0 });
             at += size;
         }
+        self.retire_all(memory);
         assert!(!self.slots.is_empty(), "no request fits {:?}", self.shape);
+    }
+
+    fn retire_all(&mut self, memory: &mut Memory) {
+        for slot in &self.slots {
+            slot.plan.retire(memory);
+        }
+        self.free = u32::MAX >> (MOST - self.slots.len());
+        (self.out, self.back) = (0, 0);
     }
 
     /// Forgets everything and starts again with an empty ring, as after a reset.
     pub fn restart(&mut self, base: u16, event_idx: bool, author: Author, memory: &mut Memory) {
         let plan = RingPlan::at(self.shape.at, self.shape.ring_size, base, event_idx);
         self.ring = Ring::new(plan, memory);
-        (self.back, self.signal_owed, self.armed, self.author) = (0, false, true, author);
-        for slot in &mut self.slots {
-            slot.plan.retire(memory);
-            slot.state = State::Free;
-        }
+        (self.signal_owed, self.armed, self.author) = (false, true, author);
+        self.retire_all(memory);
     }
 
     /// Gives the driver another share of memory and lays it out anew.
@@ -188,7 +211,7 @@ impl QueueDriver {
     #[inline]
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.ring.free() >= 3 && self.slots.iter().any(|slot| matches!(slot.state, State::Free))
+        self.free != 0 && self.ring.free() >= 3
     }
 
     /// How many requests are out.
@@ -201,8 +224,8 @@ impl QueueDriver {
     /// How many came back and hold their buffers.
     #[inline]
     #[must_use]
-    pub fn back(&self) -> u16 {
-        self.back
+    pub fn back(&self) -> u32 {
+        self.back.count_ones()
     }
 
     /// Whether a kick should be considered.
@@ -233,11 +256,12 @@ impl QueueDriver {
         self.signal_owed
     }
 
-    /// The requests that are out, in no particular order.
-    pub fn outstanding(&self) -> impl Iterator<Item = (u32, Ask)> + '_ {
-        self.slots.iter().filter_map(|slot| match slot.state {
-            State::Out { sent, .. } => Some((sent.id, sent.ask)),
-            _ => None,
+    /// The requests that are out, in no particular but a reproducible order.
+    #[inline]
+    pub fn outstanding(&self) -> impl Iterator<Item = (u32, &Ask)> + '_ {
+        bits(self.out).map(|index| {
+            let sent = &self.slots[index].sent;
+            (sent.id, &sent.ask)
         })
     }
 
@@ -250,11 +274,8 @@ impl QueueDriver {
         layout: Layout,
         mischief: Mischief,
     ) -> bool {
-        let Some(slot) = self.slots.iter_mut().find(|slot| matches!(slot.state, State::Free))
-        else {
-            return false;
-        };
-        let plan = slot.plan;
+        let Some(index) = bits(self.free).next() else { return false };
+        let plan = self.slots[index].plan;
         let whole = ask.data_len();
         assert!(whole <= self.shape.room, "a request larger than its buffer");
         let len = match mischief {
@@ -278,8 +299,12 @@ impl QueueDriver {
         if writes {
             plan.poison(memory, len);
         }
-        let sent = Sent { id, ask: *ask, mischief, head, held, len, status };
-        slot.state = State::Out { sent, owed: 1 };
+        let slot = &mut self.slots[index];
+        slot.sent = Sent { id, ask: *ask, mischief, head, held, len, status };
+        slot.owed = 1;
+        self.by_head[usize::from(head)] = index as u8;
+        self.free &= !(1 << index);
+        self.out |= 1 << index;
         true
     }
 
@@ -289,13 +314,11 @@ impl QueueDriver {
         if self.ring.pending() >= self.shape.ring_size {
             return false;
         }
-        for slot in &mut self.slots {
-            if let State::Out { sent, owed } = &mut slot.state
-                && sent.id == id
-                && *owed == 1
-            {
-                *owed += 1;
-                self.ring.offer(memory, sent.head);
+        for index in bits(self.out) {
+            let slot = &mut self.slots[index];
+            if slot.sent.id == id && slot.owed == 1 {
+                slot.owed += 1;
+                self.ring.offer(memory, slot.sent.head);
                 return true;
             }
         }
@@ -337,19 +360,21 @@ impl QueueDriver {
         let (head, len) = self.ring.next_used(memory).expect("the index has moved");
         let wants_signal = self.ring.wants_signal(memory, before.wrapping_add(1), before);
         self.signal_owed |= wants_signal;
-        let slot = self.slots.iter_mut().find(
-            |slot| matches!(slot.state, State::Out { sent, .. } if u32::from(sent.head) == head),
-        );
-        let Some(slot) = slot else { return Err(Breach::NotOutstanding { head }) };
-        let State::Out { sent, owed } = slot.state else { unreachable!("matched above") };
-        slot.state = if owed > 1 {
-            State::Out { sent, owed: owed - 1 }
-        } else {
-            self.back += 1;
-            State::Back { sent }
+        let named = usize::try_from(head).ok().and_then(|head| self.by_head.get(head));
+        let is_out = |&index: &usize| {
+            self.out & (1 << index) != 0 && u32::from(self.slots[index].sent.head) == head
         };
-        let plan = slot.plan;
-        check(memory, &plan, &sent, len)?;
+        let Some(index) = named.map(|&index| usize::from(index)).filter(is_out) else {
+            return Err(Breach::NotOutstanding { head });
+        };
+        let slot = &mut self.slots[index];
+        slot.owed -= 1;
+        if slot.owed == 0 {
+            self.out &= !(1 << index);
+            self.back |= 1 << index;
+        }
+        let (plan, sent) = (slot.plan, &slot.sent);
+        check(memory, &plan, sent, len)?;
         let status = memory.bytes(sent.status, 1)[0];
         Ok(Done {
             id: sent.id,
@@ -364,27 +389,23 @@ impl QueueDriver {
 
     /// Takes back the buffers of everything seen used, checking them once more, and re-arms
     /// notifications (`on`) or asks for silence.
-    pub fn reap(&mut self, memory: &mut Memory, on: bool) -> Result<u16, Breach> {
-        let mut count = 0;
-        for slot in &mut self.slots {
-            if let State::Back { sent } = slot.state {
-                if let Some(at) = slot.plan.breach(memory, sent.len, sent.status) {
-                    return Err(Breach::Outside { id: sent.id, at });
-                }
-                if matches!(sent.ask, Ask::Out { .. }) && !is_filled(memory, &slot.plan, &sent, self.author)
-                {
-                    return Err(Breach::Readable { id: sent.id });
-                }
-                self.ring.release(sent.held);
-                slot.plan.retire(memory);
-                slot.state = State::Free;
-                count += 1;
+    pub fn reap(&mut self, memory: &mut Memory, on: bool) -> Result<(), Breach> {
+        for index in bits(self.back) {
+            let Slot { plan, sent, .. } = &self.slots[index];
+            if let Some(at) = plan.breach(memory, sent.len, sent.status) {
+                return Err(Breach::Outside { id: sent.id, at });
             }
+            if !is_filled(memory, plan, sent, self.author) {
+                return Err(Breach::Readable { id: sent.id });
+            }
+            self.ring.release(sent.held);
+            plan.retire(memory);
         }
+        self.free |= self.back;
         self.back = 0;
         self.armed = on;
         self.ring.arm(memory, on);
-        Ok(count)
+        Ok(())
     }
 
     /// Whether the driver asked for signals when it last looked.
@@ -395,9 +416,10 @@ impl QueueDriver {
 
     /// Whether the free buffers are as they were left: nothing may land in them.
     pub fn check_free(&self, memory: &Memory) -> Result<(), Breach> {
-        for slot in &self.slots {
-            if matches!(slot.state, State::Free) && !slot.plan.is_retired(memory) {
-                return Err(Breach::Outside { id: 0, at: slot.plan.data() });
+        for index in bits(self.free) {
+            let plan = &self.slots[index].plan;
+            if !plan.is_retired(memory) {
+                return Err(Breach::Outside { id: 0, at: plan.data() });
             }
         }
         Ok(())
@@ -406,13 +428,19 @@ impl QueueDriver {
     /// The life ended: no request is out any more, and all buffers are guarded, so that whatever
     /// lands late shows in [`check_free`](Self::check_free).
     pub fn abandon(&mut self, memory: &mut Memory) {
-        for slot in &mut self.slots {
-            slot.plan.retire(memory);
-            slot.state = State::Free;
-        }
-        self.back = 0;
+        self.retire_all(memory);
         self.signal_owed = false;
     }
+}
+
+/// The members of a mask, in rising order.
+#[inline]
+fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = mask.trailing_zeros();
+        mask &= mask.wrapping_sub(1);
+        (bit < u32::BITS).then_some(bit as usize)
+    })
 }
 
 fn cut(

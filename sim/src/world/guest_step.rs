@@ -137,7 +137,7 @@ impl<D: DeviceUnderTest> World<D> {
             return Ok(false);
         }
         match driver.reap(&mut self.memory, arm) {
-            Ok(_) => Ok(true),
+            Ok(()) => Ok(true),
             Err(breach) => Err(self.breached(to, breach)),
         }
     }
@@ -242,7 +242,7 @@ impl<D: DeviceUnderTest> World<D> {
                 if their_id == id || !theirs.mutates() {
                     continue;
                 }
-                let range = covered(&theirs, self.options.spec.disk.capacity);
+                let range = covered(theirs, self.options.spec.disk.capacity);
                 let overlap = !mine.and(range).is_empty();
                 let writes = matches!((ask, theirs), (Ask::Out { .. }, Ask::Out { .. }));
                 if overlap && writes && index != usize::from(to.queue) {
