@@ -108,11 +108,9 @@ impl AtomState {
         };
         self.others.retain(does_without);
         let mut ok = does_without(&self.nodes);
-        if !ok {
-            if let Some(nodes) = self.others.pop() {
-                self.nodes = nodes;
-                ok = true;
-            }
+        if !ok && let Some(nodes) = self.others.pop() {
+            self.nodes = nodes;
+            ok = true;
         }
         self.nodes.retain(|node| node.slot != slot);
         for nodes in &mut self.others {

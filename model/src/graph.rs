@@ -95,14 +95,20 @@ pub(crate) fn survivors<'a>(
     then: Moment,
     mut each: impl FnMut(&'a Node),
 ) {
-    let Some(x) = latest(nodes, |u| ledger.was_stable(nodes[u].slot, then)) else {
-        debug_assert!(false, "some version is always stable");
-        return nodes.iter().for_each(each);
-    };
+    let (mut x, mut last, mut stable) = (0, Instant(0), 0);
+    for (u, node) in nodes.iter().enumerate() {
+        if ledger.was_stable(node.slot, then) {
+            stable += 1;
+            if node.last >= last {
+                (x, last) = (u, node.last);
+            }
+        }
+    }
+    debug_assert!(stable > 0, "some version is always stable");
     let bound = reach(nodes, x, ledger);
     for (v, node) in nodes.iter().enumerate() {
         let survives = if v == x {
-            may_survive(nodes, v, ledger, then)
+            stable == 1 || may_survive(nodes, v, ledger, then)
         } else {
             node.first(ledger) >= bound && (node.is_in(ledger) || fits_at(nodes, v, node, ledger))
         };
@@ -115,7 +121,13 @@ pub(crate) fn survivors<'a>(
 /// Of the versions that qualify, the one with the greatest `last`: whatever reaches any other of them reaches it.
 #[inline]
 fn latest(nodes: &[Node], qualifies: impl Fn(usize) -> bool) -> Option<usize> {
-    (0..nodes.len()).filter(|&u| qualifies(u)).max_by_key(|&u| nodes[u].last)
+    let mut latest: Option<usize> = None;
+    for (u, node) in nodes.iter().enumerate() {
+        if latest.is_none_or(|x| nodes[x].last <= node.last) && qualifies(u) {
+            latest = Some(u);
+        }
+    }
+    latest
 }
 
 /// The bound below which a version's `first` means that it reaches version `x`, at once or by way of others.

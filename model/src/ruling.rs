@@ -166,7 +166,11 @@ fn fits(sector: u64, sectors: u64, terms: &Terms) -> bool {
 fn on_sectors(request: &Request<'_>, terms: &Terms) -> Ruling {
     let sectors = request.bytes.div_ceil(512);
     let refused = request.kind == Kind::Out && terms.offered(terms::RO);
-    if sectors > 0 && request.bytes % 512 == 0 && !refused && fits(request.sector, sectors, terms) {
+    if sectors > 0
+        && request.bytes.is_multiple_of(512)
+        && !refused
+        && fits(request.sector, sectors, terms)
+    {
         return Ruling::SERVE;
     }
     let ruling = refuse([
@@ -181,7 +185,7 @@ fn on_sectors(request: &Request<'_>, terms: &Terms) -> Ruling {
             Rule::BeyondCapacityServed,
             Answers::FAILED,
         ),
-        (request.bytes % 512 != 0, Rule::PartialSectorServed, Answers::FAILED),
+        (!request.bytes.is_multiple_of(512), Rule::PartialSectorServed, Answers::FAILED),
     ]);
     if ruling.reason.is_none() && sectors == 0 { Ruling::FREE } else { ruling }
 }
@@ -224,7 +228,7 @@ fn on_segments(request: &Request<'_>, terms: &Terms) -> Ruling {
             Rule::OverLimitServed,
             Answers::FAILED,
         ),
-        (request.bytes % 16 != 0, Rule::PartialSegmentServed, Answers::FAILED),
+        (!request.bytes.is_multiple_of(16), Rule::PartialSegmentServed, Answers::FAILED),
     ]);
     // AMB-15: a range that covers nothing may lie anywhere, and a list of none is as good as refused.
     let odd =

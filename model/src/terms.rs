@@ -35,6 +35,20 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// What the profile takes for granted although the text does not say so; to be printed with a verdict.
+    ///
+    /// # Spec
+    /// Strict: the house rules AMB-00 to AMB-42. Literal: AMB-09 and AMB-21 alone.
+    #[must_use]
+    pub fn assumptions(self) -> &'static [&'static str] {
+        match self {
+            Self::Strict => &["the house rules"],
+            Self::Literal => &["read-your-writes", "a reset keeps completed data"],
+        }
+    }
+}
+
 /// The terms of one life, as the guest sees them after `FEATURES_OK`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {

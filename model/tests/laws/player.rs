@@ -216,7 +216,7 @@ impl Player {
             complaint.is_none_or(|violation| violation.atom.is_some_and(|wrong| wrong.0 > atom))
         };
         let accepted: Vec<Content> = any.iter().copied().filter(right).collect();
-        let lies = choice % 50 == 0 && !self.honest;
+        let lies = choice.is_multiple_of(50) && !self.honest;
         let from = if lies || accepted.is_empty() { &any } else { &accepted };
         Observed::Content(from[choice / 50 % from.len()])
     }
