@@ -90,14 +90,22 @@ impl AtomState {
             // That read may yet return what a flush has made impossible since.
             return;
         }
+        let mut dropped = false;
         if self.nodes.len() > 2 {
+            let before = self.nodes.len();
             prune(&mut self.nodes, around.oldest_read, around.ledger);
+            dropped = self.nodes.len() < before;
         }
         if !self.others.is_empty() {
             for nodes in &mut self.others {
+                let before = nodes.len();
                 prune(nodes, around.oldest_read, around.ledger);
+                dropped |= nodes.len() < before;
             }
-            self.simplify(around.ledger);
+            // Comparing explanations is dear, and they rarely become alike but by losing versions.
+            if dropped {
+                self.simplify(around.ledger);
+            }
         }
     }
 
