@@ -66,22 +66,18 @@ impl SlotPlan {
 
     /// Guards a slot that is in no request's use.
     pub(super) fn retire(&self, memory: &mut Memory) {
-        for sector in 0..self.sectors() {
-            memory.write_u64(self.data() + sector * 512, GUARD);
+        let (sectors, _) = memory.bytes_mut(self.data(), self.room).as_chunks_mut::<512>();
+        for sector in sectors {
+            sector[..8].copy_from_slice(&GUARD.to_le_bytes());
         }
         memory.bytes_mut(self.status(None), 1)[0] = POISON;
     }
 
     /// Whether a free slot is as [`retire`](Self::retire) left it.
     pub(super) fn is_retired(&self, memory: &Memory) -> bool {
-        let mut sectors = 0..self.sectors();
-        sectors.all(|sector| memory.read_u64(self.data() + sector * 512) == GUARD)
+        let (sectors, _) = memory.bytes(self.data(), self.room).as_chunks::<512>();
+        sectors.iter().all(|sector| sector[..8] == GUARD.to_le_bytes())
             && memory.bytes(self.status(None), 1)[0] == POISON
-    }
-
-    #[inline]
-    fn sectors(&self) -> u32 {
-        (self.room / 512).max(1)
     }
 
     /// Sets the guards around a request with `len` bytes of data and its status at `status`, and
