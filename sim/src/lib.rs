@@ -27,7 +27,7 @@ pub mod shrink;
 pub mod spec;
 pub mod story;
 pub mod trace;
-mod wire;
+pub mod wire;
 pub mod world;
 pub mod wrong;
 

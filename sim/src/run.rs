@@ -68,8 +68,9 @@ pub fn lead<D: DeviceUnderTest, C: Choose>(
     let result = catch_unwind(AssertUnwindSafe(|| {
         world.restart(options, run);
         let mut pilot = Pilot::new(plan.schedule, options, choose);
-        while let Some(action) = pilot.next(world, choose) {
+        loop {
             world.set_recovering(pilot.is_recovering());
+            let Some(action) = pilot.next(world, choose) else { break };
             match world.step(&action) {
                 Ok(true) => record(&action),
                 Ok(false) => {}

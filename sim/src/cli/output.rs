@@ -147,7 +147,7 @@ pub(super) fn table(report: &Report, elapsed: Duration, jobs: usize) -> String {
     let each = |n: u64| format!("{}.{:02} a run", n / runs, n * 100 / runs % 100);
     let rate = (u128::from(stats.runs) * 1_000_000 / elapsed.as_micros().max(1)) as u64;
     let row = |name: &str, figure: u64, more: &str| {
-        format!("  {name:<28}{:>15}  {more}", grouped(figure)).trim_end().to_owned() + "\n"
+        format!("  {name:<56}{:>15}  {more}", grouped(figure)).trim_end().to_owned() + "\n"
     };
     let mut out = String::new();
     let seconds = format!("{}.{} s", elapsed.as_secs(), elapsed.subsec_millis() / 100);
@@ -162,7 +162,7 @@ pub(super) fn table(report: &Report, elapsed: Duration, jobs: usize) -> String {
         grouped(discards),
         grouped(zeroes)
     );
-    out += &format!("  {:<45}{mix}\n", "");
+    out += &format!("    {mix}\n");
     out += &row("power losses", stats.power_losses, &each(stats.power_losses));
     out += &row("  with something volatile", stats.volatile_losses, "");
     out += &row("  dirty sectors lost", stats.sectors_lost, "");

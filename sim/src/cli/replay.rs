@@ -7,11 +7,10 @@ use std::path::Path;
 use super::target::{Targets, Visit};
 use super::{NOT_REACHED, PASSED, ReplayArgs, VIOLATED};
 use crate::dut::DeviceUnderTest;
-use crate::run::{Plan, replay as replay_actions, run_seed, world};
-use crate::spec::Options;
+use crate::run::{Plan, run_seed, world};
 use crate::story::{Provenance, tell};
-use crate::trace::{Signature, Trace, request_name};
-use crate::world::{Event, World};
+use crate::trace::{Replayed, Trace, judge};
+use crate::world::World;
 
 /// No trace file is larger than this; a larger one is something else.
 const MOST_BYTES: u64 = 64 << 20;
@@ -111,64 +110,6 @@ impl Visit for Seed {
 struct Traced<'a> {
     trace: &'a Trace,
     name: String,
-}
-
-/// What replaying a trace came to.
-#[derive(Debug)]
-pub(crate) enum Replayed {
-    /// The same promise is broken.
-    Fails,
-    /// The situation was reached and the promise held.
-    Passes,
-    /// Something else is broken.
-    FailsOtherwise(Signature),
-    /// The situation was not reached: what is missing.
-    NotReached(String),
-}
-
-/// Replays a trace in a fresh world and judges what it came to.
-pub(crate) fn judge<D: DeviceUnderTest>(
-    world: &mut World<D>,
-    trace: &Trace,
-) -> (Replayed, Option<Box<crate::world::Failure>>) {
-    world.keep_journal();
-    let mut skipped = Vec::new();
-    let (options, run): (Options, u32) = (trace.options, trace.run);
-    let verdict =
-        replay_actions(world, options, run, &trace.actions, |index| skipped.push(index));
-    if let Some(failure) = verdict.failure {
-        let signature = Signature::of(&failure.violation);
-        let replayed = if signature == trace.broke {
-            Replayed::Fails
-        } else {
-            Replayed::FailsOtherwise(signature)
-        };
-        return (replayed, Some(failure));
-    }
-    let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
-    for (name, status) in &trace.witness {
-        let answered = events.iter().any(|event| match event {
-            Event::Completed { id, ask, status: found, .. } => {
-                request_name(*id, ask) == *name && status.is_none_or(|status| status == *found)
-            }
-            _ => false,
-        });
-        if !answered {
-            let how = status.map_or(String::new(), |status| format!(" with status {status}"));
-            return (Replayed::NotReached(format!("{name} was not answered{how}")), None);
-        }
-    }
-    let last = trace.actions.iter().rposition(|action| {
-        !matches!(action, crate::action::Action::Await { .. })
-    });
-    if let Some(last) = last
-        && skipped.contains(&last)
-        && trace.witness.is_empty()
-    {
-        let action = &trace.actions[last];
-        return (Replayed::NotReached(format!("`{action}` was not possible")), None);
-    }
-    (Replayed::Passes, None)
 }
 
 impl Visit for Traced<'_> {

@@ -161,6 +161,13 @@ impl Running<'_> {
 }
 
 fn diverged(divergence: &Divergence) -> String {
+    if divergence.first == divergence.second {
+        return format!(
+            "seed {} is not reproducible: it ends otherwise in a world that has seen other runs\n\
+             neither pass nor fail: something is carried over from one run to the next",
+            divergence.seed
+        );
+    }
     let show = |action: &Option<Action>| match action {
         Some(action) => action.to_string(),
         None => "(nothing more)".to_owned(),

@@ -196,6 +196,7 @@ impl QueueDriver {
     /// Gives the driver another share of memory and lays it out anew.
     pub fn reshape(&mut self, shape: Shape, memory: &mut Memory) {
         self.shape = shape;
+        (self.back, self.signal_owed, self.armed) = (0, false, true);
         let plan = RingPlan::at(shape.at, shape.ring_size, 0, false);
         self.ring = Ring::new(plan, memory);
         self.lay_out(memory);

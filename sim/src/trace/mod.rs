@@ -4,8 +4,10 @@
 //! file, an [`Action`](crate::action::Action) is a line of it.
 
 mod file;
+mod judge;
 mod line;
 mod options;
 
 pub use file::{Signature, Trace, TraceError, VERSION};
+pub use judge::{Replayed, judge};
 pub use line::request_name;

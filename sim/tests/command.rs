@@ -1,0 +1,143 @@
+//! The command line as a person meets it: exit codes, one clear line for nonsense, and counts that
+//! do not depend on the number of threads.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use powerfail::blk::Blk;
+use powerfail::run::{Plan, run_seed, world};
+
+fn powerfail(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_powerfail")).args(args).output().expect("the program starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+/// Runs a command that makes no sense and returns its one line.
+fn nonsense(args: &[&str]) -> String {
+    let output = powerfail(args);
+    let said = String::from_utf8(output.stderr.clone()).expect("text");
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+    assert!(output.stdout.is_empty(), "{args:?} printed {}", stdout(&output));
+    said
+}
+
+fn trace_file(dir: &Path, text: &str) -> String {
+    let path = dir.join("a.trace");
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+const TRACE: &str = include_str!("../../traces/0001-early-flush.trace");
+
+#[test]
+fn nonsense_gets_one_line_with_the_place() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, says) in [
+        (&["run", "--profile", "loud"][..], "there is no profile `loud`"),
+        (&["run", "--schedule", "best"], "there is no schedule `best`"),
+        (&["run", "--device", "floppy"], "there is no device `floppy`"),
+        (&["run", "--disk", "wrong:nothing"], "nothing wrong is called `nothing`"),
+        (&["run", "--seeds", "0"], "runs nothing"),
+        (&["run", "--seeds", "many"], "many"),
+        (&["run", "--for", "soon"], "soon"),
+        (&["replay", "no/such/file"], "cannot read no/such/file"),
+        (&["replay"], "required"),
+        (&["fly"], "fly"),
+    ] {
+        let said = nonsense(args);
+        assert!(said.contains(says), "{args:?} said: {said}");
+    }
+    let line = TRACE.lines().position(|line| line.starts_with("events")).unwrap() + 2;
+    let spoil = |from: &str, to: &str| TRACE.replacen(from, to, 1);
+    for (text, says) in [
+        (String::new(), "line 1: this is no trace"),
+        ("\u{0}\u{1}\u{2}".to_owned(), "line 1: this is no trace"),
+        (spoil("powerfail trace 1", "powerfail trace 2"), "format version `2` is unknown"),
+        (spoil("\nstart a", "\nfly a"), &*format!("line {line}: there is no action `fly`")),
+        (spoil("\nrun ", "\nruns "), "there is no header `runs`"),
+        (spoil("queues=", "queues=9"), "no world has"),
+        (spoil("stable-write-lost/lost/out", "bad-luck"), "`bad-luck` is no signature"),
+        (TRACE.lines().take(5).collect::<Vec<_>>().join("\n"), "the header has no"),
+    ] {
+        let path = trace_file(dir.path(), &text);
+        let said = nonsense(&["replay", &path]);
+        assert!(said.contains(says), "{says} expected, said: {said}");
+        assert!(said.contains("a.trace"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_broken_promise_is_told_kept_and_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out").display().to_string();
+    let output =
+        powerfail(&["run", "--disk", "wrong:early-flush", "--seeds", "512", "--out", &out]);
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("VIOLATED   a stable write must survive power loss"), "{said}");
+    assert!(said.contains("host disk"), "{said}");
+    let traces: Vec<String> = fs::read_dir(&out)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().display().to_string())
+        .filter(|path| path.ends_with("-stable-write-lost.trace"))
+        .collect();
+    assert!(!traces.is_empty());
+    let again = powerfail(&["replay", &traces[0]]);
+    assert_eq!(again.status.code(), Some(1), "{}", stdout(&again));
+    let ours = powerfail(&["replay", &traces[0], "--device", "blk"]);
+    assert_eq!(ours.status.code(), Some(0), "{}", stdout(&ours));
+}
+
+#[test]
+fn the_summary_is_the_same_for_any_number_of_jobs() {
+    let summary = |jobs: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().display().to_string();
+        let args = ["run", "--seeds", "1500", "--jobs", jobs, "--out", &out];
+        assert_eq!(powerfail(&args).status.code(), Some(0));
+        fs::read_to_string(dir.path().join("summary.json")).unwrap()
+    };
+    let one = summary("1");
+    assert!(one.contains("\"violations\": []"), "{one}");
+    assert_eq!(one, summary("2"));
+}
+
+#[test]
+fn a_set_of_runs_that_cuts_nothing_volatile_is_not_measured() {
+    let plan = Plan::default();
+    let idle = (0..10_000).find(|&seed| {
+        let mut world = world::<Blk>(&None, plan, seed);
+        run_seed(&mut world, plan, seed, |_| {});
+        world.stats().volatile_losses == 0
+    });
+    let seed = idle.expect("some run has nothing volatile").to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().display().to_string();
+    let output = powerfail(&["run", "--seeds", "1", "--from", &seed, "--out", &out]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(stdout(&output).contains("NOT MEASURED"));
+}
+
+#[test]
+fn a_trace_whose_situation_is_gone_is_not_a_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    // Without the flush there is no promise.
+    let without: Vec<&str> = TRACE.lines().filter(|line| !line.contains(" flush")).collect();
+    let path = trace_file(dir.path(), &without.join("\n"));
+    let output = powerfail(&["replay", &path]);
+    assert_eq!(output.status.code(), Some(5), "{}", stdout(&output));
+    assert!(stdout(&output).contains("did not reach its situation"));
+}
+
+#[test]
+fn everything_wrong_is_listed() {
+    let said = stdout(&powerfail(&["wrong"]));
+    for wrong in powerfail::wrong::Wrong::all() {
+        assert!(said.contains(wrong.name()) && said.contains(wrong.summary()));
+    }
+}

@@ -1,0 +1,49 @@
+//! Our device keeps its promises, over many seeds, and the seeds reach what they should.
+
+use powerfail::blk::Blk;
+use powerfail::campaign::{Gauge, Orders, Report, campaign};
+use powerfail::coverage::Situation;
+use powerfail::pilot::Schedule;
+use powerfail::run::Plan;
+use powerfail::spec::Preset;
+
+fn run(preset: Preset, schedule: Schedule, seeds: u64) -> Report {
+    let plan = Plan { preset, schedule };
+    let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
+    let report = campaign::<Blk>(&None, orders, &Gauge::default(), |_| {});
+    println!("{preset} {schedule}: {:?}", report.stats);
+    for (signature, finding) in &report.findings {
+        println!("{signature}: {} times, seed {}", finding.count, finding.seed);
+    }
+    if let Some(divergence) = &report.divergence {
+        panic!("not reproducible: {divergence:?}");
+    }
+    assert_eq!(report.failures, 0, "our device broke a promise, or the oracle is wrong");
+    report
+}
+
+#[test]
+fn a_hundred_thousand_seeds_are_silent_and_reach_every_situation() {
+    let report = run(Preset::Swarm, Schedule::Uniform, 100_000);
+    for situation in Situation::ALL {
+        println!("{:>12}  {}", report.coverage.count(situation), situation.name());
+    }
+    let missing: Vec<Situation> = report.coverage.missing().collect();
+    assert!(missing.is_empty(), "never reached: {missing:?}");
+    let stats = &report.stats;
+    assert!(stats.requests >= 64 * stats.runs, "too few requests: {stats:?}");
+    assert!(stats.power_losses >= stats.runs, "too few power losses: {stats:?}");
+    assert!(stats.sectors_lost > 0 && stats.sectors_kept > 0);
+}
+
+#[test]
+fn orders_by_priority_are_silent() {
+    run(Preset::Swarm, Schedule::Pct, 30_000);
+}
+
+#[test]
+fn calm_and_naive_runs_are_silent() {
+    run(Preset::Calm, Schedule::Uniform, 10_000);
+    run(Preset::Swarm, Schedule::Naive, 10_000);
+    run(Preset::Bench, Schedule::Uniform, 5_000);
+}

@@ -1,0 +1,57 @@
+//! Every saved trace fails on the wrong thing it was found on, passes on ours, and reaches its
+//! situation in both.
+
+use std::fs;
+use std::path::PathBuf;
+
+use powerfail::blk::Blk;
+use powerfail::dut::DeviceUnderTest;
+use powerfail::trace::{Replayed, Trace, judge};
+use powerfail::world::World;
+use powerfail::wrong::{Wrong, WrongDevice};
+
+fn traces() -> Vec<(PathBuf, Trace)> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../traces");
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "trace"));
+    paths.sort();
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        let trace = text.parse().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        (path, trace)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn replayed<D: DeviceUnderTest>(setup: D::Setup, trace: &Trace) -> Replayed {
+    judge(&mut World::<D>::new(setup, trace.options, trace.run), trace).0
+}
+
+#[test]
+fn saved_traces_fail_where_they_were_found_and_pass_on_ours() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let traces = traces();
+    assert!(traces.len() >= 3, "only {} traces", traces.len());
+    for (path, trace) in traces {
+        let shown = path.display();
+        let name = [&trace.device, &trace.disk].into_iter().find_map(|n| n.strip_prefix("wrong:"));
+        let wrong = name.and_then(Wrong::from_name);
+        let wrong = wrong.unwrap_or_else(|| panic!("{shown} names nothing wrong"));
+        let there = match wrong {
+            Wrong::Disk(fault) => replayed::<Blk>(Some(fault), &trace),
+            Wrong::Device(fault) => replayed::<WrongDevice>(fault, &trace),
+        };
+        assert_eq!(there, Replayed::Fails, "{shown} on {}", wrong.name());
+        let here = replayed::<Blk>(None, &trace);
+        assert_eq!(here, Replayed::Passes, "{shown} on our device");
+    }
+}
+
+#[test]
+fn a_trace_reads_back_as_it_is_written() {
+    for (path, trace) in traces() {
+        let again: Trace = trace.to_string().parse().unwrap();
+        assert_eq!(again, trace, "{}", path.display());
+    }
+}

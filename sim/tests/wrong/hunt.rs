@@ -1,0 +1,114 @@
+//! Hunting: how many seeds until something wrong is caught, and by which rules.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use powerfail::blk::Blk;
+use powerfail::dut::DeviceUnderTest;
+use powerfail::run::{Plan, run_seed, world};
+use powerfail::wrong::{Wrong, WrongDevice};
+use powerfail_model::Rule;
+
+/// How many disjoint ranges of seeds are searched.
+pub const RANGES: u64 = 9;
+/// A range starts at every multiple of this.
+const STRIDE: u64 = 1_000_000;
+/// A range is given up after so many seeds.
+pub const PATIENCE: u64 = 3000;
+
+/// What a hunt brought home.
+#[derive(Clone, Debug)]
+pub struct Bag {
+    pub wrong: Wrong,
+    /// Seeds until the first catch, per range, sorted.
+    pub until: Vec<u64>,
+    /// How often each rule was the one that noticed.
+    pub rules: BTreeMap<Rule, u32>,
+}
+
+impl Bag {
+    pub fn median(&self) -> u64 {
+        self.until[self.until.len() / 2]
+    }
+
+    /// With so few ranges the 95th percentile is the worst.
+    pub fn p95(&self) -> u64 {
+        self.until[(self.until.len() * 95).div_ceil(100) - 1]
+    }
+
+    /// The rule that noticed most often.
+    pub fn usual(&self) -> Option<Rule> {
+        self.rules.iter().max_by_key(|(_, count)| **count).map(|(rule, _)| *rule)
+    }
+
+    pub fn caught(&self) -> u32 {
+        self.rules.values().sum()
+    }
+
+    /// `rule 12, other 3`, most frequent first.
+    pub fn listing(&self) -> String {
+        let mut rules: Vec<(Rule, u32)> = self.rules.iter().map(|(r, n)| (*r, *n)).collect();
+        rules.sort_by_key(|&(rule, count)| (std::cmp::Reverse(count), rule));
+        let words = rules.iter().map(|(rule, count)| format!("{} {count}", rule.name()));
+        words.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Searches every range until its first catch, and on through the first ranges until `catches` are
+/// made in all.
+pub fn hunt(wrong: Wrong, catches: u32) -> Bag {
+    match wrong {
+        Wrong::Disk(fault) => hunt_device::<Blk>(wrong, Some(fault), catches),
+        Wrong::Device(fault) => hunt_device::<WrongDevice>(wrong, fault, catches),
+    }
+}
+
+fn hunt_device<D: DeviceUnderTest>(wrong: Wrong, setup: D::Setup, catches: u32) -> Bag {
+    let plan = Plan::default();
+    let mut world = world::<D>(&setup, plan, 0);
+    let mut bag = Bag { wrong, until: Vec::new(), rules: BTreeMap::new() };
+    let per_range = u64::from(catches).div_ceil(RANGES) as u32;
+    for range in 0..RANGES {
+        let (mut until, mut found) = (PATIENCE, 0);
+        for nth in 0..PATIENCE {
+            let verdict = run_seed(&mut world, plan, range * STRIDE + nth, |_| {});
+            let Some(failure) = verdict.failure else { continue };
+            if failure.violation.rule == Rule::DevicePanicked {
+                world.renew();
+            }
+            if std::env::var_os("POWERFAIL_SHOW").is_some() {
+                println!("{} seed {}: {} {}", wrong.name(), range * STRIDE + nth, failure.violation.rule.name(), failure.violation);
+            }
+            *bag.rules.entry(failure.violation.rule).or_default() += 1;
+            until = until.min(nth + 1);
+            found += 1;
+            if found >= per_range || nth > PATIENCE / 2 {
+                break;
+            }
+        }
+        bag.until.push(until);
+    }
+    bag.until.sort_unstable();
+    bag
+}
+
+/// Does `job` for everything wrong, on two threads, and returns the results in order.
+pub fn everything(catches: u32) -> Vec<Bag> {
+    let all: Vec<Wrong> = Wrong::all().collect();
+    let next = Mutex::new(0..all.len());
+    let bags = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some(at) = next.lock().expect("nobody panics here").next() else { break };
+                    let bag = hunt(all[at], catches);
+                    bags.lock().expect("nobody panics here").push((at, bag));
+                }
+            });
+        }
+    });
+    let mut bags = bags.into_inner().expect("nobody panics here");
+    bags.sort_by_key(|(at, _)| *at);
+    bags.into_iter().map(|(_, bag)| bag).collect()
+}
