@@ -20,6 +20,7 @@ pub mod hash;
 pub mod memory;
 pub mod payload;
 pub mod pilot;
+pub mod plug;
 pub mod prng;
 pub mod run;
 pub mod sectors;

@@ -212,6 +212,14 @@ impl Ram<'_> {
         bytes
     }
 
+    /// Copies the bytes from a guest address on into `out`.
+    ///
+    /// # Panics
+    /// If they leave the memory.
+    pub fn read_into(&self, at: u32, out: &mut [u8]) {
+        self.read_slice(out, GuestAddress(u64::from(at))).expect("an address in memory");
+    }
+
     /// Writes bytes to a guest address.
     ///
     /// # Panics

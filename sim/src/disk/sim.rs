@@ -160,6 +160,13 @@ impl SimDisk {
         self.shape
     }
 
+    /// What a device's part of the medium holds, to copy.
+    #[must_use]
+    pub fn image(&self, device: u8) -> &[u8] {
+        let start = self.shape.base(device) as usize * SECTOR;
+        &self.medium[start..start + self.shape.capacity as usize * SECTOR]
+    }
+
     /// The sectors that a power loss may take back to what the medium holds.
     #[inline]
     #[must_use]
