@@ -143,13 +143,18 @@ impl Memory {
     /// Writes a little-endian 16-bit field.
     #[inline]
     pub fn write_u16(&mut self, at: u32, value: u16) {
-        self.bytes_mut(at, 2).copy_from_slice(&value.to_le_bytes());
+        *self.array_mut(at) = value.to_le_bytes();
     }
 
     /// Writes a little-endian 64-bit field.
     #[inline]
     pub fn write_u64(&mut self, at: u32, value: u64) {
-        self.bytes_mut(at, 8).copy_from_slice(&value.to_le_bytes());
+        *self.array_mut(at) = value.to_le_bytes();
+    }
+
+    #[inline]
+    fn array_mut<const N: usize>(&mut self, at: u32) -> &mut [u8; N] {
+        self.bytes_mut(at, N as u32).first_chunk_mut().expect("that many were asked for")
     }
 
     /// Copies bytes in.

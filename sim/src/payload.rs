@@ -139,6 +139,13 @@ pub(crate) fn place_of(bytes: &[u8]) -> (Author, u32, u32) {
     (author, place as u32, who as u32)
 }
 
+/// Whether a sector says that it belongs where it lies, whoever wrote it and when.
+#[inline]
+pub(crate) fn is_at_home(bytes: &[u8], disk: u8, sector: u32) -> bool {
+    let (words, _) = bytes.as_chunks::<8>();
+    words[1] == head(Author { run: 0, disk }, sector, 0).1.to_le_bytes()
+}
+
 /// Whether every word after the first two follows from them. Written to be vectorised: one
 /// accumulator and no early exit.
 #[inline]

@@ -53,6 +53,7 @@ pub struct OpKey {
 
 impl OpKey {
     /// The sectors it covers.
+    #[inline]
     #[must_use]
     pub fn range(&self) -> SectorSet {
         SectorSet::range(self.sector, self.sectors)

@@ -7,7 +7,7 @@
 //! durability.
 
 use super::sim::{DiskShape, SimDisk};
-use crate::payload::{Author, SECTOR, place_of};
+use crate::payload::{Author, SECTOR, is_at_home, place_of};
 
 /// What the witness saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,14 @@ impl SimDisk {
             let base = self.shape.base(device);
             for sector in 0..self.shape.capacity + DiskShape::GUARD {
                 let at = (base + sector) as usize * SECTOR;
-                let (author, home, version) = place_of(&image[at..at + SECTOR]);
+                let bytes = &image[at..at + SECTOR];
+                if sector < self.shape.capacity
+                    && !self.shape.read_only
+                    && is_at_home(bytes, device, sector)
+                {
+                    continue;
+                }
+                let (author, home, version) = place_of(bytes);
                 if sector >= self.shape.capacity {
                     let untouched = Author { run, disk: Author::NOBODY };
                     if author != untouched || home != sector || version != 0 {

@@ -469,10 +469,8 @@ fn cut(
 }
 
 fn fill(memory: &mut Memory, plan: &SlotPlan, ask: &Ask, id: u32, author: Author) {
-    let mut header = [0; HEADER as usize];
-    header[..4].copy_from_slice(&ask.wire_type().to_le_bytes());
-    header[8..].copy_from_slice(&ask.sector().to_le_bytes());
-    memory.write(plan.header(), &header);
+    memory.write_u64(plan.header(), u64::from(ask.wire_type()));
+    memory.write_u64(plan.header() + 8, ask.sector());
     match ask {
         Ask::Out { sector, sectors } => {
             for nth in 0..*sectors {
@@ -482,11 +480,9 @@ fn fill(memory: &mut Memory, plan: &SlotPlan, ask: &Ask, id: u32, author: Author
         }
         Ask::Discard(segments) | Ask::WriteZeroes(segments) => {
             for (nth, segment) in segments.as_slice().iter().enumerate() {
-                let mut bytes = [0; 16];
-                bytes[..8].copy_from_slice(&segment.sector.to_le_bytes());
-                bytes[8..12].copy_from_slice(&segment.sectors.to_le_bytes());
-                bytes[12..].copy_from_slice(&segment.flags.to_le_bytes());
-                memory.write(plan.data() + nth as u32 * 16, &bytes);
+                let at = plan.data() + nth as u32 * 16;
+                memory.write_u64(at, segment.sector);
+                memory.write_u64(at + 8, u64::from(segment.flags) << 32 | u64::from(segment.sectors));
             }
         }
         _ => {}

@@ -68,7 +68,7 @@ impl SlotPlan {
     pub(super) fn retire(&self, memory: &mut Memory) {
         let (sectors, _) = memory.bytes_mut(self.data(), self.room).as_chunks_mut::<512>();
         for sector in sectors {
-            sector[..8].copy_from_slice(&GUARD.to_le_bytes());
+            *sector.first_chunk_mut().expect("a sector has eight bytes") = GUARD.to_le_bytes();
         }
         memory.bytes_mut(self.status(None), 1)[0] = POISON;
     }

@@ -265,6 +265,7 @@ impl<D: DeviceUnderTest> World<D> {
 }
 
 /// The sectors of a device a request names, as far as they exist.
+#[inline]
 pub(crate) fn covered(ask: &Ask, capacity: u32) -> SectorSet {
     let clip = |sector: u64, sectors: u32| {
         let start = sector.min(u64::from(capacity)) as u32;
