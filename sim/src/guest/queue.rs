@@ -342,18 +342,22 @@ impl QueueDriver {
         self.signal_owed = false;
     }
 
+    /// Whether there is a used element that was not looked at.
+    #[inline]
+    #[must_use]
+    pub fn has_done(&self, memory: &Memory) -> bool {
+        self.ring.used_idx(memory) != self.ring.seen()
+    }
+
     /// Looks for the next used element. Called after every device step, so that a completion is
     /// seen at the very step whose index store passed it.
     #[inline]
     pub fn next_done(&mut self, memory: &Memory) -> Option<Result<Done, Breach>> {
-        let before = self.ring.seen();
-        if self.ring.used_idx(memory) == before {
-            return None;
-        }
-        Some(self.take_done(memory, before))
+        self.has_done(memory).then(|| self.take_done(memory))
     }
 
-    fn take_done(&mut self, memory: &Memory, before: u16) -> Result<Done, Breach> {
+    fn take_done(&mut self, memory: &Memory) -> Result<Done, Breach> {
+        let before = self.ring.seen();
         let index = self.ring.used_idx(memory);
         if index.wrapping_sub(before) > self.ring.pending() {
             return Err(Breach::UsedIndex { index });

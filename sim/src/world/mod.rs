@@ -25,7 +25,7 @@ use crate::action::{Action, QueueId};
 use crate::coverage::{Coverage, Situation};
 use crate::disk::SimDisk;
 use crate::dut::{DeviceUnderTest, Host, Progress};
-use crate::guest::{QueueDriver, Shape};
+use crate::guest::{Breach, QueueDriver, Shape};
 use crate::hash::Chain;
 use crate::memory::Memory;
 use crate::payload::Author;
@@ -333,8 +333,8 @@ impl<D: DeviceUnderTest> World<D> {
         for _ in 0..steps {
             let World { memory, disk, stations, .. } = self;
             let station = &mut stations[usize::from(to.device)];
+            let submitted = disk.submitted();
             let mut host = Host { ram: memory.ram(), disk, device: to.device };
-            let submitted = host.disk.submitted();
             let progress = station.device.step(u16::from(to.queue), &mut host);
             if let Some(journal) = &mut self.journal
                 && let Some(op) = disk.newest().filter(|_| disk.submitted() > submitted)
@@ -378,14 +378,25 @@ impl<D: DeviceUnderTest> World<D> {
     /// Looks for completions on a queue, as a guest that polls its used ring would.
     #[inline]
     fn observe(&mut self, to: QueueId) -> Result<(), Box<Failure>> {
-        let station = &mut self.stations[usize::from(to.device)];
-        if !station.live {
+        let station = &self.stations[usize::from(to.device)];
+        if !station.live || !station.queues[usize::from(to.queue)].has_done(&self.memory) {
             return Ok(());
         }
+        self.take_completions(to)
+    }
+
+    /// Kept out of the way of [`observe`](Self::observe), which mostly finds nothing.
+    #[inline(never)]
+    fn take_completions(&mut self, to: QueueId) -> Result<(), Box<Failure>> {
         while let Some(done) =
             self.stations[usize::from(to.device)].queues[usize::from(to.queue)].next_done(&self.memory)
         {
+            // An index out of range stays so; a guest that broke the ring itself looks away.
+            let stuck = matches!(done, Err(Breach::UsedIndex { .. }));
             self.completed(to, done)?;
+            if stuck {
+                break;
+            }
         }
         Ok(())
     }
