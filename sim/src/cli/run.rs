@@ -14,10 +14,15 @@ use crate::action::Action;
 use crate::campaign::{Divergence, Finding, Gauge, Orders, Report, campaign};
 use crate::coverage::Situation;
 use crate::dut::DeviceUnderTest;
+use crate::pilot::Schedule;
 use crate::run::{Plan, replay, run_number, run_seed, world};
 use crate::shrink::shrink;
+use crate::spec::Preset;
 use crate::story::{Provenance, tell};
 use crate::trace::{Signature, Trace};
+
+/// So many runs of the swarm reach every situation, or something is wrong with the generator.
+const ENOUGH: u64 = 100_000;
 
 /// The most replays that shrinking one failure may take.
 const SHRINK_BUDGET: u32 = 20_000;
@@ -87,6 +92,14 @@ impl Visit for Running<'_> {
         if report.stats.volatile_losses == 0 {
             println!("  NOT MEASURED: nothing volatile was ever cut");
             return Ok(NOT_MEASURED);
+        }
+        let all = plan.preset == Preset::Swarm && plan.schedule != Schedule::Naive;
+        if D::ON_SIM_DISK && all && report.stats.runs >= ENOUGH {
+            let missing: Vec<&str> = report.coverage.missing().map(Situation::name).collect();
+            if !missing.is_empty() {
+                println!("  NOT MEASURED: never reached: {}", missing.join("; "));
+                return Ok(NOT_MEASURED);
+            }
         }
         Ok(PASSED)
     }

@@ -49,7 +49,6 @@ struct Teller<'a> {
     lines: Vec<Line>,
     /// Syncs that have completed since each flush that is out was sent.
     flushes: Vec<(u32, u32)>,
-    dirty_since: bool,
 }
 
 impl<'a> Teller<'a> {
@@ -66,7 +65,7 @@ impl<'a> Teller<'a> {
         {
             about.insert(home);
         }
-        Teller { options, failure, about, lines: Vec::new(), flushes: Vec::new(), dirty_since: false }
+        Teller { options, failure, about, lines: Vec::new(), flushes: Vec::new() }
     }
 
     fn line(&mut self) -> &mut Line {
@@ -240,13 +239,28 @@ impl<'a> Teller<'a> {
             CrashKind::Power { .. } => "power loss".to_owned(),
         };
         let host = match kind {
-            CrashKind::Power { survivors } if survivors.is_empty() => " cache lost".to_owned(),
-            CrashKind::Power { survivors } => format!(" cache lost but {survivors}"),
+            CrashKind::Power { survivors } => match self.surviving(*survivors) {
+                kept if kept.is_empty() => " cache lost".to_owned(),
+                kept => format!(" cache lost but {kept}"),
+            },
             CrashKind::Backend { .. } => " page cache stays".to_owned(),
         };
         self.flushes.clear();
         let line = self.line();
         (line.guest, line.host, line.across, line.crashes) = (text, host, true, true);
+    }
+
+    /// The survivors the story is about, counted as the guest does.
+    fn surviving(&self, survivors: SectorSet) -> SectorSet {
+        let base = self.options.spec.disk.base(self.failure.device);
+        let capacity = self.options.spec.disk.capacity;
+        let mut kept = SectorSet::EMPTY;
+        for sector in survivors.iter().filter(|s| (base..base + capacity).contains(s)) {
+            if self.about.is_empty() || self.about.contains(sector - base) {
+                kept.insert(sector - base);
+            }
+        }
+        kept
     }
 
     /// An operation in words, its sectors counted as the guest does.
