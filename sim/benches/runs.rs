@@ -1,0 +1,113 @@
+//! How fast runs are, and the ruler to read it by: the bare ring over our flat guest memory and over `GuestMemoryMmap`, without a device, a
+//! simulator or an oracle. `cargo bench -p powerfail`.
+//!
+//! One item is one run, or one request. Machines differ and so do their neighbours: what two of these figures say about a change is their
+//! ratio to the ring beside them.
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use powerfail::blk::Blk;
+use powerfail::memory::Memory;
+use powerfail::pilot::Schedule;
+use powerfail::run::{self, Plan};
+use powerfail::spec::Preset;
+use powerfail_device::{Queue, QueueT};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap};
+
+fn main() {
+    divan::main();
+}
+
+/// Whole runs from neighbouring seeds: set-up, workload, power loss, recovery read, judgement.
+#[divan::bench(args = [Preset::Bench, Preset::Swarm, Preset::Calm])]
+fn runs(bencher: Bencher<'_, '_>, preset: Preset) {
+    lead(bencher, Plan { preset, schedule: Schedule::Uniform });
+}
+
+/// The same under the schedule that starves somebody on purpose.
+#[divan::bench]
+fn swarm_by_priorities(bencher: Bencher<'_, '_>) {
+    lead(bencher, Plan { preset: Preset::Swarm, schedule: Schedule::Pct });
+}
+
+fn lead(bencher: Bencher<'_, '_>, plan: Plan) {
+    let mut world = run::world::<Blk>(&None, plan, 0);
+    let mut seed = 0;
+    bencher.counter(ItemsCount::new(1u32)).bench_local(|| {
+        seed += 1;
+        let verdict = run::run_seed(&mut world, plan, seed, |_| {});
+        assert!(verdict.failure.is_none(), "seed {seed}: {:?}", verdict.failure);
+        verdict.hash
+    });
+}
+
+#[divan::bench(args = [512, 4096])]
+fn ring_over_flat_memory(bencher: Bencher<'_, '_>, len: u32) {
+    round_trips(bencher, &Memory::new(LEN).ram(), len);
+}
+
+#[divan::bench(args = [512, 4096])]
+fn ring_over_mmap(bencher: Bencher<'_, '_>, len: u32) {
+    let memory: GuestMemoryMmap<()> =
+        GuestMemoryMmap::from_ranges(&[(GuestAddress(0), LEN)]).expect("a small region");
+    round_trips(bencher, &memory, len);
+}
+
+const LEN: usize = 64 << 10;
+const SIZE: u16 = 16;
+const DESCRIPTORS: u64 = 0x1000;
+const AVAILABLE: u64 = 0x2000;
+const USED: u64 = 0x3000;
+const HEADER: u64 = 0x4000;
+const DATA: u64 = 0x5000;
+const STATUS: u64 = 0x7000;
+const NEXT: u16 = 1;
+const WRITE: u16 = 2;
+
+/// One write at a time: publish three descriptors, pop them, copy the data, return them.
+fn round_trips<M: GuestMemory>(bencher: Bencher<'_, '_>, memory: &M, len: u32) {
+    let mut ring = Queue::new(SIZE).expect("a power of two");
+    ring.set_desc_table_address(Some(DESCRIPTORS as u32), Some(0));
+    ring.set_avail_ring_address(Some(AVAILABLE as u32), Some(0));
+    ring.set_used_ring_address(Some(USED as u32), Some(0));
+    ring.set_ready(true);
+    let mut disk = vec![0; LEN];
+    let mut published = 0u16;
+    bencher.counter(ItemsCount::new(1u32)).bench_local(|| {
+        publish(memory, published, len);
+        published = published.wrapping_add(1);
+        serve(&mut ring, memory, &mut disk);
+    });
+}
+
+fn publish<M: GuestMemory>(memory: &M, published: u16, len: u32) {
+    let put = |at, bytes: &[u8]| memory.write_slice(bytes, GuestAddress(at)).expect("in memory");
+    put(HEADER, &1u32.to_le_bytes());
+    put(HEADER + 8, &u64::from(published % 64).to_le_bytes());
+    let descriptor = |index: u64, at: u64, len: u32, flags: u16, next: u16| {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&at.to_le_bytes());
+        bytes[8..12].copy_from_slice(&len.to_le_bytes());
+        bytes[12..14].copy_from_slice(&flags.to_le_bytes());
+        bytes[14..].copy_from_slice(&next.to_le_bytes());
+        put(DESCRIPTORS + 16 * index, &bytes);
+    };
+    descriptor(0, HEADER, 16, NEXT, 1);
+    descriptor(1, DATA, len, NEXT, 2);
+    descriptor(2, STATUS, 1, WRITE, 0);
+    put(AVAILABLE + 4 + 2 * u64::from(published % SIZE), &0u16.to_le_bytes());
+    put(AVAILABLE + 2, &published.wrapping_add(1).to_le_bytes());
+}
+
+fn serve<M: GuestMemory>(ring: &mut Queue, memory: &M, disk: &mut [u8]) {
+    let mut chain = ring.pop_descriptor_chain(memory).expect("a chain was published");
+    let head = chain.head_index();
+    let mut descriptor = || chain.next().expect("three descriptors");
+    let (header, data, status) = (descriptor(), descriptor(), descriptor());
+    let sector: u64 = memory.read_obj(GuestAddress(header.addr().0 + 8)).expect("in memory");
+    let start = sector as usize * 512;
+    let bytes = &mut disk[start..start + data.len() as usize];
+    memory.read_slice(bytes, data.addr()).expect("in memory");
+    memory.write_obj(0u8, status.addr()).expect("in memory");
+    ring.add_used(memory, head, 1).expect("in memory");
+}
