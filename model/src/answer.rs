@@ -28,7 +28,10 @@ impl Oracle {
             self.failure_seen = true;
         }
         match entry.kind {
-            Kind::In if status == S_OK => self.read(slot, entry, sub, at, seen),
+            // What a read returned that should have been refused says nothing about the disk.
+            Kind::In if status == S_OK && entry.ruling.effect == Effect::Asked => {
+                self.read(slot, entry, sub, at, seen)
+            }
             Kind::Out | Kind::WriteZeroes | Kind::Discard => {
                 assert!(seen.is_empty(), "only a read sees anything");
                 self.wrote(slot, entry, status, sub)

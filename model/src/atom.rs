@@ -40,12 +40,17 @@ pub(crate) struct AtomState {
 
 impl AtomState {
     /// The atom holds `content`, and has for as long as matters.
+    pub(crate) fn calm(content: Content) -> Self {
+        Self { nodes: vec![Node::of_old(content)], ..Self::default() }
+    }
+
+    /// The atom held `content` for as long as matters, and a write of `version` is published.
     #[inline]
-    pub(crate) fn begin(&mut self, content: Content) {
+    pub(crate) fn begin(&mut self, content: Content, version: Node) {
         self.others.clear();
         self.unknown.clear();
         self.nodes.clear();
-        self.nodes.push(Node::new(Slot::IMAGE, content, Instant(0)));
+        self.nodes.extend_from_slice(&[Node::of_old(content), version]);
     }
 
     /// What the atom holds, if only one version is left and its content is known.
@@ -67,20 +72,13 @@ impl AtomState {
         &self.unknown
     }
 
-    /// A write of `content` is published.
+    /// A write of `version` is published.
     #[inline]
-    pub(crate) fn submit(
-        &mut self,
-        slot: Slot,
-        content: Content,
-        at: Instant,
-        around: &Around<'_>,
-    ) {
+    pub(crate) fn submit(&mut self, version: Node, around: &Around<'_>) {
         self.prune(around);
-        let node = Node::new(slot, content, at);
-        self.nodes.push(node);
+        self.nodes.push(version);
         for nodes in &mut self.others {
-            nodes.push(node);
+            nodes.push(version);
         }
     }
 
@@ -279,7 +277,7 @@ impl AtomState {
         let mut loose = false;
         out.clear();
         for nodes in self.explanations() {
-            survivors(nodes, ledger, ledger.present(), |node| {
+            survivors(nodes, ledger, |node| {
                 loose |= !ledger.is_stable(node.slot);
                 match node.content {
                     Content::UNKNOWN => out.extend_from_slice(&self.unknown),
@@ -298,7 +296,7 @@ impl AtomState {
     pub(crate) fn loose_versions(&self, ledger: &Ledger) -> usize {
         let loose = |nodes: &Vec<Node>| {
             let mut count = 0;
-            survivors(nodes, ledger, ledger.present(), |node| {
+            survivors(nodes, ledger, |node| {
                 count += usize::from(!ledger.is_stable(node.slot));
             });
             count

@@ -5,7 +5,10 @@
 //! of its own ([`crate::atom`]) until a power loss leaves a known content. A run writes few atoms and reads all of them after a power loss,
 //! so this is what its cost depends on.
 
+use std::ops::Range;
+
 use crate::atom::{Around, AtomState};
+use crate::graph::Node;
 use crate::ledger::{Ledger, Slot};
 use crate::names::{Content, Instant, Observed};
 
@@ -37,24 +40,20 @@ impl Disk {
         self.calm.len()
     }
 
-    /// A write of `content` to `atom` is published.
+    /// A write is published, of `version` to each of `atoms`.
     #[inline]
-    pub(crate) fn submit(
-        &mut self,
-        atom: u32,
-        slot: Slot,
-        content: Content,
-        at: Instant,
-        around: &Around<'_>,
-    ) {
-        let graph = &mut self.graphs[atom as usize];
-        let calm = &mut self.calm[atom as usize];
-        if *calm != Content::BUSY {
-            graph.begin(*calm);
-            *calm = Content::BUSY;
-            self.busy.push(atom);
+    pub(crate) fn submit(&mut self, atoms: Range<u32>, version: Node, around: &Around<'_>) {
+        let range = atoms.start as usize..atoms.end as usize;
+        let places = self.calm[range.clone()].iter_mut().zip(&mut self.graphs[range]);
+        for (atom, (calm, graph)) in atoms.zip(places) {
+            if *calm == Content::BUSY {
+                graph.submit(version, around);
+            } else {
+                graph.begin(*calm, version);
+                *calm = Content::BUSY;
+                self.busy.push(atom);
+            }
         }
-        graph.submit(slot, content, at, around);
     }
 
     /// A read `[from, to]` of the atoms from `first` on returned `seen`. Gives the first place in `seen` that may not be.
@@ -117,11 +116,7 @@ impl Disk {
     pub(crate) fn view(&self, atom: usize) -> AtomState {
         match self.calm[atom] {
             Content::BUSY => self.graphs[atom].clone(),
-            content => {
-                let mut state = AtomState::default();
-                state.begin(content);
-                state
-            }
+            content => AtomState::calm(content),
         }
     }
 

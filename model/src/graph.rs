@@ -35,6 +35,12 @@ impl Node {
         Self { slot, content, seen: Instant::NEVER, last: sub }
     }
 
+    /// The version that has been there for as long as matters.
+    #[inline]
+    pub(crate) fn of_old(content: Content) -> Self {
+        Self::new(Slot::IMAGE, content, Instant(0))
+    }
+
     #[inline]
     fn first(&self, ledger: &Ledger) -> Instant {
         ledger.fate(self.slot).end.min(self.seen)
@@ -74,57 +80,54 @@ pub(crate) fn may_read(
 fn fits_at(nodes: &[Node], v: usize, node: &Node, ledger: &Ledger) -> bool {
     let first = node.first(ledger);
     nodes.iter().enumerate().all(|(u, other)| {
-        u == v || !other.is_in(ledger) || !(first < other.last && other.first(ledger) < node.last)
+        // Most versions were last touched before this one ended, and need no look at the ledger.
+        other.last <= first
+            || u == v
+            || other.first(ledger) >= node.last
+            || !other.is_in(ledger)
     })
 }
 
 /// Whether version `v` of `nodes` may be what a power loss `then` leaves: whether the graph, with an edge to `v` from every stable version, is acyclic.
 pub(crate) fn may_survive(nodes: &[Node], v: usize, ledger: &Ledger, then: Moment) -> bool {
     let node = &nodes[v];
-    let is_stable = |u: usize| u != v && ledger.was_stable(nodes[u].slot, then);
+    let is_stable = |other: &Node| !std::ptr::eq(other, node) && ledger.was_stable(other.slot, then);
     let Some(x) = latest(nodes, is_stable) else { return true };
     node.first(ledger) >= reach(nodes, x, ledger)
         && (node.is_in(ledger) || fits_at(nodes, v, node, ledger))
 }
 
-/// Shows `each` version of `nodes` that a power loss `then` may leave.
+/// Shows `each` version of `nodes` that a power loss now may leave, in no order.
+///
+/// All are measured against the latest stable version `x`. `x` itself may be ruled out by another stable version only, and by one that does
+/// not reach `x`, for there is no cycle: by one that survives.
 #[inline]
-pub(crate) fn survivors<'a>(
-    nodes: &'a [Node],
-    ledger: &Ledger,
-    then: Moment,
-    mut each: impl FnMut(&'a Node),
-) {
-    let (mut x, mut last, mut stable) = (0, Instant(0), 0);
-    for (u, node) in nodes.iter().enumerate() {
-        if ledger.was_stable(node.slot, then) {
-            stable += 1;
-            if node.last >= last {
-                (x, last) = (u, node.last);
-            }
-        }
-    }
-    debug_assert!(stable > 0, "some version is always stable");
+pub(crate) fn survivors<'a>(nodes: &'a [Node], ledger: &Ledger, mut each: impl FnMut(&'a Node)) {
+    let x = latest(nodes, |node| ledger.is_stable(node.slot)).expect("some version is always stable");
     let bound = reach(nodes, x, ledger);
+    let mut contested = false;
     for (v, node) in nodes.iter().enumerate() {
-        let survives = if v == x {
-            stable == 1 || may_survive(nodes, v, ledger, then)
-        } else {
-            node.first(ledger) >= bound && (node.is_in(ledger) || fits_at(nodes, v, node, ledger))
-        };
-        if survives {
+        if node.first(ledger) >= bound
+            && v != x
+            && (node.is_in(ledger) || fits_at(nodes, v, node, ledger))
+        {
+            contested |= ledger.is_stable(node.slot);
             each(node);
         }
+    }
+    if !contested || may_survive(nodes, x, ledger, ledger.present()) {
+        each(&nodes[x]);
     }
 }
 
 /// Of the versions that qualify, the one with the greatest `last`: whatever reaches any other of them reaches it.
 #[inline]
-fn latest(nodes: &[Node], qualifies: impl Fn(usize) -> bool) -> Option<usize> {
-    let mut latest: Option<usize> = None;
+fn latest(nodes: &[Node], qualifies: impl Fn(&Node) -> bool) -> Option<usize> {
+    let mut latest = None;
+    let mut last = Instant(0);
     for (u, node) in nodes.iter().enumerate() {
-        if latest.is_none_or(|x| nodes[x].last <= node.last) && qualifies(u) {
-            latest = Some(u);
+        if last <= node.last && qualifies(node) {
+            (latest, last) = (Some(u), node.last);
         }
     }
     latest
@@ -153,9 +156,16 @@ fn reach(nodes: &[Node], x: usize, ledger: &Ledger) -> Instant {
 /// one of them would close a cycle. Whatever reaches one of them reaches `x` too and goes with it, so no path is lost. A version that
 /// reaches only another than the latest `x` may stay for a while, which costs nothing but its place.
 pub(crate) fn prune(nodes: &mut Vec<Node>, oldest_read: Instant, ledger: &Ledger) {
-    let dooms = |u: usize| ledger.is_stable(nodes[u].slot) && nodes[u].first(ledger) <= oldest_read;
+    let dooms = |node: &Node| ledger.is_stable(node.slot) && node.first(ledger) <= oldest_read;
     let Some(x) = latest(nodes, dooms) else { return };
     let bound = reach(nodes, x, ledger);
-    let keeper = nodes[x];
-    nodes.retain(|other| *other == keeper || other.first(ledger) >= bound);
+    let mut kept = 0;
+    for u in 0..nodes.len() {
+        let node = nodes[u];
+        if u == x || node.first(ledger) >= bound {
+            nodes[kept] = node;
+            kept += 1;
+        }
+    }
+    nodes.truncate(kept);
 }

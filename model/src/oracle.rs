@@ -6,6 +6,7 @@
 
 use crate::atom::Around;
 use crate::disk::Disk;
+use crate::graph::Node;
 use crate::ledger::{Entry, Ledger, Slot, State};
 use crate::names::{Content, Instant, Observed, RequestId};
 use crate::reason::Reason;
@@ -209,18 +210,18 @@ impl Oracle {
             Kind::Discard if self.profile == Profile::Literal => Content::ANYTHING,
             _ => Content::ZERO,
         };
+        let version = Node::new(slot, content, at);
         let failed = self.suspected();
         for (sector, sectors) in request.ranges() {
-            for atom in self.clip(sector, sectors) {
-                let around = Around {
-                    ledger: &self.ledger,
-                    profile: self.profile,
-                    moment: self.ledger.present(),
-                    oldest_read: self.oldest_read,
-                    failed,
-                };
-                self.disk.submit(atom, slot, content, at, &around);
-            }
+            let atoms = self.clip(sector, sectors);
+            let around = Around {
+                ledger: &self.ledger,
+                profile: self.profile,
+                moment: self.ledger.present(),
+                oldest_read: self.oldest_read,
+                failed,
+            };
+            self.disk.submit(atoms, version, &around);
         }
     }
 
