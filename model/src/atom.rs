@@ -12,7 +12,7 @@ use crate::names::{Content, Instant, Observed};
 use crate::terms::Profile;
 
 /// More explanations than this are replaced by their common weakening.
-const MOST_EXPLANATIONS: usize = 32;
+const MOST_EXPLANATIONS: usize = 256;
 
 /// What an atom needs to know of the world around it.
 #[derive(Clone, Copy)]
@@ -185,11 +185,6 @@ impl AtomState {
         }
         let mut all = std::mem::take(&mut self.others);
         all.push(std::mem::take(&mut self.nodes));
-        if all.len() > 2 * MOST_EXPLANATIONS {
-            // To compare them in pairs would cost more than the whole run; what is dropped below changes nothing in what they share.
-            self.nodes = self.common_weakening(all);
-            return;
-        }
         let mut kept: Vec<Vec<Node>> = Vec::with_capacity(all.len());
         for nodes in all {
             if kept.iter().any(|other| forbids_less(other, &nodes, ledger)) {
