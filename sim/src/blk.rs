@@ -161,6 +161,8 @@ impl DeviceUnderTest for Blk {
                     DiskFault::Shifted => Twist::Shifted,
                     DiskFault::SyncMissesSector => Twist::MissesSector,
                     DiskFault::CrossedDevices => Twist::Crossed,
+                    DiskFault::ZeroesNotSynced => Twist::LeavesZeroes,
+                    DiskFault::SpillsOver => Twist::Spills,
                     _ => Twist::None,
                 };
                 let lane = lane.twisted(twist);
@@ -171,6 +173,9 @@ impl DeviceUnderTest for Blk {
     }
 
     fn begin_reset(&mut self, _host: &mut Host<'_>) {
+        if let Some(state) = &mut self.faulty {
+            state.reset_begun();
+        }
         self.registers.device.set_status(0);
     }
 

@@ -15,6 +15,10 @@ pub enum Twist {
     Shifted,
     /// A sync leaves out one sector it owes.
     MissesSector,
+    /// A sync leaves out what holds zeroes.
+    LeavesZeroes,
+    /// A write up to the end of the part changes the sector behind it too.
+    Spills,
     /// Every eighth read goes to the other device's part.
     Crossed,
 }
@@ -40,6 +44,21 @@ impl<'a> Lane<'a> {
     pub fn twisted(mut self, twist: Twist) -> Lane<'a> {
         self.twist = twist;
         self
+    }
+
+    #[cold]
+    fn submit_twisted(&mut self, base: u32, submission: Submission) {
+        let syncs = submission.op == Op::Sync;
+        let last = u64::from(self.disk.shape().capacity) * 512;
+        let spills = matches!(&submission.op,
+            Op::Write { offset, from, .. } if offset + u64::from(from.len()) == last);
+        self.disk.submit(self.device, self.lane, base, submission);
+        match self.twist {
+            Twist::MissesSector if syncs => self.disk.neglect_one(),
+            Twist::LeavesZeroes if syncs => self.disk.neglect_zeroes(),
+            Twist::Spills if spills => self.disk.spill(self.device),
+            _ => {}
+        }
     }
 
     #[cold]
@@ -75,11 +94,10 @@ impl Disk<Ram<'_>> for Lane<'_> {
             Twist::None => self.disk.shape().base(self.device),
             _ => self.twisted_base(&submission.op),
         };
-        let neglects = self.twist == Twist::MissesSector && submission.op == Op::Sync;
-        self.disk.submit(self.device, self.lane, base, submission);
-        if neglects {
-            self.disk.neglect_one();
+        if self.twist != Twist::None {
+            return self.submit_twisted(base, submission);
         }
+        self.disk.submit(self.device, self.lane, base, submission);
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use powerfail_device::{Completion, Errno, Limits, Op, Submission};
+use powerfail_device::{Bounce, Buffer, Completion, Errno, Limits, Op, Submission};
 
 use super::operation::{InFlight, OpKey, OpKind, Outcome, describe};
 use crate::memory::Ram;
@@ -98,6 +98,8 @@ pub struct SimDisk {
     forgotten: SectorSet,
     in_flight: Vec<InFlight>,
     ready: [VecDeque<Ready>; LANES],
+    /// What a wrong device left behind; it comes back after some more submissions.
+    orphans: Vec<InFlight>,
     submitted: u32,
     syncs_failed: u32,
     /// Transfers that were cut short, with the sector at which each should go on.
@@ -118,6 +120,7 @@ impl SimDisk {
             forgotten: SectorSet::EMPTY,
             in_flight: Vec::new(),
             ready: Default::default(),
+            orphans: Vec::new(),
             submitted: 0,
             syncs_failed: 0,
             cut_short: Vec::new(),
@@ -147,6 +150,7 @@ impl SimDisk {
         self.cache.extend_from_slice(&self.medium);
         (self.dirty, self.taken, self.forgotten) = Default::default();
         self.in_flight.clear();
+        self.orphans.clear();
         self.ready.iter_mut().for_each(VecDeque::clear);
         self.submitted = 0;
         self.syncs_failed = 0;
@@ -193,7 +197,7 @@ impl SimDisk {
         self.in_flight.iter().max_by_key(|op| op.nth).map(|op| op.key)
     }
 
-    /// How many syncs have failed.
+    /// How many syncs have failed, and writes that had to be stable.
     #[must_use]
     pub fn syncs_failed(&self) -> u32 {
         self.syncs_failed
@@ -231,7 +235,7 @@ impl SimDisk {
     #[inline]
     #[must_use]
     pub fn room(&self) -> u32 {
-        self.shape.depth - self.in_flight.len() as u32
+        self.shape.depth.saturating_sub(self.in_flight.len() as u32)
     }
 
     fn find(&self, key: OpKey) -> Option<usize> {
@@ -274,6 +278,9 @@ impl SimDisk {
             self.resumed += 1;
         }
         self.in_flight.push(InFlight { key, nth, submission, landed, owed, orphaned: false });
+        if !self.orphans.is_empty() {
+            self.readmit();
+        }
     }
 
     /// Hands a lane its oldest completion. From here on a sync must cover its effects.
@@ -398,7 +405,10 @@ impl SimDisk {
                             forgets = forgot.and(self.shape.part(key.device));
                             self.syncs_failed += 1;
                         }
-                        OpKind::StableWrite => forgets = forgot.and(range),
+                        OpKind::StableWrite => {
+                            forgets = forgot.and(range);
+                            self.syncs_failed += 1;
+                        }
                         _ => {}
                     }
                 }
@@ -464,6 +474,7 @@ impl SimDisk {
     /// else they are dirty again.
     pub fn backend_kill(&mut self, device: u8, told: bool) {
         self.in_flight.retain(|op| op.key.device != device);
+        self.orphans.retain(|op| op.key.device != device);
         for lane in 0..4 {
             self.ready[lane_index(device, lane)].clear();
         }
@@ -486,19 +497,49 @@ impl SimDisk {
         copy(&self.medium, &mut self.cache, lost);
         (self.dirty, self.taken, self.forgotten) = Default::default();
         self.in_flight.clear();
+        self.orphans.clear();
         self.ready.iter_mut().for_each(VecDeque::clear);
         debug_assert!(self.cache == self.medium, "a power loss leaves nothing but the medium");
     }
 
-    /// Leaves what a device has in flight to itself: it lands later all the same, and nobody hears
-    /// of it. Only a wrong device does this.
-    pub fn orphan(&mut self, device: u8) {
-        for op in &mut self.in_flight {
-            op.orphaned |= op.key.device == device;
+    /// Leaves some of what a device has in flight to itself, and forgets the rest: it moves later
+    /// all the same, and nobody hears of it. Only a wrong device does this. Either `reads` go on,
+    /// into whatever their memory has become; or the other operations do, with data of their own.
+    pub fn orphan(&mut self, device: u8, reads: bool, memory: Ram<'_>) {
+        let all = std::mem::take(&mut self.in_flight);
+        let (mut orphans, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|op| op.key.device == device);
+        self.in_flight = others;
+        orphans.retain(|op| (op.key.kind == OpKind::Read) == reads);
+        for op in &mut orphans {
+            op.orphaned = true;
+            if let Op::Write { from, .. } = &mut op.submission.op {
+                let mut bytes = Bounce::zeroed(from.len() as usize);
+                if from.read_at(&memory, 0, bytes.as_mut_slice()).is_ok() {
+                    *from = Buffer::Bounce(bytes);
+                }
+            }
         }
+        self.orphans.append(&mut orphans);
         for lane in 0..4 {
             self.ready[lane_index(device, lane)].clear();
         }
+    }
+
+    /// Lets the orphans move again, now and then.
+    #[cold]
+    fn readmit(&mut self) {
+        if self.submitted.is_multiple_of(6) {
+            self.in_flight.append(&mut self.orphans);
+        }
+    }
+
+    /// Takes what is dirty in a device's part back to what the medium holds. Only a wrong device
+    /// does this.
+    pub(crate) fn drop_cache(&mut self, device: u8) {
+        let lost = self.dirty.and(self.shape.part(device));
+        copy(&self.medium, &mut self.cache, lost);
+        self.clean(lost);
     }
 
     /// Moves a device's whole part up by one sector. Only a wrong disk does this.
@@ -515,6 +556,35 @@ impl SimDisk {
             if let Some(sector) = op.owed.iter().next() {
                 op.owed.remove(sector);
             }
+        }
+    }
+
+    /// Makes the syncs in flight forget what holds zeroes. Only a wrong disk does this.
+    pub(super) fn neglect_zeroes(&mut self) {
+        for op in &mut self.in_flight {
+            for sector in op.owed.iter() {
+                let at = sector as usize * SECTOR;
+                if self.cache[at..at + SECTOR].iter().all(|&byte| byte == 0) {
+                    op.owed.remove(sector);
+                }
+            }
+        }
+    }
+
+    /// Changes the sector behind a device's part. Only a wrong disk does this.
+    pub(super) fn spill(&mut self, device: u8) {
+        let behind = (self.shape.base(device) + self.shape.capacity) as usize * SECTOR;
+        self.cache[behind..behind + SECTOR].fill(0);
+    }
+
+    /// Puts a sector's content into the cache, or behind it. Only a wrong device does this.
+    pub(crate) fn put(&mut self, device: u8, sector: u32, bytes: &[u8; SECTOR], behind: bool) {
+        let sector = self.shape.base(device) + sector;
+        let at = sector as usize * SECTOR;
+        let image = if behind { &mut self.medium } else { &mut self.cache };
+        image[at..at + SECTOR].copy_from_slice(bytes);
+        if !behind {
+            self.dirty.insert(sector);
         }
     }
 

@@ -48,6 +48,11 @@ pub enum Breach {
         /// The id in the used element.
         head: u32,
     },
+    /// A used element names a head that was never published in this life.
+    NotPublished {
+        /// The id in the used element.
+        head: u32,
+    },
     /// The status byte was not written.
     NoStatus {
         /// The request.
@@ -115,6 +120,8 @@ impl Sent {
 
 /// The most slots of a queue, and the most descriptors of a ring: what a mask has bits for.
 const MOST: usize = 32;
+/// The place of a head that was never published.
+const NOBODY: u8 = u8::MAX;
 
 /// The driver of one queue.
 #[derive(Clone, Debug)]
@@ -127,7 +134,7 @@ pub struct QueueDriver {
     free: u32,
     out: u32,
     back: u32,
-    /// The slot that last used a head.
+    /// The slot that last used a head in this life; [`NOBODY`] if none did.
     by_head: [u8; MOST],
     signal_owed: bool,
     armed: bool,
@@ -155,7 +162,7 @@ impl QueueDriver {
             free: 0,
             out: 0,
             back: 0,
-            by_head: [0; MOST],
+            by_head: [NOBODY; MOST],
             signal_owed: false,
             armed: true,
             author,
@@ -183,6 +190,7 @@ impl QueueDriver {
         }
         self.free = u32::MAX >> (MOST - self.slots.len());
         (self.out, self.back) = (0, 0);
+        self.by_head = [NOBODY; MOST];
     }
 
     /// Forgets everything and starts again with an empty ring, as after a reset.
@@ -342,6 +350,12 @@ impl QueueDriver {
         self.signal_owed = false;
     }
 
+    /// The device's used index, as it stands in memory.
+    #[must_use]
+    pub(crate) fn used_idx(&self, memory: &Memory) -> u16 {
+        self.ring.used_idx(memory)
+    }
+
     /// Whether there is a used element that was not looked at.
     #[inline]
     #[must_use]
@@ -366,10 +380,13 @@ impl QueueDriver {
         let wants_signal = self.ring.wants_signal(memory, before.wrapping_add(1), before);
         self.signal_owed |= wants_signal;
         let named = usize::try_from(head).ok().and_then(|head| self.by_head.get(head));
+        let Some(&named) = named.filter(|&&index| index != NOBODY) else {
+            return Err(Breach::NotPublished { head });
+        };
         let is_out = |&index: &usize| {
             self.out & (1 << index) != 0 && u32::from(self.slots[index].sent.head) == head
         };
-        let Some(index) = named.map(|&index| usize::from(index)).filter(is_out) else {
+        let Some(index) = Some(usize::from(named)).filter(is_out) else {
             return Err(Breach::NotOutstanding { head });
         };
         let slot = &mut self.slots[index];

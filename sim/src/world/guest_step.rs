@@ -6,7 +6,7 @@ use super::judge::Failure;
 use super::{Outcome, World};
 use crate::action::QueueId;
 use crate::coverage::Situation;
-use crate::dut::{DeviceUnderTest, Host};
+use crate::dut::{DeviceUnderTest, Host, Progress};
 use crate::guest::{Ask, Layout, Mischief, RingPlan};
 use crate::payload::Author;
 use crate::sectors::SectorSet;
@@ -201,8 +201,32 @@ impl<D: DeviceUnderTest> World<D> {
         for driver in &mut station.queues {
             driver.abandon(&mut self.memory);
         }
+        let active = station.active;
         station.still();
         station.was_reset = true;
+        self.listen(device, active)
+    }
+
+    /// A device that shows its reset done is given one more step, to be caught talking.
+    fn listen(&mut self, device: u8, active: u16) -> Outcome {
+        for queue in 0..active {
+            let World { memory, disk, stations, .. } = self;
+            let station = &mut stations[usize::from(device)];
+            let driver = &station.queues[usize::from(queue)];
+            let before = driver.used_idx(memory);
+            let mut host = Host { ram: memory.ram(), disk, device };
+            let progress = station.device.step(queue, &mut host);
+            let to = QueueId { device, queue: queue as u8 };
+            if progress == Progress::Signal {
+                return Err(self.signal_after_reset(to));
+            }
+            let driver = &self.station(device).queues[usize::from(queue)];
+            if driver.used_idx(&self.memory) != before {
+                let note = format!("On queue {queue}.");
+                let violation = Violation::new(Rule::UsedAfterEnd).note(note);
+                return Err(Failure::boxed(device, violation));
+            }
+        }
         Ok(true)
     }
 

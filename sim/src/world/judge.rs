@@ -133,6 +133,8 @@ impl<D: DeviceUnderTest> World<D> {
     pub(super) fn breached(&self, to: QueueId, breach: Breach) -> Box<Failure> {
         let queue = to.queue;
         let violation = match breach {
+            Breach::NotPublished { head } => Violation::new(Rule::UsedUnpublished)
+                .note(format!("Head {head} was never published on queue {queue}.")),
             Breach::NotOutstanding { head } => Violation::new(Rule::UsedTwice)
                 .note(format!("Head {head} on queue {queue} is not outstanding.")),
             Breach::NoStatus { id } => Violation::new(Rule::UnknownStatus)

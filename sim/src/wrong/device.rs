@@ -1,131 +1,258 @@
-//! Devices that are wrong on purpose: wrappers around the guest's side of the seam.
+//! The ways a device is wrong.
 
 use powerfail_model::Rule;
 
-use crate::blk::{Blk, Registers};
-use crate::disk::SimDisk;
-use crate::dut::{DeviceUnderTest, Host, Progress};
-use crate::guest::RingPlan;
-use crate::spec::Spec;
-use crate::wire::{config, feature};
+use super::AnswerFault;
 
 /// A promise a device breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DeviceFault {
-    /// A reset shows as done while operations are in the host's hands, and they land later.
+    /// A reset shows as done while writes are in the host's hands, and they land later.
     #[default]
     LateAfterReset,
+    /// The same with reads: they land in memory that is the guest's own again.
+    DmaAfterReset,
+    /// A reset loses what the cache holds.
+    ResetDropsCache,
     /// A guest that refuses FLUSH gets a write-back cache all the same.
     FlushRefusalIgnored,
-    /// `writeback` reads as it did before the reset; the cache mode does not follow.
+    /// `writeback` reads back what was written, and the cache mode does not follow.
+    WritebackIgnored,
+    /// `writeback` reads zero as before the reset, and the cache mode is write-back again.
     WritebackNotReset,
     /// Now and then a kick is lost.
     LostKick,
     /// Now and then a signal is lost.
     LostSignal,
+    /// A signal comes after the reset has shown.
+    SignalsAfterReset,
+    /// Something is used after the reset has shown.
+    UsedAfterReset,
     /// Now and then a head is returned twice.
     UsedTwice,
+    /// Now and then a head is returned that was never published.
+    UsedUnpublished,
+    /// Now and then the used index moves by more than a ring.
+    UsedIndexJumps,
     /// A reset forgets that a sync had failed.
     FailureForgottenAtReset,
     /// The used length is one too many.
     LengthOneMore,
+    /// The status is written as four bytes.
+    StatusTooWide,
+    /// The header is written back.
+    HeaderWritten,
+    /// The status of a write is written once more when the next request is used.
+    StatusWrittenAgain,
     /// Writes to a read-only disk are served.
     ReadOnlyServed,
     /// Features that were not offered are accepted.
     AcceptsAnything,
+    /// Features that were offered must all be accepted.
+    DemandsAll,
     /// `writeback` always reads 1.
     WritebackStuck,
-    /// FLUSH is offered only if the host can sync, but CONFIG_WCE always.
+    /// `writeback` starts as the cache is, whatever was negotiated.
+    WritebackStartsOn,
+    /// A reserved field of the configuration space is not zero.
+    ReservedSet,
+    /// CONFIG_WCE is offered where FLUSH is not.
     OfferUnclosed,
     /// A reset never shows.
     ResetNeverShows,
+    /// After a while the device asks for a reset.
+    WantsReset,
+    /// The serial number is another's.
+    OtherIdentity,
+    /// GET_ID makes it panic.
+    Panics,
+    /// A request is answered as it must not be.
+    Answer(AnswerFault),
 }
+
+type Facts = (DeviceFault, &'static str, &'static str, &'static [Rule]);
+
+/// Each with its name, what is wrong in a line, and the rules that should notice.
+const FACTS: [Facts; 29] = [
+    (
+        DeviceFault::LateAfterReset,
+        "late-after-reset",
+        "a reset shows as done while writes are in flight; they land later",
+        &[Rule::LateEffect, Rule::StaleRead, Rule::StableWriteLost],
+    ),
+    (
+        DeviceFault::DmaAfterReset,
+        "dma-after-reset",
+        "a reset shows as done while reads are in flight; they reach guest memory later",
+        &[Rule::WroteOutside, Rule::WroteReadable, Rule::WroteAfterEnd, Rule::TornAtom],
+    ),
+    (
+        DeviceFault::ResetDropsCache,
+        "reset-drops-cache",
+        "a reset loses what the cache holds",
+        &[Rule::StaleRead, Rule::StableWriteLost, Rule::NotZeroed],
+    ),
+    (
+        DeviceFault::FlushRefusalIgnored,
+        "flush-refusal-ignored",
+        "a guest that refuses FLUSH gets a write-back cache all the same",
+        &[Rule::FlushlessWriteLost],
+    ),
+    (
+        DeviceFault::WritebackIgnored,
+        "writeback-ignored",
+        "writeback reads back what was written, and the cache mode does not follow",
+        &[Rule::WriteThroughLost],
+    ),
+    (
+        DeviceFault::WritebackNotReset,
+        "writeback-not-reset",
+        "writeback reads zero as before the reset, and the cache mode is write-back again",
+        &[Rule::WriteThroughLost],
+    ),
+    (DeviceFault::LostKick, "lost-kick", "now and then a kick is lost", &[Rule::NeverUsed]),
+    (
+        DeviceFault::LostSignal,
+        "lost-signal",
+        "now and then a signal is lost",
+        &[Rule::SignalMissing],
+    ),
+    (
+        DeviceFault::SignalsAfterReset,
+        "signals-after-reset",
+        "a signal comes after the reset has shown",
+        &[Rule::SignalAfterReset],
+    ),
+    (
+        DeviceFault::UsedAfterReset,
+        "used-after-reset",
+        "something is used after the reset has shown",
+        &[Rule::UsedAfterEnd],
+    ),
+    (
+        DeviceFault::UsedTwice,
+        "used-twice",
+        "now and then a head is returned twice",
+        &[Rule::UsedTwice, Rule::UsedRingBroken],
+    ),
+    (
+        DeviceFault::UsedUnpublished,
+        "used-unpublished",
+        "now and then a head is returned that was never published",
+        &[Rule::UsedUnpublished, Rule::UsedRingBroken],
+    ),
+    (
+        DeviceFault::UsedIndexJumps,
+        "used-index-jumps",
+        "now and then the used index moves by more than a ring",
+        &[Rule::UsedRingBroken],
+    ),
+    (
+        DeviceFault::FailureForgottenAtReset,
+        "failure-forgotten-at-reset",
+        "a reset forgets that a sync had failed",
+        &[Rule::StableWriteLost, Rule::StaleRead, Rule::NotZeroed],
+    ),
+    (
+        DeviceFault::LengthOneMore,
+        "length-one-more",
+        "the used length is one too many",
+        &[Rule::UsedLength],
+    ),
+    (
+        DeviceFault::StatusTooWide,
+        "status-too-wide",
+        "the status is written as four bytes",
+        &[Rule::WroteOutside],
+    ),
+    (
+        DeviceFault::HeaderWritten,
+        "header-written",
+        "the header is written back",
+        &[Rule::WroteReadable],
+    ),
+    (
+        DeviceFault::StatusWrittenAgain,
+        "status-written-again",
+        "the status of a write is written once more when the next request is used",
+        &[Rule::WroteAfterEnd],
+    ),
+    (
+        DeviceFault::ReadOnlyServed,
+        "read-only-served",
+        "writes to a read-only disk are served",
+        &[Rule::ReadOnlyServed],
+    ),
+    (
+        DeviceFault::AcceptsAnything,
+        "accepts-anything",
+        "features that were not offered are accepted",
+        &[Rule::UnofferedAccepted],
+    ),
+    (
+        DeviceFault::DemandsAll,
+        "demands-all",
+        "features that were offered must all be accepted",
+        &[Rule::FeaturesRefused],
+    ),
+    (
+        DeviceFault::WritebackStuck,
+        "writeback-stuck",
+        "writeback always reads 1",
+        &[Rule::WritebackUntrue, Rule::WritebackStart],
+    ),
+    (
+        DeviceFault::WritebackStartsOn,
+        "writeback-starts-on",
+        "writeback starts at 1, even where FLUSH was refused",
+        &[Rule::WritebackStart],
+    ),
+    (
+        DeviceFault::ReservedSet,
+        "reserved-set",
+        "a reserved field of the configuration space is not zero",
+        &[Rule::ReservedNotZero],
+    ),
+    (
+        DeviceFault::OfferUnclosed,
+        "offer-unclosed",
+        "CONFIG_WCE is offered where FLUSH is not",
+        &[Rule::OfferBroken],
+    ),
+    (
+        DeviceFault::ResetNeverShows,
+        "reset-never-shows",
+        "a reset never shows as done",
+        &[Rule::ResetNotShown],
+    ),
+    (
+        DeviceFault::WantsReset,
+        "wants-reset",
+        "after a while the device asks for a reset",
+        &[Rule::NeedsResetUncalled],
+    ),
+    (
+        DeviceFault::OtherIdentity,
+        "other-identity",
+        "the serial number is another's",
+        &[Rule::WrongIdentity],
+    ),
+    (DeviceFault::Panics, "panics", "a GET_ID makes it panic", &[Rule::DevicePanicked]),
+];
 
 impl DeviceFault {
     /// All of them.
-    pub const ALL: [DeviceFault; 13] = [
-        DeviceFault::LateAfterReset,
-        DeviceFault::FlushRefusalIgnored,
-        DeviceFault::WritebackNotReset,
-        DeviceFault::LostKick,
-        DeviceFault::LostSignal,
-        DeviceFault::UsedTwice,
-        DeviceFault::FailureForgottenAtReset,
-        DeviceFault::LengthOneMore,
-        DeviceFault::ReadOnlyServed,
-        DeviceFault::AcceptsAnything,
-        DeviceFault::WritebackStuck,
-        DeviceFault::OfferUnclosed,
-        DeviceFault::ResetNeverShows,
-    ];
+    pub fn all() -> impl Iterator<Item = DeviceFault> {
+        let answers = AnswerFault::all().map(DeviceFault::Answer);
+        FACTS.into_iter().map(|facts| facts.0).chain(answers)
+    }
 
     fn facts(self) -> (&'static str, &'static str, &'static [Rule]) {
-        match self {
-            DeviceFault::LateAfterReset => (
-                "late-after-reset",
-                "a reset shows as done while writes are in flight; they land later",
-                &[
-                    Rule::LateEffect,
-                    Rule::StaleRead,
-                    Rule::ReadsDisagree,
-                    Rule::WroteAfterEnd,
-                    Rule::ImageChanged,
-                ],
-            ),
-            DeviceFault::FlushRefusalIgnored => (
-                "flush-refusal-ignored",
-                "a guest that refuses FLUSH gets a write-back cache all the same",
-                &[Rule::FlushlessWriteLost],
-            ),
-            DeviceFault::WritebackNotReset => (
-                "writeback-not-reset",
-                "writeback reads as before the reset, and the cache mode does not follow",
-                &[Rule::WriteThroughLost],
-            ),
-            DeviceFault::LostKick => {
-                ("lost-kick", "now and then a kick is lost", &[Rule::NeverUsed])
-            }
-            DeviceFault::LostSignal => {
-                ("lost-signal", "now and then a signal is lost", &[Rule::SignalMissing])
-            }
-            DeviceFault::UsedTwice => {
-                ("used-twice", "now and then a head is returned twice", &[
-                    Rule::UsedTwice,
-                    Rule::UsedRingBroken,
-                ])
-            }
-            DeviceFault::FailureForgottenAtReset => (
-                "failure-forgotten-at-reset",
-                "a reset forgets that a sync had failed",
-                &[Rule::StableWriteLost],
-            ),
-            DeviceFault::LengthOneMore => {
-                ("length-one-more", "the used length is one too many", &[Rule::UsedLength])
-            }
-            DeviceFault::ReadOnlyServed => (
-                "read-only-served",
-                "writes to a read-only disk are served",
-                &[Rule::ReadOnlyServed, Rule::MediumReadOnlyChanged],
-            ),
-            DeviceFault::AcceptsAnything => (
-                "accepts-anything",
-                "features that were not offered are accepted",
-                &[Rule::UnofferedAccepted],
-            ),
-            DeviceFault::WritebackStuck => (
-                "writeback-stuck",
-                "writeback always reads 1",
-                &[Rule::WritebackUntrue, Rule::WritebackStart],
-            ),
-            DeviceFault::OfferUnclosed => (
-                "offer-unclosed",
-                "CONFIG_WCE is offered without FLUSH",
-                &[Rule::OfferBroken],
-            ),
-            DeviceFault::ResetNeverShows => {
-                ("reset-never-shows", "a reset never shows as done", &[Rule::ResetNotShown])
-            }
+        if let DeviceFault::Answer(fault) = self {
+            return fault.facts();
         }
+        let facts = FACTS.iter().find(|facts| facts.0 == self).expect("every fault is listed");
+        (facts.1, facts.2, facts.3)
     }
 
     /// Its name.
@@ -144,192 +271,5 @@ impl DeviceFault {
     #[must_use]
     pub fn caught_by(self) -> &'static [Rule] {
         self.facts().2
-    }
-}
-
-/// Our device, wrong on purpose.
-#[derive(Clone, Debug)]
-pub struct WrongDevice {
-    inner: Blk,
-    fault: DeviceFault,
-    spec: Spec,
-    rings: Vec<RingPlan>,
-    count: u32,
-    /// `writeback` as it was read before the reset.
-    stale_mode: Option<u8>,
-    mode: u8,
-}
-
-impl WrongDevice {
-    fn now_and_then(&mut self) -> bool {
-        self.count += 1;
-        self.count.is_multiple_of(8)
-    }
-
-    fn used_idx(&self, queue: u16, host: &Host<'_>) -> u16 {
-        self.rings.get(usize::from(queue)).map_or(0, |ring| {
-            let bytes = host.ram.read::<2>(ring.used + 2);
-            u16::from_le_bytes(bytes)
-        })
-    }
-
-    /// Spoils what the last used element says, if a step has just added one.
-    fn spoil_used(&mut self, queue: u16, before: u16, host: &mut Host<'_>) {
-        let index = self.used_idx(queue, host);
-        if index == before {
-            return;
-        }
-        let ring = self.rings[usize::from(queue)];
-        let last = index.wrapping_sub(1);
-        let at = |index: u16| ring.used + 4 + 8 * u32::from(index % ring.size);
-        let element = host.ram.read::<8>(at(last));
-        match self.fault {
-            DeviceFault::LengthOneMore => {
-                let [.., a, b, c, d] = element;
-                let len = u32::from_le_bytes([a, b, c, d]) + 1;
-                host.ram.write(at(last) + 4, &len.to_le_bytes());
-            }
-            DeviceFault::UsedTwice => {
-                if self.now_and_then() {
-                    host.ram.write(at(index), &element);
-                    host.ram.write(ring.used + 2, &index.wrapping_add(1).to_le_bytes());
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-impl DeviceUnderTest for WrongDevice {
-    type Setup = DeviceFault;
-
-    const ON_SIM_DISK: bool = true;
-    const RING_BASE: bool = true;
-
-    fn open(setup: &DeviceFault, spec: &Spec, disk: &SimDisk, device: u8) -> WrongDevice {
-        let mut believed = *spec;
-        if *setup == DeviceFault::ReadOnlyServed {
-            believed.disk.read_only = false;
-        }
-        WrongDevice {
-            inner: Blk::open(&None, &believed, disk, device),
-            fault: *setup,
-            spec: *spec,
-            rings: Vec::new(),
-            count: 0,
-            stale_mode: None,
-            mode: 0,
-        }
-    }
-
-    fn restart(&mut self, setup: &DeviceFault, spec: &Spec, disk: &SimDisk, device: u8) {
-        let count = self.count;
-        *self = WrongDevice::open(setup, spec, disk, device);
-        self.count = count;
-    }
-
-    fn offered(&self) -> u64 {
-        let offered = self.inner.offered();
-        match self.fault {
-            DeviceFault::ReadOnlyServed if self.spec.disk.read_only => offered | feature::RO,
-            DeviceFault::OfferUnclosed => offered | feature::CONFIG_WCE,
-            _ => offered,
-        }
-    }
-
-    fn negotiate(&mut self, accept: u64) -> bool {
-        let offered = self.inner.offered();
-        let accept = match self.fault {
-            DeviceFault::FlushRefusalIgnored if accept & feature::CONFIG_WCE == 0 => {
-                accept | offered & feature::FLUSH
-            }
-            DeviceFault::AcceptsAnything | DeviceFault::OfferUnclosed => accept & offered,
-            DeviceFault::ReadOnlyServed => accept & !feature::RO,
-            _ => accept,
-        };
-        self.inner.negotiate(accept)
-    }
-
-    fn config_read(&mut self, offset: u64, out: &mut [u8]) {
-        self.inner.config_read(offset, out);
-        if offset == config::WRITEBACK {
-            match self.fault {
-                DeviceFault::WritebackStuck => out[0] = 1,
-                DeviceFault::WritebackNotReset => {
-                    if let Some(stale) = self.stale_mode {
-                        out[0] = stale;
-                    }
-                    self.mode = out[0];
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn config_write(&mut self, offset: u64, bytes: &[u8]) {
-        self.stale_mode = None;
-        self.inner.config_write(offset, bytes);
-    }
-
-    fn start(&mut self, rings: &[RingPlan]) {
-        self.rings = rings.to_vec();
-        self.inner.start(rings);
-    }
-
-    fn kick(&mut self, queue: u16) {
-        if self.fault == DeviceFault::LostKick && self.now_and_then() {
-            return;
-        }
-        self.inner.kick(queue);
-    }
-
-    fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress {
-        let spoils = matches!(self.fault, DeviceFault::LengthOneMore | DeviceFault::UsedTwice);
-        let before = if spoils { self.used_idx(queue, host) } else { 0 };
-        let progress = self.inner.step(queue, host);
-        if spoils {
-            self.spoil_used(queue, before, host);
-        }
-        if progress == Progress::Signal
-            && self.fault == DeviceFault::LostSignal
-            && self.now_and_then()
-        {
-            return Progress::Busy;
-        }
-        progress
-    }
-
-    fn begin_reset(&mut self, host: &mut Host<'_>) {
-        match self.fault {
-            DeviceFault::LateAfterReset => {
-                self.inner.registers = Registers::open(&self.spec);
-                host.disk.orphan(host.device);
-            }
-            DeviceFault::WritebackNotReset => {
-                let mut byte = [0];
-                self.inner.config_read(config::WRITEBACK, &mut byte);
-                self.stale_mode = Some(byte[0]);
-                self.inner.begin_reset(host);
-            }
-            _ => self.inner.begin_reset(host),
-        }
-    }
-
-    fn reset_done(&mut self) -> bool {
-        let done = self.inner.reset_done();
-        match self.fault {
-            DeviceFault::ResetNeverShows => false,
-            DeviceFault::FailureForgottenAtReset => {
-                if done {
-                    self.inner.registers = Registers::open(&self.spec);
-                }
-                done
-            }
-            _ => done,
-        }
-    }
-
-    fn needs_reset(&mut self) -> bool {
-        self.inner.needs_reset()
     }
 }

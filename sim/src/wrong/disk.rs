@@ -41,11 +41,26 @@ pub enum DiskFault {
     SyncErrorSwallowed,
     /// A write lands a second time, after it was answered.
     WriteRepeated,
+    /// Now and then a read returns noise.
+    GarbageRead,
+    /// After a restart the first read of a sector shows what was last written, the next what is
+    /// there.
+    ImageFlickers,
+    /// The first read after a write was submitted sees it before it lands.
+    SeesAhead,
+    /// A write up to the end of the disk changes the sector behind it too.
+    SpillsOver,
+    /// A sync leaves out what was zeroed.
+    ZeroesNotSynced,
+    /// A discard is answered at once and done later.
+    LateDiscard,
+    /// After a reset a sync does nothing until something is written.
+    CleanAfterReset,
 }
 
 impl DiskFault {
     /// All of them.
-    pub const ALL: [DiskFault; 18] = [
+    pub const ALL: [DiskFault; 25] = [
         DiskFault::EarlyFlush,
         DiskFault::SyncMissesSector,
         DiskFault::DroppedWrite,
@@ -64,24 +79,29 @@ impl DiskFault {
         DiskFault::CrossedDevices,
         DiskFault::SyncErrorSwallowed,
         DiskFault::WriteRepeated,
+        DiskFault::GarbageRead,
+        DiskFault::ImageFlickers,
+        DiskFault::SeesAhead,
+        DiskFault::SpillsOver,
+        DiskFault::ZeroesNotSynced,
+        DiskFault::LateDiscard,
+        DiskFault::CleanAfterReset,
     ];
 
     fn facts(self) -> (&'static str, &'static str, &'static [Rule]) {
         use Rule::{
-            FlushlessWriteLost, ForeignContent, LateEffect, MediumMisplaced, Misplaced, NeverUsed,
-            NotZeroed, ReadsDisagree, StableWriteLost, StaleRead, TornAtom, UntouchedChanged,
+            FlushlessWriteLost, ForeignContent, MediumMisplaced, Misplaced, NeverUsed, NotZeroed,
+            ReadsDisagree, StableWriteLost, StaleRead, TornAtom, UntouchedChanged,
             WriteThroughLost,
         };
         match self {
-            DiskFault::EarlyFlush => (
-                "early-flush",
-                "a flush is answered without any sync",
-                &[StableWriteLost],
-            ),
+            DiskFault::EarlyFlush => {
+                ("early-flush", "a flush is answered without any sync", &[StableWriteLost])
+            }
             DiskFault::SyncMissesSector => (
                 "sync-misses-sector",
                 "a sync leaves one dirty sector out",
-                &[StableWriteLost],
+                &[StableWriteLost, WriteThroughLost],
             ),
             DiskFault::DroppedWrite => (
                 "dropped-write",
@@ -98,11 +118,9 @@ impl DiskFault {
                 "now and then a write lands one granule too low",
                 &[Misplaced, MediumMisplaced, StaleRead],
             ),
-            DiskFault::Shifted => (
-                "shifted",
-                "reads and writes alike are off by one sector",
-                &[MediumMisplaced],
-            ),
+            DiskFault::Shifted => {
+                ("shifted", "reads and writes alike are off by one sector", &[MediumMisplaced])
+            }
             DiskFault::NeverCompletes => (
                 "never-completes",
                 "now and then an operation is never answered",
@@ -116,52 +134,84 @@ impl DiskFault {
             DiskFault::ZeroesNothing => (
                 "zeroes-nothing",
                 "write-zeroes is answered and nothing is zeroed",
-                &[NotZeroed],
+                &[NotZeroed, StableWriteLost, WriteThroughLost],
             ),
             DiskFault::UnmapForZeroes => (
                 "unmap-for-zeroes",
                 "write-zeroes with unmap only deallocates, and old data stays",
-                &[NotZeroed],
+                &[NotZeroed, StableWriteLost, WriteThroughLost],
             ),
-            DiskFault::SyncRetried => (
-                "sync-retried",
-                "a failed sync is tried again and believed",
-                &[StableWriteLost],
-            ),
+            DiskFault::SyncRetried => {
+                ("sync-retried", "a failed sync is tried again and believed", &[StableWriteLost])
+            }
             DiskFault::StableIgnored => (
                 "stable-ignored",
                 "a write-through write stays in the cache",
-                &[FlushlessWriteLost, WriteThroughLost],
+                &[WriteThroughLost, FlushlessWriteLost],
             ),
-            DiskFault::StaleRead => (
-                "stale-read",
-                "what was read once is served from memory for ever",
-                &[StaleRead],
-            ),
+            DiskFault::StaleRead => {
+                ("stale-read", "what was read once is served from memory for ever", &[StaleRead])
+            }
             DiskFault::ShortBelieved => (
                 "short-believed",
                 "a short transfer is reported as whole",
-                &[StaleRead, Rule::UsedLength, Rule::NeverWritten, StableWriteLost],
+                &[Rule::UsedLength, StaleRead, UntouchedChanged, Misplaced, StableWriteLost],
             ),
-            DiskFault::TornSector => (
-                "torn-sector",
-                "now and then half a sector is not written",
-                &[TornAtom],
-            ),
+            DiskFault::TornSector => {
+                ("torn-sector", "now and then half a sector is not written", &[TornAtom])
+            }
             DiskFault::CrossedDevices => (
                 "crossed-devices",
                 "now and then a read is served from the other device's part",
                 &[ForeignContent],
             ),
-            DiskFault::SyncErrorSwallowed => (
-                "sync-error-swallowed",
-                "a failed sync is reported as done",
-                &[StableWriteLost],
-            ),
+            DiskFault::SyncErrorSwallowed => {
+                ("sync-error-swallowed", "a failed sync is reported as done", &[StableWriteLost])
+            }
             DiskFault::WriteRepeated => (
                 "write-repeated",
                 "now and then a write lands once more after it was answered",
-                &[LateEffect, StaleRead, ReadsDisagree],
+                &[
+                    StaleRead,
+                    ReadsDisagree,
+                    StableWriteLost,
+                    WriteThroughLost,
+                    FlushlessWriteLost,
+                    NotZeroed,
+                ],
+            ),
+            DiskFault::GarbageRead => {
+                ("garbage-read", "now and then a read returns noise", &[Rule::NeverWritten])
+            }
+            DiskFault::ImageFlickers => (
+                "image-flickers",
+                "after a restart the first read of a sector shows what was last written there",
+                &[Rule::ImageChanged],
+            ),
+            DiskFault::SeesAhead => (
+                "sees-ahead",
+                "the first read sees a write before it lands, the next does not",
+                &[ReadsDisagree, Rule::LateEffect],
+            ),
+            DiskFault::SpillsOver => (
+                "spills-over",
+                "a write up to the end of the disk changes the sector behind it too",
+                &[Rule::MediumOutside],
+            ),
+            DiskFault::ZeroesNotSynced => (
+                "zeroes-not-synced",
+                "a sync leaves out what was zeroed",
+                &[StableWriteLost, WriteThroughLost, FlushlessWriteLost],
+            ),
+            DiskFault::LateDiscard => (
+                "late-discard",
+                "a discard is answered at once and done later",
+                &[StaleRead, ReadsDisagree, StableWriteLost, FlushlessWriteLost, UntouchedChanged],
+            ),
+            DiskFault::CleanAfterReset => (
+                "clean-after-reset",
+                "after a reset a sync does nothing until something is written",
+                &[StableWriteLost],
             ),
         }
     }

@@ -1,82 +1,12 @@
 //! A lane of a disk that is wrong on purpose: a wrapper around the seam.
 //!
-//! It works on any disk. What it needs to remember over a reset or a restart is in
-//! [`FaultyState`], one for each device.
-
-use std::collections::VecDeque;
+//! It works on any disk. What is wrong below the seam is [`Twist`](crate::disk::Twist)'s.
 
 use powerfail_device::{Bounce, Buffer, Completion, Disk, Limits, Op, Submission, Token};
 use vm_memory::GuestMemory;
 
 use super::DiskFault;
-use crate::disk::SimDisk;
-
-/// How often "now and then" is: one in so many.
-const NOW_AND_THEN: u32 = 8;
-
-/// What a wrong disk remembers.
-#[derive(Clone, Debug)]
-pub struct FaultyState {
-    fault: DiskFault,
-    count: u32,
-    /// Completions that were made up, per lane.
-    made_up: [VecDeque<Completion>; 4],
-    /// Operations whose completion needs a second look, per lane.
-    watched: Vec<(u8, Token, Watch)>,
-    /// Operations that were started on nobody's behalf, per lane.
-    nobodys: Vec<(u8, Token)>,
-    /// Sectors as they were first read.
-    copies: Vec<(u64, Box<[u8]>)>,
-    prepared: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Watch {
-    Sync,
-    Transfer { len: u32 },
-    Swapped { original: Buffer },
-    Copy { offset: u64 },
-    Repeat { op: Op },
-}
-
-impl FaultyState {
-    /// A disk that breaks this promise.
-    #[must_use]
-    pub fn new(fault: DiskFault) -> FaultyState {
-        FaultyState {
-            fault,
-            count: 0,
-            made_up: Default::default(),
-            watched: Vec::new(),
-            nobodys: Vec::new(),
-            copies: Vec::new(),
-            prepared: false,
-        }
-    }
-
-    /// What is wrong.
-    #[must_use]
-    pub fn fault(&self) -> DiskFault {
-        self.fault
-    }
-
-    /// What a wrong disk does before it is used at all.
-    pub(crate) fn prepare(&mut self, disk: &mut SimDisk, device: u8) {
-        if !self.prepared {
-            self.prepared = true;
-            if self.fault == DiskFault::Shifted {
-                disk.shift_part(device);
-            }
-        }
-    }
-
-    /// The backend was lost, and everything in flight with it.
-    pub(crate) fn backend_lost(&mut self) {
-        self.made_up.iter_mut().for_each(VecDeque::clear);
-        self.watched.clear();
-        self.nobodys.clear();
-    }
-}
+use super::state::{FaultyState, Watch};
 
 /// A lane of a wrong disk.
 #[derive(Debug)]
@@ -93,8 +23,7 @@ impl<'a, L> FaultyLane<'a, L> {
     }
 
     fn now_and_then(&mut self) -> bool {
-        self.state.count += 1;
-        self.state.count.is_multiple_of(NOW_AND_THEN)
+        self.state.now_and_then()
     }
 
     /// Answers at once, with nothing done.
@@ -111,6 +40,75 @@ impl<'a, L> FaultyLane<'a, L> {
     fn watch(&mut self, token: Token, watch: Watch) {
         self.state.watched.push((self.lane, token, watch));
     }
+
+    /// Starts an operation on nobody's behalf, if the disk has room for it.
+    fn on_nobodys_behalf<M: GuestMemory>(&mut self, memory: &M, op: Op)
+    where
+        L: Disk<M>,
+    {
+        if self.inner.room() > 0 {
+            // A token of its own: nobody must take its completion for another's.
+            self.state.count += 1;
+            let token = Token::new(u32::MAX, self.state.count);
+            self.state.nobodys.push((self.lane, token));
+            self.inner.submit(memory, Submission { token, op });
+        }
+    }
+
+    /// Notes what a correct submission changes for a disk that remembers.
+    fn remember<M: GuestMemory>(&mut self, memory: &M, submission: &Submission) {
+        let token = submission.token;
+        match (self.state.fault, &submission.op) {
+            (DiskFault::SyncRetried | DiskFault::SyncErrorSwallowed, Op::Sync) => {
+                self.watch(token, Watch::Sync);
+            }
+            (DiskFault::ShortBelieved, Op::Read { into: buffer, .. })
+            | (DiskFault::ShortBelieved, Op::Write { from: buffer, .. }) => {
+                let len = buffer.len();
+                self.watch(token, Watch::Transfer { len });
+            }
+            (DiskFault::StaleRead, Op::Read { offset, .. }) => {
+                self.watch(token, Watch::Copy { offset: *offset });
+            }
+            (DiskFault::GarbageRead, Op::Read { .. }) if self.now_and_then() => {
+                self.watch(token, Watch::Noise);
+            }
+            (DiskFault::ImageFlickers | DiskFault::SeesAhead, Op::Read { offset, .. }) => {
+                self.watch(token, Watch::Forward { offset: *offset });
+            }
+            (DiskFault::ImageFlickers, Op::Write { offset, from, .. }) => {
+                if let Some(bytes) = bytes_of(from, memory) {
+                    self.watch(token, Watch::Remember { offset: *offset, bytes });
+                }
+            }
+            (
+                DiskFault::ImageFlickers,
+                Op::Discard { offset, len } | Op::WriteZeroes { offset, len, .. },
+            ) => {
+                let gone = *offset..*offset + *len;
+                self.state.copies.retain(|copy| !gone.contains(&copy.0));
+            }
+            (DiskFault::SeesAhead, Op::Write { offset, from, .. }) => {
+                if let Some(bytes) = bytes_of(from, memory) {
+                    self.state.writes.push((self.lane, token, *offset, bytes));
+                    self.watch(token, Watch::Landed);
+                }
+            }
+            (DiskFault::WriteRepeated, Op::Write { offset, from, .. }) => {
+                if let Some(bytes) = bytes_of(from, memory) {
+                    let from = Buffer::Bounce(bytes);
+                    let op = Op::Write { offset: *offset, from, stable: false };
+                    self.watch(token, Watch::Repeat { op });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn bytes_of<M: GuestMemory>(buffer: &Buffer, memory: &M) -> Option<Bounce> {
+    let mut bytes = Bounce::zeroed(buffer.len() as usize);
+    buffer.read_at(memory, 0, bytes.as_mut_slice()).is_ok().then_some(bytes)
 }
 
 impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
@@ -127,7 +125,19 @@ impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
         let granule = u64::from(limits.granule);
         let token = submission.token;
         match (self.state.fault, &mut submission.op) {
-            (DiskFault::EarlyFlush, Op::Sync) | (DiskFault::ZeroesNothing, Op::WriteZeroes { .. }) => {
+            (DiskFault::EarlyFlush, Op::Sync)
+            | (DiskFault::ZeroesNothing, Op::WriteZeroes { .. }) => {
+                return self.pretend(submission);
+            }
+            (DiskFault::CleanAfterReset, Op::Sync) if self.state.clean => {
+                return self.pretend(submission);
+            }
+            (
+                DiskFault::CleanAfterReset,
+                Op::Write { .. } | Op::WriteZeroes { .. } | Op::Discard { .. },
+            ) => self.state.clean = false,
+            (DiskFault::LateDiscard, Op::Discard { .. }) => {
+                self.state.held.push(submission.op.clone());
                 return self.pretend(submission);
             }
             (DiskFault::UnmapForZeroes, Op::WriteZeroes { may_unmap: true, offset, len }) => {
@@ -154,37 +164,15 @@ impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
                 *len = end - *offset;
             }
             (DiskFault::StableIgnored, Op::Write { stable, .. }) => *stable = false,
-            (DiskFault::SyncRetried | DiskFault::SyncErrorSwallowed, Op::Sync) => {
-                self.watch(token, Watch::Sync);
-            }
-            (DiskFault::ShortBelieved, Op::Read { into: buffer, .. })
-            | (DiskFault::ShortBelieved, Op::Write { from: buffer, .. }) => {
-                let len = buffer.len();
-                self.watch(token, Watch::Transfer { len });
-            }
-            (DiskFault::StaleRead, Op::Read { offset, .. }) => {
-                let offset = *offset;
-                self.watch(token, Watch::Copy { offset });
-            }
             (DiskFault::TornSector, Op::Write { from, .. }) if self.now_and_then() => {
-                let len = from.len();
-                let mut bytes = Bounce::zeroed(len as usize);
-                if from.read_at(memory, 0, bytes.as_mut_slice()).is_ok() {
-                    let half = len as usize - 256;
+                if let Some(mut bytes) = bytes_of(from, memory) {
+                    let half = bytes.len() - 256;
                     bytes.as_mut_slice()[half..].fill(0x11);
                     let original = std::mem::replace(from, Buffer::Bounce(bytes));
                     self.watch(token, Watch::Swapped { original });
                 }
             }
-            (DiskFault::WriteRepeated, Op::Write { offset, from, .. }) if self.now_and_then() => {
-                let mut bytes = Bounce::zeroed(from.len() as usize);
-                if from.read_at(memory, 0, bytes.as_mut_slice()).is_ok() {
-                    let from = Buffer::Bounce(bytes);
-                    let op = Op::Write { offset: *offset, from, stable: false };
-                    self.watch(token, Watch::Repeat { op });
-                }
-            }
-            _ => {}
+            _ => self.remember(memory, &submission),
         }
         self.inner.submit(memory, submission);
     }
@@ -204,6 +192,9 @@ impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
                 self.state.nobodys.swap_remove(at);
                 continue;
             }
+            if let Some(op) = self.state.held.pop() {
+                self.on_nobodys_behalf(memory, op);
+            }
             let watched = self.state.watched.iter().position(|w| (w.0, w.1) == mine);
             let Some(watched) = watched else { return Some(completion) };
             let (_, token, watch) = self.state.watched.swap_remove(watched);
@@ -211,7 +202,7 @@ impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
                 Watch::Sync if completion.result.is_err() => {
                     if self.state.fault == DiskFault::SyncErrorSwallowed {
                         completion.result = Ok(0);
-                    } else {
+                    } else if self.inner.room() > 0 {
                         self.watch(token, Watch::Sync);
                         self.inner.submit(memory, Submission { token, op: Op::Sync });
                         continue;
@@ -225,28 +216,37 @@ impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
                 }
                 Watch::Swapped { original } => completion.buffer = Some(original),
                 Watch::Copy { offset } => self.serve_copy(memory, offset, &mut completion),
-                Watch::Repeat { op } => {
-                    if self.inner.room() > 0 {
-                        // A token of its own: nobody must take its completion for another's.
-                        let token = Token::new(u32::MAX, self.state.count);
-                        self.state.nobodys.push((self.lane, token));
-                        self.inner.submit(memory, Submission { token, op });
+                Watch::Noise => overlay(memory, &mut completion, 0, &[0x5a; 512]),
+                Watch::Remember { offset, bytes } => {
+                    if completion.result == Ok(bytes.len() as u32) {
+                        for (nth, sector) in bytes.as_slice().chunks_exact(512).enumerate() {
+                            self.state.keep_copy(offset + 512 * nth as u64, sector);
+                        }
                     }
                 }
+                Watch::Forward { offset } => self.forward(memory, offset, &mut completion),
+                Watch::Landed => {
+                    self.state.writes.retain(|write| (write.0, write.1) != mine);
+                }
+                Watch::Repeat { op } => self.on_nobodys_behalf(memory, op),
             }
             return Some(completion);
         }
     }
 }
 
+/// Writes bytes over what was read, from byte `at` on.
+fn overlay<M: GuestMemory>(memory: &M, completion: &mut Completion, at: u32, bytes: &[u8]) {
+    if let (Ok(moved), Some(buffer)) = (completion.result, completion.buffer.as_mut())
+        && at + bytes.len() as u32 <= moved
+    {
+        let _ = buffer.write_at(memory, at, bytes);
+    }
+}
+
 impl<L> FaultyLane<'_, L> {
     /// Replaces what was read by what was read there first.
-    fn serve_copy<M: GuestMemory>(
-        &mut self,
-        memory: &M,
-        offset: u64,
-        completion: &mut Completion,
-    ) {
+    fn serve_copy<M: GuestMemory>(&mut self, memory: &M, offset: u64, completion: &mut Completion) {
         let (Ok(moved), Some(buffer)) = (completion.result, completion.buffer.as_mut()) else {
             return;
         };
@@ -259,6 +259,32 @@ impl<L> FaultyLane<'_, L> {
                 let mut bytes = vec![0; 512].into_boxed_slice();
                 if buffer.read_at(memory, at, &mut bytes).is_ok() {
                     self.state.copies.push((place, bytes));
+                }
+            }
+        }
+    }
+
+    /// Replaces what was read by what is not there: copies that are still to be shown, or writes
+    /// in flight.
+    fn forward<M: GuestMemory>(&mut self, memory: &M, offset: u64, completion: &mut Completion) {
+        let moved = u64::from(completion.result.unwrap_or(0));
+        for place in (offset..offset + moved).step_by(512) {
+            let at = (place - offset) as u32;
+            if let Some(rank) = self.state.unshown.iter().position(|other| *other == place) {
+                self.state.unshown.swap_remove(rank);
+                if let Some((_, bytes)) = self.state.copies.iter().find(|copy| copy.0 == place) {
+                    overlay(memory, completion, at, bytes);
+                }
+            }
+            let ahead = self.state.writes.iter().position(|(_, _, start, bytes)| {
+                (*start..*start + bytes.len() as u64).contains(&place)
+            });
+            if let Some(ahead) = ahead {
+                let (_, _, start, bytes) = &self.state.writes[ahead];
+                let from = (place - start) as usize;
+                overlay(memory, completion, at, &bytes.as_slice()[from..from + 512]);
+                if at as u64 + 512 == moved {
+                    self.state.writes.remove(ahead);
                 }
             }
         }

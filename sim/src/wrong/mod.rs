@@ -4,13 +4,19 @@
 //! promise, and names the rule that should notice. A rule that no wrong device breaks would be
 //! decoration.
 
+mod answer;
 mod device;
 mod disk;
 mod lane;
+mod state;
+mod wrapper;
 
-pub use device::{DeviceFault, WrongDevice};
+pub use answer::AnswerFault;
+pub use device::DeviceFault;
 pub use disk::DiskFault;
-pub use lane::{FaultyLane, FaultyState};
+pub use lane::FaultyLane;
+pub use state::FaultyState;
+pub use wrapper::WrongDevice;
 
 use powerfail_model::Rule;
 
@@ -27,7 +33,7 @@ impl Wrong {
     /// Everything wrong there is.
     pub fn all() -> impl Iterator<Item = Wrong> {
         let disks = DiskFault::ALL.into_iter().map(Wrong::Disk);
-        disks.chain(DeviceFault::ALL.into_iter().map(Wrong::Device))
+        disks.chain(DeviceFault::all().map(Wrong::Device))
     }
 
     /// Its name, as `wrong:NAME` selects it.

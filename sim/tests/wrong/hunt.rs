@@ -10,43 +10,46 @@ use powerfail::wrong::{Wrong, WrongDevice};
 use powerfail_model::Rule;
 
 /// How many disjoint ranges of seeds are searched.
-pub const RANGES: u64 = 9;
+pub(crate) const RANGES: u64 = 9;
 /// A range starts at every multiple of this.
 const STRIDE: u64 = 1_000_000;
 /// A range is given up after so many seeds.
-pub const PATIENCE: u64 = 3000;
+pub(crate) const PATIENCE: u64 = 5000;
+
+/// A range that has lasted this long is left at its next catch.
+const ENOUGH: u64 = 1000;
 
 /// What a hunt brought home.
 #[derive(Clone, Debug)]
-pub struct Bag {
-    pub wrong: Wrong,
+pub(crate) struct Bag {
+    pub(crate) wrong: Wrong,
     /// Seeds until the first catch, per range, sorted.
-    pub until: Vec<u64>,
+    pub(crate) until: Vec<u64>,
     /// How often each rule was the one that noticed.
-    pub rules: BTreeMap<Rule, u32>,
+    pub(crate) rules: BTreeMap<Rule, u32>,
 }
 
 impl Bag {
-    pub fn median(&self) -> u64 {
+    pub(crate) fn median(&self) -> u64 {
         self.until[self.until.len() / 2]
     }
 
     /// With so few ranges the 95th percentile is the worst.
-    pub fn p95(&self) -> u64 {
+    pub(crate) fn p95(&self) -> u64 {
         self.until[(self.until.len() * 95).div_ceil(100) - 1]
     }
 
     /// The rule that noticed most often.
-    pub fn usual(&self) -> Option<Rule> {
+    pub(crate) fn usual(&self) -> Option<Rule> {
         self.rules.iter().max_by_key(|(_, count)| **count).map(|(rule, _)| *rule)
     }
 
-    pub fn caught(&self) -> u32 {
+    pub(crate) fn caught(&self) -> u32 {
         self.rules.values().sum()
     }
 
     /// `rule 12, other 3`, most frequent first.
-    pub fn listing(&self) -> String {
+    pub(crate) fn listing(&self) -> String {
         let mut rules: Vec<(Rule, u32)> = self.rules.iter().map(|(r, n)| (*r, *n)).collect();
         rules.sort_by_key(|&(rule, count)| (std::cmp::Reverse(count), rule));
         let words = rules.iter().map(|(rule, count)| format!("{} {count}", rule.name()));
@@ -56,7 +59,7 @@ impl Bag {
 
 /// Searches every range until its first catch, and on through the first ranges until `catches` are
 /// made in all.
-pub fn hunt(wrong: Wrong, catches: u32) -> Bag {
+pub(crate) fn hunt(wrong: Wrong, catches: u32) -> Bag {
     match wrong {
         Wrong::Disk(fault) => hunt_device::<Blk>(wrong, Some(fault), catches),
         Wrong::Device(fault) => hunt_device::<WrongDevice>(wrong, fault, catches),
@@ -76,13 +79,10 @@ fn hunt_device<D: DeviceUnderTest>(wrong: Wrong, setup: D::Setup, catches: u32) 
             if failure.violation.rule == Rule::DevicePanicked {
                 world.renew();
             }
-            if std::env::var_os("POWERFAIL_SHOW").is_some() {
-                println!("{} seed {}: {} {}", wrong.name(), range * STRIDE + nth, failure.violation.rule.name(), failure.violation);
-            }
             *bag.rules.entry(failure.violation.rule).or_default() += 1;
             until = until.min(nth + 1);
             found += 1;
-            if found >= per_range || nth > PATIENCE / 2 {
+            if found >= per_range || nth > ENOUGH {
                 break;
             }
         }
@@ -92,8 +92,8 @@ fn hunt_device<D: DeviceUnderTest>(wrong: Wrong, setup: D::Setup, catches: u32) 
     bag
 }
 
-/// Does `job` for everything wrong, on two threads, and returns the results in order.
-pub fn everything(catches: u32) -> Vec<Bag> {
+/// Hunts everything wrong, on two threads; in the order of their list.
+pub(crate) fn everything(catches: u32) -> Vec<Bag> {
     let all: Vec<Wrong> = Wrong::all().collect();
     let next = Mutex::new(0..all.len());
     let bags = Mutex::new(Vec::new());
