@@ -152,6 +152,9 @@ impl Pilot {
                 Some(Action::Rest)
             }
             Phase::Crash => {
+                if let Some(effect) = self.last_gasp(world, choose) {
+                    return Some(effect);
+                }
                 let crash = self.crash(world, choose);
                 let again = self.crashes > 0 && choose.below(6, Site::Crash) == 0;
                 let cut = again.then(|| choose.below(40, Site::Crash));
@@ -199,6 +202,24 @@ impl Pilot {
             return Some(Action::Jump { to });
         }
         Some(Action::Rest)
+    }
+
+    /// What the host was doing when the end came may have landed in part.
+    fn last_gasp<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> Option<Action> {
+        let busy = world.disk().busy();
+        let calm = self.schedule == Schedule::Naive;
+        if busy == 0 || calm || self.moves > 4 || choose.below(2, Site::Crash) == 0 {
+            return None;
+        }
+        let nth = choose.below(busy as u32, Site::Operation) as usize;
+        let (op, landed) = world.disk().nth(nth);
+        let tear = self.options.spec.disk.tear;
+        let set = weather::subset(choose, op.range().minus(landed), tear, Site::Operation);
+        (!set.is_empty()).then_some(Action::Effect { op, set })
     }
 
     fn crash<D: DeviceUnderTest, C: Choose>(
