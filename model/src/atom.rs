@@ -185,14 +185,19 @@ impl AtomState {
         }
         let mut all = std::mem::take(&mut self.others);
         all.push(std::mem::take(&mut self.nodes));
-        let mut kept: Vec<Vec<Node>> = Vec::with_capacity(all.len());
+        let mut kept: Vec<(Weight, Vec<Node>)> = Vec::with_capacity(all.len());
         for nodes in all {
-            if kept.iter().any(|other| forbids_less(other, &nodes, ledger)) {
+            let weight = Weight::of(&nodes, ledger);
+            let drops = |(a, a_nodes): (Weight, &[Node]), (b, b_nodes): (Weight, &[Node])| {
+                a.may_forbid_less(b) && forbids_less(a_nodes, b_nodes, ledger)
+            };
+            if kept.iter().any(|(other, theirs)| drops((*other, theirs), (weight, &nodes))) {
                 continue;
             }
-            kept.retain(|other| !forbids_less(&nodes, other, ledger));
-            kept.push(nodes);
+            kept.retain(|(other, theirs)| !drops((weight, &nodes), (*other, theirs)));
+            kept.push((weight, nodes));
         }
+        let mut kept: Vec<Vec<Node>> = kept.into_iter().map(|(_, nodes)| nodes).collect();
         if kept.len() > MOST_EXPLANATIONS {
             kept = vec![self.common_weakening(kept)];
         }
@@ -359,6 +364,27 @@ fn told(node: Node, content: Content, ledger: &Ledger) -> Node {
         slot => slot,
     };
     Node { slot, content, ..node }
+}
+
+/// What all versions of an explanation know and order, in two numbers: they settle most comparisons.
+#[derive(Clone, Copy)]
+struct Weight {
+    last: u64,
+    first: u64,
+}
+
+impl Weight {
+    fn of(nodes: &[Node], ledger: &Ledger) -> Weight {
+        nodes.iter().fold(Weight { last: 0, first: 0 }, |sum, node| Weight {
+            last: sum.last + u64::from(node.last.0),
+            first: sum.first + u64::from(ledger.fate(node.slot).end.min(node.seen).0),
+        })
+    }
+
+    /// What forbids less has every `last` at most, and every `first` at least, as great; so it is with their sums.
+    fn may_forbid_less(self, other: Weight) -> bool {
+        self.last <= other.last && self.first >= other.first
+    }
 }
 
 /// Whether `a` accepts whatever `b` accepts: the same versions, of which `a` knows no more and orders no more.
