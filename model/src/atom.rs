@@ -6,7 +6,7 @@
 //!
 //! The first content may be a set too: after a power loss it is one of the contents the loss could leave, until a read says which.
 
-use crate::graph::{Node, may_read, may_survive, prune, survivors};
+use crate::graph::{Node, may_read, may_survive, prune, sole_survivor, survivors};
 use crate::ledger::{Ledger, Moment, Slot};
 use crate::names::{Content, Instant, Observed};
 use crate::terms::Profile;
@@ -44,22 +44,20 @@ impl AtomState {
         Self { nodes: vec![Node::of_old(content)], ..Self::default() }
     }
 
-    /// The atom held `content` for as long as matters, and a write of `version` is published.
+    /// The atom held `content` for as long as matters, and a write of `version` is published; nothing else is known.
     #[inline]
     pub(crate) fn begin(&mut self, content: Content, version: Node) {
-        self.others.clear();
-        self.unknown.clear();
-        self.nodes.clear();
-        self.nodes.extend_from_slice(&[Node::of_old(content), version]);
+        debug_assert!(self.nodes.is_empty());
+        self.nodes.push(Node::of_old(content));
+        self.nodes.push(version);
     }
 
-    /// What the atom holds, if only one version is left and its content is known.
+    /// Nothing is known of the atom.
     #[inline]
-    pub(crate) fn settled(&self) -> Option<Content> {
-        match self.nodes[..] {
-            [node] if self.others.is_empty() && node.content.is_named() => Some(node.content),
-            _ => None,
-        }
+    pub(crate) fn forget(&mut self) {
+        self.nodes.clear();
+        self.others.clear();
+        self.unknown.clear();
     }
 
     /// The explanations, at least one.
@@ -285,14 +283,12 @@ impl AtomState {
             survivors(nodes, ledger, |node| {
                 loose |= !ledger.is_stable(node.slot);
                 match node.content {
-                    Content::UNKNOWN => out.extend_from_slice(&self.unknown),
-                    content => out.push(content),
+                    Content::UNKNOWN => {
+                        self.unknown.iter().for_each(|&content| insert(out, content))
+                    }
+                    content => insert(out, content),
                 }
             });
-        }
-        if out.len() > 1 {
-            out.sort_unstable();
-            out.dedup();
         }
         loose
     }
@@ -306,30 +302,37 @@ impl AtomState {
             });
             count
         };
-        if self.nodes.len() == 1 { 0 } else { self.explanations().map(loose).max().unwrap_or(0) }
+        if self.others.is_empty() && sole_survivor(&self.nodes, ledger).is_some() {
+            return 0;
+        }
+        self.explanations().map(loose).max().unwrap_or(0)
     }
 
-    /// The live content is gone: from `image` on the atom holds one of the survivors.
+    /// The live content is gone: from `image` on the atom holds one of the survivors. Says which, if there is but one and it has a name.
     ///
     /// With `found`, that is what a restarted backend finds; the medium may still hold another of them.
+    #[inline]
     pub(crate) fn collapse(
         &mut self,
         image: Instant,
         found: Option<Instant>,
         scratch: &mut Vec<Content>,
         around: &Around<'_>,
-    ) {
-        if let ([node], true) = (&mut self.nodes[..], self.others.is_empty()) {
-            debug_assert!(
-                around.ledger.is_stable(node.slot),
-                "the only version left is a stable one"
-            );
-            *node = Node::new(Slot::IMAGE, node.content, image);
-            if node.content != Content::UNKNOWN {
-                self.unknown.clear();
-            }
-            return;
+    ) -> Option<Content> {
+        match sole_survivor(&self.nodes, around.ledger) {
+            Some(node) if self.others.is_empty() && node.content.is_named() => Some(node.content),
+            _ => self.collapse_to_several(image, found, scratch, around),
         }
+    }
+
+    /// The same where it takes more than a glance.
+    fn collapse_to_several(
+        &mut self,
+        image: Instant,
+        found: Option<Instant>,
+        scratch: &mut Vec<Content>,
+        around: &Around<'_>,
+    ) -> Option<Content> {
         let loose = self.survivors(scratch, around.ledger);
         let content = match scratch[..] {
             _ if around.profile == Profile::Literal && loose => Content::ANYTHING,
@@ -339,13 +342,9 @@ impl AtomState {
                 if around.profile == Profile::Literal && !scratch.contains(&Content::MIXTURE) {
                     scratch.push(Content::MIXTURE);
                 }
-                self.unknown.clone_from(scratch);
                 Content::UNKNOWN
             }
         };
-        if content != Content::UNKNOWN {
-            self.unknown.clear();
-        }
         self.others.clear();
         self.nodes.clear();
         self.nodes.push(Node::new(Slot::IMAGE, content, image));
@@ -354,6 +353,24 @@ impl AtomState {
             let slot = if heard_of { Slot::FOUND } else { Slot::FOUND_LOOSE };
             self.nodes.push(Node::new(slot, content, found));
         }
+        self.unknown.clear();
+        if content == Content::UNKNOWN {
+            std::mem::swap(&mut self.unknown, scratch);
+        }
+        (self.nodes.len() == 1 && content.is_named()).then_some(content)
+    }
+}
+
+/// Adds `content` to what is sorted, if it is not there.
+#[inline]
+fn insert(sorted: &mut Vec<Content>, content: Content) {
+    match sorted.last() {
+        Some(&last) if content <= last => {
+            if let Err(place) = sorted.binary_search(&content) {
+                sorted.insert(place, content);
+            }
+        }
+        _ => sorted.push(content),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::names::{Content, Instant, Observed};
 pub(crate) struct Disk {
     /// What each atom holds; [`Content::BUSY`] iff its graph says.
     calm: Vec<Content>,
-    /// The graphs of busy atoms; what a calm atom has here means nothing. May be longer than `calm`.
+    /// The graphs of busy atoms; empty for a calm one. May be longer than `calm`.
     graphs: Vec<AtomState>,
     /// The busy atoms, each once.
     busy: Vec<u32>,
@@ -33,7 +33,9 @@ impl Disk {
         if self.graphs.len() < atoms {
             self.graphs.resize_with(atoms, AtomState::default);
         }
-        self.busy.clear();
+        for atom in self.busy.drain(..) {
+            self.graphs[atom as usize].forget();
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -41,11 +43,11 @@ impl Disk {
     }
 
     /// A write is published, of `version` to each of `atoms`.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn submit(&mut self, atoms: Range<u32>, version: Node, around: &Around<'_>) {
-        let range = atoms.start as usize..atoms.end as usize;
-        let places = self.calm[range.clone()].iter_mut().zip(&mut self.graphs[range]);
-        for (atom, (calm, graph)) in atoms.zip(places) {
+        for atom in atoms {
+            let calm = &mut self.calm[atom as usize];
+            let graph = &mut self.graphs[atom as usize];
             if *calm == Content::BUSY {
                 graph.submit(version, around);
             } else {
@@ -100,15 +102,13 @@ impl Disk {
     pub(crate) fn collapse(&mut self, image: Instant, found: Option<Instant>, around: &Around<'_>) {
         let Self { calm, graphs, busy, scratch } = self;
         busy.retain(|&atom| {
-            let atom = atom as usize;
-            graphs[atom].collapse(image, found, scratch, around);
-            match graphs[atom].settled() {
-                Some(content) => {
-                    calm[atom] = content;
-                    false
-                }
-                None => true,
+            let graph = &mut graphs[atom as usize];
+            let settled = graph.collapse(image, found, scratch, around);
+            if let Some(content) = settled {
+                calm[atom as usize] = content;
+                graph.forget();
             }
+            settled.is_none()
         });
     }
 

@@ -81,17 +81,15 @@ fn fits_at(nodes: &[Node], v: usize, node: &Node, ledger: &Ledger) -> bool {
     let first = node.first(ledger);
     nodes.iter().enumerate().all(|(u, other)| {
         // Most versions were last touched before this one ended, and need no look at the ledger.
-        other.last <= first
-            || u == v
-            || other.first(ledger) >= node.last
-            || !other.is_in(ledger)
+        other.last <= first || u == v || other.first(ledger) >= node.last || !other.is_in(ledger)
     })
 }
 
 /// Whether version `v` of `nodes` may be what a power loss `then` leaves: whether the graph, with an edge to `v` from every stable version, is acyclic.
 pub(crate) fn may_survive(nodes: &[Node], v: usize, ledger: &Ledger, then: Moment) -> bool {
     let node = &nodes[v];
-    let is_stable = |other: &Node| !std::ptr::eq(other, node) && ledger.was_stable(other.slot, then);
+    let is_stable =
+        |other: &Node| !std::ptr::eq(other, node) && ledger.was_stable(other.slot, then);
     let Some(x) = latest(nodes, is_stable) else { return true };
     node.first(ledger) >= reach(nodes, x, ledger)
         && (node.is_in(ledger) || fits_at(nodes, v, node, ledger))
@@ -103,7 +101,8 @@ pub(crate) fn may_survive(nodes: &[Node], v: usize, ledger: &Ledger, then: Momen
 /// not reach `x`, for there is no cycle: by one that survives.
 #[inline]
 pub(crate) fn survivors<'a>(nodes: &'a [Node], ledger: &Ledger, mut each: impl FnMut(&'a Node)) {
-    let x = latest(nodes, |node| ledger.is_stable(node.slot)).expect("some version is always stable");
+    let x =
+        latest(nodes, |node| ledger.is_stable(node.slot)).expect("some version is always stable");
     let bound = reach(nodes, x, ledger);
     let mut contested = false;
     for (v, node) in nodes.iter().enumerate() {
@@ -118,6 +117,18 @@ pub(crate) fn survivors<'a>(nodes: &'a [Node], ledger: &Ledger, mut each: impl F
     if !contested || may_survive(nodes, x, ledger, ledger.present()) {
         each(&nodes[x]);
     }
+}
+
+/// The one version a power loss now may leave, if all the others reach it at once; there may be only one otherwise too.
+///
+/// Versions lie in the order of publication, so the last stable one is the one to try.
+#[inline]
+pub(crate) fn sole_survivor<'a>(nodes: &'a [Node], ledger: &Ledger) -> Option<&'a Node> {
+    let x = nodes.iter().rposition(|node| ledger.is_stable(node.slot))?;
+    let (older, newer) = (&nodes[..x], &nodes[x + 1..]);
+    let node = &nodes[x];
+    let reaches = |other: &Node| other.first(ledger) < node.last;
+    (newer.iter().all(reaches) && older.iter().all(reaches)).then_some(node)
 }
 
 /// Of the versions that qualify, the one with the greatest `last`: whatever reaches any other of them reaches it.
