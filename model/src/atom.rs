@@ -124,6 +124,7 @@ impl AtomState {
     }
 
     /// A read `[from, to]` returned `seen`. Says whether it may.
+    #[inline]
     pub(crate) fn read(
         &mut self,
         seen: Observed,
@@ -131,36 +132,50 @@ impl AtomState {
         to: Instant,
         around: &Around<'_>,
     ) -> bool {
-        let unsettled = around.failed.is_some_and(|failed| self.is_unsettled(failed, from, around));
         if around.profile == Profile::Literal {
-            return self.may_be_by_the_letter(seen, from, to, unsettled, around);
+            return self.may_be_by_the_letter(seen, from, to, around);
         }
         let Observed::Content(content) = seen else { return false };
-        if unsettled {
-            return self.explanations().any(|nodes| {
-                (0..nodes.len()).any(|v| {
-                    self.shows(nodes[v].content, content)
-                        && (may_read(nodes, v, from, to, around.ledger)
-                            || may_survive(nodes, v, around.ledger, around.moment))
-                })
-            });
+        if let Some(failed) = around.failed
+            && self.is_unsettled(failed, from, around)
+        {
+            return self.may_be_unsettled(content, from, to, around);
         }
-        self.explain(content, from, to, around.ledger)
+        if self.others.is_empty() {
+            self.explain(content, from, to, around.ledger)
+        } else {
+            self.explain_variously(content, from, to, around.ledger)
+        }
     }
 
-    /// Replaces the explanations by their continuations with this read. Says whether there are any; if not, nothing changes.
+    /// Replaces the only explanation by its continuations with this read. Says whether there are any; if not, nothing changes.
+    #[inline]
     fn explain(&mut self, content: Content, from: Instant, to: Instant, ledger: &Ledger) -> bool {
+        let shows = |node: &Node| self.shows(node.content, content);
+        let Some(v) = self.nodes.iter().rposition(shows) else { return false };
+        if self.nodes[..v].iter().any(shows) {
+            return self.explain_variously(content, from, to, ledger);
+        }
+        let right = may_read(&self.nodes, v, from, to, ledger);
+        if right {
+            let node = &mut self.nodes[v];
+            *node = told(*node, content, ledger).after_read(from, to);
+        }
+        right
+    }
+
+    /// The same where more than one explanation may go in or come out.
+    #[inline(never)]
+    fn explain_variously(
+        &mut self,
+        content: Content,
+        from: Instant,
+        to: Instant,
+        ledger: &Ledger,
+    ) -> bool {
         let fits = |nodes: &[Node], v: usize| {
             self.shows(nodes[v].content, content) && may_read(nodes, v, from, to, ledger)
         };
-        if self.others.is_empty() {
-            let mut fitting = (0..self.nodes.len()).filter(|&v| fits(&self.nodes, v));
-            let Some(v) = fitting.next() else { return false };
-            if fitting.next().is_none() {
-                self.nodes[v] = told(self.nodes[v], content, ledger).after_read(from, to);
-                return true;
-            }
-        }
         let mut next = Vec::new();
         for nodes in self.explanations() {
             for v in (0..nodes.len()).filter(|&v| fits(nodes, v)) {
@@ -222,6 +237,7 @@ impl AtomState {
     }
 
     /// Whether what was not stable when the host failed is still exposed: nothing written since then has ended before `from`.
+    #[inline(never)]
     fn is_unsettled(&self, failed: Instant, from: Instant, around: &Around<'_>) -> bool {
         let Around { ledger, moment, .. } = *around;
         self.explanations().any(|nodes| {
@@ -234,21 +250,45 @@ impl AtomState {
     }
 
     /// Whether a version of `content` looks like `seen`.
+    #[inline]
     fn shows(&self, content: Content, seen: Content) -> bool {
-        content == seen
-            || content == Content::ANYTHING
+        content == seen || (!content.is_named() && self.may_show(content, seen))
+    }
+
+    /// Whether a version of a `content` without a name looks like `seen`.
+    fn may_show(&self, content: Content, seen: Content) -> bool {
+        content == Content::ANYTHING
             || (content == Content::UNKNOWN && self.unknown.contains(&seen))
     }
 
+    /// Whether a read may return `content` where what was not stable may come and go; such a read leaves no trace.
+    fn may_be_unsettled(
+        &self,
+        content: Content,
+        from: Instant,
+        to: Instant,
+        around: &Around<'_>,
+    ) -> bool {
+        let Around { ledger, moment, .. } = *around;
+        self.explanations().any(|nodes| {
+            (0..nodes.len()).any(|v| {
+                self.shows(nodes[v].content, content)
+                    && (may_read(nodes, v, from, to, ledger)
+                        || may_survive(nodes, v, ledger, moment))
+            })
+        })
+    }
+
     /// The Literal reading: reads leave no trace, and versions that may both be read may be mixed.
+    #[inline(never)]
     fn may_be_by_the_letter(
         &self,
         seen: Observed,
         from: Instant,
         to: Instant,
-        unsettled: bool,
         around: &Around<'_>,
     ) -> bool {
+        let unsettled = around.failed.is_some_and(|failed| self.is_unsettled(failed, from, around));
         let Around { ledger, moment, .. } = *around;
         let nodes = &self.nodes;
         let mut readable = 0;

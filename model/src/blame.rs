@@ -27,6 +27,8 @@ struct Scene<'a> {
 }
 
 /// The violation that the read of `slot`, `[from, to]`, found `seen` in an atom.
+#[cold]
+#[inline(never)]
 pub(crate) fn wrong_read(
     oracle: &Oracle,
     slot: Slot,

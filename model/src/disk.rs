@@ -21,12 +21,15 @@ pub(crate) struct Disk {
     graphs: Vec<AtomState>,
     /// The busy atoms, each once.
     busy: Vec<u32>,
+    /// How many atoms there are: the length of `calm`.
+    atoms: u32,
     scratch: Vec<Content>,
 }
 
 impl Disk {
     /// A disk of `atoms` that nobody has written; memory is kept.
     pub(crate) fn restart(&mut self, atoms: u32) {
+        self.atoms = atoms;
         let atoms = atoms as usize;
         self.calm.clear();
         self.calm.resize(atoms, Content::INITIAL);
@@ -38,8 +41,10 @@ impl Disk {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.calm.len()
+    /// How many atoms there are.
+    #[inline]
+    pub(crate) fn len(&self) -> u32 {
+        self.atoms
     }
 
     /// A write is published, of `version` to each of `atoms`.
@@ -59,7 +64,7 @@ impl Disk {
     }
 
     /// A read `[from, to]` of the atoms from `first` on returned `seen`. Gives the first place in `seen` that may not be.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn read(
         &mut self,
         first: usize,
@@ -69,13 +74,11 @@ impl Disk {
         around: &Around<'_>,
     ) -> Option<usize> {
         let mut wrong = None;
-        let calm = &self.calm[first..][..seen.len()];
-        for (index, (&seen, calm)) in seen.iter().zip(calm).enumerate() {
-            if seen == Observed::Content(*calm) {
-                continue;
-            }
-            let right =
-                *calm == Content::BUSY && self.graphs[first + index].read(seen, from, to, around);
+        for (index, &seen) in seen.iter().enumerate() {
+            let atom = first + index;
+            let calm = self.calm[atom];
+            let right = seen == Observed::Content(calm)
+                || (calm == Content::BUSY && self.graphs[atom].read(seen, from, to, around));
             if !right && wrong.is_none() {
                 wrong = Some(index);
             }
@@ -100,7 +103,7 @@ impl Disk {
 
     /// The live content is gone; see [`AtomState::collapse`].
     pub(crate) fn collapse(&mut self, image: Instant, found: Option<Instant>, around: &Around<'_>) {
-        let Self { calm, graphs, busy, scratch } = self;
+        let Self { calm, graphs, busy, scratch, .. } = self;
         busy.retain(|&atom| {
             let graph = &mut graphs[atom as usize];
             let settled = graph.collapse(image, found, scratch, around);

@@ -162,8 +162,7 @@ impl Ledger {
 
     /// Opens a line.
     #[inline]
-    pub(crate) fn publish(&mut self, id: RequestId, at: Instant, entry: Entry) -> Slot {
-        let slot = Slot::of(id);
+    pub(crate) fn publish(&mut self, slot: Slot, at: Instant, entry: Entry) {
         let fate = Fate { sub: at, ..UNKNOWN_FATE };
         if slot.0 as usize == self.fates.len() {
             self.fates.push(fate);
@@ -173,7 +172,6 @@ impl Ledger {
             self.fates[slot.0 as usize] = fate;
             self.entries[slot.0 as usize] = entry;
         }
-        slot
     }
 
     #[inline]
@@ -196,6 +194,12 @@ impl Ledger {
     #[inline]
     pub(crate) fn entry_mut(&mut self, slot: Slot) -> &mut Entry {
         &mut self.entries[slot.0 as usize]
+    }
+
+    /// The kind of a request that was published.
+    #[inline]
+    pub(crate) fn kind(&self, slot: Slot) -> Kind {
+        self.entries[slot.0 as usize].kind
     }
 
     /// Whether the request that wrote `content` returned `OK`, so that flushes speak of it; of zeroes that cannot be told.

@@ -4,6 +4,8 @@
 //! [`ledger`](crate::ledger), what may be in each atom in [`atom`](crate::atom), what the rules say about a request in
 //! [`ruling`](crate::ruling); the crash ladder is in [`crate::lives`].
 
+use std::ops::Range;
+
 use crate::atom::Around;
 use crate::disk::Disk;
 use crate::graph::Node;
@@ -155,73 +157,81 @@ impl Oracle {
     /// # Panics
     /// If no life has begun, or the identifier was used before or is zero.
     pub fn submit(&mut self, id: RequestId, request: &Request<'_>) {
-        let terms = *self.life();
         let slot = Slot::of(id);
         assert!(id.0 > 0 && self.ledger.entry(slot).is_none(), "request {id} was submitted before");
+        let terms = self.life();
+        let ruling = Ruling::on(request, terms, self.profile);
+        let flush = request.kind == Kind::Flush;
+        let void = ruling.effect == Effect::Never;
+        let syncs_itself = || !matches!(terms.row(), 'C' | 'G');
+        let may_sync = terms.host_may_fail
+            && !ruling.is_refusal()
+            && (flush || (request.kind.mutates() && syncs_itself()));
+        let counts = flush
+            && ruling.effect == Effect::Asked
+            && (self.profile == Profile::Strict || terms.negotiated(terms::FLUSH));
+        let atoms = match request.kind {
+            Kind::In | Kind::Out if !void => self.clip(request.sector, request.bytes / 512),
+            _ => 0..0,
+        };
         let at = self.tick();
-        let ruling = Ruling::on(request, &terms, self.profile);
-        let mut entry = Entry {
+        self.unsettled += u32::from(may_sync);
+        self.flying.push(slot);
+        if request.kind == Kind::In {
+            self.oldest_read = self.oldest_read.min(at);
+        }
+        let entry = Entry {
             state: State::Owed(1),
             kind: request.kind,
             ruling,
-            first: 0,
-            atoms: 0,
+            first: atoms.start,
+            atoms: atoms.end - atoms.start,
             row: '-',
             powered_life: self.powered_life(),
             status: S_OK,
             flushed: self.ledger.last_flushed(),
-            void: ruling.effect == Effect::Never,
-            counts: request.kind == Kind::Flush
-                && ruling.effect == Effect::Asked
-                && (self.profile == Profile::Strict || terms.negotiated(terms::FLUSH)),
-            may_sync: false,
+            void,
+            counts,
+            may_sync,
         };
-        if matches!(request.kind, Kind::In | Kind::Out) && ruling.effect != Effect::Never {
-            let range = self.clip(request.sector, request.bytes / 512);
-            (entry.first, entry.atoms) = (range.start, range.end - range.start);
-        }
-        if terms.host_may_fail && !ruling.is_refusal() {
-            let syncs_itself = !matches!(terms.row(), 'C' | 'G');
-            entry.may_sync =
-                request.kind == Kind::Flush || (request.kind.mutates() && syncs_itself);
-            self.unsettled += u32::from(entry.may_sync);
-        }
-        self.ledger.publish(id, at, entry);
-        self.flying.push(slot);
-        if request.kind == Kind::In {
-            self.oldest_read = self.oldest_read.min(at);
-        } else if request.kind.mutates() && ruling.effect != Effect::Never {
-            self.submit_versions(slot, request, at);
+        self.ledger.publish(slot, at, entry);
+        match request.kind {
+            _ if void => {}
+            Kind::Out => self.submit_version(atoms, Node::new(slot, Content::of(id), at)),
+            Kind::Discard | Kind::WriteZeroes => self.submit_segments(slot, request, at),
+            _ => {}
         }
     }
 
     /// The atoms of a range that exist.
-    fn clip(&self, sector: u64, sectors: u64) -> std::ops::Range<u32> {
-        let end = self.disk.len() as u64;
-        let clipped = sector.min(end)..sector.saturating_add(sectors).min(end);
-        u32::try_from(clipped.start).expect("below the number of atoms")
-            ..u32::try_from(clipped.end).expect("likewise")
+    #[inline]
+    fn clip(&self, sector: u64, sectors: u64) -> Range<u32> {
+        let end = self.disk.len();
+        let clip = |sector: u64| u32::try_from(sector).map_or(end, |sector| sector.min(end));
+        clip(sector)..clip(sector.saturating_add(sectors))
     }
 
-    /// Puts a version into every atom a write covers; into one that two segments cover, two, for each may take effect by itself.
-    fn submit_versions(&mut self, slot: Slot, request: &Request<'_>, at: Instant) {
+    /// Puts a version into every atom of a range.
+    fn submit_version(&mut self, atoms: Range<u32>, version: Node) {
+        let around = Around {
+            ledger: &self.ledger,
+            profile: self.profile,
+            moment: self.ledger.present(),
+            oldest_read: self.oldest_read,
+            failed: self.suspected(),
+        };
+        self.disk.submit(atoms, version, &around);
+    }
+
+    /// Puts a version into every atom that segments cover; into one that two of them cover, two, for each may take effect by itself.
+    fn submit_segments(&mut self, slot: Slot, request: &Request<'_>, at: Instant) {
         let content = match request.kind {
-            Kind::Out => Content::of(slot.id().expect("a request's slot")),
             Kind::Discard if self.profile == Profile::Literal => Content::ANYTHING,
             _ => Content::ZERO,
         };
-        let version = Node::new(slot, content, at);
-        let failed = self.suspected();
-        for (sector, sectors) in request.ranges() {
-            let atoms = self.clip(sector, sectors);
-            let around = Around {
-                ledger: &self.ledger,
-                profile: self.profile,
-                moment: self.ledger.present(),
-                oldest_read: self.oldest_read,
-                failed,
-            };
-            self.disk.submit(atoms, version, &around);
+        for segment in request.segments {
+            let atoms = self.clip(segment.sector, u64::from(segment.sectors));
+            self.submit_version(atoms, Node::new(slot, content, at));
         }
     }
 
@@ -275,21 +285,21 @@ impl Oracle {
         }
         let sub = self.ledger.fate(slot).sub;
         self.last = CompletionFacts { id, kind: entry.kind, status, ..NOTHING_COMPLETED };
-        self.land(slot, &entry, status, at);
+        self.land(slot, &entry, status, sub, at);
+        let effect = self.take_effect(slot, &entry, status, sub, at, seen);
         match entry.ruling.broken_by(status) {
-            None => self.take_effect(slot, &entry, status, sub, at, seen),
+            None => effect,
+            // What came of it counts, though there is worse to say.
             Some(rule) => {
-                // What came of it counts, though there is worse to say.
-                let _ = self.take_effect(slot, &entry, status, sub, at, seen);
                 let violation = self.violation(rule, id).kind(entry.kind).status(status);
-                let violation = violation.because(Reason::Submitted { id, at: sub });
-                Err(violation)
+                Err(violation.because(Reason::Submitted { id, at: sub }))
             }
         }
     }
 
     /// Takes one completion off what is owed.
-    fn land(&mut self, slot: Slot, entry: &Entry, status: u8, at: Instant) {
+    #[inline]
+    fn land(&mut self, slot: Slot, entry: &Entry, status: u8, sub: Instant, at: Instant) {
         let line = self.ledger.entry_mut(slot);
         line.status = status;
         match line.state {
@@ -304,19 +314,20 @@ impl Oracle {
             self.flying.iter().position(|&other| other == slot).expect("what is owed is in flight");
         self.flying.remove(place);
         self.unsettled -= u32::from(entry.may_sync);
-        if entry.kind == Kind::In {
-            let ledger = &self.ledger;
-            let is_read =
-                |slot: &&Slot| ledger.entry(**slot).is_some_and(|entry| entry.kind == Kind::In);
-            let oldest = self
-                .flying
-                .iter()
-                .find(is_read)
-                .map_or(Instant::NEVER, |&slot| ledger.fate(slot).sub);
-            self.oldest_read = oldest;
+        if self.oldest_read == sub {
+            self.find_oldest_read();
         }
     }
 
+    /// The oldest read in flight is another one now.
+    fn find_oldest_read(&mut self) {
+        let ledger = &self.ledger;
+        let mut flying = self.flying.iter();
+        let oldest = flying.find(|&&slot| ledger.kind(slot) == Kind::In);
+        self.oldest_read = oldest.map_or(Instant::NEVER, |&slot| ledger.fate(slot).sub);
+    }
+
+    #[cold]
     pub(crate) fn violation(&self, rule: Rule, id: RequestId) -> Violation {
         Violation::new(rule).profile(self.profile).request(id)
     }

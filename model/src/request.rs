@@ -73,19 +73,6 @@ pub struct Request<'a> {
     pub malformed: bool,
 }
 
-impl Request<'_> {
-    /// The ranges it covers, as `(first sector, sectors)`: one for an `IN` or `OUT`, one per segment for the segmented kinds.
-    pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let whole =
-            matches!(self.kind, Kind::In | Kind::Out).then_some((self.sector, self.bytes / 512));
-        let segmented = matches!(self.kind, Kind::Discard | Kind::WriteZeroes);
-        let segments = if segmented { self.segments } else { &[] };
-        whole
-            .into_iter()
-            .chain(segments.iter().map(|segment| (segment.sector, u64::from(segment.sectors))))
-    }
-}
-
 /// What the rules say about a request in the present life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
