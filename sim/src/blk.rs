@@ -3,7 +3,7 @@
 use powerfail_device::{Config, Device, Disk, QueueLayout, QueueT, Step, step};
 
 use crate::disk::{Lane, SimDisk, Twist};
-use crate::dut::{DeviceUnderTest, Host, Progress};
+use crate::dut::{DeviceUnderTest, End, Host, Progress};
 use crate::guest::RingPlan;
 use crate::memory::Ram;
 use crate::spec::Spec;
@@ -117,7 +117,14 @@ impl DeviceUnderTest for Blk {
         Blk { registers: Registers::open(spec), faulty }
     }
 
-    fn restart(&mut self, _setup: &Self::Setup, spec: &Spec, _disk: &SimDisk, _device: u8) {
+    fn restart(
+        &mut self,
+        _setup: &Self::Setup,
+        spec: &Spec,
+        _disk: &SimDisk,
+        _device: u8,
+        _end: End,
+    ) {
         self.registers = Registers::open(spec);
         if let Some(state) = &mut self.faulty {
             state.backend_lost();

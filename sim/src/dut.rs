@@ -19,6 +19,18 @@ pub struct Host<'a> {
     pub disk: &'a mut SimDisk,
     /// Which device this is, counted from zero: its part of the disk.
     pub device: u8,
+    /// Whether the host may fail in this run: a device with a host of its own may fail a legal
+    /// request only then.
+    pub may_fail: bool,
+}
+
+/// How a backend came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The process died; the host, and what it caches, lives on.
+    BackendKill,
+    /// The host lost its power.
+    PowerLoss,
 }
 
 /// What one step of a queue's thread did.
@@ -58,8 +70,15 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// on the simulated disk copies that image from it.
     fn open(setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8) -> Self;
 
-    /// Starts the backend again after it died, alone or with its host.
-    fn restart(&mut self, setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8) {
+    /// Starts the backend again after its end.
+    fn restart(
+        &mut self,
+        setup: &Self::Setup,
+        spec: &Spec,
+        disk: &SimDisk,
+        device: u8,
+        _end: End,
+    ) {
         *self = Self::open(setup, spec, disk, device);
     }
 

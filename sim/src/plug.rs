@@ -95,11 +95,17 @@ impl DeviceRing {
         self.broken
     }
 
+    /// How many heads are published and not taken.
+    #[must_use]
+    pub fn waiting(&self, ram: &Ram<'_>) -> u16 {
+        u16::from_le_bytes(ram.read(self.plan.available + 2)).wrapping_sub(self.next_avail)
+    }
+
     /// The next chain, if there is one, and asks to be kicked for the one after it.
     pub fn pop(&mut self, ram: &Ram<'_>) -> Option<Chain> {
         let event = self.plan.used + 4 + 8 * u32::from(self.plan.size);
         let word = |at| u16::from_le_bytes(ram.read(at));
-        let waiting = word(self.plan.available + 2).wrapping_sub(self.next_avail);
+        let waiting = self.waiting(ram);
         self.broken |= waiting > self.plan.size;
         if self.broken || waiting == 0 {
             return None;

@@ -19,6 +19,9 @@ impl Pilot {
     ) -> Option<Action> {
         for device in 0..self.options.devices {
             let station = world.station(device);
+            if station.wants_reset {
+                return Some(Action::Reset { device });
+            }
             if station.live {
                 continue;
             }
@@ -35,7 +38,7 @@ impl Pilot {
             return Some(action);
         }
         let (to, party) = match self.schedule {
-            Schedule::Uniform => self.any_party(world, choose),
+            Schedule::Uniform => self.any_party(world, choose)?,
             Schedule::Pct => self.urgent_party(world, choose)?,
             Schedule::Naive => return self.naive(world, choose),
         };
@@ -71,26 +74,31 @@ impl Pilot {
         QueueId { device, queue }
     }
 
+    /// One of those who can move on a queue: the guest a little more often than the others.
     fn any_party<D: DeviceUnderTest, C: Choose>(
         &self,
         world: &World<D>,
         choose: &mut C,
-    ) -> (QueueId, Party) {
+    ) -> Option<(QueueId, Party)> {
         let to = self.any_queue(world, choose);
         let station = world.station(to.device);
-        let draw = choose.below(16, Site::Next);
-        let (stirred, busy) =
-            (station.stirred[usize::from(to.queue)], world.disk().busy() > 0);
-        // What was drawn, or the next best that can move.
-        let party = match draw {
-            0..6 => Party::Guest,
-            6..11 if stirred => Party::Thread,
-            11.. if busy => Party::Host,
-            _ if stirred => Party::Thread,
-            _ if busy => Party::Host,
-            _ => Party::Guest,
+        let driver = &station.queues[usize::from(to.queue)];
+        let sends = self.budget > 0 && driver.has_room();
+        let guest = station.live && (sends || driver.kick_due() || driver.back() > 0);
+        let thread = station.stirred[usize::from(to.queue)];
+        let host = world.disk().busy() > 0;
+        let weight = |can: bool, weight: u32| if can { weight } else { 0 };
+        let (guest, thread, host) = (weight(guest, 6), weight(thread, 5), weight(host, 5));
+        let sum = guest + thread + host;
+        if sum == 0 {
+            return None;
+        }
+        let party = match choose.below(sum, Site::Next) {
+            draw if draw < guest => Party::Guest,
+            draw if draw < guest + thread => Party::Thread,
+            _ => Party::Host,
         };
-        (to, party)
+        Some((to, party))
     }
 
     fn urgent_party<D: DeviceUnderTest, C: Choose>(
@@ -157,7 +165,7 @@ impl Pilot {
             return None;
         }
         let driver = &station.queues[usize::from(to.queue)];
-        let room = driver.has_room();
+        let room = self.budget > 0 && driver.has_room();
         if driver.kick_due() && (!room || choose.below(2, Site::Next) == 0) {
             return Some(Action::Kick { to });
         }
@@ -165,7 +173,7 @@ impl Pilot {
             let arm = choose.below(4, Site::Next) != 0;
             return Some(Action::Reap { to, arm });
         }
-        if !room || self.budget == 0 {
+        if !room {
             return None;
         }
         if choose.chance(self.options.again, Site::Request) {

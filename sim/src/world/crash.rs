@@ -6,7 +6,7 @@ use super::judge::Failure;
 use super::{Outcome, World};
 use crate::action::CrashKind;
 use crate::coverage::Situation;
-use crate::dut::DeviceUnderTest;
+use crate::dut::{DeviceUnderTest, End};
 use crate::sectors::SectorSet;
 
 impl<D: DeviceUnderTest> World<D> {
@@ -32,7 +32,7 @@ impl<D: DeviceUnderTest> World<D> {
             driver.abandon(memory);
         }
         station.still();
-        station.device.restart(setup, &options.spec, disk, device);
+        station.device.restart(setup, &options.spec, disk, device, End::BackendKill);
         Ok(true)
     }
 
@@ -54,7 +54,7 @@ impl<D: DeviceUnderTest> World<D> {
             station.was_reset = false;
             station.discarded_before_loss =
                 station.discarded_before_loss.or(station.discarded);
-            station.device.restart(setup, &options.spec, disk, device);
+            station.device.restart(setup, &options.spec, disk, device, End::PowerLoss);
         }
         if D::ON_SIM_DISK {
             self.disk.witness(self.run).map_err(|seen| self.witnessed(seen))?;

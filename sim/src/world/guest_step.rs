@@ -75,6 +75,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         self.note_send(to, id, ask, layout);
         let station = &mut self.stations[usize::from(to.device)];
+        station.provoked |= !matches!(mischief, Mischief::None | Mischief::Ragged(_));
         station.oracle.submit(RequestId(id), &ask.request(mischief));
         true
     }
@@ -180,9 +181,10 @@ impl<D: DeviceUnderTest> World<D> {
     }
 
     fn begin_reset(&mut self, device: u8) -> Outcome {
+        let may_fail = self.options.host_may_fail();
         let World { memory, disk, stations, .. } = self;
         let station = &mut stations[usize::from(device)];
-        let mut host = Host { ram: memory.ram(), disk, device };
+        let mut host = Host { ram: memory.ram(), disk, device, may_fail };
         station.device.begin_reset(&mut host);
         station.stir();
         station.live = false;
@@ -209,12 +211,13 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// A device that shows its reset done is given one more step, to be caught talking.
     fn listen(&mut self, device: u8, active: u16) -> Outcome {
+        let may_fail = self.options.host_may_fail();
         for queue in 0..active {
             let World { memory, disk, stations, .. } = self;
             let station = &mut stations[usize::from(device)];
             let driver = &station.queues[usize::from(queue)];
             let before = driver.used_idx(memory);
-            let mut host = Host { ram: memory.ram(), disk, device };
+            let mut host = Host { ram: memory.ram(), disk, device, may_fail };
             let progress = station.device.step(queue, &mut host);
             let to = QueueId { device, queue: queue as u8 };
             if progress == Progress::Signal {

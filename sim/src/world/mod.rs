@@ -57,6 +57,10 @@ pub(crate) struct Station<D> {
     pub(crate) stirred: [bool; MAX_QUEUES],
     /// The guest broke a queue: the device may ask for a reset.
     pub(crate) jumped: bool,
+    /// The guest sent a chain that makes no sense: the device may ask for a reset.
+    pub(crate) provoked: bool,
+    /// It does.
+    pub(crate) wants_reset: bool,
     /// Sectors discarded and not written since; and those of them that a power loss has passed.
     pub(crate) discarded: SectorSet,
     pub(crate) discarded_before_loss: SectorSet,
@@ -140,6 +144,8 @@ impl<D: DeviceUnderTest> World<D> {
                         negotiated: 0,
                         stirred: [false; MAX_QUEUES],
                         jumped: false,
+                        provoked: false,
+                        wants_reset: false,
                         discarded: SectorSet::EMPTY,
                         discarded_before_loss: SectorSet::EMPTY,
                         was_reset: false,
@@ -330,11 +336,12 @@ impl<D: DeviceUnderTest> World<D> {
         }
         self.coverage.hit_if(self.disk.room() == 0, Situation::DiskFull);
         let resumed = self.disk.resumed();
+        let may_fail = self.options.host_may_fail();
         for _ in 0..steps {
             let World { memory, disk, stations, .. } = self;
             let station = &mut stations[usize::from(to.device)];
             let submitted = disk.submitted();
-            let mut host = Host { ram: memory.ram(), disk, device: to.device };
+            let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
             let progress = station.device.step(u16::from(to.queue), &mut host);
             if let Some(journal) = &mut self.journal
                 && let Some(op) = disk.newest().filter(|_| disk.submitted() > submitted)
@@ -372,6 +379,10 @@ impl<D: DeviceUnderTest> World<D> {
             self.observe(to)?;
         }
         self.coverage.hit_if(self.disk.resumed() > resumed, Situation::ShortResumed);
+        let station = &mut self.stations[usize::from(to.device)];
+        if station.provoked && !station.jumped {
+            station.wants_reset = station.device.needs_reset();
+        }
         Ok(true)
     }
 
@@ -416,6 +427,8 @@ impl<D> Station<D> {
         self.negotiated = 0;
         self.stirred = [false; MAX_QUEUES];
         self.jumped = false;
+        self.provoked = false;
+        self.wants_reset = false;
     }
 
     /// Every thread of the device may have something to do.

@@ -3,7 +3,7 @@
 use super::DeviceFault;
 use crate::blk::{Blk, Registers};
 use crate::disk::SimDisk;
-use crate::dut::{DeviceUnderTest, Host, Progress};
+use crate::dut::{DeviceUnderTest, End, Host, Progress};
 use crate::guest::RingPlan;
 use crate::memory::Ram;
 use crate::plug::{BlockRequest, Chain, DeviceRing};
@@ -159,7 +159,14 @@ impl DeviceUnderTest for WrongDevice {
         }
     }
 
-    fn restart(&mut self, setup: &DeviceFault, spec: &Spec, disk: &SimDisk, device: u8) {
+    fn restart(
+        &mut self,
+        setup: &DeviceFault,
+        spec: &Spec,
+        disk: &SimDisk,
+        device: u8,
+        _end: End,
+    ) {
         let count = self.count;
         *self = WrongDevice::open(setup, spec, disk, device);
         self.count = count;

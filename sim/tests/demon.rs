@@ -1,0 +1,45 @@
+//! Behaviour that looks wrong and is legal: the oracle stays silent.
+//!
+//! The demonic device draws everything the contract leaves open, over 100,000 seeds. Each oddity by
+//! itself, on an otherwise plain device, is run over fewer seeds; `POWERFAIL_SEEDS` sets another
+//! number for each of them.
+
+use powerfail::campaign::{Gauge, Orders, campaign};
+use powerfail::demon::{Demon, Whim};
+use powerfail::pilot::Schedule;
+use powerfail::run::Plan;
+use powerfail::spec::Preset;
+
+/// Runs seeds and returns what the oracle said, a line for each kind.
+fn heard(whim: Option<Whim>, preset: Preset, schedule: Schedule, seeds: u64) -> Vec<String> {
+    let plan = Plan { preset, schedule };
+    let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
+    let report = campaign::<Demon>(&whim, orders, &Gauge::default(), |_| {});
+    assert!(report.divergence.is_none(), "not reproducible: {:?}", report.divergence);
+    let stats = &report.stats;
+    println!(
+        "{whim:?} {preset} {schedule}: {} runs, {} requests, {} power losses, {} failures heard",
+        stats.runs, stats.requests, stats.power_losses, report.failures
+    );
+    let finding = |(signature, finding): (_, &powerfail::campaign::Finding)| {
+        format!("{signature}: {} times, seed {}", finding.count, finding.seed)
+    };
+    report.findings.iter().map(finding).collect()
+}
+
+#[test]
+fn the_oracle_is_silent_about_the_demon() {
+    let uniform = heard(None, Preset::Swarm, Schedule::Uniform, 100_000);
+    assert_eq!(uniform, Vec::<String>::new());
+    let pct = heard(None, Preset::Swarm, Schedule::Pct, 30_000);
+    assert_eq!(pct, Vec::<String>::new());
+}
+
+#[test]
+fn the_oracle_is_silent_about_every_oddity() {
+    let seeds = std::env::var("POWERFAIL_SEEDS").ok().and_then(|text| text.parse().ok());
+    for whim in Whim::ALL {
+        let said = heard(Some(whim), Preset::Swarm, Schedule::Uniform, seeds.unwrap_or(4000));
+        assert_eq!(said, Vec::<String>::new(), "{whim:?}");
+    }
+}
