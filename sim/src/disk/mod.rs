@@ -23,12 +23,17 @@
 //! Not here: latent sector errors, bit rot, a medium that lies (see [`wrong`](crate::wrong)), and
 //! sectors torn inside: an atom is one sector.
 
+mod landing;
 mod lane;
+mod loss;
 mod operation;
+mod sabotage;
+mod shape;
 mod sim;
 mod witness;
 
 pub use lane::{Lane, Twist};
 pub use operation::{OpKey, OpKind, Outcome};
-pub use sim::{DiskShape, SimDisk};
+pub use shape::DiskShape;
+pub use sim::SimDisk;
 pub use witness::Witness;

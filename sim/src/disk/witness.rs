@@ -6,7 +6,8 @@
 //! It is kept apart from the oracle, which believes only the guest, and it can tell nothing about
 //! durability.
 
-use super::sim::{DiskShape, SimDisk};
+use super::shape::DiskShape;
+use super::sim::SimDisk;
 use crate::payload::{Author, SECTOR, is_at_home, place_of};
 
 /// What the witness saw.
