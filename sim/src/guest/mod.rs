@@ -8,12 +8,15 @@
 //! Not here: what an answer *means*. That is the oracle's business.
 
 mod ask;
+mod form;
 mod layout;
+mod outcome;
 mod queue;
 mod ring;
 mod slots;
 
 pub use ask::{Ask, MAX_SECTORS, MAX_SEGMENTS, Mischief, Segments};
 pub use layout::{Cut, Layout};
-pub use queue::{Breach, Done, QueueDriver, Shape};
+pub use outcome::{Breach, Done};
+pub use queue::{QueueDriver, Shape};
 pub use ring::{Ring, RingPlan};

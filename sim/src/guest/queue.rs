@@ -1,12 +1,13 @@
 //! One queue's driver: requests in memory, on the ring, and back.
 
 use crate::guest::ask::{Ask, Mischief};
-use crate::guest::layout::{Cut, Layout, Piece};
+use crate::guest::form::{Sent, check, cut, fill, is_filled};
+use crate::guest::layout::Layout;
+use crate::guest::outcome::{Breach, Done};
 use crate::guest::ring::{Ring, RingPlan};
-use crate::guest::slots::{POISON, SlotPlan};
+use crate::guest::slots::SlotPlan;
 use crate::memory::Memory;
-use crate::payload::{self, Author};
-use crate::wire::request::HEADER;
+use crate::payload::Author;
 
 /// The size and place of one queue's share of guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,71 +22,6 @@ pub struct Shape {
     pub room: u32,
 }
 
-/// A request that came back.
-#[derive(Clone, Copy, Debug)]
-pub struct Done {
-    /// Its number.
-    pub id: u32,
-    /// What was asked.
-    pub ask: Ask,
-    /// How it was spoiled.
-    pub mischief: Mischief,
-    /// The status byte found.
-    pub status: u8,
-    /// The length the device claims to have written.
-    pub len: u32,
-    /// Guest address of the data.
-    pub data: u32,
-    /// Whether the completion owes the guest a signal.
-    pub wants_signal: bool,
-}
-
-/// Something about the ring or the buffers that no device may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Breach {
-    /// A used element names a head that is not out.
-    NotOutstanding {
-        /// The id in the used element.
-        head: u32,
-    },
-    /// A used element names a head that was never published in this life.
-    NotPublished {
-        /// The id in the used element.
-        head: u32,
-    },
-    /// The status byte was not written.
-    NoStatus {
-        /// The request.
-        id: u32,
-    },
-    /// The used length is more than what was written.
-    Length {
-        /// The request.
-        id: u32,
-        /// What the device claims.
-        claimed: u32,
-        /// What it can have written at most.
-        written: u32,
-    },
-    /// A byte outside the writable part changed.
-    Outside {
-        /// The request whose surroundings changed, or zero for a free buffer.
-        id: u32,
-        /// The guest address of the change.
-        at: u32,
-    },
-    /// A readable buffer was written.
-    Readable {
-        /// The request.
-        id: u32,
-    },
-    /// The used index moved by more than what is out.
-    UsedIndex {
-        /// Where it stands now.
-        index: u16,
-    },
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     plan: SlotPlan,
@@ -93,29 +29,6 @@ struct Slot {
     sent: Sent,
     /// How often it was published and not yet seen used.
     owed: u8,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Sent {
-    id: u32,
-    ask: Ask,
-    mischief: Mischief,
-    head: u16,
-    held: u32,
-    len: u32,
-    status: u32,
-}
-
-impl Sent {
-    const NOTHING: Sent = Sent {
-        id: 0,
-        ask: Ask::Flush,
-        mischief: Mischief::None,
-        head: 0,
-        held: 0,
-        len: 0,
-        status: 0,
-    };
 }
 
 /// The most slots of a queue, and the most descriptors of a ring: what a mask has bits for.
@@ -463,86 +376,4 @@ fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
         mask &= mask.wrapping_sub(1);
         (bit < u32::BITS).then_some(bit as usize)
     })
-}
-
-fn cut(
-    plan: &SlotPlan,
-    ask: &Ask,
-    len: u32,
-    status: u32,
-    layout: Layout,
-    mischief: Mischief,
-) -> Cut {
-    let mut cut = Cut::new();
-    let header = if mischief == Mischief::ShortHeader { 8 } else { HEADER };
-    cut.header(plan.header(), header, layout);
-    if mischief == Mischief::StatusFirst && len > 0 && !ask.device_writes() {
-        // Writable before readable: the order no driver may use.
-        cut.push(Piece { at: status, len: 1, writable: true }, false);
-        cut.data(plan.data(), len, false, layout);
-        return cut;
-    }
-    cut.data(plan.data(), len, ask.device_writes() && mischief != Mischief::NoStatus, layout);
-    if mischief != Mischief::NoStatus {
-        cut.status(status, layout);
-    }
-    cut
-}
-
-fn fill(memory: &mut Memory, plan: &SlotPlan, ask: &Ask, id: u32, author: Author) {
-    memory.write_u64(plan.header(), u64::from(ask.wire_type()));
-    memory.write_u64(plan.header() + 8, ask.sector());
-    match ask {
-        Ask::Out { sector, sectors } => {
-            for nth in 0..*sectors {
-                let bytes = memory.bytes_mut(plan.data() + nth * 512, 512);
-                payload::fill(bytes, author, (*sector as u32).wrapping_add(nth), id);
-            }
-        }
-        Ask::Discard(segments) | Ask::WriteZeroes(segments) => {
-            for (nth, segment) in segments.as_slice().iter().enumerate() {
-                let at = plan.data() + nth as u32 * 16;
-                memory.write_u64(at, segment.sector);
-                memory.write_u64(at + 8, u64::from(segment.flags) << 32 | u64::from(segment.sectors));
-            }
-        }
-        _ => {}
-    }
-}
-
-fn is_filled(memory: &Memory, plan: &SlotPlan, sent: &Sent, author: Author) -> bool {
-    let Ask::Out { sector, .. } = sent.ask else { return true };
-    (0..sent.len / 512).all(|nth| {
-        let bytes = memory.bytes(plan.data() + nth * 512, 512);
-        payload::is_filled(bytes, author, (sector as u32).wrapping_add(nth), sent.id)
-    })
-}
-
-/// Holds what came back against what the device may have done.
-fn check(memory: &Memory, plan: &SlotPlan, sent: &Sent, len: u32) -> Result<(), Breach> {
-    let id = sent.id;
-    if let Some(at) = plan.breach(memory, sent.len, sent.status) {
-        return Err(Breach::Outside { id, at });
-    }
-    if memory.read_u32(plan.header()) != sent.ask.wire_type() {
-        return Err(Breach::Readable { id });
-    }
-    let malformed = !matches!(sent.mischief, Mischief::None | Mischief::Ragged(_));
-    if malformed {
-        return Ok(());
-    }
-    if memory.bytes(sent.status, 1)[0] == POISON {
-        return Err(Breach::NoStatus { id });
-    }
-    let data = if sent.ask.device_writes() { sent.len } else { 0 };
-    if len > data + 1 {
-        return Err(Breach::Length { id, claimed: len, written: data + 1 });
-    }
-    if data > 0
-        && let Some(written) = plan.first_unwritten(memory, data)
-        && len > written
-    {
-        return Err(Breach::Length { id, claimed: len, written });
-    }
-    Ok(())
 }
