@@ -21,7 +21,7 @@ impl Oracle {
         sub: Instant,
         at: Instant,
         seen: &[Observed],
-    ) -> Result<(), Violation> {
+    ) -> Result<(), Box<Violation>> {
         // Where the host cannot have failed, the device answered wrongly, and the data is where it was.
         if status == S_IOERR && !entry.ruling.is_refusal() && self.life().host_may_fail {
             self.failed = Some(at);
@@ -56,7 +56,7 @@ impl Oracle {
         entry: &Entry,
         status: u8,
         sub: Instant,
-    ) -> Result<(), Violation> {
+    ) -> Result<(), Box<Violation>> {
         let terms = *self.life();
         let steady = self.mode_since < sub;
         if entry.kind != Kind::Discard {
@@ -89,7 +89,8 @@ impl Oracle {
     }
 
     /// A write was refused, so it never was a version: whoever saw it saw an effect that must not be.
-    fn retract(&mut self, slot: Slot, entry: &Entry) -> Result<(), Violation> {
+    #[inline(never)]
+    fn retract(&mut self, slot: Slot, entry: &Entry) -> Result<(), Box<Violation>> {
         self.ledger.entry_mut(slot).void = true;
         let seen_in = self.disk.retract(slot);
         let id = slot.id().expect("a request's slot");
@@ -97,11 +98,8 @@ impl Oracle {
             None => Ok(()),
             Some(index) => {
                 let atom = Atom(u32::try_from(index).expect("below the number of atoms"));
-                Err(self
-                    .violation(Rule::RefusedEffect, id)
-                    .kind(entry.kind)
-                    .status(S_UNSUPP)
-                    .atom(atom))
+                let violation = self.violation(Rule::RefusedEffect, id).kind(entry.kind);
+                Err(Box::new(violation.status(S_UNSUPP).atom(atom)))
             }
         }
     }
@@ -114,7 +112,7 @@ impl Oracle {
         sub: Instant,
         at: Instant,
         seen: &[Observed],
-    ) -> Result<(), Violation> {
+    ) -> Result<(), Box<Violation>> {
         assert_eq!(seen.len(), entry.atoms as usize, "one observation per atom");
         let around = Around {
             ledger: &self.ledger,
@@ -128,7 +126,10 @@ impl Oracle {
         let wrong = self.disk.read(first, seen, sub, at, &around);
         match wrong {
             None => Ok(()),
-            Some(index) => Err(blame::wrong_read(self, slot, first + index, seen[index], sub, at)),
+            Some(index) => {
+                let violation = blame::wrong_read(self, slot, first + index, seen[index], sub, at);
+                Err(Box::new(violation))
+            }
         }
     }
 }

@@ -135,10 +135,11 @@ pub(crate) fn sole_survivor<'a>(nodes: &'a [Node], ledger: &Ledger) -> Option<&'
 #[inline]
 fn latest(nodes: &[Node], qualifies: impl Fn(&Node) -> bool) -> Option<usize> {
     let mut latest = None;
-    let mut last = Instant(0);
-    for (u, node) in nodes.iter().enumerate() {
-        if last <= node.last && qualifies(node) {
-            (latest, last) = (Some(u), node.last);
+    let mut least = Instant(0);
+    // From the newest on, for most of those before it need only one look.
+    for (u, node) in nodes.iter().enumerate().rev() {
+        if (latest.is_none() || least < node.last) && qualifies(node) {
+            (latest, least) = (Some(u), node.last);
         }
     }
     latest
@@ -169,14 +170,24 @@ fn reach(nodes: &[Node], x: usize, ledger: &Ledger) -> Instant {
 pub(crate) fn prune(nodes: &mut Vec<Node>, oldest_read: Instant, ledger: &Ledger) {
     let dooms = |node: &Node| ledger.is_stable(node.slot) && node.first(ledger) <= oldest_read;
     let Some(x) = latest(nodes, dooms) else { return };
-    let bound = reach(nodes, x, ledger);
-    let mut kept = 0;
-    for u in 0..nodes.len() {
-        let node = nodes[u];
-        if u == x || node.first(ledger) >= bound {
-            nodes[kept] = node;
-            kept += 1;
+    let mut bound = nodes[x].last;
+    let keeper = nodes[x];
+    loop {
+        let before = bound;
+        let mut kept = 0;
+        for u in 0..nodes.len() {
+            let node = nodes[u];
+            if node.first(ledger) >= bound || node == keeper {
+                nodes[kept] = node;
+                kept += 1;
+            } else if bound < node.last && node.is_in(ledger) {
+                // What reaches this one reaches `x` by way of it.
+                bound = node.last;
+            }
+        }
+        nodes.truncate(kept);
+        if bound == before {
+            return;
         }
     }
-    nodes.truncate(kept);
 }

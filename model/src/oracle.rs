@@ -288,7 +288,7 @@ impl Oracle {
         self.land(slot, &entry, status, sub, at);
         let effect = self.take_effect(slot, &entry, status, sub, at, seen);
         match entry.ruling.broken_by(status) {
-            None => effect,
+            None => effect.map_err(|violation| *violation),
             // What came of it counts, though there is worse to say.
             Some(rule) => {
                 let violation = self.violation(rule, id).kind(entry.kind).status(status);
@@ -310,9 +310,15 @@ impl Oracle {
             _ => line.state = State::Used,
         }
         self.ledger.fate_mut(slot).end = at;
-        let place =
-            self.flying.iter().position(|&other| other == slot).expect("what is owed is in flight");
-        self.flying.remove(place);
+        let flying = &mut self.flying;
+        let mut place =
+            flying.iter().position(|&other| other == slot).expect("what is owed is in flight");
+        // Few are in flight, so they move up one by one faster than all at once.
+        while let Some(&next) = flying.get(place + 1) {
+            flying[place] = next;
+            place += 1;
+        }
+        flying.pop();
         self.unsettled -= u32::from(entry.may_sync);
         if self.oldest_read == sub {
             self.find_oldest_read();

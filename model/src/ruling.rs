@@ -64,18 +64,32 @@ impl Ruling {
     const FREE: Self = Self { answers: Answers::ALL, effect: Effect::Never, reason: None };
 
     /// The rules on `request` under `terms`.
+    #[inline]
     pub(crate) fn on(request: &Request<'_>, terms: &Terms, profile: Profile) -> Self {
+        let plain = !request.malformed
+            && match request.kind {
+                Kind::In => covers_sectors(request, terms),
+                Kind::Out => covers_sectors(request, terms) && !terms.offered(terms::RO),
+                Kind::Flush => is_plain_flush(request, terms),
+                _ => false,
+            };
+        if plain && !terms.host_may_fail {
+            Self::SERVE
+        } else {
+            Self::in_full(request, terms, profile)
+        }
+    }
+
+    /// The same, where it is not the plainest of requests.
+    #[inline(never)]
+    fn in_full(request: &Request<'_>, terms: &Terms, profile: Profile) -> Self {
         if request.malformed {
             return Self { effect: forgiven(profile), ..Self::FREE };
         }
         let plain = match request.kind {
             Kind::In | Kind::Out => on_sectors(request, terms),
             Kind::Discard | Kind::WriteZeroes => on_segments(request, terms),
-            Kind::Flush
-                if terms.negotiated(terms::FLUSH) && request.bytes == 0 && request.sector == 0 =>
-            {
-                Self::SERVE
-            }
+            Kind::Flush if is_plain_flush(request, terms) => Self::SERVE,
             // AMB-17: without negotiation, and with a sector or data (BLK-R-12), serving it is as good as not; what is served counts.
             Kind::Flush => Self { answers: Answers::ALL, ..Self::SERVE },
             // BLK-R-15: the data part is exactly 20 bytes.
@@ -158,21 +172,28 @@ fn refuse<const N: usize>(reasons: [(bool, Rule, Answers); N]) -> Ruling {
 }
 
 /// Whether `[sector, sector + sectors)` ends at or before the capacity, without wrapping.
+#[inline]
 fn fits(sector: u64, sectors: u64, terms: &Terms) -> bool {
     sector.checked_add(sectors).is_some_and(|end| end <= terms.capacity)
+}
+
+/// Whether a `FLUSH` was negotiated and names neither a sector nor data.
+#[inline]
+fn is_plain_flush(request: &Request<'_>, terms: &Terms) -> bool {
+    terms.negotiated(terms::FLUSH) && request.bytes == 0 && request.sector == 0
+}
+
+/// Whether an `IN` or `OUT` covers whole sectors that exist, and any.
+#[inline]
+fn covers_sectors(request: &Request<'_>, terms: &Terms) -> bool {
+    request.bytes > 0
+        && request.bytes.is_multiple_of(512)
+        && fits(request.sector, request.bytes / 512, terms)
 }
 
 /// The rules on an `IN` or `OUT`.
 fn on_sectors(request: &Request<'_>, terms: &Terms) -> Ruling {
     let sectors = request.bytes.div_ceil(512);
-    let refused = request.kind == Kind::Out && terms.offered(terms::RO);
-    if sectors > 0
-        && request.bytes.is_multiple_of(512)
-        && !refused
-        && fits(request.sector, sectors, terms)
-    {
-        return Ruling::SERVE;
-    }
     let ruling = refuse([
         // 5.2.6.2, BLK-D-21: where RO is *offered*, "fail with VIRTIO_BLK_S_IOERR and MUST NOT write any data".
         (
