@@ -93,7 +93,7 @@ pub struct Piece {
 }
 
 /// The most pieces a cut makes: header 3, data 8, status 1, an empty one.
-pub const MAX_PIECES: usize = 14;
+pub(super) const MAX_PIECES: usize = 14;
 
 /// A request cut into pieces, in place.
 #[derive(Clone, Copy, Debug)]

@@ -53,7 +53,7 @@ pub struct Ring {
 /// Whether an index that moved from `old` to `new` passed `event`: virtio 1.4, 2.7.7.2 (VS-12).
 #[inline]
 #[must_use]
-pub fn passes(event: u16, new: u16, old: u16) -> bool {
+pub(super) fn passes(event: u16, new: u16, old: u16) -> bool {
     new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
 }
 

@@ -1,6 +1,6 @@
 //! What the guest does.
 
-use powerfail_model::{Demand, RequestId, Rule, Terms, Violation};
+use powerfail_model::{RequestId, Rule, Terms, Violation};
 
 use super::judge::Failure;
 use super::{Outcome, World};
@@ -288,11 +288,6 @@ impl<D: DeviceUnderTest> World<D> {
                 }
             }
         }
-    }
-
-    /// Whether the rules say anything but "serve it" about a request.
-    pub(crate) fn demand(&self, device: u8, ask: &Ask, mischief: Mischief) -> Demand {
-        self.station(device).oracle.demand(&ask.request(mischief))
     }
 }
 

@@ -15,57 +15,29 @@ mod host_step;
 mod journal;
 mod judge;
 mod rest;
+mod station;
 
 pub use facts::Stats;
 pub(crate) use guest_step::covered;
 pub use journal::{Event, Journal};
+pub(crate) use station::Station;
 pub use judge::Failure;
 
 use crate::action::{Action, QueueId};
 use crate::coverage::{Coverage, Situation};
 use crate::disk::SimDisk;
 use crate::dut::{DeviceUnderTest, Host, Progress};
-use crate::guest::{Breach, QueueDriver, Shape};
+use crate::guest::Breach;
 use crate::hash::Chain;
 use crate::memory::Memory;
-use crate::payload::Author;
-use crate::sectors::SectorSet;
 use crate::spec::{MEMORY, Options};
-use crate::wire::feature;
-use powerfail_model::{Oracle, Profile};
+use powerfail_model::Oracle;
 
 /// The most queues of one device.
 pub const MAX_QUEUES: usize = 4;
 
 /// What a step came to.
 pub type Outcome = Result<bool, Box<Failure>>;
-
-/// One device, its driver and its oracle.
-#[derive(Clone, Debug)]
-pub(crate) struct Station<D> {
-    pub(crate) device: D,
-    pub(crate) oracle: Oracle,
-    pub(crate) queues: Vec<QueueDriver>,
-    /// DRIVER_OK is set, and no reset was asked for since.
-    pub(crate) live: bool,
-    /// A reset was asked for and has not shown.
-    pub(crate) resetting: bool,
-    /// How many queues this life uses.
-    pub(crate) active: u16,
-    pub(crate) negotiated: u64,
-    /// A queue is stirred iff its thread may have something to do.
-    pub(crate) stirred: [bool; MAX_QUEUES],
-    /// The guest broke a queue: the device may ask for a reset.
-    pub(crate) jumped: bool,
-    /// The guest sent a chain that makes no sense: the device may ask for a reset.
-    pub(crate) provoked: bool,
-    /// It does.
-    pub(crate) wants_reset: bool,
-    /// Sectors discarded and not written since; and those of them that a power loss has passed.
-    pub(crate) discarded: SectorSet,
-    pub(crate) discarded_before_loss: SectorSet,
-    pub(crate) was_reset: bool,
-}
 
 /// One run's world.
 #[derive(Clone, Debug)]
@@ -119,65 +91,6 @@ impl<D: DeviceUnderTest> World<D> {
             journal.clear();
         }
         self.set_up();
-    }
-
-    fn set_up(&mut self) {
-        let World { setup, options, run, memory, disk, stations, .. } = self;
-        let spec = options.spec;
-        stations.truncate(usize::from(options.devices));
-        for device in 0..options.devices {
-            let fresh = D::open(setup, &spec, disk, device);
-            let station = match stations.get_mut(usize::from(device)) {
-                Some(station) => {
-                    station.device = fresh;
-                    station.oracle.restart(Profile::Strict, spec.disk.capacity);
-                    station
-                }
-                None => {
-                    stations.push(Station {
-                        device: fresh,
-                        oracle: Oracle::new(Profile::Strict, spec.disk.capacity),
-                        queues: Vec::new(),
-                        live: false,
-                        resetting: false,
-                        active: 0,
-                        negotiated: 0,
-                        stirred: [false; MAX_QUEUES],
-                        jumped: false,
-                        provoked: false,
-                        wants_reset: false,
-                        discarded: SectorSet::EMPTY,
-                        discarded_before_loss: SectorSet::EMPTY,
-                        was_reset: false,
-                    });
-                    stations.last_mut().expect("just pushed")
-                }
-            };
-            station.still();
-            station.discarded = SectorSet::EMPTY;
-            station.discarded_before_loss = SectorSet::EMPTY;
-            station.was_reset = false;
-            let author = Author { run: *run, disk: device };
-            let share = options.share();
-            station.queues.truncate(usize::from(spec.queues));
-            for queue in 0..spec.queues {
-                let nth = u32::from(device) * u32::from(spec.queues) + u32::from(queue);
-                let shape = Shape {
-                    at: nth * share,
-                    len: share,
-                    ring_size: spec.ring_size,
-                    room: options.max_sectors * 512,
-                };
-                match station.queues.get_mut(usize::from(queue)) {
-                    Some(driver) => driver.reshape(shape, memory),
-                    None => {
-                        station.queues.push(QueueDriver::new(shape, 0, false, author, memory));
-                    }
-                }
-            }
-        }
-        self.stats.runs += 1;
-        self.coverage.hit_if(self.options.devices > 1, Situation::TwoDevices);
     }
 
     /// The run's options.
@@ -410,31 +323,5 @@ impl<D: DeviceUnderTest> World<D> {
             }
         }
         Ok(())
-    }
-
-    /// Whether EVENT_IDX is in force in this life of a device.
-    pub(crate) fn event_idx(&self, device: u8) -> bool {
-        self.station(device).negotiated & feature::EVENT_IDX != 0
-    }
-}
-
-impl<D> Station<D> {
-    /// Nothing runs: after power-on, a reset or a crash.
-    pub(crate) fn still(&mut self) {
-        self.live = false;
-        self.resetting = false;
-        self.active = 0;
-        self.negotiated = 0;
-        self.stirred = [false; MAX_QUEUES];
-        self.jumped = false;
-        self.provoked = false;
-        self.wants_reset = false;
-    }
-
-    /// Every thread of the device may have something to do.
-    pub(crate) fn stir(&mut self) {
-        for stirred in self.stirred.iter_mut().take(usize::from(self.active)) {
-            *stirred = true;
-        }
     }
 }
