@@ -1,0 +1,120 @@
+//! One device of a world with its driver and its oracle, and how the power comes on.
+
+use powerfail_model::{Oracle, Profile};
+
+use super::{MAX_QUEUES, World};
+use crate::coverage::Situation;
+use crate::dut::DeviceUnderTest;
+use crate::guest::{QueueDriver, Shape};
+use crate::payload::Author;
+use crate::sectors::SectorSet;
+
+/// One device, its driver and its oracle.
+#[derive(Clone, Debug)]
+pub(crate) struct Station<D> {
+    pub(crate) device: D,
+    pub(crate) oracle: Oracle,
+    pub(crate) queues: Vec<QueueDriver>,
+    /// DRIVER_OK is set, and no reset was asked for since.
+    pub(crate) live: bool,
+    /// A reset was asked for and has not shown.
+    pub(crate) resetting: bool,
+    /// How many queues this life uses.
+    pub(crate) active: u16,
+    pub(crate) negotiated: u64,
+    /// A queue is stirred iff its thread may have something to do.
+    pub(crate) stirred: [bool; MAX_QUEUES],
+    /// The guest broke a queue: the device may ask for a reset.
+    pub(crate) jumped: bool,
+    /// The guest sent a chain that makes no sense: the device may ask for a reset.
+    pub(crate) provoked: bool,
+    /// It does.
+    pub(crate) wants_reset: bool,
+    /// Sectors discarded and not written since; and those of them that a power loss has passed.
+    pub(crate) discarded: SectorSet,
+    pub(crate) discarded_before_loss: SectorSet,
+    pub(crate) was_reset: bool,
+}
+
+impl<D> Station<D> {
+    /// Nothing runs: after power-on, a reset or a crash.
+    pub(crate) fn still(&mut self) {
+        self.live = false;
+        self.resetting = false;
+        self.active = 0;
+        self.negotiated = 0;
+        self.stirred = [false; MAX_QUEUES];
+        self.jumped = false;
+        self.provoked = false;
+        self.wants_reset = false;
+    }
+
+    /// Every thread of the device may have something to do.
+    pub(crate) fn stir(&mut self) {
+        for stirred in self.stirred.iter_mut().take(usize::from(self.active)) {
+            *stirred = true;
+        }
+    }
+}
+
+impl<D: DeviceUnderTest> World<D> {
+    /// Makes every device and driver anew, in place where there were some.
+    pub(super) fn set_up(&mut self) {
+        let World { setup, options, run, memory, disk, stations, .. } = self;
+        let spec = options.spec;
+        stations.truncate(usize::from(options.devices));
+        for device in 0..options.devices {
+            let fresh = D::open(setup, &spec, disk, device);
+            let station = match stations.get_mut(usize::from(device)) {
+                Some(station) => {
+                    station.device = fresh;
+                    station.oracle.restart(Profile::Strict, spec.disk.capacity);
+                    station
+                }
+                None => {
+                    stations.push(Station {
+                        device: fresh,
+                        oracle: Oracle::new(Profile::Strict, spec.disk.capacity),
+                        queues: Vec::new(),
+                        live: false,
+                        resetting: false,
+                        active: 0,
+                        negotiated: 0,
+                        stirred: [false; MAX_QUEUES],
+                        jumped: false,
+                        provoked: false,
+                        wants_reset: false,
+                        discarded: SectorSet::EMPTY,
+                        discarded_before_loss: SectorSet::EMPTY,
+                        was_reset: false,
+                    });
+                    stations.last_mut().expect("just pushed")
+                }
+            };
+            station.still();
+            station.discarded = SectorSet::EMPTY;
+            station.discarded_before_loss = SectorSet::EMPTY;
+            station.was_reset = false;
+            let author = Author { run: *run, disk: device };
+            let share = options.share();
+            station.queues.truncate(usize::from(spec.queues));
+            for queue in 0..spec.queues {
+                let nth = u32::from(device) * u32::from(spec.queues) + u32::from(queue);
+                let shape = Shape {
+                    at: nth * share,
+                    len: share,
+                    ring_size: spec.ring_size,
+                    room: options.max_sectors * 512,
+                };
+                match station.queues.get_mut(usize::from(queue)) {
+                    Some(driver) => driver.reshape(shape, memory),
+                    None => {
+                        station.queues.push(QueueDriver::new(shape, 0, false, author, memory));
+                    }
+                }
+            }
+        }
+        self.stats.runs += 1;
+        self.coverage.hit_if(self.options.devices > 1, Situation::TwoDevices);
+    }
+}
