@@ -1,6 +1,6 @@
 //! Our block device on the simulated disk: the shipped code, joined to the world.
 
-use powerfail_device::{Config, Device, Disk, QueueLayout, QueueT, Step, step};
+use powerfail_device::{Config, Device, Disk, Limits, QueueLayout, QueueT, Step, step};
 
 use crate::disk::{Lane, SimDisk, Twist};
 use crate::dut::{DeviceUnderTest, End, Host, Progress};
@@ -24,6 +24,11 @@ pub(crate) struct Registers {
 
 impl Registers {
     pub(crate) fn open(spec: &Spec) -> Registers {
+        Registers::on(spec, spec.disk.limits())
+    }
+
+    /// A device on a disk with limits of its own.
+    pub(crate) fn on(spec: &Spec, limits: Limits) -> Registers {
         let config = Config {
             queues: spec.queues,
             queue_size: spec.ring_size.max(2),
@@ -36,7 +41,7 @@ impl Registers {
             max_write_zeroes_seg: spec.max_segments,
             ..Config::default()
         };
-        let device = Device::new(config, spec.disk.limits());
+        let device = Device::new(config, limits);
         Registers { device: device.expect("the options draw possible devices") }
     }
 

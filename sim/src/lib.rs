@@ -19,6 +19,7 @@ pub mod dut;
 pub mod guest;
 pub mod hash;
 pub mod memory;
+pub mod on_file;
 pub mod payload;
 pub mod pilot;
 pub mod plug;

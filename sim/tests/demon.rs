@@ -5,10 +5,20 @@
 //! number for each of them.
 
 use powerfail::campaign::{Gauge, Orders, campaign};
+use powerfail::coverage::Situation;
 use powerfail::demon::{Demon, Whim};
 use powerfail::pilot::Schedule;
 use powerfail::run::Plan;
 use powerfail::spec::Preset;
+
+/// What a demon that deserves the name brings about.
+const DEMONIC: [Situation; 5] = [
+    Situation::FlushOvertakesWrite,
+    Situation::CrashWithThreeLoose,
+    Situation::OverlapOnTwoQueues,
+    Situation::DiscardUnderWrite,
+    Situation::WritebackInFlight,
+];
 
 /// Runs seeds and returns what the oracle said, a line for each kind.
 fn heard(whim: Option<Whim>, preset: Preset, schedule: Schedule, seeds: u64) -> Vec<String> {
@@ -21,6 +31,11 @@ fn heard(whim: Option<Whim>, preset: Preset, schedule: Schedule, seeds: u64) -> 
         "{whim:?} {preset} {schedule}: {} runs, {} requests, {} power losses, {} failures heard",
         stats.runs, stats.requests, stats.power_losses, report.failures
     );
+    if whim.is_none() && schedule == Schedule::Uniform {
+        for situation in DEMONIC {
+            assert!(report.coverage.count(situation) > 1000, "too tame: {}", situation.name());
+        }
+    }
     let finding = |(signature, finding): (_, &powerfail::campaign::Finding)| {
         format!("{signature}: {} times, seed {}", finding.count, finding.seed)
     };

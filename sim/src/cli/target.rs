@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use crate::blk::Blk;
 use crate::dut::DeviceUnderTest;
+use crate::on_file::{Files, OnFile};
 use crate::wrong::{Wrong, WrongDevice};
 
 /// Something to do with whichever device was named.
@@ -123,7 +124,12 @@ impl Builtin {
         path: &str,
         visit: V,
     ) -> Result<V::Out, String> {
-        let _ = (wrong, path, visit);
-        Err("file disks are not ready".to_owned())
+        let fault = match wrong {
+            None => None,
+            Some(Wrong::Disk(fault)) => Some(fault),
+            Some(Wrong::Device(_)) => return Err("a wrong device has no file".to_owned()),
+        };
+        let files = Files::new(path.into(), fault).map_err(|error| format!("{path}: {error}"))?;
+        Ok(visit.visit::<OnFile>(files))
     }
 }

@@ -397,7 +397,8 @@ impl DeviceUnderTest for Demon {
 
     fn config_write(&mut self, offset: u64, bytes: &[u8]) {
         if offset == config::WRITEBACK {
-            self.writeback = bytes[0] != 0 && self.negotiated & feature::FLUSH != 0;
+            // Ours pins the mode where FLUSH was not taken; to follow is as legal (AMB-17).
+            self.writeback = bytes[0] != 0;
             let through = self.write_through();
             for flight in &mut self.flights {
                 flight.through &= through;

@@ -271,8 +271,11 @@ impl<D: DeviceUnderTest> World<D> {
                 }
                 Progress::Busy => {}
                 Progress::Signal => {
-                    if self.journal.is_some() {
-                        self.journal.as_mut().expect("just seen").note(Event::Signalled(to));
+                    // The signal is for what the same step has used, too.
+                    self.observe(to)?;
+                    let station = &mut self.stations[usize::from(to.device)];
+                    if let Some(journal) = &mut self.journal {
+                        journal.note(Event::Signalled(to));
                     }
                     station.queues[index].signalled();
                     self.chain.note(2, u64::from(to.queue), u64::from(to.device));

@@ -33,6 +33,8 @@ pub enum DiskFault {
     StaleRead,
     /// A short transfer is reported as whole.
     ShortBelieved,
+    /// Now and then a write stops halfway and is reported as whole.
+    CutShort,
     /// Now and then the last half of a sector is not written.
     TornSector,
     /// Now and then a read is served from the other device's part.
@@ -60,7 +62,7 @@ pub enum DiskFault {
 
 impl DiskFault {
     /// All of them.
-    pub const ALL: [DiskFault; 25] = [
+    pub const ALL: [DiskFault; 26] = [
         DiskFault::EarlyFlush,
         DiskFault::SyncMissesSector,
         DiskFault::DroppedWrite,
@@ -75,6 +77,7 @@ impl DiskFault {
         DiskFault::StableIgnored,
         DiskFault::StaleRead,
         DiskFault::ShortBelieved,
+        DiskFault::CutShort,
         DiskFault::TornSector,
         DiskFault::CrossedDevices,
         DiskFault::SyncErrorSwallowed,
@@ -156,6 +159,11 @@ impl DiskFault {
                 "short-believed",
                 "a short transfer is reported as whole",
                 &[Rule::UsedLength, StaleRead, UntouchedChanged, Misplaced, StableWriteLost],
+            ),
+            DiskFault::CutShort => (
+                "cut-short",
+                "now and then a write stops halfway and is reported as whole",
+                &[StaleRead, StableWriteLost, WriteThroughLost, FlushlessWriteLost],
             ),
             DiskFault::TornSector => {
                 ("torn-sector", "now and then half a sector is not written", &[TornAtom])

@@ -164,6 +164,16 @@ impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
                 *len = end - *offset;
             }
             (DiskFault::StableIgnored, Op::Write { stable, .. }) => *stable = false,
+            (DiskFault::CutShort, Op::Write { from, .. })
+                if u64::from(from.len()) > granule && self.now_and_then() =>
+            {
+                let half = (u64::from(from.len()) / 2).next_multiple_of(granule);
+                let mut bytes = Bounce::zeroed(half as usize);
+                if from.read_at(memory, 0, bytes.as_mut_slice()).is_ok() {
+                    let original = std::mem::replace(from, Buffer::Bounce(bytes));
+                    self.watch(token, Watch::Cut { original });
+                }
+            }
             (DiskFault::TornSector, Op::Write { from, .. }) if self.now_and_then() => {
                 if let Some(mut bytes) = bytes_of(from, memory) {
                     let half = bytes.len() - 256;
@@ -215,6 +225,10 @@ impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
                     }
                 }
                 Watch::Swapped { original } => completion.buffer = Some(original),
+                Watch::Cut { original } => {
+                    completion.result = completion.result.map(|_| original.len());
+                    completion.buffer = Some(original);
+                }
                 Watch::Copy { offset } => self.serve_copy(memory, offset, &mut completion),
                 Watch::Noise => overlay(memory, &mut completion, 0, &[0x5a; 512]),
                 Watch::Remember { offset, bytes } => {

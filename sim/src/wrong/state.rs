@@ -40,6 +40,7 @@ pub(super) enum Watch {
     Sync,
     Transfer { len: u32 },
     Swapped { original: Buffer },
+    Cut { original: Buffer },
     Copy { offset: u64 },
     Repeat { op: Op },
     Noise,

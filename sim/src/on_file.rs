@@ -1,0 +1,245 @@
+//! Our block device on a real file: the same seeds, the same oracle, a disk that nobody simulates.
+//!
+//! There is no power loss here, for a file does not forget; backends die and devices are reset
+//! instead. It holds the simulated disk against a real one.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use powerfail_device::host::FileDisk;
+use powerfail_device::{Completion, Disk, Limits, Submission};
+
+use crate::blk::Registers;
+use crate::disk::SimDisk;
+use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::guest::RingPlan;
+use crate::memory::Ram;
+use crate::payload::SECTOR;
+use crate::spec::Spec;
+use crate::wrong::{DiskFault, FaultyLane, FaultyState};
+
+/// The files of a campaign: one for each device that is open, `PATH`, `PATH.1` and so on. Those
+/// with a number are removed in the end.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    pool: Arc<Mutex<Pool>>,
+    fault: Option<DiskFault>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    path: PathBuf,
+    leased: BTreeSet<u32>,
+    most: u32,
+}
+
+impl Files {
+    /// Files that begin with this path, under a disk that may be wrong on purpose. What is there is
+    /// overwritten.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn new(path: PathBuf, fault: Option<DiskFault>) -> io::Result<Files> {
+        std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
+        let pool = Pool { path, leased: BTreeSet::new(), most: 0 };
+        Ok(Files { pool: Arc::new(Mutex::new(pool)), fault })
+    }
+
+    /// A file that nobody else uses.
+    fn lease(&self) -> Lease {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = |number: &u32| !pool.leased.contains(number);
+        let number = (0..).find(free).expect("there are more numbers than devices");
+        pool.leased.insert(number);
+        pool.most = pool.most.max(number);
+        Lease { path: pool.named(number), number, pool: Arc::clone(&self.pool) }
+    }
+}
+
+impl Pool {
+    fn named(&self, number: u32) -> PathBuf {
+        if number == 0 {
+            return self.path.clone();
+        }
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number}"));
+        name.into()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for number in 1..=self.most {
+            // It is only litter: nobody minds if it is gone already.
+            let _ = std::fs::remove_file(self.named(number));
+        }
+    }
+}
+
+/// The right to use one file.
+#[derive(Debug)]
+struct Lease {
+    path: PathBuf,
+    number: u32,
+    pool: Arc<Mutex<Pool>>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.leased.remove(&self.number);
+    }
+}
+
+/// Our block device on a file.
+#[derive(Debug)]
+pub struct OnFile {
+    registers: Registers,
+    /// One for each queue.
+    lanes: Vec<FileDisk>,
+    faulty: Option<Box<FaultyState>>,
+    files: Files,
+    lease: Lease,
+    queues: u16,
+    read_only: bool,
+}
+
+/// A clone has a file of its own, with the same content.
+impl Clone for OnFile {
+    fn clone(&self) -> OnFile {
+        let lease = self.files.lease();
+        let content = std::fs::read(&self.lease.path);
+        content.and_then(|bytes| std::fs::write(&lease.path, bytes)).expect("the file is copied");
+        OnFile {
+            registers: self.registers.clone(),
+            lanes: open_lanes(&lease.path, self.read_only, self.queues),
+            faulty: self.faulty.clone(),
+            files: self.files.clone(),
+            lease,
+            queues: self.queues,
+            read_only: self.read_only,
+        }
+    }
+}
+
+fn open_lanes(path: &Path, read_only: bool, queues: u16) -> Vec<FileDisk> {
+    let first = match FileDisk::open(path, read_only) {
+        Ok(disk) => disk,
+        Err(error) => panic!("the file of this run is not a disk: {error}"),
+    };
+    let mut lanes: Vec<FileDisk> = (1..queues).map(|_| first.lane()).collect();
+    lanes.push(first);
+    lanes
+}
+
+/// A lane that is lent.
+struct Lent<'a>(&'a mut FileDisk);
+
+impl Disk<Ram<'_>> for Lent<'_> {
+    fn limits(&self) -> Limits {
+        Disk::<Ram<'_>>::limits(self.0)
+    }
+
+    fn room(&self) -> u32 {
+        Disk::<Ram<'_>>::room(self.0)
+    }
+
+    fn submit(&mut self, memory: &Ram<'_>, submission: Submission) {
+        self.0.submit(memory, submission);
+    }
+
+    fn complete(&mut self, memory: &Ram<'_>) -> Option<Completion> {
+        self.0.complete(memory)
+    }
+}
+
+fn limits(spec: &Spec) -> Limits {
+    let capacity = u64::from(spec.disk.capacity) * SECTOR as u64;
+    Limits { read_only: spec.disk.read_only, ..Limits::plain(capacity) }
+}
+
+impl DeviceUnderTest for OnFile {
+    type Setup = Files;
+
+    const ON_SIM_DISK: bool = false;
+    const RING_BASE: bool = true;
+
+    /// # Panics
+    /// If the file cannot be written.
+    fn open(files: &Files, spec: &Spec, disk: &SimDisk, device: u8) -> OnFile {
+        let lease = files.lease();
+        if let Err(error) = std::fs::write(&lease.path, disk.image(device)) {
+            panic!("{}: {error}", lease.path.display());
+        }
+        let read_only = spec.disk.read_only;
+        OnFile {
+            registers: Registers::on(spec, limits(spec)),
+            lanes: open_lanes(&lease.path, read_only, spec.queues),
+            faulty: files.fault.map(|fault| Box::new(FaultyState::new(fault))),
+            files: files.clone(),
+            lease,
+            queues: spec.queues,
+            read_only,
+        }
+    }
+
+    fn restart(&mut self, _: &Files, spec: &Spec, _: &SimDisk, _: u8, _: End) {
+        self.registers = Registers::on(spec, limits(spec));
+        self.lanes = open_lanes(&self.lease.path, self.read_only, self.queues);
+        if let Some(state) = &mut self.faulty {
+            state.backend_lost();
+        }
+    }
+
+    fn offered(&self) -> u64 {
+        self.registers.device.offered()
+    }
+
+    fn negotiate(&mut self, accept: u64) -> bool {
+        self.registers.negotiate(accept)
+    }
+
+    fn config_read(&mut self, offset: u64, out: &mut [u8]) {
+        self.registers.device.config_read(offset, out);
+    }
+
+    fn config_write(&mut self, offset: u64, bytes: &[u8]) {
+        self.registers.device.config_write(offset, bytes);
+    }
+
+    fn start(&mut self, rings: &[RingPlan]) {
+        self.registers.start(rings);
+    }
+
+    fn kick(&mut self, queue: u16) {
+        self.registers.kick(queue);
+    }
+
+    fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress {
+        let lane = &mut self.lanes[usize::from(queue)];
+        match &mut self.faulty {
+            None => self.registers.step(queue, lane, host.ram),
+            Some(state) => {
+                let mut lane = FaultyLane::new(Lent(lane), state, queue as u8);
+                self.registers.step(queue, &mut lane, host.ram)
+            }
+        }
+    }
+
+    fn begin_reset(&mut self, _host: &mut Host<'_>) {
+        if let Some(state) = &mut self.faulty {
+            state.reset_begun();
+        }
+        self.registers.device.set_status(0);
+    }
+
+    fn reset_done(&mut self) -> bool {
+        self.registers.device.status() == 0
+    }
+
+    fn needs_reset(&mut self) -> bool {
+        self.registers.needs_reset()
+    }
+}
