@@ -24,7 +24,7 @@ impl Prng {
 
     /// The next 64 bits.
     #[inline]
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         let s = &mut self.state;
         let out = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
         let shifted = s[1] << 17;
@@ -41,7 +41,7 @@ impl Prng {
     #[inline]
     pub fn below(&mut self, n: u32) -> u32 {
         debug_assert!(n > 0, "a choice of nothing");
-        (((self.next() >> 32) * u64::from(n)) >> 32) as u32
+        (((self.word() >> 32) * u64::from(n)) >> 32) as u32
     }
 }
 
@@ -63,7 +63,7 @@ mod tests {
     fn a_seed_means_the_same_run_for_ever() {
         let mut prng = Prng::new(0);
         assert_eq!(
-            [prng.next(), prng.next(), prng.next()],
+            [prng.word(), prng.word(), prng.word()],
             [0x53175d61490b23df, 0x61da6f3dc380d507, 0x5c0fdf91ec9a7bfc]
         );
         let mut prng = Prng::new(5);

@@ -79,7 +79,7 @@ fn any_bytes_are_a_run() {
     let mut world = world::<Blk>(&None, PLAN, 0);
     let mut prng = Prng::new(1);
     for round in 0..300 {
-        let bytes: Vec<u8> = (0..prng.below(3000)).map(|_| prng.next() as u8).collect();
+        let bytes: Vec<u8> = (0..prng.below(3000)).map(|_| prng.word() as u8).collect();
         let mut tape = Tape::new(&bytes);
         let options = Preset::Swarm.draw(&mut tape);
         let verdict = lead(&mut world, PLAN, options, 77, &mut tape, |_| {});

@@ -170,7 +170,7 @@ impl Cut {
         let lens: &[u32] = match layout.data {
             0 => &[],
             1 => &[512; 7],
-            2 => &[len / 3 | 1],
+            2 => &[(len / 3) | 1],
             _ if half[0] > 0 => &half,
             _ => &[],
         };

@@ -128,7 +128,7 @@ impl<'a> Teller<'a> {
         });
         let early = matches!(ask, Ask::Flush)
             && status == "ok"
-            && self.flushes.iter().any(|flush| *flush == (id, 0));
+            && self.flushes.contains(&(id, 0));
         self.flushes.retain(|flush| flush.0 != id);
         let suffix = self.device_name(device);
         let atom = self.failure.violation.atom;
