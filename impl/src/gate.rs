@@ -6,7 +6,7 @@
 //! nobody leads, the first waiting queue that looks takes the lead, so whoever gives up the lead or ends a sync wakes all that wait.
 //!
 //! Failure is sticky for as long as the disk is open. The host may have forgotten what was dirty, so no later sync proves anything about the
-//! writes before it (CONTRACT "our device's own rule", AMB-02); it survives device reset, for the disk stays open.
+//! writes before it (AMB-02); it survives device reset, for the disk stays open.
 
 use crate::wakes::{QueueIndex, QueueSet};
 

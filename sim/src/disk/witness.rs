@@ -2,7 +2,7 @@
 //!
 //! An address bug that is symmetric in reads and writes is invisible to the guest. The witness
 //! therefore looks below the device: guest sector `s` lives at byte `512 s` of the device's part,
-//! nothing outside the parts changes, and a read-only medium never changes at all (CONTRACT 7).
+//! nothing outside the parts changes, and a read-only medium never changes at all.
 //! It is kept apart from the oracle, which believes only the guest, and it can tell nothing about
 //! durability.
 
