@@ -8,6 +8,7 @@ use powerfail_model::{Reason, RequestId};
 
 use crate::action::Action;
 use crate::dut::DeviceUnderTest;
+use crate::guest::Ask;
 use crate::run::{Verdict, replay};
 use crate::spec::Options;
 use crate::trace::{Signature, request_name};
@@ -184,8 +185,10 @@ fn witness<D: DeviceUnderTest>(world: &World<D>, failure: &Failure) -> Vec<(Stri
             Event::Completed { to, id, ask, status }
                 if *id == wanted.0 && to.device == failure.device =>
             {
-                let last = failure.violation.request == Some(wanted);
-                Some((request_name(*id, ask), (!last).then_some(*status)))
+                // A right device may answer otherwise where the failure came to light, and may
+                // have reason to fail a flush.
+                let fixed = failure.violation.request != Some(wanted) && *ask != Ask::Flush;
+                Some((request_name(*id, ask), fixed.then_some(*status)))
             }
             _ => None,
         })
