@@ -6,7 +6,7 @@
 //!
 //! The first content may be a set too: after a power loss it is one of the contents the loss could leave, until a read says which.
 
-use crate::graph::{Node, may_read, may_survive, prune, sole_survivor, survivors};
+use crate::graph::{Loss, Node, may_read, may_survive, prune, sole_survivor};
 use crate::ledger::{Ledger, Moment, Slot};
 use crate::names::{Content, Instant, Observed};
 use crate::terms::Profile;
@@ -316,36 +316,39 @@ impl AtomState {
     }
 
     /// Collects what a power loss now may leave, sorted, and says whether any of it is not stable.
+    #[inline]
     pub(crate) fn survivors(&self, out: &mut Vec<Content>, ledger: &Ledger) -> bool {
-        let mut loose = false;
         out.clear();
-        for nodes in self.explanations() {
-            survivors(nodes, ledger, |node| {
-                loose |= !ledger.is_stable(node.slot);
-                match node.content {
-                    Content::UNKNOWN => {
-                        self.unknown.iter().for_each(|&content| insert(out, content))
-                    }
-                    content => insert(out, content),
-                }
-            });
+        let mut loose = self.add_survivors(&self.nodes, out, ledger);
+        for nodes in &self.others {
+            loose |= self.add_survivors(nodes, out, ledger);
+        }
+        loose
+    }
+
+    #[inline]
+    fn add_survivors(&self, nodes: &[Node], out: &mut Vec<Content>, ledger: &Ledger) -> bool {
+        let mut loose = false;
+        for node in Loss::of(nodes, ledger).survivors() {
+            loose |= !ledger.is_stable(node.slot);
+            if node.content == Content::UNKNOWN {
+                self.unknown.iter().for_each(|&content| insert(out, content));
+            } else {
+                insert(out, node.content);
+            }
         }
         loose
     }
 
     /// How many versions that are not stable a power loss now could leave.
+    #[inline]
     pub(crate) fn loose_versions(&self, ledger: &Ledger) -> usize {
-        let loose = |nodes: &Vec<Node>| {
-            let mut count = 0;
-            survivors(nodes, ledger, |node| {
-                count += usize::from(!ledger.is_stable(node.slot));
-            });
-            count
-        };
         if self.others.is_empty() && sole_survivor(&self.nodes, ledger).is_some() {
             return 0;
         }
-        self.explanations().map(loose).max().unwrap_or(0)
+        let loose = |node: &&Node| !ledger.is_stable(node.slot);
+        let count = |nodes: &Vec<Node>| Loss::of(nodes, ledger).survivors().filter(loose).count();
+        self.explanations().map(count).max().unwrap_or(0)
     }
 
     /// The live content is gone: from `image` on the atom holds one of the survivors. Says which, if there is but one and it has a name.
@@ -359,21 +362,12 @@ impl AtomState {
         scratch: &mut Vec<Content>,
         around: &Around<'_>,
     ) -> Option<Content> {
-        match sole_survivor(&self.nodes, around.ledger) {
-            Some(node) if self.others.is_empty() && node.content.is_named() => Some(node.content),
-            _ => self.collapse_to_several(image, found, scratch, around),
-        }
-    }
-
-    /// The same where it takes more than a glance.
-    fn collapse_to_several(
-        &mut self,
-        image: Instant,
-        found: Option<Instant>,
-        scratch: &mut Vec<Content>,
-        around: &Around<'_>,
-    ) -> Option<Content> {
         let loose = self.survivors(scratch, around.ledger);
+        if let ([content], false) = (&scratch[..], loose)
+            && content.is_named()
+        {
+            return Some(*content);
+        }
         let content = match scratch[..] {
             _ if around.profile == Profile::Literal && loose => Content::ANYTHING,
             _ if scratch.contains(&Content::ANYTHING) => Content::ANYTHING,
@@ -404,13 +398,17 @@ impl AtomState {
 /// Adds `content` to what is sorted, if it is not there.
 #[inline]
 fn insert(sorted: &mut Vec<Content>, content: Content) {
-    match sorted.last() {
-        Some(&last) if content <= last => {
-            if let Err(place) = sorted.binary_search(&content) {
-                sorted.insert(place, content);
-            }
-        }
-        _ => sorted.push(content),
+    if sorted.last().is_none_or(|&last| last < content) {
+        sorted.push(content);
+    } else {
+        insert_within(sorted, content);
+    }
+}
+
+#[inline(never)]
+fn insert_within(sorted: &mut Vec<Content>, content: Content) {
+    if let Err(place) = sorted.binary_search(&content) {
+        sorted.insert(place, content);
     }
 }
 

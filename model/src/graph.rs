@@ -95,27 +95,46 @@ pub(crate) fn may_survive(nodes: &[Node], v: usize, ledger: &Ledger, then: Momen
         && (node.is_in(ledger) || fits_at(nodes, v, node, ledger))
 }
 
-/// Shows `each` version of `nodes` that a power loss now may leave, in no order.
+/// What a power loss now takes from a graph and what it may leave.
 ///
-/// All are measured against the latest stable version `x`. `x` itself may be ruled out by another stable version only, and by one that does
-/// not reach `x`, for there is no cycle: by one that survives.
-#[inline]
-pub(crate) fn survivors<'a>(nodes: &'a [Node], ledger: &Ledger, mut each: impl FnMut(&'a Node)) {
-    let x =
-        latest(nodes, |node| ledger.is_stable(node.slot)).expect("some version is always stable");
-    let bound = reach(nodes, x, ledger);
-    let mut contested = false;
-    for (v, node) in nodes.iter().enumerate() {
-        if node.first(ledger) >= bound
-            && v != x
-            && (node.is_in(ledger) || fits_at(nodes, v, node, ledger))
-        {
-            contested |= ledger.is_stable(node.slot);
-            each(node);
-        }
+/// All versions are measured against the stable version `x` with the greatest `last`: whatever reaches any stable version reaches that one.
+/// `x` itself can reach another stable version at once only, for whatever reaches that one reaches `x`, and there is no cycle.
+#[derive(Clone, Copy)]
+pub(crate) struct Loss<'a> {
+    nodes: &'a [Node],
+    ledger: &'a Ledger,
+    x: usize,
+    /// What has its `first` below this reaches `x`.
+    bound: Instant,
+}
+
+impl<'a> Loss<'a> {
+    #[inline]
+    pub(crate) fn of(nodes: &'a [Node], ledger: &'a Ledger) -> Self {
+        let x = latest(nodes, |node| ledger.is_stable(node.slot));
+        let x = x.expect("some version is always stable");
+        Self { nodes, ledger, x, bound: reach(nodes, x, ledger) }
     }
-    if !contested || may_survive(nodes, x, ledger, ledger.present()) {
-        each(&nodes[x]);
+
+    /// The versions that it may leave, in the order of publication.
+    #[inline]
+    pub(crate) fn survivors(self) -> impl Iterator<Item = &'a Node> {
+        let survives = move |&(v, node): &(usize, &'a Node)| self.may_leave(v, node);
+        self.nodes.iter().enumerate().filter(survives).map(|(_, node)| node)
+    }
+
+    #[inline]
+    fn may_leave(&self, v: usize, node: &Node) -> bool {
+        let Self { nodes, ledger, .. } = *self;
+        let first = node.first(ledger);
+        if v == self.x {
+            let reaches = |(u, other): (usize, &Node)| {
+                first < other.last && u != v && ledger.is_stable(other.slot)
+            };
+            !nodes.iter().enumerate().any(reaches)
+        } else {
+            first >= self.bound && (node.is_in(ledger) || fits_at(nodes, v, node, ledger))
+        }
     }
 }
 

@@ -101,25 +101,50 @@ pub(crate) struct Moment {
     flushed: Instant,
 }
 
+/// What is known of one request.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Line {
+    fate: Fate,
+    entry: Entry,
+}
+
+/// The line of what was never published.
+const UNKNOWN: Line = Line {
+    fate: UNKNOWN_FATE,
+    entry: Entry {
+        state: State::Unknown,
+        kind: Kind::Other(0),
+        ruling: Ruling::NONE,
+        first: 0,
+        atoms: 0,
+        row: '-',
+        powered_life: 0,
+        status: 0,
+        flushed: Instant(0),
+        void: false,
+        counts: false,
+        may_sync: false,
+    },
+};
+
 /// The lines of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
-    fates: Vec<Fate>,
-    entries: Vec<Entry>,
+    lines: Vec<Line>,
     /// The publication of the latest-published flush that returned `OK`; zero if there was none.
     flushed: Instant,
 }
 
 impl Ledger {
     pub(crate) fn new() -> Self {
-        let mut ledger = Self { fates: Vec::new(), entries: Vec::new(), flushed: Instant(0) };
+        let mut ledger = Self { lines: Vec::new(), flushed: Instant(0) };
         ledger.restart();
         ledger
     }
 
     pub(crate) fn restart(&mut self) {
-        self.fates.clear();
-        self.entries.clear();
+        self.lines.clear();
         self.flushed = Instant(0);
         self.reserve_slot(Slot::FOUND_LOOSE);
         self.begin_image(Instant(0));
@@ -127,98 +152,77 @@ impl Ledger {
 
     fn reserve_slot(&mut self, slot: Slot) {
         let len = slot.0 as usize + 1;
-        if self.fates.len() < len {
-            self.fates.resize(len, UNKNOWN_FATE);
-            self.entries.resize(
-                len,
-                Entry {
-                    state: State::Unknown,
-                    kind: Kind::Other(0),
-                    ruling: Ruling::NONE,
-                    first: 0,
-                    atoms: 0,
-                    row: '-',
-                    powered_life: 0,
-                    status: 0,
-                    flushed: Instant(0),
-                    void: false,
-                    counts: false,
-                    may_sync: false,
-                },
-            );
+        if self.lines.len() < len {
+            self.lines.resize(len, UNKNOWN);
         }
     }
 
     /// The image of the disk is, from now on, the stable first content of every atom.
     pub(crate) fn begin_image(&mut self, at: Instant) {
-        self.fates[0] = Fate { sub: at, end: at, done: true, stable_after: Instant(0) };
+        self.lines[0].fate = Fate { sub: at, end: at, done: true, stable_after: Instant(0) };
     }
 
     /// What the backend finds from now on may differ from the image until a flush has said otherwise.
     pub(crate) fn begin_found(&mut self, at: Instant) {
-        self.fates[1] = Fate { sub: at, end: at, done: true, stable_after: at };
-        self.fates[2] = Fate { stable_after: Instant::NEVER, ..self.fates[1] };
+        self.lines[1].fate = Fate { sub: at, end: at, done: true, stable_after: at };
+        self.lines[2].fate = Fate { stable_after: Instant::NEVER, ..self.lines[1].fate };
     }
 
     /// Opens a line.
     #[inline]
     pub(crate) fn publish(&mut self, slot: Slot, at: Instant, entry: Entry) {
-        let fate = Fate { sub: at, ..UNKNOWN_FATE };
-        if slot.0 as usize == self.fates.len() {
-            self.fates.push(fate);
-            self.entries.push(entry);
+        let line = Line { fate: Fate { sub: at, ..UNKNOWN_FATE }, entry };
+        if slot.0 as usize == self.lines.len() {
+            self.lines.push(line);
         } else {
             self.reserve_slot(slot);
-            self.fates[slot.0 as usize] = fate;
-            self.entries[slot.0 as usize] = entry;
+            self.lines[slot.0 as usize] = line;
         }
     }
 
     #[inline]
     pub(crate) fn fate(&self, slot: Slot) -> &Fate {
-        &self.fates[slot.0 as usize]
+        &self.lines[slot.0 as usize].fate
     }
 
     #[inline]
     pub(crate) fn fate_mut(&mut self, slot: Slot) -> &mut Fate {
-        &mut self.fates[slot.0 as usize]
+        &mut self.lines[slot.0 as usize].fate
     }
 
     /// The line of a request; none if it was never published.
     #[inline]
     pub(crate) fn entry(&self, slot: Slot) -> Option<&Entry> {
-        self.entries.get(slot.0 as usize).filter(|entry| entry.state != State::Unknown)
+        self.lines.get(slot.0 as usize).map(|line| &line.entry).filter(|entry| entry.state != State::Unknown)
     }
 
     /// The line of a request that was published.
     #[inline]
     pub(crate) fn entry_mut(&mut self, slot: Slot) -> &mut Entry {
-        &mut self.entries[slot.0 as usize]
+        &mut self.lines[slot.0 as usize].entry
     }
 
     /// The kind of a request that was published.
     #[inline]
     pub(crate) fn kind(&self, slot: Slot) -> Kind {
-        self.entries[slot.0 as usize].kind
+        self.lines[slot.0 as usize].entry.kind
     }
 
     /// Whether the request that wrote `content` returned `OK`, so that flushes speak of it; of zeroes that cannot be told.
     pub(crate) fn is_heard_of(&self, content: Content) -> bool {
         match content.writer() {
-            Some(id) => self.fates.get(Slot::of(id).0 as usize).is_some_and(|fate| fate.done),
+            Some(id) => self.lines.get(Slot::of(id).0 as usize).is_some_and(|line| line.fate.done),
             None => content == Content::INITIAL,
         }
     }
 
     /// The lines of all requests published so far, by name.
     pub(crate) fn all(&self) -> impl Iterator<Item = (RequestId, &Entry, &Fate)> {
-        let lines = self.entries.iter().zip(&self.fates).enumerate();
-        lines.filter(|(_, (entry, _))| entry.state != State::Unknown).filter_map(
-            |(slot, (entry, fate))| {
-                let id = Slot(u32::try_from(slot).ok()?).id()?;
-                Some((id, entry, fate))
-            },
-        )
+        let known = self.lines.iter().enumerate();
+        known.filter(|(_, line)| line.entry.state != State::Unknown).filter_map(|(slot, line)| {
+            let id = Slot(u32::try_from(slot).ok()?).id()?;
+            Some((id, &line.entry, &line.fate))
+        })
     }
 
     /// A flush published at `sub` returned `OK`: what had completed before is stable.
@@ -252,7 +256,8 @@ impl Ledger {
     /// The moment at which the request was published.
     #[inline]
     pub(crate) fn when_published(&self, slot: Slot) -> Moment {
-        Moment { at: self.fate(slot).sub, flushed: self.entries[slot.0 as usize].flushed }
+        let line = &self.lines[slot.0 as usize];
+        Moment { at: line.fate.sub, flushed: line.entry.flushed }
     }
 
     /// The publication of the latest-published flush that returned `OK`; zero if there was none.
