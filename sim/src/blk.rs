@@ -61,7 +61,9 @@ impl Registers {
                 available: u64::from(ring.available),
                 used: u64::from(ring.used),
             };
-            self.device.set_queue(index as u16, layout).expect("the driver places rings by the book");
+            self.device
+                .set_queue(index as u16, layout)
+                .expect("the driver places rings by the book");
         }
         self.device.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
         for (index, ring) in rings.iter().enumerate() {

@@ -9,6 +9,7 @@ use crate::disk::SimDisk;
 use crate::guest::RingPlan;
 use crate::memory::Ram;
 use crate::spec::Spec;
+use crate::wire::feature;
 
 /// What the host lends a device for one step.
 #[derive(Debug)]
@@ -71,22 +72,18 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     fn open(setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8) -> Self;
 
     /// Starts the backend again after its end.
-    fn restart(
-        &mut self,
-        setup: &Self::Setup,
-        spec: &Spec,
-        disk: &SimDisk,
-        device: u8,
-        _end: End,
-    ) {
+    fn restart(&mut self, setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8, _end: End) {
         *self = Self::open(setup, spec, disk, device);
     }
 
     /// The offered features.
     fn offered(&self) -> u64;
 
-    /// The driver accepts these features and sets FEATURES_OK. False if the device refuses.
-    fn negotiate(&mut self, accept: u64) -> bool;
+    /// The driver accepts these features and sets FEATURES_OK. False if the device refuses. A
+    /// device to which it makes no difference accepts whatever is legal.
+    fn negotiate(&mut self, accept: u64) -> bool {
+        accept & !self.offered() == 0 && accept & feature::VERSION_1 != 0
+    }
 
     /// The driver reads the configuration space; what the device does not have reads zero.
     fn config_read(&mut self, offset: u64, out: &mut [u8]);
@@ -97,8 +94,8 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// The driver has placed the rings, one for each queue, and sets DRIVER_OK.
     fn start(&mut self, rings: &[RingPlan]);
 
-    /// The driver kicks a queue.
-    fn kick(&mut self, queue: u16);
+    /// The driver kicks a queue. A device that looks at its rings in every step need not know.
+    fn kick(&mut self, _queue: u16) {}
 
     /// The thread of a queue takes one step.
     fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress;
@@ -106,8 +103,10 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// The driver writes zero to the device status.
     fn begin_reset(&mut self, host: &mut Host<'_>);
 
-    /// Whether the device status reads zero.
-    fn reset_done(&mut self) -> bool;
+    /// Whether the device status reads zero: at once, for a device with nothing to wait for.
+    fn reset_done(&mut self) -> bool {
+        true
+    }
 
     /// Whether the device status says NEEDS_RESET.
     fn needs_reset(&mut self) -> bool {

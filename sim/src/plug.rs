@@ -4,6 +4,7 @@
 //! Nothing here is used by our own device, which brings its own. It is plain code over
 //! [`Ram`]: no other thread looks on, so there are no barriers.
 
+use crate::dut::Progress;
 use crate::guest::RingPlan;
 use crate::memory::Ram;
 use crate::wire::request::HEADER;
@@ -230,4 +231,23 @@ pub fn fail(ram: &Ram<'_>, chain: &Chain) -> u32 {
         chain.write(ram, last, &[1]);
     }
     0
+}
+
+/// Takes the next chain from a ring, if there is one, and answers it: with the status and the data
+/// that `answer` gives for a request, or in the one way there is if the chain makes no sense.
+pub fn serve(
+    ring: &mut DeviceRing,
+    ram: &Ram<'_>,
+    answer: impl FnOnce(&BlockRequest) -> (u8, Vec<u8>),
+) -> Progress {
+    let Some(chain) = ring.pop(ram) else { return Progress::Idle };
+    let head = chain.head;
+    let len = match BlockRequest::parse(ram, chain) {
+        Err(chain) => fail(ram, &chain),
+        Ok(request) => {
+            let (status, data) = answer(&request);
+            request.answer(ram, status, &data)
+        }
+    };
+    if ring.push(ram, head, len) { Progress::Signal } else { Progress::Busy }
 }

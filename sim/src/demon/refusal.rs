@@ -1,7 +1,7 @@
 //! What must be refused, and with which answers: the demon's own reading of 5.2.6.
 
-use crate::plug::BlockRequest;
 use crate::memory::Ram;
+use crate::plug::BlockRequest;
 use crate::spec::Spec;
 use crate::wire::{feature, request};
 
@@ -33,12 +33,7 @@ pub(super) enum Task {
 }
 
 /// Judges a request.
-pub(super) fn task(
-    request: &BlockRequest,
-    ram: &Ram<'_>,
-    spec: &Spec,
-    negotiated: u64,
-) -> Task {
+pub(super) fn task(request: &BlockRequest, ram: &Ram<'_>, spec: &Spec, negotiated: u64) -> Task {
     let capacity = u64::from(spec.disk.capacity);
     let mut answers = Vec::new();
     let mut refuse = |wrong: bool, with: &[u8]| {

@@ -1,6 +1,10 @@
 //! Everything legal that a demon may do and a plain device would not: the legal oddities.
+//!
+//! Some need no whim, for every demon has them: FLUSH and GET_ID are served on a read-only disk, a
+//! write in flight while the mode changes may be stable or not, and a queue that the driver broke
+//! stops while the others go on. Descriptors cut in odd ways are the guest's doing.
 
-/// One oddity. The numbers are those of the list of traps: behaviour that looks wrong and is legal.
+/// One oddity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whim {
     /// A flush is answered before the writes that were sent before it.

@@ -52,8 +52,7 @@ impl<D: DeviceUnderTest> World<D> {
             }
             station.still();
             station.was_reset = false;
-            station.discarded_before_loss =
-                station.discarded_before_loss.or(station.discarded);
+            station.discarded_before_loss = station.discarded_before_loss.or(station.discarded);
             station.device.restart(setup, &options.spec, disk, device, End::PowerLoss);
         }
         if D::ON_SIM_DISK {

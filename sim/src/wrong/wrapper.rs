@@ -159,14 +159,7 @@ impl DeviceUnderTest for WrongDevice {
         }
     }
 
-    fn restart(
-        &mut self,
-        setup: &DeviceFault,
-        spec: &Spec,
-        disk: &SimDisk,
-        device: u8,
-        _end: End,
-    ) {
+    fn restart(&mut self, setup: &DeviceFault, spec: &Spec, disk: &SimDisk, device: u8, _end: End) {
         let count = self.count;
         *self = WrongDevice::open(setup, spec, disk, device);
         self.count = count;
