@@ -6,7 +6,7 @@
 //!
 //! The first content may be a set too: after a power loss it is one of the contents the loss could leave, until a read says which.
 
-use crate::graph::{Loss, Node, may_read, may_survive, prune, sole_survivor};
+use crate::graph::{Loss, Node, is_in_order, may_read, may_survive, prune};
 use crate::ledger::{Ledger, Moment, Slot};
 use crate::names::{Content, Instant, Observed};
 use crate::terms::Profile;
@@ -32,7 +32,9 @@ pub(crate) struct Around<'a> {
 pub(crate) struct AtomState {
     /// The first explanation.
     nodes: Vec<Node>,
-    /// The others, rarely any.
+    /// Each version but the first was published after the write of the one before it had ended.
+    in_order: bool,
+    /// The other explanations, rarely any.
     others: Vec<Vec<Node>>,
     /// What [`Content::UNKNOWN`] stands for here, sorted.
     unknown: Vec<Content>,
@@ -48,6 +50,7 @@ impl AtomState {
     #[inline]
     pub(crate) fn begin(&mut self, content: Content, version: Node) {
         debug_assert!(self.nodes.is_empty());
+        self.in_order = true;
         self.nodes.push(Node::of_old(content));
         self.nodes.push(version);
     }
@@ -74,6 +77,8 @@ impl AtomState {
     #[inline]
     pub(crate) fn submit(&mut self, version: Node, around: &Around<'_>) {
         self.prune(around);
+        self.in_order &=
+            self.nodes.last().is_none_or(|node| around.ledger.fate(node.slot).end < version.last);
         self.nodes.push(version);
         for nodes in &mut self.others {
             nodes.push(version);
@@ -91,6 +96,9 @@ impl AtomState {
             let before = self.nodes.len();
             prune(&mut self.nodes, around.oldest_read, around.ledger);
             dropped = self.nodes.len() < before;
+            self.in_order |= dropped
+                && self.others.is_empty()
+                && is_in_order(&self.nodes, around.ledger);
         }
         if !self.others.is_empty() {
             for nodes in &mut self.others {
@@ -151,6 +159,16 @@ impl AtomState {
     /// Replaces the only explanation by its continuations with this read. Says whether there are any; if not, nothing changes.
     #[inline]
     fn explain(&mut self, content: Content, from: Instant, to: Instant, ledger: &Ledger) -> bool {
+        // In order, what was written last and has happened may be read on: all else reaches it already, and nobody else wrote the like.
+        if self.in_order
+            && let Some(node) = self.nodes.last_mut()
+            && node.content == content
+            && node.slot.id().is_some_and(|id| content == Content::of(id))
+            && node.is_in(ledger)
+        {
+            *node = node.after_read(from, to);
+            return true;
+        }
         let shows = |node: &Node| self.shows(node.content, content);
         let Some(v) = self.nodes.iter().rposition(shows) else { return false };
         if self.nodes[..v].iter().any(shows) {
@@ -221,6 +239,7 @@ impl AtomState {
     /// The explanation that forbids what all of `explanations` forbid, and perhaps less.
     fn common_weakening(&mut self, explanations: Vec<Vec<Node>>) -> Vec<Node> {
         let mut weakest: Vec<Node> = Vec::new();
+        self.in_order = false;
         for node in explanations.into_iter().flatten() {
             match weakest.iter_mut().find(|other| other.slot == node.slot) {
                 None => weakest.push(node),
@@ -316,20 +335,18 @@ impl AtomState {
     }
 
     /// Collects what a power loss now may leave, sorted, and says whether any of it is not stable.
-    #[inline]
     pub(crate) fn survivors(&self, out: &mut Vec<Content>, ledger: &Ledger) -> bool {
         out.clear();
-        let mut loose = self.add_survivors(&self.nodes, out, ledger);
+        let mut loose = self.add_survivors(Loss::of(&self.nodes, self.in_order, ledger), out, ledger);
         for nodes in &self.others {
-            loose |= self.add_survivors(nodes, out, ledger);
+            loose |= self.add_survivors(Loss::of(nodes, false, ledger), out, ledger);
         }
         loose
     }
 
-    #[inline]
-    fn add_survivors(&self, nodes: &[Node], out: &mut Vec<Content>, ledger: &Ledger) -> bool {
+    fn add_survivors(&self, loss: Loss<'_>, out: &mut Vec<Content>, ledger: &Ledger) -> bool {
         let mut loose = false;
-        for node in Loss::of(nodes, ledger).survivors() {
+        for node in loss.survivors(ledger) {
             loose |= !ledger.is_stable(node.slot);
             if node.content == Content::UNKNOWN {
                 self.unknown.iter().for_each(|&content| insert(out, content));
@@ -340,15 +357,27 @@ impl AtomState {
         loose
     }
 
+    /// The content that alone a power loss now may leave, if that can be seen at a glance and it has a name.
+    #[inline]
+    fn sole_survivor(&self, ledger: &Ledger) -> Option<Content> {
+        if !self.in_order || !self.others.is_empty() {
+            return None;
+        }
+        let node = Loss::of(&self.nodes, self.in_order, ledger).sole_survivor()?;
+        node.content.is_named().then_some(node.content)
+    }
+
     /// How many versions that are not stable a power loss now could leave.
     #[inline]
     pub(crate) fn loose_versions(&self, ledger: &Ledger) -> usize {
-        if self.others.is_empty() && sole_survivor(&self.nodes, ledger).is_some() {
+        let loss = Loss::of(&self.nodes, self.in_order, ledger);
+        if loss.sole_survivor().is_some() && self.others.is_empty() {
             return 0;
         }
         let loose = |node: &&Node| !ledger.is_stable(node.slot);
-        let count = |nodes: &Vec<Node>| Loss::of(nodes, ledger).survivors().filter(loose).count();
-        self.explanations().map(count).max().unwrap_or(0)
+        let count = |loss: Loss<'_>| loss.survivors(ledger).filter(loose).count();
+        let others = self.others.iter().map(|nodes| Loss::of(nodes, false, ledger));
+        others.map(count).fold(count(loss), usize::max)
     }
 
     /// The live content is gone: from `image` on the atom holds one of the survivors. Says which, if there is but one and it has a name.
@@ -362,12 +391,21 @@ impl AtomState {
         scratch: &mut Vec<Content>,
         around: &Around<'_>,
     ) -> Option<Content> {
-        let loose = self.survivors(scratch, around.ledger);
-        if let ([content], false) = (&scratch[..], loose)
-            && content.is_named()
-        {
-            return Some(*content);
+        match self.sole_survivor(around.ledger) {
+            Some(content) => Some(content),
+            None => self.collapse_to_several(image, found, scratch, around),
         }
+    }
+
+    /// The same where it takes more than a glance.
+    fn collapse_to_several(
+        &mut self,
+        image: Instant,
+        found: Option<Instant>,
+        scratch: &mut Vec<Content>,
+        around: &Around<'_>,
+    ) -> Option<Content> {
+        let loose = self.survivors(scratch, around.ledger);
         let content = match scratch[..] {
             _ if around.profile == Profile::Literal && loose => Content::ANYTHING,
             _ if scratch.contains(&Content::ANYTHING) => Content::ANYTHING,
@@ -381,6 +419,7 @@ impl AtomState {
         };
         self.others.clear();
         self.nodes.clear();
+        self.in_order = true;
         self.nodes.push(Node::new(Slot::IMAGE, content, image));
         if let (Some(found), true) = (found, loose) {
             let heard_of = scratch.iter().all(|&content| around.ledger.is_heard_of(content));

@@ -95,14 +95,23 @@ pub(crate) fn may_survive(nodes: &[Node], v: usize, ledger: &Ledger, then: Momen
         && (node.is_in(ledger) || fits_at(nodes, v, node, ledger))
 }
 
-/// What a power loss now takes from a graph and what it may leave.
+/// Whether each version was published after the write of the one before it had ended.
+pub(crate) fn is_in_order(nodes: &[Node], ledger: &Ledger) -> bool {
+    nodes.windows(2).all(|pair| ledger.fate(pair[0].slot).end < ledger.fate(pair[1].slot).sub)
+}
+
+/// What a power loss now may leave of a graph.
 ///
 /// All versions are measured against the stable version `x` with the greatest `last`: whatever reaches any stable version reaches that one.
 /// `x` itself can reach another stable version at once only, for whatever reaches that one reaches `x`, and there is no cycle.
+///
+/// Most graphs are *in order*: each version was published after the write of the one before it had ended, so that every version reaches all
+/// newer ones. Then `x` is the last stable one, nothing older survives, and nothing newer is on a way to it.
 #[derive(Clone, Copy)]
 pub(crate) struct Loss<'a> {
+    /// In order, only `x` and what is newer.
     nodes: &'a [Node],
-    ledger: &'a Ledger,
+    in_order: bool,
     x: usize,
     /// What has its `first` below this reaches `x`.
     bound: Instant,
@@ -110,45 +119,47 @@ pub(crate) struct Loss<'a> {
 
 impl<'a> Loss<'a> {
     #[inline]
-    pub(crate) fn of(nodes: &'a [Node], ledger: &'a Ledger) -> Self {
-        let x = latest(nodes, |node| ledger.is_stable(node.slot));
-        let x = x.expect("some version is always stable");
-        Self { nodes, ledger, x, bound: reach(nodes, x, ledger) }
+    pub(crate) fn of(nodes: &'a [Node], in_order: bool, ledger: &Ledger) -> Self {
+        let is_stable = |node: &Node| ledger.is_stable(node.slot);
+        if in_order {
+            let x = nodes.iter().rposition(is_stable).expect(ALWAYS_STABLE);
+            let nodes = &nodes[x..];
+            Self { nodes, in_order, x: 0, bound: nodes[0].last }
+        } else {
+            let x = latest(nodes, is_stable).expect(ALWAYS_STABLE);
+            Self { nodes, in_order, x, bound: reach(nodes, x, ledger) }
+        }
+    }
+
+    /// The only survivor, if that can be seen at a glance.
+    #[inline]
+    pub(crate) fn sole_survivor(&self) -> Option<&'a Node> {
+        if let [node] = self.nodes { Some(node) } else { None }
+    }
+
+    /// Whether version `v` of those looked at may be left.
+    #[inline]
+    fn may_leave(&self, v: usize, node: &Node, ledger: &Ledger) -> bool {
+        if v != self.x {
+            return node.first(ledger) >= self.bound
+                && (node.is_in(ledger) || fits_at(self.nodes, v, node, ledger));
+        }
+        let first = node.first(ledger);
+        let is_reached = |(u, other): (usize, &Node)| {
+            first < other.last && u != v && ledger.is_stable(other.slot)
+        };
+        self.in_order || !self.nodes.iter().enumerate().any(is_reached)
     }
 
     /// The versions that it may leave, in the order of publication.
     #[inline]
-    pub(crate) fn survivors(self) -> impl Iterator<Item = &'a Node> {
-        let survives = move |&(v, node): &(usize, &'a Node)| self.may_leave(v, node);
-        self.nodes.iter().enumerate().filter(survives).map(|(_, node)| node)
-    }
-
-    #[inline]
-    fn may_leave(&self, v: usize, node: &Node) -> bool {
-        let Self { nodes, ledger, .. } = *self;
-        let first = node.first(ledger);
-        if v == self.x {
-            let reaches = |(u, other): (usize, &Node)| {
-                first < other.last && u != v && ledger.is_stable(other.slot)
-            };
-            !nodes.iter().enumerate().any(reaches)
-        } else {
-            first >= self.bound && (node.is_in(ledger) || fits_at(nodes, v, node, ledger))
-        }
+    pub(crate) fn survivors(self, ledger: &Ledger) -> impl Iterator<Item = &'a Node> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter(move |&(v, node)| self.may_leave(v, node, ledger)).map(|(_, node)| node)
     }
 }
 
-/// The one version a power loss now may leave, if all the others reach it at once; there may be only one otherwise too.
-///
-/// Versions lie in the order of publication, so the last stable one is the one to try.
-#[inline]
-pub(crate) fn sole_survivor<'a>(nodes: &'a [Node], ledger: &Ledger) -> Option<&'a Node> {
-    let x = nodes.iter().rposition(|node| ledger.is_stable(node.slot))?;
-    let (older, newer) = (&nodes[..x], &nodes[x + 1..]);
-    let node = &nodes[x];
-    let reaches = |other: &Node| other.first(ledger) < node.last;
-    (newer.iter().all(reaches) && older.iter().all(reaches)).then_some(node)
-}
+const ALWAYS_STABLE: &str = "some version is always stable";
 
 /// Of the versions that qualify, the one with the greatest `last`: whatever reaches any other of them reaches it.
 #[inline]
