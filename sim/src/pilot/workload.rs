@@ -191,6 +191,10 @@ impl Pilot {
         if choose.chance(self.options.reset, Site::Request) {
             return Some(Action::Reset { device: to.device });
         }
+        // A driver that was told of a failure may try whether a reset helps.
+        if station.oracle.host_failed() && choose.below(24, Site::Request) == 0 {
+            return Some(Action::Reset { device: to.device });
+        }
         self.request(world, choose, to)
     }
 

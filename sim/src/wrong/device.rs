@@ -78,7 +78,13 @@ const FACTS: [Facts; 29] = [
         DeviceFault::LateAfterReset,
         "late-after-reset",
         "a reset shows as done while writes are in flight; they land later",
-        &[Rule::LateEffect, Rule::StaleRead, Rule::StableWriteLost],
+        &[
+            Rule::LateEffect,
+            Rule::StaleRead,
+            Rule::StableWriteLost,
+            Rule::WriteThroughLost,
+            Rule::FlushlessWriteLost,
+        ],
     ),
     (
         DeviceFault::DmaAfterReset,

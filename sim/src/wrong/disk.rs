@@ -152,9 +152,11 @@ impl DiskFault {
                 "a write-through write stays in the cache",
                 &[WriteThroughLost, FlushlessWriteLost],
             ),
-            DiskFault::StaleRead => {
-                ("stale-read", "what was read once is served from memory for ever", &[StaleRead])
-            }
+            DiskFault::StaleRead => (
+                "stale-read",
+                "what was read once is served from memory for ever",
+                &[StaleRead, StableWriteLost, WriteThroughLost, FlushlessWriteLost, NotZeroed],
+            ),
             DiskFault::ShortBelieved => (
                 "short-believed",
                 "a short transfer is reported as whole",
@@ -199,7 +201,7 @@ impl DiskFault {
             DiskFault::SeesAhead => (
                 "sees-ahead",
                 "the first read sees a write before it lands, the next does not",
-                &[ReadsDisagree, Rule::LateEffect],
+                &[ReadsDisagree, Rule::LateEffect, Rule::ImageChanged, NotZeroed],
             ),
             DiskFault::SpillsOver => (
                 "spills-over",

@@ -33,6 +33,9 @@ const CLAUSES: [(&str, &str, Rule); 12] = [
     ("a read fixes an unknown image", "image-flickers", Rule::ImageChanged),
 ];
 
+/// The three ways for a write to be stable, and lost.
+const LOST: [Rule; 3] = [Rule::StableWriteLost, Rule::WriteThroughLost, Rule::FlushlessWriteLost];
+
 fn bags() -> &'static [Bag] {
     static BAGS: OnceLock<Vec<Bag>> = OnceLock::new();
     BAGS.get_or_init(|| {
@@ -91,7 +94,11 @@ fn every_clause_about_persistence_is_held_by_one_rule() {
         let bag = bags().iter().find(|bag| bag.wrong.name() == name).expect("a known name");
         println!("{clause:44} {name:26} {}", bag.listing());
         assert_eq!(bag.usual(), Some(rule), "{clause}: {}", bag.listing());
-        let share = 100 * bag.rules[&rule] / bag.caught();
+        // Where flushes are refused or the mode is write-through, the same write is lost by
+        // another name.
+        let kin = |other: &Rule| *other == rule || (LOST.contains(&rule) && LOST.contains(other));
+        let by_kin: u32 = bag.rules.iter().filter(|(other, _)| kin(other)).map(|(_, n)| n).sum();
+        let share = 100 * by_kin / bag.caught();
         assert!(share >= 50, "{clause}: {share} % by {}", rule.name());
     }
 }
