@@ -94,7 +94,7 @@ impl AtomState {
         let mut dropped = false;
         if self.nodes.len() > 2 {
             let before = self.nodes.len();
-            prune(&mut self.nodes, around.oldest_read, around.ledger);
+            prune(&mut self.nodes, self.in_order, around.oldest_read, around.ledger);
             dropped = self.nodes.len() < before;
             self.in_order |= dropped
                 && self.others.is_empty()
@@ -103,7 +103,7 @@ impl AtomState {
         if !self.others.is_empty() {
             for nodes in &mut self.others {
                 let before = nodes.len();
-                prune(nodes, around.oldest_read, around.ledger);
+                prune(nodes, false, around.oldest_read, around.ledger);
                 dropped |= nodes.len() < before;
             }
             // Comparing explanations is dear, and they rarely become alike but by losing versions.
@@ -360,24 +360,20 @@ impl AtomState {
     /// The content that alone a power loss now may leave, if that can be seen at a glance and it has a name.
     #[inline]
     fn sole_survivor(&self, ledger: &Ledger) -> Option<Content> {
-        if !self.in_order || !self.others.is_empty() {
-            return None;
-        }
-        let node = Loss::of(&self.nodes, self.in_order, ledger).sole_survivor()?;
-        node.content.is_named().then_some(node.content)
+        let last = self.nodes.last().filter(|_| self.in_order && self.others.is_empty())?;
+        (ledger.is_stable(last.slot) && last.content.is_named()).then_some(last.content)
     }
 
     /// How many versions that are not stable a power loss now could leave.
     #[inline]
     pub(crate) fn loose_versions(&self, ledger: &Ledger) -> usize {
-        let loss = Loss::of(&self.nodes, self.in_order, ledger);
-        if loss.sole_survivor().is_some() && self.others.is_empty() {
+        if self.sole_survivor(ledger).is_some() {
             return 0;
         }
         let loose = |node: &&Node| !ledger.is_stable(node.slot);
         let count = |loss: Loss<'_>| loss.survivors(ledger).filter(loose).count();
         let others = self.others.iter().map(|nodes| Loss::of(nodes, false, ledger));
-        others.map(count).fold(count(loss), usize::max)
+        others.map(count).fold(count(Loss::of(&self.nodes, self.in_order, ledger)), usize::max)
     }
 
     /// The live content is gone: from `image` on the atom holds one of the survivors. Says which, if there is but one and it has a name.

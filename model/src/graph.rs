@@ -131,12 +131,6 @@ impl<'a> Loss<'a> {
         }
     }
 
-    /// The only survivor, if that can be seen at a glance.
-    #[inline]
-    pub(crate) fn sole_survivor(&self) -> Option<&'a Node> {
-        if let [node] = self.nodes { Some(node) } else { None }
-    }
-
     /// Whether version `v` of those looked at may be left.
     #[inline]
     fn may_leave(&self, v: usize, node: &Node, ledger: &Ledger) -> bool {
@@ -197,17 +191,20 @@ fn reach(nodes: &[Node], x: usize, ledger: &Ledger) -> Instant {
 /// Those are the versions that reach a stable version `x`, once no read is in flight that was published before `first(x)`: a later read of
 /// one of them would close a cycle. Whatever reaches one of them reaches `x` too and goes with it, so no path is lost. A version that
 /// reaches only another than the latest `x` may stay for a while, which costs nothing but its place.
-pub(crate) fn prune(nodes: &mut Vec<Node>, oldest_read: Instant, ledger: &Ledger) {
+///
+/// In order, all that is older than such an `x` reaches it.
+pub(crate) fn prune(nodes: &mut Vec<Node>, in_order: bool, oldest_read: Instant, ledger: &Ledger) {
     let dooms = |node: &Node| ledger.is_stable(node.slot) && node.first(ledger) <= oldest_read;
     let Some(x) = latest(nodes, dooms) else { return };
-    let mut bound = nodes[x].last;
     let keeper = nodes[x];
+    let mut bound = keeper.last;
+    let mut from = if in_order { x } else { 0 };
     loop {
         let before = bound;
         let mut kept = 0;
-        for u in 0..nodes.len() {
+        for u in from..nodes.len() {
             let node = nodes[u];
-            if node.first(ledger) >= bound || node == keeper {
+            if node == keeper || node.first(ledger) >= bound {
                 nodes[kept] = node;
                 kept += 1;
             } else if bound < node.last && node.is_in(ledger) {
@@ -216,6 +213,7 @@ pub(crate) fn prune(nodes: &mut Vec<Node>, oldest_read: Instant, ledger: &Ledger
             }
         }
         nodes.truncate(kept);
+        from = 0;
         if bound == before {
             return;
         }
