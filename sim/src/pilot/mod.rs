@@ -5,7 +5,7 @@
 //! and goes on or brings the world to rest. All it draws it draws from one [`Choose`], and all it
 //! decides becomes an [`Action`]; it never touches the world.
 //!
-//! Not here: what the guest asks for ([`workload`]), how the host behaves ([`weather`]).
+//! Not here: what the guest asks for (`workload`), how the host behaves (`weather`).
 
 mod order;
 mod weather;
