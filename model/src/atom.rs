@@ -96,9 +96,8 @@ impl AtomState {
             let before = self.nodes.len();
             prune(&mut self.nodes, self.in_order, around.oldest_read, around.ledger);
             dropped = self.nodes.len() < before;
-            self.in_order |= dropped
-                && self.others.is_empty()
-                && is_in_order(&self.nodes, around.ledger);
+            self.in_order |=
+                dropped && self.others.is_empty() && is_in_order(&self.nodes, around.ledger);
         }
         if !self.others.is_empty() {
             for nodes in &mut self.others {
@@ -337,7 +336,8 @@ impl AtomState {
     /// Collects what a power loss now may leave, sorted, and says whether any of it is not stable.
     pub(crate) fn survivors(&self, out: &mut Vec<Content>, ledger: &Ledger) -> bool {
         out.clear();
-        let mut loose = self.add_survivors(Loss::of(&self.nodes, self.in_order, ledger), out, ledger);
+        let mut loose =
+            self.add_survivors(Loss::of(&self.nodes, self.in_order, ledger), out, ledger);
         for nodes in &self.others {
             loose |= self.add_survivors(Loss::of(nodes, false, ledger), out, ledger);
         }

@@ -193,7 +193,10 @@ impl Ledger {
     /// The line of a request; none if it was never published.
     #[inline]
     pub(crate) fn entry(&self, slot: Slot) -> Option<&Entry> {
-        self.lines.get(slot.0 as usize).map(|line| &line.entry).filter(|entry| entry.state != State::Unknown)
+        self.lines
+            .get(slot.0 as usize)
+            .map(|line| &line.entry)
+            .filter(|entry| entry.state != State::Unknown)
     }
 
     /// The line of a request that was published.

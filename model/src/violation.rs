@@ -143,15 +143,16 @@ impl fmt::Display for Violation {
         match (self.atom, self.observed) {
             (Some(atom), Some(observed)) => {
                 write!(f, "Sector {atom} must hold ")?;
-                match self.allowed.split_last() {
-                    None => f.write_str("something else")?,
-                    Some((last, [])) => write!(f, "{last}")?,
-                    Some((last, rest)) => {
-                        for content in rest {
-                            write!(f, "{content}, ")?;
-                        }
-                        write!(f, "or {last}")?;
-                    }
+                for (nth, content) in self.allowed.iter().enumerate() {
+                    let before = match self.allowed.len() - nth {
+                        _ if nth == 0 => "",
+                        1 => " or ",
+                        _ => ", ",
+                    };
+                    write!(f, "{before}{content}")?;
+                }
+                if self.allowed.is_empty() {
+                    f.write_str("something else")?;
                 }
                 write!(f, ". It holds {observed}.")?;
             }
@@ -163,7 +164,7 @@ impl fmt::Display for Violation {
                     (Some(id), Some(status)) => {
                         write!(f, "; request {id} was answered with {}.", status_name(status))?
                     }
-                    (Some(id), None) => write!(f, "; request {id} was not.")?,
+                    (Some(id), None) => write!(f, "; {}.", what_happened(self.rule, id))?,
                     (None, _) => f.write_str(".")?,
                 }
             }
@@ -176,6 +177,20 @@ impl fmt::Display for Violation {
 }
 
 impl std::error::Error for Violation {}
+
+/// What a request has to do with a rule that is not about its answer, as a clause that goes on from the promise.
+fn what_happened(rule: Rule, id: RequestId) -> String {
+    match rule {
+        Rule::NeverUsed => format!("request {id} was not"),
+        Rule::UsedTwice => format!("request {id} was used again"),
+        Rule::UsedUnpublished => format!("request {id} never was"),
+        Rule::UsedAfterEnd => format!("request {id} was"),
+        Rule::UsedLength => format!("that of request {id} was not"),
+        Rule::UnknownStatus => format!("that of request {id} is none of them"),
+        Rule::WrongIdentity => format!("request {id} read another"),
+        _ => format!("it happened at request {id}"),
+    }
+}
 
 /// A status in the specification's words.
 fn status_name(status: u8) -> String {
