@@ -1,0 +1,122 @@
+//! What a power loss may leave of an atom, and what is known of it afterwards.
+
+use super::{Around, AtomState};
+use crate::graph::{Loss, Node};
+use crate::ledger::{Ledger, Slot};
+use crate::names::{Content, Instant};
+use crate::terms::Profile;
+
+impl AtomState {
+    /// Collects what a power loss now may leave, sorted, and says whether any of it is not stable.
+    pub(crate) fn survivors(&self, out: &mut Vec<Content>, ledger: &Ledger) -> bool {
+        out.clear();
+        let mut loose =
+            self.add_survivors(Loss::of(&self.nodes, self.in_order, ledger), out, ledger);
+        for nodes in &self.others {
+            loose |= self.add_survivors(Loss::of(nodes, false, ledger), out, ledger);
+        }
+        loose
+    }
+
+    fn add_survivors(&self, loss: Loss<'_>, out: &mut Vec<Content>, ledger: &Ledger) -> bool {
+        let mut loose = false;
+        for node in loss.survivors(ledger) {
+            loose |= !ledger.is_stable(node.slot);
+            if node.content == Content::UNKNOWN {
+                self.unknown.iter().for_each(|&content| insert(out, content));
+            } else {
+                insert(out, node.content);
+            }
+        }
+        loose
+    }
+
+    /// The content that alone a power loss now may leave, if that can be seen at a glance and it has a name.
+    #[inline]
+    fn sole_survivor(&self, ledger: &Ledger) -> Option<Content> {
+        let last = self.nodes.last().filter(|_| self.in_order && self.others.is_empty())?;
+        (ledger.is_stable(last.slot) && last.content.is_named()).then_some(last.content)
+    }
+
+    /// How many versions that are not stable a power loss now could leave.
+    #[inline]
+    pub(crate) fn loose_versions(&self, ledger: &Ledger) -> usize {
+        if self.sole_survivor(ledger).is_some() {
+            return 0;
+        }
+        let loose = |node: &&Node| !ledger.is_stable(node.slot);
+        let count = |loss: Loss<'_>| loss.survivors(ledger).filter(loose).count();
+        let others = self.others.iter().map(|nodes| Loss::of(nodes, false, ledger));
+        others.map(count).fold(count(Loss::of(&self.nodes, self.in_order, ledger)), usize::max)
+    }
+
+    /// The live content is gone: from `image` on the atom holds one of the survivors. Says which, if there is but one and it has a name.
+    ///
+    /// With `found`, that is what a restarted backend finds; the medium may still hold another of them.
+    #[inline]
+    pub(crate) fn collapse(
+        &mut self,
+        image: Instant,
+        found: Option<Instant>,
+        scratch: &mut Vec<Content>,
+        around: &Around<'_>,
+    ) -> Option<Content> {
+        match self.sole_survivor(around.ledger) {
+            Some(content) => Some(content),
+            None => self.collapse_to_several(image, found, scratch, around),
+        }
+    }
+
+    /// The same where it takes more than a glance.
+    fn collapse_to_several(
+        &mut self,
+        image: Instant,
+        found: Option<Instant>,
+        scratch: &mut Vec<Content>,
+        around: &Around<'_>,
+    ) -> Option<Content> {
+        let loose = self.survivors(scratch, around.ledger);
+        let content = match scratch[..] {
+            _ if around.profile == Profile::Literal && loose => Content::ANYTHING,
+            _ if scratch.contains(&Content::ANYTHING) => Content::ANYTHING,
+            [content] => content,
+            _ => {
+                if around.profile == Profile::Literal && !scratch.contains(&Content::MIXTURE) {
+                    scratch.push(Content::MIXTURE);
+                }
+                Content::UNKNOWN
+            }
+        };
+        self.others.clear();
+        self.nodes.clear();
+        self.in_order = true;
+        self.nodes.push(Node::new(Slot::IMAGE, content, image));
+        if let (Some(found), true) = (found, loose) {
+            let heard_of = scratch.iter().all(|&content| around.ledger.is_heard_of(content));
+            let slot = if heard_of { Slot::FOUND } else { Slot::FOUND_LOOSE };
+            self.nodes.push(Node::new(slot, content, found));
+        }
+        self.unknown.clear();
+        if content == Content::UNKNOWN {
+            std::mem::swap(&mut self.unknown, scratch);
+        }
+        (self.nodes.len() == 1 && content.is_named()).then_some(content)
+    }
+}
+
+/// Adds `content` to what is sorted, if it is not there.
+#[inline]
+fn insert(sorted: &mut Vec<Content>, content: Content) {
+    if sorted.last().is_none_or(|&last| last < content) {
+        sorted.push(content);
+    } else {
+        insert_within(sorted, content);
+    }
+}
+
+#[inline(never)]
+fn insert_within(sorted: &mut Vec<Content>, content: Content) {
+    if let Err(place) = sorted.binary_search(&content) {
+        sorted.insert(place, content);
+    }
+}

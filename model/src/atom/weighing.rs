@@ -1,0 +1,90 @@
+//! Keeping the explanations few: one is dropped when another forbids less.
+
+use super::AtomState;
+use crate::graph::Node;
+use crate::ledger::Ledger;
+use crate::names::Content;
+
+/// More explanations than this are replaced by their common weakening.
+const MOST_EXPLANATIONS: usize = 256;
+
+impl AtomState {
+    /// Drops every explanation that forbids at least what another forbids.
+    pub(super) fn simplify(&mut self, ledger: &Ledger) {
+        if self.others.is_empty() {
+            return;
+        }
+        let mut all = std::mem::take(&mut self.others);
+        all.push(std::mem::take(&mut self.nodes));
+        let mut kept: Vec<(Weight, Vec<Node>)> = Vec::with_capacity(all.len());
+        for nodes in all {
+            let weight = Weight::of(&nodes, ledger);
+            let drops = |(a, a_nodes): (Weight, &[Node]), (b, b_nodes): (Weight, &[Node])| {
+                a.may_forbid_less(b) && forbids_less(a_nodes, b_nodes, ledger)
+            };
+            if kept.iter().any(|(other, theirs)| drops((*other, theirs), (weight, &nodes))) {
+                continue;
+            }
+            kept.retain(|(other, theirs)| !drops((weight, &nodes), (*other, theirs)));
+            kept.push((weight, nodes));
+        }
+        let mut kept: Vec<Vec<Node>> = kept.into_iter().map(|(_, nodes)| nodes).collect();
+        if kept.len() > MOST_EXPLANATIONS {
+            kept = vec![self.common_weakening(kept)];
+        }
+        self.nodes = kept.swap_remove(0);
+        self.others = kept;
+    }
+
+    /// The explanation that forbids what all of `explanations` forbid, and perhaps less.
+    fn common_weakening(&mut self, explanations: Vec<Vec<Node>>) -> Vec<Node> {
+        let mut weakest: Vec<Node> = Vec::new();
+        self.in_order = false;
+        for node in explanations.into_iter().flatten() {
+            match weakest.iter_mut().find(|other| other.slot == node.slot) {
+                None => weakest.push(node),
+                Some(other) => {
+                    other.seen = other.seen.max(node.seen);
+                    other.last = other.last.min(node.last);
+                    if other.content != node.content {
+                        other.content = Content::UNKNOWN;
+                    }
+                }
+            }
+        }
+        weakest
+    }
+}
+
+/// What all versions of an explanation know and order, in two numbers: they settle most comparisons.
+#[derive(Clone, Copy)]
+struct Weight {
+    last: u64,
+    first: u64,
+}
+
+impl Weight {
+    fn of(nodes: &[Node], ledger: &Ledger) -> Weight {
+        nodes.iter().fold(Weight { last: 0, first: 0 }, |sum, node| Weight {
+            last: sum.last + u64::from(node.last.0),
+            first: sum.first + u64::from(ledger.fate(node.slot).end.min(node.seen).0),
+        })
+    }
+
+    /// What forbids less has every `last` at most, and every `first` at least, as great; so it is with their sums.
+    fn may_forbid_less(self, other: Weight) -> bool {
+        self.last <= other.last && self.first >= other.first
+    }
+}
+
+/// Whether `a` accepts whatever `b` accepts: the same versions, of which `a` knows no more and orders no more.
+fn forbids_less(a: &[Node], b: &[Node], ledger: &Ledger) -> bool {
+    a.len() == b.len()
+        && a.iter().zip(b).all(|(a, b)| {
+            a.slot == b.slot
+                && (a.content == b.content || a.content == Content::UNKNOWN)
+                && a.last <= b.last
+                && ledger.fate(a.slot).end.min(a.seen) >= ledger.fate(b.slot).end.min(b.seen)
+                && (!a.is_in(ledger) || b.is_in(ledger))
+        })
+}
