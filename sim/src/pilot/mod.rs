@@ -94,6 +94,8 @@ pub struct Pilot {
     power_lost: bool,
     /// The guest has broken a queue in this life.
     jumped: bool,
+    /// How many operations in a row the host has put off.
+    put_off: u32,
 }
 
 /// No phase makes more moves than this: a device that never comes to rest must be judged too.
@@ -114,6 +116,7 @@ impl Pilot {
             moves: 0,
             power_lost: false,
             jumped: false,
+            put_off: 0,
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) fn subset<C: Choose>(
 impl Pilot {
     /// The host moves one of the operations in flight.
     pub(super) fn host<D: DeviceUnderTest, C: Choose>(
-        &self,
+        &mut self,
         world: &World<D>,
         choose: &mut C,
         nth: usize,
@@ -65,6 +65,8 @@ impl Pilot {
             }
         }
         let outcome = self.outcome(world, choose, op, landed);
+        let put_off = matches!(outcome, Outcome::Failed { errno: EINTR | EAGAIN, .. });
+        self.put_off = if put_off { self.put_off + 1 } else { 0 };
         Action::Complete { op, outcome }
     }
 
@@ -77,7 +79,9 @@ impl Pilot {
     ) -> Outcome {
         let options = &self.options;
         let tear = options.spec.disk.tear;
-        if landed.is_empty() && choose.chance(options.transient, Site::Fault) {
+        // A host that puts everything off for ever is not one that never fails.
+        let may_put_off = landed.is_empty() && self.put_off < 16;
+        if may_put_off && choose.chance(options.transient, Site::Fault) {
             let errno = choose.pick(&[EINTR, EAGAIN], Site::Fault);
             return failed(errno, SectorSet::EMPTY, SectorSet::EMPTY);
         }
