@@ -141,4 +141,12 @@ impl Disk {
     pub(crate) fn loose_versions(&self, atom: usize, ledger: &Ledger) -> usize {
         if self.calm[atom] == Content::BUSY { self.graphs[atom].loose_versions(ledger) } else { 0 }
     }
+
+    /// Whether there is an atom with at least `least` of them.
+    pub(crate) fn some_atom_has_loose_versions(&self, least: usize, ledger: &Ledger) -> bool {
+        let mut busy = self.busy.iter().map(|&atom| &self.graphs[atom as usize]);
+        least == 0 && !self.calm.is_empty()
+            || busy
+                .any(|graph| graph.most_loose() >= least && graph.loose_versions(ledger) >= least)
+    }
 }

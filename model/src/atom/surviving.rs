@@ -38,6 +38,12 @@ impl AtomState {
         (ledger.is_stable(last.slot) && last.content.is_named()).then_some(last.content)
     }
 
+    /// A bound for the number of versions that are not stable: one at least is.
+    #[inline]
+    pub(crate) fn most_loose(&self) -> usize {
+        self.explanations().map(|nodes| nodes.len() - 1).max().unwrap_or(0)
+    }
+
     /// How many versions that are not stable a power loss now could leave.
     #[inline]
     pub(crate) fn loose_versions(&self, ledger: &Ledger) -> usize {

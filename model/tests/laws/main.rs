@@ -51,6 +51,15 @@ proptest! {
     }
 
     #[test]
+    fn some_atom_has_as_many_loose_versions_as_the_one_with_most(wishes in wishes(), fails: bool) {
+        let player = Player::play(&wishes, terms(fails));
+        let most = (0..ATOMS).map(|atom| player.oracle.loose_versions(Atom(atom))).max();
+        for least in 0..6 {
+            prop_assert_eq!(player.oracle.some_atom_has_loose_versions(least), most >= Some(least));
+        }
+    }
+
+    #[test]
     fn literal_accepts_whatever_strict_accepts(wishes in wishes(), fails: bool) {
         let player = Player::play(&wishes, terms(fails));
         let strict = objection(Profile::Strict, &player.events, &player.terms).unwrap_or(usize::MAX);
