@@ -67,8 +67,9 @@ impl RangeLocks {
         );
         let granules = bytes.start / self.granule..bytes.end.div_ceil(self.granule);
         let partial = [
-            bytes.start % self.granule != 0 || bytes.end < (granules.start + 1) * self.granule,
-            bytes.end % self.granule != 0,
+            !bytes.start.is_multiple_of(self.granule)
+                || bytes.end < (granules.start + 1) * self.granule,
+            !bytes.end.is_multiple_of(self.granule),
         ];
         let mut entry = Entry { holder, granules, partial, granted: false };
         entry.granted = !self.entries.iter().any(|earlier| earlier.conflicts(&entry));

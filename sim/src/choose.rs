@@ -147,7 +147,13 @@ impl Choose for Tape<'_> {
         if n == 1 {
             return 0;
         }
-        let width = if n <= 1 << 8 { 1 } else if n <= 1 << 16 { 2 } else { 4 };
+        let width = if n <= 1 << 8 {
+            1
+        } else if n <= 1 << 16 {
+            2
+        } else {
+            4
+        };
         let mut number = [0u8; 4];
         for byte in number.iter_mut().take(width) {
             if let Some((&first, rest)) = self.bytes.split_first() {

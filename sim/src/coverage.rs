@@ -165,7 +165,9 @@ impl Situation {
             Situation::DiskFull => "host disk queue full",
             Situation::DiscardUnderWrite => "discard over a write in flight",
             Situation::ZeroesOverDiscard => "write-zeroes over a discarded range",
-            Situation::ZeroesOverDiscardAfterLoss => "write-zeroes over a range discarded before power loss",
+            Situation::ZeroesOverDiscardAfterLoss => {
+                "write-zeroes over a range discarded before power loss"
+            }
             Situation::Refused => "request refused by the rules",
             Situation::MalformedAnswered => "malformed chain answered",
             Situation::QueueBroken => "queue broken, reset asked for",

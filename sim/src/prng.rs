@@ -70,5 +70,4 @@ mod tests {
         let small: Vec<u32> = (0..8).map(|_| prng.below(100)).collect();
         assert_eq!(small, [29, 61, 9, 5, 52, 70, 45, 6]);
     }
-
 }

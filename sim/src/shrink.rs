@@ -136,7 +136,8 @@ impl<D: DeviceUnderTest> Shrinker<'_, D> {
                 }
             }
             if !matches!(action, Action::Rest) {
-                nailed.extend(came_back.into_iter().map(|(device, id)| Action::Await { device, id }));
+                nailed
+                    .extend(came_back.into_iter().map(|(device, id)| Action::Await { device, id }));
             }
         }
         let verdict = self.try_out(&nailed, |_| {});

@@ -241,8 +241,7 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
     let sectors = granule / 512;
     let capacity = [8, 16, 24, 64][draw(4) as usize];
     let tear = if draw(2) == 0 { 1 } else { sectors };
-    let max_transfer =
-        if draw(4) == 0 { granule * [1, 2, 3][draw(3) as usize] } else { 1 << 20 };
+    let max_transfer = if draw(4) == 0 { granule * [1, 2, 3][draw(3) as usize] } else { 1 << 20 };
     let disk = DiskShape {
         capacity,
         devices,

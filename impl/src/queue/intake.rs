@@ -165,7 +165,7 @@ fn judge_segments<M: GuestMemory>(
         (config.max_write_zeroes_seg, config.max_write_zeroes_sectors)
     };
     let segments = len / SEGMENT_BYTES as u32;
-    if len % SEGMENT_BYTES as u32 != 0 || segments > most_segments {
+    if !len.is_multiple_of(SEGMENT_BYTES as u32) || segments > most_segments {
         return Err(IOERR);
     }
     let mut outcome = Ok(());

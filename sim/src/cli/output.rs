@@ -122,7 +122,8 @@ pub(super) fn write_trace(dir: &Path, trace: &Trace) -> Result<PathBuf, String> 
 }
 
 fn taken(dir: &Path, prefix: &str) -> Result<bool, String> {
-    let entries = fs::read_dir(dir).map_err(|e| format!("cannot look into {}: {e}", dir.display()))?;
+    let entries =
+        fs::read_dir(dir).map_err(|e| format!("cannot look into {}: {e}", dir.display()))?;
     Ok(entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(prefix)))
 }
 
@@ -151,7 +152,8 @@ pub(super) fn table(report: &Report, elapsed: Duration, jobs: usize) -> String {
     };
     let mut out = String::new();
     let seconds = format!("{}.{} s", elapsed.as_secs(), elapsed.subsec_millis() / 100);
-    out += &row("runs", stats.runs, &format!("{} runs/s on {jobs} threads, {seconds}", grouped(rate)));
+    out +=
+        &row("runs", stats.runs, &format!("{} runs/s on {jobs} threads, {seconds}", grouped(rate)));
     out += &row("requests", stats.requests, &each(stats.requests));
     let [reads, writes, flushes, discards, zeroes, _] = stats.by_kind;
     let mix = format!(

@@ -57,8 +57,9 @@ fn read(path: &Path) -> Result<Trace, String> {
     if bytes.len() as u64 > MOST_BYTES {
         return Err(format!("{shown} is no trace: it is larger than {MOST_BYTES} bytes"));
     }
-    let text = String::from_utf8(bytes)
-        .map_err(|e| format!("{shown} is no trace: byte {} is not text", e.utf8_error().valid_up_to()))?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        format!("{shown} is no trace: byte {} is not text", e.utf8_error().valid_up_to())
+    })?;
     text.parse().map_err(|e| format!("{shown}: {e}"))
 }
 
@@ -94,7 +95,8 @@ impl Visit for Seed {
         let verdict = run_seed(&mut world, plan, seed, |_| actions += 1);
         match verdict.failure {
             Some(failure) => {
-                let provenance = Provenance { from: format!("seed {seed}"), ..Provenance::default() };
+                let provenance =
+                    Provenance { from: format!("seed {seed}"), ..Provenance::default() };
                 print!("{}", tell(&world, &failure, &provenance));
                 VIOLATED
             }
@@ -133,7 +135,10 @@ impl Visit for Traced<'_> {
                 VIOLATED
             }
             Replayed::Passes => {
-                println!("{name} passes: the situation was reached and {}", trace.broke.rule.promise());
+                println!(
+                    "{name} passes: the situation was reached and {}",
+                    trace.broke.rule.promise()
+                );
                 PASSED
             }
             Replayed::NotReached(what) => {

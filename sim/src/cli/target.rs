@@ -74,7 +74,9 @@ impl Targets for Builtin {
         let wrong_device = match (device.strip_prefix("wrong:"), device) {
             (Some(name), _) => Some(named(name)?),
             (None, "blk") => None,
-            _ => return Err(format!("there is no device `{device}`; there are blk and wrong:NAME")),
+            _ => {
+                return Err(format!("there is no device `{device}`; there are blk and wrong:NAME"));
+            }
         };
         let wrong_disk = match (disk.strip_prefix("wrong:"), disk) {
             (Some(name), _) => Some(named(name)?),

@@ -63,7 +63,8 @@ impl OpKey {
 /// `q0:write@2+1`, `b.q1:sync`.
 impl fmt::Display for OpKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (_, name) = OpKind::NAMES[OpKind::NAMES.iter().position(|n| n.0 == self.kind).unwrap_or(0)];
+        let (_, name) =
+            OpKind::NAMES[OpKind::NAMES.iter().position(|n| n.0 == self.kind).unwrap_or(0)];
         let device = if self.device == 0 { "" } else { "b." };
         write!(f, "{device}q{}:{name}", self.lane)?;
         if self.kind != OpKind::Sync {
@@ -87,9 +88,9 @@ impl FromStr for OpKey {
         let (name, place) = what.split_once('@').unwrap_or((what, "0+0"));
         let kind = OpKind::NAMES.iter().find(|n| n.1 == name).ok_or_else(bad)?.0;
         let (sector, sectors) = place.split_once('+').ok_or_else(bad)?;
-        let number = |digits: &str| digits.parse::<u32>().ok().filter(|&n| n <= SectorSet::CAPACITY);
-        let (sector, sectors) =
-            (number(sector).ok_or_else(bad)?, number(sectors).ok_or_else(bad)?);
+        let number =
+            |digits: &str| digits.parse::<u32>().ok().filter(|&n| n <= SectorSet::CAPACITY);
+        let (sector, sectors) = (number(sector).ok_or_else(bad)?, number(sectors).ok_or_else(bad)?);
         if sector + sectors > SectorSet::CAPACITY {
             return Err(bad());
         }

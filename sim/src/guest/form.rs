@@ -72,7 +72,8 @@ pub(super) fn fill(memory: &mut Memory, plan: &SlotPlan, ask: &Ask, id: u32, aut
             for (nth, segment) in segments.as_slice().iter().enumerate() {
                 let at = plan.data() + nth as u32 * 16;
                 memory.write_u64(at, segment.sector);
-                memory.write_u64(at + 8, u64::from(segment.flags) << 32 | u64::from(segment.sectors));
+                memory
+                    .write_u64(at + 8, u64::from(segment.flags) << 32 | u64::from(segment.sectors));
             }
         }
         _ => {}

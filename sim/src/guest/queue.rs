@@ -213,8 +213,7 @@ impl QueueDriver {
             Mischief::Dangling => Some(self.shape.ring_size + 7),
             _ => None,
         };
-        let published =
-            self.ring.publish(memory, cut.pieces(), layout, plan.table(), broken_end);
+        let published = self.ring.publish(memory, cut.pieces(), layout, plan.table(), broken_end);
         let Some((head, held)) = published else { return false };
         fill(memory, &plan, ask, id, self.author);
         plan.arm(memory, len, status);

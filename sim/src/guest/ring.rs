@@ -66,8 +66,7 @@ impl Ring {
         memory.write_u16(plan.available + 2, plan.base);
         memory.write_u16(plan.used + 2, plan.base);
         let free = if size == 32 { u32::MAX } else { (1 << size) - 1 };
-        let mut ring =
-            Ring { plan, free, avail: plan.base, checked: plan.base, seen: plan.base };
+        let mut ring = Ring { plan, free, avail: plan.base, checked: plan.base, seen: plan.base };
         ring.arm(memory, true);
         // The device looks from `base` on; `avail_event` starts where it will look.
         memory.write_u16(plan.used + 4 + 8 * size, plan.base);
@@ -233,8 +232,7 @@ impl Ring {
     #[must_use]
     pub fn wants_signal(&self, memory: &Memory, new: u16, old: u16) -> bool {
         if self.plan.event_idx {
-            let event =
-                memory.read_u16(self.plan.available + 4 + 2 * u32::from(self.plan.size));
+            let event = memory.read_u16(self.plan.available + 4 + 2 * u32::from(self.plan.size));
             passes(event, new, old)
         } else {
             memory.read_u16(self.plan.available) & NO_INTERRUPT == 0

@@ -52,9 +52,11 @@ impl FromStr for Schedule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Schedule, String> {
-        Schedule::NAMES.iter().find(|n| n.1 == text).map(|n| n.0).ok_or_else(|| {
-            format!("there is no schedule `{text}`; there are uniform, pct, naive")
-        })
+        Schedule::NAMES
+            .iter()
+            .find(|n| n.1 == text)
+            .map(|n| n.0)
+            .ok_or_else(|| format!("there is no schedule `{text}`; there are uniform, pct, naive"))
     }
 }
 
@@ -225,11 +227,7 @@ impl Pilot {
         (!set.is_empty()).then_some(Action::Effect { op, set })
     }
 
-    fn crash<D: DeviceUnderTest, C: Choose>(
-        &mut self,
-        world: &World<D>,
-        choose: &mut C,
-    ) -> Action {
+    fn crash<D: DeviceUnderTest, C: Choose>(&mut self, world: &World<D>, choose: &mut C) -> Action {
         self.crashes = self.crashes.saturating_sub(1);
         let last_chance = self.crashes == 0 && !self.power_lost;
         let kill = self.options.kill;

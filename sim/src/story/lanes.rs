@@ -59,7 +59,8 @@ impl<'a> Teller<'a> {
         {
             about.insert(atom.0);
         }
-        if let Some(powerfail_model::Observed::Misdirected { home, .. }) = failure.violation.observed
+        if let Some(powerfail_model::Observed::Misdirected { home, .. }) =
+            failure.violation.observed
             && let Ok(home) = u32::try_from(home)
             && home < options.spec.disk.capacity
         {
@@ -126,9 +127,7 @@ impl<'a> Teller<'a> {
             Reason::ReadSaw { id: read, content, .. } if read.0 == id => Some(content.to_string()),
             _ => None,
         });
-        let early = matches!(ask, Ask::Flush)
-            && status == "ok"
-            && self.flushes.contains(&(id, 0));
+        let early = matches!(ask, Ask::Flush) && status == "ok" && self.flushes.contains(&(id, 0));
         self.flushes.retain(|flush| flush.0 != id);
         let suffix = self.device_name(device);
         let atom = self.failure.violation.atom;

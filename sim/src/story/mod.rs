@@ -38,7 +38,11 @@ pub fn tell<D: DeviceUnderTest>(
     let mut out = String::new();
     let title = violation.rule.promise();
     let from = &provenance.from;
-    let _ = writeln!(out, "{from}   VIOLATED   {title}   ({}, 512-byte atoms)", violation.profile.name());
+    let _ = writeln!(
+        out,
+        "{from}   VIOLATED   {title}   ({}, 512-byte atoms)",
+        violation.profile.name()
+    );
     let _ = writeln!(out, "\n  {violation}\n");
     table(&mut out, &lines);
     let because = reasons::sentences(violation, &lines);
@@ -82,7 +86,8 @@ fn table(out: &mut String, lines: &[Line]) {
 
 fn closing(lines: &[Line], provenance: &Provenance) -> String {
     let count = |what: fn(&Line) -> bool| lines.iter().filter(|line| what(line)).count();
-    let plural = |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    let plural =
+        |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
     let mut parts = format!(
         "{}, {}",
         plural(count(|line| line.sends), "request", "requests"),

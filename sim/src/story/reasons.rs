@@ -12,7 +12,8 @@ pub(super) fn sentences(violation: &Violation, lines: &[Line]) -> Vec<String> {
     let back = |id: RequestId| at(lines, |line| line.returned == Some(id.0));
     let mut flush = None;
     let mut out = Vec::new();
-    let written: Vec<RequestId> = violation.allowed.iter().filter_map(|c: &Content| c.writer()).collect();
+    let written: Vec<RequestId> =
+        violation.allowed.iter().filter_map(|c: &Content| c.writer()).collect();
     for reason in &violation.because {
         match *reason {
             Reason::FlushSubmitted { id, .. } => flush = Some(id),
@@ -36,16 +37,21 @@ pub(super) fn sentences(violation: &Violation, lines: &[Line]) -> Vec<String> {
         }
     }
     if let Some(flush) = flush {
-        let stable = violation
-            .because
-            .iter()
-            .find_map(|reason| match *reason {
-                Reason::Completed { id, status: 0, .. } if written.is_empty() || written.contains(&id) => Some(id),
-                _ => None,
-            });
+        let stable = violation.because.iter().find_map(|reason| match *reason {
+            Reason::Completed { id, status: 0, .. }
+                if written.is_empty() || written.contains(&id) =>
+            {
+                Some(id)
+            }
+            _ => None,
+        });
         if let Some(write) = stable {
             let mut text = String::new();
-            let name = if written.contains(&write) { format!("w{write}") } else { format!("Request {write}") };
+            let name = if written.contains(&write) {
+                format!("w{write}")
+            } else {
+                format!("Request {write}")
+            };
             let _ = write!(
                 text,
                 "{name} completed{} before the flush f{flush} was sent{}, and the flush completed{}: it was stable.",
@@ -66,5 +72,8 @@ pub(super) fn sentences(violation: &Violation, lines: &[Line]) -> Vec<String> {
 
 /// ` (4)` for the line that is meant, or nothing if the story has no such line.
 fn at(lines: &[Line], is: impl Fn(&Line) -> bool) -> String {
-    lines.iter().find(|line| is(line)).map_or_else(String::new, |line| format!(" ({})", line.number))
+    lines
+        .iter()
+        .find(|line| is(line))
+        .map_or_else(String::new, |line| format!(" ({})", line.number))
 }

@@ -168,7 +168,8 @@ impl FromStr for Trace {
             what: "this is no trace: it does not begin with `powerfail trace 1`".to_owned(),
         })?;
         if version != VERSION.to_string() {
-            let what = format!("format version `{version}` is unknown; this program reads {VERSION}");
+            let what =
+                format!("format version `{version}` is unknown; this program reads {VERSION}");
             return Err(TraceError { line: 1, what });
         }
         let mut header = Header::default();
@@ -225,7 +226,8 @@ impl Header {
                 for word in value.split_whitespace() {
                     let parts = word.split_once('=');
                     let parsed = parts.and_then(|(name, status)| {
-                        let status = if status == "any" { None } else { Some(status.parse().ok()?) };
+                        let status =
+                            if status == "any" { None } else { Some(status.parse().ok()?) };
                         Some((name.to_owned(), status))
                     });
                     let bad = || format!("`{word}` should be a request and its status, as `w7=0`");
@@ -236,7 +238,11 @@ impl Header {
                 let hash = u64::from_str_radix(value, 16);
                 self.events = Some(hash.map_err(|_| format!("`{value}` is no event hash"))?);
             }
-            _ => return Err(format!("there is no header `{key}`; `events` must come before actions")),
+            _ => {
+                return Err(format!(
+                    "there is no header `{key}`; `events` must come before actions"
+                ));
+            }
         }
         Ok(())
     }

@@ -29,8 +29,7 @@ pub fn judge<D: DeviceUnderTest>(
     world.keep_journal();
     let mut skipped = Vec::new();
     let (options, run): (Options, u32) = (trace.options, trace.run);
-    let verdict =
-        replay(world, options, run, &trace.actions, |index| skipped.push(index));
+    let verdict = replay(world, options, run, &trace.actions, |index| skipped.push(index));
     if let Some(failure) = verdict.failure {
         let signature = Signature::of(&failure.violation);
         let replayed = if signature == trace.broke {
@@ -53,9 +52,7 @@ pub fn judge<D: DeviceUnderTest>(
             return (Replayed::NotReached(format!("{name} was not answered{how}")), None);
         }
     }
-    let last = trace.actions.iter().rposition(|action| {
-        !matches!(action, Action::Await { .. })
-    });
+    let last = trace.actions.iter().rposition(|action| !matches!(action, Action::Await { .. }));
     if let Some(last) = last
         && skipped.contains(&last)
         && trace.witness.is_empty()

@@ -218,7 +218,8 @@ fn hex(text: &str) -> Result<u64, String> {
 
 fn range(text: &str) -> Result<(u64, u32), String> {
     let parts = text.split_once('+');
-    let parsed = parts.and_then(|(sector, count)| Some((sector.parse().ok()?, count.parse().ok()?)));
+    let parsed =
+        parts.and_then(|(sector, count)| Some((sector.parse().ok()?, count.parse().ok()?)));
     parsed.ok_or_else(|| format!("`{text}` is no range of sectors, as `2+1`"))
 }
 

@@ -167,10 +167,9 @@ impl<D: DeviceUnderTest> World<D> {
                     .atom(Atom(sector))
                     .note(format!("What belongs in sector {home} lies in sector {sector}.")),
             ),
-            Witness::Outside { sector } => (
-                0,
-                Violation::new(Rule::MediumOutside).note(format!("At sector {sector}.")),
-            ),
+            Witness::Outside { sector } => {
+                (0, Violation::new(Rule::MediumOutside).note(format!("At sector {sector}.")))
+            }
             Witness::ReadOnly { sector } => (
                 0,
                 Violation::new(Rule::MediumReadOnlyChanged)

@@ -20,8 +20,8 @@ mod station;
 pub use facts::Stats;
 pub(crate) use guest_step::covered;
 pub use journal::{Event, Journal};
-pub(crate) use station::Station;
 pub use judge::Failure;
+pub(crate) use station::Station;
 
 use crate::action::{Action, QueueId};
 use crate::coverage::{Coverage, Situation};
@@ -223,7 +223,8 @@ impl<D: DeviceUnderTest> World<D> {
 
     fn addresses_exist(&self, action: &Action) -> bool {
         let device = |device: u8| device < self.options.devices;
-        let queue = |to: QueueId| device(to.device) && u16::from(to.queue) < self.options.spec.queues;
+        let queue =
+            |to: QueueId| device(to.device) && u16::from(to.queue) < self.options.spec.queues;
         match action {
             Action::Start { device: d, .. }
             | Action::Writeback { device: d, .. }
@@ -237,7 +238,9 @@ impl<D: DeviceUnderTest> World<D> {
             | Action::Reap { to, .. }
             | Action::Crank { to, .. } => queue(*to),
             Action::Effect { op, .. } | Action::Complete { op, .. } => device(op.device),
-            Action::WriteBack { .. } | Action::Evict { .. } | Action::Crash(_) | Action::Rest => true,
+            Action::WriteBack { .. } | Action::Evict { .. } | Action::Crash(_) | Action::Rest => {
+                true
+            }
         }
     }
 
@@ -315,8 +318,8 @@ impl<D: DeviceUnderTest> World<D> {
     /// Kept out of the way of [`observe`](Self::observe), which mostly finds nothing.
     #[inline(never)]
     fn take_completions(&mut self, to: QueueId) -> Result<(), Box<Failure>> {
-        while let Some(done) =
-            self.stations[usize::from(to.device)].queues[usize::from(to.queue)].next_done(&self.memory)
+        while let Some(done) = self.stations[usize::from(to.device)].queues[usize::from(to.queue)]
+            .next_done(&self.memory)
         {
             // An index out of range stays so; a guest that broke the ring itself looks away.
             let stuck = matches!(done, Err(Breach::UsedIndex { .. }));

@@ -57,51 +57,51 @@ impl<D: DeviceUnderTest> World<D> {
         Ok(true)
     }
 
-/// The next step of a world that is left to itself with a kind host: every thread runs, the oldest
-/// operation completes, kicks are given, what is used is taken back, a reset is looked at. Nothing,
-/// once none of that is possible.
+    /// The next step of a world that is left to itself with a kind host: every thread runs, the oldest
+    /// operation completes, kicks are given, what is used is taken back, a reset is looked at. Nothing,
+    /// once none of that is possible.
     pub(crate) fn settle(&self) -> Option<Action> {
-    let devices = self.options.devices;
-    for device in 0..devices {
-        let station = self.station(device);
-        for queue in 0..station.active.max(1) as u8 {
-            let to = QueueId { device, queue };
-            if station.stirred[usize::from(queue)] {
-                return Some(Action::Crank { to, steps: 64 });
+        let devices = self.options.devices;
+        for device in 0..devices {
+            let station = self.station(device);
+            for queue in 0..station.active.max(1) as u8 {
+                let to = QueueId { device, queue };
+                if station.stirred[usize::from(queue)] {
+                    return Some(Action::Crank { to, steps: 64 });
+                }
             }
         }
-    }
-    if let Some(action) = self.oldest() {
-        return Some(action);
-    }
-    for device in 0..devices {
-        let station = self.station(device);
-        if station.resetting {
-            return Some(Action::PollReset { device });
+        if let Some(action) = self.oldest() {
+            return Some(action);
         }
-        if !station.live {
-            continue;
-        }
-        for queue in 0..station.active as u8 {
-            let to = QueueId { device, queue };
-            let driver = &station.queues[usize::from(queue)];
-            if driver.kick_due() && !station.jumped {
-                return Some(Action::Kick { to });
+        for device in 0..devices {
+            let station = self.station(device);
+            if station.resetting {
+                return Some(Action::PollReset { device });
             }
-            if driver.back() > 0 || !driver.armed() {
-                return Some(Action::Reap { to, arm: true });
+            if !station.live {
+                continue;
+            }
+            for queue in 0..station.active as u8 {
+                let to = QueueId { device, queue };
+                let driver = &station.queues[usize::from(queue)];
+                if driver.kick_due() && !station.jumped {
+                    return Some(Action::Kick { to });
+                }
+                if driver.back() > 0 || !driver.armed() {
+                    return Some(Action::Reap { to, arm: true });
+                }
             }
         }
+        None
     }
-    None
-}
 
-/// Completes the oldest operation in flight as it was asked.
+    /// Completes the oldest operation in flight as it was asked.
     fn oldest(&self) -> Option<Action> {
-    let (op, ..) = self.disk.in_flight().min_by_key(|&(_, nth, _)| nth)?;
-    let landed = if op.kind == OpKind::Discard { op.range() } else { SectorSet::EMPTY };
-    Some(Action::Complete { op, outcome: HostOutcome::Ok { landed } })
-}
+        let (op, ..) = self.disk.in_flight().min_by_key(|&(_, nth, _)| nth)?;
+        let landed = if op.kind == OpKind::Discard { op.range() } else { SectorSet::EMPTY };
+        Some(Action::Complete { op, outcome: HostOutcome::Ok { landed } })
+    }
 
     /// Everything that was asked for must have been answered.
     fn check_rest(&mut self) -> Result<(), Box<Failure>> {
@@ -157,5 +157,4 @@ impl<D: DeviceUnderTest> World<D> {
         }
         Ok(())
     }
-
 }
