@@ -48,6 +48,7 @@ impl Disk {
     }
 
     /// A write is published, of `version` to each of `atoms`.
+    // Once a request, and a loop in want of registers.
     #[inline(never)]
     pub(crate) fn submit(&mut self, atoms: Range<u32>, version: Node, around: &Around<'_>) {
         for atom in atoms {
@@ -64,6 +65,7 @@ impl Disk {
     }
 
     /// A read `[from, to]` of the atoms from `first` on returned `seen`. Gives the first place in `seen` that may not be.
+    // Once a request, and a loop in want of registers.
     #[inline(never)]
     pub(crate) fn read(
         &mut self,

@@ -102,6 +102,8 @@ pub(crate) struct Moment {
 }
 
 /// What is known of one request.
+///
+/// As wide as a cache line, so that it is found by a shift.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Line {
