@@ -64,6 +64,10 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// [`restart`](Self::restart), what a disk would over a power loss.
     const SURVIVES_POWER_LOSS: bool = Self::ON_SIM_DISK;
 
+    /// Whether the device's host fails where the options allow it. Where it does not, no legal
+    /// request may fail.
+    const HOST_FAILS: bool = true;
+
     /// Whether rings may start at an index other than zero.
     const RING_BASE: bool = false;
 

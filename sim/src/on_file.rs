@@ -164,6 +164,7 @@ impl DeviceUnderTest for OnFile {
     type Setup = Files;
 
     const ON_SIM_DISK: bool = false;
+    const HOST_FAILS: bool = false;
     const RING_BASE: bool = true;
 
     /// # Panics

@@ -34,7 +34,8 @@ impl<D: DeviceUnderTest> World<D> {
             // The driver gives up this life; a reset makes way for the next attempt.
             return self.begin_reset(device);
         }
-        let terms = read_terms(&mut station.device, offered, accept, self.options.host_may_fail());
+        let may_fail = D::HOST_FAILS && self.options.host_may_fail();
+        let terms = read_terms(&mut station.device, offered, accept, may_fail);
         check_config(&mut station.device, &terms).map_err(|v| Failure::boxed(device, v))?;
         let base = if D::RING_BASE { base } else { 0 };
         let event_idx = accept & feature::EVENT_IDX != 0;
