@@ -9,6 +9,7 @@
 use super::shape::DiskShape;
 use super::sim::SimDisk;
 use crate::payload::{Author, SECTOR, is_at_home, place_of};
+use crate::sectors::SectorSet;
 
 /// What the witness saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +41,22 @@ impl SimDisk {
     /// # Errors
     /// The first thing found.
     pub fn witness(&self, run: u32) -> Result<(), Witness> {
-        self.witness_image(&self.cache, run)?;
-        self.witness_image(&self.medium, run)
+        // Where nothing is dirty or forgotten the cache is what the medium holds.
+        self.witness_image(&self.medium, run, self.everything())?;
+        self.witness_image(&self.cache, run, self.dirty().or(self.forgotten()))
     }
 
-    fn witness_image(&self, image: &[u8], run: u32) -> Result<(), Witness> {
+    fn everything(&self) -> SectorSet {
+        SectorSet::range(0, self.shape.sectors())
+    }
+
+    fn witness_image(&self, image: &[u8], run: u32, set: SectorSet) -> Result<(), Witness> {
         for device in 0..self.shape.devices {
             let base = self.shape.base(device);
             for sector in 0..self.shape.capacity + DiskShape::GUARD {
+                if !set.contains(base + sector) {
+                    continue;
+                }
                 let at = (base + sector) as usize * SECTOR;
                 let bytes = &image[at..at + SECTOR];
                 if sector < self.shape.capacity

@@ -1,9 +1,7 @@
 //! How a world ends and begins again: the crash ladder (device reset, backend kill, power loss).
 
-use powerfail_model::Atom;
-
 use super::judge::Failure;
-use super::{Outcome, World};
+use super::{Outcome, Station, World};
 use crate::action::CrashKind;
 use crate::coverage::Situation;
 use crate::dut::{DeviceUnderTest, End};
@@ -33,6 +31,8 @@ impl<D: DeviceUnderTest> World<D> {
         }
         station.still();
         station.device.restart(setup, &options.spec, disk, device, End::BackendKill);
+        // What it had in flight makes room on a disk that others share.
+        stations.iter_mut().for_each(Station::stir);
         Ok(true)
     }
 
@@ -55,9 +55,6 @@ impl<D: DeviceUnderTest> World<D> {
             station.discarded_before_loss = station.discarded_before_loss.or(station.discarded);
             station.device.restart(setup, &options.spec, disk, device, End::PowerLoss);
         }
-        if D::ON_SIM_DISK {
-            self.disk.witness(self.run).map_err(|seen| self.witnessed(seen))?;
-        }
         Ok(true)
     }
 
@@ -73,11 +70,8 @@ impl<D: DeviceUnderTest> World<D> {
         let inside = self.disk.in_flight().any(|(key, _, landed)| partly(key, landed));
         self.coverage.hit_if(inside, Situation::CrashInsideRequest);
         self.coverage.hit_if(self.recovering, Situation::CrashInRecovery);
-        let capacity = self.options.spec.disk.capacity;
-        let loose = |at_least: usize| {
-            self.stations.iter().any(|station| {
-                (0..capacity).any(|sector| station.oracle.loose_versions(Atom(sector)) >= at_least)
-            })
+        let loose = |least: usize| {
+            self.stations.iter().any(|station| station.oracle.some_atom_has_loose_versions(least))
         };
         self.coverage.hit_if(loose(3), Situation::CrashWithThreeLoose);
         // Of a disk that is not ours only the oracle knows what may be lost.
