@@ -313,7 +313,7 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
         devices,
         max_sectors: 1 + draw(room),
         spread: if draw(2) == 0 { 4 + draw(4) } else { capacity },
-        requests: 32 + draw(25),
+        requests: 30 + draw(25),
         crashes: 1 + draw(3) / 2 + draw(4) / 3,
         kill,
         mix,
