@@ -35,7 +35,7 @@ fn wrong_file_disks_are_noticed() {
         DiskFault::CutShort,
         DiskFault::DroppedWrite,
     ] {
-        assert!(run(Some(fault), 60).failures > 10, "{} passes", fault.name());
+        assert!(run(Some(fault), 200).failures > 10, "{} passes", fault.name());
     }
 }
 
