@@ -64,8 +64,10 @@ impl SimDisk {
 
     /// Changes the sector behind a device's part. Only a wrong disk does this.
     pub(super) fn spill(&mut self, device: u8) {
-        let behind = (self.shape.base(device) + self.shape.capacity) as usize * SECTOR;
-        self.cache[behind..behind + SECTOR].fill(0);
+        let behind = self.shape.base(device) + self.shape.capacity;
+        let at = behind as usize * SECTOR;
+        self.cache[at..at + SECTOR].fill(0);
+        self.dirty.insert(behind);
     }
 
     /// Takes what is dirty in a device's part back to what the medium holds. Only a wrong device
