@@ -72,6 +72,8 @@ pub struct Options {
     pub kill: Ratio,
     /// What the guest asks for.
     pub mix: Mix,
+    /// How often a read asks for what a write in flight covers.
+    pub chase: Ratio,
     /// How often a request breaks a rule on purpose.
     pub mischief: Ratio,
     /// How often a head is published twice.
@@ -216,6 +218,7 @@ fn bench() -> Options {
         crashes: 1,
         kill: Ratio::NEVER,
         mix: Mix { read: 6, write: 8, flush: 2, discard: 0, zeroes: 0, id: 0 },
+        chase: Ratio::NEVER,
         mischief: Ratio::NEVER,
         again: Ratio::NEVER,
         toggle: Ratio::NEVER,
@@ -291,6 +294,7 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
     let write_back = ratio(2, &[8, 32]);
     let refuse = ratio(2, &[4, 2]);
     let kill = ratio(2, &[2, 4]);
+    let chase = ratio(2, &[2, 4]);
     let mix = Mix {
         read: 2 + draw(6),
         write: 3 + draw(8),
@@ -317,6 +321,7 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
         crashes: 1 + draw(3) / 2 + draw(4) / 3,
         kill,
         mix,
+        chase,
         mischief,
         again,
         toggle,

@@ -7,7 +7,7 @@ use crate::choose::{Choose, Site};
 use crate::dut::DeviceUnderTest;
 use crate::guest::{Ask, Layout, MAX_SEGMENTS, Mischief, Segments};
 use crate::wire::{feature, request};
-use crate::world::World;
+use crate::world::{Station, World};
 use powerfail_model::Segment;
 
 impl Pilot {
@@ -209,6 +209,12 @@ impl Pilot {
             return None;
         }
         let (mut ask, mut mischief) = (self.ask(choose, station.negotiated), Mischief::None);
+        if matches!(ask, Ask::In { .. })
+            && choose.chance(self.options.chase, Site::Request)
+            && let Some(chased) = in_flight_write(station)
+        {
+            ask = chased;
+        }
         if choose.chance(self.options.mischief, Site::Request) {
             (ask, mischief) = self.spoil(choose, ask);
         }
@@ -332,4 +338,14 @@ impl Pilot {
             _ => (ask, Mischief::Dangling),
         }
     }
+}
+
+/// A read of what some write in flight covers.
+fn in_flight_write<D>(station: &Station<D>) -> Option<Ask> {
+    station.queues.iter().flat_map(|queue| queue.outstanding()).find_map(|(_, ask)| match *ask {
+        Ask::Out { sector, sectors } if sector < u64::from(u32::MAX) => {
+            Some(Ask::In { sector, sectors })
+        }
+        _ => None,
+    })
 }
