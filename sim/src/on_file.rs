@@ -20,8 +20,8 @@ use crate::payload::SECTOR;
 use crate::spec::Spec;
 use crate::wrong::{DiskFault, FaultyLane, FaultyState};
 
-/// The files of a campaign: one for each device that is open, `PATH`, `PATH.1` and so on. Those
-/// with a number are removed in the end.
+/// The files of a campaign: one for each device that is open, `PATH`, `PATH.1` and so on, as far
+/// as these were free. All are removed in the end.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     pool: Arc<Mutex<Pool>>,
@@ -32,28 +32,31 @@ pub struct Files {
 struct Pool {
     path: PathBuf,
     leased: BTreeSet<u32>,
-    most: u32,
+    /// A file is made iff this pool created it, and so may write and remove it.
+    made: BTreeSet<u32>,
 }
 
 impl Files {
-    /// Files that begin with this path, under a disk that may be wrong on purpose. What is there is
-    /// overwritten.
+    /// Files that begin with this path, under a disk that may be wrong on purpose. They are made
+    /// here and removed with the last user; nothing that was there before is touched.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file exists already, or cannot be made.
     pub fn new(path: PathBuf, fault: Option<DiskFault>) -> io::Result<Files> {
-        std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
-        let pool = Pool { path, leased: BTreeSet::new(), most: 0 };
+        create_new(&path)?;
+        let pool = Pool { path, leased: BTreeSet::new(), made: BTreeSet::from([0]) };
         Ok(Files { pool: Arc::new(Mutex::new(pool)), fault })
     }
 
     /// A file that nobody else uses.
     fn lease(&self) -> Lease {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = |number: &u32| !pool.leased.contains(number);
-        let number = (0..).find(free).expect("there are more numbers than devices");
+        let number = (0..)
+            .filter(|number| !pool.leased.contains(number))
+            .find(|number| pool.made.contains(number) || !is_taken(&pool.named(*number)))
+            .expect("there are more numbers than files");
         pool.leased.insert(number);
-        pool.most = pool.most.max(number);
+        pool.made.insert(number);
         Lease { path: pool.named(number), number, pool: Arc::clone(&self.pool) }
     }
 }
@@ -71,11 +74,22 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        for number in 1..=self.most {
+        for number in &self.made {
             // It is only litter: nobody minds if it is gone already.
-            let _ = std::fs::remove_file(self.named(number));
+            let _ = std::fs::remove_file(self.named(*number));
         }
     }
+}
+
+/// Whether somebody else's file is there. If not, it is made; where it cannot be, opening it will
+/// say why.
+fn is_taken(path: &Path) -> bool {
+    create_new(path).is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
+}
+
+/// Makes an empty file where there is none.
+fn create_new(path: &Path) -> io::Result<()> {
+    std::fs::OpenOptions::new().write(true).create_new(true).open(path).map(drop)
 }
 
 /// The right to use one file.

@@ -135,6 +135,27 @@ fn a_trace_whose_situation_is_gone_is_not_a_pass() {
 }
 
 #[test]
+fn a_file_that_was_there_is_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk.img");
+    let disk = format!("file:{}", path.display());
+    fs::write(&path, b"somebody's data").unwrap();
+    fs::write(dir.path().join("disk.img.1"), b"more of it").unwrap();
+    let said = nonsense(&["run", "--disk", &disk, "--seeds", "1"]);
+    assert!(said.contains("exists, and a run would overwrite it"), "{said}");
+    assert_eq!(fs::read(&path).unwrap(), b"somebody's data");
+
+    fs::remove_file(&path).unwrap();
+    let out = dir.path().join("out").display().to_string();
+    for _ in 0..2 {
+        let args = ["run", "--disk", &disk, "--seeds", "600", "--jobs", "2", "--out", &out];
+        assert_eq!(powerfail(&args).status.code(), Some(0));
+        assert!(!path.exists(), "a run removes what it made");
+    }
+    assert_eq!(fs::read(dir.path().join("disk.img.1")).unwrap(), b"more of it");
+}
+
+#[test]
 fn everything_wrong_is_listed() {
     let said = stdout(&powerfail(&["wrong"]));
     for wrong in powerfail::wrong::Wrong::all() {

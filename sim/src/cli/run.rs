@@ -157,13 +157,18 @@ impl Running<'_> {
         report: &Report,
     ) -> Option<u64> {
         let program = std::env::current_exe().ok()?;
+        // Two processes do not share a file.
+        let disk = match self.disk.starts_with("file:") {
+            true => format!("{}-{}", self.disk, std::process::id()),
+            false => self.disk.to_owned(),
+        };
         let samples = [0, report.stats.runs / 2].map(|nth| self.args.from.wrapping_add(nth));
         let failing = report.findings.values().map(|finding| finding.seed);
         samples.into_iter().chain(failing.take(8)).find(|&seed| {
             let here = run_seed(&mut world::<D>(setup, plan, seed), plan, seed, |_| {}).hash;
             let output = Command::new(&program)
                 .args(["hash", "--seed", &seed.to_string()])
-                .args(["--device", self.device, "--disk", self.disk])
+                .args(["--device", self.device, "--disk", &disk])
                 .args(["--profile", &plan.preset.to_string()])
                 .args(["--schedule", &plan.schedule.to_string()])
                 .output();

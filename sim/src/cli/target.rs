@@ -1,6 +1,7 @@
 //! What can be put under test, by name.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::marker::PhantomData;
 
 use crate::blk::Blk;
@@ -131,7 +132,15 @@ impl Builtin {
             Some(Wrong::Disk(fault)) => Some(fault),
             Some(Wrong::Device(_)) => return Err("a wrong device has no file".to_owned()),
         };
-        let files = Files::new(path.into(), fault).map_err(|error| format!("{path}: {error}"))?;
+        if path.is_empty() {
+            return Err("file: needs a path behind it, as file:disk.img".to_owned());
+        }
+        let files = Files::new(path.into(), fault).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => {
+                format!("{path} exists, and a run would overwrite it: name a file that does not")
+            }
+            _ => format!("cannot make the file {path}: {error}"),
+        })?;
         Ok(visit.visit::<OnFile>(files))
     }
 }
