@@ -17,6 +17,34 @@ pub struct QueueId {
     pub queue: u8,
 }
 
+/// How long a queue's thread runs, at least one step. It always stops where it has nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// As long as it has something to do.
+    Idle,
+    /// So many steps: how the device is built decides what happens in them.
+    Steps(u8),
+    /// Until it has handed this operation to the host.
+    Submitted(OpKey),
+    /// Until this request has come back.
+    Used(u32),
+}
+
+impl Until {
+    /// No thread runs longer than this at a time.
+    pub const MOST: u8 = 255;
+
+    /// The most steps it takes.
+    #[inline]
+    #[must_use]
+    pub fn most(self) -> u8 {
+        match self {
+            Until::Steps(steps) => steps,
+            Until::Idle | Until::Submitted(_) | Until::Used(_) => Until::MOST,
+        }
+    }
+}
+
 /// How a world ends and begins again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashKind {
@@ -98,12 +126,12 @@ pub enum Action {
         /// The device.
         device: u8,
     },
-    /// The thread of a queue takes up to so many steps.
+    /// The thread of a queue runs.
     Crank {
         /// Where.
         to: QueueId,
-        /// At least one.
-        steps: u8,
+        /// How long.
+        until: Until,
     },
     /// The host does part of an operation.
     Effect {

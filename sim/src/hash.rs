@@ -3,7 +3,7 @@
 //! Two runs with equal chains did the same. It is no cryptographic hash; it is one multiplication
 //! and a shift per word, for it runs on every event.
 
-use crate::action::{Action, CrashKind, QueueId};
+use crate::action::{Action, CrashKind, QueueId, Until};
 use crate::disk::{OpKey, Outcome};
 use crate::guest::{Ask, Layout, Mischief, Segments};
 use crate::sectors::SectorSet;
@@ -103,7 +103,15 @@ impl Chain {
             }
             Action::Reset { device } => self.word(17 << 56 | u64::from(device)),
             Action::PollReset { device } => self.word(18 << 56 | u64::from(device)),
-            Action::Crank { to, steps } => self.queue(19, to, u64::from(steps)),
+            Action::Crank { to, until } => match until {
+                Until::Steps(steps) => self.queue(19, to, u64::from(steps)),
+                Until::Idle => self.queue(30, to, 0),
+                Until::Used(id) => self.queue(31, to, u64::from(id)),
+                Until::Submitted(op) => {
+                    self.queue(32, to, 0);
+                    self.op(32, op);
+                }
+            },
             Action::Effect { op, set } => {
                 self.op(20, op);
                 self.set(set);

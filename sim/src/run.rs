@@ -10,7 +10,7 @@ use crate::dut::DeviceUnderTest;
 use crate::pilot::{Pilot, Schedule};
 use crate::prng::mix;
 use crate::spec::{Options, Preset};
-use crate::world::{Failure, World};
+use crate::world::{Event, Failure, World};
 
 /// How runs are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -106,6 +106,41 @@ pub fn replay<D: DeviceUnderTest>(
         None
     }));
     judged(world, result)
+}
+
+/// The actions with everything that `await` and `rest` came to spelled out, and without those that
+/// were not enabled. Replaying them does the same, one step at a time.
+pub fn unfold<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    options: Options,
+    run: u32,
+    actions: &[Action],
+) -> Vec<Action> {
+    world.keep_journal();
+    world.restart(options, run);
+    let mut unfolded = Vec::new();
+    for action in actions {
+        let before = world.journal().map_or(0, |journal| journal.events().len());
+        let done = catch_unwind(AssertUnwindSafe(|| world.step(action)));
+        let events = world.journal().map(|journal| &journal.events()[before..]).unwrap_or_default();
+        let did = events.iter().filter_map(|event| match event {
+            Event::Did(action) => Some(*action),
+            _ => None,
+        });
+        match action {
+            Action::Await { .. } => unfolded.extend(did.skip(1)),
+            Action::Rest => {
+                unfolded.extend(did.skip(1));
+                unfolded.push(Action::Rest);
+            }
+            _ if matches!(done, Ok(Ok(false))) => {}
+            _ => unfolded.push(*action),
+        }
+        if !matches!(done, Ok(Ok(_))) {
+            break;
+        }
+    }
+    unfolded
 }
 
 fn judged<D: DeviceUnderTest>(

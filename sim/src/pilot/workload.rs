@@ -2,7 +2,7 @@
 
 use super::order::Party;
 use super::{Pilot, Schedule};
-use crate::action::{Action, QueueId};
+use crate::action::{Action, QueueId, Until};
 use crate::choose::{Choose, Site};
 use crate::dut::DeviceUnderTest;
 use crate::guest::{Ask, Layout, MAX_SEGMENTS, Mischief, Segments};
@@ -151,7 +151,7 @@ impl Pilot {
         }
         let burst = self.options.burst;
         let steps = if burst == 1 { 1 } else { 1 + choose.below(burst, Site::Next) };
-        Some(Action::Crank { to, steps: steps as u8 })
+        Some(Action::Crank { to, until: Until::Steps(steps as u8) })
     }
 
     fn guest<D: DeviceUnderTest, C: Choose>(

@@ -1,7 +1,7 @@
 //! A trace file: what was broken, in which world, and the actions that lead there.
 //!
 //! ```text
-//! powerfail trace 1
+//! powerfail trace 2
 //! tool    powerfail 0.1.0  spec virtio-1.4  profile Strict atom=512
 //! device  blk
 //! disk    wrong:early-flush
@@ -11,12 +11,13 @@
 //! options devices=1 queues=1 ...
 //! witness w7=0 f9=0
 //! events  9f3c000000000000
-//! start a accept=0x100000200
+//! start a accept=flush,version-1
 //! ...
+//! end
 //! ```
 //!
-//! Everything after `events` is one action per line. Empty lines and lines that begin with `#` mean
-//! nothing. The file is read strictly: a line that makes no sense is an error with its number,
+//! Everything between `events` and `end` is one action per line. Empty lines and lines that begin with
+//! `#` mean nothing. The file is read strictly: a line that makes no sense is an error with its number,
 //! never skipped.
 
 use std::fmt::{self, Write as _};
@@ -26,14 +27,16 @@ use powerfail_model::{Class, Rule, Violation};
 
 use super::line::request_name;
 use super::options;
-use crate::action::Action;
+use crate::action::{Action, Until};
 use crate::spec::Options;
 
-/// The format this program writes. Every older one stays readable.
-pub const VERSION: u32 = 1;
+/// The format this program writes. Every older one stays readable:
+///
+/// - 1 has no `end`, and a `crank` that does not say how long takes one step.
+pub const VERSION: u32 = 2;
 
 /// No trace is longer than this many actions.
-const MOST_ACTIONS: usize = 1_000_000;
+const MOST_ACTIONS: usize = 100_000;
 
 /// What kind of failure it is: two failures with equal signatures are one bug until shown
 /// otherwise.
@@ -153,7 +156,7 @@ impl fmt::Display for Trace {
         for action in &self.actions {
             writeln!(f, "{action}")?;
         }
-        Ok(())
+        writeln!(f, "end")
     }
 }
 
@@ -165,15 +168,17 @@ impl FromStr for Trace {
         let (_, first) = lines.next().unwrap_or((1, ""));
         let version = first.strip_prefix("powerfail trace ").ok_or_else(|| TraceError {
             line: 1,
-            what: "this is no trace: it does not begin with `powerfail trace 1`".to_owned(),
+            what: "this is no trace: it does not begin with `powerfail trace 2`".to_owned(),
         })?;
-        if version != VERSION.to_string() {
+        let known = version.parse().ok().filter(|version| (1..=VERSION).contains(version));
+        let Some(version) = known else {
             let what =
-                format!("format version `{version}` is unknown; this program reads {VERSION}");
+                format!("format version `{version}` is unknown; this program reads 1 to {VERSION}");
             return Err(TraceError { line: 1, what });
-        }
+        };
         let mut header = Header::default();
         let mut actions = Vec::new();
+        let mut ended = version == 1;
         for (line, words) in lines {
             if words.is_empty() || words.starts_with('#') {
                 continue;
@@ -186,9 +191,28 @@ impl FromStr for Trace {
             if actions.len() == MOST_ACTIONS {
                 return Err(at(format!("a trace has at most {MOST_ACTIONS} actions")));
             }
-            actions.push(words.parse::<Action>().map_err(at)?);
+            if words == "end" && version > 1 {
+                ended = true;
+                continue;
+            }
+            if ended && version > 1 {
+                return Err(at("nothing may follow `end`".to_owned()));
+            }
+            let action = words.parse().map_err(at)?;
+            actions.push(if version == 1 { as_in_version_1(action) } else { action });
+        }
+        if !ended {
+            let what = "the file was cut short: its last line is not `end`".to_owned();
+            return Err(TraceError { line: 0, what });
         }
         header.finish(actions).map_err(|what| TraceError { line: 0, what })
+    }
+}
+
+fn as_in_version_1(action: Action) -> Action {
+    match action {
+        Action::Crank { to, until: Until::Idle } => Action::Crank { to, until: Until::Steps(1) },
+        other => other,
     }
 }
 

@@ -9,7 +9,8 @@ use std::str::FromStr;
 
 use powerfail_model::Segment;
 
-use crate::action::{Action, CrashKind, QueueId};
+use super::features::{self, Features};
+use crate::action::{Action, CrashKind, QueueId, Until};
 use crate::disk::{OpKey, Outcome};
 use crate::guest::{Ask, Layout, MAX_SECTORS, MAX_SEGMENTS, Mischief, Segments};
 use crate::sectors::SectorSet;
@@ -91,7 +92,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Action::Start { device, accept, base } => {
-                write!(f, "start {} accept={accept:#x}", device_name(*device))?;
+                write!(f, "start {} accept={}", device_name(*device), Features(*accept))?;
                 if *base != 0 {
                     write!(f, " base={base}")?;
                 }
@@ -123,7 +124,15 @@ impl fmt::Display for Action {
             }
             Action::Reset { device } => write!(f, "reset {}", device_name(*device)),
             Action::PollReset { device } => write!(f, "status {}", device_name(*device)),
-            Action::Crank { to, steps } => write!(f, "crank {to} steps={steps}"),
+            Action::Crank { to, until } => {
+                write!(f, "crank {to}")?;
+                match until {
+                    Until::Idle => Ok(()),
+                    Until::Steps(steps) => write!(f, " steps={steps}"),
+                    Until::Submitted(op) => write!(f, " until={op}"),
+                    Until::Used(id) => write!(f, " until={id}"),
+                }
+            }
             Action::Effect { op, set } => write!(f, "effect {op} sectors={set}"),
             Action::Complete { op, outcome } => {
                 write!(f, "complete {op}")?;
@@ -209,13 +218,6 @@ fn number<T: FromStr>(what: &str, text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("`{text}` is no number for {what}"))
 }
 
-fn hex(text: &str) -> Result<u64, String> {
-    let digits = text.strip_prefix("0x");
-    digits
-        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-        .ok_or_else(|| format!("`{text}` is no feature word, as `0x130000200`"))
-}
-
 fn range(text: &str) -> Result<(u64, u32), String> {
     let parts = text.split_once('+');
     let parsed =
@@ -274,7 +276,7 @@ impl FromStr for Action {
         let action = match verb {
             "start" => {
                 let device = words.device()?;
-                let accept = hex(words.key("accept").ok_or("accept= is missing")?)?;
+                let accept = features::parse(words.key("accept").ok_or("accept= is missing")?)?;
                 Action::Start { device, accept, base: words.parsed("base")?.unwrap_or(0) }
             }
             "send" => {
@@ -323,11 +325,15 @@ impl FromStr for Action {
             "status" => Action::PollReset { device: words.device()? },
             "crank" => {
                 let to = queue(&mut words)?;
-                let steps = words.parsed("steps")?.unwrap_or(1);
-                if steps == 0 {
-                    return Err("a crank takes at least one step".to_owned());
-                }
-                Action::Crank { to, steps }
+                let until = match (words.parsed("steps")?, words.key("until")) {
+                    (None, None) => Until::Idle,
+                    (Some(0), _) => return Err("a crank takes at least one step".to_owned()),
+                    (Some(steps), None) => Until::Steps(steps),
+                    (None, Some(op)) if op.contains(':') => Until::Submitted(op.parse()?),
+                    (None, Some(id)) => Until::Used(number("the request", id)?),
+                    (Some(_), Some(_)) => return Err("give steps= or until=, not both".to_owned()),
+                };
+                Action::Crank { to, until }
             }
             "effect" => {
                 let op = op(&mut words)?;

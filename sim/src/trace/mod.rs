@@ -3,6 +3,7 @@
 //! A seed dies at the next change of the generator; a list of actions does not. [`Trace`] is the
 //! file, an [`Action`](crate::action::Action) is a line of it.
 
+mod features;
 mod file;
 mod judge;
 mod line;

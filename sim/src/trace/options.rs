@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::features::{self, Features};
 use crate::choose::Ratio;
 use crate::guest::MAX_SECTORS;
 use crate::sectors::SectorSet;
@@ -21,7 +22,7 @@ impl fmt::Display for Shown<'_> {
         let yes = |b: bool| if b { "yes" } else { "no" };
         write!(
             f,
-            "devices={} queues={} ring={} sectors={} request-sectors={} offer={:#x} writeback={} \
+            "devices={} queues={} ring={} sectors={} request-sectors={} offer={} writeback={} \
              segment-sectors={} segments={} granule={} tear={} transfer={} discard-granularity={} \
              depth={} read-only={} host-may-fail={}",
             options.devices,
@@ -29,7 +30,7 @@ impl fmt::Display for Shown<'_> {
             spec.ring_size,
             disk.capacity,
             options.max_sectors,
-            spec.offer,
+            Features(spec.offer),
             u8::from(spec.writeback),
             spec.max_segment_sectors,
             spec.max_segments,
@@ -77,10 +78,7 @@ fn set(options: &mut Options, key: &str, value: &str) -> Result<(), String> {
         "ring" => spec.ring_size = small()?,
         "sectors" => spec.disk.capacity = number()?,
         "request-sectors" => options.max_sectors = number()?,
-        "offer" => {
-            let digits = value.strip_prefix("0x").ok_or_else(bad)?;
-            spec.offer = u64::from_str_radix(digits, 16).map_err(|_| bad())?;
-        }
+        "offer" => spec.offer = features::parse(value)?,
         "writeback" => spec.writeback = yes()?,
         "segment-sectors" => spec.max_segment_sectors = number()?,
         "segments" => spec.max_segments = number()?,

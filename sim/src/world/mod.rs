@@ -23,11 +23,11 @@ pub use journal::{Event, Journal};
 pub use judge::Failure;
 pub(crate) use station::Station;
 
-use crate::action::{Action, QueueId};
+use crate::action::{Action, QueueId, Until};
 use crate::coverage::{Coverage, Situation};
 use crate::disk::SimDisk;
 use crate::dut::{DeviceUnderTest, Host, Progress};
-use crate::guest::Breach;
+use crate::guest::{Breach, QueueDriver};
 use crate::hash::Chain;
 use crate::memory::Memory;
 use crate::spec::{MEMORY, Options};
@@ -206,7 +206,7 @@ impl<D: DeviceUnderTest> World<D> {
             Action::Writeback { device, value } => self.writeback(device, value),
             Action::Reset { device } => Ok(self.reset(device)),
             Action::PollReset { device } => self.poll_reset(device),
-            Action::Crank { to, steps } => self.crank(to, steps),
+            Action::Crank { to, until } => self.crank(to, until),
             Action::Effect { op, set } => Ok(self.disk.effect(op, set, self.memory.ram())),
             Action::Complete { op, outcome } => Ok(self.complete(op, outcome)),
             Action::WriteBack { set } => Ok(self.disk.write_back(set)),
@@ -244,16 +244,17 @@ impl<D: DeviceUnderTest> World<D> {
         }
     }
 
-    /// The thread of a queue takes up to `steps` steps.
-    fn crank(&mut self, to: QueueId, steps: u8) -> Outcome {
+    /// The thread of a queue runs.
+    fn crank(&mut self, to: QueueId, until: Until) -> Outcome {
         let index = usize::from(to.queue);
         if !self.stations[usize::from(to.device)].stirred[index] {
             return Ok(false);
         }
         self.coverage.hit_if(self.disk.room() == 0, Situation::DiskFull);
         let resumed = self.disk.resumed();
+        let before = self.disk.submitted();
         let may_fail = self.options.host_may_fail();
-        for _ in 0..steps {
+        for _ in 0..until.most() {
             let World { memory, disk, stations, .. } = self;
             let station = &mut stations[usize::from(to.device)];
             let submitted = disk.submitted();
@@ -296,6 +297,16 @@ impl<D: DeviceUnderTest> World<D> {
                 }
             }
             self.observe(to)?;
+            let reached = match until {
+                Until::Idle | Until::Steps(_) => false,
+                Until::Submitted(op) => {
+                    self.disk.submitted() > before && self.disk.newest() == Some(op)
+                }
+                Until::Used(id) => !self.is_out(to.device, id),
+            };
+            if reached {
+                break;
+            }
         }
         self.coverage.hit_if(self.disk.resumed() > resumed, Situation::ShortResumed);
         let station = &mut self.stations[usize::from(to.device)];
@@ -303,6 +314,12 @@ impl<D: DeviceUnderTest> World<D> {
             station.wants_reset = station.device.needs_reset();
         }
         Ok(true)
+    }
+
+    /// Whether a request of a device has not come back.
+    pub(crate) fn is_out(&self, device: u8, id: u32) -> bool {
+        let out = |queue: &QueueDriver| queue.outstanding().any(|(other, _)| other == id);
+        self.stations.get(usize::from(device)).is_some_and(|s| s.queues.iter().any(out))
     }
 
     /// Looks for completions on a queue, as a guest that polls its used ring would.

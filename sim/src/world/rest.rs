@@ -7,11 +7,10 @@ use powerfail_model::{Rule, Violation};
 
 use super::judge::Failure;
 use super::{Outcome, World};
-use crate::action::{Action, QueueId};
+use crate::action::{Action, QueueId, Until};
 use crate::coverage::Situation;
 use crate::disk::{OpKind, Outcome as HostOutcome};
 use crate::dut::DeviceUnderTest;
-use crate::guest::QueueDriver;
 use crate::sectors::SectorSet;
 
 /// A world that has not come to rest after so many steps never will.
@@ -24,9 +23,7 @@ impl<D: DeviceUnderTest> World<D> {
     pub(super) fn wait_for(&mut self, device: u8, id: u32) -> Outcome {
         let mut polls = 0;
         for _ in 0..PATIENCE {
-            let station = self.station(device);
-            let out = |queue: &QueueDriver| queue.outstanding().any(|(other, _)| other == id);
-            if !station.queues.iter().any(out) {
+            if !self.is_out(device, id) {
                 break;
             }
             let Some(action) = self.settle() else { break };
@@ -67,7 +64,7 @@ impl<D: DeviceUnderTest> World<D> {
             for queue in 0..station.active.max(1) as u8 {
                 let to = QueueId { device, queue };
                 if station.stirred[usize::from(queue)] {
-                    return Some(Action::Crank { to, steps: 64 });
+                    return Some(Action::Crank { to, until: Until::Steps(64) });
                 }
             }
         }

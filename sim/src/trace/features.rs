@@ -1,0 +1,80 @@
+//! Feature bits as words: `flush,config-wce,version-1`.
+
+use std::fmt;
+
+use crate::wire::feature;
+
+const NAMES: [(u64, &str); 13] = [
+    (feature::SIZE_MAX, "size-max"),
+    (feature::SEG_MAX, "seg-max"),
+    (feature::RO, "ro"),
+    (feature::BLK_SIZE, "blk-size"),
+    (feature::FLUSH, "flush"),
+    (feature::TOPOLOGY, "topology"),
+    (feature::CONFIG_WCE, "config-wce"),
+    (feature::MQ, "mq"),
+    (feature::DISCARD, "discard"),
+    (feature::WRITE_ZEROES, "write-zeroes"),
+    (feature::INDIRECT_DESC, "indirect"),
+    (feature::EVENT_IDX, "event-idx"),
+    (feature::VERSION_1, "version-1"),
+];
+
+/// Writes a feature word; a bit without a name is `bit37`.
+pub(super) struct Features(pub(super) u64);
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 {
+            return f.write_str("none");
+        }
+        let mut separator = "";
+        for bit in (0..64).filter(|bit| self.0 >> bit & 1 == 1) {
+            f.write_str(separator)?;
+            match NAMES.iter().find(|(mask, _)| *mask == 1 << bit) {
+                Some((_, name)) => f.write_str(name)?,
+                None => write!(f, "bit{bit}")?,
+            }
+            separator = ",";
+        }
+        Ok(())
+    }
+}
+
+/// Reads a feature word, in words or as a hexadecimal number.
+pub(super) fn parse(text: &str) -> Result<u64, String> {
+    if let Some(digits) = text.strip_prefix("0x") {
+        return u64::from_str_radix(digits, 16)
+            .map_err(|_| format!("`{text}` is no feature word, as `0x130000200`"));
+    }
+    if text == "none" {
+        return Ok(0);
+    }
+    text.split(',').try_fold(0, |word, name| {
+        let known = NAMES.iter().find(|(_, known)| *known == name).map(|(mask, _)| *mask);
+        let numbered = || {
+            let bit: u32 = name.strip_prefix("bit")?.parse().ok()?;
+            1u64.checked_shl(bit)
+        };
+        known
+            .or_else(numbered)
+            .map(|mask| word | mask)
+            .ok_or_else(|| format!("there is no feature `{name}`"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feature_word_reads_back_as_it_is_written() {
+        for word in [0, 1, 0x1_3000_7e46, 1 << 37 | 1 << 63, u64::MAX] {
+            assert_eq!(parse(&Features(word).to_string()), Ok(word), "{}", Features(word));
+            assert_eq!(parse(&format!("{word:#x}")), Ok(word));
+        }
+        for nonsense in ["", ",", "flush,", "bit64", "bit", "0x", "FLUSH"] {
+            assert!(parse(nonsense).is_err(), "{nonsense}");
+        }
+    }
+}
