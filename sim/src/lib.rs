@@ -24,6 +24,7 @@ pub mod payload;
 pub mod pilot;
 pub mod plug;
 pub mod prng;
+pub mod rebase;
 pub mod run;
 pub mod sectors;
 pub mod shrink;

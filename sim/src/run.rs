@@ -28,7 +28,12 @@ pub struct Verdict {
     pub hash: u64,
     /// The promise that was broken, if one was.
     pub failure: Option<Box<Failure>>,
+    /// A replay that takes more than [`MOST_STEPS`] is given up.
+    pub exhausted: bool,
 }
+
+/// No replay takes more steps of device threads than this.
+pub const MOST_STEPS: u64 = 3_000_000;
 
 /// The number that names the run of a seed in its payloads; never zero.
 #[must_use]
@@ -65,7 +70,7 @@ pub fn lead<D: DeviceUnderTest, C: Choose>(
     choose: &mut C,
     mut record: impl FnMut(&Action),
 ) -> Verdict {
-    let result = catch_unwind(AssertUnwindSafe(|| {
+    guarded(world, |world| {
         world.restart(options, run);
         let mut pilot = Pilot::new(plan.schedule, options, choose);
         loop {
@@ -76,13 +81,12 @@ pub fn lead<D: DeviceUnderTest, C: Choose>(
                 Ok(false) => {}
                 Err(failure) => {
                     record(&action);
-                    return Some(failure);
+                    return Err(failure);
                 }
             }
         }
-        None
-    }));
-    judged(world, result)
+        Ok(false)
+    })
 }
 
 /// Replays a list of actions from power-on. Actions that are not enabled are skipped; `skipped`
@@ -94,18 +98,19 @@ pub fn replay<D: DeviceUnderTest>(
     actions: &[Action],
     mut skipped: impl FnMut(usize),
 ) -> Verdict {
-    let result = catch_unwind(AssertUnwindSafe(|| {
+    guarded(world, |world| {
         world.restart(options, run);
+        let begun = world.stats().steps;
         for (index, action) in actions.iter().enumerate() {
-            match world.step(action) {
-                Ok(true) => {}
-                Ok(false) => skipped(index),
-                Err(failure) => return Some(failure),
+            if !world.step(action)? {
+                skipped(index);
+            }
+            if world.stats().steps - begun > MOST_STEPS {
+                return Ok(true);
             }
         }
-        None
-    }));
-    judged(world, result)
+        Ok(false)
+    })
 }
 
 /// The actions with everything that `await` and `rest` came to spelled out, and without those that
@@ -143,12 +148,18 @@ pub fn unfold<D: DeviceUnderTest>(
     unfolded
 }
 
-fn judged<D: DeviceUnderTest>(
+/// Does a run whose device may panic. What it returns is whether it was given up.
+pub(crate) fn guarded<D: DeviceUnderTest>(
     world: &mut World<D>,
-    result: std::thread::Result<Option<Box<Failure>>>,
+    run: impl FnOnce(&mut World<D>) -> Result<bool, Box<Failure>>,
 ) -> Verdict {
-    let failure = match result {
-        Ok(failure) => failure,
+    let mut exhausted = false;
+    let failure = match catch_unwind(AssertUnwindSafe(|| run(world))) {
+        Ok(Ok(given_up)) => {
+            exhausted = given_up;
+            None
+        }
+        Ok(Err(failure)) => Some(failure),
         Err(panic) => {
             let said = panic
                 .downcast_ref::<String>()
@@ -159,5 +170,5 @@ fn judged<D: DeviceUnderTest>(
             Some(Box::new(Failure { device: 0, violation }))
         }
     };
-    Verdict { hash: world.event_hash(), failure }
+    Verdict { hash: world.event_hash(), failure, exhausted }
 }

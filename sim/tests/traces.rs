@@ -25,7 +25,7 @@ fn traces() -> Vec<(PathBuf, Trace)> {
 }
 
 fn replayed<D: DeviceUnderTest>(setup: D::Setup, trace: &Trace) -> Replayed {
-    judge(&mut World::<D>::new(setup, trace.options, trace.run), trace).0
+    judge(&mut World::<D>::new(setup, trace.options, trace.run), trace).replayed
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{NOT_REACHED, PASSED, ReplayArgs, VIOLATED};
 use crate::dut::DeviceUnderTest;
 use crate::run::{Plan, run_seed, world};
 use crate::story::{Provenance, tell};
-use crate::trace::{Replayed, Trace, judge};
+use crate::trace::{Judged, Replayed, Trace, judge};
 use crate::world::World;
 
 /// No trace file is larger than this; a larger one is something else.
@@ -120,10 +120,13 @@ impl Visit for Traced<'_> {
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> u8 {
         let Traced { trace, name } = self;
         let mut world = World::<D>::new(setup, trace.options, trace.run);
-        let (replayed, failure) = judge(&mut world, trace);
+        let Judged { replayed, failure, moved, .. } = judge(&mut world, trace);
         let provenance = Provenance { from: name.clone(), ..Provenance::default() };
         if let Some(failure) = &failure {
             println!("{}", tell(&world, failure, &provenance));
+        }
+        if moved > 0 {
+            println!("{name} rebased: {moved} of {} lines moved", trace.actions.len());
         }
         match replayed {
             Replayed::Fails => {

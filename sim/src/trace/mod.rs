@@ -10,5 +10,5 @@ mod line;
 mod options;
 
 pub use file::{Signature, Trace, TraceError, VERSION};
-pub use judge::{Replayed, judge};
+pub use judge::{Judged, Replayed, judge};
 pub use line::request_name;

@@ -31,7 +31,7 @@ use crate::guest::{Breach, QueueDriver};
 use crate::hash::Chain;
 use crate::memory::Memory;
 use crate::spec::{MEMORY, Options};
-use powerfail_model::Oracle;
+use powerfail_model::{Oracle, Rule};
 
 /// The most queues of one device.
 pub const MAX_QUEUES: usize = 4;
@@ -155,6 +155,14 @@ impl<D: DeviceUnderTest> World<D> {
         let (coverage, stats) = (self.coverage, self.stats);
         *self = World::new(self.setup.clone(), self.options, self.run);
         (self.coverage, self.stats, self.journal) = (coverage, stats, journal);
+    }
+
+    /// As [`renew`](Self::renew), if a run ended in a panic.
+    pub(crate) fn refresh(&mut self, verdict: &crate::run::Verdict) {
+        let panicked = |failure: &Failure| failure.violation.rule == Rule::DevicePanicked;
+        if verdict.failure.as_deref().is_some_and(panicked) {
+            self.renew();
+        }
     }
 
     /// Keeps a journal from now on.

@@ -1,0 +1,273 @@
+//! Replaying by meaning: when the code has gained or lost a step since a trace was recorded, its
+//! lines are matched by what they are about, and the replay goes on.
+//!
+//! An action that is enabled is done as it stands. One that is not is moved: threads run until the
+//! operation it names is in the host's hands, or one like it; a reset that takes longer is waited
+//! for; a request that does not fit its ring waits for room. What was done in the end is a list of
+//! actions of its own, and replaying that list does the same with nothing left to move.
+//!
+//! Not here: whether the situation of a trace was reached ([`trace::judge`](crate::trace::judge)).
+
+use crate::action::{Action, QueueId, Until};
+use crate::disk::{OpKey, OpKind, Outcome};
+use crate::dut::DeviceUnderTest;
+use crate::guest::{Ask, Layout, Mischief};
+use crate::run::{MOST_STEPS, Verdict, guarded};
+use crate::sectors::SectorSet;
+use crate::spec::Options;
+use crate::wire::feature;
+use crate::world::{Failure, World};
+
+/// How many actions one line may need before it.
+const PATIENCE: u32 = 64;
+
+/// What a replay by meaning came to.
+#[derive(Clone, Debug)]
+pub struct Rebased {
+    /// As for any other run.
+    pub verdict: Verdict,
+    /// What was done.
+    pub actions: Vec<Action>,
+    /// How many lines were not possible as they stood.
+    pub moved: usize,
+}
+
+/// Replays a list of actions from power-on, moving what is not possible as it stands.
+pub fn rebase<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    options: Options,
+    run: u32,
+    actions: &[Action],
+) -> Rebased {
+    let mut done = Vec::with_capacity(actions.len());
+    let mut moved = 0;
+    let verdict = guarded(world, |world| {
+        world.restart(options, run);
+        let begun = world.stats().steps;
+        for action in actions {
+            let mut line = Line { world, done: &mut done, moved: false };
+            let result = line.follow(action);
+            moved += usize::from(line.moved);
+            result?;
+            if world.stats().steps - begun > MOST_STEPS {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    });
+    Rebased { verdict, actions: done, moved }
+}
+
+/// One line of a trace on its way into a world.
+struct Line<'a, D: DeviceUnderTest> {
+    world: &'a mut World<D>,
+    done: &'a mut Vec<Action>,
+    moved: bool,
+}
+
+type Step = Result<bool, Box<Failure>>;
+
+impl<D: DeviceUnderTest> Line<'_, D> {
+    fn step(&mut self, action: Action) -> Step {
+        // Written down first: an action that breaks a promise, or panics, was done.
+        self.done.push(action);
+        let done = self.world.step(&action)?;
+        if !done {
+            self.done.pop();
+        }
+        Ok(done)
+    }
+
+    /// Does what a line asks for, or what comes closest.
+    fn follow(&mut self, action: &Action) -> Result<(), Box<Failure>> {
+        if let Action::Crank { until: Until::Submitted(op), .. } = action
+            && self.is_in_flight(op)
+        {
+            // It is there already: the device has lost a step.
+            return Ok(());
+        }
+        if self.step(*action)? {
+            return Ok(());
+        }
+        match *action {
+            Action::Complete { op, outcome } => self.complete(op, outcome),
+            Action::Effect { op, set } => self.effect(op, set),
+            Action::Start { device, .. } if self.is_resetting(device) => {
+                self.settle_until(|world| !world.station(device).resetting)?;
+                self.again(*action)
+            }
+            Action::PollReset { device } if self.is_resetting(device) => {
+                self.settle_until(|world| !world.station(device).resetting)?;
+                self.moved = true;
+                Ok(())
+            }
+            Action::Send { to, id, ask, layout, mischief } => {
+                self.send(to, id, ask, layout, mischief)
+            }
+            // A thread with nothing to do, a kick that is not due, a request that is back: where
+            // the code has changed they have nothing left to say.
+            _ => Ok(()),
+        }
+    }
+
+    fn again(&mut self, action: Action) -> Result<(), Box<Failure>> {
+        self.moved = true;
+        self.step(action).map(|_| ())
+    }
+
+    fn is_in_flight(&self, op: &OpKey) -> bool {
+        self.world.disk().in_flight().any(|(key, ..)| key == *op)
+    }
+
+    fn is_resetting(&self, device: u8) -> bool {
+        device < self.world.options().devices && self.world.station(device).resetting
+    }
+
+    /// Lets everything move until something is so, or nothing moves.
+    fn settle_until(&mut self, is: impl Fn(&World<D>) -> bool) -> Result<(), Box<Failure>> {
+        for _ in 0..PATIENCE {
+            if is(self.world) {
+                break;
+            }
+            let Some(action) = self.world.settle() else { break };
+            self.step(action)?;
+        }
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        to: QueueId,
+        id: u32,
+        ask: Ask,
+        layout: Layout,
+        mischief: Mischief,
+    ) -> Result<(), Box<Failure>> {
+        let device = to.device;
+        if device >= self.world.options().devices || !self.world.station(device).live {
+            return Ok(());
+        }
+        let station = self.world.station(device);
+        let queue = if u16::from(to.queue) < station.active { to.queue } else { 0 };
+        let to = QueueId { device, queue };
+        let indirect = station.negotiated & feature::INDIRECT_DESC != 0;
+        let layout = if indirect { layout } else { Layout { indirect: 0, ..layout } };
+        self.settle_until(|world| world.station(device).queues[usize::from(queue)].has_room())?;
+        self.again(Action::Send { to, id, ask, layout, mischief })
+    }
+
+    /// Runs threads until an operation is in flight that `op` may mean: exactly that one, or else
+    /// one of its kind that overlaps what is left of it.
+    fn find(&mut self, op: &OpKey, left: SectorSet) -> Result<Option<OpKey>, Box<Failure>> {
+        let wanted = |world: &World<D>, exactly: bool| {
+            let mut like: Vec<(OpKey, u32)> = world
+                .disk()
+                .in_flight()
+                .map(|(key, nth, _)| (key, nth))
+                .filter(|(key, _)| if exactly { key == op } else { is_like(key, op, left) })
+                .collect();
+            like.sort_by_key(|&(key, nth)| (key.lane != op.lane, nth));
+            like.first().map(|&(key, _)| key)
+        };
+        if let Some(key) = wanted(self.world, true) {
+            return Ok(Some(key));
+        }
+        // A copy runs ahead to see what will come. What it finds is found again here.
+        let mut ahead = self.world.clone();
+        let queues = self.world.options().spec.queues as u8;
+        let lanes = (0..queues).map(|nth| (op.lane + nth) % queues.max(1));
+        let mut nearest = wanted(&ahead, false).map(|_| None);
+        'search: for lane in lanes {
+            let to = QueueId { device: op.device, queue: lane };
+            for steps in 1..=Until::MOST {
+                let crank = Action::Crank { to, until: Until::Steps(1) };
+                if !matches!(ahead.step(&crank), Ok(true)) {
+                    break;
+                }
+                let crank = Action::Crank { to, until: Until::Steps(steps) };
+                if wanted(&ahead, true).is_some() {
+                    nearest = Some(Some(crank));
+                    break 'search;
+                }
+                if nearest.is_none() && wanted(&ahead, false).is_some() {
+                    nearest = Some(Some(crank));
+                }
+            }
+            if nearest.is_some() {
+                break;
+            }
+            ahead = self.world.clone();
+        }
+        match nearest {
+            None => return Ok(None),
+            Some(None) => {}
+            Some(Some(crank)) => {
+                self.step(crank)?;
+            }
+        }
+        Ok(wanted(self.world, true).or_else(|| wanted(self.world, false)))
+    }
+
+    fn complete(&mut self, op: OpKey, outcome: Outcome) -> Result<(), Box<Failure>> {
+        self.moved = true;
+        let mut left = op.range();
+        for _ in 0..PATIENCE {
+            let Some(found) = self.find(&op, left)? else { break };
+            left = left.minus(found.range());
+            let done = self.step(Action::Complete { op: found, outcome })?;
+            // What does not fit this operation is left out.
+            if !done {
+                let fitting = fit(&found, outcome);
+                self.step(Action::Complete { op: found, outcome: fitting })?;
+            }
+            let ended = !matches!(outcome, Outcome::Ok { .. });
+            if ended || left.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn effect(&mut self, op: OpKey, set: SectorSet) -> Result<(), Box<Failure>> {
+        if op.kind == OpKind::Sync {
+            return Ok(());
+        }
+        self.moved = true;
+        let mut left = set.and(op.range());
+        for _ in 0..PATIENCE {
+            if left.is_empty() {
+                break;
+            }
+            let Some(found) = self.find(&op, left)? else { break };
+            let part = left.and(found.range());
+            left = left.minus(part);
+            if part.is_empty() || !self.step(Action::Effect { op: found, set: part })? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether an operation may be meant by a name that is not its own.
+fn is_like(key: &OpKey, op: &OpKey, left: SectorSet) -> bool {
+    let family = |kind: OpKind| match kind {
+        OpKind::Read => 0,
+        OpKind::Write | OpKind::StableWrite => 1,
+        OpKind::Sync => 2,
+        OpKind::Discard | OpKind::WriteZeroes => 3,
+    };
+    let same = key.device == op.device && family(key.kind) == family(op.kind);
+    same && (op.kind == OpKind::Sync || !key.range().and(left).is_empty())
+}
+
+/// The same end for an operation of another size.
+fn fit(op: &OpKey, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Ok { landed } => Outcome::Ok { landed: landed.and(op.range()) },
+        Outcome::Short { .. } => Outcome::Ok { landed: SectorSet::EMPTY },
+        Outcome::Failed { errno, forgot, .. } => {
+            Outcome::Failed { errno, landed: SectorSet::EMPTY, forgot }
+        }
+    }
+}
