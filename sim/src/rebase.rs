@@ -104,6 +104,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
             Action::Send { to, id, ask, layout, mischief } => {
                 self.send(to, id, ask, layout, mischief)
             }
+            Action::Crank { to, .. } if self.step(Action::Kick { to })? => self.again(*action),
             // A thread with nothing to do, a kick that is not due, a request that is back: where
             // the code has changed they have nothing left to say.
             _ => Ok(()),
@@ -173,18 +174,19 @@ impl<D: DeviceUnderTest> Line<'_, D> {
             return Ok(Some(key));
         }
         // A copy runs ahead to see what will come. What it finds is found again here.
-        let mut ahead = self.world.clone();
         let queues = self.world.options().spec.queues as u8;
         let lanes = (0..queues).map(|nth| (op.lane + nth) % queues.max(1));
-        let mut nearest = wanted(&ahead, false).map(|_| None);
+        let mut nearest = wanted(self.world, false).map(|_| None);
         'search: for lane in lanes {
             let to = QueueId { device: op.device, queue: lane };
+            let mut ahead = self.world.clone();
+            let kicks = matches!(ahead.step(&Action::Kick { to }), Ok(true));
             for steps in 1..=Until::MOST {
                 let crank = Action::Crank { to, until: Until::Steps(1) };
                 if !matches!(ahead.step(&crank), Ok(true)) {
                     break;
                 }
-                let crank = Action::Crank { to, until: Until::Steps(steps) };
+                let crank = (kicks, Action::Crank { to, until: Until::Steps(steps) });
                 if wanted(&ahead, true).is_some() {
                     nearest = Some(Some(crank));
                     break 'search;
@@ -196,12 +198,16 @@ impl<D: DeviceUnderTest> Line<'_, D> {
             if nearest.is_some() {
                 break;
             }
-            ahead = self.world.clone();
         }
         match nearest {
             None => return Ok(None),
             Some(None) => {}
-            Some(Some(crank)) => {
+            Some(Some((kicks, crank))) => {
+                if let Action::Crank { to, .. } = crank
+                    && kicks
+                {
+                    self.step(Action::Kick { to })?;
+                }
                 self.step(crank)?;
             }
         }

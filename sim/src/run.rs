@@ -70,12 +70,14 @@ pub fn lead<D: DeviceUnderTest, C: Choose>(
     choose: &mut C,
     mut record: impl FnMut(&Action),
 ) -> Verdict {
-    guarded(world, |world| {
+    let mut last = None;
+    let verdict = guarded(world, |world| {
         world.restart(options, run);
         let mut pilot = Pilot::new(plan.schedule, options, choose);
         loop {
             world.set_recovering(pilot.is_recovering());
             let Some(action) = pilot.next(world, choose) else { break };
+            last = Some(action);
             match world.step(&action) {
                 Ok(true) => record(&action),
                 Ok(false) => {}
@@ -86,7 +88,15 @@ pub fn lead<D: DeviceUnderTest, C: Choose>(
             }
         }
         Ok(false)
-    })
+    });
+    let panicked = |failure: &Failure| failure.violation.rule == Rule::DevicePanicked;
+    if verdict.failure.as_deref().is_some_and(panicked)
+        && let Some(action) = last
+    {
+        // Nobody came back from it, so nobody has written it down.
+        record(&action);
+    }
+    verdict
 }
 
 /// Replays a list of actions from power-on. Actions that are not enabled are skipped; `skipped`

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -16,7 +16,7 @@ use crate::coverage::Situation;
 use crate::dut::DeviceUnderTest;
 use crate::pilot::Schedule;
 use crate::run::{Plan, replay, run_number, run_seed, world};
-use crate::shrink::shrink;
+use crate::shrink::{Effort, PLENTY, shrink};
 use crate::spec::Preset;
 use crate::story::{Provenance, tell};
 use crate::trace::{Signature, Trace};
@@ -24,8 +24,8 @@ use crate::trace::{Signature, Trace};
 /// So many runs of the swarm reach every situation, or something is wrong with the generator.
 const ENOUGH: u64 = 100_000;
 
-/// The most replays that shrinking one failure may take.
-const SHRINK_BUDGET: u32 = 20_000;
+/// The longest that shrinking one kind of failure may take; `powerfail shrink` goes on.
+const SHRINK_BUDGET: Duration = Duration::from_secs(10);
 
 pub(super) fn run(targets: &impl Targets, args: &RunArgs) -> Result<u8, String> {
     let device = args.subject.device.as_deref().unwrap_or(targets.default_device());
@@ -50,9 +50,7 @@ impl Visit for Running<'_> {
 
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
         let args = self.args;
-        let jobs = args.jobs.unwrap_or_else(|| {
-            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-        });
+        let jobs = self.jobs();
         output::make_dir(&args.out)?;
         let plan = Plan { preset: args.subject.profile, schedule: args.subject.schedule };
         let (from, seeds) = (args.from, args.seeds);
@@ -106,6 +104,11 @@ impl Visit for Running<'_> {
 }
 
 impl Running<'_> {
+    /// How many threads.
+    fn jobs(&self) -> usize {
+        self.args.jobs.unwrap_or_else(cores)
+    }
+
     /// Shrinks one failure, keeps its trace and tells its story.
     fn explain<D: DeviceUnderTest>(
         &self,
@@ -121,8 +124,10 @@ impl Running<'_> {
         let mut actions: Vec<Action> = Vec::new();
         run_seed(&mut world, plan, seed, |action| actions.push(*action));
         let count = finding.count;
-        let Some(short) = shrink(&mut world, options, run, &actions, signature, SHRINK_BUDGET)
-        else {
+        let begun = Instant::now();
+        let stop = || begun.elapsed() > SHRINK_BUDGET;
+        let effort = Effort { replays: PLENTY, jobs: self.jobs(), stop: &stop };
+        let Some(short) = shrink::<D>(setup, options, run, &actions, signature, &effort) else {
             return Ok(format!("seed {seed}: {} (does not replay)", finding.failure.violation));
         };
         let trace = Trace {
@@ -130,15 +135,15 @@ impl Running<'_> {
             disk: self.disk.to_owned(),
             broke: signature.clone(),
             seed: format!("{seed} {} {}", plan.preset, plan.schedule),
-            run,
-            options,
+            run: short.run,
+            options: short.options,
             witness: short.witness.clone(),
             events: short.hash,
             actions: short.actions.clone(),
         };
         let path = output::write_trace(&self.args.out, &trace)?;
         world.keep_journal();
-        replay(&mut world, options, run, &short.actions, |_| {});
+        replay(&mut world, short.options, short.run, &short.actions, |_| {});
         let runs = if count == 1 { "1 run".to_owned() } else { format!("{count} runs") };
         let provenance = Provenance {
             from: format!("seed {seed} ({runs})"),
@@ -176,6 +181,11 @@ impl Running<'_> {
             !said.is_ok_and(|said| said.trim() == format!("{here:016x}"))
         })
     }
+}
+
+/// How many threads a machine is good for.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 fn diverged(divergence: &Divergence) -> String {

@@ -133,6 +133,9 @@ impl SimDisk {
             _ => None,
         };
         let completion = Completion { token: op.submission.token, result, buffer };
+        if !self.orphans.is_empty() {
+            self.readmit(range);
+        }
         if op.orphaned {
             return true;
         }

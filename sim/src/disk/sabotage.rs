@@ -7,6 +7,7 @@ use super::operation::OpKind;
 use super::sim::{LANES_EACH, SimDisk, lane_index};
 use crate::memory::Ram;
 use crate::payload::SECTOR;
+use crate::sectors::SectorSet;
 
 impl SimDisk {
     /// Leaves some of what a device has in flight to itself, and forgets the rest: it moves later
@@ -33,11 +34,17 @@ impl SimDisk {
         }
     }
 
-    /// Lets the orphans move again, now and then.
+    /// Lets orphans move again: those that another operation has just passed, and reads.
     #[cold]
-    pub(super) fn readmit(&mut self) {
-        if self.submitted.is_multiple_of(6) {
-            self.in_flight.append(&mut self.orphans);
+    pub(super) fn readmit(&mut self, passed: SectorSet) {
+        for orphan in std::mem::take(&mut self.orphans) {
+            let again =
+                orphan.key.kind == OpKind::Read || !orphan.key.range().and(passed).is_empty();
+            if again {
+                self.in_flight.push(orphan);
+            } else {
+                self.orphans.push(orphan);
+            }
         }
     }
 

@@ -40,7 +40,7 @@ pub struct SimDisk {
     pub(super) forgotten: SectorSet,
     pub(super) in_flight: Vec<InFlight>,
     pub(super) ready: [VecDeque<Ready>; LANES],
-    /// What a wrong device left behind; it comes back after some more submissions.
+    /// What a wrong device left behind; it comes back once another one has passed it.
     pub(super) orphans: Vec<InFlight>,
     pub(super) submitted: u32,
     pub(super) syncs_failed: u32,
@@ -220,9 +220,6 @@ impl SimDisk {
             self.resumed += 1;
         }
         self.in_flight.push(InFlight { key, nth, submission, landed, owed, orphaned: false });
-        if !self.orphans.is_empty() {
-            self.readmit();
-        }
     }
 
     /// Hands a lane its oldest completion. From here on a sync must cover its effects.

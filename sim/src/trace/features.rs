@@ -20,6 +20,11 @@ const NAMES: [(u64, &str); 13] = [
     (feature::VERSION_1, "version-1"),
 ];
 
+/// The bits that have a name.
+pub(super) fn known() -> u64 {
+    NAMES.iter().fold(0, |bits, (mask, _)| bits | mask)
+}
+
 /// Writes a feature word; a bit without a name is `bit37`.
 pub(super) struct Features(pub(super) u64);
 
@@ -39,6 +44,11 @@ impl fmt::Display for Features {
         }
         Ok(())
     }
+}
+
+/// A feature word in words.
+pub(crate) fn features(word: u64) -> String {
+    Features(word).to_string()
 }
 
 /// Reads a feature word, in words or as a hexadecimal number.

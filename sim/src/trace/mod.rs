@@ -9,6 +9,9 @@ mod judge;
 mod line;
 mod options;
 
+pub(crate) use features::features;
+
 pub use file::{Signature, Trace, TraceError, VERSION};
 pub use judge::{Judged, Replayed, judge};
 pub use line::request_name;
+pub(crate) use options::possible;

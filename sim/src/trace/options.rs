@@ -9,6 +9,7 @@ use crate::choose::Ratio;
 use crate::guest::MAX_SECTORS;
 use crate::sectors::SectorSet;
 use crate::spec::{Options, Preset};
+use crate::wire::feature;
 use crate::world::MAX_QUEUES;
 
 /// Writes the line.
@@ -97,12 +98,19 @@ fn set(options: &mut Options, key: &str, value: &str) -> Result<(), String> {
 }
 
 /// Whether a world can be made so. What is wrong, if not.
-fn possible(options: &Options) -> Result<(), String> {
+pub(crate) fn possible(options: &Options) -> Result<(), String> {
     let (spec, disk) = (&options.spec, &options.spec.disk);
     let is = |ok: bool, what: String| if ok { Ok(()) } else { Err(what) };
     let queues = usize::from(spec.queues);
     is((1..=2).contains(&options.devices), format!("{} devices", options.devices))?;
     is((1..=MAX_QUEUES).contains(&queues), format!("{queues} queues"))?;
+    let offers = |bits: u64| spec.offer & bits == bits;
+    is(queues == 1 || offers(feature::MQ), format!("{queues} queues without mq offered"))?;
+    is(offers(feature::VERSION_1), "a device that does not offer version-1".to_owned())?;
+    let wce = offers(feature::CONFIG_WCE) && !offers(feature::FLUSH);
+    is(!wce, "config-wce without flush".to_owned())?;
+    let unknown = spec.offer & !features::known();
+    is(unknown == 0, format!("{} to offer", Features(unknown)))?;
     let ring = spec.ring_size;
     is((2..=32).contains(&ring) && ring.is_power_of_two(), format!("rings of {ring}"))?;
     let whole = disk.granule.is_power_of_two() && (512..=4096).contains(&disk.granule);

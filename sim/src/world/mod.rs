@@ -170,6 +170,11 @@ impl<D: DeviceUnderTest> World<D> {
         self.journal = Some(Box::default());
     }
 
+    /// Keeps none.
+    pub(crate) fn forget_journal(&mut self) {
+        self.journal = None;
+    }
+
     /// What happened since power-on, if a journal is kept.
     #[must_use]
     pub fn journal(&self) -> Option<&Journal> {

@@ -8,7 +8,7 @@ use super::DiskFault;
 use crate::disk::SimDisk;
 
 /// How often "now and then" is: one in so many.
-const NOW_AND_THEN: u32 = 8;
+const NOW_AND_THEN: u32 = 2;
 
 /// What a wrong disk remembers.
 #[derive(Clone, Debug)]

@@ -30,7 +30,7 @@ pub struct WrongDevice {
 impl WrongDevice {
     fn now_and_then(&mut self) -> bool {
         self.count += 1;
-        self.count.is_multiple_of(8)
+        self.count.is_multiple_of(2)
     }
 
     fn used_idx(&self, queue: u16, ram: &Ram<'_>) -> u16 {
@@ -305,6 +305,6 @@ impl DeviceUnderTest for WrongDevice {
     }
 
     fn needs_reset(&mut self) -> bool {
-        (self.fault == DeviceFault::WantsReset && self.count > 40) || self.inner.needs_reset()
+        (self.fault == DeviceFault::WantsReset && self.count > 20) || self.inner.needs_reset()
     }
 }
