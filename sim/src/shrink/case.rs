@@ -1,0 +1,179 @@
+//! A run as the shrinker sees it, and which of two runs is the simpler one.
+
+use crate::action::{Action, CrashKind, Until};
+use crate::disk::Outcome;
+use crate::guest::{Ask, Layout, Mischief};
+use crate::spec::Options;
+
+/// A run: its world and its actions.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    pub(super) options: Options,
+    pub(super) run: u32,
+    pub(super) actions: Vec<Action>,
+}
+
+/// How complicated a run is; the first difference decides. What a reader has to follow comes first,
+/// how it is written down last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Cost {
+    devices: u32,
+    crashes: u32,
+    faults: u32,
+    requests: u32,
+    actions: u32,
+    /// Lines that say which thread or operation moves: without them everything goes in order.
+    orders: u32,
+    spoiled: u32,
+    queues: u32,
+    sectors: u32,
+    /// Different ranges.
+    ranges: u32,
+    layouts: u32,
+    features: u32,
+    options: u32,
+    survivors: u32,
+    places: u32,
+    steps: u32,
+    numbers: u64,
+}
+
+impl Case {
+    pub(super) fn cost(&self) -> Cost {
+        let options = &self.options;
+        let (spec, disk) = (&options.spec, &options.spec.disk);
+        let mut cost = Cost {
+            devices: u32::from(options.devices),
+            actions: self.actions.len() as u32,
+            queues: u32::from(spec.queues),
+            features: spec.offer.count_ones() + refused(spec.offer, &self.actions),
+            options: disk.capacity
+                + options.max_sectors
+                + spec.max_segments
+                + spec.max_segment_sectors.min(64)
+                + disk.granule / 512
+                + disk.discard_granularity / 512
+                + u32::from(spec.ring_size != 16) * 4
+                + u32::from(disk.tear != 1)
+                + u32::from(disk.max_transfer != 1 << 20) * 4
+                + u32::from(disk.depth != 32) * 4
+                + u32::from(!spec.writeback)
+                + u32::from(disk.read_only)
+                + u32::from(options.host_may_fail()) * 8,
+            numbers: u64::from(self.run),
+            ..Cost::default()
+        };
+        for action in &self.actions {
+            cost.add(action);
+        }
+        cost.ranges = ranges(&self.actions);
+        cost
+    }
+}
+
+impl Cost {
+    fn add(&mut self, action: &Action) {
+        match action {
+            Action::Start { base, .. } => self.places += u32::from(*base != 0),
+            Action::Send { to, id, ask, layout, mischief } => {
+                self.requests += 1;
+                self.spoiled += u32::from(*mischief != Mischief::None);
+                self.layouts += complexity(layout);
+                self.places += u32::from(to.queue) + u32::from(to.device);
+                self.numbers += u64::from(*id);
+                self.ask(ask);
+            }
+            Action::SendAgain { .. } | Action::Jump { .. } => self.requests += 1,
+            Action::Kick { .. } | Action::Reap { .. } => self.orders += 1,
+            Action::Writeback { .. } | Action::PollReset { .. } => {}
+            Action::Reset { .. } => self.crashes += 1,
+            Action::Crank { until, .. } => {
+                self.orders += 1;
+                // A count of steps says least about what is meant.
+                self.steps += match until {
+                    Until::Idle => 0,
+                    Until::Used(_) => 1,
+                    Until::Submitted(_) => 2,
+                    Until::Steps(steps) => 4 + u32::from(*steps),
+                };
+            }
+            Action::Effect { set, .. } => {
+                self.orders += 1;
+                self.survivors += set.len();
+            }
+            Action::Complete { outcome, .. } => {
+                self.orders += 1;
+                match outcome {
+                    Outcome::Ok { landed } => self.survivors += landed.len(),
+                    Outcome::Short { .. } => self.faults += 1,
+                    Outcome::Failed { errno, landed, forgot } => {
+                        self.faults += 1;
+                        self.steps += u32::from(*errno != 5);
+                        self.survivors += landed.len() + forgot.len();
+                    }
+                }
+            }
+            Action::WriteBack { set } => {
+                self.orders += 1;
+                self.survivors += set.len();
+            }
+            Action::Evict { set } => {
+                self.faults += 1;
+                self.survivors += set.len();
+            }
+            Action::Crash(CrashKind::Backend { .. }) => self.crashes += 1,
+            Action::Crash(CrashKind::Power { survivors }) => {
+                self.crashes += 1;
+                self.survivors += survivors.len();
+            }
+            Action::Await { .. } | Action::Rest => {}
+        }
+    }
+
+    fn ask(&mut self, ask: &Ask) {
+        match ask {
+            Ask::In { sector, sectors } | Ask::Out { sector, sectors } => {
+                self.sectors += sectors;
+                self.places += (*sector).min(1 << 20) as u32;
+            }
+            Ask::Discard(list) | Ask::WriteZeroes(list) => {
+                for segment in list.as_slice() {
+                    self.sectors += segment.sectors.min(1 << 10);
+                    self.layouts += 2 + u32::from(segment.flags != 0);
+                    self.places += segment.sector.min(1 << 20) as u32;
+                }
+            }
+            Ask::Flush => {}
+            Ask::GetId | Ask::Other(_) => self.sectors += 1,
+        }
+    }
+}
+
+/// How many different ranges are read and written.
+fn ranges(actions: &[Action]) -> u32 {
+    let mut ranges = Vec::new();
+    for action in actions {
+        if let Action::Send {
+            ask: Ask::In { sector, sectors } | Ask::Out { sector, sectors }, ..
+        } = action
+            && !ranges.contains(&(*sector, *sectors))
+        {
+            ranges.push((*sector, *sectors));
+        }
+    }
+    ranges.len() as u32
+}
+
+/// What is refused is worse than what is offered: it asks for a reason.
+fn refused(offer: u64, actions: &[Action]) -> u32 {
+    let refused = |action: &Action| match action {
+        Action::Start { accept, .. } => (offer ^ accept).count_ones() * 4,
+        _ => 0,
+    };
+    actions.iter().map(refused).sum()
+}
+
+fn complexity(layout: &Layout) -> u32 {
+    let Layout { header, data, glued, indirect, empty } = layout;
+    [header, data, glued, indirect, empty].into_iter().map(|&part| u32::from(part)).sum()
+}

@@ -1,0 +1,309 @@
+//! What a failure hangs on: the one thing that makes the run pass if it is otherwise.
+//!
+//! A shrunk run fails, and without any of its lines it does not; that alone explains little. So
+//! changes that leave every request in place are tried first: no host error, a feature accepted, two
+//! lines the other way round. The first after which no promise is broken is put in words. Both
+//! halves of the sentence were run.
+
+use super::case::Case;
+use super::places;
+use super::search::Search;
+use crate::action::{Action, CrashKind, QueueId, Until};
+use crate::disk::{OpKey, OpKind, Outcome};
+use crate::dut::DeviceUnderTest;
+use crate::guest::{Layout, Mischief};
+use crate::rebase::rebase;
+use crate::sectors::SectorSet;
+use crate::trace::{features, request_name};
+use crate::wire::feature;
+
+/// A change, and the half of the sentence that says what is so in the run as it is.
+struct Change {
+    case: Case,
+    says: String,
+}
+
+/// The sentence for a shrunk run, if some change makes it pass.
+pub(super) fn find<D: DeviceUnderTest>(search: &Search<'_, D>, case: &Case) -> Option<String> {
+    let ways = [faults, refusals, modes, ends, orders, survivors, forms, removals];
+    ways.into_iter()
+        .flat_map(|way| way(case))
+        .find(|change| passes(search, &change.case))
+        .map(|change| format!("It fails if and only if {}.", change.says))
+}
+
+/// Whether nothing is broken although everything is sent and every end comes.
+fn passes<D: DeviceUnderTest>(search: &Search<'_, D>, case: &Case) -> bool {
+    let weight = |actions: &[Action]| {
+        let counts = |action: &&Action| {
+            matches!(action, Action::Send { .. } | Action::Crash(_) | Action::Start { .. })
+        };
+        actions.iter().filter(counts).count()
+    };
+    search.with(case, |world| {
+        let run = rebase(world, case.options, case.run, &case.actions);
+        world.refresh(&run.verdict);
+        let whole = weight(&run.actions) == weight(&case.actions);
+        run.verdict.failure.is_none() && !run.verdict.exhausted && whole
+    })
+}
+
+fn with(case: &Case, place: usize, action: Action) -> Case {
+    let mut actions = case.actions.clone();
+    actions[place] = action;
+    Case { actions, ..*case }
+}
+
+fn without(case: &Case, places: &[usize]) -> Case {
+    let mut place = 0;
+    let mut actions = case.actions.clone();
+    actions.retain(|_| {
+        place += 1;
+        !places.contains(&(place - 1))
+    });
+    Case { actions, ..*case }
+}
+
+/// The host does not fail.
+fn faults(case: &Case) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (place, action) in case.actions.iter().enumerate() {
+        let Action::Complete { op, outcome } = *action else { continue };
+        let how = match outcome {
+            Outcome::Ok { .. } => continue,
+            Outcome::Short { .. } => "stops short",
+            Outcome::Failed { .. } => "fails",
+        };
+        let landed = if op.kind == OpKind::Discard { op.range() } else { SectorSet::EMPTY };
+        let outcome = Outcome::Ok { landed };
+        let says = format!("{} {how}", operation(case, &op));
+        changes.push(Change { case: with(case, place, Action::Complete { op, outcome }), says });
+    }
+    changes
+}
+
+/// The guest accepts what it refused.
+fn refusals(case: &Case) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (place, action) in case.actions.iter().enumerate() {
+        let Action::Start { device, accept, base } = *action else { continue };
+        let refused = case.options.spec.offer & !accept;
+        for bit in (0..64).map(|bit| 1 << bit).filter(|bit| refused & bit != 0) {
+            let start = Action::Start { device, accept: accept | bit, base };
+            let says = format!("the guest does not accept {}", features(bit));
+            changes.push(Change { case: with(case, place, start), says });
+        }
+    }
+    changes
+}
+
+/// The guest leaves the cache mode alone.
+fn modes(case: &Case) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (place, action) in case.actions.iter().enumerate() {
+        let Action::Writeback { value, .. } = *action else { continue };
+        let says = format!("the guest sets writeback to {value}");
+        changes.push(Change { case: without(case, &[place]), says });
+    }
+    changes
+}
+
+/// The device is not reset, its backend not killed.
+fn ends(case: &Case) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (place, action) in case.actions.iter().enumerate() {
+        let (says, of) = match action {
+            Action::Reset { device } => ("the device is reset", *device),
+            Action::Crash(CrashKind::Backend { device }) => ("the backend is killed", *device),
+            _ => continue,
+        };
+        let is = |action: &Action| matches!(action, Action::Start { device, .. } if *device == of);
+        let mut gone = vec![place];
+        if let Some(next) = case.actions[place..].iter().position(is) {
+            gone.push(place + next);
+        }
+        changes.push(Change { case: without(case, &gone), says: says.to_owned() });
+    }
+    changes
+}
+
+/// Two lines come in the other order, close ones first; those about the crash last.
+fn orders(case: &Case) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut about_crashes = Vec::new();
+    for distance in 1..=4 {
+        for place in 0..case.actions.len().saturating_sub(distance) {
+            let (first, second) = (case.actions[place], case.actions[place + distance]);
+            if !may_swap(&first, &second) {
+                continue;
+            }
+            let (Some(one), Some(two)) = (event(case, &first), event(case, &second)) else {
+                continue;
+            };
+            let mut actions = case.actions.clone();
+            let moved = actions.remove(place);
+            actions.insert(place + distance, moved);
+            let change =
+                Change { case: Case { actions, ..*case }, says: format!("{one} before {two}") };
+            if matches!(first, Action::Crash(_)) || matches!(second, Action::Crash(_)) {
+                about_crashes.push(change);
+            } else {
+                changes.push(change);
+            }
+        }
+    }
+    changes.append(&mut about_crashes);
+    changes
+}
+
+/// Whether two lines in the other order say something: not a request and its own answer, and no
+/// start, which everything hangs on.
+fn may_swap(first: &Action, second: &Action) -> bool {
+    let number = |action: &Action| match action {
+        Action::Send { id, .. } | Action::Await { id, .. } => Some(*id),
+        Action::Crank { until: Until::Used(id), .. } => Some(*id),
+        _ => None,
+    };
+    let same = number(first).is_some() && number(first) == number(second);
+    let starts = |action: &Action| matches!(action, Action::Start { .. });
+    !same && !starts(first) && !starts(second)
+}
+
+/// What survives does not, and the other way round.
+fn survivors(case: &Case) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let disk = case.options.spec.disk;
+    for (place, action) in case.actions.iter().enumerate() {
+        let Action::Crash(CrashKind::Power { survivors }) = *action else { continue };
+        for device in 0..disk.devices {
+            for sector in disk.part(device).iter() {
+                let mut other = survivors;
+                let kept = survivors.contains(sector);
+                if kept {
+                    other.remove(sector);
+                } else {
+                    other.insert(sector);
+                }
+                let crash = Action::Crash(CrashKind::Power { survivors: other });
+                let number = sector - disk.base(device);
+                let how = if kept { "survives" } else { "does not survive" };
+                let says = format!("sector {number} {how} the power loss");
+                changes.push(Change { case: with(case, place, crash), says });
+            }
+        }
+    }
+    changes
+}
+
+/// A request is well-formed, or plainly cut, or on another queue; a feature is not accepted.
+fn forms(case: &Case) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (place, action) in case.actions.iter().enumerate() {
+        let Action::Send { to, id, ask, layout, mischief } = *action else { continue };
+        let name = request_name(id, &ask);
+        let mut send = |says: String, layout: Layout, mischief: Mischief, to: QueueId| {
+            let other = Action::Send { to, id, ask, layout, mischief };
+            if other != *action {
+                changes.push(Change { case: with(case, place, other), says });
+            }
+        };
+        send(format!("{name} is malformed"), layout, Mischief::None, to);
+        let direct = Layout { indirect: 0, ..layout };
+        send(format!("{name} lies in an indirect table"), direct, mischief, to);
+        send(format!("{name} is cut in pieces as it is"), Layout::PLAIN, mischief, to);
+        let first = QueueId { queue: 0, ..to };
+        send(format!("{name} is on queue {}", to.queue), layout, mischief, first);
+    }
+    let accepted = case.actions.iter().fold(0, |bits, action| match action {
+        Action::Start { accept, .. } => bits | accept,
+        _ => bits,
+    });
+    for bit in (0..64).map(|bit| 1 << bit).filter(|bit| accepted & bit != 0) {
+        if bit != feature::VERSION_1
+            && let Some(case) = places::without(case, bit, false)
+        {
+            changes.push(Change { case, says: format!("the guest accepts {}", features(bit)) });
+        }
+    }
+    changes
+}
+
+/// A request is not sent; a line of another kind is not there.
+fn removals(case: &Case) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (place, action) in case.actions.iter().enumerate().rev() {
+        let (says, other) = match action {
+            Action::Send { id, ask, .. } => {
+                let mut gone = vec![place];
+                gone.extend((0..case.actions.len()).filter(|&at| {
+                    matches!(case.actions[at], Action::Await { id: waits, .. } if waits == *id)
+                }));
+                (format!("{} is sent", request_name(*id, ask)), without(case, &gone))
+            }
+            Action::SendAgain { id, .. } => {
+                (format!("the head of {id} is published again"), without(case, &[place]))
+            }
+            Action::Jump { .. } => {
+                ("avail.idx moves out of range".to_owned(), without(case, &[place]))
+            }
+            Action::WriteBack { set } => {
+                (format!("the host writes {set} back"), without(case, &[place]))
+            }
+            Action::Evict { set } => (format!("the host evicts {set}"), without(case, &[place])),
+            Action::Kick { .. } => ("the guest kicks".to_owned(), without(case, &[place])),
+            Action::Effect { op, set } => {
+                (format!("{set} of {} lands", operation(case, op)), without(case, &[place]))
+            }
+            _ => continue,
+        };
+        changes.push(Change { case: other, says });
+    }
+    changes
+}
+
+/// A line as something that happens, if it is worth naming.
+fn event(case: &Case, action: &Action) -> Option<String> {
+    let name = |id: u32| {
+        case.actions.iter().find_map(|action| match action {
+            Action::Send { id: sent, ask, .. } if *sent == id => Some(request_name(id, ask)),
+            _ => None,
+        })
+    };
+    Some(match action {
+        Action::Send { id, ask, .. } => format!("{} is sent", request_name(*id, ask)),
+        Action::Await { id, .. } => format!("{} is answered", name(*id)?),
+        Action::SendAgain { id, .. } => format!("the head of {id} is published again"),
+        Action::Crank { until: Until::Used(id), .. } => format!("{} is answered", name(*id)?),
+        Action::Crank { until: Until::Submitted(op), .. } => {
+            format!("the device submits {}", operation(case, op))
+        }
+        Action::Crank { to, .. } => format!("the thread of {to} runs"),
+        Action::Kick { to } => format!("the kick of {to}"),
+        Action::Reap { to, .. } => format!("the guest looks at {to}"),
+        Action::Writeback { value, .. } => format!("writeback is set to {value}"),
+        Action::Reset { .. } => "the device is reset".to_owned(),
+        Action::PollReset { .. } => "the reset shows".to_owned(),
+        Action::Effect { op, set } => format!("{set} of {} lands", operation(case, op)),
+        Action::Complete { op, .. } => format!("{} completes", operation(case, op)),
+        Action::WriteBack { set } => format!("the host writes {set} back"),
+        Action::Evict { set } => format!("the host evicts {set}"),
+        Action::Crash(CrashKind::Power { .. }) => "the power is lost".to_owned(),
+        Action::Crash(CrashKind::Backend { .. }) => "the backend is killed".to_owned(),
+        Action::Rest => "everything comes to rest".to_owned(),
+        Action::Start { .. } | Action::Jump { .. } => return None,
+    })
+}
+
+/// An operation of the host in words, its sectors counted as the guest does.
+fn operation(case: &Case, op: &OpKey) -> String {
+    let base = case.options.spec.disk.base(op.device);
+    let kind = match op.kind {
+        OpKind::Read => "read",
+        OpKind::Write => "write",
+        OpKind::StableWrite => "stable write",
+        OpKind::Sync => return "the host's sync".to_owned(),
+        OpKind::Discard => "discard",
+        OpKind::WriteZeroes => "write-zeroes",
+    };
+    format!("the host's {kind} of {}+{}", op.sector.saturating_sub(base), op.sectors)
+}

@@ -1,0 +1,314 @@
+//! Changes that concern every line: what is where.
+
+use super::case::Case;
+use crate::action::{Action, CrashKind, QueueId, Until};
+use crate::disk::{DiskShape, OpKey, Outcome};
+use crate::guest::{Ask, Segments};
+use crate::sectors::SectorSet;
+use crate::wire::feature;
+
+/// Everything that names a place.
+struct Map<Q, S, P> {
+    queue: Q,
+    /// A sector of a device, as its guest counts.
+    sector: S,
+    /// A sector of the medium.
+    place: P,
+}
+
+impl<Q, S, P> Map<Q, S, P>
+where
+    Q: Fn(QueueId) -> QueueId,
+    S: Fn(u64) -> u64,
+    P: Fn(u32) -> Option<u32>,
+{
+    fn op(&self, op: OpKey) -> OpKey {
+        let to = (self.queue)(QueueId { device: op.device, queue: op.lane });
+        let sector = match op.sectors {
+            0 => 0,
+            _ => (self.place)(op.sector).unwrap_or(op.sector),
+        };
+        OpKey { device: to.device, lane: to.queue, sector, ..op }
+    }
+
+    fn set(&self, set: SectorSet) -> SectorSet {
+        let mut mapped = SectorSet::EMPTY;
+        for sector in set.iter().filter_map(&self.place) {
+            if sector < SectorSet::CAPACITY {
+                mapped.insert(sector);
+            }
+        }
+        mapped
+    }
+
+    fn ask(&self, ask: Ask) -> Ask {
+        let list = |segments: Segments| {
+            let mut mapped = Segments::NONE;
+            for segment in segments.as_slice() {
+                let sector = (self.sector)(segment.sector);
+                mapped.push(powerfail_model::Segment { sector, ..*segment });
+            }
+            mapped
+        };
+        match ask {
+            Ask::In { sector, sectors } => Ask::In { sector: (self.sector)(sector), sectors },
+            Ask::Out { sector, sectors } => Ask::Out { sector: (self.sector)(sector), sectors },
+            Ask::Discard(segments) => Ask::Discard(list(segments)),
+            Ask::WriteZeroes(segments) => Ask::WriteZeroes(list(segments)),
+            Ask::Flush | Ask::GetId | Ask::Other(_) => ask,
+        }
+    }
+
+    fn device(&self, device: u8) -> u8 {
+        (self.queue)(QueueId { device, queue: 0 }).device
+    }
+
+    fn action(&self, action: Action) -> Action {
+        match action {
+            Action::Start { device, accept, base } => {
+                Action::Start { device: self.device(device), accept, base }
+            }
+            Action::Send { to, id, ask, layout, mischief } => {
+                Action::Send { to: (self.queue)(to), id, ask: self.ask(ask), layout, mischief }
+            }
+            Action::SendAgain { to, id } => Action::SendAgain { to: (self.queue)(to), id },
+            Action::Jump { to } => Action::Jump { to: (self.queue)(to) },
+            Action::Kick { to } => Action::Kick { to: (self.queue)(to) },
+            Action::Reap { to, arm } => Action::Reap { to: (self.queue)(to), arm },
+            Action::Writeback { device, value } => {
+                Action::Writeback { device: self.device(device), value }
+            }
+            Action::Reset { device } => Action::Reset { device: self.device(device) },
+            Action::PollReset { device } => Action::PollReset { device: self.device(device) },
+            Action::Crank { to, until } => {
+                let until = match until {
+                    Until::Submitted(op) => Until::Submitted(self.op(op)),
+                    other => other,
+                };
+                Action::Crank { to: (self.queue)(to), until }
+            }
+            Action::Effect { op, set } => Action::Effect { op: self.op(op), set: self.set(set) },
+            Action::Complete { op, outcome } => {
+                let outcome = match outcome {
+                    Outcome::Ok { landed } => Outcome::Ok { landed: self.set(landed) },
+                    Outcome::Short { bytes } => Outcome::Short { bytes },
+                    Outcome::Failed { errno, landed, forgot } => {
+                        let (landed, forgot) = (self.set(landed), self.set(forgot));
+                        Outcome::Failed { errno, landed, forgot }
+                    }
+                };
+                Action::Complete { op: self.op(op), outcome }
+            }
+            Action::WriteBack { set } => Action::WriteBack { set: self.set(set) },
+            Action::Evict { set } => Action::Evict { set: self.set(set) },
+            Action::Crash(CrashKind::Backend { device }) => {
+                Action::Crash(CrashKind::Backend { device: self.device(device) })
+            }
+            Action::Crash(CrashKind::Power { survivors }) => {
+                Action::Crash(CrashKind::Power { survivors: self.set(survivors) })
+            }
+            Action::Await { device, id } => Action::Await { device: self.device(device), id },
+            Action::Rest => Action::Rest,
+        }
+    }
+
+    fn all(&self, actions: &[Action]) -> Vec<Action> {
+        actions.iter().map(|action| self.action(*action)).collect()
+    }
+}
+
+/// The device an action is about, if it is about one.
+fn device_of(action: &Action) -> Option<u8> {
+    match action {
+        Action::Start { device, .. }
+        | Action::Writeback { device, .. }
+        | Action::Reset { device }
+        | Action::PollReset { device }
+        | Action::Crash(CrashKind::Backend { device })
+        | Action::Await { device, .. } => Some(*device),
+        Action::Send { to, .. }
+        | Action::SendAgain { to, .. }
+        | Action::Jump { to }
+        | Action::Kick { to }
+        | Action::Reap { to, .. }
+        | Action::Crank { to, .. } => Some(to.device),
+        Action::Effect { op, .. } | Action::Complete { op, .. } => Some(op.device),
+        Action::WriteBack { .. }
+        | Action::Evict { .. }
+        | Action::Crash(CrashKind::Power { .. })
+        | Action::Rest => None,
+    }
+}
+
+/// One device alone.
+pub(super) fn one_device(case: &Case, kept: u8) -> Option<Case> {
+    let mut options = case.options;
+    if options.devices == 1 {
+        return None;
+    }
+    options.devices = 1;
+    options.spec.disk.devices = 1;
+    let (base, part) = (case.options.spec.disk.base(kept), case.options.spec.disk.part(kept));
+    let map = Map {
+        queue: |to: QueueId| QueueId { device: 0, ..to },
+        sector: |sector| sector,
+        place: |place: u32| part.contains(place).then(|| place - base),
+    };
+    let mut actions = case.actions.clone();
+    actions.retain(|action| device_of(action).is_none_or(|device| device == kept));
+    Some(Case { options, actions: map.all(&actions), ..*case })
+}
+
+/// Every request on the first of fewer queues, or those of one queue on another.
+pub(super) fn one_queue(case: &Case, way: u8) -> Option<Case> {
+    let mut options = case.options;
+    if options.spec.queues == 1 {
+        return None;
+    }
+    let all = way == 0;
+    let queue = |to: QueueId| match way {
+        0 => QueueId { queue: 0, ..to },
+        // The highest queues move down.
+        1 => QueueId { queue: to.queue.min(1), ..to },
+        2 => QueueId { queue: to.queue.saturating_sub(1), ..to },
+        _ => to,
+    };
+    let used = |action: &Action| match action {
+        Action::Send { to, .. } => queue(*to).queue,
+        _ => 0,
+    };
+    let most = case.actions.iter().map(used).max().unwrap_or(0);
+    options.spec.queues = if all { 1 } else { u16::from(most) + 1 };
+    let map = Map { queue, sector: |sector| sector, place: Some };
+    Some(Case { options, actions: map.all(&case.actions), ..*case })
+}
+
+/// Everything so many sectors closer to the start of the disk.
+pub(super) fn earlier(case: &Case, by: u32) -> Option<Case> {
+    let disk = case.options.spec.disk;
+    let first = |action: &Action| match action {
+        Action::Send { ask: Ask::In { sector, .. } | Ask::Out { sector, .. }, .. } => Some(*sector),
+        Action::Send { ask: Ask::Discard(list) | Ask::WriteZeroes(list), .. } => {
+            list.as_slice().iter().map(|segment| segment.sector).min()
+        }
+        _ => None,
+    };
+    let least = case.actions.iter().filter_map(first).min()?;
+    if least < u64::from(by) || disk.devices > 1 {
+        return None;
+    }
+    let map = Map {
+        queue: |to| to,
+        sector: |sector| sector - u64::from(by),
+        place: |place: u32| place.checked_sub(by),
+    };
+    Some(Case { actions: map.all(&case.actions), ..*case })
+}
+
+/// A disk with this many sectors.
+pub(super) fn smaller(case: &Case, capacity: u32) -> Option<Case> {
+    let mut options = case.options;
+    let disk = options.spec.disk;
+    let capacity = capacity.max(disk.granule / 512);
+    if capacity >= disk.capacity || !capacity.is_multiple_of(disk.granule / 512) {
+        return None;
+    }
+    options.spec.disk.capacity = capacity;
+    let before: DiskShape = disk;
+    let after = options.spec.disk;
+    let map = Map {
+        queue: |to| to,
+        sector: |sector| sector,
+        place: |place: u32| {
+            let device = (0..before.devices).find(|&d| before.part(d).contains(place))?;
+            Some(place - before.base(device) + after.base(device))
+        },
+    };
+    Some(Case { options, actions: map.all(&case.actions), ..*case })
+}
+
+/// The features without which what the guest does makes no sense.
+fn needed(case: &Case) -> u64 {
+    let mut needed = feature::VERSION_1;
+    if case.options.spec.queues > 1 {
+        needed |= feature::MQ;
+    }
+    for action in &case.actions {
+        needed |= match action {
+            Action::Writeback { .. } => feature::CONFIG_WCE | feature::FLUSH,
+            Action::Send { ask: Ask::Flush, .. } => feature::FLUSH,
+            Action::Send { ask: Ask::Discard(_), .. } => feature::DISCARD,
+            Action::Send { ask: Ask::WriteZeroes(_), .. } => feature::WRITE_ZEROES,
+            Action::Send { layout, .. } if layout.indirect != 0 => feature::INDIRECT_DESC,
+            _ => 0,
+        };
+    }
+    needed
+}
+
+/// With everything accepted that is offered, of these features.
+pub(super) fn accepting(case: &Case, bits: u64) -> Option<Case> {
+    let mut actions = case.actions.clone();
+    for action in &mut actions {
+        if let Action::Start { accept, .. } = action {
+            *accept |= case.options.spec.offer & bits;
+        }
+    }
+    (actions != case.actions).then_some(Case { actions, ..*case })
+}
+
+/// Without a feature that nobody needs: not offered, or only not accepted.
+pub(super) fn without(case: &Case, bits: u64, offered: bool) -> Option<Case> {
+    let mut options = case.options;
+    if offered {
+        if needed(case) & bits != 0 {
+            return None;
+        }
+        options.spec.offer &= !bits;
+    }
+    let mut actions = case.actions.clone();
+    let mut changed = options.spec.offer != case.options.spec.offer;
+    for action in &mut actions {
+        if let Action::Start { accept, .. } = action {
+            changed |= *accept & bits != 0;
+            *accept &= !bits;
+        }
+    }
+    changed.then_some(Case { options, actions, ..*case })
+}
+
+/// Rings that start at their beginning.
+pub(super) fn at_index_zero(case: &Case) -> Option<Case> {
+    let mut actions = case.actions.clone();
+    for action in &mut actions {
+        if let Action::Start { base, .. } = action {
+            *base = 0;
+        }
+    }
+    (actions != case.actions).then_some(Case { actions, ..*case })
+}
+
+/// Requests counted from one.
+pub(super) fn renumbered(case: &Case) -> Case {
+    let mut order = Vec::new();
+    for action in &case.actions {
+        if let Action::Send { id, .. } = action {
+            order.push(*id);
+        }
+    }
+    let number = |id: u32| {
+        let nth = order.iter().position(|&other| other == id);
+        nth.map_or(id, |nth| nth as u32 + 1)
+    };
+    let mut actions = case.actions.clone();
+    for action in &mut actions {
+        match action {
+            Action::Send { id, .. }
+            | Action::SendAgain { id, .. }
+            | Action::Await { id, .. }
+            | Action::Crank { until: Until::Used(id), .. } => *id = number(*id),
+            _ => {}
+        }
+    }
+    Case { actions, ..*case }
+}
