@@ -15,6 +15,7 @@
 mod output;
 mod replay;
 mod run;
+mod shrink;
 mod target;
 
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ const NOT_REPRODUCIBLE: u8 = 3;
 const NOT_MEASURED: u8 = 4;
 /// The situation was not reached.
 const NOT_REACHED: u8 = 5;
+/// What `git bisect run` takes for: this commit cannot be tested.
+const BISECT_SKIP: u8 = 125;
 
 /// Pulls the plug on a virtio disk, a million times a minute, and says which promise it broke.
 #[derive(Debug, Parser)]
@@ -55,6 +58,8 @@ enum Command {
     Run(RunArgs),
     /// Replay a trace or a seed, and tell its story.
     Replay(ReplayArgs),
+    /// Make a failing trace or seed as short as it gets.
+    Shrink(ShrinkArgs),
     /// List the wrong devices and disks that `wrong:NAME` selects.
     Wrong,
     /// Print the event hash of a seed.
@@ -111,6 +116,34 @@ struct ReplayArgs {
     /// A seed instead of a trace.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Bring the trace file up to date, if it still fails.
+    #[arg(long, conflicts_with = "seed")]
+    rewrite: bool,
+    /// Exit as `git bisect run` expects: 0 passes, 1 fails, 125 for anything else.
+    #[arg(long, conflicts_with_all = ["seed", "rewrite"])]
+    bisect: bool,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct ShrinkArgs {
+    /// A trace file.
+    #[arg(required_unless_present = "seed", conflicts_with = "seed")]
+    trace: Option<PathBuf>,
+    /// A seed instead of a trace.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Where the shorter trace goes; `NAME.short.trace` beside the longer one if not given, or `out/` for a
+    /// seed.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Stop after this long with what there is, as `90s` or `1h`.
+    #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    budget: Duration,
+    /// How many threads; all cores if not given.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
     #[command(flatten)]
     subject: Subject,
 }
@@ -141,6 +174,7 @@ fn begin(targets: &impl Targets) -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(targets, &args),
         Command::Replay(args) => replay::replay(targets, &args),
+        Command::Shrink(args) => shrink::run(targets, &args),
         Command::Hash(args) => replay::hash(targets, &args),
         Command::Wrong => {
             print!("{}", targets.wrong());

@@ -132,7 +132,8 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), String> {
     fs::create_dir_all(dir).map_err(|e| format!("cannot make the folder {}: {e}", dir.display()))
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
+/// Writes a file, whole or not at all.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
     let said = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
     let part = path.with_extension("part");
     let mut file = fs::File::create(&part).map_err(said)?;

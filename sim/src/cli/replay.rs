@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use super::output::write_whole;
 use super::target::{Targets, Visit};
-use super::{NOT_REACHED, PASSED, ReplayArgs, VIOLATED};
+use super::{BISECT_SKIP, NOT_REACHED, PASSED, ReplayArgs, Subject, VIOLATED};
 use crate::dut::DeviceUnderTest;
 use crate::run::{Plan, run_seed, world};
 use crate::story::{Provenance, tell};
@@ -19,36 +20,55 @@ pub(super) fn replay(targets: &impl Targets, args: &ReplayArgs) -> Result<u8, St
     let Some(path) = &args.trace else {
         let seed = args.seed.expect("clap asks for one of the two");
         let plan = Plan { preset: args.subject.profile, schedule: args.subject.schedule };
-        let (device, disk) = names(targets, args, None);
+        let (device, disk) = names(targets, &args.subject, None);
         return targets.find(&device, &disk, Seed { plan, seed });
     };
+    let outcome = replay_trace(targets, args, path);
+    if !args.bisect {
+        return outcome;
+    }
+    Ok(match outcome {
+        Ok(code @ (PASSED | VIOLATED)) => code,
+        Ok(_) => BISECT_SKIP,
+        Err(what) => {
+            eprintln!("powerfail: {what}");
+            BISECT_SKIP
+        }
+    })
+}
+
+fn replay_trace(targets: &impl Targets, args: &ReplayArgs, path: &Path) -> Result<u8, String> {
     let trace = read(path)?;
-    let (device, disk) = names(targets, args, Some(&trace));
+    let (device, disk) = names(targets, &args.subject, Some(&trace));
     let name = path.display().to_string();
-    targets.find(&device, &disk, Traced { trace: &trace, name })
+    targets.find(&device, &disk, Traced { trace: &trace, name, args })?
 }
 
 pub(super) fn hash(targets: &impl Targets, args: &ReplayArgs) -> Result<u8, String> {
     let seed = args.seed.ok_or("give a seed")?;
     let plan = Plan { preset: args.subject.profile, schedule: args.subject.schedule };
-    let (device, disk) = names(targets, args, None);
+    let (device, disk) = names(targets, &args.subject, None);
     targets.find(&device, &disk, Hash { plan, seed })
 }
 
 /// The device and the disk: as asked for, else as in the trace, else the usual ones.
-fn names(targets: &impl Targets, args: &ReplayArgs, trace: Option<&Trace>) -> (String, String) {
-    let asked = &args.subject;
+pub(super) fn names(
+    targets: &impl Targets,
+    asked: &Subject,
+    trace: Option<&Trace>,
+) -> (String, String) {
     if asked.device.is_some() || asked.disk.is_some() {
         let device = asked.device.clone().unwrap_or_else(|| targets.default_device().to_owned());
         return (device, asked.disk.clone().unwrap_or_else(|| "sim".to_owned()));
     }
     match trace {
-        Some(trace) => (trace.device.clone(), trace.disk.clone()),
-        None => (targets.default_device().to_owned(), "sim".to_owned()),
+        Some(trace) if !targets.only_one() => (trace.device.clone(), trace.disk.clone()),
+        _ => (targets.default_device().to_owned(), "sim".to_owned()),
     }
 }
 
-fn read(path: &Path) -> Result<Trace, String> {
+/// Reads a trace file.
+pub(super) fn read(path: &Path) -> Result<Trace, String> {
     let shown = path.display();
     let said = |e: std::io::Error| format!("cannot read {shown}: {e}");
     let file = File::open(path).map_err(said)?;
@@ -112,42 +132,68 @@ impl Visit for Seed {
 struct Traced<'a> {
     trace: &'a Trace,
     name: String,
+    args: &'a ReplayArgs,
 }
 
 impl Visit for Traced<'_> {
-    type Out = u8;
+    type Out = Result<u8, String>;
 
-    fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> u8 {
-        let Traced { trace, name } = self;
+    fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
+        let Traced { trace, name, args } = &self;
         let mut world = World::<D>::new(setup, trace.options, trace.run);
-        let Judged { replayed, failure, moved, .. } = judge(&mut world, trace);
+        let judged = judge(&mut world, trace);
         let provenance = Provenance { from: name.clone(), ..Provenance::default() };
-        if let Some(failure) = &failure {
+        if let Some(failure) = &judged.failure {
             println!("{}", tell(&world, failure, &provenance));
         }
-        if moved > 0 {
-            println!("{name} rebased: {moved} of {} lines moved", trace.actions.len());
+        let lines = trace.actions.len();
+        if judged.moved > 0 {
+            println!("{name} rebased: {} of {lines} lines moved", judged.moved);
         }
-        match replayed {
+        let code = match &judged.replayed {
             Replayed::Fails => {
                 println!("{name} fails: {}", trace.broke);
                 VIOLATED
             }
             Replayed::FailsOtherwise(signature) => {
                 println!("{name} fails with {signature}; it was recorded for {}", trace.broke);
-                VIOLATED
+                if args.bisect { BISECT_SKIP } else { VIOLATED }
             }
             Replayed::Passes => {
-                println!(
-                    "{name} passes: the situation was reached and {}",
-                    trace.broke.rule.promise()
-                );
+                let promise = trace.broke.rule.promise();
+                println!("{name} passes: the situation was reached and {promise}");
                 PASSED
             }
             Replayed::NotReached(what) => {
                 println!("{name} did not reach its situation: {what}");
                 NOT_REACHED
             }
+        };
+        if args.rewrite {
+            self.rewrite(&judged)?;
         }
+        Ok(code)
+    }
+}
+
+impl Traced<'_> {
+    /// Writes the trace as it was replayed, in the format of today.
+    fn rewrite(&self, judged: &Judged) -> Result<(), String> {
+        let Traced { trace, name, args } = self;
+        if judged.replayed != Replayed::Fails {
+            println!("{name} is left as it is: only a trace that fails can be brought up to date");
+            return Ok(());
+        }
+        let actions = judged.actions.clone();
+        let text = Trace { actions, events: judged.hash, ..(*trace).clone() }.to_string();
+        let path = args.trace.as_deref().unwrap_or(Path::new(name));
+        let before = std::fs::read_to_string(path).unwrap_or_default();
+        if before == text {
+            println!("{name} is up to date");
+            return Ok(());
+        }
+        write_whole(path, text.as_bytes())?;
+        println!("{name} is rewritten");
+        Ok(())
     }
 }

@@ -125,21 +125,14 @@ impl Running<'_> {
         run_seed(&mut world, plan, seed, |action| actions.push(*action));
         let count = finding.count;
         let begun = Instant::now();
-        let stop = || begun.elapsed() > SHRINK_BUDGET;
+        let stop = |_| begun.elapsed() > SHRINK_BUDGET;
         let effort = Effort { replays: PLENTY, jobs: self.jobs(), stop: &stop };
         let Some(short) = shrink::<D>(setup, options, run, &actions, signature, &effort) else {
             return Ok(format!("seed {seed}: {} (does not replay)", finding.failure.violation));
         };
         let trace = Trace {
-            device: self.device.to_owned(),
-            disk: self.disk.to_owned(),
-            broke: signature.clone(),
             seed: format!("{seed} {} {}", plan.preset, plan.schedule),
-            run: short.run,
-            options: short.options,
-            witness: short.witness.clone(),
-            events: short.hash,
-            actions: short.actions.clone(),
+            ..Trace::of(&short, self.device, self.disk)
         };
         let path = output::write_trace(&self.args.out, &trace)?;
         world.keep_journal();

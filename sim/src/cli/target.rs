@@ -26,6 +26,11 @@ pub(super) trait Targets {
     /// One line that says which name is not known, and which are.
     fn find<V: Visit>(&self, device: &str, disk: &str, visit: V) -> Result<V::Out, String>;
 
+    /// Whether there is only one device, so that no trace needs to name it.
+    fn only_one(&self) -> bool {
+        false
+    }
+
     /// The names a run has if none are given.
     fn default_device(&self) -> &'static str;
 
@@ -51,6 +56,10 @@ impl<D: DeviceUnderTest> Targets for Own<D> {
             return Err(format!("there is no disk `{disk}` here; the only one is `sim`"));
         }
         Ok(visit.visit::<D>(D::Setup::default()))
+    }
+
+    fn only_one(&self) -> bool {
+        true
     }
 
     fn default_device(&self) -> &'static str {

@@ -126,7 +126,9 @@ impl Cost {
                 self.crashes += 1;
                 self.survivors += survivors.len();
             }
-            Action::Await { .. } | Action::Rest => {}
+            // Waiting for one request says more than waiting for everything.
+            Action::Rest => self.steps += 1,
+            Action::Await { .. } => {}
         }
     }
 

@@ -23,13 +23,14 @@ struct Change {
     says: String,
 }
 
-/// The sentence for a shrunk run, if some change makes it pass.
+/// What the failure of a shrunk run hangs on, if some change makes it pass: `it fails if and only if`
+/// this is so.
 pub(super) fn find<D: DeviceUnderTest>(search: &Search<'_, D>, case: &Case) -> Option<String> {
     let ways = [faults, refusals, modes, ends, orders, survivors, forms, removals];
     ways.into_iter()
         .flat_map(|way| way(case))
         .find(|change| passes(search, &change.case))
-        .map(|change| format!("It fails if and only if {}.", change.says))
+        .map(|change| change.says)
 }
 
 /// Whether nothing is broken although everything is sent and every end comes.
@@ -301,9 +302,15 @@ fn operation(case: &Case, op: &OpKey) -> String {
         OpKind::Read => "read",
         OpKind::Write => "write",
         OpKind::StableWrite => "stable write",
-        OpKind::Sync => return "the host's sync".to_owned(),
+        OpKind::Sync if case.options.spec.queues == 1 => return "the host's sync".to_owned(),
+        OpKind::Sync => return format!("the host's sync for q{}", op.lane),
         OpKind::Discard => "discard",
         OpKind::WriteZeroes => "write-zeroes",
     };
-    format!("the host's {kind} of {}+{}", op.sector.saturating_sub(base), op.sectors)
+    let range = format!("{}+{}", op.sector.saturating_sub(base), op.sectors);
+    // Two queues may be at the same place.
+    match case.options.spec.queues {
+        1 => format!("the host's {kind} of {range}"),
+        _ => format!("the host's {kind} of {range} for q{}", op.lane),
+    }
 }

@@ -34,9 +34,18 @@ pub struct Effort<'a> {
     pub replays: u32,
     /// How many threads.
     pub jobs: usize,
-    /// Asked between replays: whether to stop with what there is. The result then depends on when
-    /// that was.
-    pub stop: &'a (dyn Fn() -> bool + Sync),
+    /// Told now and then how things stand, and asked whether to stop with that. The result then
+    /// depends on when that was.
+    pub stop: &'a (dyn Fn(Standing) -> bool + Sync),
+}
+
+/// How far shrinking has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// Actions that are left.
+    pub actions: usize,
+    /// Replays so far.
+    pub replays: u32,
 }
 
 impl std::fmt::Debug for Effort<'_> {
@@ -53,7 +62,7 @@ impl Effort<'_> {
     /// As much as it takes, on so many threads.
     #[must_use]
     pub fn plenty(jobs: usize) -> Effort<'static> {
-        Effort { replays: PLENTY, jobs, stop: &|| false }
+        Effort { replays: PLENTY, jobs, stop: &|_| false }
     }
 }
 
@@ -73,7 +82,7 @@ pub struct Shrunk {
     /// The requests the broken promise rests on, by name, and how they were answered; any answer
     /// will do for the one at which it came to light.
     pub witness: Vec<(String, Option<u8>)>,
-    /// The one thing that makes the run pass if it is otherwise, as a sentence.
+    /// The one thing that makes the run pass if it is otherwise: it fails if and only if this is so.
     pub only_if: Option<String>,
     /// How many actions there were.
     pub from: usize,

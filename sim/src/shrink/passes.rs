@@ -44,8 +44,8 @@ pub(super) enum Said {
 pub(super) type Pass = fn(&Case, &Timeline, usize) -> Said;
 
 /// All of them, those that take away most first.
-pub(super) const ALL: [Pass; 10] =
-    [in_order, lives, ranges, settled, requests, orders, cranks, sets, world, numbers];
+pub(super) const ALL: [Pass; 11] =
+    [in_order, lives, ranges, settled, requests, backwards, orders, cranks, sets, world, numbers];
 
 /// Whether an action says only which thread or operation moves.
 fn is_machinery(action: &Action) -> bool {
@@ -151,6 +151,24 @@ fn window(case: &Case, nth: usize) -> Said {
     let mut actions = case.actions.clone();
     actions.drain(at..at + size);
     Said::Try(Case { actions, ..*case }, Mode::ByMeaning)
+}
+
+/// As [`ranges`], from the end.
+fn backwards(case: &Case, _: &Timeline, nth: usize) -> Said {
+    let len = case.actions.len();
+    let mut nth = nth;
+    let mut size = (len / 2).max(1);
+    while nth >= len.div_ceil(size) {
+        nth -= len.div_ceil(size);
+        if size == 1 {
+            return Said::End;
+        }
+        size /= 2;
+    }
+    let end = len - nth * size;
+    let mut actions = case.actions.clone();
+    actions.drain(end.saturating_sub(size)..end);
+    Said::Try(Case { actions, ..*case }, Mode::Strict)
 }
 
 /// Without a request and whatever waits for it. Where the wait was, nothing is, or a wait for the

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use super::Effort;
 use super::case::{Case, Cost};
 use super::passes::{ALL, Mode, Pass, Said, Try};
 use super::timeline::Timeline;
+use super::{Effort, Standing};
 use crate::action::Action;
 use crate::dut::DeviceUnderTest;
 use crate::rebase::rebase;
@@ -21,7 +21,7 @@ use crate::world::World;
 const BATCH: usize = 8;
 
 /// The orders of passes to begin with: a strategy begins with the pass of its number.
-pub(super) const STRATEGIES: usize = 4;
+pub(super) const STRATEGIES: usize = ALL.len();
 
 /// Everything the tries have in common.
 pub(super) struct Search<'a, D: DeviceUnderTest> {
@@ -56,8 +56,9 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     }
 
     /// Whether the budget is used up.
-    pub(super) fn is_over(&self) -> bool {
-        self.replays() >= self.effort.replays || (self.effort.stop)()
+    fn is_over(&self, best: &Case) -> bool {
+        let standing = Standing { actions: best.actions.len(), replays: self.replays() };
+        standing.replays >= self.effort.replays || (self.effort.stop)(standing)
     }
 
     /// Does something with a world that has no journal.
@@ -110,7 +111,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
                     *helped = round;
                     improved = true;
                 }
-                if self.is_over() {
+                if self.is_over(best) {
                     return false;
                 }
             }
@@ -126,7 +127,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         let mut cost = best.cost();
         let mut timeline = self.timeline(best);
         let (mut nth, mut batch, mut helped) = (0, 1, false);
-        while !self.is_over() {
+        while !self.is_over(best) {
             let mut tries = Vec::new();
             let mut ended = false;
             while tries.len() < batch && !ended {

@@ -10,6 +10,7 @@
 //! run     2863311531
 //! options devices=1 queues=1 ...
 //! witness w7=0 f9=0
+//! fails   if and only if w7 is answered before f9 is sent
 //! events  9f3c000000000000
 //! start a accept=flush,version-1
 //! ...
@@ -28,6 +29,7 @@ use powerfail_model::{Class, Rule, Violation};
 use super::line::request_name;
 use super::options;
 use crate::action::{Action, Until};
+use crate::shrink::Shrunk;
 use crate::spec::Options;
 
 /// The format this program writes. Every older one stays readable:
@@ -104,6 +106,8 @@ pub struct Trace {
     /// The requests whose answers the broken promise rests on: name and status, or any. A replay in
     /// which they were not answered so has not reached the situation.
     pub witness: Vec<(String, Option<u8>)>,
+    /// What it hangs on, as words: it fails if and only if this is so. Empty if nobody found out.
+    pub only_if: String,
     /// The event hash of the run that was recorded.
     pub events: u64,
     /// The actions.
@@ -152,6 +156,9 @@ impl fmt::Display for Trace {
             }
         }
         writeln!(f, "witness{witness}")?;
+        if !self.only_if.is_empty() {
+            writeln!(f, "fails   if and only if {}", self.only_if)?;
+        }
         writeln!(f, "events  {:016x}", self.events)?;
         for action in &self.actions {
             writeln!(f, "{action}")?;
@@ -225,6 +232,7 @@ struct Header {
     run: Option<u32>,
     options: Option<Options>,
     witness: Vec<(String, Option<u8>)>,
+    only_if: String,
     events: Option<u64>,
 }
 
@@ -258,6 +266,11 @@ impl Header {
                     self.witness.push(parsed.ok_or_else(bad)?);
                 }
             }
+            "fails" => {
+                let words = value.strip_prefix("if and only if ");
+                let bad = || format!("`{value}` should begin with `if and only if`");
+                self.only_if = words.ok_or_else(bad)?.to_owned();
+            }
             "events" => {
                 let hash = u64::from_str_radix(value, 16);
                 self.events = Some(hash.map_err(|_| format!("`{value}` is no event hash"))?);
@@ -281,6 +294,7 @@ impl Header {
             run: self.run.ok_or_else(|| missing("run"))?,
             options: self.options.ok_or_else(|| missing("options"))?,
             witness: self.witness,
+            only_if: self.only_if,
             events: self.events.ok_or_else(|| missing("events"))?,
             actions,
         })
@@ -288,6 +302,23 @@ impl Header {
 }
 
 impl Trace {
+    /// The trace of a shrunk failure, found on the device and disk with these names.
+    #[must_use]
+    pub fn of(short: &Shrunk, device: &str, disk: &str) -> Trace {
+        Trace {
+            device: device.to_owned(),
+            disk: disk.to_owned(),
+            broke: Signature::of(&short.failure.violation),
+            seed: String::new(),
+            run: short.run,
+            options: short.options,
+            witness: short.witness.clone(),
+            only_if: short.only_if.clone().unwrap_or_default(),
+            events: short.hash,
+            actions: short.actions.clone(),
+        }
+    }
+
     /// The names of the requests that the actions send.
     pub fn requests(&self) -> impl Iterator<Item = String> + '_ {
         self.actions.iter().filter_map(|action| match action {
