@@ -3,6 +3,7 @@
 use crate::action::{Action, CrashKind, Until};
 use crate::disk::Outcome;
 use crate::guest::{Ask, Layout, Mischief};
+use crate::sectors::SectorSet;
 use crate::spec::Options;
 
 /// A run: its world and its actions.
@@ -39,6 +40,12 @@ pub(super) struct Cost {
 }
 
 impl Case {
+    /// All sectors that a power loss may take or leave.
+    pub(super) fn medium(&self) -> SectorSet {
+        let disk = self.options.spec.disk;
+        (0..disk.devices).fold(SectorSet::EMPTY, |all, device| all.or(disk.part(device)))
+    }
+
     pub(super) fn cost(&self) -> Cost {
         let options = &self.options;
         let (spec, disk) = (&options.spec, &options.spec.disk);
@@ -63,8 +70,9 @@ impl Case {
             numbers: u64::from(self.run),
             ..Cost::default()
         };
+        let medium = self.medium();
         for action in &self.actions {
-            cost.add(action);
+            cost.add(action, medium);
         }
         cost.ranges = ranges(&self.actions);
         cost
@@ -72,7 +80,7 @@ impl Case {
 }
 
 impl Cost {
-    fn add(&mut self, action: &Action) {
+    fn add(&mut self, action: &Action, medium: SectorSet) {
         match action {
             Action::Start { base, .. } => self.places += u32::from(*base != 0),
             Action::Send { to, id, ask, layout, mischief } => {
@@ -124,7 +132,12 @@ impl Cost {
             Action::Crash(CrashKind::Backend { .. }) => self.crashes += 1,
             Action::Crash(CrashKind::Power { survivors }) => {
                 self.crashes += 1;
-                self.survivors += survivors.len();
+                // To lose everything is plain, and so is to lose nothing.
+                self.survivors += match survivors.len() {
+                    0 => 0,
+                    _ if *survivors == medium => 1,
+                    some => 1 + some,
+                };
             }
             // Waiting for one request says more than waiting for everything.
             Action::Rest => self.steps += 1,

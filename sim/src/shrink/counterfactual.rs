@@ -157,8 +157,8 @@ fn orders(case: &Case) -> Vec<Change> {
     changes
 }
 
-/// Whether two lines in the other order say something: not a request and its own answer, and no
-/// start, which everything hangs on.
+/// Whether two lines in the other order say something: not a request and its own answer, not a
+/// request and the end of the run, and no start, which everything hangs on.
 fn may_swap(first: &Action, second: &Action) -> bool {
     let number = |action: &Action| match action {
         Action::Send { id, .. } | Action::Await { id, .. } => Some(*id),
@@ -167,7 +167,10 @@ fn may_swap(first: &Action, second: &Action) -> bool {
     };
     let same = number(first).is_some() && number(first) == number(second);
     let starts = |action: &Action| matches!(action, Action::Start { .. });
-    !same && !starts(first) && !starts(second)
+    let sends = |action: &Action| matches!(action, Action::Send { .. });
+    let rests = |action: &Action| matches!(action, Action::Rest);
+    let unasked = (sends(first) && rests(second)) || (rests(first) && sends(second));
+    !same && !unasked && !starts(first) && !starts(second)
 }
 
 /// What survives does not, and the other way round.

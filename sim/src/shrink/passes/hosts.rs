@@ -1,0 +1,101 @@
+//! Plainer threads, hosts and crashes.
+
+use super::{Mode, Said};
+use crate::action::{Action, CrashKind, Until};
+use crate::disk::Outcome;
+use crate::sectors::SectorSet;
+use crate::shrink::case::Case;
+use crate::shrink::timeline::Timeline;
+
+/// The plainest error of a host.
+const EIO: i32 = 5;
+
+/// A thread that runs until something that a reader knows has happened.
+pub(super) fn cranks(case: &Case, timeline: &Timeline, nth: usize) -> Said {
+    const WAYS: usize = 10;
+    let (place, way) = (nth / WAYS, nth % WAYS);
+    let Some(action) = case.actions.get(place) else { return Said::End };
+    let Action::Crank { to, until } = *action else { return Said::Nothing };
+    let moment = timeline.at(place);
+    let wanted = match (way, until) {
+        (0, _) => Some(Until::Idle),
+        (1..=3, _) => moment.back.get(way - 1).map(|&(_, id)| Until::Used(id)),
+        (4..=6, _) => moment.submitted.get(way - 4).map(|&op| Until::Submitted(op)),
+        (7, Until::Steps(steps)) => Some(Until::Steps(steps / 2)),
+        (8, Until::Steps(steps)) => Some(Until::Steps(steps - 1)),
+        (9, Until::Steps(steps)) => {
+            // Two runs of one thread in a row are one.
+            let next = case.actions.get(place + 1);
+            if let Some(Action::Crank { to: other, until: Until::Steps(more) }) = next
+                && *other == to
+            {
+                let mut actions = case.actions.clone();
+                let until = Until::Steps(steps.saturating_add(*more));
+                actions[place] = Action::Crank { to, until };
+                actions.remove(place + 1);
+                return Said::Try(Case { actions, ..*case }, Mode::Strict);
+            }
+            None
+        }
+        _ => None,
+    };
+    let Some(until) = wanted.filter(|until| until.most() > 0) else { return Said::Nothing };
+    let mut actions = case.actions.clone();
+    actions[place] = Action::Crank { to, until };
+    Said::Try(Case { actions, ..*case }, Mode::Strict)
+}
+
+/// A crash that loses everything, or nothing; a failure that leaves nothing behind, or one sector less.
+pub(super) fn sets(case: &Case, _: &Timeline, nth: usize) -> Said {
+    const WAYS: usize = 20;
+    let (place, way) = (nth / WAYS, nth % WAYS);
+    let Some(action) = case.actions.get(place) else { return Said::End };
+    let smaller = |set: SectorSet| {
+        let mut set = set;
+        match way / 2 {
+            0 => set = SectorSet::EMPTY,
+            nth => {
+                let sector = set.nth(nth as u32 - 1)?;
+                set.remove(sector);
+            }
+        }
+        Some(set)
+    };
+    let first = way.is_multiple_of(2);
+    let changed = match *action {
+        Action::Crash(CrashKind::Power { .. }) if way == 1 => {
+            let survivors = case.medium();
+            Some(Action::Crash(CrashKind::Power { survivors }))
+        }
+        Action::Crash(CrashKind::Power { survivors }) if first => {
+            smaller(survivors).map(|survivors| Action::Crash(CrashKind::Power { survivors }))
+        }
+        Action::Effect { op, set } if first => smaller(set).map(|set| Action::Effect { op, set }),
+        Action::WriteBack { set } if first => smaller(set).map(|set| Action::WriteBack { set }),
+        Action::Evict { set } if first => smaller(set).map(|set| Action::Evict { set }),
+        Action::Complete { op, outcome: Outcome::Ok { landed } } if first => {
+            smaller(landed).map(|landed| Action::Complete { op, outcome: Outcome::Ok { landed } })
+        }
+        Action::Complete { op, outcome: Outcome::Failed { errno, landed, forgot } }
+            if way == WAYS - 1 && errno != EIO && case.options.host_may_fail() =>
+        {
+            let outcome = Outcome::Failed { errno: EIO, landed, forgot };
+            Some(Action::Complete { op, outcome })
+        }
+        Action::Complete { op, outcome: Outcome::Failed { errno, landed, forgot } } => {
+            let (landed, forgot) = match first {
+                true => (smaller(landed), Some(forgot)),
+                false => (Some(landed), smaller(forgot)),
+            };
+            landed.zip(forgot).map(|(landed, forgot)| {
+                let outcome = Outcome::Failed { errno, landed, forgot };
+                Action::Complete { op, outcome }
+            })
+        }
+        _ => return Said::Nothing,
+    };
+    let Some(changed) = changed.filter(|changed| changed != action) else { return Said::Nothing };
+    let mut actions = case.actions.clone();
+    actions[place] = changed;
+    Said::Try(Case { actions, ..*case }, Mode::Strict)
+}

@@ -1,0 +1,117 @@
+//! Plainer requests.
+
+use powerfail_model::Segment;
+
+use super::{Mode, Said};
+use crate::action::{Action, QueueId};
+use crate::guest::{Ask, Layout, Mischief, Segments};
+use crate::shrink::case::Case;
+use crate::shrink::timeline::Timeline;
+
+/// One request made plainer.
+pub(super) fn requests(case: &Case, _: &Timeline, nth: usize) -> Said {
+    const WAYS: usize = 17;
+    let (place, way) = (nth / WAYS, nth % WAYS);
+    let Some(action) = case.actions.get(place) else { return Said::End };
+    let Action::Send { to, id, ask, layout, mischief } = *action else { return Said::Nothing };
+    let mut changed = (to, ask, layout, mischief);
+    match way {
+        0 => changed.3 = Mischief::None,
+        1 => changed.2 = Layout::PLAIN,
+        2 => changed.2 = Layout { indirect: 0, ..layout },
+        3 => changed.2 = Layout { indirect: layout.indirect, ..Layout::PLAIN },
+        4 => changed.0 = QueueId { queue: 0, ..to },
+        5..=7 => match placed(case, &ask, way - 5) {
+            Some(ask) => changed.1 = ask,
+            None => return Said::Nothing,
+        },
+        _ => match narrowed(&ask, way - 8) {
+            Some(ask) => changed.1 = ask,
+            None => return Said::Nothing,
+        },
+    }
+    let (to, ask, layout, mischief) = changed;
+    let mut actions = case.actions.clone();
+    actions[place] = Action::Send { to, id, ask, layout, mischief };
+    if actions[place] == *action {
+        return Said::Nothing;
+    }
+    Said::Try(Case { actions, ..*case }, Mode::ByMeaning)
+}
+
+/// The same request where another one is.
+pub(super) fn placed(case: &Case, ask: &Ask, which: usize) -> Option<Ask> {
+    let mut others = Vec::new();
+    for action in &case.actions {
+        if let Action::Send {
+            ask: Ask::In { sector, sectors } | Ask::Out { sector, sectors }, ..
+        } = action
+            && !others.contains(&(*sector, *sectors))
+        {
+            others.push((*sector, *sectors));
+        }
+    }
+    let &(sector, sectors) = others.get(which)?;
+    match ask {
+        Ask::In { .. } => Some(Ask::In { sector, sectors }),
+        Ask::Out { .. } => Some(Ask::Out { sector, sectors }),
+        _ => None,
+    }
+}
+
+/// The same request over less.
+fn narrowed(ask: &Ask, way: usize) -> Option<Ask> {
+    let part = |sector: u64, sectors: u32| {
+        let (sector, sectors) = match way {
+            0 => (sector, 1),
+            1 => (sector.checked_add(u64::from(sectors.saturating_sub(1)))?, 1),
+            2 => (sector, sectors / 2),
+            3 => (sector.checked_add(u64::from(sectors / 2))?, sectors - sectors / 2),
+            4 => (sector, sectors.checked_sub(1)?),
+            5 => (sector.checked_add(1)?, sectors.checked_sub(1)?),
+            _ => return None,
+        };
+        (sectors > 0).then_some((sector, sectors))
+    };
+    let list = |segments: &Segments| {
+        let slice = segments.as_slice();
+        let mut fewer = Segments::NONE;
+        match (way, slice) {
+            (0..=5, [only]) => {
+                let (sector, sectors) = part(only.sector, only.sectors)?;
+                fewer.push(Segment { sector, sectors, ..*only });
+            }
+            (0..=2, [_, _, ..]) => fewer.push(*slice.get(way)?),
+            (3..=5, [_, _, _]) => {
+                for (nth, segment) in slice.iter().enumerate() {
+                    if nth != way - 3 {
+                        fewer.push(*segment);
+                    }
+                }
+            }
+            (6, _) => {
+                for segment in slice {
+                    fewer.push(Segment { flags: 0, ..*segment });
+                }
+            }
+            (7, [_, _, ..]) => {
+                for segment in slice {
+                    fewer.push(Segment { sectors: 1, ..*segment });
+                }
+            }
+            _ => return None,
+        }
+        Some(fewer)
+    };
+    match ask {
+        Ask::In { sector, sectors } => {
+            part(*sector, *sectors).map(|(sector, sectors)| Ask::In { sector, sectors })
+        }
+        Ask::Out { sector, sectors } => {
+            part(*sector, *sectors).map(|(sector, sectors)| Ask::Out { sector, sectors })
+        }
+        Ask::Discard(segments) => list(segments).map(Ask::Discard),
+        Ask::WriteZeroes(segments) => list(segments).map(Ask::WriteZeroes),
+        Ask::Flush | Ask::GetId | Ask::Other(_) => None,
+    }
+}

@@ -1,0 +1,112 @@
+//! Plainer worlds.
+
+use powerfail_device::Errno;
+
+use super::requests::placed;
+use super::{Mode, Said};
+use crate::action::Action;
+use crate::choose::Ratio;
+use crate::disk::Outcome;
+use crate::shrink::case::Case;
+use crate::shrink::places;
+use crate::shrink::timeline::Timeline;
+use crate::spec::Options;
+use crate::wire::feature;
+
+/// A plainer world: one device, one queue, a small disk with the requests at its beginning, fewer
+/// features.
+pub(super) fn world(case: &Case, _: &Timeline, nth: usize) -> Said {
+    const FEATURES: [u64; 9] = [
+        feature::MQ,
+        feature::EVENT_IDX,
+        feature::INDIRECT_DESC,
+        feature::CONFIG_WCE,
+        feature::DISCARD,
+        feature::WRITE_ZEROES,
+        feature::FLUSH,
+        feature::RO,
+        feature::SIZE_MAX | feature::SEG_MAX | feature::BLK_SIZE | feature::TOPOLOGY,
+    ];
+    let changed = match nth {
+        0 | 1 => places::one_device(case, nth as u8),
+        2..=5 => places::one_queue(case, nth as u8 - 2),
+        6..=9 => places::earlier(case, [16, 8, 4, 1][nth - 6]),
+        10..=14 => places::smaller(case, [1, 2, 4, 8, 16][nth - 10]),
+        15..=23 => places::without(case, FEATURES[nth - 15], true),
+        24..=32 => places::accepting(case, FEATURES[nth - 24]),
+        33..=44 => options(case, nth - 33),
+        45 => places::at_index_zero(case),
+        46..=48 => together(case, nth - 46),
+        _ => return Said::End,
+    };
+    match changed {
+        Some(case) => Said::Try(case, Mode::ByMeaning),
+        None => Said::Nothing,
+    }
+}
+
+/// Every read and write in the same place.
+fn together(case: &Case, which: usize) -> Option<Case> {
+    let mut actions = case.actions.clone();
+    for action in &mut actions {
+        if let Action::Send { ask, .. } = action
+            && let Some(other) = placed(case, ask, which)
+        {
+            *ask = other;
+        }
+    }
+    (actions != case.actions).then_some(Case { actions, ..*case })
+}
+
+fn options(case: &Case, nth: usize) -> Option<Case> {
+    let mut options: Options = case.options;
+    let disk = &mut options.spec.disk;
+    match nth {
+        0 => disk.tear = 1,
+        1 => (disk.granule, disk.tear, disk.discard_granularity) = (512, 1, 512),
+        2 => disk.discard_granularity = disk.granule,
+        3 => disk.max_transfer = 1 << 20,
+        4 => disk.depth = 32,
+        5 => disk.read_only = false,
+        6 => options.spec.ring_size = 16,
+        7 => options.spec.writeback = true,
+        8 => options.spec.max_segments = 1,
+        9 => options.spec.max_segment_sectors = 8,
+        10 if !case.actions.iter().any(is_failure) => {
+            options.fail = Ratio::NEVER;
+            options.fail_sync = Ratio::NEVER;
+        }
+        10 => {}
+        _ => {
+            let longest = case.actions.iter().map(|action| match action {
+                Action::Send { ask, .. } => ask.data_len().div_ceil(512).max(1),
+                _ => 1,
+            });
+            options.max_sectors = longest.max().unwrap_or(1);
+        }
+    }
+    (options != case.options).then(|| Case { options, ..case.clone() })
+}
+
+/// Whether the host fails for good, which it may only where the options say so.
+fn is_failure(action: &Action) -> bool {
+    match action {
+        Action::Complete { outcome: Outcome::Failed { errno, .. }, .. } => {
+            let errno = Errno(*errno);
+            !errno.is_transient() && errno != Errno::EOPNOTSUPP
+        }
+        _ => false,
+    }
+}
+
+/// Requests counted from one in the order in which they are sent, and a run with the number one.
+pub(super) fn numbers(case: &Case, _: &Timeline, nth: usize) -> Said {
+    match nth {
+        0 => {
+            let case = places::renumbered(case);
+            Said::Try(case, Mode::Strict)
+        }
+        1 => Said::Try(Case { run: 1, ..case.clone() }, Mode::Strict),
+        _ => Said::End,
+    }
+}

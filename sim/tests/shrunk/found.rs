@@ -1,0 +1,90 @@
+//! Failures to shrink: the first seeds in which something wrong breaks a certain promise.
+
+use powerfail::action::{Action, CrashKind};
+use powerfail::blk::Blk;
+use powerfail::disk::Outcome;
+use powerfail::dut::DeviceUnderTest;
+use powerfail::run::{Plan, run_number, run_seed, world};
+use powerfail::shrink::{Effort, Shrunk, shrink};
+use powerfail::trace::{Replayed, Signature, Trace, judge};
+use powerfail::world::World;
+use powerfail::wrong::{Wrong, WrongDevice};
+use powerfail_model::Rule;
+
+/// A search is given up after so many seeds.
+const PATIENCE: u64 = 20_000;
+
+/// A failure that was found and shrunk.
+#[derive(Debug)]
+pub(crate) struct Story {
+    pub(crate) seed: u64,
+    pub(crate) short: Shrunk,
+    /// What the shrunk trace comes to where it was found, on our device, and shrunk once more.
+    pub(crate) there: Replayed,
+    pub(crate) here: Replayed,
+    pub(crate) again: usize,
+}
+
+impl Story {
+    /// The first failure of something wrong that breaks this rule and has so many actions, shrunk.
+    pub(crate) fn of(wrong: Wrong, rule: Rule, least: usize) -> Story {
+        match wrong {
+            Wrong::Disk(fault) => found::<Blk>(Some(fault), wrong, rule, least),
+            Wrong::Device(fault) => found::<WrongDevice>(fault, wrong, rule, least),
+        }
+    }
+
+    pub(crate) fn count(&self, is: impl Fn(&Action) -> bool) -> usize {
+        self.short.actions.iter().filter(|action| is(action)).count()
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.count(|a| matches!(a, Action::Send { .. } | Action::SendAgain { .. }))
+    }
+
+    pub(crate) fn faults(&self) -> usize {
+        self.count(|a| match a {
+            Action::Complete { outcome, .. } => !matches!(outcome, Outcome::Ok { .. }),
+            Action::Evict { .. } => true,
+            _ => false,
+        })
+    }
+
+    pub(crate) fn crashes(&self) -> usize {
+        self.count(|a| {
+            matches!(a, Action::Crash(CrashKind::Power { .. } | CrashKind::Backend { .. }))
+        })
+    }
+}
+
+fn found<D: DeviceUnderTest>(setup: D::Setup, wrong: Wrong, rule: Rule, least: usize) -> Story {
+    let plan = Plan::default();
+    let mut tried = world::<D>(&setup, plan, 0);
+    for seed in 0..PATIENCE {
+        let mut actions = Vec::new();
+        let verdict = run_seed(&mut tried, plan, seed, |action| actions.push(*action));
+        let Some(failure) = verdict.failure else { continue };
+        if failure.violation.rule == Rule::DevicePanicked {
+            tried.renew();
+        }
+        if failure.violation.rule != rule || actions.len() < least {
+            continue;
+        }
+        let signature = Signature::of(&failure.violation);
+        let options = *tried.options();
+        let effort = Effort::plenty(1);
+        let short = shrink::<D>(&setup, options, run_number(seed), &actions, &signature, &effort)
+            .unwrap_or_else(|| panic!("seed {seed} of {} does not replay", wrong.name()));
+        assert!(short.complete, "{} seed {seed}: {} replays", wrong.name(), short.replays);
+        let trace = Trace::of(&short, "blk", "sim");
+        let mut world = World::<D>::new(setup.clone(), trace.options, trace.run);
+        let there = judge(&mut world, &trace).replayed;
+        let mut ours = World::<Blk>::new(None, trace.options, trace.run);
+        let here = judge(&mut ours, &trace).replayed;
+        let again =
+            shrink::<D>(&setup, short.options, short.run, &short.actions, &signature, &effort)
+                .map_or(usize::MAX, |again| again.actions.len());
+        return Story { seed, short, there, here, again };
+    }
+    panic!("{} never breaks {} in {PATIENCE} seeds", wrong.name(), rule.name());
+}
