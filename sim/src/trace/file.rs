@@ -208,11 +208,12 @@ impl FromStr for Trace {
             let action = words.parse().map_err(at)?;
             actions.push(if version == 1 { as_in_version_1(action) } else { action });
         }
+        let trace = header.finish(actions).map_err(|what| TraceError { line: 0, what })?;
         if !ended {
             let what = "the file was cut short: its last line is not `end`".to_owned();
             return Err(TraceError { line: 0, what });
         }
-        header.finish(actions).map_err(|what| TraceError { line: 0, what })
+        Ok(trace)
     }
 }
 
