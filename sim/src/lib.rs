@@ -16,6 +16,7 @@ pub mod coverage;
 pub mod demon;
 pub mod disk;
 pub mod dut;
+pub mod export;
 pub mod guest;
 pub mod hash;
 pub mod memory;

@@ -12,6 +12,8 @@
 //! | 4 | nothing volatile was ever cut, so nothing was measured |
 //! | 5 | a replay did not reach the situation its trace is about |
 
+mod export;
+mod image;
 mod output;
 mod replay;
 mod run;
@@ -60,6 +62,10 @@ enum Command {
     Replay(ReplayArgs),
     /// Make a failing trace or seed as short as it gets.
     Shrink(ShrinkArgs),
+    /// Write the disk of a trace as a power loss may leave it.
+    Image(image::ImageArgs),
+    /// Write what a trace asks of the disk in a format that others replay.
+    Export(export::ExportArgs),
     /// List the wrong devices and disks that `wrong:NAME` selects.
     Wrong,
     /// Print the event hash of a seed.
@@ -175,6 +181,8 @@ fn begin(targets: &impl Targets) -> ExitCode {
         Command::Run(args) => run::run(targets, &args),
         Command::Replay(args) => replay::replay(targets, &args),
         Command::Shrink(args) => shrink::run(targets, &args),
+        Command::Image(args) => image::run(targets, &args),
+        Command::Export(args) => export::run(targets, &args),
         Command::Hash(args) => replay::hash(targets, &args),
         Command::Wrong => {
             print!("{}", targets.wrong());

@@ -142,6 +142,34 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
     fs::rename(&part, path).map_err(said)
 }
 
+/// Writes a file where there is none, whole or not at all.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let shown = path.display();
+    // The half-written file is one of its own, so that it is nobody else's.
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    for taken in [path, &part] {
+        if taken.symlink_metadata().is_ok() {
+            let taken = taken.display();
+            return Err(format!(
+                "{taken} exists, and writing {shown} would overwrite it: name another file"
+            ));
+        }
+    }
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&part, path)
+    };
+    write().map_err(|e| {
+        // It is only litter: nobody minds if it was never made.
+        let _ = fs::remove_file(&part);
+        format!("cannot write {shown}: {e}")
+    })
+}
+
 /// The figures of a set of runs, as a table.
 pub(super) fn table(report: &Report, elapsed: Duration, jobs: usize) -> String {
     let stats = &report.stats;

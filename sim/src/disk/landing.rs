@@ -53,6 +53,7 @@ impl SimDisk {
             // `taken` stays; and what a failed sync forgot is overwritten.
             self.dirty = self.dirty.or(part);
             self.forgotten = self.forgotten.minus(part);
+            self.record_change(part);
         }
         reached
     }
@@ -70,10 +71,14 @@ impl SimDisk {
                 let part = if key.kind == OpKind::Discard { landed.and(left) } else { left };
                 let reached = part.is_empty() || self.land(index, part, memory);
                 match key.kind {
-                    OpKind::StableWrite => self.persist(range),
+                    OpKind::StableWrite => {
+                        self.persist(range);
+                        self.record_write(range, true);
+                    }
                     OpKind::Sync => {
                         let owed = self.in_flight[index].owed;
                         self.persist(owed.or(landed).and(self.dirty));
+                        self.record_synced(self.in_flight[index].nth);
                     }
                     _ => {}
                 }
@@ -96,6 +101,7 @@ impl SimDisk {
                 let reached = part.is_empty() || self.land(index, part, memory);
                 if key.kind == OpKind::StableWrite {
                     self.persist(head);
+                    self.record_write(head, true);
                 }
                 self.cut_short.push((key, key.sector + bytes / 512));
                 if reached { Ok(bytes) } else { Err(Errno::EFAULT) }
@@ -140,7 +146,7 @@ impl SimDisk {
             return true;
         }
         let landed = if key.kind == OpKind::Read { SectorSet::EMPTY } else { op.landed };
-        let ready = Ready { completion, landed, forgot: forgets };
+        let ready = Ready { completion, kind: key.kind, landed, forgot: forgets };
         self.ready[lane_index(key.device, key.lane)].push_back(ready);
         true
     }

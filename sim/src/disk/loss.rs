@@ -44,6 +44,7 @@ impl SimDisk {
         let set = set.and(self.forgotten);
         copy(&self.medium, &mut self.cache, set);
         self.forgotten = self.forgotten.minus(set);
+        self.record_write(set, false);
         !set.is_empty()
     }
 
@@ -65,6 +66,15 @@ impl SimDisk {
             // Whoever comes next owes what was completed: nobody was told otherwise.
             self.taken = self.taken.or(forgotten);
         }
+    }
+
+    /// A device's part of the medium as [`power_loss`](Self::power_loss) would leave it.
+    #[must_use]
+    pub fn image_after_loss(&self, device: u8, survivors: SectorSet) -> Vec<u8> {
+        let mut medium = self.medium.clone();
+        copy(&self.cache, &mut medium, survivors.and(self.dirty));
+        let start = self.shape.base(device) as usize * SECTOR;
+        medium[start..start + self.shape.capacity as usize * SECTOR].to_vec()
     }
 
     /// The power goes: dirty sectors in `survivors` reach the medium, the others are lost, and with

@@ -27,6 +27,7 @@ mod landing;
 mod lane;
 mod loss;
 mod operation;
+mod record;
 mod sabotage;
 mod shape;
 mod sim;
@@ -34,6 +35,7 @@ mod witness;
 
 pub use lane::{Lane, Twist};
 pub use operation::{OpKey, OpKind, Outcome};
+pub use record::Note;
 pub use shape::DiskShape;
 pub use sim::SimDisk;
 pub use witness::Witness;

@@ -83,6 +83,7 @@ impl SimDisk {
         let lost = self.dirty.and(self.shape.part(device));
         copy(&self.medium, &mut self.cache, lost);
         self.clean(lost);
+        self.record_change(lost);
     }
 
     /// Moves a device's whole part up by one sector. Only a wrong disk does this.
@@ -91,6 +92,7 @@ impl SimDisk {
         let end = start + self.shape.capacity as usize * SECTOR;
         self.medium.copy_within(start..end, start + SECTOR);
         self.cache.copy_within(start..end, start + SECTOR);
+        self.record_change(self.shape.part(device));
     }
 
     /// Puts a sector's content into the cache, or behind it. Only a wrong device does this.
@@ -99,6 +101,7 @@ impl SimDisk {
         let at = sector as usize * SECTOR;
         let image = if behind { &mut self.medium } else { &mut self.cache };
         image[at..at + SECTOR].copy_from_slice(bytes);
+        self.record_change(SectorSet::range(sector, 1));
         if !behind {
             self.dirty.insert(sector);
         }

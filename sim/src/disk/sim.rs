@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use powerfail_device::{Completion, Submission};
 
 use super::operation::{InFlight, OpKey, OpKind, describe};
+use super::record::Record;
 use super::shape::DiskShape;
 use crate::payload::{self, Author, SECTOR};
 use crate::sectors::SectorSet;
@@ -19,6 +20,7 @@ pub(super) const LANES_EACH: u8 = 4;
 #[derive(Clone, Debug)]
 pub(super) struct Ready {
     pub(super) completion: Completion,
+    pub(super) kind: OpKind,
     /// What a sync submitted from now on must cover.
     pub(super) landed: SectorSet,
     /// What a failed sync forgets. It does so only when its failure is known: a sync submitted
@@ -47,6 +49,8 @@ pub struct SimDisk {
     /// Transfers that were cut short, with the sector at which each should go on.
     pub(super) cut_short: Vec<(OpKey, u32)>,
     pub(super) resumed: u32,
+    /// Kept only if somebody wants to take it elsewhere.
+    pub(super) record: Option<Box<Record>>,
 }
 
 impl SimDisk {
@@ -67,6 +71,7 @@ impl SimDisk {
             syncs_failed: 0,
             cut_short: Vec::new(),
             resumed: 0,
+            record: None,
         };
         disk.restart(shape, run);
         disk
@@ -98,6 +103,9 @@ impl SimDisk {
         self.syncs_failed = 0;
         self.cut_short.clear();
         self.resumed = 0;
+        if let Some(record) = &mut self.record {
+            **record = Record::default();
+        }
     }
 
     /// The disk's properties.
@@ -219,6 +227,9 @@ impl SimDisk {
             self.cut_short.swap_remove(at);
             self.resumed += 1;
         }
+        if kind == OpKind::Sync {
+            self.record_sync(device, nth);
+        }
         self.in_flight.push(InFlight { key, nth, submission, landed, owed, orphaned: false });
     }
 
@@ -232,6 +243,7 @@ impl SimDisk {
     fn take_oldest(&mut self, device: u8, lane: u8) -> Option<Completion> {
         let ready = self.ready[lane_index(device, lane)].pop_front()?;
         self.taken = self.taken.or(ready.landed.and(self.dirty));
+        self.record_taken(&ready);
         if !ready.forgot.is_empty() {
             self.forget(ready.forgot);
         }

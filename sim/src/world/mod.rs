@@ -170,6 +170,16 @@ impl<D: DeviceUnderTest> World<D> {
         self.journal = Some(Box::default());
     }
 
+    /// Has the disk keep a record of what it does.
+    pub(crate) fn keep_record(&mut self) {
+        self.disk.keep_record();
+    }
+
+    /// Ends the disk's record.
+    pub(crate) fn close_record(&mut self) {
+        self.disk.close_record();
+    }
+
     /// Keeps none.
     pub(crate) fn forget_journal(&mut self) {
         self.journal = None;

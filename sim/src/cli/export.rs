@@ -1,0 +1,56 @@
+//! `powerfail export`: a trace as a log that other programs replay.
+
+use std::path::PathBuf;
+
+use super::image::{Source, Take, moved};
+use super::target::Targets;
+use crate::dut::DeviceUnderTest;
+use crate::export::log_writes::log_writes;
+use crate::trace::Trace;
+use crate::world::World;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ExportArgs {
+    #[command(flatten)]
+    source: Source,
+    /// Write what the host disk did up to the first power loss in the format of the kernel's
+    /// dm-log-writes, to this file; nothing is overwritten. It replays onto what `powerfail image
+    /// TRACE --at 1` gives.
+    #[arg(long, value_name = "FILE")]
+    log_writes: PathBuf,
+}
+
+pub(super) fn run(targets: &impl Targets, args: &ExportArgs) -> Result<u8, String> {
+    args.source.write(targets, &args.log_writes, LogWrites { of: &args.source.of })
+}
+
+struct LogWrites<'a> {
+    of: &'a str,
+}
+
+impl Take for LogWrites<'_> {
+    fn take<D: DeviceUnderTest>(
+        &self,
+        world: &mut World<D>,
+        trace: &Trace,
+        device: u8,
+    ) -> Result<(Vec<u8>, String), String> {
+        let log = log_writes(world, trace, device)?;
+        let up_to = match log.power_lost {
+            true => "up to the first power loss",
+            false => "up to the end, for no power is lost",
+        };
+        let says = format!(
+            "device {} {}: {} entries, of them {} writes, {} flushes, {} discards and {} marks{}",
+            self.of,
+            up_to,
+            log.entries(),
+            log.writes,
+            log.flushes,
+            log.discards,
+            log.marks,
+            moved(log.moved)
+        );
+        Ok((log.bytes, says))
+    }
+}

@@ -1,0 +1,161 @@
+//! `powerfail image`: a medium as a power loss may leave it, as a file.
+
+use std::path::{Path, PathBuf};
+
+use super::output::write_new;
+use super::replay::{names, read};
+use super::target::{Targets, Visit};
+use super::{PASSED, Subject};
+use crate::dut::DeviceUnderTest;
+use crate::export::image::{Survivors, image};
+use crate::export::{first_power_loss, replay_before};
+use crate::pilot::Schedule;
+use crate::spec::Preset;
+use crate::trace::Trace;
+use crate::world::World;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ImageArgs {
+    #[command(flatten)]
+    source: Source,
+    /// The power goes before this action of the trace, counted from 1; before the first power loss if
+    /// not given, else at the end.
+    #[arg(long, value_name = "N")]
+    at: Option<usize>,
+    /// What of the dirty sectors survives: none, all, or sectors as in the trace's `crash power` line,
+    /// as 2,5-7.
+    #[arg(long, value_name = "SET", default_value = "none")]
+    survivors: Survivors,
+    /// Where the image goes; nothing is overwritten.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// Which disk is taken elsewhere.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Source {
+    /// A trace file.
+    trace: PathBuf,
+    /// The device whose part of the disk is meant.
+    #[arg(long, value_name = "DEVICE", default_value = "a", value_parser = ["a", "b"])]
+    pub(super) of: String,
+    /// The device under test: `blk`, or `wrong:NAME`; as in the trace if not given.
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    /// The disk below it: `sim`, or `wrong:NAME`; as in the trace if not given.
+    #[arg(long, value_name = "NAME")]
+    disk: Option<String>,
+}
+
+/// Something to take out of a replayed trace, and to write as a file.
+pub(super) trait Take {
+    /// The file and the line that says what it is.
+    fn take<D: DeviceUnderTest>(
+        &self,
+        world: &mut World<D>,
+        trace: &Trace,
+        device: u8,
+    ) -> Result<(Vec<u8>, String), String>;
+}
+
+impl Source {
+    /// Replays the trace on the device it names and writes what is taken out of it.
+    pub(super) fn write(
+        &self,
+        targets: &impl Targets,
+        output: &Path,
+        take: impl Take,
+    ) -> Result<u8, String> {
+        let trace = read(&self.trace)?;
+        let asked = Subject {
+            device: self.device.clone(),
+            disk: self.disk.clone(),
+            profile: Preset::default(),
+            schedule: Schedule::default(),
+        };
+        let (device, disk) = names(targets, &asked, Some(&trace));
+        let name = format!("{device} on {disk}");
+        targets.find(&device, &disk, Taking { source: self, trace, name, output, take })?
+    }
+}
+
+struct Taking<'a, T> {
+    source: &'a Source,
+    trace: Trace,
+    name: String,
+    output: &'a Path,
+    take: T,
+}
+
+impl<T: Take> Visit for Taking<'_, T> {
+    type Out = Result<u8, String>;
+
+    fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
+        let Taking { source, trace, name, output, take } = self;
+        let shown = source.trace.display();
+        if !D::ON_SIM_DISK {
+            return Err(format!(
+                "{name} keeps nothing on the simulated disk: nothing can be taken"
+            ));
+        }
+        let device = u8::from(source.of == "b");
+        if device >= trace.options.devices {
+            return Err(format!("{shown} has one device: there is no `--of b`"));
+        }
+        let mut world = World::<D>::new(setup, trace.options, trace.run);
+        let taken = take.take(&mut world, &trace, device);
+        let (bytes, says) = taken.map_err(|e| format!("{shown}: {e}"))?;
+        write_new(output, &bytes)?;
+        println!("{}: {says}", output.display());
+        Ok(PASSED)
+    }
+}
+
+pub(super) fn run(targets: &impl Targets, args: &ImageArgs) -> Result<u8, String> {
+    args.source.write(targets, &args.output, args)
+}
+
+impl Take for &ImageArgs {
+    fn take<D: DeviceUnderTest>(
+        &self,
+        world: &mut World<D>,
+        trace: &Trace,
+        device: u8,
+    ) -> Result<(Vec<u8>, String), String> {
+        let end = trace.actions.len() + 1;
+        let at = self.at.or_else(|| first_power_loss(trace)).unwrap_or(end);
+        let part = replay_before(world, trace, at)?;
+        let image = image(world.disk(), device, self.survivors)?;
+        let place = match trace.actions.get(at - 1) {
+            _ if part.failure.is_some() => "where a promise is broken".to_owned(),
+            Some(action) => {
+                let line = action.to_string();
+                let words: Vec<&str> = line.split_whitespace().take(2).collect();
+                format!("before action {at} ({})", words.join(" "))
+            }
+            None => "at the end of the trace".to_owned(),
+        };
+        let sectors = image.bytes.len() / 512;
+        let (dirty, kept) = (image.dirty.len(), image.kept.len());
+        let which = match dirty {
+            0 => String::new(),
+            _ => format!(" ({})", image.dirty),
+        };
+        let of = &self.source.of;
+        let moved = moved(part.moved);
+        let says = format!(
+            "{sectors} sectors of device {of} if the power goes {place}; {dirty} dirty{which}, \
+             {kept} survived{moved}"
+        );
+        Ok((image.bytes, says))
+    }
+}
+
+/// What to say of lines that could not be done as they stand.
+pub(super) fn moved(lines: usize) -> String {
+    match lines {
+        0 => String::new(),
+        1 => "; 1 line was not possible as it stands".to_owned(),
+        _ => format!("; {lines} lines were not possible as they stand"),
+    }
+}

@@ -1,0 +1,72 @@
+//! Taking a failure elsewhere: what a trace leaves behind, in forms that other programs read.
+//!
+//! [`image`] writes a medium as a power loss may leave it, to be mounted or checked; [`log_writes`]
+//! writes what the host disk was asked, to be replayed step by step. Both replay a trace up to one
+//! of its lines and look at the simulated disk there. Not here: file names and files.
+
+pub mod image;
+pub mod log_writes;
+
+use crate::action::{Action, CrashKind};
+use crate::dut::DeviceUnderTest;
+use crate::rebase::rebase;
+use crate::run::{MOST_STEPS, replay};
+use crate::trace::{Signature, Trace};
+use crate::world::{Failure, World};
+
+/// A part of a trace that was replayed.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// What was done.
+    pub actions: Vec<Action>,
+    /// How many lines were not possible as they stood, and were moved or left out.
+    pub moved: usize,
+    /// What was broken on the way: the world is as it was then, and nothing came after it.
+    pub failure: Option<Box<Failure>>,
+}
+
+/// The place of the first power loss among the actions of a trace, counted from one.
+#[must_use]
+pub fn first_power_loss(trace: &Trace) -> Option<usize> {
+    let cut = |action: &Action| matches!(action, Action::Crash(CrashKind::Power { .. }));
+    trace.actions.iter().position(cut).map(|index| index + 1)
+}
+
+/// Replays what comes before an action, counted from one; one more than there are means all. The
+/// world stays as it is then.
+///
+/// A trace that fails as it stands is replayed as it stands, any other one by meaning, as
+/// [`judge`](crate::trace::judge) does.
+///
+/// # Errors
+/// There is no such action, or the device never gets there.
+pub fn replay_before<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    trace: &Trace,
+    before: usize,
+) -> Result<Part, String> {
+    let most = trace.actions.len();
+    if !(1..=most + 1).contains(&before) {
+        let end = most + 1;
+        return Err(format!(
+            "there is no action {before}; there are 1 to {most}, and {end} is the end"
+        ));
+    }
+    let (options, run) = (trace.options, trace.run);
+    let wanted = &trace.actions[..before - 1];
+    let whole = replay(world, options, run, &trace.actions, |_| {});
+    world.refresh(&whole);
+    let broken = whole.failure.map(|failure| Signature::of(&failure.violation));
+    let (verdict, actions, moved) = if broken.as_ref() == Some(&trace.broke) {
+        let mut moved = 0;
+        let verdict = replay(world, options, run, wanted, |_| moved += 1);
+        (verdict, wanted.to_vec(), moved)
+    } else {
+        let rebased = rebase(world, options, run, wanted);
+        (rebased.verdict, rebased.actions, rebased.moved)
+    };
+    if verdict.exhausted {
+        return Err(format!("it takes more than {MOST_STEPS} steps of device threads"));
+    }
+    Ok(Part { actions, moved, failure: verdict.failure })
+}

@@ -1,0 +1,292 @@
+//! What is taken out of a trace holds elsewhere: images are what a power loss may leave, and a log
+//! that is read by the kernel's documentation of the format comes to the same.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use powerfail::blk::Blk;
+use powerfail::export::image::{Survivors, image};
+use powerfail::export::log_writes::log_writes;
+use powerfail::export::{first_power_loss, replay_before};
+use powerfail::run::{Plan, run_number, run_seed, world};
+use powerfail::sectors::SectorSet;
+use powerfail::spec::Preset;
+use powerfail::trace::Trace;
+use powerfail::world::World;
+use powerfail::wrong::DiskFault;
+
+/// A flush that is answered without a sync, with eight sectors in the cache.
+const TRACE: &str = "powerfail trace 2
+device  blk
+disk    wrong:early-flush
+broke   stable-write-lost/lost/out
+run     2995552337
+options devices=1 queues=1 ring=32 sectors=64 request-sectors=8 offer=0x130007e46 writeback=1 segment-sectors=64 segments=3 granule=512 tear=1 transfer=1048576 discard-granularity=512 depth=32 read-only=no host-may-fail=no
+witness w48=0 f61=any r65=any
+events  0
+start a accept=0x130007e46
+send q0 w48 out 0+8
+kick q0
+crank q0
+complete q0:write@0+8
+await a 48
+send q0 f61 flush
+rest
+crash power survivors=6
+start a accept=0x130007e46
+send q0 r65 in 0+8
+await a 65
+end
+";
+const SECTOR: usize = 512;
+
+/// A log as `Documentation/admin-guide/device-mapper/log-writes.rst` and the comment on the disk
+/// format in `drivers/md/dm-log-writes.c` describe it.
+mod reader {
+    pub(super) struct Entry {
+        pub(super) sector: usize,
+        pub(super) sectors: usize,
+        pub(super) flags: u64,
+        pub(super) data: Vec<u8>,
+    }
+
+    impl Entry {
+        pub(super) fn is_flush(&self) -> bool {
+            self.flags == 1
+        }
+
+        pub(super) fn is_stable(&self) -> bool {
+            self.flags == 2
+        }
+
+        pub(super) fn mark(&self) -> Option<&str> {
+            (self.flags == 8).then(|| std::str::from_utf8(&self.data).expect("a mark is text"))
+        }
+    }
+
+    pub(super) fn read(log: &[u8]) -> Vec<Entry> {
+        let le64 = |at: usize| u64::from_le_bytes(log[at..at + 8].try_into().unwrap());
+        assert_eq!(le64(0), 0x006a_7366_7773_6872, "magic");
+        assert_eq!(le64(8), 1, "version");
+        assert_eq!(log[24..28], 512u32.to_le_bytes(), "sector size");
+        let mut at = 512;
+        let mut entries = Vec::new();
+        for _ in 0..le64(16) {
+            let (sector, sectors) = (le64(at) as usize, le64(at + 8) as usize);
+            let (flags, len) = (le64(at + 16), le64(at + 24) as usize);
+            assert!([0, 1, 2, 4, 8].contains(&flags), "flags {flags}");
+            let data = if flags == 8 {
+                assert_eq!(sectors, 0, "a mark covers nothing");
+                assert!(len <= 512 - 32, "a mark fits its sector");
+                &log[at + 32..at + 32 + len]
+            } else if flags == 4 {
+                &[]
+            } else {
+                &log[at + 512..at + 512 + sectors * 512]
+            };
+            at += 512 + if flags == 8 { 0 } else { data.len() };
+            entries.push(Entry { sector, sectors, flags, data: data.to_vec() });
+        }
+        assert_eq!(at, log.len(), "nothing follows the last entry");
+        entries
+    }
+
+    /// Replays entries onto a disk.
+    pub(super) fn replay(entries: &[Entry], disk: &mut [u8]) {
+        for entry in entries.iter().filter(|entry| entry.flags != 8) {
+            let place = &mut disk[entry.sector * 512..(entry.sector + entry.sectors) * 512];
+            match entry.flags {
+                4 => place.fill(0),
+                _ => place.copy_from_slice(&entry.data),
+            }
+        }
+    }
+}
+
+/// The run of a seed as a trace.
+fn trace_of(setup: Option<DiskFault>, plan: Plan, seed: u64) -> Trace {
+    let mut world = world::<Blk>(&setup, plan, seed);
+    let mut actions = Vec::new();
+    run_seed(&mut world, plan, seed, |action| actions.push(*action));
+    let other: Trace = TRACE.parse().unwrap();
+    Trace { options: *world.options(), run: run_number(seed), actions, ..other }
+}
+
+#[derive(Default)]
+struct Seen {
+    flushes: u32,
+    stable: u32,
+    unanswered: u32,
+    second_devices: u32,
+    /// Sectors that a log says are stable and that a power loss took all the same.
+    broken: u32,
+}
+
+/// Holds the log of each device of a trace against the images of the same moment.
+fn compare(setup: Option<DiskFault>, trace: &Trace, seen: &mut Seen) {
+    let mut world = World::<Blk>::new(setup, trace.options, trace.run);
+    for device in 0..trace.options.devices {
+        let log = log_writes(&mut world, trace, device).unwrap();
+        let at = first_power_loss(trace).unwrap_or(trace.actions.len() + 1);
+        replay_before(&mut world, trace, 1).unwrap();
+        let first = image(world.disk(), device, Survivors::All).unwrap();
+        assert!(first.dirty.is_empty());
+        replay_before(&mut world, trace, at).unwrap();
+        let all = image(world.disk(), device, Survivors::All).unwrap();
+        let none = image(world.disk(), device, Survivors::Only(SectorSet::EMPTY)).unwrap();
+        assert_eq!((all.kept, none.kept), (all.dirty, SectorSet::EMPTY));
+        assert_eq!(all.bytes.len(), trace.options.spec.disk.capacity as usize * SECTOR);
+
+        let entries = reader::read(&log.bytes);
+        assert_eq!(entries.len() as u64, log.entries());
+        let mut disk = first.bytes.clone();
+        reader::replay(&entries, &mut disk);
+        assert!(disk == all.bytes, "device {device}: the log does not come to what the disk holds");
+
+        // What a flush or a stable write leaves alone from there on is safe.
+        for (nth, entry) in entries.iter().enumerate() {
+            if !entry.is_flush() && !entry.is_stable() {
+                continue;
+            }
+            let mut disk = first.bytes.clone();
+            reader::replay(&entries[..=nth], &mut disk);
+            let covered = if entry.is_flush() { 0..disk.len() / SECTOR } else { range(entry) };
+            for sector in covered {
+                let touched = entries[nth + 1..].iter().any(|later| range(later).contains(&sector));
+                let bytes = sector * SECTOR..(sector + 1) * SECTOR;
+                if !touched && disk[bytes.clone()] != none.bytes[bytes] {
+                    seen.broken += 1;
+                }
+            }
+        }
+        let last = entries.last().and_then(reader::Entry::mark);
+        assert_eq!(last, Some(if log.power_lost { "power loss" } else { "end" }));
+        let count =
+            |is: fn(&reader::Entry) -> bool| entries.iter().filter(|e| is(e)).count() as u32;
+        seen.flushes += count(reader::Entry::is_flush);
+        seen.stable += count(reader::Entry::is_stable);
+        seen.unanswered += count(|entry| entry.mark() == Some("unanswered"));
+        seen.second_devices += u32::from(device);
+    }
+}
+
+fn range(entry: &reader::Entry) -> std::ops::Range<usize> {
+    entry.sector..entry.sector + entry.sectors
+}
+
+#[test]
+fn a_log_comes_to_what_the_disk_holds_and_its_flushes_are_true() {
+    let mut seen = Seen::default();
+    for seed in 0..600 {
+        compare(None, &trace_of(None, Plan::default(), seed), &mut seen);
+    }
+    assert_eq!(seen.broken, 0);
+    assert!(seen.flushes > 100 && seen.stable > 100, "{} {}", seen.flushes, seen.stable);
+    assert!(seen.unanswered > 20 && seen.second_devices > 20);
+}
+
+#[test]
+fn a_disk_that_misses_a_sector_is_seen_in_its_log() {
+    let plan = Plan { preset: Preset::Bench, ..Plan::default() };
+    let fault = Some(DiskFault::SyncMissesSector);
+    let mut seen = Seen::default();
+    for seed in 0..40 {
+        compare(fault, &trace_of(fault, plan, seed), &mut seen);
+    }
+    assert!(seen.flushes > 0 && seen.broken > 0, "{} flushes", seen.flushes);
+}
+
+#[test]
+fn a_log_tells_a_lie_about_a_flush_apart() {
+    let trace: Trace = TRACE.parse().unwrap();
+    let marks = |setup| {
+        let mut world = World::<Blk>::new(setup, trace.options, trace.run);
+        let log = log_writes(&mut world, &trace, 0).unwrap();
+        let say = |entry: &reader::Entry| match (entry.mark(), entry.flags) {
+            (Some(mark), _) => mark.to_owned(),
+            (None, flags) => format!("{flags}:{}+{}", entry.sector, entry.sectors),
+        };
+        reader::read(&log.bytes).iter().map(say).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(marks(Some(DiskFault::EarlyFlush)), "0:0+8 w48=0 f61=0 power loss");
+    assert_eq!(marks(None), "0:0+8 w48=0 1:0+0 f61=0 power loss");
+}
+
+fn powerfail(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_powerfail")).args(args).output().expect("the program starts")
+}
+
+fn said(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// The only line of a command that is refused.
+fn refused(args: &[&str]) -> String {
+    let output = powerfail(args);
+    let line = said(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {line}");
+    assert!(output.stdout.is_empty() && line.lines().count() == 1, "{args:?}: {line}");
+    line
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[test]
+fn the_commands_write_what_the_library_gives() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| shown(&dir.path().join(name));
+    let source = place("a.trace");
+    fs::write(&source, TRACE).unwrap();
+    let line = |args: &[&str]| {
+        let output = powerfail(args);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output.stderr));
+        said(&output.stdout)
+    };
+    let (disk, log) = (place("disk.img"), place("log"));
+    let about = line(&["image", &source, "-o", &disk, "--survivors", "2,5-60"]);
+    assert!(about.contains("64 sectors") && about.contains("8 dirty (0-7), 4 survived"), "{about}");
+    assert!(about.contains("action 9 (crash power)"), "{about}");
+    let about = line(&["export", &source, "--log-writes", &log]);
+    assert!(about.contains("up to the first power loss: 4 entries"), "{about}");
+
+    let trace: Trace = TRACE.parse().unwrap();
+    let mut world = World::<Blk>::new(Some(DiskFault::EarlyFlush), trace.options, trace.run);
+    assert_eq!(fs::read(&log).unwrap(), log_writes(&mut world, &trace, 0).unwrap().bytes);
+    replay_before(&mut world, &trace, 9).unwrap();
+    let survivors = Survivors::Only("2,5-7".parse().unwrap());
+    assert_eq!(fs::read(&disk).unwrap(), image(world.disk(), 0, survivors).unwrap().bytes);
+}
+
+#[test]
+fn nonsense_is_one_line_and_nothing_is_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| shown(&dir.path().join(name));
+    let (source, disk) = (place("a.trace"), place("disk.img"));
+    fs::write(&source, TRACE).unwrap();
+    let on_file = format!("file:{}", place("backing"));
+    for (more, says) in [
+        (["--at", "0"], "there is no action 0"),
+        (["--at", "14"], "there is no action 14; there are 1 to 12, and 13 is the end"),
+        (["--survivors", "0-200"], "there is no sector 72"),
+        (["--of", "b"], "has one device"),
+        (["--disk", &on_file], "keeps nothing on the simulated disk"),
+        (["--device", "floppy"], "there is no device `floppy`"),
+    ] {
+        let line = refused(&["image", &source, "-o", &disk, more[0], more[1]]);
+        assert!(line.contains(says), "{line}");
+        assert!(!Path::new(&disk).exists(), "{more:?} wrote something");
+    }
+    fs::write(&disk, b"somebody's data").unwrap();
+    let line = refused(&["image", &source, "-o", &disk]);
+    assert!(line.contains("exists"), "{line}");
+    let line = refused(&["export", &source, "--log-writes", &disk]);
+    assert!(line.contains("exists"), "{line}");
+    assert_eq!(fs::read(&disk).unwrap(), b"somebody's data");
+    let line = refused(&["export", &place("none"), "--log-writes", &place("log")]);
+    assert!(line.contains("cannot read"), "{line}");
+    let left = fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(left, 2, "a refused command leaves nothing behind");
+}
