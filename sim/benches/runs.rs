@@ -10,7 +10,11 @@ use powerfail::blk::Blk;
 use powerfail::memory::Memory;
 use powerfail::pilot::Schedule;
 use powerfail::run::{self, Plan};
+use powerfail::shrink::{Effort, shrink};
 use powerfail::spec::Preset;
+use powerfail::trace::{Replayed, Signature, Trace, judge};
+use powerfail::world::World;
+use powerfail::wrong::{DeviceFault, WrongDevice};
 use powerfail_device::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap};
 
@@ -38,6 +42,34 @@ fn lead(bencher: Bencher<'_, '_>, plan: Plan) {
         let verdict = run::run_seed(&mut world, plan, seed, |_| {});
         assert!(verdict.failure.is_none(), "seed {seed}: {:?}", verdict.failure);
         verdict.hash
+    });
+}
+
+/// From a failing run of more than 500 actions to ten, on one thread.
+#[divan::bench(sample_count = 10)]
+fn shrink_500_actions(bencher: Bencher<'_, '_>) {
+    let (setup, plan, seed) = (DeviceFault::WritebackNotReset, Plan::default(), 148);
+    let mut world = run::world::<WrongDevice>(&setup, plan, seed);
+    let mut actions = Vec::new();
+    let verdict = run::run_seed(&mut world, plan, seed, |action| actions.push(*action));
+    let signature = Signature::of(&verdict.failure.expect("this seed fails").violation);
+    let (options, run) = (*world.options(), run::run_number(seed));
+    assert!(actions.len() > 500, "only {} actions", actions.len());
+    bencher.bench_local(|| {
+        let effort = Effort::plenty(1);
+        shrink::<WrongDevice>(&setup, options, run, &actions, &signature, &effort)
+    });
+}
+
+/// A saved trace on the device it passes on: it is replayed, and replayed again by meaning.
+#[divan::bench]
+fn replay_a_trace(bencher: Bencher<'_, '_>) {
+    let trace: Trace =
+        include_str!("../../traces/0011-write-repeated.trace").parse().expect("a good trace");
+    let mut world = World::<Blk>::new(None, trace.options, trace.run);
+    bencher.bench_local(|| {
+        let judged = judge(&mut world, &trace);
+        assert_eq!(judged.replayed, Replayed::Passes);
     });
 }
 
