@@ -19,6 +19,7 @@ pub mod dut;
 pub mod export;
 pub mod guest;
 pub mod hash;
+pub mod inevitable;
 pub mod memory;
 pub mod on_file;
 pub mod payload;

@@ -14,11 +14,13 @@
 
 mod export;
 mod image;
+mod look;
 mod output;
 mod replay;
 mod run;
 mod shrink;
 mod target;
+mod until;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +54,9 @@ const BISECT_SKIP: u8 = 125;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Colours in stories.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: look::Colour,
 }
 
 #[derive(Debug, Subcommand)]
@@ -128,6 +133,12 @@ struct ReplayArgs {
     /// Exit as `git bisect run` expects: 0 passes, 1 fails, 125 for anything else.
     #[arg(long, conflicts_with_all = ["seed", "rewrite"])]
     bisect: bool,
+    /// Tell every event, and not only those that matter for what was broken.
+    #[arg(long)]
+    all: bool,
+    /// Stop before this action of the trace, counted from 1, and show the world.
+    #[arg(long, value_name = "N", conflicts_with_all = ["seed", "rewrite", "bisect", "all"])]
+    until: Option<usize>,
     #[command(flatten)]
     subject: Subject,
 }
@@ -178,9 +189,9 @@ fn begin(targets: &impl Targets) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let cli = Cli::parse();
     let result = match cli.command {
-        Command::Run(args) => run::run(targets, &args),
-        Command::Replay(args) => replay::replay(targets, &args),
-        Command::Shrink(args) => shrink::run(targets, &args),
+        Command::Run(args) => run::run(targets, &args, cli.color.look(false)),
+        Command::Replay(args) => replay::replay(targets, &args, cli.color.look(args.all)),
+        Command::Shrink(args) => shrink::run(targets, &args, cli.color.look(false)),
         Command::Image(args) => image::run(targets, &args),
         Command::Export(args) => export::run(targets, &args),
         Command::Hash(args) => replay::hash(targets, &args),

@@ -6,24 +6,26 @@ use std::path::Path;
 
 use super::output::write_whole;
 use super::target::{Targets, Visit};
+use super::until::Stop;
 use super::{BISECT_SKIP, NOT_REACHED, PASSED, ReplayArgs, Subject, VIOLATED};
 use crate::dut::DeviceUnderTest;
+use crate::inevitable::certainty;
 use crate::run::{Plan, run_seed, world};
-use crate::story::{Provenance, tell};
+use crate::story::{Look, Provenance, tell};
 use crate::trace::{Judged, Replayed, Trace, judge};
 use crate::world::World;
 
 /// No trace file is larger than this; a larger one is something else.
 const MOST_BYTES: u64 = 64 << 20;
 
-pub(super) fn replay(targets: &impl Targets, args: &ReplayArgs) -> Result<u8, String> {
+pub(super) fn replay(targets: &impl Targets, args: &ReplayArgs, look: Look) -> Result<u8, String> {
     let Some(path) = &args.trace else {
         let seed = args.seed.expect("clap asks for one of the two");
         let plan = Plan { preset: args.subject.profile, schedule: args.subject.schedule };
         let (device, disk) = names(targets, &args.subject, None);
-        return targets.find(&device, &disk, Seed { plan, seed });
+        return targets.find(&device, &disk, Seed { plan, seed, look });
     };
-    let outcome = replay_trace(targets, args, path);
+    let outcome = replay_trace(targets, args, path, look);
     if !args.bisect {
         return outcome;
     }
@@ -37,11 +39,19 @@ pub(super) fn replay(targets: &impl Targets, args: &ReplayArgs) -> Result<u8, St
     })
 }
 
-fn replay_trace(targets: &impl Targets, args: &ReplayArgs, path: &Path) -> Result<u8, String> {
+fn replay_trace(
+    targets: &impl Targets,
+    args: &ReplayArgs,
+    path: &Path,
+    look: Look,
+) -> Result<u8, String> {
     let trace = read(path)?;
     let (device, disk) = names(targets, &args.subject, Some(&trace));
     let name = path.display().to_string();
-    targets.find(&device, &disk, Traced { trace: &trace, name, args })?
+    if let Some(before) = args.until {
+        return targets.find(&device, &disk, Stop { trace: &trace, name, before, look })?;
+    }
+    targets.find(&device, &disk, Traced { trace: &trace, name, args, look })?
 }
 
 pub(super) fn hash(targets: &impl Targets, args: &ReplayArgs) -> Result<u8, String> {
@@ -102,13 +112,14 @@ impl Visit for Hash {
 struct Seed {
     plan: Plan,
     seed: u64,
+    look: Look,
 }
 
 impl Visit for Seed {
     type Out = u8;
 
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> u8 {
-        let Seed { plan, seed } = self;
+        let Seed { plan, seed, look } = self;
         let mut world = world::<D>(&setup, plan, seed);
         world.keep_journal();
         let mut actions = 0;
@@ -117,7 +128,7 @@ impl Visit for Seed {
             Some(failure) => {
                 let provenance =
                     Provenance { from: format!("seed {seed}"), ..Provenance::default() };
-                print!("{}", tell(&world, &failure, &provenance));
+                print!("{}", tell(&world, &failure, &provenance, look));
                 VIOLATED
             }
             None => {
@@ -133,18 +144,24 @@ struct Traced<'a> {
     trace: &'a Trace,
     name: String,
     args: &'a ReplayArgs,
+    look: Look,
 }
 
 impl Visit for Traced<'_> {
     type Out = Result<u8, String>;
 
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
-        let Traced { trace, name, args } = &self;
+        let Traced { trace, name, args, look } = &self;
         let mut world = World::<D>::new(setup, trace.options, trace.run);
         let judged = judge(&mut world, trace);
-        let provenance = Provenance { from: name.clone(), ..Provenance::default() };
         if let Some(failure) = &judged.failure {
-            println!("{}", tell(&world, failure, &provenance));
+            let certainty = certainty(&world);
+            // What was found out about the trace is true of this run only if they are the same.
+            let same = judged.replayed == Replayed::Fails && judged.moved == 0;
+            let only_if = Some(trace.only_if.clone()).filter(|clause| same && !clause.is_empty());
+            let provenance =
+                Provenance { from: name.clone(), only_if, certainty, ..Provenance::default() };
+            println!("{}", tell(&world, failure, &provenance, *look));
         }
         let lines = trace.actions.len();
         if judged.moved > 0 {
@@ -179,7 +196,7 @@ impl Visit for Traced<'_> {
 impl Traced<'_> {
     /// Writes the trace as it was replayed, in the format of today.
     fn rewrite(&self, judged: &Judged) -> Result<(), String> {
-        let Traced { trace, name, args } = self;
+        let Traced { trace, name, args, .. } = self;
         if judged.replayed != Replayed::Fails {
             println!("{name} is left as it is: only a trace that fails can be brought up to date");
             return Ok(());

@@ -14,11 +14,12 @@ use crate::action::Action;
 use crate::campaign::{Divergence, Finding, Gauge, Orders, Report, campaign};
 use crate::coverage::Situation;
 use crate::dut::DeviceUnderTest;
+use crate::inevitable::certainty;
 use crate::pilot::Schedule;
 use crate::run::{Plan, replay, run_number, run_seed, world};
 use crate::shrink::{Effort, PLENTY, shrink};
 use crate::spec::Preset;
-use crate::story::{Provenance, tell};
+use crate::story::{Look, Provenance, tell};
 use crate::trace::{Signature, Trace};
 
 /// So many runs of the swarm reach every situation, or something is wrong with the generator.
@@ -27,7 +28,7 @@ const ENOUGH: u64 = 100_000;
 /// The longest that shrinking one kind of failure may take; `powerfail shrink` goes on.
 const SHRINK_BUDGET: Duration = Duration::from_secs(10);
 
-pub(super) fn run(targets: &impl Targets, args: &RunArgs) -> Result<u8, String> {
+pub(super) fn run(targets: &impl Targets, args: &RunArgs, look: Look) -> Result<u8, String> {
     let device = args.subject.device.as_deref().unwrap_or(targets.default_device());
     let disk = args.subject.disk.as_deref().unwrap_or("sim");
     if args.seeds == 0 {
@@ -36,13 +37,14 @@ pub(super) fn run(targets: &impl Targets, args: &RunArgs) -> Result<u8, String> 
     if args.jobs == Some(0) {
         return Err("--jobs 0 runs nothing; give at least 1".to_owned());
     }
-    targets.find(device, disk, Running { args, device, disk })?
+    targets.find(device, disk, Running { args, device, disk, look })?
 }
 
 struct Running<'a> {
     args: &'a RunArgs,
     device: &'a str,
     disk: &'a str,
+    look: Look,
 }
 
 impl Visit for Running<'_> {
@@ -142,8 +144,10 @@ impl Running<'_> {
             from: format!("seed {seed} ({runs})"),
             shrunk: Some((short.from, short.actions.len())),
             replay: Some(format!("powerfail replay {}", path.display())),
+            only_if: short.only_if.clone(),
+            certainty: certainty(&world),
         };
-        Ok(tell(&world, &short.failure, &provenance))
+        Ok(tell(&world, &short.failure, &provenance, self.look))
     }
 
     /// Runs a few seeds, and every kind of failure, in a process of its own, and returns the first

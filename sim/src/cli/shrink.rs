@@ -14,20 +14,21 @@ use super::target::{Targets, Visit};
 use super::{NOT_REACHED, PASSED, ShrinkArgs, USAGE};
 use crate::action::Action;
 use crate::dut::DeviceUnderTest;
+use crate::inevitable::certainty;
 use crate::run::{Plan, replay, run_number, run_seed, world};
 use crate::shrink::{Effort, PLENTY, Standing, shrink};
 use crate::spec::Options;
-use crate::story::{Provenance, tell};
+use crate::story::{Look, Provenance, tell};
 use crate::trace::{Signature, Trace};
 use crate::world::World;
 
-pub(super) fn run(targets: &impl Targets, args: &ShrinkArgs) -> Result<u8, String> {
+pub(super) fn run(targets: &impl Targets, args: &ShrinkArgs, look: Look) -> Result<u8, String> {
     if args.jobs == Some(0) {
         return Err("--jobs 0 does nothing; give at least 1".to_owned());
     }
     let trace = args.trace.as_deref().map(read).transpose()?;
     let (device, disk) = names(targets, &args.subject, trace.as_ref());
-    targets.find(&device, &disk, Shrinking { args, trace, device: &device, disk: &disk })?
+    targets.find(&device, &disk, Shrinking { args, trace, device: &device, disk: &disk, look })?
 }
 
 struct Shrinking<'a> {
@@ -35,6 +36,7 @@ struct Shrinking<'a> {
     trace: Option<Trace>,
     device: &'a str,
     disk: &'a str,
+    look: Look,
 }
 
 /// What is to be shrunk.
@@ -86,8 +88,10 @@ impl Visit for Shrinking<'_> {
             from: name,
             shrunk: Some((short.from, short.actions.len())),
             replay: Some(format!("powerfail replay {shown}")),
+            only_if: short.only_if.clone(),
+            certainty: certainty(&world),
         };
-        print!("{}", tell(&world, &short.failure, &provenance));
+        print!("{}", tell(&world, &short.failure, &provenance, self.look));
         println!(
             "  {} replays in {}",
             output::grouped(short.replays.into()),

@@ -128,6 +128,19 @@ impl SimDisk {
         self.dirty
     }
 
+    /// The dirty sectors that a sync submitted now must cover.
+    #[must_use]
+    pub fn taken(&self) -> SectorSet {
+        self.taken
+    }
+
+    /// What cache and medium hold in a sector, to look at.
+    #[must_use]
+    pub fn sector(&self, sector: u32) -> (&[u8], &[u8]) {
+        let at = sector as usize * SECTOR;
+        (&self.cache[at..at + SECTOR], &self.medium[at..at + SECTOR])
+    }
+
     /// The sectors whose dirtiness a failed sync forgot.
     #[inline]
     #[must_use]

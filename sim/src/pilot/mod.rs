@@ -96,6 +96,8 @@ pub struct Pilot {
     power_lost: bool,
     /// The guest has broken a queue in this life.
     jumped: bool,
+    /// It waits for something volatile before it cuts the power.
+    lingers: bool,
     /// How many operations in a row the host has put off.
     put_off: u32,
 }
@@ -118,8 +120,27 @@ impl Pilot {
             moves: 0,
             power_lost: false,
             jumped: false,
+            lingers: true,
             put_off: 0,
         }
+    }
+
+    /// A pilot that takes over a world in the middle of a run: the guest sends so many requests
+    /// more, numbered from `next_id`, the power is cut or not, and everything is read back.
+    pub(crate) fn resume<C: Choose>(
+        schedule: Schedule,
+        options: Options,
+        next_id: u32,
+        requests: u32,
+        cut: bool,
+        choose: &mut C,
+    ) -> Pilot {
+        let mut pilot = Pilot::new(schedule, options, choose);
+        pilot.next_id = next_id;
+        pilot.budget = requests;
+        pilot.crashes = u32::from(cut);
+        pilot.lingers = false;
+        pilot
     }
 
     /// What comes next; nothing once the run is over. It may turn out not to be enabled.
@@ -189,6 +210,11 @@ impl Pilot {
         if self.schedule == Schedule::Naive {
             self.enter(Phase::Crash);
             return Some(Action::Rest);
+        }
+        if !self.lingers {
+            let next = if self.crashes > 0 { Phase::Crash } else { Phase::Recover { cut: None } };
+            self.enter(next);
+            return None;
         }
         if D::ON_SIM_DISK && world.disk().dirty().is_empty() && self.moves < patience {
             self.budget = 1;

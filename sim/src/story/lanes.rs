@@ -1,14 +1,35 @@
 //! Events as lines in three lanes.
+//!
+//! Not here: which of them matter (`about`), and how they are drawn (`table`).
 
-use powerfail_model::Reason;
+use powerfail_model::{Reason, Rule};
 
-use crate::action::{Action, CrashKind};
+use super::about::About;
+use super::cast::{Cast, Work};
+use super::verdict;
+use crate::action::{Action, CrashKind, QueueId, Until};
 use crate::disk::{OpKey, OpKind, Outcome};
-use crate::guest::Ask;
-use crate::sectors::SectorSet;
-use crate::spec::Options;
-use crate::trace::request_name;
+use crate::guest::{Ask, Mischief};
+use crate::spec::{Options, Spec};
+use crate::trace::features as words_for;
 use crate::world::{Event, Failure};
+
+/// What a line stands for, for sentences that point at it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mark {
+    #[default]
+    Nothing,
+    Sent(u32),
+    Returned(u32),
+    Start(u8),
+    Mode(u8),
+    Reset(u8),
+    ResetShown(u8),
+    PowerLoss,
+    Kill(u8),
+    SyncFailed,
+    Kicked,
+}
 
 /// One line of a story.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,61 +40,83 @@ pub(super) struct Line {
     pub(super) host: String,
     /// Drawn across the lanes: something is lost.
     pub(super) across: bool,
-    pub(super) sends: bool,
     pub(super) crashes: bool,
-    /// The request that is sent or comes back here.
-    pub(super) sent: Option<u32>,
-    pub(super) returned: Option<u32>,
+    /// Here the promise is seen to be broken.
+    pub(super) broken: bool,
+    pub(super) mark: Mark,
+    /// So many steps were done when it could be told.
+    pub(super) step: usize,
+}
+
+impl Line {
+    pub(super) fn cells(&self) -> [&str; 3] {
+        [&self.guest, &self.device, &self.host]
+    }
 }
 
 /// Draws the lines that matter for a failure.
-pub(super) fn draw(options: &Options, events: &[Event], failure: &Failure) -> Vec<Line> {
-    let mut teller = Teller::new(options, failure);
+pub(super) fn draw(
+    options: &Options,
+    events: &[Event],
+    failure: &Failure,
+    about: &About,
+    cast: &Cast,
+) -> Vec<Line> {
+    let lives = |device: u8| {
+        events
+            .iter()
+            .filter(|e| matches!(e, Event::Did(Action::Start { device: d, .. }) if *d == device))
+            .count()
+    };
+    let losses = events.iter().filter(|e| is_power_loss(e)).count();
+    let mut teller = Teller {
+        options,
+        failure,
+        about,
+        cast,
+        lines: Vec::new(),
+        work: Work::default(),
+        syncs: Vec::new(),
+        lives: [(0, lives(0)), (0, lives(1))],
+        losses: (0, losses),
+        step: 0,
+    };
     for event in events {
         teller.event(event);
     }
-    if let Some(last) = teller.lines.last_mut() {
-        last.guest.push_str("   ✗");
-    }
+    verdict::mark(&mut teller.lines, events, failure, cast, teller.step);
     for (index, line) in teller.lines.iter_mut().enumerate() {
         line.number = index + 1;
     }
     teller.lines
 }
 
+fn is_power_loss(event: &Event) -> bool {
+    matches!(event, Event::Did(Action::Crash(CrashKind::Power { .. })))
+}
+
 struct Teller<'a> {
     options: &'a Options,
     failure: &'a Failure,
-    /// The sectors of the failing device that the story is about; empty means all of them.
-    about: SectorSet,
+    about: &'a About,
+    cast: &'a Cast,
     lines: Vec<Line>,
+    work: Work,
     /// Syncs that have completed since each flush that is out was sent.
-    flushes: Vec<(u32, u32)>,
+    syncs: Vec<(u32, u32)>,
+    /// Lives begun so far, and in the whole story, per device.
+    lives: [(usize, usize); 2],
+    losses: (usize, usize),
+    step: usize,
 }
 
-impl<'a> Teller<'a> {
-    fn new(options: &'a Options, failure: &'a Failure) -> Teller<'a> {
-        let mut about = SectorSet::EMPTY;
-        if let Some(atom) = failure.violation.atom
-            && atom.0 < options.spec.disk.capacity
-        {
-            about.insert(atom.0);
-        }
-        if let Some(powerfail_model::Observed::Misdirected { home, .. }) =
-            failure.violation.observed
-            && let Ok(home) = u32::try_from(home)
-            && home < options.spec.disk.capacity
-        {
-            about.insert(home);
-        }
-        Teller { options, failure, about, lines: Vec::new(), flushes: Vec::new() }
-    }
-
-    fn line(&mut self) -> &mut Line {
-        self.lines.push(Line::default());
+impl Teller<'_> {
+    fn line(&mut self, mark: Mark) -> &mut Line {
+        self.lines.push(Line { mark, step: self.step, ..Line::default() });
         self.lines.last_mut().expect("just pushed")
     }
 
+    /// ` a`, where there are two devices.
     fn device_name(&self, device: u8) -> &'static str {
         match (self.options.devices, device) {
             (1, _) => "",
@@ -82,137 +125,206 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// Whether a request has to do with the sectors the story is about.
-    fn matters(&self, device: u8, ask: &Ask) -> bool {
-        if device != self.failure.device {
-            return self.options.devices == 2 && self.about.is_empty();
+    /// ` on q1`, where it is not the only queue.
+    fn place(&self, to: QueueId) -> String {
+        match (self.options.devices, self.options.spec.queues) {
+            (1, 1) => String::new(),
+            (1, _) => format!(" on q{}", to.queue),
+            (_, 1) => format!(" on{}", self.device_name(to.device)),
+            _ => format!(" on{}.q{}", self.device_name(to.device), to.queue),
         }
-        let range = crate::world::covered(ask, self.options.spec.disk.capacity);
-        self.about.is_empty() || range.is_empty() || !range.and(self.about).is_empty()
-    }
-
-    fn op_matters(&self, op: &OpKey) -> bool {
-        if op.device != self.failure.device && !self.about.is_empty() {
-            return false;
-        }
-        let base = self.options.spec.disk.base(op.device);
-        op.kind == OpKind::Sync
-            || self.about.is_empty()
-            || self.about.iter().any(|s| op.range().contains(base + s))
     }
 
     fn event(&mut self, event: &Event) {
-        match event {
-            Event::Did(action) => self.action(action),
-            Event::Submitted(op) if self.op_matters(op) => {
-                let what = self.op(op);
-                self.line().device = format!("submit {what}");
+        match *event {
+            Event::Did(action) => {
+                self.step += usize::from(!matches!(action, Action::Await { .. } | Action::Rest));
+                self.action(&action);
             }
-            Event::Completed { to, id, ask, status } if self.matters(to.device, ask) => {
-                self.completed(to.device, *id, ask, *status);
+            Event::Submitted(op) => {
+                let base = self.options.spec.disk.base(op.device);
+                let capacity = self.options.spec.disk.capacity;
+                let owner = self.work.submitted(op, base, capacity);
+                if self.about.operation(&op, owner) {
+                    let text = format!("{}submit {}", self.owned(&op, owner), self.op(&op));
+                    self.line(Mark::Nothing).device = text;
+                }
             }
-            _ => {}
+            Event::Completed { to, id, ask, status } => {
+                if self.about.request(to, id, &ask) {
+                    self.completed(id, &ask, status);
+                }
+                self.syncs.retain(|flush| flush.0 != id);
+                self.work.came_back(id);
+            }
+            Event::Signalled(to) => {
+                if self.about.ring(to, self.cast) {
+                    let text = format!("signal{}", self.place(to));
+                    self.line(Mark::Nothing).device = text;
+                }
+            }
         }
     }
 
-    fn completed(&mut self, device: u8, id: u32, ask: &Ask, status: u8) {
-        let name = request_name(id, ask);
-        let status = match status {
-            0 => "ok".to_owned(),
-            1 => "IOERR".to_owned(),
-            2 => "UNSUPP".to_owned(),
-            other => format!("status {other:#x}"),
-        };
-        let seen = self.failure.violation.because.iter().rev().find_map(|reason| match reason {
-            Reason::ReadSaw { id: read, content, .. } if read.0 == id => Some(content.to_string()),
+    fn completed(&mut self, id: u32, ask: &Ask, status: u8) {
+        let name = self.cast.name(id);
+        let violation = &self.failure.violation;
+        let seen = violation.because.iter().rev().find_map(|reason| match reason {
+            Reason::ReadSaw { id: read, content, .. } if read.0 == id => Some(*content),
             _ => None,
         });
-        let early = matches!(ask, Ask::Flush) && status == "ok" && self.flushes.contains(&(id, 0));
-        self.flushes.retain(|flush| flush.0 != id);
-        let suffix = self.device_name(device);
-        let atom = self.failure.violation.atom;
-        let line = self.line();
-        line.returned = Some(id);
-        line.guest = match (seen, atom) {
-            (Some(content), Some(atom)) => format!("{name}{suffix}: sector {atom} holds {content}"),
-            _ => format!("{name}{suffix} {status}"),
+        let early = *ask == Ask::Flush && status == 0 && self.syncs.contains(&(id, 0));
+        let counts = violation.because.iter().any(
+            |reason| matches!(reason, Reason::FlushCompleted { id: flush, .. } if flush.0 == id),
+        );
+        let text = match (seen, violation.atom) {
+            (Some(content), Some(atom)) => {
+                format!("{name}: sector {atom} holds {}", self.cast.observed(content))
+            }
+            _ => format!("{name} {}", status_name(status)),
         };
-        if early {
+        let line = self.line(Mark::Returned(id));
+        line.guest = text;
+        if early && counts {
             line.device = "<-- no sync was done for it".to_owned();
         }
     }
 
     fn action(&mut self, action: &Action) {
-        match action {
-            Action::Start { device, accept, .. } => {
-                let suffix = self.device_name(*device);
-                let features = features(*accept, self.options.spec.offer);
-                self.line().guest = format!("start{suffix} {features}");
-            }
-            Action::Send { to, id, ask, mischief, .. } if self.matters(to.device, ask) => {
-                let suffix = self.device_name(to.device);
-                let spoiled = match mischief {
-                    crate::guest::Mischief::None => "",
-                    _ => " (malformed)",
-                };
-                if matches!(ask, Ask::Flush) {
-                    self.flushes.push((*id, 0));
+        match *action {
+            Action::Start { device, accept, .. } => self.start(device, accept),
+            Action::Send { to, id, ref ask, mischief, .. } => {
+                self.work.sent(to, id, *ask);
+                if *ask == Ask::Flush {
+                    self.syncs.push((id, 0));
                 }
-                let queue = match self.options.spec.queues {
-                    1 => String::new(),
-                    _ => format!(" on q{}", to.queue),
+                if self.about.request(to, id, ask) {
+                    let place = self.place(to);
+                    let text = format!("{}: {ask}{place}{}", self.cast.name(id), spoiled(mischief));
+                    self.line(Mark::Sent(id)).guest = text;
+                }
+            }
+            Action::SendAgain { to, id } => {
+                if self.cast.role(id).is_some_and(|role| self.about.request(to, id, &role.ask)) {
+                    let text = format!("publishes {} again", self.cast.name(id));
+                    self.line(Mark::Nothing).guest = text;
+                }
+            }
+            Action::Jump { to } if self.about.device(to.device) => {
+                let text = format!("moves avail.idx out of range{}", self.place(to));
+                self.line(Mark::Nothing).guest = text;
+            }
+            Action::Kick { to } if self.about.ring(to, self.cast) => {
+                let text = format!("kick{} if it is wanted", self.place(to));
+                self.line(Mark::Kicked).guest = text;
+            }
+            Action::Reap { to, arm } if self.about.ring(to, self.cast) => {
+                let then = if arm { "wants a signal" } else { "wants no signal" };
+                let text = format!("takes back what is used{}, {then}", self.place(to));
+                self.line(Mark::Nothing).guest = text;
+            }
+            Action::Crank { to, until } if self.about.is_everything() => {
+                let text = match until {
+                    Until::Idle => format!("runs{}", self.place(to)),
+                    Until::Steps(n) => format!("runs{}, {n} steps at most", self.place(to)),
+                    Until::Submitted(op) => format!("runs{} up to {op}", self.place(to)),
+                    Until::Used(id) => {
+                        format!("runs{} up to {}", self.place(to), self.cast.name(id))
+                    }
                 };
-                let text = format!("{}{suffix}: {ask}{queue}{spoiled}", request_name(*id, ask));
-                let line = self.line();
-                line.guest = text;
-                (line.sends, line.sent) = (true, Some(*id));
+                self.line(Mark::Nothing).device = text;
             }
-            Action::SendAgain { id, .. } => {
-                self.line().guest = format!("publishes the head of {id} again");
+            Action::Await { id, .. } if self.about.is_everything() => {
+                let text = format!("waits for {}", self.cast.name(id));
+                self.line(Mark::Nothing).guest = text;
             }
-            Action::Jump { .. } => {
-                self.line().guest = "moves avail.idx out of range".to_owned();
+            Action::Writeback { device, value } if self.about.device(device) => {
+                let text = format!("writeback{} = {value}", self.device_name(device));
+                self.line(Mark::Mode(device)).guest = text;
             }
-            Action::Writeback { device, value } => {
-                let suffix = self.device_name(*device);
-                self.line().guest = format!("writeback{suffix} = {value}");
+            Action::Reset { device } if self.about.device(device) => {
+                let text = format!("reset{}", self.device_name(device));
+                self.line(Mark::Reset(device)).guest = text;
             }
-            Action::Reset { device } => {
-                let suffix = self.device_name(*device);
-                self.line().guest = format!("reset{suffix}");
+            Action::PollReset { device } => self.poll(device),
+            Action::Effect { op, set } => {
+                let owner = self.work.owner(&op);
+                let set = self.about.shown(set);
+                if self.about.operation(&op, owner) && !set.is_empty() {
+                    let sectors = if set.len() == 1 { "sector" } else { "sectors" };
+                    let what = self.op(&op);
+                    let text = format!("{}{what}: {sectors} {set} landed", self.owned(&op, owner));
+                    self.line(Mark::Nothing).host = text;
+                }
             }
-            Action::PollReset { device } => {
-                let suffix = self.device_name(*device);
-                self.line().guest = format!("status{suffix}?");
-            }
-            Action::Effect { op, set } if self.op_matters(op) => {
-                let text = format!("{}: {set} lands", self.op(op));
-                self.line().host = text;
-            }
-            Action::Complete { op, outcome } => self.host_completed(op, outcome),
-            Action::WriteBack { set } => {
-                self.line().host = format!("writes back {set}");
-            }
-            Action::Evict { set } => {
-                self.line().host = format!("evicts {set}");
-            }
-            Action::Crash(kind) => self.crash(kind),
+            Action::Complete { op, outcome } => self.host_completed(&op, &outcome),
+            Action::WriteBack { set } => self.unasked("writes back", set),
+            Action::Evict { set } => self.unasked("evicts", set),
+            Action::Crash(kind) => self.crash(&kind),
             Action::Rest => {
-                self.line().guest = "waits until nothing moves".to_owned();
+                self.line(Mark::Nothing).guest = "waits until nothing moves".to_owned();
             }
             _ => {}
         }
     }
 
-    fn host_completed(&mut self, op: &OpKey, outcome: &Outcome) {
-        if op.kind == OpKind::Sync && matches!(outcome, Outcome::Ok { .. }) {
-            self.flushes.iter_mut().for_each(|flush| flush.1 += 1);
+    fn unasked(&mut self, what: &str, set: crate::sectors::SectorSet) {
+        let set = self.about.shown(set);
+        if !set.is_empty() {
+            let text = format!("{what}{} {set}", self.device_name(self.failure.device));
+            self.line(Mark::Nothing).host = text;
         }
-        if !self.op_matters(op) {
+    }
+
+    fn start(&mut self, device: u8, accept: u64) {
+        let (life, lives) = &mut self.lives[usize::from(device)];
+        *life += 1;
+        let numbered = (*lives > 1).then_some(*life);
+        self.work.ended(device);
+        if !self.about.device(device) {
             return;
         }
-        let what = self.op(op);
-        let text = match outcome {
+        let suffix = self.device_name(device);
+        if let Some(line) = self.lines.iter_mut().rfind(|l| l.mark == Mark::ResetShown(device)) {
+            line.guest = format!("status{suffix}: zero");
+        }
+        let features = match self.about.wants_features() {
+            true => format!("accepts {}", words_for(accept).replace(',', ", ")),
+            false => features(accept, &self.options.spec),
+        };
+        self.line(Mark::Start(device)).guest = match numbered {
+            Some(life) => format!("life {life}: start{suffix} {features}"),
+            None => format!("start{suffix} {features}"),
+        };
+    }
+
+    /// The guest may look at a reset for long: one line says so.
+    fn poll(&mut self, device: u8) {
+        if !self.about.device(device) {
+            return;
+        }
+        let mark = Mark::ResetShown(device);
+        if self.lines.last().is_some_and(|line| line.mark == mark) && !self.about.is_everything() {
+            let step = self.step;
+            self.lines.last_mut().expect("there is one").step = step;
+            return;
+        }
+        let text = format!("status{}?", self.device_name(device));
+        self.line(mark).guest = text;
+    }
+
+    fn host_completed(&mut self, op: &OpKey, outcome: &Outcome) {
+        let owner = self.work.owner(op);
+        self.work.completed(op);
+        let failed = matches!(outcome, Outcome::Failed { .. });
+        if op.kind == OpKind::Sync && !failed {
+            self.syncs.iter_mut().for_each(|flush| flush.1 += 1);
+        }
+        if !self.about.operation(op, owner) {
+            return;
+        }
+        let what = format!("{}{}", self.owned(op, owner), self.op(op));
+        let text = match *outcome {
             Outcome::Ok { .. } if op.kind == OpKind::Write => format!("{what} in cache"),
             Outcome::Ok { landed } if op.kind == OpKind::Discard && landed.is_empty() => {
                 format!("{what} ignored")
@@ -220,46 +332,55 @@ impl<'a> Teller<'a> {
             Outcome::Ok { .. } => format!("{what} done"),
             Outcome::Short { bytes } => format!("{what} stops after {bytes} bytes"),
             Outcome::Failed { errno, forgot, .. } => {
-                let forgot = match forgot.is_empty() {
-                    true => String::new(),
-                    false => format!(", forgets {forgot}"),
+                let forgot = match self.about.shown(forgot) {
+                    set if set.is_empty() => String::new(),
+                    set => format!(", forgets {set}"),
                 };
                 format!("{what} fails (errno {errno}){forgot}")
             }
         };
-        self.line().host = text;
+        let sync_failed = failed && op.kind == OpKind::Sync;
+        self.line(if sync_failed { Mark::SyncFailed } else { Mark::Nothing }).host = text;
     }
 
     fn crash(&mut self, kind: &CrashKind) {
-        let text = match kind {
+        let (mark, text, host) = match *kind {
             CrashKind::Backend { device } => {
-                format!("backend{} killed", self.device_name(*device))
+                self.work.ended(device);
+                if !self.about.device(device) {
+                    return;
+                }
+                let text = format!("backend{} killed", self.device_name(device));
+                (Mark::Kill(device), text, "page cache stays".to_owned())
             }
-            CrashKind::Power { .. } => "power loss".to_owned(),
+            CrashKind::Power { survivors } => {
+                self.work.all_ended();
+                self.losses.0 += 1;
+                let text = match self.losses {
+                    (_, 1) => "power loss".to_owned(),
+                    (nth, _) => format!("power loss {nth}"),
+                };
+                let host = match self.about.shown(survivors) {
+                    kept if kept.is_empty() => "cache lost".to_owned(),
+                    kept => format!("cache lost but {kept}"),
+                };
+                (Mark::PowerLoss, text, host)
+            }
         };
-        let host = match kind {
-            CrashKind::Power { survivors } => match self.surviving(*survivors) {
-                kept if kept.is_empty() => " cache lost".to_owned(),
-                kept => format!(" cache lost but {kept}"),
-            },
-            CrashKind::Backend { .. } => " page cache stays".to_owned(),
-        };
-        self.flushes.clear();
-        let line = self.line();
+        self.syncs.clear();
+        let line = self.line(mark);
         (line.guest, line.host, line.across, line.crashes) = (text, host, true, true);
     }
 
-    /// The survivors the story is about, counted as the guest does.
-    fn surviving(&self, survivors: SectorSet) -> SectorSet {
-        let base = self.options.spec.disk.base(self.failure.device);
-        let capacity = self.options.spec.disk.capacity;
-        let mut kept = SectorSet::EMPTY;
-        for sector in survivors.iter().filter(|s| (base..base + capacity).contains(s)) {
-            if self.about.is_empty() || self.about.contains(sector - base) {
-                kept.insert(sector - base);
+    /// `w26: `, or `b: ` where there are two devices and nobody knows for whom.
+    fn owned(&self, op: &OpKey, owner: Option<u32>) -> String {
+        match owner {
+            Some(id) => format!("{}: ", self.cast.name(id)),
+            None if self.options.devices > 1 => {
+                format!("{}: ", self.device_name(op.device).trim_start())
             }
+            None => String::new(),
         }
-        kept
     }
 
     /// An operation in words, its sectors counted as the guest does.
@@ -273,23 +394,53 @@ impl<'a> Teller<'a> {
             OpKind::Discard => "discard",
             OpKind::WriteZeroes => "write-zeroes",
         };
-        match op.sectors {
-            1 => format!("{kind} {}", op.sector - base),
-            n => format!("{kind} {}+{n}", op.sector - base),
-        }
+        // A wrong device may go before its own part of the disk.
+        let sector = i64::from(op.sector) - i64::from(base);
+        format!("{kind} {sector}+{}", op.sectors)
     }
 }
 
-/// The features that decide what a completion promises, as far as they are accepted.
-fn features(accept: u64, offer: u64) -> String {
+/// A status in the specification's words.
+pub(super) fn status_name(status: u8) -> String {
+    match status {
+        0 => "ok".to_owned(),
+        1 => "IOERR".to_owned(),
+        2 => "UNSUPP".to_owned(),
+        other => format!("status {other:#x}"),
+    }
+}
+
+fn spoiled(mischief: Mischief) -> String {
+    match mischief {
+        Mischief::None => String::new(),
+        Mischief::Ragged(bytes) => format!(", {bytes} bytes short"),
+        Mischief::ShortHeader => ", short header".to_owned(),
+        Mischief::NoStatus => ", no status byte".to_owned(),
+        Mischief::StatusFirst => ", status before data".to_owned(),
+        Mischief::Loop => ", in a circle".to_owned(),
+        Mischief::Dangling => ", end missing".to_owned(),
+    }
+}
+
+/// The features that decide what a completion promises, as far as they are accepted, and the cache
+/// mode where that is not write-back.
+fn features(accept: u64, spec: &Spec) -> String {
     use crate::wire::feature::{CONFIG_WCE, FLUSH};
     let mut words = Vec::new();
     for (bit, name) in [(FLUSH, "FLUSH"), (CONFIG_WCE, "CONFIG_WCE")] {
         if accept & bit != 0 {
             words.push(name.to_owned());
-        } else if offer & bit != 0 {
+        } else if spec.offer & bit != 0 {
             words.push(format!("no {name}"));
         }
     }
+    if accept & CONFIG_WCE != 0 && (accept & FLUSH == 0 || !spec.writeback) {
+        words.push("writeback 0".to_owned());
+    }
     if words.is_empty() { "(FLUSH not offered)".to_owned() } else { words.join(", ") }
+}
+
+/// Whether a rule is about a write that was stable and is not there.
+pub(super) fn is_loss(rule: Rule) -> bool {
+    matches!(rule, Rule::StableWriteLost | Rule::WriteThroughLost | Rule::FlushlessWriteLost)
 }

@@ -1,0 +1,67 @@
+//! `powerfail replay --until`: a trace up to an action, and the world at that moment.
+
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::target::Visit;
+use super::{PASSED, VIOLATED};
+use crate::dut::DeviceUnderTest;
+use crate::run::{guarded, replay};
+use crate::story::{Look, scene};
+use crate::trace::Trace;
+use crate::world::World;
+
+pub(super) struct Stop<'a> {
+    pub(super) trace: &'a Trace,
+    pub(super) name: String,
+    /// The action to stop before, counted from one.
+    pub(super) before: usize,
+    pub(super) look: Look,
+}
+
+impl Visit for Stop<'_> {
+    type Out = Result<u8, String>;
+
+    fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
+        let Stop { trace, name, before, look } = self;
+        let actions = &trace.actions;
+        let Some(next) = before.checked_sub(1).and_then(|at| actions.get(at)) else {
+            let count = actions.len();
+            return Err(format!(
+                "{name} has no action {before}: give --until a number from 1 to {count}"
+            ));
+        };
+        let mut world = World::<D>::new(setup, trace.options, trace.run);
+        let mut skipped = 0;
+        let done = &actions[..before - 1];
+        let verdict = replay(&mut world, trace.options, trace.run, done, |_| skipped += 1);
+        if let Some(failure) = verdict.failure {
+            println!("{name} fails before action {before}: {}", failure.violation);
+            return Ok(VIOLATED);
+        }
+        println!("{name} before action {before} of {}: {next}", actions.len());
+        if skipped > 0 {
+            println!("{skipped} of the actions before it were not possible as they stand");
+        }
+        println!("\n{}", scene(&world, look));
+        if !is_traced() {
+            return Ok(PASSED);
+        }
+        // A debugger stops here: the call of `World::step` below does the action.
+        let _ = kill_process(getpid(), Signal::TRAP);
+        let verdict = guarded(&mut world, |world| world.step(next).map(|_| false));
+        match verdict.failure {
+            Some(failure) => {
+                println!("action {before} fails: {}", failure.violation);
+                Ok(VIOLATED)
+            }
+            None => Ok(PASSED),
+        }
+    }
+}
+
+/// Whether a debugger is attached to this process.
+fn is_traced() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|pid| pid.trim() != "0")
+}
