@@ -27,6 +27,7 @@ pub mod pilot;
 pub mod plug;
 pub mod prng;
 pub mod rebase;
+mod replay_dir;
 pub mod run;
 pub mod sectors;
 pub mod shrink;
@@ -38,3 +39,4 @@ pub mod world;
 pub mod wrong;
 
 pub use cli::{builtin, main};
+pub use replay_dir::{ReplayedTrace, ReplayedTraces, replay_dir};

@@ -1,17 +1,22 @@
-//! What is taken out of a trace holds elsewhere: images are what a power loss may leave, and a log
-//! that is read by the kernel's documentation of the format comes to the same.
+//! What is taken out of a trace holds elsewhere: images are what a power loss may leave, a log that
+//! is read by the kernel's documentation of the format comes to the same, and a folder of traces
+//! judges anybody's device.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use powerfail::blk::Blk;
+use powerfail::disk::SimDisk;
+use powerfail::dut::{DeviceUnderTest, Host, Progress};
 use powerfail::export::image::{Survivors, image};
 use powerfail::export::log_writes::log_writes;
 use powerfail::export::{first_power_loss, replay_before};
+use powerfail::guest::RingPlan;
+use powerfail::replay_dir;
 use powerfail::run::{Plan, run_number, run_seed, world};
 use powerfail::sectors::SectorSet;
-use powerfail::spec::Preset;
+use powerfail::spec::{Preset, Spec};
 use powerfail::trace::Trace;
 use powerfail::world::World;
 use powerfail::wrong::DiskFault;
@@ -289,4 +294,85 @@ fn nonsense_is_one_line_and_nothing_is_overwritten() {
     assert!(line.contains("cannot read"), "{line}");
     let left = fs::read_dir(dir.path()).unwrap().count();
     assert_eq!(left, 2, "a refused command leaves nothing behind");
+}
+
+/// A folder with the traces of these names.
+fn folder(traces: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in traces {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn our_device_passes_the_saved_traces() {
+    let replays = replay_dir::<Blk>("../traces").unwrap();
+    replays.assert_none_fails();
+    let all = replays.traces.len();
+    assert_eq!((replays.passed(), replays.failed(), replays.not_reached()), (all, 0, 0));
+    assert!(replays.traces.is_sorted_by(|one, next| one.name < next.name));
+}
+
+#[test]
+fn a_folder_without_traces_is_no_pass() {
+    let none = replay_dir::<Blk>(folder(&[("README.md", "none yet")]).path()).unwrap_err();
+    assert!(none.contains("nothing was replayed"), "{none}");
+    let missing = replay_dir::<Blk>("no/such/folder").unwrap_err();
+    assert!(missing.contains("no/such/folder"), "{missing}");
+    let spoiled = [("1.trace", TRACE), ("2.trace", &TRACE.replace("rest", "fly"))];
+    let said = replay_dir::<Blk>(folder(&spoiled).path()).unwrap_err();
+    assert!(said.contains("2.trace: line 16: there is no action `fly`"), "{said}");
+}
+
+/// Our device on a disk that answers a flush without a sync.
+#[derive(Clone)]
+struct Early(Blk);
+
+impl DeviceUnderTest for Early {
+    type Setup = ();
+    const ON_SIM_DISK: bool = true;
+
+    fn open((): &(), spec: &Spec, disk: &SimDisk, device: u8) -> Early {
+        Early(Blk::open(&Some(DiskFault::EarlyFlush), spec, disk, device))
+    }
+    fn offered(&self) -> u64 {
+        self.0.offered()
+    }
+    fn negotiate(&mut self, accept: u64) -> bool {
+        self.0.negotiate(accept)
+    }
+    fn config_read(&mut self, offset: u64, out: &mut [u8]) {
+        self.0.config_read(offset, out);
+    }
+    fn start(&mut self, rings: &[RingPlan]) {
+        self.0.start(rings);
+    }
+    fn kick(&mut self, queue: u16) {
+        self.0.kick(queue);
+    }
+    fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress {
+        self.0.step(queue, host)
+    }
+    fn begin_reset(&mut self, host: &mut Host<'_>) {
+        self.0.begin_reset(host);
+    }
+}
+
+#[test]
+fn a_device_that_fails_is_told_of() {
+    let unreached = TRACE.replace("send q0 f61 flush", "# no flush");
+    let dir = folder(&[("b.trace", TRACE), ("a.trace", &unreached)]);
+    let replays = replay_dir::<Early>(dir.path()).unwrap();
+    assert_eq!((replays.passed(), replays.failed(), replays.not_reached()), (0, 1, 1));
+    let panic = std::panic::catch_unwind(|| replays.assert_none_fails()).unwrap_err();
+    let said = panic.downcast_ref::<String>().unwrap();
+    assert!(said.contains("b.trace   VIOLATED   a stable write must survive"), "{said}");
+    assert!(said.contains("a.trace did not reach its situation"), "{said}");
+
+    let dir = folder(&[("a.trace", &unreached)]);
+    let replays = replay_dir::<Early>(dir.path()).unwrap();
+    let panic = std::panic::catch_unwind(|| replays.assert_none_fails()).unwrap_err();
+    let said = panic.downcast_ref::<String>().unwrap();
+    assert!(said.contains("nothing was tested"), "{said}");
 }

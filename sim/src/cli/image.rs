@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::output::write_new;
-use super::replay::{names, read};
+use super::replay::names;
 use super::target::{Targets, Visit};
 use super::{PASSED, Subject};
 use crate::dut::DeviceUnderTest;
@@ -11,7 +11,7 @@ use crate::export::image::{Survivors, image};
 use crate::export::{first_power_loss, replay_before};
 use crate::pilot::Schedule;
 use crate::spec::Preset;
-use crate::trace::Trace;
+use crate::trace::{Trace, read};
 use crate::world::World;
 
 #[derive(Clone, Debug, clap::Args)]

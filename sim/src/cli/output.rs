@@ -157,16 +157,17 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), String> {
             ));
         }
     }
-    let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&part)?;
+    let said = |e: std::io::Error| format!("cannot write {shown}: {e}");
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&part).map_err(said)?;
+    let mut write = || {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&part, path)
     };
     write().map_err(|e| {
-        // It is only litter: nobody minds if it was never made.
+        // It is only litter: what matters is why it was not written.
         let _ = fs::remove_file(&part);
-        format!("cannot write {shown}: {e}")
+        said(e)
     })
 }
 

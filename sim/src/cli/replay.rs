@@ -1,7 +1,5 @@
 //! `powerfail replay`: a trace or a seed, and its story.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use super::output::write_whole;
@@ -12,11 +10,8 @@ use crate::dut::DeviceUnderTest;
 use crate::inevitable::certainty;
 use crate::run::{Plan, run_seed, world};
 use crate::story::{Look, Provenance, tell};
-use crate::trace::{Judged, Replayed, Trace, judge};
+use crate::trace::{Judged, Replayed, Trace, judge, read};
 use crate::world::World;
-
-/// No trace file is larger than this; a larger one is something else.
-const MOST_BYTES: u64 = 64 << 20;
 
 pub(super) fn replay(targets: &impl Targets, args: &ReplayArgs, look: Look) -> Result<u8, String> {
     let Some(path) = &args.trace else {
@@ -75,22 +70,6 @@ pub(super) fn names(
         Some(trace) if !targets.only_one() => (trace.device.clone(), trace.disk.clone()),
         _ => (targets.default_device().to_owned(), "sim".to_owned()),
     }
-}
-
-/// Reads a trace file.
-pub(super) fn read(path: &Path) -> Result<Trace, String> {
-    let shown = path.display();
-    let said = |e: std::io::Error| format!("cannot read {shown}: {e}");
-    let file = File::open(path).map_err(said)?;
-    let mut bytes = Vec::new();
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(said)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(format!("{shown} is no trace: it is larger than {MOST_BYTES} bytes"));
-    }
-    let text = String::from_utf8(bytes).map_err(|e| {
-        format!("{shown} is no trace: byte {} is not text", e.utf8_error().valid_up_to())
-    })?;
-    text.parse().map_err(|e| format!("{shown}: {e}"))
 }
 
 struct Hash {

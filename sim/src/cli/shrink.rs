@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output;
-use super::replay::{names, read};
+use super::replay::names;
 use super::run::cores;
 use super::target::{Targets, Visit};
 use super::{NOT_REACHED, PASSED, ShrinkArgs, USAGE};
@@ -19,7 +19,7 @@ use crate::run::{Plan, replay, run_number, run_seed, world};
 use crate::shrink::{Effort, PLENTY, Standing, shrink};
 use crate::spec::Options;
 use crate::story::{Look, Provenance, tell};
-use crate::trace::{Signature, Trace};
+use crate::trace::{Signature, Trace, read};
 use crate::world::World;
 
 pub(super) fn run(targets: &impl Targets, args: &ShrinkArgs, look: Look) -> Result<u8, String> {

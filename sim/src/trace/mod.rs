@@ -8,6 +8,7 @@ mod file;
 mod judge;
 mod line;
 mod options;
+mod read;
 
 pub(crate) use features::features;
 
@@ -15,3 +16,4 @@ pub use file::{Signature, Trace, TraceError, VERSION};
 pub use judge::{Judged, Replayed, judge};
 pub use line::request_name;
 pub(crate) use options::possible;
+pub use read::read;
