@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::dut::DeviceUnderTest;
-use crate::story::{Provenance, tell};
+use crate::story::{Look, Provenance, tell};
 use crate::trace::{Replayed, judge, read};
 use crate::world::World;
 
@@ -65,7 +65,7 @@ fn replay_file<D: DeviceUnderTest>(path: &Path) -> Result<ReplayedTrace, String>
     let mut world = World::<D>::new(D::Setup::default(), trace.options, trace.run);
     let judged = judge(&mut world, &trace);
     let provenance = Provenance { from: name.clone(), ..Provenance::default() };
-    let story = judged.failure.map(|failure| tell(&world, &failure, &provenance));
+    let story = judged.failure.map(|failure| tell(&world, &failure, &provenance, Look::default()));
     Ok(ReplayedTrace { name, replayed: judged.replayed, story })
 }
 
