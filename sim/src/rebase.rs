@@ -21,6 +21,42 @@ use crate::world::{Failure, World};
 /// How many actions one line may need before it.
 const PATIENCE: u32 = 64;
 
+/// How much may still be done, so that every replay ends soon whatever its lines say.
+///
+/// One unit is about what a step of a device's thread costs. Everything is counted that a line can
+/// have much of, so this bounds the time and, through the journal, the memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    left: u64,
+}
+
+impl Budget {
+    /// What looking ahead with a copy of a world costs before it takes a step.
+    const COPY: u64 = 500;
+
+    pub(crate) fn new(left: u64) -> Budget {
+        Budget { left }
+    }
+
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
+    fn spend(&mut self, work: u64) {
+        self.left = self.left.saturating_sub(work);
+    }
+
+    /// What a line costs beside the steps it takes.
+    fn of(action: &Action) -> u64 {
+        match action {
+            Action::Crash(_) => 500,
+            Action::Start { .. } | Action::Reset { .. } => 100,
+            Action::Rest | Action::PollReset { .. } => 50,
+            _ => 4,
+        }
+    }
+}
+
 /// What a replay by meaning came to.
 #[derive(Clone, Debug)]
 pub struct Rebased {
@@ -39,17 +75,27 @@ pub fn rebase<D: DeviceUnderTest>(
     run: u32,
     actions: &[Action],
 ) -> Rebased {
+    rebase_within(world, options, run, actions, &mut Budget::new(MOST_STEPS))
+}
+
+/// As [`rebase`], with no more work than there is in a budget.
+pub(crate) fn rebase_within<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    options: Options,
+    run: u32,
+    actions: &[Action],
+    budget: &mut Budget,
+) -> Rebased {
     let mut done = Vec::with_capacity(actions.len());
     let mut moved = 0;
     let verdict = guarded(world, |world| {
         world.restart(options, run);
-        let begun = world.stats().steps;
         for action in actions {
-            let mut line = Line { world, done: &mut done, moved: false };
+            let mut line = Line { world, done: &mut done, moved: false, budget };
             let result = line.follow(action);
             moved += usize::from(line.moved);
             result?;
-            if world.stats().steps - begun > MOST_STEPS {
+            if budget.left == 0 {
                 return Ok(true);
             }
         }
@@ -58,11 +104,42 @@ pub fn rebase<D: DeviceUnderTest>(
     Rebased { verdict, actions: done, moved }
 }
 
+/// As [`replay`](crate::run::replay), with no more work than there is in a budget.
+pub(crate) fn replay_within<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    options: Options,
+    run: u32,
+    actions: &[Action],
+    budget: &mut Budget,
+) -> Verdict {
+    guarded(world, |world| {
+        world.restart(options, run);
+        for action in actions {
+            spent(world, action, budget)?;
+            if budget.left == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+}
+
+/// Does an action and takes what it cost from the budget.
+fn spent<D: DeviceUnderTest>(world: &mut World<D>, action: &Action, budget: &mut Budget) -> Step {
+    let events = |world: &World<D>| world.journal().map_or(0, |journal| journal.events().len());
+    let (steps, before) = (world.stats().steps, events(world));
+    let done = world.step(action);
+    let noted = (events(world) - before) as u64;
+    budget.spend(Budget::of(action) + 4 * noted + (world.stats().steps - steps));
+    done
+}
+
 /// One line of a trace on its way into a world.
 struct Line<'a, D: DeviceUnderTest> {
     world: &'a mut World<D>,
     done: &'a mut Vec<Action>,
     moved: bool,
+    budget: &'a mut Budget,
 }
 
 type Step = Result<bool, Box<Failure>>;
@@ -71,7 +148,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
     fn step(&mut self, action: Action) -> Step {
         // Written down first: an action that breaks a promise, or panics, was done.
         self.done.push(action);
-        let done = self.world.step(&action)?;
+        let done = spent(self.world, &action, self.budget)?;
         if !done {
             self.done.pop();
         }
@@ -124,10 +201,19 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         device < self.world.options().devices && self.world.station(device).resetting
     }
 
+    /// Whether the thread of a queue has something to do, or would after a kick.
+    fn may_run(&self, to: QueueId) -> bool {
+        let exists = to.device < self.world.options().devices;
+        exists && {
+            let (station, queue) = (self.world.station(to.device), usize::from(to.queue));
+            station.stirred[queue] || (station.live && station.queues[queue].kick_due())
+        }
+    }
+
     /// Lets everything move until something is so, or nothing moves.
     fn settle_until(&mut self, is: impl Fn(&World<D>) -> bool) -> Result<(), Box<Failure>> {
         for _ in 0..PATIENCE {
-            if is(self.world) {
+            if is(self.world) || self.budget.left == 0 {
                 break;
             }
             let Some(action) = self.world.settle() else { break };
@@ -153,6 +239,17 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         let to = QueueId { device, queue };
         let indirect = station.negotiated & feature::INDIRECT_DESC != 0;
         let layout = if indirect { layout } else { Layout { indirect: 0, ..layout } };
+        self.moved = true;
+        // How a chain is cut carries no meaning, so before it waits it makes itself small.
+        let small = match indirect {
+            true => Layout { indirect: 1, ..Layout::PLAIN },
+            false => Layout { glued: 1, ..Layout::PLAIN },
+        };
+        for layout in [layout, small] {
+            if self.step(Action::Send { to, id, ask, layout, mischief })? {
+                return Ok(());
+            }
+        }
         self.settle_until(|world| world.station(device).queues[usize::from(queue)].has_room())?;
         self.again(Action::Send { to, id, ask, layout, mischief })
     }
@@ -175,15 +272,19 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         }
         // A copy runs ahead to see what will come. What it finds is found again here.
         let queues = self.world.options().spec.queues as u8;
-        let lanes = (0..queues).map(|nth| (op.lane + nth) % queues.max(1));
+        let first = op.lane % queues;
         let mut nearest = wanted(self.world, false).map(|_| None);
-        'search: for lane in lanes {
+        'search: for lane in (first..queues).chain(0..first) {
             let to = QueueId { device: op.device, queue: lane };
-            let mut ahead = self.world.clone();
+            if self.budget.left == 0 || !self.may_run(to) {
+                continue;
+            }
+            self.budget.spend(Budget::COPY);
+            let mut ahead = self.world.scout();
             let kicks = matches!(ahead.step(&Action::Kick { to }), Ok(true));
             for steps in 1..=Until::MOST {
                 let crank = Action::Crank { to, until: Until::Steps(1) };
-                if !matches!(ahead.step(&crank), Ok(true)) {
+                if !matches!(spent(&mut ahead, &crank, self.budget), Ok(true)) {
                     break;
                 }
                 let crank = (kicks, Action::Crank { to, until: Until::Steps(steps) });

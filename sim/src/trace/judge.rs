@@ -1,11 +1,13 @@
 //! What replaying a trace comes to: the same failure, none, or not the situation at all.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::file::{Signature, Trace};
 use super::line::request_name;
 use crate::action::{Action, Until};
 use crate::dut::DeviceUnderTest;
-use crate::rebase::{Rebased, rebase};
-use crate::run::{MOST_STEPS, Verdict, replay};
+use crate::rebase::{Budget, Rebased, rebase_within, replay_within};
+use crate::run::{MOST_STEPS, Verdict};
 use crate::world::{Event, Failure, World};
 
 /// How far a thread's steps are shifted, either way, in search of the place where they now stop.
@@ -45,10 +47,14 @@ pub struct Judged {
 /// ([`rebase`]), and then once more with the lines that count steps of a thread shifted a little,
 /// for the code may have gained or lost some. Whatever fails, fails for good: each of these is a
 /// run that a guest, a host and a scheduler may bring about.
+///
+/// One budget of [`MOST_STEPS`] bounds all of it: a trace that needs more has not reached its
+/// situation.
 pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged {
     world.keep_journal();
     let (options, run) = (trace.options, trace.run);
-    let exact = replay(world, options, run, &trace.actions, |_| {});
+    let mut budget = Budget::new(MOST_STEPS);
+    let exact = replay_within(world, options, run, &trace.actions, &mut budget);
     let same = |verdict: &Verdict| {
         let broken = verdict.failure.as_ref().map(|failure| Signature::of(&failure.violation));
         broken.as_ref() == Some(&trace.broke)
@@ -56,30 +62,47 @@ pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged 
     if same(&exact) {
         return judged(Replayed::Fails, trace.actions.clone(), 0, exact);
     }
+    if exact.exhausted {
+        return judged(endless(), trace.actions.clone(), 0, exact);
+    }
     world.refresh(&exact);
-    let meant = rebase(world, options, run, &trace.actions);
+    let before = budget.left();
+    let meant = rebase_within(world, options, run, &trace.actions, &mut budget);
     if same(&meant.verdict) {
         return judged(Replayed::Fails, meant.actions, meant.moved, meant.verdict);
     }
+    if meant.verdict.exhausted {
+        return judged(endless(), meant.actions, meant.moved, meant.verdict);
+    }
+    let cost = before - budget.left();
     world.refresh(&meant.verdict);
     for (shifted, lines) in shifts(&trace.actions) {
-        let Rebased { verdict, actions, moved } = rebase(world, options, run, &shifted);
+        if budget.left() < 2 * cost {
+            break;
+        }
+        let Rebased { verdict, actions, moved } =
+            rebase_within(world, options, run, &shifted, &mut budget);
         if same(&verdict) {
             return judged(Replayed::Fails, actions, moved.max(lines), verdict);
         }
         world.refresh(&verdict);
     }
-    // None of them fails as recorded: the run by meaning is the one to speak of.
-    let Rebased { verdict, actions, moved } = rebase(world, options, run, &trace.actions);
+    // None of them fails as recorded: the run by meaning is the one to speak of, and done again it
+    // costs what it did.
+    let mut budget = Budget::new(cost + 1);
+    let Rebased { verdict, actions, moved } =
+        rebase_within(world, options, run, &trace.actions, &mut budget);
     let replayed = match &verdict.failure {
         Some(failure) => Replayed::FailsOtherwise(Signature::of(&failure.violation)),
-        None if verdict.exhausted => {
-            let what = format!("it takes more than {MOST_STEPS} steps of device threads");
-            Replayed::NotReached(what)
-        }
+        None if verdict.exhausted => endless(),
         None => reached(world, trace).map_or(Replayed::Passes, Replayed::NotReached),
     };
     judged(replayed, actions, moved, verdict)
+}
+
+fn endless() -> Replayed {
+    let what = "it is given up after as much work as 3,000,000 steps of device threads";
+    Replayed::NotReached(what.to_owned())
 }
 
 fn judged(replayed: Replayed, actions: Vec<Action>, moved: usize, verdict: Verdict) -> Judged {
@@ -88,26 +111,28 @@ fn judged(replayed: Replayed, actions: Vec<Action>, moved: usize, verdict: Verdi
 
 /// What is missing of the situation that a trace is about, if anything is.
 fn reached<D: DeviceUnderTest>(world: &World<D>, trace: &Trace) -> Option<String> {
-    let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
-    for (name, status) in &trace.witness {
-        let answered = events.iter().any(|event| match event {
-            Event::Completed { id, ask, status: found, .. } => {
-                request_name(*id, ask) == *name && status.is_none_or(|status| status == *found)
+    let mut answers: BTreeMap<String, BTreeSet<u8>> = BTreeMap::new();
+    let mut sent: BTreeSet<u32> = BTreeSet::new();
+    for event in world.journal().map(|journal| journal.events()).unwrap_or_default() {
+        match event {
+            Event::Completed { id, ask, status, .. } => {
+                answers.entry(request_name(*id, ask)).or_default().insert(*status);
             }
-            _ => false,
-        });
-        if !answered {
+            Event::Did(Action::Send { id, .. }) => {
+                sent.insert(*id);
+            }
+            _ => {}
+        }
+    }
+    for (name, status) in &trace.witness {
+        let found = answers.get(name);
+        if !found.is_some_and(|found| status.is_none_or(|status| found.contains(&status))) {
             let how = status.map_or(String::new(), |status| format!(" with status {status}"));
             return Some(format!("{name} was not answered{how}"));
         }
     }
-    let sent = |id: u32| {
-        events.iter().any(
-            |event| matches!(event, Event::Did(Action::Send { id: other, .. }) if *other == id),
-        )
-    };
     trace.actions.iter().find_map(|action| match action {
-        Action::Send { id, ask, .. } if !sent(*id) => {
+        Action::Send { id, ask, .. } if !sent.contains(id) => {
             Some(format!("{} could not be sent", request_name(*id, ask)))
         }
         _ => None,

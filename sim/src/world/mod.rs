@@ -185,6 +185,14 @@ impl<D: DeviceUnderTest> World<D> {
         self.journal = None;
     }
 
+    /// A copy to look ahead with: it keeps no journal.
+    pub(crate) fn scout(&mut self) -> World<D> {
+        let journal = self.journal.take();
+        let copy = self.clone();
+        self.journal = journal;
+        copy
+    }
+
     /// What happened since power-on, if a journal is kept.
     #[must_use]
     pub fn journal(&self) -> Option<&Journal> {
