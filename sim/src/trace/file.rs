@@ -21,6 +21,7 @@
 //! `#` mean nothing. The file is read strictly: a line that makes no sense is an error with its number,
 //! never skipped.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
@@ -39,6 +40,12 @@ pub const VERSION: u32 = 2;
 
 /// No trace is longer than this many actions.
 const MOST_ACTIONS: usize = 100_000;
+
+/// No line is longer than this many bytes.
+const MOST_BYTES: usize = 4096;
+
+/// No more than this many characters of what is wrong are told.
+const MOST_TOLD: usize = 240;
 
 /// What kind of failure it is: two failures with equal signatures are one bug until shown
 /// otherwise.
@@ -125,10 +132,18 @@ pub struct TraceError {
 
 impl fmt::Display for TraceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => f.write_str(&self.what),
-            line => write!(f, "line {line}: {}", self.what),
+        if self.line > 0 {
+            write!(f, "line {}: ", self.line)?;
         }
+        // It may quote the file, which may hold anything.
+        for (nth, letter) in self.what.chars().enumerate() {
+            match letter {
+                _ if nth == MOST_TOLD => return f.write_str("..."),
+                letter if letter.is_control() => write!(f, "{}", letter.escape_default())?,
+                letter => f.write_char(letter)?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -173,6 +188,7 @@ impl FromStr for Trace {
     fn from_str(text: &str) -> Result<Trace, TraceError> {
         let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
         let (_, first) = lines.next().unwrap_or((1, ""));
+        let mut sent = BTreeSet::new();
         let version = first.strip_prefix("powerfail trace ").ok_or_else(|| TraceError {
             line: 1,
             what: "this is no trace: it does not begin with `powerfail trace 2`".to_owned(),
@@ -191,21 +207,29 @@ impl FromStr for Trace {
                 continue;
             }
             let at = |what: String| TraceError { line, what };
+            if words.len() > MOST_BYTES {
+                return Err(at(format!("this line is longer than {MOST_BYTES} bytes")));
+            }
             if header.events.is_none() {
                 header.read(words).map_err(at)?;
-                continue;
-            }
-            if actions.len() == MOST_ACTIONS {
-                return Err(at(format!("a trace has at most {MOST_ACTIONS} actions")));
-            }
-            if words == "end" && version > 1 {
-                ended = true;
                 continue;
             }
             if ended && version > 1 {
                 return Err(at("nothing may follow `end`".to_owned()));
             }
+            if words == "end" && version > 1 {
+                ended = true;
+                continue;
+            }
+            if actions.len() == MOST_ACTIONS {
+                return Err(at(format!("a trace has at most {MOST_ACTIONS} actions")));
+            }
             let action = words.parse().map_err(at)?;
+            if let Action::Send { id, .. } = action
+                && !sent.insert(id)
+            {
+                return Err(at(format!("request {id} is sent twice")));
+            }
             actions.push(if version == 1 { as_in_version_1(action) } else { action });
         }
         let trace = header.finish(actions).map_err(|what| TraceError { line: 0, what })?;
@@ -226,6 +250,8 @@ fn as_in_version_1(action: Action) -> Action {
 
 #[derive(Default)]
 struct Header {
+    /// The lines there were.
+    keys: BTreeSet<String>,
     device: Option<String>,
     disk: Option<String>,
     broke: Option<Signature>,
@@ -241,6 +267,9 @@ impl Header {
     fn read(&mut self, line: &str) -> Result<(), String> {
         let (key, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let value = value.trim();
+        if !self.keys.insert(key.to_owned()) {
+            return Err(format!("the header has a second `{key}` line"));
+        }
         match key {
             "tool" => {}
             "device" => self.device = Some(value.to_owned()),
