@@ -1,0 +1,371 @@
+//! Saved traces outlive the code that found them: whatever is done to the device, the generator or
+//! the guest's habits without changing what is promised, a trace still fails on its wrong thing and
+//! still passes on ours.
+//!
+//! Not here: how a line finds its new place (`powerfail::rebase`).
+
+use std::fs;
+use std::path::Path;
+
+use powerfail::action::{Action, Until};
+use powerfail::blk::Blk;
+use powerfail::choose::Ratio;
+use powerfail::disk::SimDisk;
+use powerfail::dut::{DeviceUnderTest, End, Host, Progress};
+use powerfail::guest::{Layout, RingPlan};
+use powerfail::run::{Plan, replay, run_seed, world};
+use powerfail::spec::{Mix, Spec};
+use powerfail::trace::{Judged, Replayed, Trace, judge};
+use powerfail::wire::feature;
+use powerfail::world::World;
+use powerfail::wrong::{Wrong, WrongDevice};
+
+/// How a rewritten device spreads its work over steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Pace {
+    /// As it was.
+    #[default]
+    Same,
+    /// A step in which nothing happens before every other.
+    BeforeEach,
+    /// Such a step after each signal, and after whatever was handed to the host.
+    AfterWork,
+    /// Two steps in one, where the first is not the end of something.
+    Joined,
+}
+
+/// A device whose steps were cut anew.
+#[derive(Clone, Debug)]
+struct Rewritten<D> {
+    inner: D,
+    pace: Pace,
+    /// A queue's thread is paused iff its next step does nothing.
+    paused: [bool; 4],
+    live: bool,
+}
+
+impl<D: DeviceUnderTest> Rewritten<D> {
+    fn of(inner: D, pace: Pace) -> Rewritten<D> {
+        Rewritten { inner, pace, paused: [pace == Pace::BeforeEach; 4], live: false }
+    }
+}
+
+impl<D: DeviceUnderTest> DeviceUnderTest for Rewritten<D> {
+    type Setup = (Pace, D::Setup);
+
+    const ON_SIM_DISK: bool = D::ON_SIM_DISK;
+    const SURVIVES_POWER_LOSS: bool = D::SURVIVES_POWER_LOSS;
+    const HOST_FAILS: bool = D::HOST_FAILS;
+    const RING_BASE: bool = D::RING_BASE;
+
+    fn open((pace, setup): &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8) -> Self {
+        Rewritten::of(D::open(setup, spec, disk, device), *pace)
+    }
+
+    fn restart(&mut self, setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8, end: End) {
+        self.inner.restart(&setup.1, spec, disk, device, end);
+        self.paused = [self.pace == Pace::BeforeEach; 4];
+        self.live = false;
+    }
+
+    fn offered(&self) -> u64 {
+        self.inner.offered()
+    }
+
+    fn negotiate(&mut self, accept: u64) -> bool {
+        self.inner.negotiate(accept)
+    }
+
+    fn config_read(&mut self, offset: u64, out: &mut [u8]) {
+        self.inner.config_read(offset, out);
+    }
+
+    fn config_write(&mut self, offset: u64, bytes: &[u8]) {
+        self.inner.config_write(offset, bytes);
+    }
+
+    fn start(&mut self, rings: &[RingPlan]) {
+        self.inner.start(rings);
+        self.live = true;
+    }
+
+    fn kick(&mut self, queue: u16) {
+        self.inner.kick(queue);
+    }
+
+    fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress {
+        let paused = &mut self.paused[usize::from(queue)];
+        if self.live && std::mem::take(paused) {
+            return Progress::Busy;
+        }
+        let before = host.disk.submitted();
+        let progress = self.inner.step(queue, host);
+        let worked = progress == Progress::Signal || host.disk.submitted() > before;
+        match self.pace {
+            Pace::BeforeEach => *paused = true,
+            Pace::AfterWork => *paused = worked && progress != Progress::Idle,
+            Pace::Joined if progress == Progress::Busy => return self.inner.step(queue, host),
+            Pace::Same | Pace::Joined => {}
+        }
+        progress
+    }
+
+    fn begin_reset(&mut self, host: &mut Host<'_>) {
+        self.inner.begin_reset(host);
+        self.live = false;
+    }
+
+    fn reset_done(&mut self) -> bool {
+        self.inner.reset_done()
+    }
+
+    fn needs_reset(&mut self) -> bool {
+        self.inner.needs_reset()
+    }
+}
+
+/// What is done to the code, and so to the world that a trace is replayed in. Nothing, if it cannot
+/// be done there.
+type Change = fn(&Trace) -> Option<Trace>;
+
+const CHANGES: [(&str, Pace, &[Change]); 16] = [
+    ("nothing", Pace::Same, &[]),
+    ("a step before each", Pace::BeforeEach, &[]),
+    ("a step after work", Pace::AfterWork, &[]),
+    ("steps joined", Pace::Joined, &[]),
+    ("rings doubled", Pace::Same, &[rings_doubled]),
+    ("rings halved", Pace::Same, &[rings_halved]),
+    ("rings near the wrap", Pace::Same, &[near_the_wrap]),
+    ("chains cut finer", Pace::Same, &[cut_finer]),
+    ("chains in tables", Pace::Same, &[in_tables]),
+    ("transfers of a granule", Pace::Same, &[transfers_of_a_granule]),
+    ("transfers of any size", Pace::Same, &[transfers_of_any_size]),
+    ("another queue", Pace::Same, &[another_queue]),
+    ("requests renumbered", Pace::Same, &[renumbered]),
+    ("a step before each, other rings", Pace::BeforeEach, &[rings_doubled, near_the_wrap]),
+    ("steps joined, small transfers", Pace::Joined, &[transfers_of_a_granule]),
+    ("a step after work, renumbered, tables", Pace::AfterWork, &[renumbered, in_tables]),
+];
+
+/// Wrong things whose situation cannot survive a change, and why.
+const LOST: [(&str, &[&str], &str); 4] = [
+    ("cut-short", &SMALL_TRANSFERS, NEVER_SHORT),
+    ("short-believed", &SMALL_TRANSFERS, NEVER_SHORT),
+    ("write-repeated", &SMALL_TRANSFERS, NEVER_SHORT),
+    ("wants-reset", &["another queue"], "it counts the steps of all its threads"),
+];
+const SMALL_TRANSFERS: [&str; 2] = ["transfers of a granule", "steps joined, small transfers"];
+const NEVER_SHORT: &str = "a transfer of one granule cannot be short";
+
+fn changed(trace: &Trace, change: impl FnOnce(&mut Trace)) -> Option<Trace> {
+    let mut changed = trace.clone();
+    change(&mut changed);
+    // Whether such a world can be is what reading a trace asks first.
+    let possible = changed.to_string().parse::<Trace>().is_ok();
+    (possible && changed != *trace).then_some(changed)
+}
+
+fn rings_doubled(trace: &Trace) -> Option<Trace> {
+    changed(trace, |trace| trace.options.spec.ring_size *= 2)
+}
+
+/// A ring of two has no room for a request that is not in a table.
+fn rings_halved(trace: &Trace) -> Option<Trace> {
+    changed(trace, |trace| {
+        let halved = (trace.options.spec.ring_size / 2).max(4);
+        trace.options.spec.ring_size = halved;
+    })
+}
+
+fn near_the_wrap(trace: &Trace) -> Option<Trace> {
+    changed(trace, |trace| {
+        for action in &mut trace.actions {
+            if let Action::Start { base, .. } = action {
+                *base = base.wrapping_sub(2);
+            }
+        }
+    })
+}
+
+/// Cuts every chain that means something in another way.
+fn laid_out(trace: &Trace, cut: impl Fn(bool) -> Layout) -> Option<Trace> {
+    changed(trace, |trace| {
+        let mut tables = [false; 2];
+        for action in &mut trace.actions {
+            match action {
+                Action::Start { device, accept, .. } => {
+                    tables[usize::from(*device)] = *accept & feature::INDIRECT_DESC != 0;
+                }
+                Action::Send { to, layout, .. } => *layout = cut(tables[usize::from(to.device)]),
+                _ => {}
+            }
+        }
+    })
+}
+
+fn cut_finer(trace: &Trace) -> Option<Trace> {
+    let roomy = trace.options.spec.ring_size >= 8;
+    laid_out(trace, |tables| match (tables, roomy) {
+        (true, _) => Layout { header: 3, data: 2, glued: 1, indirect: 3, empty: 1 },
+        (false, true) => Layout { header: 1, data: 3, glued: 1, indirect: 0, empty: 0 },
+        (false, false) => Layout { glued: 1, ..Layout::PLAIN },
+    })
+}
+
+fn in_tables(trace: &Trace) -> Option<Trace> {
+    laid_out(trace, |tables| Layout { indirect: u8::from(tables), ..Layout::PLAIN })
+}
+
+fn transfers_of_a_granule(trace: &Trace) -> Option<Trace> {
+    changed(trace, |trace| {
+        trace.options.spec.disk.max_transfer = trace.options.spec.disk.granule;
+    })
+}
+
+fn transfers_of_any_size(trace: &Trace) -> Option<Trace> {
+    changed(trace, |trace| trace.options.spec.disk.max_transfer = 1 << 20)
+}
+
+fn another_queue(trace: &Trace) -> Option<Trace> {
+    let uses_others = trace.actions.iter().any(|action| match action {
+        Action::Send { to, .. } => to.queue > 0,
+        _ => false,
+    });
+    let offers = trace.options.spec.offer & feature::MQ != 0;
+    let queues = trace.options.spec.queues;
+    if uses_others || !offers {
+        return None;
+    }
+    changed(trace, |trace| trace.options.spec.queues = if queues == 1 { 2 } else { 1 })
+}
+
+fn renumbered(trace: &Trace) -> Option<Trace> {
+    let new = |id: u32| 1 + (id * 7919) % 1_000_003;
+    changed(trace, |trace| {
+        for action in &mut trace.actions {
+            match action {
+                Action::Send { id, .. }
+                | Action::SendAgain { id, .. }
+                | Action::Await { id, .. }
+                | Action::Crank { until: Until::Used(id), .. } => *id = new(*id),
+                _ => {}
+            }
+        }
+        for (name, _) in &mut trace.witness {
+            let (letter, id) = name.split_at(1);
+            *name = format!("{letter}{}", new(id.parse().expect("a witness is a request")));
+        }
+    })
+}
+
+fn traces() -> Vec<(String, Trace)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../traces");
+    let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "trace"));
+    paths.sort();
+    let read = |path: std::path::PathBuf| {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let trace = fs::read_to_string(&path).unwrap().parse();
+        (name.clone(), trace.unwrap_or_else(|e| panic!("{name}: {e}")))
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn wrong(trace: &Trace) -> Wrong {
+    let name = [&trace.device, &trace.disk].into_iter().find_map(|n| n.strip_prefix("wrong:"));
+    name.and_then(Wrong::from_name).expect("a saved trace names something wrong")
+}
+
+fn judged<D: DeviceUnderTest>(setup: D::Setup, pace: Pace, trace: &Trace) -> Judged {
+    judge(&mut World::<Rewritten<D>>::new((pace, setup), trace.options, trace.run), trace)
+}
+
+fn there(pace: Pace, trace: &Trace) -> Judged {
+    match wrong(trace) {
+        Wrong::Disk(fault) => judged::<Blk>(Some(fault), pace, trace),
+        Wrong::Device(fault) => judged::<WrongDevice>(fault, pace, trace),
+    }
+}
+
+#[test]
+fn traces_survive_refactorings() {
+    let mut lost = Vec::new();
+    for (name, trace) in traces() {
+        for (what, pace, changes) in CHANGES {
+            let changed = changes.iter().try_fold(trace.clone(), |trace, change| change(&trace));
+            let Some(changed) = changed else { continue };
+            let there = there(pace, &changed);
+            let here = judged::<Blk>(None, pace, &changed);
+            let of = changed.actions.len();
+            println!(
+                "{name:36} {what:38} rebased: {:2} of {of}, on ours {:2} of {of}",
+                there.moved, here.moved
+            );
+            let survives = (there.replayed, here.replayed);
+            if survives == (Replayed::Fails, Replayed::Passes) {
+                continue;
+            }
+            let wrong = wrong(&trace).name();
+            match LOST.iter().find(|row| row.0 == wrong && row.1.contains(&what)) {
+                Some((.., why)) => println!("{name:36} {what:38} does not survive: {why}"),
+                None => lost.push(format!("{name}, {what}: {survives:?}")),
+            }
+        }
+    }
+    assert!(lost.is_empty(), "did not survive:\n{}", lost.join("\n"));
+}
+
+/// Everything that only the generator asks, given another value.
+fn generated_otherwise(trace: &Trace) -> Trace {
+    let mut other = trace.clone();
+    let options = &mut other.options;
+    let (seldom, may_fail) = (Ratio::new(3, 7), options.host_may_fail());
+    options.spread = 1;
+    options.requests = 999;
+    options.crashes = 77;
+    options.mix = Mix { read: 1, write: 2, flush: 3, discard: 4, zeroes: 5, id: 6 };
+    options.layouts = !options.layouts;
+    options.burst = 3;
+    options.base = 12_345;
+    for ratio in [
+        &mut options.kill,
+        &mut options.chase,
+        &mut options.mischief,
+        &mut options.again,
+        &mut options.toggle,
+        &mut options.reset,
+        &mut options.refuse,
+        &mut options.parts,
+        &mut options.short,
+        &mut options.transient,
+        &mut options.write_back,
+    ] {
+        *ratio = seldom;
+    }
+    (options.fail, options.fail_sync) =
+        if may_fail { (Ratio::NEVER, seldom) } else { (Ratio::NEVER, Ratio::NEVER) };
+    other
+}
+
+#[test]
+fn a_replay_does_not_depend_on_the_generator() {
+    fn hashes<D: DeviceUnderTest>(setup: D::Setup, trace: &Trace) -> (u64, u64) {
+        let hash = |world: &mut World<D>, trace: &Trace| {
+            replay(world, trace.options, trace.run, &trace.actions, |_| {}).hash
+        };
+        let fresh = hash(&mut World::new(setup.clone(), trace.options, trace.run), trace);
+        let other = generated_otherwise(trace);
+        let mut used = world::<D>(&setup, Plan::default(), 11);
+        run_seed(&mut used, Plan::default(), 11, |_| {});
+        (fresh, hash(&mut used, &other))
+    }
+    for (name, trace) in traces() {
+        let (fresh, used) = match wrong(&trace) {
+            Wrong::Disk(fault) => hashes::<Blk>(Some(fault), &trace),
+            Wrong::Device(fault) => hashes::<WrongDevice>(fault, &trace),
+        };
+        assert_eq!(fresh, used, "{name} on its wrong thing");
+        let (fresh, used) = hashes::<Blk>(None, &trace);
+        assert_eq!(fresh, used, "{name} on ours");
+    }
+}
