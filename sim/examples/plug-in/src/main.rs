@@ -8,7 +8,7 @@ use powerfail::spec::Spec;
 const VERSION_1: u64 = 1 << 32;
 
 #[derive(Clone)]
-struct Tiny(Vec<u8>, [u8; 20], Vec<DeviceRing>);
+pub struct Tiny(Vec<u8>, [u8; 20], Vec<DeviceRing>);
 
 impl DeviceUnderTest for Tiny {
     type Setup = ();
