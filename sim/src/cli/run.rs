@@ -1,9 +1,11 @@
 //! `powerfail run`.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -11,10 +13,11 @@ use super::output::{self, Made};
 use super::target::{Targets, Visit};
 use super::{NOT_MEASURED, NOT_REPRODUCIBLE, PASSED, RunArgs, USAGE, VIOLATED};
 use crate::action::Action;
-use crate::campaign::{Divergence, Finding, Gauge, Orders, Report, campaign};
+use crate::campaign::{Divergence, Finding, Gauge, Orders, Report, campaign_beyond};
 use crate::coverage::Situation;
 use crate::dut::DeviceUnderTest;
 use crate::inevitable::certainty;
+use crate::known::Known;
 use crate::pilot::Schedule;
 use crate::run::{Plan, replay, run_number, run_seed, world};
 use crate::shrink::{Effort, PLENTY, shrink};
@@ -37,7 +40,8 @@ pub(super) fn run(targets: &impl Targets, args: &RunArgs, look: Look) -> Result<
     if args.jobs == Some(0) {
         return Err("--jobs 0 runs nothing; give at least 1".to_owned());
     }
-    targets.find(device, disk, Running { args, device, disk, look })?
+    let known = args.known.as_deref().map(read_known).transpose()?.unwrap_or_default();
+    targets.find(device, disk, Running { args, device, disk, look, known })?
 }
 
 struct Running<'a> {
@@ -45,6 +49,7 @@ struct Running<'a> {
     device: &'a str,
     disk: &'a str,
     look: Look,
+    known: Known,
 }
 
 impl Visit for Running<'_> {
@@ -59,19 +64,21 @@ impl Visit for Running<'_> {
         let orders =
             Orders { plan, from, seeds, jobs, limit: args.limit, keep_going: args.keep_going };
         let begun = Instant::now();
-        let report = watched::<D>(&setup, orders);
+        let report = watched::<D>(&setup, orders, &self.known);
         let elapsed = begun.elapsed();
 
-        for (signature, finding) in &report.findings {
+        for (signature, finding) in self.news(&report) {
             println!("{}", self.explain::<D>(&setup, plan, signature, finding)?);
         }
         print!("{}", output::table(&report, elapsed, jobs));
+        self.list_known(&report);
         let made = Made {
             device: self.device,
             disk: self.disk,
             profile: plan.preset.to_string(),
             schedule: plan.schedule.to_string(),
             from: args.from,
+            known: &self.known,
         };
         output::write_summary(&args.out, &made, &report)?;
         if let Some(divergence) = &report.divergence {
@@ -82,8 +89,11 @@ impl Visit for Running<'_> {
             eprintln!("seed {seed} is not reproducible: another process saw other events");
             return Ok(NOT_REPRODUCIBLE);
         }
-        if report.failures > 0 {
+        if self.news(&report).next().is_some() {
             return Ok(VIOLATED);
+        }
+        if report.failures > 0 {
+            println!("  nothing new: all that was broken is known");
         }
         if !D::SURVIVES_POWER_LOSS {
             println!("  no power was lost in these runs: durability was not measured");
@@ -111,6 +121,30 @@ impl Running<'_> {
         self.args.jobs.unwrap_or_else(cores)
     }
 
+    /// The findings that are not known.
+    fn news<'a>(
+        &'a self,
+        report: &'a Report,
+    ) -> impl Iterator<Item = (&'a Signature, &'a Finding)> {
+        report.findings.iter().filter(|(signature, _)| self.known.get(signature).is_none())
+    }
+
+    /// A line for each known finding, seen or not.
+    fn list_known(&self, report: &Report) {
+        for (signature, note) in self.known.iter() {
+            match report.findings.get(signature) {
+                Some(finding) => {
+                    let runs = runs(finding.count);
+                    println!(
+                        "  known: {signature} in {runs}, first in seed {} ({note})",
+                        finding.seed
+                    );
+                }
+                None => println!("  known, not seen: {signature} ({note})"),
+            }
+        }
+    }
+
     /// Shrinks one failure, keeps its trace and tells its story.
     fn explain<D: DeviceUnderTest>(
         &self,
@@ -125,7 +159,6 @@ impl Running<'_> {
         let options = *world.options();
         let mut actions: Vec<Action> = Vec::new();
         run_seed(&mut world, plan, seed, |action| actions.push(*action));
-        let count = finding.count;
         let begun = Instant::now();
         let stop = |_| begun.elapsed() > SHRINK_BUDGET;
         let effort = Effort { replays: PLENTY, jobs: self.jobs(), stop: &stop };
@@ -134,12 +167,12 @@ impl Running<'_> {
         };
         let trace = Trace {
             seed: format!("{seed} {} {}", plan.preset, plan.schedule),
-            ..Trace::of(&short, self.device, self.disk)
+            ..short.trace(self.device, self.disk)
         };
         let path = output::write_trace(&self.args.out, &trace)?;
         world.keep_journal();
         replay(&mut world, short.options, short.run, &short.actions, |_| {});
-        let runs = if count == 1 { "1 run".to_owned() } else { format!("{count} runs") };
+        let runs = runs(finding.count);
         let provenance = Provenance {
             from: format!("seed {seed} ({runs})"),
             shrunk: Some((short.from, short.actions.len())),
@@ -180,6 +213,19 @@ impl Running<'_> {
     }
 }
 
+fn runs(count: u64) -> String {
+    if count == 1 { "1 run".to_owned() } else { format!("{} runs", output::grouped(count)) }
+}
+
+/// Reads a file of known findings; one that has expired by now is an error.
+fn read_known(path: &Path) -> Result<Known, String> {
+    let shown = path.display();
+    let text = fs::read_to_string(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let (today, _) = now.split_once('T').expect("a time begins with a date");
+    Known::read(&text, today).map_err(|e| format!("{shown}: {e}"))
+}
+
 /// How many threads a machine is good for.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -208,7 +254,7 @@ fn diverged(divergence: &Divergence) -> String {
 }
 
 /// Runs with a progress bar, and stops cleanly at Ctrl-C.
-fn watched<D: DeviceUnderTest>(setup: &D::Setup, orders: Orders) -> Report {
+fn watched<D: DeviceUnderTest>(setup: &D::Setup, orders: Orders, known: &Known) -> Report {
     let gauge = Arc::new(Gauge::default());
     let stopper = Arc::clone(&gauge);
     // A handler may be set already, in a program that has its own: then Ctrl-C is its business.
@@ -220,7 +266,7 @@ fn watched<D: DeviceUnderTest>(setup: &D::Setup, orders: Orders) -> Report {
     let bar = ProgressBar::new(orders.seeds);
     let style = "{wide_bar} {human_pos}/{human_len} runs  {per_sec}  {msg}  eta {eta}";
     bar.set_style(ProgressStyle::with_template(style).expect("the template is fixed"));
-    let report = campaign::<D>(setup, orders, &gauge, |gauge| {
+    let report = campaign_beyond::<D>(setup, orders, &known.signatures(), &gauge, |gauge| {
         bar.set_position(gauge.runs.load(Ordering::Relaxed));
         let failures = gauge.failures.load(Ordering::Relaxed);
         let reached = gauge.situations.load(Ordering::Relaxed).count_ones();

@@ -78,7 +78,7 @@ impl Visit for Shrinking<'_> {
             println!("{name} does not fail with {signature} here: there is nothing to shrink");
             return Ok(NOT_REACHED);
         };
-        let trace = Trace { seed, ..Trace::of(&short, self.device, self.disk) };
+        let trace = Trace { seed, ..short.trace(self.device, self.disk) };
         let path = self.write(&trace)?;
         let mut world = World::<D>::new(setup, trace.options, trace.run);
         world.keep_journal();

@@ -55,7 +55,7 @@ pub fn replay_before<D: DeviceUnderTest>(
     let (options, run) = (trace.options, trace.run);
     let wanted = &trace.actions[..before - 1];
     let whole = replay(world, options, run, &trace.actions, |_| {});
-    world.refresh(&whole);
+    world.refresh(whole.failure.as_deref());
     let broken = whole.failure.map(|failure| Signature::of(&failure.violation));
     let (verdict, actions, moved) = if broken.as_ref() == Some(&trace.broke) {
         let mut moved = 0;

@@ -43,7 +43,7 @@ fn passes<D: DeviceUnderTest>(search: &Search<'_, D>, case: &Case) -> bool {
     };
     search.with(case, |world| {
         let run = rebase(world, case.options, case.run, &case.actions);
-        world.refresh(&run.verdict);
+        world.refresh(run.verdict.failure.as_deref());
         let whole = weight(&run.actions) == weight(&case.actions);
         run.verdict.failure.is_none() && !run.verdict.exhausted && whole
     })

@@ -21,7 +21,7 @@ use crate::dut::DeviceUnderTest;
 use crate::guest::Ask;
 use crate::run::replay;
 use crate::spec::Options;
-use crate::trace::{Signature, request_name};
+use crate::trace::{Signature, Trace, request_name};
 use crate::world::{Event, Failure, World};
 use case::Case;
 use passes::Mode;
@@ -90,6 +90,25 @@ pub struct Shrunk {
     pub replays: u32,
     /// Whether nothing more could be done; if not, the budget was used up.
     pub complete: bool,
+}
+
+impl Shrunk {
+    /// As a trace, found on the device and disk with these names.
+    #[must_use]
+    pub fn trace(&self, device: &str, disk: &str) -> Trace {
+        Trace {
+            device: device.to_owned(),
+            disk: disk.to_owned(),
+            broke: Signature::of(&self.failure.violation),
+            seed: String::new(),
+            run: self.run,
+            options: self.options,
+            witness: self.witness.clone(),
+            only_if: self.only_if.clone().unwrap_or_default(),
+            events: self.hash,
+            actions: self.actions.clone(),
+        }
+    }
 }
 
 /// Shrinks a failing run.

@@ -86,7 +86,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
                     (rebased.verdict, rebased.actions)
                 }
             };
-            world.refresh(&verdict);
+            world.refresh(verdict.failure.as_deref());
             let failure = verdict.failure?;
             let same = Signature::of(&failure.violation) == *self.signature;
             same.then_some(Case { actions, ..*case })

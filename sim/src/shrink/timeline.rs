@@ -44,7 +44,7 @@ impl Timeline {
             Ok(false)
         });
         world.forget_journal();
-        world.refresh(&verdict);
+        world.refresh(verdict.failure.as_deref());
         Timeline(moments)
     }
 

@@ -30,7 +30,6 @@ use powerfail_model::{Class, Rule, Violation};
 use super::line::request_name;
 use super::options;
 use crate::action::{Action, Until};
-use crate::shrink::Shrunk;
 use crate::spec::Options;
 
 /// The format this program writes. Every older one stays readable:
@@ -332,23 +331,6 @@ impl Header {
 }
 
 impl Trace {
-    /// The trace of a shrunk failure, found on the device and disk with these names.
-    #[must_use]
-    pub fn of(short: &Shrunk, device: &str, disk: &str) -> Trace {
-        Trace {
-            device: device.to_owned(),
-            disk: disk.to_owned(),
-            broke: Signature::of(&short.failure.violation),
-            seed: String::new(),
-            run: short.run,
-            options: short.options,
-            witness: short.witness.clone(),
-            only_if: short.only_if.clone().unwrap_or_default(),
-            events: short.hash,
-            actions: short.actions.clone(),
-        }
-    }
-
     /// The names of the requests that the actions send.
     pub fn requests(&self) -> impl Iterator<Item = String> + '_ {
         self.actions.iter().filter_map(|action| match action {

@@ -65,7 +65,7 @@ pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged 
     if exact.exhausted {
         return judged(endless(), trace.actions.clone(), 0, exact);
     }
-    world.refresh(&exact);
+    world.refresh(exact.failure.as_deref());
     let before = budget.left();
     let meant = rebase_within(world, options, run, &trace.actions, &mut budget);
     if same(&meant.verdict) {
@@ -75,7 +75,7 @@ pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged 
         return judged(endless(), meant.actions, meant.moved, meant.verdict);
     }
     let cost = before - budget.left();
-    world.refresh(&meant.verdict);
+    world.refresh(meant.verdict.failure.as_deref());
     for (shifted, lines) in shifts(&trace.actions) {
         if budget.left() < 2 * cost {
             break;
@@ -85,7 +85,7 @@ pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged 
         if same(&verdict) {
             return judged(Replayed::Fails, actions, moved.max(lines), verdict);
         }
-        world.refresh(&verdict);
+        world.refresh(verdict.failure.as_deref());
     }
     // None of them fails as recorded: the run by meaning is the one to speak of, and done again it
     // costs what it did.

@@ -158,9 +158,8 @@ impl<D: DeviceUnderTest> World<D> {
     }
 
     /// As [`renew`](Self::renew), if a run ended in a panic.
-    pub(crate) fn refresh(&mut self, verdict: &crate::run::Verdict) {
-        let panicked = |failure: &Failure| failure.violation.rule == Rule::DevicePanicked;
-        if verdict.failure.as_deref().is_some_and(panicked) {
+    pub(crate) fn refresh(&mut self, failure: Option<&Failure>) {
+        if failure.is_some_and(|failure| failure.violation.rule == Rule::DevicePanicked) {
             self.renew();
         }
     }

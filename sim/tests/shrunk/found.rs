@@ -76,7 +76,7 @@ fn found<D: DeviceUnderTest>(setup: D::Setup, wrong: Wrong, rule: Rule, least: u
         let short = shrink::<D>(&setup, options, run_number(seed), &actions, &signature, &effort)
             .unwrap_or_else(|| panic!("seed {seed} of {} does not replay", wrong.name()));
         assert!(short.complete, "{} seed {seed}: {} replays", wrong.name(), short.replays);
-        let trace = Trace::of(&short, "blk", "sim");
+        let trace = short.trace("blk", "sim");
         let mut world = World::<D>::new(setup.clone(), trace.options, trace.run);
         let there = judge(&mut world, &trace).replayed;
         let mut ours = World::<Blk>::new(None, trace.options, trace.run);
