@@ -3,8 +3,8 @@
 use powerfail_model::{Observed, Rule, Violation};
 
 use super::cast::Cast;
-use super::lanes::status_name;
 use super::why::list;
+use super::words::status_name;
 use crate::spec::Options;
 use crate::world::Failure;
 

@@ -2,15 +2,16 @@
 //!
 //! Not here: which of them matter (`about`), and how they are drawn (`table`).
 
-use powerfail_model::{Reason, Rule};
+use powerfail_model::Reason;
 
 use super::about::About;
 use super::cast::{Cast, Work};
 use super::verdict;
+use super::words::{features, spoiled, status_name};
 use crate::action::{Action, CrashKind, QueueId, Until};
 use crate::disk::{OpKey, OpKind, Outcome};
-use crate::guest::{Ask, Mischief};
-use crate::spec::{Options, Spec};
+use crate::guest::Ask;
+use crate::spec::Options;
 use crate::trace::features as words_for;
 use crate::world::{Event, Failure};
 
@@ -68,7 +69,8 @@ pub(super) fn draw(
             .filter(|e| matches!(e, Event::Did(Action::Start { device: d, .. }) if *d == device))
             .count()
     };
-    let losses = events.iter().filter(|e| is_power_loss(e)).count();
+    let is_loss = |e: &&Event| matches!(e, Event::Did(Action::Crash(CrashKind::Power { .. })));
+    let losses = events.iter().filter(is_loss).count();
     let mut teller = Teller {
         options,
         failure,
@@ -89,10 +91,6 @@ pub(super) fn draw(
         line.number = index + 1;
     }
     teller.lines
-}
-
-fn is_power_loss(event: &Event) -> bool {
-    matches!(event, Event::Did(Action::Crash(CrashKind::Power { .. })))
 }
 
 struct Teller<'a> {
@@ -204,11 +202,11 @@ impl Teller<'_> {
                     self.line(Mark::Sent(id)).guest = text;
                 }
             }
-            Action::SendAgain { to, id } => {
-                if self.cast.role(id).is_some_and(|role| self.about.request(to, id, &role.ask)) {
-                    let text = format!("publishes {} again", self.cast.name(id));
-                    self.line(Mark::Nothing).guest = text;
-                }
+            Action::SendAgain { to, id }
+                if self.cast.role(id).is_some_and(|r| self.about.request(to, id, &r.ask)) =>
+            {
+                let text = format!("publishes {} again", self.cast.name(id));
+                self.line(Mark::Nothing).guest = text;
             }
             Action::Jump { to } if self.about.device(to.device) => {
                 let text = format!("moves avail.idx out of range{}", self.place(to));
@@ -398,49 +396,4 @@ impl Teller<'_> {
         let sector = i64::from(op.sector) - i64::from(base);
         format!("{kind} {sector}+{}", op.sectors)
     }
-}
-
-/// A status in the specification's words.
-pub(super) fn status_name(status: u8) -> String {
-    match status {
-        0 => "ok".to_owned(),
-        1 => "IOERR".to_owned(),
-        2 => "UNSUPP".to_owned(),
-        other => format!("status {other:#x}"),
-    }
-}
-
-fn spoiled(mischief: Mischief) -> String {
-    match mischief {
-        Mischief::None => String::new(),
-        Mischief::Ragged(bytes) => format!(", {bytes} bytes short"),
-        Mischief::ShortHeader => ", short header".to_owned(),
-        Mischief::NoStatus => ", no status byte".to_owned(),
-        Mischief::StatusFirst => ", status before data".to_owned(),
-        Mischief::Loop => ", in a circle".to_owned(),
-        Mischief::Dangling => ", end missing".to_owned(),
-    }
-}
-
-/// The features that decide what a completion promises, as far as they are accepted, and the cache
-/// mode where that is not write-back.
-fn features(accept: u64, spec: &Spec) -> String {
-    use crate::wire::feature::{CONFIG_WCE, FLUSH};
-    let mut words = Vec::new();
-    for (bit, name) in [(FLUSH, "FLUSH"), (CONFIG_WCE, "CONFIG_WCE")] {
-        if accept & bit != 0 {
-            words.push(name.to_owned());
-        } else if spec.offer & bit != 0 {
-            words.push(format!("no {name}"));
-        }
-    }
-    if accept & CONFIG_WCE != 0 && (accept & FLUSH == 0 || !spec.writeback) {
-        words.push("writeback 0".to_owned());
-    }
-    if words.is_empty() { "(FLUSH not offered)".to_owned() } else { words.join(", ") }
-}
-
-/// Whether a rule is about a write that was stable and is not there.
-pub(super) fn is_loss(rule: Rule) -> bool {
-    matches!(rule, Rule::StableWriteLost | Rule::WriteThroughLost | Rule::FlushlessWriteLost)
 }

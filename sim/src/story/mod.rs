@@ -17,6 +17,7 @@ mod scene;
 mod table;
 mod verdict;
 mod why;
+mod words;
 
 use std::fmt::Write as _;
 

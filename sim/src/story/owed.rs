@@ -2,8 +2,9 @@
 
 use powerfail_model::Rule;
 
-use super::lanes::{Mark, status_name};
+use super::lanes::Mark;
 use super::why::Why;
+use super::words::status_name;
 use crate::guest::{Ask, Mischief};
 use crate::trace::features as words_for;
 
@@ -99,8 +100,8 @@ pub(super) fn sentences(why: &Why<'_>) -> Vec<String> {
         }
         Rule::MediumReadOnlyChanged => "The device is read-only, so nothing may write its medium.".to_owned(),
         Rule::MediumOutside => format!(
-            "The device has {} sectors; those around them belong to somebody else.",
-            why.options.spec.disk.capacity
+            "The last sector of the device is {}; what lies around it belongs to somebody else.",
+            why.options.spec.disk.capacity - 1
         ),
         _ => return Vec::new(),
     };

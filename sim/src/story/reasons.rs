@@ -4,9 +4,10 @@
 
 use powerfail_model::{Content, Observed, Reason, Rule};
 
-use super::lanes::{Mark, is_loss, status_name};
+use super::lanes::Mark;
 use super::owed;
 use super::why::{Why, list};
+use super::words::{is_loss, status_name};
 use crate::guest::Ask;
 
 /// The sentences for a violation.
@@ -314,7 +315,8 @@ fn also_allowed(why: &Why<'_>) -> Option<String> {
         return None;
     }
     let winner = why.winner();
-    let (mut open, mut together, mut volatile, mut discards) = (vec![], vec![], vec![], vec![]);
+    let (mut open, mut together, mut during) = (vec![], vec![], vec![]);
+    let (mut volatile, mut discards) = (vec![], vec![]);
     for content in &why.violation.allowed {
         let Some(id) = content.writer().map(|id| id.0) else {
             if *content == Content::ZERO {
@@ -331,7 +333,11 @@ fn also_allowed(why: &Why<'_>) -> Option<String> {
         match why.role(id).and_then(|role| role.status) {
             None => open.push(why.named(id)),
             Some(_) if !apart => together.push(why.named(id)),
-            Some(_) => volatile.push(why.name(id)),
+            Some(_) if why.request().is_some_and(|read| !why.precedes(id, read)) => {
+                during.push(why.named(id));
+            }
+            Some(_) if why.loss().is_some() => volatile.push(why.name(id)),
+            Some(_) => {}
         }
     }
     let mut parts = Vec::new();
@@ -342,6 +348,10 @@ fn also_allowed(why: &Why<'_>) -> Option<String> {
     if let (false, Some(winner)) = (together.is_empty(), winner) {
         let (names, was) = (list(&together, "and"), was(&together));
         parts.push(format!("{names} {was} out at the same time as {}", why.name(winner)));
+    }
+    if let (false, Some(read)) = (during.is_empty(), why.request()) {
+        let (names, was) = (list(&during, "and"), was(&during));
+        parts.push(format!("{names} {was} out at the same time as {}", why.name(read)));
     }
     if !volatile.is_empty() {
         parts.push(format!("{} {} not stable", list(&volatile, "and"), was(&volatile)));
