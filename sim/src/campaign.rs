@@ -5,7 +5,7 @@
 //! block, and every failing one, is run twice in different worlds: a run that differs is a third
 //! kind of result, neither pass nor fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -129,6 +129,17 @@ pub fn campaign<D: DeviceUnderTest>(
     gauge: &Gauge,
     watch: impl FnMut(&Gauge),
 ) -> Report {
+    campaign_beyond::<D>(setup, orders, &BTreeSet::new(), gauge, watch)
+}
+
+/// As [`campaign`], where `known` failures are counted and are no reason to stop.
+pub fn campaign_beyond<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    orders: Orders,
+    known: &BTreeSet<Signature>,
+    gauge: &Gauge,
+    watch: impl FnMut(&Gauge),
+) -> Report {
     let shared = Shared {
         next: AtomicU64::new(0),
         last: AtomicU64::new(u64::MAX),
@@ -137,7 +148,7 @@ pub fn campaign<D: DeviceUnderTest>(
     };
     std::thread::scope(|scope| {
         let jobs: Vec<_> = (0..orders.jobs.max(1))
-            .map(|_| scope.spawn(|| work::<D>(setup, &orders, gauge, &shared)))
+            .map(|_| scope.spawn(|| work::<D>(setup, &orders, known, gauge, &shared)))
             .collect();
         watch_until(gauge, watch, || jobs.iter().all(|job| job.is_finished()));
         for job in jobs {
@@ -164,13 +175,19 @@ fn watch_until(gauge: &Gauge, mut watch: impl FnMut(&Gauge), done: impl Fn() -> 
 
 struct Shared {
     next: AtomicU64,
-    /// The last block that counts: the first in which something was found.
+    /// The last block that counts: the first in which something new was found.
     last: AtomicU64,
     done: Mutex<BTreeMap<u64, Report>>,
     begun: Instant,
 }
 
-fn work<D: DeviceUnderTest>(setup: &D::Setup, orders: &Orders, gauge: &Gauge, shared: &Shared) {
+fn work<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    orders: &Orders,
+    known: &BTreeSet<Signature>,
+    gauge: &Gauge,
+    shared: &Shared,
+) {
     let mut world = world::<D>(setup, orders.plan, orders.from);
     loop {
         let block = shared.next.fetch_add(1, Ordering::Relaxed);
@@ -181,7 +198,8 @@ fn work<D: DeviceUnderTest>(setup: &D::Setup, orders: &Orders, gauge: &Gauge, sh
             return;
         }
         let report = run_block(setup, &mut world, orders, block, gauge);
-        let found = !report.findings.is_empty() || report.divergence.is_some();
+        let news = report.findings.keys().any(|signature| !known.contains(signature));
+        let found = news || report.divergence.is_some();
         if found && !orders.keep_going {
             shared.last.fetch_min(block, Ordering::Relaxed);
         }

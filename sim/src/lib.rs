@@ -20,6 +20,7 @@ pub mod export;
 pub mod guest;
 pub mod hash;
 pub mod inevitable;
+mod known;
 pub mod memory;
 pub mod on_file;
 pub mod payload;

@@ -112,6 +112,9 @@ struct RunArgs {
     /// Go on after a promise was broken.
     #[arg(long)]
     keep_going: bool,
+    /// A file of known findings, which are counted and neither stop the runs nor fail them.
+    #[arg(long, value_name = "FILE")]
+    known: Option<PathBuf>,
     /// Where traces and summary.json go.
     #[arg(long, default_value = "out", value_name = "DIR")]
     out: PathBuf,

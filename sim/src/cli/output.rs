@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::campaign::Report;
 use crate::coverage::Situation;
+use crate::known::Known;
 use crate::trace::Trace;
 
 /// The counts of a set of runs: the same for any number of jobs.
@@ -36,16 +37,19 @@ struct Summary<'a> {
     sectors_lost: u64,
     sectors_kept: u64,
     event_hash: String,
-    violations: Vec<Violated>,
+    violations: Vec<Violated<'a>>,
     coverage: Vec<Reached>,
 }
 
 #[derive(Serialize)]
-struct Violated {
+struct Violated<'a> {
     signature: String,
     requirement: &'static str,
     runs: u64,
     seed: u64,
+    /// Where it is written down, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -61,6 +65,7 @@ pub(super) struct Made<'a> {
     pub(super) profile: String,
     pub(super) schedule: String,
     pub(super) from: u64,
+    pub(super) known: &'a Known,
 }
 
 /// Writes `summary.json`, whole or not at all.
@@ -97,6 +102,7 @@ pub(super) fn write_summary(dir: &Path, made: &Made<'_>, report: &Report) -> Res
                 requirement: signature.rule.requirement(),
                 runs: finding.count,
                 seed: finding.seed,
+                known: made.known.get(signature).map(|note| note.link.as_str()),
             })
             .collect(),
         coverage: Situation::ALL
