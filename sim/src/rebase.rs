@@ -28,6 +28,8 @@ const PATIENCE: u32 = 64;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     left: u64,
+    /// Requests of this replay: the oracle remembers what each may have left behind.
+    sent: u64,
 }
 
 impl Budget {
@@ -35,7 +37,7 @@ impl Budget {
     const COPY: u64 = 500;
 
     pub(crate) fn new(left: u64) -> Budget {
-        Budget { left }
+        Budget { left, sent: 0 }
     }
 
     pub(crate) fn left(&self) -> u64 {
@@ -47,8 +49,12 @@ impl Budget {
     }
 
     /// What a line costs beside the steps it takes.
-    fn of(action: &Action) -> u64 {
+    fn of(&mut self, action: &Action) -> u64 {
         match action {
+            Action::Send { .. } => {
+                self.sent += 1;
+                4 + self.sent / 4
+            }
             Action::Crash(_) => 500,
             Action::Start { .. } | Action::Reset { .. } => 100,
             Action::Rest | Action::PollReset { .. } => 50,
@@ -90,6 +96,7 @@ pub(crate) fn rebase_within<D: DeviceUnderTest>(
     let mut moved = 0;
     let verdict = guarded(world, |world| {
         world.restart(options, run);
+        budget.sent = 0;
         for action in actions {
             let mut line = Line { world, done: &mut done, moved: false, budget };
             let result = line.follow(action);
@@ -114,6 +121,7 @@ pub(crate) fn replay_within<D: DeviceUnderTest>(
 ) -> Verdict {
     guarded(world, |world| {
         world.restart(options, run);
+        budget.sent = 0;
         for action in actions {
             spent(world, action, budget)?;
             if budget.left == 0 {
@@ -130,7 +138,8 @@ fn spent<D: DeviceUnderTest>(world: &mut World<D>, action: &Action, budget: &mut
     let (steps, before) = (world.stats().steps, events(world));
     let done = world.step(action);
     let noted = (events(world) - before) as u64;
-    budget.spend(Budget::of(action) + 4 * noted + (world.stats().steps - steps));
+    let work = budget.of(action) + 4 * noted + (world.stats().steps - steps);
+    budget.spend(work);
     done
 }
 

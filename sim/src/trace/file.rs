@@ -40,6 +40,9 @@ pub const VERSION: u32 = 2;
 /// No trace is longer than this many actions.
 const MOST_ACTIONS: usize = 100_000;
 
+/// No trace has more lines than this, empty ones and remarks included.
+const MOST_LINES: usize = 10 * MOST_ACTIONS;
+
 /// No line is longer than this many bytes.
 const MOST_BYTES: usize = 4096;
 
@@ -135,11 +138,17 @@ impl fmt::Display for TraceError {
             write!(f, "line {}: ", self.line)?;
         }
         // It may quote the file, which may hold anything.
-        for (nth, letter) in self.what.chars().enumerate() {
-            match letter {
-                _ if nth == MOST_TOLD => return f.write_str("..."),
-                letter if letter.is_control() => write!(f, "{}", letter.escape_default())?,
-                letter => f.write_char(letter)?,
+        let mut told = 0;
+        for letter in self.what.chars() {
+            if told >= MOST_TOLD {
+                return f.write_str("...");
+            }
+            if letter.is_control() {
+                told += letter.escape_default().len();
+                write!(f, "{}", letter.escape_default())?;
+            } else {
+                told += 1;
+                f.write_char(letter)?;
             }
         }
         Ok(())
@@ -202,6 +211,12 @@ impl FromStr for Trace {
         let mut actions = Vec::new();
         let mut ended = version == 1;
         for (line, words) in lines {
+            if line > MOST_LINES {
+                return Err(TraceError {
+                    line,
+                    what: format!("a trace has at most {MOST_LINES} lines"),
+                });
+            }
             if words.is_empty() || words.starts_with('#') {
                 continue;
             }

@@ -101,8 +101,8 @@ pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged 
 }
 
 fn endless() -> Replayed {
-    let what = "it is given up after as much work as 3,000,000 steps of device threads";
-    Replayed::NotReached(what.to_owned())
+    let what = format!("it takes more work than {MOST_STEPS} steps of device threads");
+    Replayed::NotReached(what)
 }
 
 fn judged(replayed: Replayed, actions: Vec<Action>, moved: usize, verdict: Verdict) -> Judged {
