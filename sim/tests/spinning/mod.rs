@@ -1,0 +1,40 @@
+//! A device whose threads always have something to do and never do it.
+
+use powerfail::disk::SimDisk;
+use powerfail::dut::{DeviceUnderTest, Host, Progress};
+use powerfail::guest::RingPlan;
+use powerfail::spec::Spec;
+use powerfail::wire::feature;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Spinning;
+
+impl DeviceUnderTest for Spinning {
+    type Setup = ();
+
+    const ON_SIM_DISK: bool = true;
+
+    fn open((): &(), _spec: &Spec, _disk: &SimDisk, _device: u8) -> Spinning {
+        Spinning
+    }
+
+    fn offered(&self) -> u64 {
+        feature::VERSION_1 | feature::FLUSH
+    }
+
+    fn config_read(&mut self, _offset: u64, out: &mut [u8]) {
+        out.fill(0);
+    }
+
+    fn start(&mut self, _rings: &[RingPlan]) {}
+
+    fn step(&mut self, _queue: u16, _host: &mut Host<'_>) -> Progress {
+        Progress::Busy
+    }
+
+    fn begin_reset(&mut self, _host: &mut Host<'_>) {}
+
+    fn reset_done(&mut self) -> bool {
+        false
+    }
+}
