@@ -48,4 +48,10 @@ impl Journal {
     pub(super) fn note(&mut self, event: Event) {
         self.events.push(event);
     }
+
+    pub(super) fn take_back(&mut self, action: &Action) {
+        if self.events.last() == Some(&Event::Did(*action)) {
+            self.events.pop();
+        }
+    }
 }

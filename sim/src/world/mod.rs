@@ -247,6 +247,9 @@ impl<D: DeviceUnderTest> World<D> {
         }?;
         if done {
             self.chain.action(action);
+        } else if let Some(journal) = &mut self.journal {
+            // Nothing came of it, so it is no part of the story.
+            journal.take_back(action);
         }
         Ok(done)
     }
