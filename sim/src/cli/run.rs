@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -221,9 +221,14 @@ fn runs(count: u64) -> String {
 fn read_known(path: &Path) -> Result<Known, String> {
     let shown = path.display();
     let text = fs::read_to_string(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
-    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let (today, _) = now.split_once('T').expect("a time begins with a date");
-    Known::read(&text, today).map_err(|e| format!("{shown}: {e}"))
+    Known::read(&text, &today()).map_err(|e| format!("{shown}: {e}"))
+}
+
+/// The date, as `2027-03-01`. What is known may expire; no run depends on it.
+#[expect(clippy::disallowed_types, reason = "whether a finding has expired is no part of a run")]
+fn today() -> String {
+    let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+    now.split_once('T').map_or(now.clone(), |(date, _)| date.to_owned())
 }
 
 /// How many threads a machine is good for.
