@@ -6,7 +6,7 @@ use powerfail::disk::Outcome;
 use powerfail::dut::DeviceUnderTest;
 use powerfail::run::{Plan, run_number, run_seed, world};
 use powerfail::shrink::{Effort, Shrunk, shrink};
-use powerfail::trace::{Replayed, Signature, Trace, judge};
+use powerfail::trace::{Replayed, Signature, judge};
 use powerfail::world::World;
 use powerfail::wrong::{Wrong, WrongDevice};
 use powerfail_model::Rule;
