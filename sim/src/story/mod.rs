@@ -22,6 +22,8 @@ mod words;
 use std::fmt::Write as _;
 
 use crate::action::Action;
+use powerfail_model::Rule;
+
 use crate::dut::DeviceUnderTest;
 use crate::inevitable::Certainty;
 use crate::world::{Event, Failure, World};
@@ -63,14 +65,18 @@ pub fn tell<D: DeviceUnderTest>(
     let options = world.options();
     let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
     let rule = violation.rule;
-    let waited_for = violation.request.filter(|_| rule == powerfail_model::Rule::NeverUsed);
+    let waited_for = violation.request.filter(|_| rule == Rule::NeverUsed);
     let cast = Cast::new(events, waited_for.map(|id| id.0));
     let queues = &world.station(failure.device).queues;
-    let silent = (rule == powerfail_model::Rule::SignalMissing)
+    let silent = (rule == Rule::SignalMissing)
         .then(|| queues.iter().position(|queue| queue.signal_owed()))
         .flatten()
         .map(|queue| queue as u8);
-    let also = provenance.only_if.as_deref().map_or_else(Vec::new, |text| cast.named_in(text));
+    let mut also = provenance.only_if.as_deref().map_or_else(Vec::new, |text| cast.named_in(text));
+    if matches!(rule, Rule::WroteReadable | Rule::WroteOutside | Rule::WroteAfterEnd) {
+        // What writes where nothing may be written is often left from a request that had no end.
+        also.extend(cast.all().filter(|(_, role)| role.status.is_none()).map(|(id, _)| id));
+    }
     let about = About::new(options, failure, look.all, silent, &also);
     let lines = lanes::draw(options, events, failure, &about, &cast);
     let offered = world.station(failure.device).device.offered();
