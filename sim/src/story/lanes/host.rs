@@ -1,0 +1,102 @@
+//! The lane of the host disk, and the ends of lives.
+
+use super::{Mark, Teller};
+use crate::action::CrashKind;
+use crate::disk::{OpKey, OpKind, Outcome};
+use crate::sectors::SectorSet;
+
+impl Teller<'_> {
+    pub(super) fn unasked(&mut self, what: &str, set: SectorSet) {
+        let set = self.about.shown(set);
+        if !set.is_empty() {
+            let text = format!("{what}{} {set}", self.device_name(self.failure.device));
+            self.line(Mark::Nothing).host = text;
+        }
+    }
+
+    pub(super) fn host_completed(&mut self, op: &OpKey, outcome: &Outcome) {
+        let owner = self.work.owner(op);
+        self.work.completed(op);
+        let failed = matches!(outcome, Outcome::Failed { .. });
+        if op.kind == OpKind::Sync && !failed {
+            self.syncs.iter_mut().for_each(|flush| flush.1 += 1);
+        }
+        if !self.about.operation(op, owner) {
+            return;
+        }
+        let what = format!("{}{}", self.owned(op, owner), self.op(op));
+        let text = match *outcome {
+            Outcome::Ok { .. } if op.kind == OpKind::Write => format!("{what} in cache"),
+            Outcome::Ok { landed } if op.kind == OpKind::Discard && landed.is_empty() => {
+                format!("{what} ignored")
+            }
+            Outcome::Ok { .. } => format!("{what} done"),
+            Outcome::Short { bytes } => format!("{what} stops after {bytes} bytes"),
+            Outcome::Failed { errno, forgot, .. } => {
+                let forgot = match self.about.shown(forgot) {
+                    set if set.is_empty() => String::new(),
+                    set => format!(", forgets {set}"),
+                };
+                format!("{what} fails (errno {errno}){forgot}")
+            }
+        };
+        let sync_failed = failed && op.kind == OpKind::Sync;
+        self.line(if sync_failed { Mark::SyncFailed } else { Mark::Nothing }).host = text;
+    }
+
+    pub(super) fn crash(&mut self, kind: &CrashKind) {
+        let (mark, text, host) = match *kind {
+            CrashKind::Backend { device } => {
+                self.work.ended(device);
+                if !self.about.device(device) {
+                    return;
+                }
+                let text = format!("backend{} killed", self.device_name(device));
+                (Mark::Kill(device), text, "page cache stays".to_owned())
+            }
+            CrashKind::Power { survivors } => {
+                self.work.all_ended();
+                self.losses.0 += 1;
+                let text = match self.losses {
+                    (_, 1) => "power loss".to_owned(),
+                    (nth, _) => format!("power loss {nth}"),
+                };
+                let host = match self.about.shown(survivors) {
+                    kept if kept.is_empty() => "cache lost".to_owned(),
+                    kept => format!("cache lost but {kept}"),
+                };
+                (Mark::PowerLoss, text, host)
+            }
+        };
+        self.syncs.clear();
+        let line = self.line(mark);
+        (line.guest, line.host, line.across, line.crashes) = (text, host, true, true);
+    }
+
+    /// `w26: `, or `b: ` where there are two devices and nobody knows for whom.
+    pub(super) fn owned(&self, op: &OpKey, owner: Option<u32>) -> String {
+        match owner {
+            Some(id) => format!("{}: ", self.cast.name(id)),
+            None if self.options.devices > 1 => {
+                format!("{}: ", self.device_name(op.device).trim_start())
+            }
+            None => String::new(),
+        }
+    }
+
+    /// An operation in words, its sectors counted as the guest does.
+    pub(super) fn op(&self, op: &OpKey) -> String {
+        let base = self.options.spec.disk.base(op.device);
+        let kind = match op.kind {
+            OpKind::Read => "read",
+            OpKind::Write => "write",
+            OpKind::StableWrite => "stable write",
+            OpKind::Sync => return "sync".to_owned(),
+            OpKind::Discard => "discard",
+            OpKind::WriteZeroes => "write-zeroes",
+        };
+        // A wrong device may go before its own part of the disk.
+        let sector = i64::from(op.sector) - i64::from(base);
+        format!("{kind} {sector}+{}", op.sectors)
+    }
+}
