@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::image::{Source, Take, moved};
+use super::image::{Source, Take, counted, moved};
 use super::target::Targets;
 use crate::dut::DeviceUnderTest;
 use crate::export::log_writes::log_writes;
@@ -41,14 +41,13 @@ impl Take for LogWrites<'_> {
             false => "up to the end, for no power is lost",
         };
         let says = format!(
-            "device {} {}: {} entries, of them {} writes, {} flushes, {} discards and {} marks{}",
+            "device {} {up_to}: {}, of them {}, {}, {} and {}{}",
             self.of,
-            up_to,
-            log.entries(),
-            log.writes,
-            log.flushes,
-            log.discards,
-            log.marks,
+            counted(log.entries(), "entry", "entries"),
+            counted(log.writes, "write", "writes"),
+            counted(log.flushes, "flush", "flushes"),
+            counted(log.discards, "discard", "discards"),
+            counted(log.marks, "mark", "marks"),
             moved(log.moved)
         );
         Ok((log.bytes, says))

@@ -135,7 +135,7 @@ impl Take for &ImageArgs {
             }
             None => "at the end of the trace".to_owned(),
         };
-        let sectors = image.bytes.len() / 512;
+        let sectors = counted(image.bytes.len() as u64 / 512, "sector", "sectors");
         let (dirty, kept) = (image.dirty.len(), image.kept.len());
         let which = match dirty {
             0 => String::new(),
@@ -144,11 +144,16 @@ impl Take for &ImageArgs {
         let of = &self.source.of;
         let moved = moved(part.moved);
         let says = format!(
-            "{sectors} sectors of device {of} if the power goes {place}; {dirty} dirty{which}, \
+            "{sectors} of device {of} if the power goes {place}; {dirty} dirty{which}, \
              {kept} survived{moved}"
         );
         Ok((image.bytes, says))
     }
+}
+
+/// A number of things.
+pub(super) fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 /// What to say of lines that could not be done as they stand.
