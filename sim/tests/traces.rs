@@ -30,7 +30,6 @@ fn replayed<D: DeviceUnderTest>(setup: D::Setup, trace: &Trace) -> Replayed {
 
 #[test]
 fn saved_traces_fail_where_they_were_found_and_pass_on_ours() {
-    std::panic::set_hook(Box::new(|_| {}));
     let traces = traces();
     assert!(traces.len() >= 3, "only {} traces", traces.len());
     for (path, trace) in traces {

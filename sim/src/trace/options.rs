@@ -46,15 +46,43 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// Every key stands in the line once: what a key meant if it were left out could change.
+const KEYS: [&str; 16] = [
+    "devices",
+    "queues",
+    "ring",
+    "sectors",
+    "request-sectors",
+    "offer",
+    "writeback",
+    "segment-sectors",
+    "segments",
+    "granule",
+    "tear",
+    "transfer",
+    "discard-granularity",
+    "depth",
+    "read-only",
+    "host-may-fail",
+];
+
 /// Reads the line.
 pub(super) fn parse(line: &str) -> Result<Options, String> {
-    // A replay draws nothing, so what is not in the line does not matter.
+    // A replay draws nothing, so what has no key does not matter.
     let mut options = Preset::Bench.draw(&mut crate::choose::Tape::new(&[]));
+    let mut missing = KEYS.to_vec();
     for word in line.split_whitespace() {
         let Some((key, value)) = word.split_once('=') else {
             return Err(format!("`{word}` should be `key=value`"));
         };
         set(&mut options, key, value)?;
+        let Some(at) = missing.iter().position(|missing| *missing == key) else {
+            return Err(format!("`{key}=` is given twice"));
+        };
+        missing.swap_remove(at);
+    }
+    if let Some(key) = missing.first() {
+        return Err(format!("`{key}=` is missing"));
     }
     possible(&options).map_err(|what| format!("no world has {what}"))?;
     Ok(options)
