@@ -134,7 +134,8 @@ impl Visit for Traced<'_> {
         let mut world = World::<D>::new(setup, trace.options, trace.run);
         let judged = judge(&mut world, trace);
         if let Some(failure) = &judged.failure {
-            let certainty = certainty(&world);
+            // Where only the exit code counts, nobody waits for hundreds of futures.
+            let certainty = if args.bisect { None } else { certainty(&world) };
             // What was found out about the trace is true of this run only if they are the same.
             let same = judged.replayed == Replayed::Fails && judged.moved == 0;
             let only_if = Some(trace.only_if.clone()).filter(|clause| same && !clause.is_empty());
