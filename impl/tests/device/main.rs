@@ -10,6 +10,8 @@ mod granules;
 mod judging;
 mod negotiating;
 mod notifying;
+#[cfg(target_os = "linux")]
+mod over_a_ring;
 mod resetting;
 mod support;
 mod transfers;
