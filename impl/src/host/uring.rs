@@ -21,7 +21,7 @@ use vm_memory::GuestMemory;
 /// One lane onto a file or block device, with a ring of its own.
 ///
 /// Each operation holds the guest memory it was submitted with until its completion was taken. A lane that is dropped carries out what it
-/// has accepted, and waits for that.
+/// has accepted, and waits for that. A lane is driven by one thread at a time; the kernel may cancel what a thread has going when it ends.
 pub struct UringDisk<M> {
     ring: Ring<Arc<M>>,
 }
