@@ -49,7 +49,7 @@ fn what_two_queues_write_is_on_the_file() {
         // A clone of a map of memory shows the same memory.
         let memory = ArcMemory::from(Arc::new(rig.memory.clone()));
         let mut lanes = [disk.lane().expect("a ring"), disk];
-        let mut expected = vec![0; SECTORS];
+        let mut expected = [0; SECTORS];
         for round in 0..100_u8 {
             let at = usize::from(round) * 7 % (SECTORS - 6);
             let cuts =
