@@ -3,7 +3,7 @@
 //! Whoever has it open for writing has it alone: two servers on one file would each promise what the other undoes. And what an earlier
 //! server left volatile is made stable first, for nobody else knows of it any more.
 
-use super::direct;
+use super::units;
 use crate::disk::{Errno, Limits};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -118,17 +118,21 @@ impl OpenFile {
         // A backend that starts on what a failed sync left behind would promise what is not there.
         file.sync_data().map_err(|error| OpenError::Sync(path.to_owned(), error))?;
         let mut limits = Limits { read_only, ..Limits::plain(capacity) };
+        if let Some(unit) = units::logical_block(&file).map_err(host)? {
+            limits.discard_granularity = unit.max(512);
+            limits.write_zeroes_granularity = unit.max(512);
+        }
         let mut memory_align = None;
         if direct {
-            let align = direct::alignment(&file).map_err(host)?;
+            let align = units::of_direct_io(&file).map_err(host)?;
             let align = align.ok_or_else(|| OpenError::NoDirect(path.to_owned()))?;
             if capacity % u64::from(align.granule) != 0 {
                 return Err(OpenError::DirectSize(path.to_owned(), capacity, align.granule));
             }
             memory_align = Some(align.memory);
             limits.granule = align.granule;
-            limits.discard_granularity = align.granule;
-            limits.write_zeroes_granularity = align.granule;
+            limits.discard_granularity = limits.discard_granularity.max(align.granule);
+            limits.write_zeroes_granularity = limits.write_zeroes_granularity.max(align.granule);
         }
         Ok(Arc::new(OpenFile { path: path.to_owned(), file, limits, memory_align }))
     }

@@ -1,4 +1,4 @@
-//! What direct I/O on a file asks of offsets, lengths and memory.
+//! What a host asks of offsets, lengths and memory: of direct I/O, and of deallocation on a block device.
 
 use crate::bounce::BOUNCE_ALIGN;
 use std::fs::File;
@@ -16,16 +16,14 @@ pub(super) struct Alignment {
     pub(super) memory: usize,
 }
 
-/// The alignment a file opened for direct I/O asks for; `None` if there is none it can be satisfied with.
-pub(super) fn alignment(file: &File) -> io::Result<Option<Alignment>> {
+/// What a file opened for direct I/O asks for; `None` if there is none it can be satisfied with.
+pub(super) fn of_direct_io(file: &File) -> io::Result<Option<Alignment>> {
     let stat = statx(file)?;
     let (granule, memory) = if stat.stx_mask & libc::STATX_DIOALIGN != 0 {
         (stat.stx_dio_offset_align, stat.stx_dio_mem_align)
-    } else if file.metadata()?.file_type().is_block_device() {
-        let sector = logical_block(file)?;
-        (sector, sector)
     } else {
-        (4096, 4096)
+        let unit = logical_block(file)?.unwrap_or(4096);
+        (unit, unit)
     };
     // The host says zero where it can do no direct I/O.
     let usable = granule.is_power_of_two()
@@ -49,12 +47,15 @@ fn statx(file: &File) -> io::Result<libc::statx> {
     Ok(unsafe { stat.assume_init() })
 }
 
-/// The size of a block device's sector.
-fn logical_block(file: &File) -> io::Result<u32> {
+/// The unit in which a block device can be discarded and zeroed; `None` for a file, where any bytes can.
+pub(super) fn logical_block(file: &File) -> io::Result<Option<u32>> {
+    if !file.metadata()?.file_type().is_block_device() {
+        return Ok(None);
+    }
     let mut bytes: libc::c_int = 0;
     // SAFETY: the descriptor is open, and BLKSSZGET writes one `int`.
     match unsafe { libc::ioctl(file.as_raw_fd(), libc::BLKSSZGET, &raw mut bytes) } {
-        0 => Ok(u32::try_from(bytes).unwrap_or(0)),
+        0 => Ok(u32::try_from(bytes).ok().filter(|unit| unit.is_power_of_two())),
         _ => Err(io::Error::last_os_error()),
     }
 }
