@@ -9,7 +9,7 @@ use vm_memory::guest_memory::GuestMemorySliceIterator;
 use vm_memory::{GuestAddress, GuestMemory, GuestMemoryError, Permissions};
 
 /// Shared guest memory. With a `GuestMemoryAtomic` it is made once a turn of the event loop, of `memory().into_inner()`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ArcMemory<M>(Arc<M>);
 
 impl<M> ArcMemory<M> {
