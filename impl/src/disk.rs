@@ -203,3 +203,26 @@ pub trait Disk<M: GuestMemory> {
     /// Takes one completion of this lane, in any order.
     fn complete(&mut self, memory: &M) -> Option<Completion>;
 }
+
+/// A lane that is lent.
+impl<M: GuestMemory, D: Disk<M>> Disk<M> for &mut D {
+    fn limits(&self) -> Limits {
+        (**self).limits()
+    }
+
+    fn room(&self) -> u32 {
+        (**self).room()
+    }
+
+    fn submit(&mut self, memory: &M, submission: Submission) {
+        (**self).submit(memory, submission);
+    }
+
+    fn doorbell(&mut self) {
+        (**self).doorbell();
+    }
+
+    fn complete(&mut self, memory: &M) -> Option<Completion> {
+        (**self).complete(memory)
+    }
+}

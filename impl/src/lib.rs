@@ -14,6 +14,7 @@
 //!   step, crank     join a queue and its lane of the disk                       crank
 //!   Disk            the seam: Submission down, Completion up                    disk, buffer, bounce
 //!     └ FileDisk    a file of a Linux host                                      host/file
+//!     └ UringDisk   the same over io_uring                                      host/uring
 //! ```
 //!
 //! A backend with registers of its own (vhost-user) makes a [`Shared`] and its [`BlockQueue`]s directly and runs each queue on a thread; an

@@ -4,12 +4,13 @@
 //! instead. It holds the simulated disk against a real one.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use powerfail_device::host::FileDisk;
-use powerfail_device::{Completion, Disk, Limits, Submission};
+use powerfail_device::host::{Access, FileDisk, OpenError, SerialUring};
+use powerfail_device::{Disk, Limits};
 
 use crate::blk::Registers;
 use crate::disk::SimDisk;
@@ -107,12 +108,47 @@ impl Drop for Lease {
     }
 }
 
+/// A way to drive a file: each operation is run when it is submitted, so that a run can be repeated.
+pub trait FileLane: for<'a> Disk<Ram<'a>> + Debug + Send + Sized {
+    /// The first lane onto a file.
+    ///
+    /// # Errors
+    /// It is no disk, or the host gives none.
+    fn open(path: &Path, read_only: bool) -> Result<Self, OpenError>;
+
+    /// Another lane onto the same file.
+    ///
+    /// # Errors
+    /// The host gives none.
+    fn another(&self) -> Result<Self, OpenError>;
+}
+
+impl FileLane for FileDisk {
+    fn open(path: &Path, read_only: bool) -> Result<FileDisk, OpenError> {
+        FileDisk::open(path, read_only)
+    }
+
+    fn another(&self) -> Result<FileDisk, OpenError> {
+        Ok(self.lane())
+    }
+}
+
+impl FileLane for SerialUring {
+    fn open(path: &Path, read_only: bool) -> Result<SerialUring, OpenError> {
+        SerialUring::open(path, Access { read_only, direct: false })
+    }
+
+    fn another(&self) -> Result<SerialUring, OpenError> {
+        self.lane()
+    }
+}
+
 /// Our block device on a file.
 #[derive(Debug)]
-pub struct OnFile {
+pub struct OnFile<L = FileDisk> {
     registers: Registers,
     /// One for each queue.
-    lanes: Vec<FileDisk>,
+    lanes: Vec<L>,
     faulty: Option<Box<FaultyState>>,
     files: Files,
     lease: Lease,
@@ -121,8 +157,8 @@ pub struct OnFile {
 }
 
 /// A clone has a file of its own, with the same content.
-impl Clone for OnFile {
-    fn clone(&self) -> OnFile {
+impl<L: FileLane> Clone for OnFile<L> {
+    fn clone(&self) -> OnFile<L> {
         let lease = self.files.lease();
         let content = std::fs::read(&self.lease.path);
         content.and_then(|bytes| std::fs::write(&lease.path, bytes)).expect("the file is copied");
@@ -138,34 +174,16 @@ impl Clone for OnFile {
     }
 }
 
-fn open_lanes(path: &Path, read_only: bool, queues: u16) -> Vec<FileDisk> {
-    let first = match FileDisk::open(path, read_only) {
-        Ok(disk) => disk,
+fn open_lanes<L: FileLane>(path: &Path, read_only: bool, queues: u16) -> Vec<L> {
+    let lanes = L::open(path, read_only).and_then(|first| {
+        let others: Result<Vec<L>, OpenError> = (1..queues).map(|_| first.another()).collect();
+        let mut lanes = others?;
+        lanes.push(first);
+        Ok(lanes)
+    });
+    match lanes {
+        Ok(lanes) => lanes,
         Err(error) => panic!("the file of this run is not a disk: {error}"),
-    };
-    let mut lanes: Vec<FileDisk> = (1..queues).map(|_| first.lane()).collect();
-    lanes.push(first);
-    lanes
-}
-
-/// A lane that is lent.
-struct Lent<'a>(&'a mut FileDisk);
-
-impl Disk<Ram<'_>> for Lent<'_> {
-    fn limits(&self) -> Limits {
-        Disk::<Ram<'_>>::limits(self.0)
-    }
-
-    fn room(&self) -> u32 {
-        Disk::<Ram<'_>>::room(self.0)
-    }
-
-    fn submit(&mut self, memory: &Ram<'_>, submission: Submission) {
-        self.0.submit(memory, submission);
-    }
-
-    fn complete(&mut self, memory: &Ram<'_>) -> Option<Completion> {
-        self.0.complete(memory)
     }
 }
 
@@ -174,7 +192,7 @@ fn limits(spec: &Spec) -> Limits {
     Limits { read_only: spec.disk.read_only, ..Limits::plain(capacity) }
 }
 
-impl DeviceUnderTest for OnFile {
+impl<L: FileLane> DeviceUnderTest for OnFile<L> {
     type Setup = Files;
 
     const ON_SIM_DISK: bool = false;
@@ -183,7 +201,7 @@ impl DeviceUnderTest for OnFile {
 
     /// # Panics
     /// If the file cannot be written.
-    fn open(files: &Files, spec: &Spec, disk: &SimDisk, device: u8) -> OnFile {
+    fn open(files: &Files, spec: &Spec, disk: &SimDisk, device: u8) -> OnFile<L> {
         let lease = files.lease();
         if let Err(error) = std::fs::write(&lease.path, disk.image(device)) {
             panic!("{}: {error}", lease.path.display());
@@ -202,6 +220,8 @@ impl DeviceUnderTest for OnFile {
 
     fn restart(&mut self, _: &Files, spec: &Spec, _: &SimDisk, _: u8, _: End) {
         self.registers = Registers::on(spec, limits(spec));
+        // The old backend lets go of the file before the new one takes it.
+        self.lanes.clear();
         self.lanes = open_lanes(&self.lease.path, self.read_only, self.queues);
         if let Some(state) = &mut self.faulty {
             state.backend_lost();
@@ -237,7 +257,7 @@ impl DeviceUnderTest for OnFile {
         match &mut self.faulty {
             None => self.registers.step(queue, lane, host.ram),
             Some(state) => {
-                let mut lane = FaultyLane::new(Lent(lane), state, queue as u8);
+                let mut lane = FaultyLane::new(lane, state, queue as u8);
                 self.registers.step(queue, &mut lane, host.ram)
             }
         }

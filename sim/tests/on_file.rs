@@ -1,16 +1,18 @@
-//! Our device keeps its promises on a real file too, and a wrong file disk is noticed there.
+//! Our device keeps its promises on a real file too, with and without io_uring, and a wrong file disk is
+//! noticed there.
 
 use powerfail::campaign::{Gauge, Orders, Report, campaign};
-use powerfail::on_file::{Files, OnFile};
+use powerfail::on_file::{FileLane, Files, OnFile};
 use powerfail::run::{Plan, run_seed, world};
 use powerfail::wrong::DiskFault;
+use powerfail_device::host::{FileDisk, SerialUring};
 
-fn run(fault: Option<DiskFault>, seeds: u64) -> Report {
+fn run<L: FileLane>(fault: Option<DiskFault>, seeds: u64) -> Report {
     let place = tempfile::tempdir().expect("a place for files");
     let files = Files::new(place.path().join("disk"), fault).expect("a file can be written");
     let plan = Plan::default();
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
-    let report = campaign::<OnFile>(&files, orders, &Gauge::default(), |_| {});
+    let report = campaign::<OnFile<L>>(&files, orders, &Gauge::default(), |_| {});
     println!("{fault:?}: {:?}", report.stats);
     for (signature, finding) in &report.findings {
         println!("{signature}: {} times, seed {}", finding.count, finding.seed);
@@ -19,12 +21,21 @@ fn run(fault: Option<DiskFault>, seeds: u64) -> Report {
     report
 }
 
-#[test]
-fn five_hundred_seeds_pass_on_a_file() {
-    let report = run(None, 500);
+fn passes<L: FileLane>() {
+    let report = run::<L>(None, 500);
     assert_eq!(report.failures, 0);
     assert!(report.stats.kills >= 500, "a run without power losses has backends that die");
     assert!(report.stats.resets > 0);
+}
+
+#[test]
+fn five_hundred_seeds_pass_on_a_file() {
+    passes::<FileDisk>();
+}
+
+#[test]
+fn five_hundred_seeds_pass_over_io_uring() {
+    passes::<SerialUring>();
 }
 
 #[test]
@@ -35,7 +46,26 @@ fn wrong_file_disks_are_noticed() {
         DiskFault::CutShort,
         DiskFault::DroppedWrite,
     ] {
-        assert!(run(Some(fault), 200).failures > 10, "{} passes", fault.name());
+        assert!(run::<FileDisk>(Some(fault), 200).failures > 10, "{} passes", fault.name());
+    }
+}
+
+#[test]
+fn a_wrong_disk_over_io_uring_is_noticed() {
+    assert!(run::<SerialUring>(Some(DiskFault::DroppedWrite), 200).failures > 10);
+}
+
+#[test]
+fn a_file_and_a_ring_come_to_the_same() {
+    let place = tempfile::tempdir().expect("a place for files");
+    let files = |name: &str| Files::new(place.path().join(name), None).expect("a file");
+    let (file, ring) = (files("file"), files("ring"));
+    let plan = Plan::default();
+    let mut on_file = world::<OnFile>(&file, plan, 0);
+    let mut on_ring = world::<OnFile<SerialUring>>(&ring, plan, 0);
+    for seed in 0..100 {
+        let hash = run_seed(&mut on_file, plan, seed, |_| {}).hash;
+        assert_eq!(run_seed(&mut on_ring, plan, seed, |_| {}).hash, hash, "seed {seed}");
     }
 }
 

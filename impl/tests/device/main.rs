@@ -1,7 +1,8 @@
 //! The device as its driver and its disk see it. Each file claims one thing; `support` is the language the tests speak.
 #![allow(unreachable_pub, reason = "a test program exports nothing")]
 
-#[cfg(target_os = "linux")]
+#[path = "../conformance/body.rs"]
+mod conformance;
 mod disks;
 mod flushing;
 mod framing;
@@ -9,6 +10,8 @@ mod granules;
 mod judging;
 mod negotiating;
 mod notifying;
+#[cfg(target_os = "linux")]
+mod over_a_ring;
 mod resetting;
 mod support;
 mod transfers;

@@ -84,7 +84,7 @@ struct Subject {
     /// The device: `blk`, or `wrong:NAME`.
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
-    /// The disk below it: `sim`, `wrong:NAME`, or `file:PATH`.
+    /// The disk below it: `sim`, `wrong:NAME`, `file:PATH`, or `uring:PATH`.
     #[arg(long, value_name = "NAME")]
     disk: Option<String>,
     /// The family of runs: swarm, calm or bench.

@@ -193,7 +193,8 @@ impl Running<'_> {
     ) -> Option<u64> {
         let program = std::env::current_exe().ok()?;
         // Two processes do not share a file.
-        let disk = match self.disk.starts_with("file:") {
+        let on_file = ["file:", "uring:"].iter().any(|kind| self.disk.starts_with(kind));
+        let disk = match on_file {
             true => format!("{}-{}", self.disk, std::process::id()),
             false => self.disk.to_owned(),
         };

@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::marker::PhantomData;
 
+use powerfail_device::host::{FileDisk, SerialUring};
+
 use crate::blk::Blk;
 use crate::dut::DeviceUnderTest;
-use crate::on_file::{Files, OnFile};
+use crate::on_file::{FileLane, Files, OnFile};
 use crate::wrong::{Wrong, WrongDevice};
 
 /// Something to do with whichever device was named.
@@ -91,11 +93,19 @@ impl Targets for Builtin {
         let wrong_disk = match (disk.strip_prefix("wrong:"), disk) {
             (Some(name), _) => Some(named(name)?),
             (None, "sim") => None,
-            (None, _) => match disk.strip_prefix("file:") {
-                Some(path) => return self.find_file(wrong_device, path, visit),
-                None => {
+            (None, _) => match disk.split_once(':') {
+                Some(("file", path)) => {
+                    let files = Builtin::files::<FileDisk>(wrong_device, "file", path)?;
+                    return Ok(visit.visit::<OnFile>(files));
+                }
+                Some(("uring", path)) => {
+                    let files = Builtin::files::<SerialUring>(wrong_device, "uring", path)?;
+                    return Ok(visit.visit::<OnFile<SerialUring>>(files));
+                }
+                _ => {
                     return Err(format!(
-                        "there is no disk `{disk}`; there are sim, wrong:NAME and file:PATH"
+                        "there is no disk `{disk}`; there are sim, wrong:NAME, file:PATH and \
+                         uring:PATH"
                     ));
                 }
             },
@@ -130,19 +140,15 @@ impl Targets for Builtin {
 }
 
 impl Builtin {
-    fn find_file<V: Visit>(
-        &self,
-        wrong: Option<Wrong>,
-        path: &str,
-        visit: V,
-    ) -> Result<V::Out, String> {
+    /// New files at a path, for a disk of this kind, which the host has.
+    fn files<L: FileLane>(wrong: Option<Wrong>, kind: &str, path: &str) -> Result<Files, String> {
         let fault = match wrong {
             None => None,
             Some(Wrong::Disk(fault)) => Some(fault),
             Some(Wrong::Device(_)) => return Err("a wrong device has no file".to_owned()),
         };
         if path.is_empty() {
-            return Err("file: needs a path behind it, as file:disk.img".to_owned());
+            return Err(format!("{kind}: needs a path behind it, as {kind}:disk.img"));
         }
         let files = Files::new(path.into(), fault).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => {
@@ -150,6 +156,7 @@ impl Builtin {
             }
             _ => format!("cannot make the file {path}: {error}"),
         })?;
-        Ok(visit.visit::<OnFile>(files))
+        L::open(path.as_ref(), false).map_err(|error| error.to_string())?;
+        Ok(files)
     }
 }

@@ -1,0 +1,205 @@
+//! One operation in the kernel's hands, with everything the kernel has an address of.
+//!
+//! Transfers go straight between the disk and the guest's memory. Only where direct I/O does not take that memory as it lies do they pass
+//! through a bounce, which is filled when a write is submitted and emptied when a read completes.
+
+use super::open::OpenFile;
+use super::slices::{MOST_PIECES, mark_dirty, slices};
+use crate::bounce::Bounce;
+use crate::buffer::Buffer;
+use crate::disk::{Completion, Errno, Op, Submission, Token};
+use io_uring::{opcode, squeue, types};
+use smallvec::SmallVec;
+use vm_memory::bitmap::BitmapSlice;
+use vm_memory::volatile_memory::PtrGuardMut;
+use vm_memory::{GuestMemory, Permissions, VolatileSlice};
+
+/// The place of the file in the ring's table of registered files.
+const FILE: types::Fixed = types::Fixed(0);
+
+/// What the kernel is asked to do.
+#[derive(Clone, Copy)]
+enum Call {
+    Readv { offset: u64 },
+    Writev { offset: u64, stable: bool },
+    Fdatasync,
+    Fallocate { mode: libc::c_int, offset: u64, len: u64 },
+}
+
+/// The memory of a transfer.
+#[derive(Default)]
+struct Pieces {
+    iovecs: SmallVec<[libc::iovec; 4]>,
+    /// Keeps memory mapped that is mapped only while it is used.
+    guards: SmallVec<[PtrGuardMut; 4]>,
+    /// What the kernel sees in place of the guest's memory.
+    staged: Option<Bounce>,
+}
+
+/// An operation from its submission to its completion. Fields are dropped in this order: what is mapped before what holds the mapping.
+pub(super) struct Flight<H> {
+    token: Token,
+    call: Call,
+    pieces: Pieces,
+    buffer: Option<Buffer>,
+    hold: H,
+}
+
+// SAFETY: what makes it stay on one thread otherwise are addresses, of memory that it or `hold` owns and that is nobody's thread-local.
+unsafe impl<H: Send> Send for Flight<H> {}
+
+impl<H> Flight<H> {
+    /// Checks an operation and finds its memory; an operation that makes no sense completes here.
+    pub(super) fn new<M: GuestMemory>(
+        file: &OpenFile,
+        memory: &M,
+        hold: H,
+        submission: Submission,
+    ) -> Result<Flight<H>, Completion> {
+        let Submission { token, op } = submission;
+        let (call, mut buffer) = match op {
+            Op::Read { offset, into } => (Call::Readv { offset }, Some(into)),
+            Op::Write { offset, from, stable } => (Call::Writev { offset, stable }, Some(from)),
+            Op::Sync => (Call::Fdatasync, None),
+            Op::Discard { offset, len } => {
+                (Call::Fallocate { mode: libc::FALLOC_FL_PUNCH_HOLE, offset, len }, None)
+            }
+            Op::WriteZeroes { offset, len, may_unmap: true } => {
+                (Call::Fallocate { mode: libc::FALLOC_FL_PUNCH_HOLE, offset, len }, None)
+            }
+            Op::WriteZeroes { offset, len, may_unmap: false } => {
+                (Call::Fallocate { mode: libc::FALLOC_FL_ZERO_RANGE, offset, len }, None)
+            }
+        };
+        match Pieces::of(file, memory, call, buffer.as_mut()) {
+            Ok(pieces) => Ok(Flight { token, call, pieces, buffer, hold }),
+            Err(errno) => Err(Completion { token, result: Err(errno), buffer }),
+        }
+    }
+
+    /// The operation as the kernel reads it. It has addresses of this value, which must stay where it is.
+    pub(super) fn entry(&self) -> squeue::Entry {
+        let iovecs = self.pieces.iovecs.as_ptr();
+        let count = self.pieces.iovecs.len() as u32;
+        match self.call {
+            Call::Readv { offset } => {
+                opcode::Readv::new(FILE, iovecs, count).offset(offset).build()
+            }
+            Call::Writev { offset, stable } => {
+                let flags = if stable { libc::RWF_DSYNC } else { 0 };
+                opcode::Writev::new(FILE, iovecs, count).offset(offset).rw_flags(flags).build()
+            }
+            Call::Fdatasync => opcode::Fsync::new(FILE).flags(types::FsyncFlags::DATASYNC).build(),
+            Call::Fallocate { mode, offset, len } => {
+                let mode = mode | libc::FALLOC_FL_KEEP_SIZE;
+                opcode::Fallocate::new(FILE, len).offset(offset).mode(mode).build()
+            }
+        }
+    }
+
+    /// What is left when the kernel has answered: the number of bytes or a negative errno.
+    pub(super) fn land(self, answer: i32) -> (H, Landed) {
+        let result = u32::try_from(answer).map_err(|_| Errno(answer.saturating_neg()));
+        let staged = self.pieces.staged;
+        let reads = matches!(self.call, Call::Readv { .. });
+        (self.hold, Landed { token: self.token, reads, staged, buffer: self.buffer, result })
+    }
+}
+
+/// An operation that the kernel is done with.
+pub(super) struct Landed {
+    token: Token,
+    reads: bool,
+    staged: Option<Bounce>,
+    buffer: Option<Buffer>,
+    result: Result<u32, Errno>,
+}
+
+impl Landed {
+    /// Brings what was read to where it belongs, in the memory the operation was submitted with.
+    pub(super) fn settle<M: GuestMemory>(mut self, memory: &M) -> Completion {
+        if self.reads {
+            self.result = self.result.and_then(|moved| {
+                self.deliver(memory, moved)?;
+                Ok(moved)
+            });
+        }
+        Completion { token: self.token, result: self.result, buffer: self.buffer }
+    }
+
+    fn deliver<M: GuestMemory>(&mut self, memory: &M, moved: u32) -> Result<(), Errno> {
+        match (&mut self.buffer, &self.staged) {
+            (Some(buffer), Some(staged)) => {
+                let bytes = &staged.as_slice()[..moved as usize];
+                buffer.write_at(memory, 0, bytes).map_err(|_| Errno::EFAULT)
+            }
+            (Some(Buffer::Guest(ranges)), None) => {
+                mark_dirty(&slices(memory, ranges, Permissions::Write)?, moved);
+                Ok(())
+            }
+            (Some(Buffer::Bounce(_)) | None, _) => Ok(()),
+        }
+    }
+}
+
+impl Pieces {
+    fn of<M: GuestMemory>(
+        file: &OpenFile,
+        memory: &M,
+        call: Call,
+        buffer: Option<&mut Buffer>,
+    ) -> Result<Pieces, Errno> {
+        let (offset, access) = match call {
+            Call::Fdatasync => return Ok(Pieces::default()),
+            Call::Fallocate { offset, len, .. } => {
+                return file.place(offset, len).map(|_| Pieces::default());
+            }
+            Call::Readv { offset } => (offset, Permissions::Write),
+            Call::Writev { offset, .. } => (offset, Permissions::Read),
+        };
+        let buffer = buffer.expect("transfers have memory");
+        file.place(offset, buffer.len().into())?;
+        let ranges = match buffer {
+            Buffer::Bounce(bounce) => return Ok(Pieces::of_bounce(bounce)),
+            Buffer::Guest(ranges) => ranges,
+        };
+        let slices = slices(memory, ranges, access)?;
+        if takes(file, &slices) {
+            return Ok(Pieces::of_slices(&slices));
+        }
+        let mut staged = Bounce::zeroed(buffer.len() as usize);
+        if access == Permissions::Read {
+            let filled = buffer.read_at(memory, 0, staged.as_mut_slice());
+            filled.map_err(|_| Errno::EFAULT)?;
+        }
+        let pieces = Pieces::of_bounce(&mut staged);
+        Ok(Pieces { staged: Some(staged), ..pieces })
+    }
+
+    /// All of a bounce, whose bytes stay where they are when it is moved.
+    fn of_bounce(bounce: &mut Bounce) -> Pieces {
+        Pieces::of_slices(&[VolatileSlice::from(bounce.as_mut_slice())])
+    }
+
+    fn of_slices<B: BitmapSlice>(slices: &[VolatileSlice<'_, B>]) -> Pieces {
+        let mut pieces = Pieces::default();
+        for slice in slices.iter().take(MOST_PIECES) {
+            let guard = slice.ptr_guard_mut();
+            let iov_base = guard.as_ptr().cast();
+            pieces.iovecs.push(libc::iovec { iov_base, iov_len: guard.len() });
+            pieces.guards.push(guard);
+        }
+        pieces
+    }
+}
+
+/// Whether the kernel takes this memory as it lies.
+fn takes<B: BitmapSlice>(file: &OpenFile, slices: &[VolatileSlice<'_, B>]) -> bool {
+    let Some(align) = file.memory_align() else { return true };
+    let granule = file.limits().granule as usize;
+    slices.len() <= MOST_PIECES
+        && slices.iter().all(|slice| {
+            let address = slice.ptr_guard_mut().as_ptr().addr();
+            address.is_multiple_of(align) && slice.len().is_multiple_of(granule)
+        })
+}

@@ -1,0 +1,54 @@
+//! Guest memory that stays mapped for as long as somebody holds it.
+//!
+//! The seam lends memory for one call, but a kernel that was given addresses uses them later, and a front-end may replace its memory table
+//! meanwhile. So what an asynchronous disk is lent is shared: each operation holds the mapping it was submitted under until it completes.
+
+use std::sync::Arc;
+use vm_memory::bitmap::BS;
+use vm_memory::guest_memory::GuestMemorySliceIterator;
+use vm_memory::{GuestAddress, GuestMemory, GuestMemoryError, Permissions};
+
+/// Shared guest memory. With a `GuestMemoryAtomic` it is made once a turn of the event loop, of `memory().into_inner()`.
+#[derive(Debug, Default)]
+pub struct ArcMemory<M>(Arc<M>);
+
+impl<M> ArcMemory<M> {
+    /// One more holder of the same mapping.
+    pub(super) fn hold(&self) -> Arc<M> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl<M> Clone for ArcMemory<M> {
+    fn clone(&self) -> ArcMemory<M> {
+        ArcMemory(self.hold())
+    }
+}
+
+impl<M> From<Arc<M>> for ArcMemory<M> {
+    fn from(memory: Arc<M>) -> ArcMemory<M> {
+        ArcMemory(memory)
+    }
+}
+
+impl<M: GuestMemory> GuestMemory for ArcMemory<M> {
+    type PhysicalMemory = M::PhysicalMemory;
+    type Bitmap = M::Bitmap;
+
+    fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
+        self.0.check_range(addr, count, access)
+    }
+
+    fn get_slices<'a>(
+        &'a self,
+        addr: GuestAddress,
+        count: usize,
+        access: Permissions,
+    ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, M::Bitmap>>, GuestMemoryError> {
+        self.0.get_slices(addr, count, access)
+    }
+
+    fn physical_memory(&self) -> Option<&M::PhysicalMemory> {
+        self.0.physical_memory()
+    }
+}

@@ -1,0 +1,182 @@
+//! Opening a file or block device as a disk, for every way to drive it.
+//!
+//! Whoever has it open for writing has it alone: two servers on one file would each promise what the other undoes. And what an earlier
+//! server left volatile is made stable first, for nobody else knows of it any more.
+
+use super::units;
+use crate::disk::{Errno, Limits};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Access {
+    /// Nothing is written. Such a file may have several readers.
+    pub read_only: bool,
+    /// Around the host's page cache, with the granule the host asks for.
+    pub direct: bool,
+}
+
+/// Why a file cannot be a disk.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The host refused to open it, to lock it or to tell its size.
+    Host(PathBuf, io::Error),
+    /// Its size in bytes is not a whole number of sectors.
+    Size(PathBuf, u64),
+    /// Somebody else has it open.
+    InUse(PathBuf),
+    /// What is on it cannot be made stable.
+    Sync(PathBuf, io::Error),
+    /// The host has no direct I/O for it.
+    NoDirect(PathBuf),
+    /// Its size in bytes is not a multiple of what direct I/O asks for.
+    DirectSize(PathBuf, u64, u32),
+    /// The host gives no io_uring.
+    Uring(PathBuf, io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Host(path, error) => write!(f, "{}: {error}", path.display()),
+            OpenError::Size(path, size) => write!(
+                f,
+                "{}: a disk is a whole number of 512-byte sectors, not {size} bytes",
+                path.display()
+            ),
+            OpenError::InUse(path) => write!(
+                f,
+                "{}: another server has it open; end that one, or name another file",
+                path.display()
+            ),
+            OpenError::Sync(path, error) => write!(
+                f,
+                "{}: what an earlier server wrote cannot be made stable ({error}); see to the \
+                 host's storage, then check what is on the disk",
+                path.display()
+            ),
+            OpenError::NoDirect(path) => write!(
+                f,
+                "{}: the host has no direct I/O for this file; open it without",
+                path.display()
+            ),
+            OpenError::DirectSize(path, size, unit) => write!(
+                f,
+                "{}: direct I/O wants a whole number of {unit} bytes here, not {size} bytes; \
+                 resize the file, or open it without",
+                path.display()
+            ),
+            OpenError::Uring(path, error) => write!(
+                f,
+                "{}: the host gives no io_uring ({error}); see the sysctl \
+                 kernel.io_uring_disabled, or open it as a plain file",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// An open file, locked and synced, that all lanes of a disk share.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    path: PathBuf,
+    file: File,
+    limits: Limits,
+    /// What addresses of memory have to be multiples of; there iff I/O is direct.
+    memory_align: Option<usize>,
+}
+
+impl OpenFile {
+    pub(super) fn open(path: &Path, access: Access) -> Result<Arc<OpenFile>, OpenError> {
+        let Access { read_only, direct } = access;
+        let host = |error| OpenError::Host(path.to_owned(), error);
+        let flags = if direct { libc::O_DIRECT } else { 0 };
+        let mut options = OpenOptions::new();
+        options.read(true).write(!read_only).custom_flags(flags);
+        let mut file = options.open(path).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) if direct => OpenError::NoDirect(path.to_owned()),
+            _ => host(error),
+        })?;
+        let lock = if read_only { libc::LOCK_SH } else { libc::LOCK_EX };
+        flock(&file, lock | libc::LOCK_NB).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse(path.to_owned()),
+            _ => host(error),
+        })?;
+        // Unlike its metadata, the end of a block device tells its size.
+        let capacity = file.seek(SeekFrom::End(0)).map_err(host)?;
+        if capacity % 512 != 0 {
+            return Err(OpenError::Size(path.to_owned(), capacity));
+        }
+        // A backend that starts on what a failed sync left behind would promise what is not there.
+        file.sync_data().map_err(|error| OpenError::Sync(path.to_owned(), error))?;
+        let mut limits = Limits { read_only, ..Limits::plain(capacity) };
+        if let Some(unit) = units::logical_block(&file).map_err(host)? {
+            limits.discard_granularity = unit.max(512);
+            limits.write_zeroes_granularity = unit.max(512);
+        }
+        let mut memory_align = None;
+        if direct {
+            let align = units::of_direct_io(&file).map_err(host)?;
+            let align = align.ok_or_else(|| OpenError::NoDirect(path.to_owned()))?;
+            if capacity % u64::from(align.granule) != 0 {
+                return Err(OpenError::DirectSize(path.to_owned(), capacity, align.granule));
+            }
+            memory_align = Some(align.memory);
+            limits.granule = align.granule;
+            limits.discard_granularity = limits.discard_granularity.max(align.granule);
+            limits.write_zeroes_granularity = limits.write_zeroes_granularity.max(align.granule);
+        }
+        Ok(Arc::new(OpenFile { path: path.to_owned(), file, limits, memory_align }))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// What addresses of memory have to be multiples of; `None` unless I/O is direct.
+    pub(super) fn memory_align(&self) -> Option<usize> {
+        self.memory_align
+    }
+
+    /// The file offset of `offset`, if the `len` bytes from there on are on the disk.
+    pub(super) fn place(&self, offset: u64, len: u64) -> Result<libc::off_t, Errno> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.limits.capacity => {
+                libc::off_t::try_from(offset).map_err(|_| Errno::EINVAL)
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // A ring that is gone may hold the file for a while yet, and the lock would stay with it.
+        // Nothing can be done if this fails, and nothing is wrong then but a wait.
+        let _ = flock(&self.file, libc::LOCK_UN);
+    }
+}
+
+fn flock(file: &File, operation: libc::c_int) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as `file` is.
+    match unsafe { libc::flock(file.as_raw_fd(), operation) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,138 @@
+//! An io_uring and the operations the kernel has of it.
+//!
+//! This is where addresses are handed out, so this is where it is made sure that they stay good: an operation keeps its slot, which owns its
+//! memory or holds it, from before the kernel can see it until the kernel has answered. A ring that is dropped waits for that.
+
+use super::flight::{Flight, Landed};
+use super::open::{OpenError, OpenFile};
+use crate::disk::{Completion, Submission};
+use io_uring::IoUring;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use vm_memory::GuestMemory;
+
+/// How many operations a ring has at a time; a power of two. Its submission queue is as long, and its completion queue twice as long, so
+/// neither is ever full.
+const ROOM: u32 = 128;
+
+/// A ring whose operations each hold an `H` until they are done.
+pub(super) struct Ring<H> {
+    uring: IoUring,
+    file: Arc<OpenFile>,
+    /// An element is there iff its operation was pushed and its answer not taken. They never move.
+    flights: Box<[Option<Flight<H>>]>,
+    /// The elements that are not there.
+    free: Vec<u32>,
+    /// What never got as far as the kernel.
+    refused: VecDeque<Completion>,
+}
+
+impl<H> Ring<H> {
+    pub(super) fn new(file: Arc<OpenFile>) -> Result<Ring<H>, OpenError> {
+        let refused = |error| OpenError::Uring(file.path().to_owned(), error);
+        let uring = IoUring::new(ROOM).map_err(refused)?;
+        uring.submitter().register_files(&[file.file().as_raw_fd()]).map_err(refused)?;
+        Ok(Ring {
+            uring,
+            file,
+            flights: (0..ROOM).map(|_| None).collect(),
+            free: (0..ROOM).rev().collect(),
+            refused: VecDeque::new(),
+        })
+    }
+
+    pub(super) fn file(&self) -> &Arc<OpenFile> {
+        &self.file
+    }
+
+    pub(super) fn room(&self) -> u32 {
+        (self.free.len() - self.refused.len()) as u32
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.uring.as_fd()
+    }
+
+    /// Whether the kernel has nothing, and will not be given anything at the next [`enter`](Ring::enter).
+    fn is_idle(&self) -> bool {
+        self.free.len() == self.flights.len()
+    }
+
+    /// Accepts an operation. The kernel sees it when it is [entered](Ring::enter).
+    ///
+    /// # Safety
+    /// The slices that `memory` lends for the operation stay mapped until `hold` is dropped or [`reap`](Ring::reap) has returned it.
+    pub(super) unsafe fn push<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        hold: H,
+        submission: Submission,
+    ) {
+        assert!(self.room() > 0, "submissions need room");
+        let flight = match Flight::new(&self.file, memory, hold, submission) {
+            Ok(flight) => flight,
+            Err(completion) => return self.refused.push_back(completion),
+        };
+        let slot = self.free.pop().expect("there was room");
+        let entry = self.flights[slot as usize].insert(flight).entry().user_data(slot.into());
+        // SAFETY: the entry has addresses of the slot, which stays until the operation was reaped (`Drop` sees to it if need be), and of
+        // memory that the slot owns or, by this function's contract, that stays mapped as long.
+        let pushed = unsafe { self.uring.submission().push(&entry) };
+        pushed.expect("the queue is as long as there are slots");
+    }
+
+    /// Hands over what was pushed, and returns when `want` answers are there to be reaped.
+    ///
+    /// # Errors
+    /// Only for what no operation can cause; then it is not known what the kernel has.
+    pub(super) fn enter(&mut self, want: usize) -> io::Result<()> {
+        loop {
+            match self.uring.submit_and_wait(want) {
+                // The kernel stops at an operation it does not take, and answers that one.
+                Ok(_) if !self.uring.submission().is_empty() => {}
+                Ok(_) => return Ok(()),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    // The kernel is short of memory for a moment.
+                    Some(libc::EAGAIN | libc::EBUSY) => std::thread::yield_now(),
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// Sleeps until something can be taken; not if there is nothing to come.
+    pub(super) fn wait(&mut self) -> io::Result<()> {
+        if self.refused.is_empty() && !self.is_idle() { self.enter(1) } else { Ok(()) }
+    }
+
+    /// Takes an operation that was not worth asking the kernel.
+    pub(super) fn take_refused(&mut self) -> Option<Completion> {
+        self.refused.pop_front()
+    }
+
+    /// Takes an answer, with what its operation held.
+    pub(super) fn reap(&mut self) -> Option<(H, Landed)> {
+        let answer = self.uring.completion().next()?;
+        let slot = answer.user_data() as u32;
+        let flight = self.flights[slot as usize].take().expect("the kernel answers once");
+        self.free.push(slot);
+        Some(flight.land(answer.result()))
+    }
+}
+
+/// Carries out what was accepted, and waits for all of it: until then the kernel reads and writes memory that is about to be freed.
+impl<H> Drop for Ring<H> {
+    fn drop(&mut self) {
+        while !self.is_idle() {
+            if self.reap().is_none() && self.enter(1).is_err() {
+                // Better to lose the memory, and the file with its lock, than to free what is written to.
+                std::mem::forget(std::mem::take(&mut self.flights));
+                std::mem::forget(Arc::clone(&self.file));
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The simulated disk does what every disk does: the body that the disks of a host are held against.
+
+#[path = "../../impl/tests/conformance/body.rs"]
+#[allow(unreachable_pub, reason = "a test program exports nothing")]
+mod body;
+
+use body::{REGIONS, Subject, conforms};
+use powerfail::disk::{DiskShape, Lane, Outcome, SimDisk};
+use powerfail::memory::{Memory, Ram};
+use powerfail::sectors::SectorSet;
+use powerfail_device::Disk;
+
+struct Simulated<'a> {
+    disk: SimDisk,
+    ram: Ram<'a>,
+    /// Which of the operations in flight ends next.
+    turn: usize,
+}
+
+impl<'a> Subject for Simulated<'a> {
+    type Memory = Ram<'a>;
+
+    fn lane(&mut self, lane: usize) -> (impl Disk<Ram<'a>>, &Ram<'a>) {
+        (Lane::new(&mut self.disk, 0, lane as u8), &self.ram)
+    }
+
+    fn work(&mut self) {
+        if self.disk.busy() == 0 {
+            return;
+        }
+        self.turn += 1;
+        let (key, _) = self.disk.nth(self.turn % self.disk.busy());
+        assert!(self.disk.complete(key, Outcome::Ok { landed: SectorSet::EMPTY }, self.ram));
+    }
+}
+
+#[test]
+fn the_simulated_disk_conforms() {
+    let end = REGIONS.iter().map(|(start, len)| start.0 as usize + len).max();
+    let memory = Memory::new(end.expect("there is memory"));
+    for granule in [512, 2048] {
+        let shape = DiskShape {
+            capacity: 32 * granule / 512,
+            devices: 1,
+            granule,
+            tear: 1,
+            max_transfer: 1 << 20,
+            discard_granularity: granule,
+            depth: 16,
+            read_only: false,
+        };
+        conforms(|| Simulated { disk: SimDisk::new(shape, 0), ram: memory.ram(), turn: 0 });
+    }
+}
