@@ -13,6 +13,7 @@ pub mod campaign;
 pub mod choose;
 mod cli;
 pub mod coverage;
+pub mod cuts;
 pub mod demon;
 pub mod disk;
 pub mod dut;
