@@ -8,6 +8,7 @@
 use crate::disk::SimDisk;
 use crate::guest::RingPlan;
 use crate::memory::Ram;
+use crate::sectors::SectorSet;
 use crate::spec::Spec;
 use crate::wire::feature;
 
@@ -31,7 +32,11 @@ pub enum End {
     /// The process died; the host, and what it caches, lives on.
     BackendKill,
     /// The host lost its power.
-    PowerLoss,
+    PowerLoss {
+        /// Of what was [dirty](DeviceUnderTest::dirty) on a disk of the device's own, only this is
+        /// left.
+        survivors: SectorSet,
+    },
 }
 
 /// What one step of a queue's thread did.
@@ -78,6 +83,18 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// Starts the backend again after its end.
     fn restart(&mut self, setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8, _end: End) {
         *self = Self::open(setup, spec, disk, device);
+    }
+
+    /// The sectors that a power loss may take from a disk of the device's own, counted from its
+    /// start: these are cut by the same choices as those of the simulated disk. Nothing if nobody
+    /// can look into it, and the device chooses what is lost.
+    fn dirty(&self) -> Option<SectorSet> {
+        None
+    }
+
+    /// The host writes [dirty](Self::dirty) sectors back, unasked. False if none of them is dirty.
+    fn write_back(&mut self, _set: SectorSet) -> bool {
+        false
     }
 
     /// The offered features.

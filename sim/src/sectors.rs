@@ -146,6 +146,20 @@ impl SectorSet {
         rounded
     }
 
+    /// The set moved up by so many sectors. What would not fit is gone.
+    #[must_use]
+    pub fn raised(self, by: u32) -> SectorSet {
+        let fits = self.iter().filter(|sector| sector + by < Self::CAPACITY);
+        fits.fold(SectorSet::EMPTY, |raised, sector| raised.or(SectorSet::range(sector + by, 1)))
+    }
+
+    /// The set moved down by so many sectors. What lay below them is gone.
+    #[must_use]
+    pub fn lowered(self, by: u32) -> SectorSet {
+        let fits = self.iter().filter(|sector| *sector >= by);
+        fits.fold(SectorSet::EMPTY, |lowered, sector| lowered.or(SectorSet::range(sector - by, 1)))
+    }
+
     /// The set as words, for hashing.
     #[inline]
     #[must_use]
@@ -226,6 +240,15 @@ mod tests {
         for nonsense in ["", "x", "7-5", "256", "1,,2"] {
             assert!(nonsense.parse::<SectorSet>().is_err(), "{nonsense}");
         }
+    }
+
+    #[test]
+    fn what_is_moved_out_of_the_set_is_gone() {
+        let set = SectorSet::range(60, 10);
+        assert_eq!(set.raised(72), SectorSet::range(132, 10));
+        assert_eq!(set.raised(190), SectorSet::range(250, 6));
+        assert_eq!(set.lowered(64), SectorSet::range(0, 6));
+        assert_eq!(set.lowered(0), set);
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl DeviceUnderTest for Demon {
                 self.completions += 1;
             }
             End::BackendKill => {}
-            End::PowerLoss => {
+            End::PowerLoss { .. } => {
                 let loss = if self.feels(Whim::MixedLoss) {
                     Loss::Mixed
                 } else if self.feels(Whim::NeverLoses) {

@@ -216,7 +216,8 @@ impl Pilot {
             self.enter(next);
             return None;
         }
-        if D::ON_SIM_DISK && world.disk().dirty().is_empty() && self.moves < patience {
+        let nothing_to_lose = world.dirty().is_some_and(|dirty| dirty.is_empty());
+        if nothing_to_lose && self.moves < patience {
             self.budget = 1;
             return self.work(world, choose);
         }
@@ -262,7 +263,7 @@ impl Pilot {
             return Action::Crash(CrashKind::Backend { device });
         }
         self.power_lost = true;
-        let dirty = world.disk().dirty();
+        let dirty = world.dirty().unwrap_or_default();
         let survivors = match self.schedule {
             Schedule::Naive => SectorSet::EMPTY,
             _ => weather::subset(choose, dirty, self.options.spec.disk.tear, Site::Survivor),

@@ -127,7 +127,8 @@ impl Pilot {
             let set = subset(choose, forgotten, tear, Site::Survivor);
             return (!set.is_empty()).then_some(Action::Evict { set });
         }
-        let set = subset(choose, world.disk().dirty(), tear, Site::Survivor);
+        let dirty = world.dirty().unwrap_or_default();
+        let set = subset(choose, dirty, tear, Site::Survivor);
         (!set.is_empty()).then_some(Action::WriteBack { set })
     }
 }

@@ -53,13 +53,16 @@ impl<D: DeviceUnderTest> World<D> {
             station.still();
             station.was_reset = false;
             station.discarded_before_loss = station.discarded_before_loss.or(station.discarded);
-            station.device.restart(setup, &options.spec, disk, device, End::PowerLoss);
+            let survivors = survivors.lowered(options.spec.disk.base(device));
+            let end = End::PowerLoss { survivors };
+            station.device.restart(setup, &options.spec, disk, device, end);
         }
         Ok(true)
     }
 
     fn note_power_loss(&mut self, survivors: SectorSet) {
-        let dirty = self.disk.dirty();
+        let seen = self.dirty();
+        let dirty = seen.unwrap_or_default();
         let kept = dirty.and(survivors).len();
         self.stats.power_losses += 1;
         self.stats.sectors_kept += u64::from(kept);
@@ -74,8 +77,8 @@ impl<D: DeviceUnderTest> World<D> {
             self.stations.iter().any(|station| station.oracle.some_atom_has_loose_versions(least))
         };
         self.coverage.hit_if(loose(3), Situation::CrashWithThreeLoose);
-        // Of a disk that is not ours only the oracle knows what may be lost.
-        let volatile = if D::ON_SIM_DISK { !dirty.is_empty() } else { loose(1) };
+        // Of a disk that nobody can look into only the oracle knows what may be lost.
+        let volatile = if seen.is_some() { !dirty.is_empty() } else { loose(1) };
         self.stats.volatile_losses += u64::from(volatile);
     }
 }

@@ -32,6 +32,41 @@ impl<D: DeviceUnderTest> World<D> {
         true
     }
 
+    /// The sectors that a power loss may take, of the whole medium: of the simulated disk, or of
+    /// disks of the devices' own, which lie in it like the parts of the simulated one. Nothing if
+    /// nobody can look into them.
+    #[must_use]
+    pub fn dirty(&self) -> Option<SectorSet> {
+        if D::ON_SIM_DISK {
+            return Some(self.disk.dirty());
+        }
+        let mut all = SectorSet::EMPTY;
+        for (device, station) in self.stations.iter().enumerate() {
+            all = all.or(self.part_of(device as u8, station.device.dirty()?));
+        }
+        Some(all)
+    }
+
+    /// The sectors of a device's own disk, as sectors of the whole medium.
+    fn part_of(&self, device: u8, set: SectorSet) -> SectorSet {
+        let shape = &self.options.spec.disk;
+        set.raised(shape.base(device)).and(shape.part(device))
+    }
+
+    /// Dirty sectors are written back, unasked.
+    pub(super) fn write_back(&mut self, set: SectorSet) -> bool {
+        if D::ON_SIM_DISK {
+            return self.disk.write_back(set);
+        }
+        let shape = self.options.spec.disk;
+        let mut done = false;
+        for (device, station) in self.stations.iter_mut().enumerate() {
+            let part = set.and(shape.part(device as u8)).lowered(shape.base(device as u8));
+            done |= station.device.write_back(part);
+        }
+        done
+    }
+
     /// Evicts forgotten sectors; a host does so only after somebody was told of the failure.
     pub(super) fn evict(&mut self, set: SectorSet) -> bool {
         let mut told = SectorSet::EMPTY;

@@ -239,7 +239,7 @@ impl<D: DeviceUnderTest> World<D> {
             Action::Crank { to, until } => self.crank(to, until),
             Action::Effect { op, set } => Ok(self.disk.effect(op, set, self.memory.ram())),
             Action::Complete { op, outcome } => Ok(self.complete(op, outcome)),
-            Action::WriteBack { set } => Ok(self.disk.write_back(set)),
+            Action::WriteBack { set } => Ok(self.write_back(set)),
             Action::Evict { set } => Ok(self.evict(set)),
             Action::Crash(kind) => self.crash(kind),
             Action::Await { device, id } => self.wait_for(device, id),
