@@ -23,6 +23,7 @@ pub mod hash;
 pub mod inevitable;
 mod known;
 pub mod memory;
+pub mod on_cuts;
 pub mod on_file;
 pub mod payload;
 pub mod pilot;

@@ -1,9 +1,11 @@
 //! Our block device on a real file: the same seeds, the same oracle, a disk that nobody simulates.
 //!
 //! There is no power loss here, for a file does not forget; backends die and devices are reset
-//! instead. It holds the simulated disk against a real one.
+//! instead. It holds the simulated disk against a real one. Where the files are under a [file
+//! system that forgets](crate::cuts), it is [`OnCuts`](crate::on_cuts::OnCuts) that is tested.
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use powerfail_device::host::{Access, FileDisk, OpenError, SerialUring};
 use powerfail_device::{Disk, Limits};
 
 use crate::blk::Registers;
+use crate::cuts::{Mount, MountError, Power, is_stale};
 use crate::disk::SimDisk;
 use crate::dut::{DeviceUnderTest, End, Host, Progress};
 use crate::guest::RingPlan;
@@ -20,6 +23,9 @@ use crate::memory::Ram;
 use crate::payload::SECTOR;
 use crate::spec::Spec;
 use crate::wrong::{DiskFault, FaultyLane, FaultyState};
+
+/// Among so many of the first files those are looked for that a killed process has left mounted.
+const MOST_DEAD: u32 = 64;
 
 /// The files of a campaign: one for each device that is open, `PATH`, `PATH.1` and so on, as far
 /// as these were free. All are removed in the end.
@@ -35,6 +41,8 @@ struct Pool {
     leased: BTreeSet<u32>,
     /// A file is made iff this pool created it, and so may write and remove it.
     made: BTreeSet<u32>,
+    /// The file systems over them, if their power is to be cut.
+    mounts: Option<BTreeMap<u32, Mount>>,
 }
 
 impl Files {
@@ -45,41 +53,82 @@ impl Files {
     /// The file exists already, or cannot be made.
     pub fn new(path: PathBuf, fault: Option<DiskFault>) -> io::Result<Files> {
         create_new(&path)?;
-        let pool = Pool { path, leased: BTreeSet::new(), made: BTreeSet::from([0]) };
+        let made = BTreeSet::from([0]);
+        let pool = Pool { path, leased: BTreeSet::new(), made, mounts: None };
         Ok(Files { pool: Arc::new(Mutex::new(pool)), fault })
+    }
+
+    /// The same, each under a [file system that forgets](crate::cuts). It is mounted here.
+    ///
+    /// # Errors
+    /// Besides those of [`new`](Self::new): nothing can be mounted here.
+    pub fn with_power_cuts(path: PathBuf, fault: Option<DiskFault>) -> Result<Files, MountError> {
+        let dead: Vec<PathBuf> =
+            (0..MOST_DEAD).map(|n| numbered(&path, n)).filter(|path| is_stale(path)).collect();
+        if !dead.is_empty() {
+            return Err(MountError::Stale(dead));
+        }
+        let files = Files::new(path.clone(), fault).map_err(|e| MountError::NoFile(path, e))?;
+        files.pool.lock().unwrap_or_else(PoisonError::into_inner).mounts = Some(BTreeMap::new());
+        files.try_lease()?;
+        Ok(files)
     }
 
     /// A file that nobody else uses.
     fn lease(&self) -> Lease {
+        match self.try_lease() {
+            Ok(lease) => lease,
+            Err(error) => panic!("there is no file for this run: {error}"),
+        }
+    }
+
+    fn try_lease(&self) -> Result<Lease, MountError> {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let number = (0..)
             .filter(|number| !pool.leased.contains(number))
             .find(|number| pool.made.contains(number) || !is_taken(&pool.named(*number)))
             .expect("there are more numbers than files");
-        pool.leased.insert(number);
         pool.made.insert(number);
-        Lease { path: pool.named(number), number, pool: Arc::clone(&self.pool) }
+        let path = pool.named(number);
+        let power = match &mut pool.mounts {
+            None => None,
+            Some(mounts) => {
+                let mount = match mounts.entry(number) {
+                    Entry::Occupied(mount) => mount.into_mut(),
+                    Entry::Vacant(place) => place.insert(Mount::over(&path)?),
+                };
+                Some(mount.power().clone())
+            }
+        };
+        pool.leased.insert(number);
+        Ok(Lease { path, number, power, pool: Arc::clone(&self.pool) })
     }
 }
 
 impl Pool {
     fn named(&self, number: u32) -> PathBuf {
-        if number == 0 {
-            return self.path.clone();
-        }
-        let mut name = self.path.clone().into_os_string();
-        name.push(format!(".{number}"));
-        name.into()
+        numbered(&self.path, number)
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        // What is covered cannot be removed.
+        self.mounts = None;
         for number in &self.made {
             // It is only litter: nobody minds if it is gone already.
             let _ = std::fs::remove_file(self.named(*number));
         }
     }
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    if number == 0 {
+        return path.to_owned();
+    }
+    let mut name = path.to_owned().into_os_string();
+    name.push(format!(".{number}"));
+    name.into()
 }
 
 /// Whether somebody else's file is there. If not, it is made; where it cannot be, opening it will
@@ -98,7 +147,21 @@ fn create_new(path: &Path) -> io::Result<()> {
 struct Lease {
     path: PathBuf,
     number: u32,
+    /// Its switch, if its power can be cut.
+    power: Option<Power>,
     pool: Arc<Mutex<Pool>>,
+}
+
+impl Lease {
+    fn fill(&self, image: &[u8]) -> io::Result<()> {
+        match &self.power {
+            None => std::fs::write(&self.path, image),
+            Some(power) => {
+                power.fill(image);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Drop for Lease {
@@ -121,6 +184,9 @@ pub trait FileLane: for<'a> Disk<Ram<'a>> + Debug + Send + Sized {
     /// # Errors
     /// The host gives none.
     fn another(&self) -> Result<Self, OpenError>;
+
+    /// What waits to be taken from the other lane waits here too: for copies of a world.
+    fn copy_waiting(&mut self, other: &Self);
 }
 
 impl FileLane for FileDisk {
@@ -131,6 +197,10 @@ impl FileLane for FileDisk {
     fn another(&self) -> Result<FileDisk, OpenError> {
         Ok(self.lane())
     }
+
+    fn copy_waiting(&mut self, other: &FileDisk) {
+        self.copy_waiting(other);
+    }
 }
 
 impl FileLane for SerialUring {
@@ -140,6 +210,10 @@ impl FileLane for SerialUring {
 
     fn another(&self) -> Result<SerialUring, OpenError> {
         self.lane()
+    }
+
+    fn copy_waiting(&mut self, other: &SerialUring) {
+        self.copy_waiting(other);
     }
 }
 
@@ -161,16 +235,31 @@ impl<L: FileLane> Clone for OnFile<L> {
     fn clone(&self) -> OnFile<L> {
         let lease = self.files.lease();
         let content = std::fs::read(&self.lease.path);
-        content.and_then(|bytes| std::fs::write(&lease.path, bytes)).expect("the file is copied");
+        content.and_then(|bytes| lease.fill(&bytes)).expect("the file is copied");
+        let mut lanes: Vec<L> = open_lanes(&lease.path, self.read_only, self.queues);
+        for (mine, theirs) in lanes.iter_mut().zip(&self.lanes) {
+            mine.copy_waiting(theirs);
+        }
+        if let (Some(mine), Some(theirs)) = (&lease.power, &self.lease.power) {
+            // Opening has synced it; what is not stable there shall not be stable here.
+            mine.copy_from(theirs);
+        }
         OnFile {
             registers: self.registers.clone(),
-            lanes: open_lanes(&lease.path, self.read_only, self.queues),
+            lanes,
             faulty: self.faulty.clone(),
             files: self.files.clone(),
             lease,
             queues: self.queues,
             read_only: self.read_only,
         }
+    }
+}
+
+impl<L: FileLane> OnFile<L> {
+    /// The switch of its file, if it is under a file system that forgets.
+    pub(crate) fn power(&self) -> Option<&Power> {
+        self.lease.power.as_ref()
     }
 }
 
@@ -203,7 +292,7 @@ impl<L: FileLane> DeviceUnderTest for OnFile<L> {
     /// If the file cannot be written.
     fn open(files: &Files, spec: &Spec, disk: &SimDisk, device: u8) -> OnFile<L> {
         let lease = files.lease();
-        if let Err(error) = std::fs::write(&lease.path, disk.image(device)) {
+        if let Err(error) = lease.fill(disk.image(device)) {
             panic!("{}: {error}", lease.path.display());
         }
         let read_only = spec.disk.read_only;

@@ -70,6 +70,7 @@ impl Source {
         let asked = Subject {
             device: self.device.clone(),
             disk: self.disk.clone(),
+            power_cuts: false,
             profile: Preset::default(),
             schedule: Schedule::default(),
         };

@@ -87,6 +87,10 @@ struct Subject {
     /// The disk below it: `sim`, `wrong:NAME`, `file:PATH`, or `uring:PATH`.
     #[arg(long, value_name = "NAME")]
     disk: Option<String>,
+    /// Cut the power below the file of `--disk file:PATH`: put it under a file system that forgets
+    /// what was not synced (needs FUSE).
+    #[arg(long)]
+    power_cuts: bool,
     /// The family of runs: swarm, calm or bench.
     #[arg(long, default_value_t)]
     profile: Preset,

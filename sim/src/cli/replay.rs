@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::output::write_whole;
-use super::target::{Targets, Visit};
+use super::target::{Targets, Visit, with_power_cuts};
 use super::until::Stop;
 use super::{BISECT_SKIP, NOT_REACHED, PASSED, ReplayArgs, Subject, VIOLATED};
 use crate::dut::DeviceUnderTest;
@@ -62,9 +62,10 @@ pub(super) fn names(
     asked: &Subject,
     trace: Option<&Trace>,
 ) -> (String, String) {
-    if asked.device.is_some() || asked.disk.is_some() {
+    if asked.device.is_some() || asked.disk.is_some() || asked.power_cuts {
         let device = asked.device.clone().unwrap_or_else(|| targets.default_device().to_owned());
-        return (device, asked.disk.clone().unwrap_or_else(|| "sim".to_owned()));
+        let disk = asked.disk.clone().unwrap_or_else(|| "sim".to_owned());
+        return (device, if asked.power_cuts { with_power_cuts(&disk) } else { disk });
     }
     match trace {
         Some(trace) if !targets.only_one() => (trace.device.clone(), trace.disk.clone()),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{self, Made};
+use super::replay::names;
 use super::target::{Targets, Visit};
 use super::{NOT_MEASURED, NOT_REPRODUCIBLE, PASSED, RunArgs, USAGE, VIOLATED};
 use crate::action::Action;
@@ -32,8 +33,7 @@ const ENOUGH: u64 = 100_000;
 const SHRINK_BUDGET: Duration = Duration::from_secs(10);
 
 pub(super) fn run(targets: &impl Targets, args: &RunArgs, look: Look) -> Result<u8, String> {
-    let device = args.subject.device.as_deref().unwrap_or(targets.default_device());
-    let disk = args.subject.disk.as_deref().unwrap_or("sim");
+    let (device, disk) = names(targets, &args.subject, None);
     if args.seeds == 0 {
         return Err("--seeds 0 runs nothing; give at least 1".to_owned());
     }
@@ -41,7 +41,7 @@ pub(super) fn run(targets: &impl Targets, args: &RunArgs, look: Look) -> Result<
         return Err("--jobs 0 runs nothing; give at least 1".to_owned());
     }
     let known = args.known.as_deref().map(read_known).transpose()?.unwrap_or_default();
-    targets.find(device, disk, Running { args, device, disk, look, known })?
+    targets.find(&device, &disk, Running { args, device: &device, disk: &disk, look, known })?
 }
 
 struct Running<'a> {
@@ -193,7 +193,7 @@ impl Running<'_> {
     ) -> Option<u64> {
         let program = std::env::current_exe().ok()?;
         // Two processes do not share a file.
-        let on_file = ["file:", "uring:"].iter().any(|kind| self.disk.starts_with(kind));
+        let on_file = ["file:", "uring:"].iter().any(|kind| self.disk.contains(kind));
         let disk = match on_file {
             true => format!("{}-{}", self.disk, std::process::id()),
             false => self.disk.to_owned(),

@@ -1,15 +1,25 @@
 //! What can be put under test, by name.
 
 use std::fmt::Write as _;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::marker::PhantomData;
 
 use powerfail_device::host::{FileDisk, SerialUring};
 
 use crate::blk::Blk;
+use crate::cuts::MountError;
 use crate::dut::DeviceUnderTest;
+use crate::on_cuts::OnCuts;
 use crate::on_file::{FileLane, Files, OnFile};
 use crate::wrong::{Wrong, WrongDevice};
+
+/// Before the name of a disk whose power is to be cut, as traces name it.
+const POWER_CUTS: &str = "power-cuts:";
+
+/// The name of a disk that is the same, with power cuts.
+pub(super) fn with_power_cuts(disk: &str) -> String {
+    format!("{POWER_CUTS}{}", disk.strip_prefix(POWER_CUTS).unwrap_or(disk))
+}
 
 /// Something to do with whichever device was named.
 pub(super) trait Visit {
@@ -93,22 +103,22 @@ impl Targets for Builtin {
         let wrong_disk = match (disk.strip_prefix("wrong:"), disk) {
             (Some(name), _) => Some(named(name)?),
             (None, "sim") => None,
-            (None, _) => match disk.split_once(':') {
-                Some(("file", path)) => {
-                    let files = Builtin::files::<FileDisk>(wrong_device, "file", path)?;
-                    return Ok(visit.visit::<OnFile>(files));
-                }
-                Some(("uring", path)) => {
-                    let files = Builtin::files::<SerialUring>(wrong_device, "uring", path)?;
-                    return Ok(visit.visit::<OnFile<SerialUring>>(files));
-                }
-                _ => {
-                    return Err(format!(
+            (None, _) => {
+                let below = disk.strip_prefix(POWER_CUTS);
+                return match below.unwrap_or(disk).split_once(':') {
+                    Some(("file", _)) => find_file::<FileDisk, V>(wrong_device, disk, visit),
+                    Some(("uring", _)) => find_file::<SerialUring, V>(wrong_device, disk, visit),
+                    _ if below.is_some() => {
+                        Err("--power-cuts cuts the power of a real file: give \
+                         one with --disk file:PATH or uring:PATH"
+                            .to_owned())
+                    }
+                    _ => Err(format!(
                         "there is no disk `{disk}`; there are sim, wrong:NAME, file:PATH and \
                          uring:PATH"
-                    ));
-                }
-            },
+                    )),
+                };
+            }
         };
         // Either option finds either kind: a name is unique.
         match (wrong_device, wrong_disk) {
@@ -139,24 +149,42 @@ impl Targets for Builtin {
     }
 }
 
-impl Builtin {
-    /// New files at a path, for a disk of this kind, which the host has.
-    fn files<L: FileLane>(wrong: Option<Wrong>, kind: &str, path: &str) -> Result<Files, String> {
-        let fault = match wrong {
-            None => None,
-            Some(Wrong::Disk(fault)) => Some(fault),
-            Some(Wrong::Device(_)) => return Err("a wrong device has no file".to_owned()),
-        };
-        if path.is_empty() {
-            return Err(format!("{kind}: needs a path behind it, as {kind}:disk.img"));
+/// Visits our device on new files, driven in this way: `KIND:PATH`, with power cuts or without.
+fn find_file<L: FileLane, V: Visit>(
+    wrong: Option<Wrong>,
+    disk: &str,
+    visit: V,
+) -> Result<V::Out, String> {
+    let below = disk.strip_prefix(POWER_CUTS);
+    let (kind, path) = below.unwrap_or(disk).split_once(':').unwrap_or(("file", disk));
+    let fault = match wrong {
+        None => None,
+        Some(Wrong::Disk(fault)) => Some(fault),
+        Some(Wrong::Device(_)) => return Err("a wrong device has no file".to_owned()),
+    };
+    if path.is_empty() {
+        return Err(format!("{kind}: needs a path behind it, as {kind}:disk.img"));
+    }
+    let files = match below {
+        None => Files::new(path.into(), fault).map_err(|error| no_file(path, &error))?,
+        Some(_) => Files::with_power_cuts(path.into(), fault).map_err(|error| match &error {
+            MountError::NoFile(_, error) => no_file(path, error),
+            _ => error.to_string(),
+        })?,
+    };
+    // Whether the host has this kind of disk.
+    L::open(path.as_ref(), false).map_err(|error| error.to_string())?;
+    Ok(match below {
+        None => visit.visit::<OnFile<L>>(files),
+        Some(_) => visit.visit::<OnCuts<L>>(files),
+    })
+}
+
+fn no_file(path: &str, error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::AlreadyExists => {
+            format!("{path} exists, and a run would overwrite it: name a file that does not")
         }
-        let files = Files::new(path.into(), fault).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => {
-                format!("{path} exists, and a run would overwrite it: name a file that does not")
-            }
-            _ => format!("cannot make the file {path}: {error}"),
-        })?;
-        L::open(path.as_ref(), false).map_err(|error| error.to_string())?;
-        Ok(files)
+        _ => format!("cannot make the file {path}: {error}"),
     }
 }

@@ -31,5 +31,6 @@ mod mount;
 mod power;
 mod served;
 
+pub(crate) use mount::is_stale;
 pub use mount::{Mount, MountError};
 pub use power::Power;

@@ -1,5 +1,6 @@
 //! Power cuts below a real file.
 
+mod runs;
 mod system_calls;
 
 use std::io::Write as _;

@@ -1,0 +1,203 @@
+//! Our device keeps its promises on a file whose power is cut, and a wrong disk on it does not.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use powerfail::campaign::{Gauge, Orders, Report, campaign};
+use powerfail::on_cuts::OnCuts;
+use powerfail::on_file::{FileLane, Files};
+use powerfail::run::{Plan, run_seed, world};
+use powerfail::wrong::DiskFault;
+use powerfail_device::host::{FileDisk, SerialUring};
+use powerfail_model::Rule;
+use tempfile::TempDir;
+
+use crate::skipped;
+
+/// Files whose power can be cut, or nothing where there is no FUSE.
+fn files(fault: Option<DiskFault>) -> Option<(Files, TempDir)> {
+    let place = tempfile::tempdir().expect("a place for files");
+    let files = Files::with_power_cuts(place.path().join("disk"), fault);
+    Some((files.inspect_err(skipped).ok()?, place))
+}
+
+fn run<L: FileLane>(files: &Files, seeds: u64) -> Report {
+    let plan = Plan::default();
+    let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
+    let report = campaign::<OnCuts<L>>(files, orders, &Gauge::default(), |_| {});
+    println!("{:?}", report.stats);
+    for (signature, finding) in &report.findings {
+        println!("{signature}: {} times, seed {}", finding.count, finding.seed);
+    }
+    assert!(report.divergence.is_none(), "not reproducible: {:?}", report.divergence);
+    report
+}
+
+fn a_thousand_cuts<L: FileLane>() {
+    let Some((files, _place)) = files(None) else { return };
+    let report = run::<L>(&files, 1024);
+    assert_eq!(report.failures, 0);
+    let stats = report.stats;
+    assert!(stats.volatile_losses >= 1000, "there was something to lose");
+    assert!(stats.sectors_lost > 1000 && stats.sectors_kept > 1000, "and some of it survived");
+    assert!(stats.kills > 0 && stats.resets > 0 && stats.failures > 0);
+}
+
+#[test]
+fn a_thousand_cuts_break_no_promise() {
+    a_thousand_cuts::<FileDisk>();
+}
+
+#[test]
+fn a_thousand_cuts_below_io_uring_break_no_promise() {
+    a_thousand_cuts::<SerialUring>();
+}
+
+/// What is wrong about durability, and nothing that a file without power cuts would show.
+const WRONG: [DiskFault; 6] = [
+    DiskFault::EarlyFlush,
+    DiskFault::StableIgnored,
+    DiskFault::SyncErrorSwallowed,
+    DiskFault::SyncRetried,
+    DiskFault::CleanAfterReset,
+    DiskFault::DiscardRoundsOut,
+];
+
+/// Seeds until one is caught at the latest.
+const PATIENCE: u64 = 1000;
+
+#[test]
+fn each_wrong_disk_is_caught() {
+    let mut bad = Vec::new();
+    for fault in WRONG {
+        let Some((files, _place)) = files(Some(fault)) else { return };
+        let plan = Plan::default();
+        let mut world = world::<OnCuts>(&files, plan, 0);
+        let caught = (0..PATIENCE).find_map(|seed| {
+            run_seed(&mut world, plan, seed, |_| {}).failure.map(|failure| (seed, failure))
+        });
+        match caught {
+            None => bad.push(format!("{} passes {PATIENCE} seeds", fault.name())),
+            Some((seed, failure)) => {
+                let rule = failure.violation.rule;
+                println!("{:22} seed {seed:5}  {}", fault.name(), rule.name());
+                if !fault.caught_by().contains(&rule) {
+                    bad.push(format!("{} is caught by {}", fault.name(), rule.name()));
+                }
+            }
+        }
+    }
+    assert!(bad.is_empty(), "{bad:#?}");
+}
+
+#[test]
+fn a_copy_of_a_world_goes_on_like_the_world() {
+    let Some((files, place)) = files(None) else { return };
+    let plan = Plan::default();
+    let mut one = world::<OnCuts>(&files, plan, 0);
+    for seed in 0..40 {
+        // Cut off in the middle: what is dirty then is dirty in the copy.
+        let mut actions = Vec::new();
+        let whole = run_seed(&mut one, plan, seed, |action| actions.push(*action));
+        let (options, run) = (*one.options(), one.run());
+        one.restart(options, run);
+        let (first, rest) = actions.split_at(actions.len() / 2);
+        let done = |world: &mut powerfail::world::World<OnCuts>, actions: &[_]| {
+            actions.iter().for_each(|action| assert!(world.step(action).expect("it passes")));
+            (world.event_hash(), world.dirty())
+        };
+        let before = done(&mut one, first);
+        let mut other = one.clone();
+        assert_eq!((other.event_hash(), other.dirty()), before, "seed {seed}");
+        assert_eq!(done(&mut other, rest).0, whole.hash, "seed {seed}");
+        assert_eq!((one.event_hash(), one.dirty()), before, "the copy shares nothing");
+        assert_eq!(done(&mut one, rest).0, whole.hash, "seed {seed}");
+    }
+    drop((one, files));
+    let left = std::fs::read_dir(place.path()).expect("the place is there").count();
+    assert_eq!(left, 0, "nothing stays that the run has made");
+}
+
+fn powerfail(place: &TempDir, args: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_powerfail");
+    Command::new(program).args(args).current_dir(place.path()).output().expect("it starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn the_program_cuts_the_power_of_files_and_replays_what_it_finds() {
+    let Some((_files, place)) = files(None) else { return };
+    let cuts = ["--disk", "file:x.img", "--power-cuts"];
+    let args = [&["run", "--seeds", "40", "--jobs", "2"][..], &cuts].concat();
+    let output = powerfail(&place, &args);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("dirty sectors lost"));
+
+    let args = [&["run", "--seeds", "200", "--device", "wrong:early-flush"][..], &cuts].concat();
+    let output = powerfail(&place, &args);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains(Rule::StableWriteLost.promise()), "{said}");
+    let output = powerfail(&place, &["replay", "out/0001-stable-write-lost.trace"]);
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(!place.path().join("x.img").exists(), "nothing stays that the run has made");
+}
+
+#[test]
+fn power_cuts_of_what_is_no_file_are_refused_in_a_line() {
+    let place = tempfile::tempdir().expect("a place");
+    std::fs::write(place.path().join("precious"), "data").expect("a file");
+    for (args, says) in [
+        (&["run", "--power-cuts"][..], "one with --disk file:PATH"),
+        (&["run", "--power-cuts", "--disk", "wrong:early-flush"], "--disk file:PATH"),
+        (&["run", "--power-cuts", "--disk", "file:precious"], "precious exists"),
+        (&["run", "--power-cuts", "--disk", "file:"], "needs a path"),
+        (&["replay", "--seed", "1", "--power-cuts"], "--disk file:PATH"),
+    ] {
+        let output = powerfail(&place, args);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?} said {said}");
+        assert!(said.contains(says) && said.lines().count() == 1, "{args:?} said {said}");
+    }
+    let kept = std::fs::read(place.path().join("precious")).expect("it is there");
+    assert_eq!(kept, b"data");
+}
+
+#[test]
+fn a_killed_process_ends_and_what_it_leaves_is_told_in_a_line() {
+    let Some((_files, place)) = files(None) else { return };
+    let args = ["run", "--disk", "file:x.img", "--power-cuts", "--jobs", "2"];
+    let mut process = Command::new(env!("CARGO_BIN_EXE_powerfail"))
+        .args(args)
+        .current_dir(place.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mounted = || -> Vec<PathBuf> {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("the list of mounts");
+        let places = mounts.lines().filter_map(|line| line.split(' ').nth(1).map(PathBuf::from));
+        places.filter(|path| path.starts_with(place.path()) && path.ends_with("x.img")).collect()
+    };
+    while mounted().is_empty() {
+        assert!(process.try_wait().expect("it is ours").is_none(), "it ended before it began");
+        std::thread::yield_now();
+    }
+    process.kill().expect("it is ours");
+    process.wait().expect("it ends, though it served its own requests");
+    let output = powerfail(&place, &args);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("`umount x.img") && said.lines().count() == 1, "{said}");
+    // It tells what to do, and that does it.
+    let command = said.split('`').nth(1).expect("a command");
+    let done = Command::new("sh").args(["-c", command]).current_dir(place.path()).status();
+    assert!(done.expect("there is a shell").success(), "{command}");
+    assert!(mounted().is_empty());
+    let output = powerfail(&place, &[&args[..], &["--seeds", "1"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
