@@ -195,7 +195,7 @@ impl FileLane for FileDisk {
     }
 
     fn another(&self) -> Result<FileDisk, OpenError> {
-        Ok(self.lane())
+        self.lane()
     }
 
     fn copy_waiting(&mut self, other: &FileDisk) {

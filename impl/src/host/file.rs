@@ -13,7 +13,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::sync::Arc;
 use vm_memory::{GuestMemory, Permissions, VolatileSlice};
 
 /// How many completions may wait to be taken.
@@ -22,7 +21,7 @@ const ROOM: usize = 128;
 /// One lane onto a file or block device.
 #[derive(Debug)]
 pub struct FileDisk {
-    file: Arc<OpenFile>,
+    file: OpenFile,
     done: VecDeque<Completion>,
 }
 
@@ -37,9 +36,12 @@ impl FileDisk {
         Ok(FileDisk { file, done: VecDeque::new() })
     }
 
-    /// Another lane onto the same open file.
-    pub fn lane(&self) -> FileDisk {
-        FileDisk { file: Arc::clone(&self.file), done: VecDeque::new() }
+    /// Another lane onto the same file. Each has an open file description of its own, so that each is told of a failed sync.
+    ///
+    /// # Errors
+    /// The host does not open it once more.
+    pub fn lane(&self) -> Result<FileDisk, OpenError> {
+        Ok(FileDisk { file: self.file.again()?, done: VecDeque::new() })
     }
 
     /// What waits to be taken from the other lane waits here too: for a copy of a machine in the middle of its work.

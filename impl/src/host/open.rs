@@ -37,6 +37,8 @@ pub enum OpenError {
     NoDirect(PathBuf),
     /// Its size in bytes is not a multiple of what direct I/O asks for.
     DirectSize(PathBuf, u64, u32),
+    /// It cannot be opened once more, for another lane.
+    Again(PathBuf, io::Error),
     /// The host gives no io_uring.
     Uring(PathBuf, io::Error),
 }
@@ -72,6 +74,11 @@ impl fmt::Display for OpenError {
                  resize the file, or open it without",
                 path.display()
             ),
+            OpenError::Again(path, error) => write!(
+                f,
+                "{}: cannot be opened once for each queue ({error}); is /proc mounted?",
+                path.display()
+            ),
             OpenError::Uring(path, error) => write!(
                 f,
                 "{}: the host gives no io_uring ({error}); see the sysctl \
@@ -84,24 +91,32 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// An open file, locked and synced, that all lanes of a disk share.
+/// What all lanes of a disk share: the file, locked and synced. No lane does its work through it.
 #[derive(Debug)]
-pub(super) struct OpenFile {
+struct Locked {
     path: PathBuf,
     file: File,
+    access: Access,
     limits: Limits,
     /// What addresses of memory have to be multiples of; there iff I/O is direct.
     memory_align: Option<usize>,
 }
 
+/// A lane's own open file.
+///
+/// Linux tells of a failed sync once for each open file description. If lanes shared one, the sync that fails on one lane would be followed
+/// by a success on another before anybody knows, and what is lost would be promised.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    file: File,
+    shared: Arc<Locked>,
+}
+
 impl OpenFile {
-    pub(super) fn open(path: &Path, access: Access) -> Result<Arc<OpenFile>, OpenError> {
+    pub(super) fn open(path: &Path, access: Access) -> Result<OpenFile, OpenError> {
         let Access { read_only, direct } = access;
         let host = |error| OpenError::Host(path.to_owned(), error);
-        let flags = if direct { libc::O_DIRECT } else { 0 };
-        let mut options = OpenOptions::new();
-        options.read(true).write(!read_only).custom_flags(flags);
-        let mut file = options.open(path).map_err(|error| match error.raw_os_error() {
+        let mut file = access.options().open(path).map_err(|error| match error.raw_os_error() {
             Some(libc::EINVAL) if direct => OpenError::NoDirect(path.to_owned()),
             _ => host(error),
         })?;
@@ -134,11 +149,22 @@ impl OpenFile {
             limits.discard_granularity = limits.discard_granularity.max(align.granule);
             limits.write_zeroes_granularity = limits.write_zeroes_granularity.max(align.granule);
         }
-        Ok(Arc::new(OpenFile { path: path.to_owned(), file, limits, memory_align }))
+        let path = path.to_owned();
+        Locked { path, file, access, limits, memory_align }.lane()
+    }
+
+    /// The same file for another lane.
+    pub(super) fn again(&self) -> Result<OpenFile, OpenError> {
+        Locked::open_again(&self.shared)
+    }
+
+    /// Keeps the lock for as long as the process lives.
+    pub(super) fn stay_locked(&self) {
+        std::mem::forget(Arc::clone(&self.shared));
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        &self.shared.path
     }
 
     pub(super) fn file(&self) -> &File {
@@ -146,18 +172,18 @@ impl OpenFile {
     }
 
     pub(super) fn limits(&self) -> Limits {
-        self.limits
+        self.shared.limits
     }
 
     /// What addresses of memory have to be multiples of; `None` unless I/O is direct.
     pub(super) fn memory_align(&self) -> Option<usize> {
-        self.memory_align
+        self.shared.memory_align
     }
 
     /// The file offset of `offset`, if the `len` bytes from there on are on the disk.
     pub(super) fn place(&self, offset: u64, len: u64) -> Result<libc::off_t, Errno> {
         match offset.checked_add(len) {
-            Some(end) if end <= self.limits.capacity => {
+            Some(end) if end <= self.limits().capacity => {
                 libc::off_t::try_from(offset).map_err(|_| Errno::EINVAL)
             }
             _ => Err(Errno::EINVAL),
@@ -165,7 +191,30 @@ impl OpenFile {
     }
 }
 
-impl Drop for OpenFile {
+impl Access {
+    fn options(self) -> OpenOptions {
+        let flags = if self.direct { libc::O_DIRECT } else { 0 };
+        let mut options = OpenOptions::new();
+        options.read(true).write(!self.read_only).custom_flags(flags);
+        options
+    }
+}
+
+impl Locked {
+    fn lane(self) -> Result<OpenFile, OpenError> {
+        Locked::open_again(&Arc::new(self))
+    }
+
+    /// By its descriptor and not by its path, which may lead to another file by now.
+    fn open_again(this: &Arc<Locked>) -> Result<OpenFile, OpenError> {
+        let place = format!("/proc/self/fd/{}", this.file.as_raw_fd());
+        let opened = this.access.options().open(place);
+        let file = opened.map_err(|error| OpenError::Again(this.path.clone(), error))?;
+        Ok(OpenFile { file, shared: Arc::clone(this) })
+    }
+}
+
+impl Drop for Locked {
     fn drop(&mut self) {
         // A ring that is gone may hold the file for a while yet, and the lock would stay with it.
         // Nothing can be done if this fails, and nothing is wrong then but a wait.

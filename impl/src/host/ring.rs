@@ -10,7 +10,6 @@ use io_uring::IoUring;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::Arc;
 use vm_memory::GuestMemory;
 
 /// How many operations a ring has at a time; a power of two. Its submission queue is as long, and its completion queue twice as long, so
@@ -20,7 +19,7 @@ const ROOM: u32 = 128;
 /// A ring whose operations each hold an `H` until they are done.
 pub(super) struct Ring<H> {
     uring: IoUring,
-    file: Arc<OpenFile>,
+    file: OpenFile,
     /// An element is there iff its operation was pushed and its answer not taken. They never move.
     flights: Box<[Option<Flight<H>>]>,
     /// The elements that are not there.
@@ -30,7 +29,7 @@ pub(super) struct Ring<H> {
 }
 
 impl<H> Ring<H> {
-    pub(super) fn new(file: Arc<OpenFile>) -> Result<Ring<H>, OpenError> {
+    pub(super) fn new(file: OpenFile) -> Result<Ring<H>, OpenError> {
         let refused = |error| OpenError::Uring(file.path().to_owned(), error);
         let uring = IoUring::new(ROOM).map_err(refused)?;
         uring.submitter().register_files(&[file.file().as_raw_fd()]).map_err(refused)?;
@@ -43,7 +42,7 @@ impl<H> Ring<H> {
         })
     }
 
-    pub(super) fn file(&self) -> &Arc<OpenFile> {
+    pub(super) fn file(&self) -> &OpenFile {
         &self.file
     }
 
@@ -130,7 +129,7 @@ impl<H> Drop for Ring<H> {
             if self.reap().is_none() && self.enter(1).is_err() {
                 // Better to lose the memory, and the file with its lock, than to free what is written to.
                 std::mem::forget(std::mem::take(&mut self.flights));
-                std::mem::forget(Arc::clone(&self.file));
+                self.file.stay_locked();
                 return;
             }
         }

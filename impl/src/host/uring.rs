@@ -42,7 +42,7 @@ impl<M: GuestMemory + 'static> UringDisk<M> {
     /// # Errors
     /// The host gives no ring.
     pub fn lane(&self) -> Result<UringDisk<M>, OpenError> {
-        Ok(UringDisk { ring: Ring::new(Arc::clone(self.ring.file()))? })
+        Ok(UringDisk { ring: Ring::new(self.ring.file().again()?)? })
     }
 
     /// Rings the doorbell and sleeps until there is a completion to take; not if nothing is to come.
@@ -126,7 +126,7 @@ impl SerialUring {
     /// # Errors
     /// The host gives no ring.
     pub fn lane(&self) -> Result<SerialUring, OpenError> {
-        let ring = Ring::new(Arc::clone(self.ring.file()))?;
+        let ring = Ring::new(self.ring.file().again()?)?;
         Ok(SerialUring { ring, done: VecDeque::new() })
     }
 

@@ -64,7 +64,7 @@ impl Lane {
 
     pub fn another(&self) -> Lane {
         match self {
-            Lane::File(disk) => Lane::File(disk.lane()),
+            Lane::File(disk) => Lane::File(disk.lane().expect("a file")),
             Lane::Serial(disk) => Lane::Serial(disk.lane().expect("a ring")),
             Lane::Uring(disk) => Lane::Uring(disk.lane().expect("a ring")),
         }
