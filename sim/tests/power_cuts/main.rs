@@ -1,5 +1,6 @@
 //! Power cuts below a real file.
 
+mod lanes;
 mod runs;
 mod system_calls;
 
