@@ -1,0 +1,6 @@
+//! `powerfail serve` as front-ends meet it: a real driver over the real socket, clients that vanish, servers that are killed, and front-ends
+//! that mean harm.
+
+mod daemon;
+mod guest;
+mod serving;
