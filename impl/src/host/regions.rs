@@ -4,15 +4,17 @@
 //! slice. A table never changes: when the front-end adds or removes a region there is a new one, and the old one's mappings stay for as
 //! long as somebody holds it.
 //!
-//! It is not told when a front-end shrinks a file under a mapping; touching what is gone ends the process, as in every other back-end.
+//! A region that is longer than its file is refused, for the host ends a process that touches what is behind the end. It still does that if
+//! a front-end shrinks a file later; one that cannot be shrunk (a sealed memfd) is safe from that.
 
+use std::io;
 use std::iter::FusedIterator;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vm_memory::guest_memory::GuestMemorySliceIterator;
 use vm_memory::{
-    Address, GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryError, GuestMemoryMmap,
-    GuestMemoryRegion, MmapRegion, Permissions, VolatileMemory, VolatileSlice,
+    Address, FileOffset, GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryError,
+    GuestMemoryMmap, GuestMemoryRegion, MmapRegion, Permissions, VolatileMemory, VolatileSlice,
 };
 
 /// Regions of guest memory, mapped here for as long as this or a copy of it lives.
@@ -67,19 +69,35 @@ impl Regions {
     }
 }
 
-impl From<&GuestMemoryMmap> for Regions {
-    fn from(memory: &GuestMemoryMmap) -> Regions {
-        let mut table: Vec<Region> = memory
-            .iter()
-            .map(|region| Region {
-                start: region.start_addr().0,
-                len: region.len(),
-                map: region.get_mmap(),
-            })
-            .collect();
+impl TryFrom<&GuestMemoryMmap> for Regions {
+    type Error = io::Error;
+
+    /// The regions as a front-end shares them.
+    ///
+    /// # Errors
+    /// One is longer than its file, or the host does not tell.
+    fn try_from(memory: &GuestMemoryMmap) -> io::Result<Regions> {
+        let mut table = Vec::new();
+        for region in memory.iter() {
+            if let Some(place) = region.file_offset() {
+                check_file(place, region.len())?;
+            }
+            let (start, len) = (region.start_addr().0, region.len());
+            table.push(Region { start, len, map: region.get_mmap() });
+        }
         table.sort_by_key(|region| region.start);
-        Regions { table: table.into(), last: AtomicUsize::new(0) }
+        Ok(Regions { table: table.into(), last: AtomicUsize::new(0) })
     }
+}
+
+/// Checks that a file has all the bytes that were mapped. What is not a file but a device has a length of its own.
+fn check_file(place: &FileOffset, len: u64) -> io::Result<()> {
+    let file = place.file().metadata()?;
+    let end = place.start().checked_add(len);
+    if file.is_file() && end.is_none_or(|end| end > file.len()) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(())
 }
 
 impl Clone for Regions {
@@ -152,7 +170,7 @@ mod tests {
 
     fn regions(ranges: &[(u64, usize)]) -> Regions {
         let ranges: Vec<_> = ranges.iter().map(|&(at, len)| (GuestAddress(at), len)).collect();
-        Regions::from(&GuestMemoryMmap::from_ranges(&ranges).unwrap())
+        Regions::try_from(&GuestMemoryMmap::from_ranges(&ranges).unwrap()).unwrap()
     }
 
     fn lengths(regions: &Regions, addr: u64, count: usize) -> Vec<Option<usize>> {

@@ -2,5 +2,12 @@
 //! that mean harm.
 
 mod daemon;
+mod front;
 mod guest;
+mod harming;
+mod late;
+mod leaving;
+mod refusing;
+mod restarting;
 mod serving;
+mod transport;

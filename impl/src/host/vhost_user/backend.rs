@@ -225,7 +225,7 @@ impl<D: QueueDisk> VhostUserBackend for Backend<D> {
 
     /// Lanes are given the new table before the front-end is told that it counts: what a driver puts on a ring afterwards lies in it.
     fn update_memory(&self, memory: GuestMemoryAtomic<GuestMemoryMmap>) -> io::Result<()> {
-        let table = Memory::from(&*memory.memory());
+        let table = Memory::try_from(&*memory.memory())?;
         for lane in &self.lanes {
             lane.take().memory = table.clone();
         }
