@@ -269,7 +269,7 @@ impl Front {
     pub(crate) fn finish(&self) {
         self.kick();
         while self.used() != self.published {
-            let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
+            let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
             let ready = poll(&mut [PollFd::new(&self.call, PollFlags::IN)], Some(&patience));
             assert_eq!(ready.unwrap(), 1, "{} of {} answered", self.used(), self.published);
             rustix::io::read(&self.call, &mut [0; 8]).unwrap();

@@ -113,7 +113,7 @@ impl Guest {
             }
             let fd = self.transport.get_completion_fd(queue);
             // Long enough for a machine that is busy with other things; nothing is measured.
-            let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
+            let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
             if poll(&mut [PollFd::new(&*fd, PollFlags::IN)], Some(&patience))? == 0 {
                 return Err(io::ErrorKind::TimedOut.into());
             }

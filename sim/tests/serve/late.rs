@@ -1,4 +1,4 @@
-//! A disk that completes nothing before it is told to, under the same server: what has to wait for the host does wait.
+//! A disk that completes nothing until somebody waits for it, under the same server: what has to wait for the host does wait.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,13 +18,19 @@ use crate::front::{
 };
 use crate::guest::{Ask, Guest, PIECE, PLAIN};
 
+/// The name of the threads that a server steps its queues on.
+const QUEUE_THREAD: &str = "vring_worker";
+
 /// Whether the disk completes anything, and how much it was given.
+///
+/// It stays shut for the threads of the queues. Once another thread has looked at the disk, which is the one that stops or resets, it opens.
 #[derive(Clone, Default)]
 struct Door(Arc<(Mutex<Inside>, Condvar)>);
 
 #[derive(Default)]
 struct Inside {
     open: bool,
+    looked_at: bool,
     accepted: usize,
     lanes: Vec<Arc<OwnedFd>>,
 }
@@ -39,7 +45,13 @@ impl Door {
     }
 
     fn is_open(&self) -> bool {
-        self.0.0.lock().unwrap().open
+        let mut inside = self.0.0.lock().unwrap();
+        let waits = std::thread::current().name() != Some(QUEUE_THREAD);
+        if waits && !inside.open && !std::mem::replace(&mut inside.looked_at, true) {
+            let door = self.clone();
+            std::thread::spawn(move || door.open());
+        }
+        inside.open
     }
 
     /// Sleeps until the disk was given so many operations.
@@ -138,14 +150,33 @@ fn stopping_a_ring_waits_for_the_host() {
     front.kick();
     serving.door.accepted(4);
     assert_eq!(front.used(), 0);
-    let opener = std::thread::spawn({
-        let door = serving.door.clone();
-        move || door.open()
-    });
     assert_eq!(front.stop(), 4);
     assert_eq!(front.used(), 4);
     assert_eq!(std::fs::read(serving.place.disk()).unwrap()[..2048], [8; 2048]);
-    opener.join().unwrap();
+    serving.end();
+}
+
+#[test]
+fn a_flush_that_waits_for_another_queue_is_woken_by_it() {
+    let serving = Serving::begin(2);
+    let mut guest = Guest::connect(&serving.place.socket(), PLAIN, 2).unwrap();
+    guest.submit(0, 0, Ask::Flush);
+    guest.kick(0);
+    serving.door.accepted(1);
+    guest.submit(1, 0, Ask::Flush);
+    guest.submit(1, 1, Ask::Write(0));
+    guest.kick(1);
+    // The disk has the write, so the flush before it was taken; it waits, for one sync runs at a time.
+    serving.door.accepted(2);
+    serving.door.open();
+    assert_eq!(guest.wait(0).unwrap(), [(0, 0)]);
+    let mut done = Vec::new();
+    while done.len() < 2 {
+        done.extend(guest.wait(1).unwrap());
+    }
+    done.sort_unstable();
+    assert_eq!(done, [(0, 0), (1, 0)]);
+    drop(guest);
     serving.end();
 }
 
@@ -164,15 +195,10 @@ fn the_next_front_end_waits_for_what_the_last_one_left() {
     guest.kick(1);
     serving.door.accepted(2);
     drop(guest);
-    let opener = std::thread::spawn({
-        let door = serving.door.clone();
-        move || door.open()
-    });
     let mut next = Guest::connect(&serving.place.socket(), PLAIN, 2).unwrap();
     assert_eq!(std::fs::read(serving.place.disk()).unwrap()[..PIECE], [5; PIECE]);
     assert_eq!(next.read(1, 0), [5; PIECE]);
     assert_eq!(next.run(0, 0, Ask::Flush), 0);
-    opener.join().unwrap();
     serving.end();
 }
 
@@ -185,10 +211,6 @@ fn a_reset_waits_for_the_host_and_answers_nothing() {
     }
     front.kick();
     serving.door.accepted(4);
-    let opener = std::thread::spawn({
-        let door = serving.door.clone();
-        move || door.open()
-    });
     front.tell(RESET_DEVICE, &[], &[]).unwrap();
     assert_eq!(front.used(), 0);
     assert_eq!(front.status(0), 0xff, "nothing of the old life lands in guest memory");
@@ -200,7 +222,6 @@ fn a_reset_waits_for_the_host_and_answers_nothing() {
     front.publish(0, 9, DATA);
     front.finish();
     assert_eq!(front.status(0), 0);
-    opener.join().unwrap();
     serving.end();
 }
 
