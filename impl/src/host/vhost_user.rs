@@ -29,7 +29,7 @@ mod vring;
 
 use crate::config::{Config, ConfigError};
 use crate::disk::{Disk, Errno, Op, Submission, Token};
-use crate::host::file::FileDisk;
+use crate::host::{ArcMemory, FileDisk, Regions, UringDisk};
 use crate::shared::{Refused, Shared};
 use crate::wakes::QueueIndex;
 use backend::Backend;
@@ -37,7 +37,7 @@ pub use lane::RingError;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -49,18 +49,25 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 /// The most queues a server may have: the framework keeps them in 64 bits.
 pub const MOST_QUEUES: u16 = 64;
 
-/// The guest memory that the disk below a server is lent.
-pub type Memory = super::regions::Regions;
+/// The guest memory that the disk below a server is lent: whoever holds it keeps it mapped.
+pub type Memory = ArcMemory<Regions>;
 
 /// A lane of a disk that the thread of a queue can sleep on.
 pub trait QueueDisk: Disk<Memory> + Send + 'static {
-    /// A descriptor that is readable while there may be completions to take; `None` if they are there when the doorbell has rung.
+    /// A descriptor that is readable while there are completions that were not there when one was last looked for; `None` if all are there
+    /// when the doorbell has rung.
     fn completion_fd(&self) -> Option<BorrowedFd<'_>>;
 }
 
 impl QueueDisk for FileDisk {
     fn completion_fd(&self) -> Option<BorrowedFd<'_>> {
         None
+    }
+}
+
+impl QueueDisk for UringDisk<Regions> {
+    fn completion_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
     }
 }
 

@@ -3,18 +3,21 @@
 //! Everything that can be refused is refused before anything is changed: a socket somebody listens on, a file somebody serves, a size that
 //! makes no sense.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use powerfail_device::host::FileDisk;
-use powerfail_device::host::vhost_user::{MOST_QUEUES, Memory, ServeError, Server};
-use powerfail_device::{Config, Disk, wire};
-use rustix::fs::{FlockOperation, flock};
+use powerfail_device::host::vhost_user::{MOST_QUEUES, QueueDisk, ServeError, Server};
+use powerfail_device::host::{Access, FileDisk, OpenError, UringDisk};
+use powerfail_device::{Config, wire};
 
 use super::{PASSED, VIOLATED};
+
+/// How long a file may be locked before it counts as somebody else's.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ServeArgs {
@@ -30,6 +33,9 @@ pub(super) struct ServeArgs {
     /// Take no writes.
     #[arg(long, conflicts_with = "create")]
     readonly: bool,
+    /// Around the host's page cache.
+    #[arg(long)]
+    direct: bool,
     /// The cache mode a guest starts with.
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
     cache: Cache,
@@ -88,39 +94,72 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 pub(super) fn run(args: &ServeArgs) -> Result<u8, String> {
-    let socket = &args.socket;
-    let stale = is_stale(socket)?;
-    let (mut created, file) = open(args)?;
-    // Whoever has the lock has the file alone, or shares it with other readers.
-    let _lock = lock(&args.file, file, args.readonly)?;
-    let disk = FileDisk::open(&args.file, args.readonly).map_err(|e| e.to_string())?;
+    let stale = is_stale(&args.socket)?;
+    let mut created = create(args)?;
+    let access = Access { read_only: args.readonly, direct: args.direct };
+    let queues = 0..args.queues;
+    match patiently(|| UringDisk::open(&args.file, access)) {
+        Ok(disk) => {
+            let lanes: Result<_, _> = queues.map(|_| disk.lane()).collect();
+            serve(args, stale, &mut created, lanes.map_err(|e| e.to_string())?)
+        }
+        Err(OpenError::Uring(_, error)) if !args.direct => {
+            eprintln!("powerfail: no io_uring ({error}): one request of a queue at a time");
+            let disk = patiently(|| FileDisk::open(&args.file, args.readonly));
+            let disk = disk.map_err(|e| e.to_string())?;
+            serve(args, stale, &mut created, queues.map(|_| disk.lane()).collect())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Opens a file that a server may have left a moment ago. What a killed server gave the host goes on after its death, and the host keeps the
+/// file locked for so long; a server that is started at once waits for that.
+fn patiently<D>(open: impl Fn() -> Result<D, OpenError>) -> Result<D, OpenError> {
+    let begun = Instant::now();
+    loop {
+        match open() {
+            Err(OpenError::InUse(_)) if begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Serves until a signal comes. Nothing was changed before this but what was `created`.
+fn serve<D: QueueDisk>(
+    args: &ServeArgs,
+    stale: bool,
+    created: &mut Created,
+    lanes: Vec<D>,
+) -> Result<u8, String> {
+    let (file, socket) = (args.file.display(), args.socket.display());
     let config = Config {
         writeback: matches!(args.cache, Cache::Writeback),
         serial: args.serial.unwrap_or(Config::default().serial),
         ..Config::default()
     };
-    let sectors = Disk::<Memory>::limits(&disk).capacity / wire::SECTOR;
-    let lanes = (0..args.queues).map(|_| disk.lane()).collect();
+    let sectors = lanes[0].limits().capacity / wire::SECTOR;
     let report = Box::new(|event| eprintln!("powerfail: {event}"));
     let mut server = Server::new(config, lanes, report).map_err(|e| e.to_string())?;
 
     let stopper = server.stopper();
     ctrlc::set_handler(move || stopper.stop()).map_err(|e| format!("signals: {e}"))?;
     if stale {
-        fs::remove_file(socket).map_err(|e| format!("{}: {e}", socket.display()))?;
+        fs::remove_file(&args.socket).map_err(|e| format!("{socket}: {e}"))?;
     }
-    let listener = UnixListener::bind(socket).map_err(|e| format!("{}: {e}", socket.display()))?;
+    let listener = UnixListener::bind(&args.socket).map_err(|e| format!("{socket}: {e}"))?;
     created.keep();
     // A thread that finds one of our own mistakes must not leave a guest waiting for ever.
     std::panic::set_hook(Box::new(|info| {
         eprintln!("powerfail: {info}");
         std::process::abort();
     }));
-    let (file, socket_name) = (args.file.display(), socket.display());
-    eprintln!("powerfail: {file} ({sectors} sectors) is served on {socket_name}");
+    eprintln!("powerfail: {file} ({sectors} sectors) is served on {socket}");
     let ended = server.run(listener);
     // Somebody else may have tidied up already.
-    let _ = fs::remove_file(socket);
+    let _ = fs::remove_file(&args.socket);
     match ended {
         Ok(()) => Ok(PASSED),
         Err(error @ ServeError::Sync(_)) => {
@@ -169,42 +208,26 @@ impl Drop for Created {
     }
 }
 
-/// Opens the file, which is made first if that was asked for.
-fn open(args: &ServeArgs) -> Result<(Created, File), String> {
+/// Makes the file, if that was asked for.
+fn create(args: &ServeArgs) -> Result<Created, String> {
     let shown = args.file.display();
-    let mut options = OpenOptions::new();
-    options.read(true).write(!args.readonly);
     let Some(size) = args.create else {
-        let file = options.open(&args.file).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => format!("{shown} does not exist: --create SIZE makes it"),
-            _ => format!("{shown}: {error}"),
-        })?;
-        return Ok((Created(None), file));
+        return match fs::metadata(&args.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(format!("{shown} does not exist: --create SIZE makes it"))
+            }
+            _ => Ok(Created(None)),
+        };
     };
-    let file = options.create_new(true).open(&args.file).map_err(|error| match error.kind() {
+    let made = File::create_new(&args.file);
+    let file = made.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => format!("{shown} exists already: leave out --create"),
         _ => format!("{shown}: {error}"),
     })?;
     let created = Created(Some(args.file.clone()));
     file.set_len(size).map_err(|error| format!("{shown}: {error}"))?;
     file.sync_all().map_err(|error| format!("{shown}: {error}"))?;
-    Ok((created, file))
-}
-
-/// Locks the file for as long as what is returned is open.
-fn lock(path: &Path, file: File, shared: bool) -> Result<File, String> {
-    let how = if shared {
-        FlockOperation::NonBlockingLockShared
-    } else {
-        FlockOperation::NonBlockingLockExclusive
-    };
-    match flock(&file, how) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(format!("{} is in use by another server", path.display()))
-        }
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    }
+    Ok(created)
 }
 
 #[cfg(test)]

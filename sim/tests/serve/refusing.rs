@@ -34,7 +34,7 @@ fn a_file_that_is_served_already() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_powerfail"));
         command.arg("serve").arg("--socket").arg(&other).arg("--file").arg(place.disk());
         command.args(more);
-        assert!(refused(command).contains("disk.img is in use by another server"));
+        assert!(refused(command).contains("another server has it open"));
     }
     assert!(!other.exists());
 }

@@ -6,6 +6,7 @@ use super::lane::{Lane, RingError, Taken};
 use super::vring::Vring;
 use super::{Event, Memory, QueueDisk, Report};
 use crate::config::WRITEBACK_OFFSET;
+use crate::host::Regions;
 use crate::shared::Shared;
 use crate::wakes::QueueIndex;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -225,9 +226,9 @@ impl<D: QueueDisk> VhostUserBackend for Backend<D> {
 
     /// Lanes are given the new table before the front-end is told that it counts: what a driver puts on a ring afterwards lies in it.
     fn update_memory(&self, memory: GuestMemoryAtomic<GuestMemoryMmap>) -> io::Result<()> {
-        let table = Memory::try_from(&*memory.memory())?;
+        let table = Regions::try_from(&*memory.memory())?;
         for lane in &self.lanes {
-            lane.take().memory = table.clone();
+            lane.take().memory = Memory::from(Arc::new(table.clone()));
         }
         Ok(())
     }
@@ -252,6 +253,13 @@ impl<D: QueueDisk> VhostUserBackend for Backend<D> {
         if !self.connected.load(Ordering::Acquire) {
             // The framework has no way to end a thread that costs no descriptor; an error does.
             return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        if event == KICK && vrings[0].has_dead_kick() {
+            // A ring of the host may cancel what a thread that ends has given it.
+            drop(state);
+            self.drain(&mut [lane.take()]);
+            self.refuse(thread, RingError::Kick);
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
         if event == KICK {
             state.kick();

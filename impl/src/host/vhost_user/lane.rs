@@ -31,6 +31,8 @@ pub enum RingError {
     Memory,
     /// What is on it makes no sense; it is not served until it is set up again.
     Broken,
+    /// Its kick is no eventfd.
+    Kick,
 }
 
 impl fmt::Display for RingError {
@@ -40,6 +42,7 @@ impl fmt::Display for RingError {
             RingError::Features => "no features were negotiated for it",
             RingError::Memory => "it is not in the memory that the front-end shares",
             RingError::Broken => "what is on it makes no sense",
+            RingError::Kick => "its kick is not an event descriptor",
         })
     }
 }

@@ -28,6 +28,8 @@ struct Notes {
     enabled: AtomicBool,
     /// The size asked for last was not a power of two, and the ring still has the one before.
     odd_size: AtomicBool,
+    /// The kick is something that can be readable for ever.
+    dead_kick: AtomicBool,
 }
 
 impl Vring {
@@ -39,6 +41,11 @@ impl Vring {
     /// Whether the size asked for is impossible.
     pub(super) fn has_odd_size(&self) -> bool {
         self.notes.odd_size.load(Ordering::Acquire)
+    }
+
+    /// Whether the kick is no eventfd, and would wake its thread for ever.
+    pub(super) fn has_dead_kick(&self) -> bool {
+        self.notes.dead_kick.load(Ordering::Acquire)
     }
 
     /// Tells the driver that something was used. A counter that is full says so already.
@@ -100,9 +107,11 @@ impl VringT<Memory> for Vring {
                 preadv2(fd, &mut [IoSliceMut::new(&mut count)], u64::MAX, ReadWriteFlags::NOWAIT);
             match read {
                 Ok(8) | Err(Errno::AGAIN | Errno::INTR) => {}
-                // The thread of this ring ends: what is no eventfd would wake it for ever.
-                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Err(error) => return Err(error.into()),
+                // An error here would end the thread while it has things going.
+                Ok(_) | Err(_) => {
+                    self.notes.dead_kick.store(true, Ordering::Release);
+                    return Ok(true);
+                }
             }
         }
         Ok(self.enabled())
