@@ -120,7 +120,7 @@ fn patiently<D>(open: impl Fn() -> Result<D, OpenError>) -> Result<D, OpenError>
     loop {
         match open() {
             Err(OpenError::InUse(_)) if begun.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(10));
+                std::thread::park_timeout(Duration::from_millis(10));
             }
             opened => return opened,
         }
