@@ -35,6 +35,28 @@ pub fn step<M: GuestMemory, D: Disk<M>>(
     disk: &mut D,
     memory: &M,
 ) -> Step {
+    one(queue, ring, disk, memory, true)
+}
+
+/// Takes one step towards the end of what is in flight: as [`step`], but nothing is taken from the ring. A queue that is disabled, or about
+/// to stop, goes on like this.
+pub fn settle<M: GuestMemory, D: Disk<M>>(
+    queue: &mut BlockQueue,
+    ring: &mut Queue,
+    disk: &mut D,
+    memory: &M,
+) -> Step {
+    one(queue, ring, disk, memory, false)
+}
+
+#[inline]
+fn one<M: GuestMemory, D: Disk<M>>(
+    queue: &mut BlockQueue,
+    ring: &mut Queue,
+    disk: &mut D,
+    memory: &M,
+    take: bool,
+) -> Step {
     if let Some(completion) = disk.complete(memory) {
         queue.handle_completion(ring, memory, completion);
         return Step::Completed;
@@ -51,7 +73,7 @@ pub fn step<M: GuestMemory, D: Disk<M>>(
         disk.submit(memory, submission);
         return Step::Submitted;
     }
-    if queue.poll_ring(ring, memory) {
+    if take && queue.poll_ring(ring, memory) {
         return Step::Ring;
     }
     if !ring_doorbell(queue, disk) {

@@ -1,15 +1,20 @@
-//! Disks of a Linux host. They do what they are told and report how it went; whatever can be wrong lies above the seam.
+//! What the device stands on, on a Linux host: files as disks, and guests in other processes.
+//!
+//! Disks do what they are told and report how it went; whatever can be wrong lies above the seam.
 
 mod file;
 mod flight;
 mod memory;
 mod open;
+mod regions;
 mod ring;
 mod slices;
 mod units;
 mod uring;
+pub mod vhost_user;
 
 pub use file::FileDisk;
 pub use memory::ArcMemory;
 pub use open::{Access, OpenError};
+pub use regions::Regions;
 pub use uring::{SerialUring, UringDisk};

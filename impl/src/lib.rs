@@ -15,6 +15,7 @@
 //!   Disk            the seam: Submission down, Completion up                    disk, buffer, bounce
 //!     └ FileDisk    a file of a Linux host                                      host/file
 //!     └ UringDisk   the same over io_uring                                      host/uring
+//!   Server          the rings of a guest in another process, over vhost-user    host/vhost_user
 //! ```
 //!
 //! A backend with registers of its own (vhost-user) makes a [`Shared`] and its [`BlockQueue`]s directly and runs each queue on a thread; an
@@ -62,7 +63,7 @@ pub mod wire;
 pub use bounce::{BOUNCE_ALIGN, Bounce};
 pub use buffer::{Buffer, GuestRange, Ranges};
 pub use config::{CONFIG_BYTES, Config, ConfigError, WRITEBACK_OFFSET};
-pub use crank::{Step, crank, step};
+pub use crank::{Step, crank, settle, step};
 pub use device::{Device, QueueError, QueueLayout};
 pub use disk::{Completion, Disk, Errno, Limits, Op, Submission, Token};
 pub use queue::BlockQueue;

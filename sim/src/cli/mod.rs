@@ -18,6 +18,7 @@ mod look;
 mod output;
 mod replay;
 mod run;
+mod serve;
 mod shrink;
 mod target;
 mod until;
@@ -71,6 +72,8 @@ enum Command {
     Image(image::ImageArgs),
     /// Write what a trace asks of the disk in a format that others replay.
     Export(export::ExportArgs),
+    /// Serve a file as a disk to a guest in another process, over vhost-user.
+    Serve(serve::ServeArgs),
     /// List the wrong devices and disks that `wrong:NAME` selects.
     Wrong,
     /// Print the event hash of a seed.
@@ -201,6 +204,7 @@ fn begin(targets: &impl Targets) -> ExitCode {
         Command::Shrink(args) => shrink::run(targets, &args, cli.color.look(false)),
         Command::Image(args) => image::run(targets, &args),
         Command::Export(args) => export::run(targets, &args),
+        Command::Serve(args) => serve::run(&args),
         Command::Hash(args) => replay::hash(targets, &args),
         Command::Wrong => {
             print!("{}", targets.wrong());
