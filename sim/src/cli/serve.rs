@@ -107,7 +107,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<u8, String> {
             eprintln!("powerfail: no io_uring ({error}): one request of a queue at a time");
             let disk = patiently(|| FileDisk::open(&args.file, args.readonly));
             let disk = disk.map_err(|e| e.to_string())?;
-            serve(args, stale, &mut created, queues.map(|_| disk.lane()).collect())
+            let lanes: Result<_, _> = queues.map(|_| disk.lane()).collect();
+            serve(args, stale, &mut created, lanes.map_err(|e| e.to_string())?)
         }
         Err(error) => Err(error.to_string()),
     }

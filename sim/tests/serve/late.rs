@@ -126,7 +126,7 @@ impl Serving {
         let place = Place::new(64 * PIECE as u64);
         let door = Door::default();
         let disk = FileDisk::open(&place.disk(), false).unwrap();
-        let lanes = (0..queues).map(|_| Late::new(disk.lane(), &door)).collect();
+        let lanes = (0..queues).map(|_| Late::new(disk.lane().expect("a file"), &door)).collect();
         let mut server = Server::new(Config::default(), lanes, Box::new(|_| ())).unwrap();
         let listener = UnixListener::bind(place.socket()).unwrap();
         let stopper = server.stopper();
