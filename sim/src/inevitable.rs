@@ -137,21 +137,15 @@ fn calm(options: &Options) -> Options {
         kill: Ratio::NEVER,
         mix: Mix { read: 2, write: 0, flush: 1, discard: 0, zeroes: 0, id: 0 },
         chase: Ratio::NEVER,
-        mischief: Ratio::NEVER,
-        again: Ratio::NEVER,
         toggle: Ratio::NEVER,
         reset: Ratio::NEVER,
         refuse: Ratio::NEVER,
         layouts: false,
         parts: Ratio::NEVER,
-        fail_sync: Ratio::NEVER,
-        fail: Ratio::NEVER,
-        short: Ratio::NEVER,
-        transient: Ratio::NEVER,
         write_back: Ratio::NEVER,
         burst: 8,
         spread: options.spec.disk.capacity,
         base: 0,
-        ..*options
+        ..options.without_trouble()
     }
 }

@@ -105,6 +105,20 @@ pub struct Options {
 }
 
 impl Options {
+    /// The same with a host that does not fail and a guest that breaks no rule.
+    #[must_use]
+    pub(crate) fn without_trouble(self) -> Options {
+        Options {
+            mischief: Ratio::NEVER,
+            again: Ratio::NEVER,
+            fail_sync: Ratio::NEVER,
+            fail: Ratio::NEVER,
+            short: Ratio::NEVER,
+            transient: Ratio::NEVER,
+            ..self
+        }
+    }
+
     /// Whether the host may fail, so that a legal request may too.
     #[must_use]
     pub fn host_may_fail(&self) -> bool {
@@ -140,16 +154,7 @@ impl Preset {
         match self {
             Preset::Bench => bench(),
             Preset::Swarm => swarm(choose),
-            Preset::Calm => {
-                let mut options = swarm(choose);
-                options.mischief = Ratio::NEVER;
-                options.again = Ratio::NEVER;
-                options.fail_sync = Ratio::NEVER;
-                options.fail = Ratio::NEVER;
-                options.short = Ratio::NEVER;
-                options.transient = Ratio::NEVER;
-                options
-            }
+            Preset::Calm => swarm(choose).without_trouble(),
         }
     }
 }

@@ -33,6 +33,18 @@ impl OpKind {
         (OpKind::Discard, "discard"),
         (OpKind::WriteZeroes, "write-zeroes"),
     ];
+
+    /// As a person says it.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            OpKind::Read => "read",
+            OpKind::Write => "write",
+            OpKind::StableWrite => "stable write",
+            OpKind::Sync => "sync",
+            OpKind::Discard => "discard",
+            OpKind::WriteZeroes => "write-zeroes",
+        }
+    }
 }
 
 /// An operation by its meaning: who asked, what, where on the medium. Two equal ones in flight are

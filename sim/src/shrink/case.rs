@@ -6,6 +6,9 @@ use crate::guest::{Ask, Layout, Mischief};
 use crate::sectors::SectorSet;
 use crate::spec::Options;
 
+/// The plainest error of a host.
+pub(super) const EIO: i32 = 5;
+
 /// A run: its world and its actions.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
@@ -116,7 +119,7 @@ impl Cost {
                     Outcome::Short { .. } => self.faults += 1,
                     Outcome::Failed { errno, landed, forgot } => {
                         self.faults += 1;
-                        self.steps += u32::from(*errno != 5);
+                        self.steps += u32::from(*errno != EIO);
                         self.survivors += landed.len() + forgot.len();
                     }
                 }

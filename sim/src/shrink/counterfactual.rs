@@ -301,19 +301,14 @@ fn event(case: &Case, action: &Action) -> Option<String> {
 /// An operation of the host in words, its sectors counted as the guest does.
 fn operation(case: &Case, op: &OpKey) -> String {
     let base = case.options.spec.disk.base(op.device);
-    let kind = match op.kind {
-        OpKind::Read => "read",
-        OpKind::Write => "write",
-        OpKind::StableWrite => "stable write",
-        OpKind::Sync if case.options.spec.queues == 1 => return "the host's sync".to_owned(),
-        OpKind::Sync => return format!("the host's sync for q{}", op.lane),
-        OpKind::Discard => "discard",
-        OpKind::WriteZeroes => "write-zeroes",
+    let kind = op.kind.words();
+    let what = match op.kind {
+        OpKind::Sync => format!("the host's {kind}"),
+        _ => format!("the host's {kind} of {}+{}", op.sector.saturating_sub(base), op.sectors),
     };
-    let range = format!("{}+{}", op.sector.saturating_sub(base), op.sectors);
     // Two queues may be at the same place.
     match case.options.spec.queues {
-        1 => format!("the host's {kind} of {range}"),
-        _ => format!("the host's {kind} of {range} for q{}", op.lane),
+        1 => what,
+        _ => format!("{what} for q{}", op.lane),
     }
 }

@@ -78,7 +78,7 @@ pub fn tell<D: DeviceUnderTest>(
         also.extend(cast.all().filter(|(_, role)| role.status.is_none()).map(|(id, _)| id));
     }
     let about = About::new(options, failure, look.all, silent, &also);
-    let lines = lanes::draw(options, events, failure, &about, &cast);
+    let lines = lanes::draw(options, events, failure, &about, &cast, D::ON_SIM_DISK);
     let offered = world.station(failure.device).device.offered();
     let device = failure.device;
     let why = Why { options, violation, device, offered, cast: &cast, lines: &lines };

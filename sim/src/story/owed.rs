@@ -66,9 +66,8 @@ pub(super) fn sentences(why: &Why<'_>) -> Vec<String> {
             "Every request was well formed, so the device has no reason to give up.".to_owned()
         }
         Rule::ResetNotShown => format!(
-            "The guest has asked for a reset{} and reads the status{}: it must become zero once nothing moves any more.",
-            why.last(Mark::Reset(why.device)),
-            why.last(Mark::ResetShown(why.device))
+            "The guest has asked for a reset{} and reads the status: it must become zero once nothing moves any more.",
+            why.last(Mark::Reset(why.device))
         ),
         Rule::WritebackUntrue => format!(
             "What the guest wrote{} is the cache mode from then on, and what it reads must say so.",

@@ -48,16 +48,6 @@ pub(super) fn mark(
         };
         lines.push(Line { guest: what.to_owned(), step, ..Line::default() });
     }
-    let polled = lines.iter_mut().rfind(|l| l.mark == Mark::ResetShown(failure.device));
-    if let Some(polled) = polled {
-        match violation.rule {
-            Rule::SignalAfterReset | Rule::UsedAfterEnd => {
-                polled.guest = polled.guest.replace('?', ": zero");
-            }
-            Rule::ResetNotShown => polled.guest = polled.guest.replace('?', ": not zero"),
-            _ => {}
-        }
-    }
     let Some(line) = lines.last_mut() else { return };
     line.broken = true;
     let cells = [&mut line.host, &mut line.device, &mut line.guest];

@@ -4,11 +4,8 @@ use super::{Mode, Said};
 use crate::action::{Action, CrashKind, Until};
 use crate::disk::Outcome;
 use crate::sectors::SectorSet;
-use crate::shrink::case::Case;
+use crate::shrink::case::{Case, EIO};
 use crate::shrink::timeline::Timeline;
-
-/// The plainest error of a host.
-const EIO: i32 = 5;
 
 /// A thread that runs until something that a reader knows has happened.
 pub(super) fn cranks(case: &Case, timeline: &Timeline, nth: usize) -> Said {

@@ -1,6 +1,6 @@
 //! The lane of the host disk, and the ends of lives.
 
-use super::{Mark, Teller};
+use super::{Mark, Synced, Teller};
 use crate::action::CrashKind;
 use crate::disk::{OpKey, OpKind, Outcome};
 use crate::sectors::SectorSet;
@@ -18,8 +18,13 @@ impl Teller<'_> {
         let owner = self.work.owner(op);
         self.work.completed(op);
         let failed = matches!(outcome, Outcome::Failed { .. });
-        if op.kind == OpKind::Sync && !failed {
-            self.syncs.iter_mut().for_each(|flush| flush.1 += 1);
+        if op.kind == OpKind::Sync {
+            for (_, synced) in &mut self.syncs {
+                *synced = match (failed, *synced) {
+                    (false, _) | (true, Synced::Well) => Synced::Well,
+                    (true, Synced::Never | Synced::Failed) => Synced::Failed,
+                };
+            }
         }
         if !self.about.operation(op, owner) {
             return;
@@ -87,14 +92,10 @@ impl Teller<'_> {
     /// An operation in words, its sectors counted as the guest does.
     pub(super) fn op(&self, op: &OpKey) -> String {
         let base = self.options.spec.disk.base(op.device);
-        let kind = match op.kind {
-            OpKind::Read => "read",
-            OpKind::Write => "write",
-            OpKind::StableWrite => "stable write",
-            OpKind::Sync => return "sync".to_owned(),
-            OpKind::Discard => "discard",
-            OpKind::WriteZeroes => "write-zeroes",
-        };
+        let kind = op.kind.words();
+        if op.kind == OpKind::Sync {
+            return kind.to_owned();
+        }
         // A wrong device may go before its own part of the disk.
         let sector = i64::from(op.sector) - i64::from(base);
         format!("{kind} {sector}+{}", op.sectors)

@@ -63,6 +63,7 @@ pub(super) fn draw(
     failure: &Failure,
     about: &About,
     cast: &Cast,
+    sees_host: bool,
 ) -> Vec<Line> {
     let lives = |device: u8| {
         events
@@ -80,6 +81,7 @@ pub(super) fn draw(
         lines: Vec::new(),
         work: Work::default(),
         syncs: Vec::new(),
+        sees_host,
         lives: [(0, lives(0)), (0, lives(1))],
         losses: (0, losses),
         step: 0,
@@ -94,6 +96,17 @@ pub(super) fn draw(
     teller.lines
 }
 
+/// What the host did for a flush that is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Synced {
+    /// No sync has ended since it was sent.
+    Never,
+    /// Those that have ended failed.
+    Failed,
+    /// One succeeded.
+    Well,
+}
+
 struct Teller<'a> {
     options: &'a Options,
     failure: &'a Failure,
@@ -102,7 +115,9 @@ struct Teller<'a> {
     lines: Vec<Line>,
     work: Work,
     /// Syncs that have completed since each flush that is out was sent.
-    syncs: Vec<(u32, u32)>,
+    syncs: Vec<(u32, Synced)>,
+    /// Whether what the host does is in the journal: it is not of a disk that is not simulated.
+    sees_host: bool,
     /// Lives begun so far, and in the whole story, per device.
     lives: [(usize, usize); 2],
     losses: (usize, usize),
@@ -172,7 +187,8 @@ impl Teller<'_> {
             Reason::ReadSaw { id: read, content, .. } if read.0 == id => Some(*content),
             _ => None,
         });
-        let early = *ask == Ask::Flush && status == 0 && self.syncs.contains(&(id, 0));
+        let early = *ask == Ask::Flush && status == 0;
+        let synced = self.syncs.iter().find(|flush| flush.0 == id).map_or(Synced::Never, |f| f.1);
         let counts = violation.because.iter().any(
             |reason| matches!(reason, Reason::FlushCompleted { id: flush, .. } if flush.0 == id),
         );
@@ -182,10 +198,15 @@ impl Teller<'_> {
             }
             _ => format!("{name} {}", status_name(status)),
         };
+        let sees_host = self.sees_host;
         let line = self.line(Mark::Returned(id));
         line.guest = text;
-        if early && counts {
-            line.device = "<-- no sync was done for it".to_owned();
+        if early && counts && sees_host {
+            line.device = match synced {
+                Synced::Never => "<-- no sync was done for it".to_owned(),
+                Synced::Failed => "<-- no sync succeeded for it".to_owned(),
+                Synced::Well => String::new(),
+            };
         }
     }
 
@@ -195,7 +216,7 @@ impl Teller<'_> {
             Action::Send { to, id, ref ask, mischief, .. } => {
                 self.work.sent(to, id, *ask);
                 if *ask == Ask::Flush {
-                    self.syncs.push((id, 0));
+                    self.syncs.push((id, Synced::Never));
                 }
                 if self.about.request(to, id, ask) {
                     let place = self.place(to);
@@ -276,9 +297,6 @@ impl Teller<'_> {
             return;
         }
         let suffix = self.device_name(device);
-        if let Some(line) = self.lines.iter_mut().rfind(|l| l.mark == Mark::ResetShown(device)) {
-            line.guest = format!("status{suffix}: zero");
-        }
         let features = match self.about.wants_features() {
             true => format!("accepts {}", words_for(accept).replace(',', ", ")),
             false => features(accept, &self.options.spec),
@@ -289,18 +307,11 @@ impl Teller<'_> {
         };
     }
 
-    /// The guest may look at a reset for long: one line says so.
+    /// A look at the status that shows no end of the reset is no event.
     fn poll(&mut self, device: u8) {
-        if !self.about.device(device) {
-            return;
+        if self.about.device(device) {
+            let text = format!("status{}: zero", self.device_name(device));
+            self.line(Mark::ResetShown(device)).guest = text;
         }
-        let mark = Mark::ResetShown(device);
-        if self.lines.last().is_some_and(|line| line.mark == mark) && !self.about.is_everything() {
-            let step = self.step;
-            self.lines.last_mut().expect("there is one").step = step;
-            return;
-        }
-        let text = format!("status{}?", self.device_name(device));
-        self.line(mark).guest = text;
     }
 }
