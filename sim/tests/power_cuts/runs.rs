@@ -144,6 +144,8 @@ fn the_program_cuts_the_power_of_files_and_replays_what_it_finds() {
     let output = powerfail(&place, &["replay", "out/0001-stable-write-lost.trace"]);
     let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(": flush"), "{said}");
+    assert!(!said.contains("no sync"), "nobody sees what this host did: {said}");
     assert!(!place.path().join("x.img").exists(), "nothing stays that the run has made");
 }
 
