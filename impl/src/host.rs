@@ -9,6 +9,7 @@ mod open;
 mod regions;
 mod ring;
 mod slices;
+mod spot;
 mod units;
 mod uring;
 pub mod vhost_user;

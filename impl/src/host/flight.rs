@@ -97,6 +97,14 @@ impl<H> Flight<H> {
         }
     }
 
+    /// The memory and the offset of a write that need not be stable.
+    pub(super) fn volatile_write(&self) -> Option<(&[libc::iovec], u64)> {
+        match self.call {
+            Call::Writev { offset, stable: false } => Some((&self.pieces.iovecs, offset)),
+            _ => None,
+        }
+    }
+
     /// What is left when the kernel has answered: the number of bytes or a negative errno.
     pub(super) fn land(self, answer: i32) -> (H, Landed) {
         let result = u32::try_from(answer).map_err(|_| Errno(answer.saturating_neg()));

@@ -61,12 +61,13 @@ impl Drop for Scratch<'_> {
     }
 }
 
-/// Makes the file without holes, so that no row pays for its blocks.
+/// Makes the file without holes, so that no row pays for its blocks, and in pieces as small as the requests: the page cache keeps what is
+/// written at once in one large page, and ext4 walks all of that for each later write to a part of it, whoever writes.
 fn fill(path: &Path) -> Result<Scratch<'_>, String> {
     let said = |error| format!("{}: {error}", path.display());
     let file = File::create_new(path).map_err(said)?;
     let scratch = Scratch(path);
-    let piece = vec![5; 1 << 20];
+    let piece = vec![5; guest::PIECE];
     for at in (0..BYTES).step_by(piece.len()) {
         file.write_all_at(&piece, at).map_err(said)?;
     }
@@ -79,7 +80,9 @@ fn run(args: &Args) -> Result<(), String> {
     let peer = Backend::peer();
     println!("{}, {} on {}", Backend::Ours.version(), peer.version(), daemon::host(&args.file));
     println!("{} samples of {} s each, medians\n", args.samples, args.seconds);
-    println!("| requests | cache | powerfail /s | qemu /s | ratio | powerfail CPU us | qemu CPU us |");
+    println!(
+        "| requests | cache | powerfail /s | qemu /s | ratio | powerfail CPU us | qemu CPU us |"
+    );
     println!("|---|---|---:|---:|---:|---:|---:|");
     for direct in [false, true] {
         for load in Load::ALL {
