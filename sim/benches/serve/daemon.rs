@@ -1,7 +1,9 @@
 //! The two daemons, each started on the same file.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,9 +26,9 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// The one to compare with.
+    /// The one to compare with: what `QEMU_STORAGE_DAEMON` names, or the one on the path.
     pub(crate) fn peer() -> Backend {
-        let said = Command::new("qemu-storage-daemon").arg("--version").output();
+        let said = Command::new(qemu()).arg("--version").output();
         match said {
             Ok(said) if said.status.success() => {
                 let said = String::from_utf8_lossy(&said.stdout);
@@ -63,13 +65,17 @@ impl Backend {
                 let export = format!(
                     "type=vhost-user-blk,id=export,node-name=disk,addr.type=unix,addr.path={socket},writable=on,num-queues=1"
                 );
-                let mut command = Command::new("qemu-storage-daemon");
+                let mut command = Command::new(qemu());
                 command.args(["--blockdev", &disk, "--export", &export]);
                 Some(command)
             }
             Backend::Absent => None,
         }
     }
+}
+
+fn qemu() -> OsString {
+    std::env::var_os("QEMU_STORAGE_DAEMON").unwrap_or_else(|| "qemu-storage-daemon".into())
 }
 
 /// What the machine is, for whoever reads a table later.
@@ -109,7 +115,8 @@ impl Daemon {
         let child = begun.map_err(|error| format!("{command:?}: {error}"))?;
         let mut daemon = Daemon { child, socket, _dir: dir };
         let started = Instant::now();
-        while !daemon.socket.exists() {
+        // The socket is there a moment before anybody listens.
+        while UnixStream::connect(&daemon.socket).is_err() {
             if daemon.child.try_wait().map_err(|error| error.to_string())?.is_some() {
                 let said = daemon.said();
                 let refused = direct && (said.contains("direct") || said.contains("O_DIRECT"));
