@@ -7,7 +7,7 @@
 //! ```text
 //!   Server        accepts one front-end after the other       vhost_user
 //!     └ FrontEnd    features, configuration, memory, drain    front_end, table
-//!     └ Lane        queue, ring, disk, guest memory           lane, setup
+//!     └ Lane        queue, ring, disk, guest memory           lane, setup, linger
 //! ```
 //!
 //! # What it promises
@@ -25,6 +25,7 @@
 
 mod front_end;
 mod lane;
+mod linger;
 mod setup;
 mod table;
 

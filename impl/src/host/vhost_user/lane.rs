@@ -3,6 +3,7 @@
 //! Whoever has the [helm](crate::helm) of a lane may step it. That is the queue's own thread, woken by a kick, a completion or the bell; the
 //! thread that answers the front-end takes the lane from it for a moment, to change what has to be changed or to step it to its end.
 
+use super::linger::Linger;
 use super::setup::{Kick, Setup};
 use super::{Memory, QueueDisk};
 use crate::crank::{Step, settle, step};
@@ -102,6 +103,7 @@ impl<D: QueueDisk> Lane<D> {
             ring: None,
             refused: false,
             listening: false,
+            linger: Linger::default(),
             epoll: Arc::clone(&epoll),
         };
         Ok(Lane { helm: Helm::new(state, EventBell(bell)), epoll })
@@ -139,6 +141,9 @@ impl<D: QueueDisk> Lane<D> {
             if over.load(Ordering::Acquire) {
                 return;
             }
+            if came(KICK) || came(DONE) {
+                turn.linger.found();
+            }
             if came(KICK)
                 && let Err(why) = turn.hear()
             {
@@ -147,7 +152,7 @@ impl<D: QueueDisk> Lane<D> {
             if let Err(why) = turn.start(shared) {
                 refuse(why);
             }
-            turn.run(|lane, woken| lane.step(true, woken, &wake));
+            turn.run(|lane, woken| lane.step(true, woken, &wake) || lane.lingers());
             if turn.is_newly_broken() {
                 refuse(RingError::Broken);
             }
@@ -168,23 +173,42 @@ pub(super) struct State<D> {
     refused: bool,
     /// The kick is in the epoll.
     listening: bool,
+    linger: Linger,
     epoll: Arc<OwnedFd>,
 }
 
 impl<D: QueueDisk> State<D> {
     /// Takes one step; takes nothing from the ring unless `takes`, and the ring is enabled. Says whether anything moved.
     pub(super) fn step(&mut self, takes: bool, woken: bool, wake: impl Fn(QueueIndex)) -> bool {
-        let State { block, disk, memory, setup, ring, .. } = self;
+        let State { block, disk, memory, setup, ring, linger, .. } = self;
         let Some(ring) = ring else { return false };
         if woken {
             block.handle_wake(ring, memory);
         }
-        let takes = takes && setup.enabled;
+        // It asks for kicks only when it will not look any more.
+        let lingers = block.is_about_to_sleep() && linger.is_worth_it();
+        let takes = takes && setup.enabled && !lingers;
         match if takes { step } else { settle }(block, ring, disk, memory) {
-            Step::Completed | Step::Submitted | Step::Ring => {}
+            Step::Completed => linger.found(),
+            Step::Submitted | Step::Ring => {}
             Step::Wake(other) => wake(other),
             Step::Signal => setup.signal(),
             Step::Idle => return false,
+        }
+        true
+    }
+
+    /// Whether the thread looks again before it sleeps.
+    fn lingers(&mut self) -> bool {
+        let State { block, memory, setup, ring, linger, .. } = self;
+        let Some(ring) = ring else { return false };
+        if !setup.enabled || !block.is_about_to_sleep() {
+            return false;
+        }
+        if block.look_before_sleep(ring, memory) {
+            linger.found();
+        } else {
+            std::hint::spin_loop();
         }
         true
     }
