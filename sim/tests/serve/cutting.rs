@@ -2,13 +2,13 @@
 //!
 //! The client hears nothing more once the power is gone, and the server dies of it. It starts again on what is left.
 
-use powerfail::cuts::{Deaf, Mount, MountError};
+use powerfail::cuts::Deaf;
 use powerfail_model::{Oracle, Rule, Violation};
 use rustix::process::Signal;
 
 use crate::daemon::Place;
-use crate::judged::{Judge, skipped, times};
-use crate::lives::{FOUR_QUEUES, connect, expect};
+use crate::judged::{Judge, times};
+use crate::lives::{FOUR_QUEUES, connect, expect, mount_over};
 
 /// Power cuts until a wrong file system is caught, at the latest.
 const PATIENCE: u32 = 500;
@@ -22,11 +22,8 @@ fn cut(
     more: &[&str],
 ) -> Option<Result<(), (u32, Violation)>> {
     let place = Place::new(0);
-    let mounted = Mount::over(&place.disk()).inspect_err(|error| {
-        assert!(!matches!(error, MountError::Stale(_) | MountError::NoFile(..)), "{error}");
-        skipped(error);
-    });
-    let power = mounted.as_ref().ok()?.power();
+    let mount = mount_over(&place)?;
+    let power = mount.power();
     power.fill(&judge.image());
     power.turn_deaf(deaf);
     let mut done = 0;

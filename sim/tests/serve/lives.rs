@@ -1,5 +1,6 @@
 //! A served disk over its many lives: in each a guest that is judged reads what the last one left, and asks for more than is answered.
 
+use powerfail::cuts::{Mount, MountError};
 use powerfail::wire::feature;
 use powerfail_device::host::{Access, OpenError, Regions, UringDisk};
 
@@ -42,6 +43,15 @@ pub(crate) fn is_direct(place: &Place) -> bool {
         }
         Err(error) => panic!("{error}"),
     }
+}
+
+/// A file system that forgets, over the disk. It is said aloud if there is no FUSE.
+pub(crate) fn mount_over(place: &Place) -> Option<Mount> {
+    let mounted = Mount::over(&place.disk()).inspect_err(|error| {
+        assert!(!matches!(error, MountError::Stale(_) | MountError::NoFile(..)), "{error}");
+        skipped(error);
+    });
+    mounted.ok()
 }
 
 /// What the oracle says against it is the failure of a test.
