@@ -86,6 +86,10 @@ pub(crate) struct Judge {
     features: u64,
     /// For each queue, what is in its slots.
     flying: Vec<[Option<Flying>; SLOTS]>,
+    /// Whether the host may fail, so that requests may too.
+    pub(crate) host_may_fail: bool,
+    /// How many requests did.
+    pub(crate) failed: u32,
     /// How many lives ended with requests in flight.
     pub(crate) cut_short: u32,
     /// How many requests these had.
@@ -102,6 +106,8 @@ impl Judge {
             sent: 0,
             features: 0,
             flying: Vec::new(),
+            host_may_fail: false,
+            failed: 0,
             cut_short: 0,
             unanswered: 0,
         }
@@ -143,7 +149,7 @@ impl Judge {
             max_discard_seg: 0,
             max_write_zeroes_sectors: 0,
             max_write_zeroes_seg: 0,
-            host_may_fail: false,
+            host_may_fail: self.host_may_fail,
         });
     }
 
@@ -272,6 +278,7 @@ impl Judge {
     ) -> Verdict {
         for (slot, status) in how(port, queue) {
             let Flying { id, ask } = self.flying[queue][slot].take().expect("it was asked for");
+            self.failed += u32::from(status != 0);
             let mut seen = Vec::new();
             if ask.kind == Kind::In && status == 0 {
                 let bytes = port.buffer(queue, slot, ask);
@@ -286,8 +293,9 @@ impl Judge {
 
 impl fmt::Display for Judge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Judge { sent, cut_short, unanswered, .. } = self;
-        write!(f, "{sent} requests, {cut_short} lives cut short with {unanswered} in flight")
+        let Judge { sent, failed, cut_short, unanswered, .. } = self;
+        write!(f, "{sent} requests, {failed} failed, ")?;
+        write!(f, "{cut_short} lives cut short with {unanswered} in flight")
     }
 }
 

@@ -3,10 +3,11 @@
 //! The client hears nothing more once the power is gone, and the server dies of it. It starts again on what is left.
 
 use powerfail::cuts::Deaf;
+use powerfail_device::Errno;
 use powerfail_model::{Oracle, Rule, Violation};
 use rustix::process::Signal;
 
-use crate::daemon::Place;
+use crate::daemon::{Daemon, Place};
 use crate::judged::{Judge, times};
 use crate::lives::{FOUR_QUEUES, connect, expect, mount_over};
 
@@ -27,9 +28,15 @@ fn cut(
     power.fill(&judge.image());
     power.turn_deaf(deaf);
     let mut done = 0;
+    // A server that has outlived its last client.
+    let mut left: Option<Daemon> = None;
     loop {
-        let mut daemon = place.serve(&[&FOUR_QUEUES, more].concat());
+        let serve = || place.serve(&[&FOUR_QUEUES, more].concat());
+        let mut daemon = left.take().unwrap_or_else(serve);
         let lived = connect(&place, judge).and_then(|mut guest| {
+            if judge.host_may_fail && judge.draw(3) == 0 {
+                power.fail_next_sync(Errno::EIO, judge.draw_set());
+            }
             let requests = 40 + judge.draw(120);
             judge.load(&mut guest, requests).map(|()| guest)
         });
@@ -41,12 +48,16 @@ fn cut(
         match judge.draw(8) {
             0 => {
                 daemon.end(Signal::KILL);
+                // Nobody can say whether it was told of a sync that failed; it is as if that had not been.
+                power.fail_no_sync();
+                power.remember();
                 judge.end(Oracle::backend_kill);
             }
             1 => {
                 drop(guest);
                 daemon.until("is gone");
                 judge.end(Oracle::reset_shown);
+                left = Some(daemon);
             }
             _ => {
                 judge.end(|oracle| oracle.power_loss().expect("it is judged when it is read"));
@@ -83,6 +94,17 @@ fn power_cuts_take_nothing_that_was_written_through() {
 #[test]
 fn power_cuts_below_direct_transfers_take_nothing_that_was_flushed() {
     keeps_its_promises(23, &["--direct"]);
+}
+
+#[test]
+fn power_cuts_after_failed_syncs_take_nothing_that_is_said_to_be_flushed() {
+    let cuts = times("POWERFAIL_CUTS", 40);
+    let mut judge = Judge::new(26);
+    judge.host_may_fail = true;
+    let Some(verdict) = cut(&mut judge, cuts, Deaf::ToNothing, &[]) else { return };
+    println!("{cuts} power cuts with failed syncs, {judge}");
+    expect(verdict.map_err(|(_, violation)| violation));
+    assert!(judge.failed >= cuts, "flushes were refused");
 }
 
 #[test]
