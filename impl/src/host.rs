@@ -8,6 +8,7 @@ mod memory;
 mod open;
 mod regions;
 mod ring;
+mod shrunk;
 mod slices;
 mod spot;
 mod units;

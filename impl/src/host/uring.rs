@@ -4,8 +4,9 @@
 //! on. [`SerialUring`] is for whoever wants one thing after the other: every operation is done when its submission returns, in memory that
 //! is only borrowed.
 //!
-//! As below every seam, nothing is split, retried or repaired. Only memory that direct I/O does not take as it lies passes through a bounce,
-//! and writes to the page cache that the kernel would hand to a worker thread are made when they are submitted.
+//! As below every seam, nothing is split, retried or repaired. Only memory that direct I/O does not take as it lies, or from which a kill
+//! could tear a sector, passes through a bounce; and writes to the page cache that the kernel would hand to a worker thread are made when
+//! they are submitted.
 
 use super::flight::Landed;
 use super::memory::ArcMemory;

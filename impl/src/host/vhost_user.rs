@@ -16,6 +16,8 @@
 //! - RESET_DEVICE abandons what the host does not hold and waits for what it does. SET_FEATURES with no ring being served begins a new life
 //!   too, unless the features are the same: so front-ends continue a paused guest.
 //! - A disk whose sync failed stays so for every later front-end.
+//! - A front-end that shrinks a file it shares is parted from, and harms nobody else. For that the first memory that is shared takes over
+//!   SIGBUS, in the whole process; what is no guest's memory is left to whoever had the signal before.
 //!
 //! # What it does not do
 //!
@@ -81,6 +83,8 @@ pub enum Event {
     Gone(u64),
     /// It said something that makes no sense, and was disconnected.
     Confused(u64, ProtocolError),
+    /// It shrank a file that is guest memory, and was disconnected.
+    Shrank(u64),
     /// A ring is not served.
     Ring(QueueIndex, RingError),
     /// The driver's features cannot be accepted.
@@ -95,6 +99,9 @@ impl fmt::Display for Event {
             Event::Connected(n) => write!(f, "front-end {n} connected"),
             Event::Gone(n) => write!(f, "front-end {n} is gone"),
             Event::Confused(n, error) => write!(f, "front-end {n} disconnected: {error}"),
+            Event::Shrank(n) => {
+                write!(f, "front-end {n} disconnected: it shrank the memory it shares")
+            }
             Event::Ring(queue, why) => write!(f, "ring {} is not served: {why}", queue.0),
             Event::Features(refused) => write!(f, "the driver's features do not count: {refused}"),
             Event::LateFeatures(features) => {
@@ -145,6 +152,8 @@ pub struct Server<D> {
     lanes: Vec<Lane<D>>,
     report: Report,
     stopper: Stopper,
+    /// The front-end that is served has shrunk the memory it shares.
+    shrunk: AtomicBool,
 }
 
 impl<D: QueueDisk> Server<D> {
@@ -163,7 +172,8 @@ impl<D: QueueDisk> Server<D> {
         let lanes = disks.into_iter().zip(0..);
         let lanes = lanes.map(|(disk, index)| Lane::open(QueueIndex(index), &shared, disk));
         let lanes = lanes.collect::<io::Result<_>>()?;
-        Ok(Server { shared, lanes, report, stopper: Stopper::new()? })
+        let (stopper, shrunk) = (Stopper::new()?, AtomicBool::new(false));
+        Ok(Server { shared, lanes, report, stopper, shrunk })
     }
 
     /// What ends [`run`](Server::run) from another thread.
@@ -198,7 +208,11 @@ impl<D: QueueDisk> Server<D> {
     fn work(&self, index: usize, over: &AtomicBool) {
         let wake = |queue: QueueIndex| self.lanes[usize::from(queue.0)].wake();
         let refuse = |why| (self.report)(Event::Ring(QueueIndex(index as u16), why));
-        self.lanes[index].work(&self.shared, over, wake, refuse);
+        let part = || {
+            self.shrunk.store(true, Ordering::Release);
+            self.stopper.disconnect();
+        };
+        self.lanes[index].work(&self.shared, over, wake, refuse, part);
     }
 
     /// Accepts and serves one front-end after the other until it is stopped.
@@ -234,9 +248,10 @@ impl<D: QueueDisk> Server<D> {
 
     /// Serves a front-end until it is gone.
     fn serve(&self, stream: UnixStream, n: u64) -> io::Result<()> {
+        self.shrunk.store(false, Ordering::Release);
         self.stopper.attend(Some(stream.try_clone()?));
         (self.report)(Event::Connected(n));
-        let front_end = FrontEnd::new(&self.shared, &self.lanes, &self.report);
+        let front_end = FrontEnd::new(&self.shared, &self.lanes, &self.report, &self.shrunk);
         let front_end = Arc::new(Mutex::new(front_end));
         let mut connection = BackendReqHandler::from_stream(stream, front_end);
         let error = loop {
@@ -253,6 +268,7 @@ impl<D: QueueDisk> Server<D> {
             let _ = socket.shutdown(Shutdown::Both);
         }
         (self.report)(match error {
+            _ if self.shrunk.load(Ordering::Acquire) => Event::Shrank(n),
             _ if self.stopper.is_asked() => Event::Gone(n),
             ProtocolError::Disconnected
             | ProtocolError::PartialMessage
@@ -315,6 +331,11 @@ impl Stopper {
         self.0.asked.store(true, Ordering::Release);
         // It fails only when it rings already.
         let _ = rustix::io::write(&self.0.bell, &1_u64.to_ne_bytes());
+        self.disconnect();
+    }
+
+    /// Ends the connection that is served, and nothing else.
+    fn disconnect(&self) {
         self.hang_up(&crate::sync::lock(&self.0.connection));
     }
 

@@ -13,6 +13,7 @@ use crate::wakes::QueueIndex;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::{
     VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
@@ -30,6 +31,8 @@ pub(super) struct FrontEnd<'a, D: QueueDisk> {
     shared: &'a Shared,
     lanes: &'a [Lane<D>],
     report: &'a Report,
+    /// To be told if memory turns out to be shrunk when all is over.
+    shrunk: &'a AtomicBool,
     owned: bool,
     table: Table,
     /// A cache mode that came before the features that make it count.
@@ -42,9 +45,10 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         shared: &'a Shared,
         lanes: &'a [Lane<D>],
         report: &'a Report,
+        shrunk: &'a AtomicBool,
     ) -> FrontEnd<'a, D> {
         let table = Table::default();
-        FrontEnd { shared, lanes, report, owned: false, table, early_mode: None }
+        FrontEnd { shared, lanes, report, shrunk, owned: false, table, early_mode: None }
     }
 
     fn lane(&self, index: u32) -> Result<&'a Lane<D>> {
@@ -110,6 +114,9 @@ impl<D: QueueDisk> Drop for FrontEnd<'_, D> {
         drain(self.lanes, &mut taken);
         for lane in &mut taken {
             lane.stop();
+            if lane.memory.is_shrunk() {
+                self.shrunk.store(true, Ordering::Release);
+            }
             lane.memory = Memory::default();
             lane.set_up(|setup| *setup = Default::default())
                 .expect("there is no kick to listen to");

@@ -131,6 +131,7 @@ impl<D: QueueDisk> Lane<D> {
         over: &AtomicBool,
         wake: impl Fn(QueueIndex),
         refuse: impl Fn(RingError),
+        part: impl Fn(),
     ) {
         let mut events = [epoll::Event { flags: IN, data: epoll::EventData::new_u64(BELL) }; 3];
         loop {
@@ -155,6 +156,10 @@ impl<D: QueueDisk> Lane<D> {
             turn.run(|lane, woken| lane.step(true, woken, &wake) || lane.lingers());
             if turn.is_newly_broken() {
                 refuse(RingError::Broken);
+            }
+            // While the lane is held: afterwards it may be the next front-end's.
+            if turn.memory.is_shrunk() {
+                part();
             }
         }
     }
