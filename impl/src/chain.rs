@@ -8,7 +8,7 @@
 
 use crate::buffer::{GuestRange, Ranges};
 use crate::wire::HEADER_BYTES;
-use virtio_queue::DescriptorChain;
+use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
 /// What is wrong with a chain.
@@ -58,7 +58,7 @@ impl Parts {
     /// 2.7.4 Message Framing (VS-01, VS-02); VS-05 to VS-08 for what drivers must not build; VS-19 for reading once.
     pub(crate) fn walk<M: GuestMemory>(
         &mut self,
-        chain: DescriptorChain<&M>,
+        chain: impl Iterator<Item = Descriptor>,
         memory: &M,
     ) -> Result<(), Malformed> {
         self.header_len = 0;

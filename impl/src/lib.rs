@@ -53,6 +53,7 @@ mod gate;
 pub mod helm;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod host;
+mod inflight;
 mod locks;
 mod plan;
 mod queue;
@@ -68,6 +69,7 @@ pub use config::{CONFIG_BYTES, Config, ConfigError, WRITEBACK_OFFSET};
 pub use crank::{Step, crank, settle, step};
 pub use device::{Device, QueueError, QueueLayout};
 pub use disk::{Completion, Disk, Errno, Limits, Op, Submission, Token};
+pub use inflight::{InflightError, InflightMemory, InflightRecord};
 pub use queue::BlockQueue;
 pub use shared::{Refused, Shared};
 pub use virtio_queue::{Queue, QueueT};

@@ -5,8 +5,10 @@
 //! `handle_*`, poll until nothing comes; [`step`](crate::step) does that in a fixed order.
 //!
 //! A request goes from the ring (`ring`) through judgement (`intake`) to its operations one by one (`progress`, planned in `plan`), waits
-//! for a range lock or at the flush gate where it must (`waiting`), and ends in the used ring (`answer`). A reset ends it earlier (`drain`).
+//! for a range lock or at the flush gate where it must (`waiting`), and ends in the used ring (`answer`). A reset ends it earlier (`drain`), and
+//! a dead backend's is taken once more (`again`).
 
+mod again;
 mod answer;
 mod drain;
 mod intake;
@@ -18,6 +20,7 @@ mod waiting;
 
 use crate::chain::Parts;
 use crate::disk::{Completion, Submission};
+use crate::inflight::InflightRecord;
 use crate::shared::Shared;
 use crate::slots::{Slot, Slots};
 use crate::sync::Arc;
@@ -56,6 +59,10 @@ pub struct BlockQueue {
     stopped: bool,
     /// The ring makes no sense any more; only a reset helps. What is in flight still ends properly.
     broken: bool,
+    /// What is in flight, where it outlives the process.
+    record: Option<InflightRecord>,
+    /// The heads to take before any new one: a backend that died had taken them.
+    again: VecDeque<u16>,
     parts: Parts,
     pool: Pool,
 }
@@ -83,12 +90,14 @@ impl BlockQueue {
             doorbell: false,
             stopped: false,
             broken: false,
+            record: None,
+            again: VecDeque::new(),
             parts: Parts::default(),
             pool: Pool::default(),
         }
     }
 
-    /// A deep copy over a deep copy of what it shared.
+    /// A deep copy over a deep copy of what it shared. It keeps no record: that is the original's.
     pub(crate) fn fork(&self, shared: Arc<Shared>) -> BlockQueue {
         BlockQueue {
             index: self.index,
@@ -105,6 +114,8 @@ impl BlockQueue {
             doorbell: self.doorbell,
             stopped: self.stopped,
             broken: self.broken,
+            record: None,
+            again: self.again.clone(),
             parts: Parts::default(),
             pool: Pool::default(),
         }

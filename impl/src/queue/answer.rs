@@ -68,7 +68,14 @@ impl BlockQueue {
         head: u16,
         len: u32,
     ) {
-        let signal = ring.add_used(memory, head, len).and_then(|()| wants_signal(ring, memory));
+        if let Some(record) = &mut self.record {
+            record.about_to_use(head);
+        }
+        let added = ring.add_used(memory, head, len);
+        if let Some(record) = self.record.as_mut().filter(|_| added.is_ok()) {
+            record.used(head, ring.next_used());
+        }
+        let signal = added.and_then(|()| wants_signal(ring, memory));
         match signal {
             Ok(signal) => self.signal |= signal,
             Err(_) => self.broken = true,

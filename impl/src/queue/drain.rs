@@ -22,6 +22,7 @@ impl BlockQueue {
         }
         self.signal = false;
         self.ready.clear();
+        self.again.clear();
         self.at_locks.clear();
         if !self.at_gate.is_empty() {
             self.at_gate.clear();
@@ -47,6 +48,9 @@ impl BlockQueue {
         self.signal = false;
         self.dance = Dance::Asleep;
         self.kicked = true;
+        if let Some(record) = &mut self.record {
+            record.clear();
+        }
     }
 
     /// An operation came back after the life its request belonged to.

@@ -16,7 +16,8 @@ use crate::wire::{
     F_DISCARD, F_RO, F_WRITE_ZEROES, ID_BYTES, S_IOERR, S_OK, S_UNSUPP, SECTOR, SEGMENT_BYTES,
     SEGMENT_UNMAP, T_DISCARD, T_FLUSH, T_GET_ID, T_IN, T_OUT, T_WRITE_ZEROES,
 };
-use virtio_queue::{DescriptorChain, Queue};
+use virtio_queue::Queue;
+use virtio_queue::desc::split::Descriptor;
 use vm_memory::GuestMemory;
 
 /// A status other than OK, found before any effect.
@@ -32,8 +33,11 @@ impl BlockQueue {
         ring: &mut Queue,
         memory: &M,
         head: u16,
-        chain: DescriptorChain<&M>,
+        chain: impl Iterator<Item = Descriptor>,
     ) {
+        if let Some(record) = &mut self.record {
+            record.taken(head);
+        }
         match self.parts.walk(chain, memory) {
             Ok(()) => {}
             Err(Malformed::NoStatus) => return self.give_back(ring, memory, head, 0),

@@ -48,6 +48,9 @@ impl BlockQueue {
                 if self.slots.live() >= usize::from(ring.size()) {
                     return false;
                 }
+                if !self.again.is_empty() && self.take_again(ring, memory) {
+                    return true;
+                }
                 match self.take_chain(ring, memory) {
                     Found::Chain => {}
                     Found::Nothing => self.dance = Dance::Arm,

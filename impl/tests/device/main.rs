@@ -12,6 +12,7 @@ mod negotiating;
 mod notifying;
 #[cfg(target_os = "linux")]
 mod over_a_ring;
+mod reconnecting;
 mod resetting;
 mod support;
 mod transfers;

@@ -81,6 +81,11 @@ impl Host {
         self.0.borrow().pending.len()
     }
 
+    /// Forgets what is pending, as when its backend died.
+    pub fn forget(&self) {
+        self.0.borrow_mut().pending.clear();
+    }
+
     /// How many operations of one lane are pending.
     pub fn pending_of(&self, lane: u16) -> usize {
         self.0.borrow().pending.iter().filter(|(each, _)| *each == lane).count()

@@ -1,0 +1,372 @@
+//! The record of what is in flight, kept where it outlives the process: a backend that is started again under a live driver reads there which
+//! heads its forerunner had taken and not used.
+//!
+//! The layout is `QueueRegionSplit` of vhost-user's in-flight tracking (`VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD`), byte for byte, so the memory
+//! may be a front-end's and the forerunner another implementation:
+//!
+//! ```text
+//!   word 0          features u64, zero
+//!   word 1          version u16, desc_num u16, last_batch_head u16, used_idx u16
+//!   word 2 + 2 i    of descriptor i: inflight u8, padding [u8; 5], next u16
+//!   word 3 + 2 i                     counter u64
+//! ```
+//!
+//! All of it is in the byte order of the machine, for nobody but a process of the same machine reads it. A queue writes it in this order, and
+//! the next one can tell from it at any moment what was done:
+//!
+//! 1. a head is taken: its `counter`, then its `inflight`;
+//! 2. before `used.idx` passes it: its `next`, then `last_batch_head`;
+//! 3. after that: `inflight` is cleared, then `used_idx` follows `used.idx`.
+//!
+//! Died between 1 and 3, the head is in flight, unless `used.idx` is ahead of `used_idx`: then the last batch, here always one head, had been
+//! used. Every head is thus used exactly once over any number of deaths, though its request may be carried out more than once. A head that
+//! its driver published twice while it was in flight, which no driver may do, counts once.
+//!
+//! Not here: where the memory comes from, and who hands it from one process to the next.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The version of the layout; memory that says 0 has never been used.
+const VERSION: u16 = 1;
+
+/// The memory of one queue's record, in words of eight bytes.
+///
+/// Only the queue writes it, and no two queues share one. A store becomes visible to a successor after all those before it: the successor runs
+/// when this process is dead, so program order on one processor is enough, and `Release` keeps the compiler from changing it.
+pub trait InflightMemory: fmt::Debug + Send + Sync {
+    /// How many words there are; at least [`InflightRecord::words`] of the queue's size.
+    fn words(&self) -> usize;
+
+    /// Reads a word.
+    fn load(&self, word: usize) -> u64;
+
+    /// Writes a word, after every store before it.
+    fn store(&self, word: usize, value: u64);
+}
+
+/// Words of this process, or of a mapping that was made into a slice of them.
+impl<T: AsRef<[AtomicU64]> + fmt::Debug + Send + Sync> InflightMemory for T {
+    fn words(&self) -> usize {
+        self.as_ref().len()
+    }
+
+    fn load(&self, word: usize) -> u64 {
+        self.as_ref()[word].load(Ordering::Acquire)
+    }
+
+    fn store(&self, word: usize, value: u64) {
+        self.as_ref()[word].store(value, Ordering::Release);
+    }
+}
+
+/// Why a record cannot be gone on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InflightError {
+    /// The memory has this many words, which is less than the queue needs.
+    TooSmall(usize),
+    /// Written by a version this one does not know.
+    Version(u16),
+    /// Made for a queue of this size, which is another's.
+    Size(u16),
+    /// `used.idx` is this far ahead of the record, which is more than could have been in flight.
+    UsedIndex(u16),
+    /// The list of the last batch leaves the table.
+    Batch(u16),
+    /// The used ring is not in guest memory.
+    Ring,
+}
+
+impl fmt::Display for InflightError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InflightError::TooSmall(words) => write!(f, "{words} words are too few for a record"),
+            InflightError::Version(version) => {
+                write!(f, "the record is of version {version}, not {VERSION}")
+            }
+            InflightError::Size(size) => {
+                write!(f, "the record is of a queue with {size} descriptors")
+            }
+            InflightError::UsedIndex(ahead) => {
+                write!(f, "the used ring is {ahead} entries ahead of the record")
+            }
+            InflightError::Batch(head) => write!(f, "the record's last batch names head {head}"),
+            InflightError::Ring => write!(f, "the used ring is not in guest memory"),
+        }
+    }
+}
+
+impl std::error::Error for InflightError {}
+
+/// A queue's record.
+#[derive(Clone, Debug)]
+pub struct InflightRecord {
+    memory: Arc<dyn InflightMemory>,
+    size: u16,
+    /// What the next head taken gets for its `counter`.
+    counter: u64,
+}
+
+/// The second word of the record.
+#[derive(Clone, Copy)]
+struct Front {
+    version: u16,
+    desc_num: u16,
+    last_batch_head: u16,
+    used_idx: u16,
+}
+
+impl Front {
+    fn of(word: u64) -> Front {
+        let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+        Front {
+            version: u16::from_ne_bytes([a, b]),
+            desc_num: u16::from_ne_bytes([c, d]),
+            last_batch_head: u16::from_ne_bytes([e, f]),
+            used_idx: u16::from_ne_bytes([g, h]),
+        }
+    }
+
+    fn word(self) -> u64 {
+        let [a, b] = self.version.to_ne_bytes();
+        let [c, d] = self.desc_num.to_ne_bytes();
+        let [e, f] = self.last_batch_head.to_ne_bytes();
+        let [g, h] = self.used_idx.to_ne_bytes();
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// The first word of a descriptor: whether its chain is in flight, and the next one of its batch.
+fn state(inflight: bool, next: u16) -> u64 {
+    let [g, h] = next.to_ne_bytes();
+    u64::from_ne_bytes([u8::from(inflight), 0, 0, 0, 0, 0, g, h])
+}
+
+fn is_inflight(word: u64) -> bool {
+    word.to_ne_bytes()[0] != 0
+}
+
+fn next_of(word: u64) -> u16 {
+    let [.., g, h] = word.to_ne_bytes();
+    u16::from_ne_bytes([g, h])
+}
+
+impl InflightRecord {
+    /// How many words the record of a queue with `size` descriptors takes; as bytes, eight times as many.
+    pub const fn words(size: u16) -> usize {
+        2 + 2 * size as usize
+    }
+
+    /// Opens the record of a queue with `size` descriptors whose used index stands at `used_idx`, and says which heads are in flight: oldest
+    /// first. `None` if the memory was never used, which is no record of anything.
+    ///
+    /// # Errors
+    /// The memory is too small or holds what no queue of this size can have written. It is left as it is.
+    pub fn open(
+        memory: Arc<dyn InflightMemory>,
+        size: u16,
+        used_idx: u16,
+    ) -> Result<(InflightRecord, Option<Vec<u16>>), InflightError> {
+        if memory.words() < InflightRecord::words(size) {
+            return Err(InflightError::TooSmall(memory.words()));
+        }
+        let mut record = InflightRecord { memory, size, counter: 0 };
+        let front = record.front();
+        match front.version {
+            0 => {
+                record.begin(used_idx);
+                Ok((record, None))
+            }
+            VERSION if front.desc_num == size => {
+                let heads = record.recover(front, used_idx)?;
+                Ok((record, Some(heads)))
+            }
+            VERSION => Err(InflightError::Size(front.desc_num)),
+            other => Err(InflightError::Version(other)),
+        }
+    }
+
+    /// A head was taken from the ring, and nothing was done for it yet.
+    pub(crate) fn taken(&mut self, head: u16) {
+        let place = place(head);
+        self.memory.store(place + 1, self.counter);
+        self.counter += 1;
+        self.memory.store(place, state(true, next_of(self.memory.load(place))));
+    }
+
+    /// `used.idx` is about to pass this head.
+    pub(crate) fn about_to_use(&mut self, head: u16) {
+        let front = self.front();
+        self.memory.store(place(head), state(true, front.last_batch_head));
+        self.memory.store(1, Front { last_batch_head: head, ..front }.word());
+    }
+
+    /// `used.idx` has passed this head and stands at `used_idx`.
+    pub(crate) fn used(&mut self, head: u16, used_idx: u16) {
+        let next = next_of(self.memory.load(place(head)));
+        self.memory.store(place(head), state(false, next));
+        self.memory.store(1, Front { used_idx, ..self.front() }.word());
+    }
+
+    /// A reset has ended whatever was in flight.
+    pub(crate) fn clear(&mut self) {
+        for head in 0..self.size {
+            self.memory.store(place(head), 0);
+        }
+    }
+
+    fn front(&self) -> Front {
+        Front::of(self.memory.load(1))
+    }
+
+    /// Makes memory that was never used an empty record. The version comes last: until it is there, this did not happen.
+    fn begin(&mut self, used_idx: u16) {
+        for word in (0..InflightRecord::words(self.size)).filter(|word| *word != 1) {
+            self.memory.store(word, 0);
+        }
+        let front = Front { version: VERSION, desc_num: self.size, last_batch_head: 0, used_idx };
+        self.memory.store(1, front.word());
+    }
+
+    /// Brings the record up to what the used ring says and lists what is in flight.
+    fn recover(&mut self, front: Front, used_idx: u16) -> Result<Vec<u16>, InflightError> {
+        let mut heads: Vec<u16> =
+            (0..self.size).filter(|head| is_inflight(self.memory.load(place(*head)))).collect();
+        let ahead = used_idx.wrapping_sub(front.used_idx);
+        // Where nothing is in flight the ring may have begun anew since.
+        if ahead != 0 && !heads.is_empty() {
+            if ahead > self.size {
+                return Err(InflightError::UsedIndex(ahead));
+            }
+            let mut head = front.last_batch_head;
+            let mut batch = Vec::new();
+            for _ in 0..ahead {
+                if head >= self.size {
+                    return Err(InflightError::Batch(head));
+                }
+                batch.push(head);
+                head = next_of(self.memory.load(place(head)));
+            }
+            for head in &batch {
+                self.memory
+                    .store(place(*head), state(false, next_of(self.memory.load(place(*head)))));
+            }
+            heads.retain(|head| !batch.contains(head));
+        }
+        self.memory.store(1, Front { used_idx, ..front }.word());
+        let counter = |head: &u16| self.memory.load(place(*head) + 1);
+        heads.sort_by_key(counter);
+        self.counter = heads.last().map_or(0, counter).wrapping_add(1);
+        Ok(heads)
+    }
+}
+
+/// The first word of a descriptor.
+fn place(head: u16) -> usize {
+    2 + 2 * usize::from(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    struct Words(Arc<[AtomicU64]>);
+
+    impl AsRef<[AtomicU64]> for Words {
+        fn as_ref(&self) -> &[AtomicU64] {
+            &self.0
+        }
+    }
+
+    fn words(size: u16) -> Words {
+        Words((0..InflightRecord::words(size)).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn open(memory: &Words, size: u16, used_idx: u16) -> (InflightRecord, Option<Vec<u16>>) {
+        InflightRecord::open(Arc::new(memory.clone()), size, used_idx).expect("a right record")
+    }
+
+    fn bytes(memory: &Words) -> Vec<u8> {
+        memory.0.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect()
+    }
+
+    #[test]
+    fn the_layout_is_that_of_the_protocol() {
+        let memory = words(4);
+        let (mut record, heads) = open(&memory, 4, 0x1234);
+        assert_eq!(heads, None);
+        record.taken(2);
+        record.taken(1);
+        let bytes = bytes(&memory);
+        let u16_at = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        assert_eq!(bytes[..8], [0; 8], "features");
+        assert_eq!([u16_at(8), u16_at(10), u16_at(12), u16_at(14)], [1, 4, 0, 0x1234]);
+        assert_eq!([bytes[16], bytes[32], bytes[48], bytes[64]], [0, 1, 1, 0], "inflight");
+        assert_eq!(bytes[40..48], 1_u64.to_ne_bytes(), "the counter of head 1");
+        assert_eq!(bytes[56..64], 0_u64.to_ne_bytes(), "the counter of head 2");
+        assert_eq!(bytes.len(), 16 + 16 * 4);
+    }
+
+    #[test]
+    fn what_is_in_flight_comes_back_in_the_order_it_was_taken() {
+        let memory = words(8);
+        let (mut record, _) = open(&memory, 8, 0);
+        for head in [5, 0, 7, 3] {
+            record.taken(head);
+        }
+        record.about_to_use(0);
+        record.used(0, 1);
+        let (mut again, heads) = open(&memory, 8, 1);
+        assert_eq!(heads, Some(vec![5, 7, 3]));
+        again.taken(0);
+        assert_eq!(open(&memory, 8, 1).1, Some(vec![5, 7, 3, 0]), "newer ones are newer still");
+    }
+
+    #[test]
+    fn a_death_at_any_store_leaves_each_head_used_or_in_flight() {
+        let memory = words(8);
+        let (mut record, _) = open(&memory, 8, u16::MAX);
+        record.taken(4);
+        record.taken(6);
+        record.about_to_use(6);
+        // Died before `used.idx` passed it.
+        assert_eq!(open(&memory, 8, u16::MAX).1, Some(vec![4, 6]));
+        // Died after `used.idx` passed it, over the wrap, and before the record said so.
+        assert_eq!(open(&memory, 8, 0).1, Some(vec![4]));
+        assert_eq!(open(&memory, 8, 0).1, Some(vec![4]), "and it stays so");
+    }
+
+    #[test]
+    fn what_no_queue_can_have_written_is_refused() {
+        let refused = |memory: &Words, size, used_idx| {
+            InflightRecord::open(Arc::new(memory.clone()), size, used_idx).map(|_| ()).unwrap_err()
+        };
+        let memory = words(8);
+        assert_eq!(refused(&memory, 16, 0), InflightError::TooSmall(18));
+        let (mut record, _) = open(&memory, 8, 0);
+        assert_eq!(refused(&memory, 4, 0), InflightError::Size(8));
+        record.taken(1);
+        assert_eq!(refused(&memory, 8, 9), InflightError::UsedIndex(9));
+        memory.0[1].store(
+            Front { version: 1, desc_num: 8, last_batch_head: 8, used_idx: 0 }.word(),
+            Ordering::Relaxed,
+        );
+        assert_eq!(refused(&memory, 8, 1), InflightError::Batch(8));
+        memory.0[1].store(
+            Front { version: 2, desc_num: 8, last_batch_head: 0, used_idx: 0 }.word(),
+            Ordering::Relaxed,
+        );
+        assert_eq!(refused(&memory, 8, 0), InflightError::Version(2));
+    }
+
+    #[test]
+    fn a_ring_that_began_anew_with_nothing_in_flight_is_believed() {
+        let memory = words(4);
+        let (mut record, _) = open(&memory, 4, 100);
+        record.taken(1);
+        record.clear();
+        assert_eq!(open(&memory, 4, 0).1, Some(vec![]));
+    }
+}
