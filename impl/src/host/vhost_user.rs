@@ -7,7 +7,7 @@
 //! ```text
 //!   Server        accepts one front-end after the other       vhost_user
 //!     └ FrontEnd    features, configuration, memory, drain    front_end, table
-//!     └ Lane        queue, ring, disk, guest memory           lane, setup, linger
+//!     └ Lane        queue, ring, disk, guest memory           lane, setup, record, linger
 //! ```
 //!
 //! # What it promises
@@ -15,19 +15,21 @@
 //! - GET_VRING_BASE is answered, and the next front-end accepted, only when every request that was taken is answered on its ring.
 //! - RESET_DEVICE abandons what the host does not hold and waits for what it does. SET_FEATURES with no ring being served begins a new life
 //!   too, unless the features are the same: so front-ends continue a paused guest.
+//! - What was in flight when a back-end died is carried out by the next one the front-end connects to, each request answered once, and in
+//!   the cache mode that the driver chose (INFLIGHT_SHMFD).
 //! - A disk whose sync failed stays so for every later front-end.
 //! - A front-end that shrinks a file it shares is parted from, and harms nobody else. For that the first memory that is shared takes over
 //!   SIGBUS, in the whole process; what is no guest's memory is left to whoever had the signal before.
 //!
 //! # What it does not do
 //!
-//! Requests in flight are not kept for a back-end that comes after a crash (INFLIGHT_SHMFD), nor dirty pages logged (LOG_SHMFD), nor rings
-//! polled without a kick. A ring that is not served because it makes no sense, or because its features do, is reported to the server's owner
-//! and on the error descriptor.
+//! Dirty pages are not logged (LOG_SHMFD), nor rings polled without a kick. A ring that cannot be served is reported to the server's owner,
+//! and one that makes no sense on the error descriptor too.
 
 mod front_end;
 mod lane;
 mod linger;
+mod record;
 mod setup;
 mod table;
 

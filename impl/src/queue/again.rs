@@ -46,6 +46,11 @@ impl BlockQueue {
         Ok(())
     }
 
+    /// Keeps no record any more.
+    pub fn keep_no_record(&mut self) {
+        self.record = None;
+    }
+
     /// Takes the oldest head that a dead backend had in flight; `false` if there is none left.
     #[cold]
     #[inline(never)]

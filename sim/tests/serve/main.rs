@@ -19,6 +19,7 @@ mod late;
 mod leaving;
 mod lives;
 mod port;
+mod reconnecting;
 mod refusing;
 mod restarting;
 mod serving;

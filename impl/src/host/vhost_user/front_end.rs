@@ -3,6 +3,7 @@
 //! Everything here happens on the thread that reads the socket. A lane whose state has to change is taken from its thread meanwhile.
 
 use super::lane::{Lane, RingError, State, Taken};
+use super::record::{self, Records};
 use super::setup::{Parts, Setup};
 use super::table::{Table, lent};
 use super::{Event, Memory, QueueDisk, Report};
@@ -13,6 +14,7 @@ use crate::wakes::QueueIndex;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::{
@@ -37,6 +39,8 @@ pub(super) struct FrontEnd<'a, D: QueueDisk> {
     table: Table,
     /// A cache mode that came before the features that make it count.
     early_mode: Option<u8>,
+    /// What a back-end that comes after a crash will know of this one.
+    records: Option<Records>,
 }
 
 impl<'a, D: QueueDisk> FrontEnd<'a, D> {
@@ -48,7 +52,16 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         shrunk: &'a AtomicBool,
     ) -> FrontEnd<'a, D> {
         let table = Table::default();
-        FrontEnd { shared, lanes, report, shrunk, owned: false, table, early_mode: None }
+        FrontEnd {
+            shared,
+            lanes,
+            report,
+            shrunk,
+            owned: false,
+            table,
+            early_mode: None,
+            records: None,
+        }
     }
 
     fn lane(&self, index: u32) -> Result<&'a Lane<D>> {
@@ -63,6 +76,7 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
     fn forget(&mut self) {
         self.shared.forget_negotiation();
         self.early_mode = None;
+        self.note_mode();
     }
 
     /// Lanes are given the new table before the front-end is told that it counts: what a driver puts on a ring afterwards lies in it.
@@ -91,6 +105,26 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         if let Some(mode) = self.early_mode.take() {
             self.shared.config_write(WRITEBACK_OFFSET, &[mode]);
         }
+        self.note_mode();
+    }
+
+    /// Sets the cache mode. A front-end passes on at once what the driver writes, but its features only when the driver is ready.
+    fn set_mode(&mut self, mode: u8) {
+        if self.shared.negotiated() == 0 {
+            self.early_mode = Some(mode);
+        } else {
+            self.shared.config_write(WRITEBACK_OFFSET, &[mode]);
+            self.note_mode();
+        }
+    }
+
+    /// Leaves the cache mode to whoever serves this driver after a crash.
+    fn note_mode(&self) {
+        if let Some(records) = &self.records {
+            let mut mode = [0];
+            self.shared.config_read(WRITEBACK_OFFSET, &mut mode);
+            records.set_mode(mode[0]);
+        }
     }
 
     fn refuse(&self, index: u32, why: RingError) {
@@ -110,6 +144,8 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
 /// The end of a connection: what was taken is answered, then rings, memory and features are gone.
 impl<D: QueueDisk> Drop for FrontEnd<'_, D> {
     fn drop(&mut self) {
+        // The driver may live on and be served by the next process.
+        self.records = None;
         let mut taken = self.take_all();
         drain(self.lanes, &mut taken);
         for lane in &mut taken {
@@ -118,6 +154,7 @@ impl<D: QueueDisk> Drop for FrontEnd<'_, D> {
                 self.shrunk.store(true, Ordering::Release);
             }
             lane.memory = Memory::default();
+            lane.record = None;
             lane.set_up(|setup| *setup = Default::default())
                 .expect("there is no kick to listen to");
         }
@@ -199,7 +236,8 @@ impl<D: QueueDisk> VhostUserBackendReqHandlerMut for FrontEnd<'_, D> {
             | VhostUserProtocolFeatures::REPLY_ACK
             | VhostUserProtocolFeatures::MQ
             | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
-            | VhostUserProtocolFeatures::RESET_DEVICE)
+            | VhostUserProtocolFeatures::RESET_DEVICE
+            | VhostUserProtocolFeatures::INFLIGHT_SHMFD)
     }
 
     fn set_protocol_features(&mut self, _: u64) -> Result<()> {
@@ -314,10 +352,7 @@ impl<D: QueueDisk> VhostUserBackendReqHandlerMut for FrontEnd<'_, D> {
 
     fn set_config(&mut self, offset: u32, bytes: &[u8], _: VhostUserConfigFlags) -> Result<()> {
         match bytes {
-            // A front-end passes on at once what the driver writes, but its features only when the driver is ready.
-            &[mode] if u64::from(offset) == WRITEBACK_OFFSET && self.shared.negotiated() == 0 => {
-                self.early_mode = Some(mode);
-            }
+            &[mode] if u64::from(offset) == WRITEBACK_OFFSET => self.set_mode(mode),
             _ => self.shared.config_write(offset.into(), bytes),
         }
         Ok(())
@@ -331,12 +366,26 @@ impl<D: QueueDisk> VhostUserBackendReqHandlerMut for FrontEnd<'_, D> {
         Err(NOT_OFFERED)
     }
 
-    fn get_inflight_fd(&mut self, _: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {
-        Err(NOT_OFFERED)
+    fn get_inflight_fd(&mut self, asked: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {
+        let most = self.shared.config().queue_size;
+        if usize::from(asked.num_queues) > self.lanes.len() || asked.queue_size > most {
+            return Err(Error::InvalidParam);
+        }
+        record::make(asked)
     }
 
-    fn set_inflight_fd(&mut self, _: &VhostUserInflight, _: File) -> Result<()> {
-        Err(NOT_OFFERED)
+    fn set_inflight_fd(&mut self, kept: &VhostUserInflight, file: File) -> Result<()> {
+        let records = Records::map(kept, file)?;
+        for (lane, part) in self.lanes.iter().zip(&records.parts) {
+            lane.take().record = Some(Arc::clone(part));
+        }
+        let left = records.mode();
+        self.records = Some(records);
+        match left {
+            Some(mode) => self.set_mode(mode),
+            None => self.note_mode(),
+        }
+        Ok(())
     }
 
     fn set_device_state_fd(

@@ -8,6 +8,7 @@ use super::setup::{Kick, Setup};
 use super::{Memory, QueueDisk};
 use crate::crank::{Step, settle, step};
 use crate::helm::{self, Bell, Helm};
+use crate::inflight::{InflightError, InflightMemory};
 use crate::queue::BlockQueue;
 use crate::shared::Shared;
 use crate::wakes::QueueIndex;
@@ -32,11 +33,14 @@ pub enum RingError {
     Broken,
     /// Its kick is no eventfd.
     Kick,
+    /// The record of what is in flight cannot be gone on with.
+    Record(InflightError),
 }
 
 impl fmt::Display for RingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            RingError::Record(error) => return error.fmt(f),
             RingError::Size => "its size is not a power of two",
             RingError::Features => "no features were negotiated for it",
             RingError::Memory => "it is not in the memory that the front-end shares",
@@ -100,6 +104,7 @@ impl<D: QueueDisk> Lane<D> {
             disk,
             memory: Memory::default(),
             setup: Setup::default(),
+            record: None,
             ring: None,
             refused: false,
             listening: false,
@@ -172,6 +177,8 @@ pub(super) struct State<D> {
     pub(super) disk: D,
     pub(super) memory: Memory,
     pub(super) setup: Setup,
+    /// Where it keeps a record of what is in flight, if the front-end has given it a place.
+    pub(super) record: Option<Arc<dyn InflightMemory>>,
     /// The ring that is served, if there is one.
     ring: Option<Queue>,
     /// Something was said about this ring already, and it will not be served.
@@ -237,10 +244,23 @@ impl<D: QueueDisk> State<D> {
         if self.ring.is_some() || self.refused || self.setup.audible().is_none() {
             return Ok(());
         }
-        let judged = self.setup.judge(&self.memory, shared);
-        self.refused = judged.is_err();
-        self.ring = Some(judged?);
+        let ring = self.judge(shared);
+        self.refused = ring.is_err();
+        self.ring = Some(ring?);
         Ok(())
+    }
+
+    /// The ring as it was set up, and where a dead back-end left it.
+    fn judge(&mut self, shared: &Shared) -> Result<Queue, RingError> {
+        let mut ring = self.setup.judge(&self.memory, shared)?;
+        match self.record.clone() {
+            Some(record) => {
+                let kept = self.block.keep_record(record, &mut ring, &self.memory);
+                kept.map_err(RingError::Record)?;
+            }
+            None => self.block.keep_no_record(),
+        }
+        Ok(ring)
     }
 
     /// Whether the ring makes no sense, and that was not said yet. The front-end is told too.
