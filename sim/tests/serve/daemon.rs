@@ -138,16 +138,11 @@ impl Daemon {
     }
 
     /// Number of its threads, without those of the kernel's that carry out what its rings cannot do at once: these end when they please.
-    pub(crate) fn threads(&self) -> usize {
+    fn threads(&self) -> usize {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
         // One that has just ended has no name.
         names.flatten().filter(|name| !name.starts_with("iou-wrk")).count()
-    }
-
-    /// Waits until it has no more threads than so many: those that have ended are to be seen for a moment yet.
-    pub(crate) fn quiet(&self, threads: usize) {
-        assert!((0..100_000).any(|_| self.threads() <= threads), "{} threads", self.threads());
     }
 
     /// Sends it a signal and waits for its end; returns what it said meanwhile too.

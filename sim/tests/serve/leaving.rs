@@ -64,7 +64,6 @@ fn clients_come_and_go(seed: u32, more: &[&str]) {
         return;
     }
     let mut daemon = place.serve(&[&FOUR_QUEUES, more].concat());
-    let threads = daemon.threads();
     let mut footprints = Vec::new();
     for n in 0..connections {
         if n % 8 == 7 {
@@ -81,7 +80,6 @@ fn clients_come_and_go(seed: u32, more: &[&str]) {
             daemon.until("is gone");
             judge.end(Oracle::reset_shown);
         }
-        daemon.quiet(threads);
         footprints.push(daemon.footprint());
     }
     println!("{connections} clients {more:?}, {judge}");
