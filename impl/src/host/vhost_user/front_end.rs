@@ -95,7 +95,9 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         if features == self.shared.negotiated() {
             return;
         }
-        if self.lanes.iter().any(|lane| lane.take().is_serving()) {
+        // No ring begins to be served in the middle of this.
+        let taken = self.take_all();
+        if taken.iter().any(|lane| lane.is_serving()) {
             return (self.report)(Event::LateFeatures(features));
         }
         self.shared.forget_negotiation();
