@@ -88,6 +88,10 @@ const BELL: u64 = 0;
 const KICK: u64 = 1;
 const DONE: u64 = 2;
 
+/// A driver that is owed a signal is signalled when there is nothing else to do, and after so many steps at the latest. Waking it costs more
+/// than a small request, and one that is woken too often takes its answers one by one.
+const MOST_OWED: u8 = 32;
+
 const IN: epoll::EventFlags = epoll::EventFlags::IN;
 
 impl<D: QueueDisk> Lane<D> {
@@ -109,6 +113,7 @@ impl<D: QueueDisk> Lane<D> {
             refused: false,
             listening: false,
             linger: Linger::default(),
+            owed: None,
             epoll: Arc::clone(&epoll),
         };
         Ok(Lane { helm: Helm::new(state, EventBell(bell)), epoll })
@@ -188,35 +193,54 @@ pub(super) struct State<D> {
     /// The kick is in the epoll.
     listening: bool,
     linger: Linger,
+    /// The driver is owed a signal, and so many steps were taken since.
+    owed: Option<u8>,
     epoll: Arc<OwnedFd>,
 }
 
 impl<D: QueueDisk> State<D> {
     /// Takes one step; takes nothing from the ring unless `takes`, and the ring is enabled. Says whether anything moved.
     pub(super) fn step(&mut self, takes: bool, woken: bool, wake: impl Fn(QueueIndex)) -> bool {
-        let State { block, disk, memory, setup, ring, linger, .. } = self;
+        let State { block, disk, memory, setup, ring, linger, owed, .. } = self;
         let Some(ring) = ring else { return false };
         if woken {
             block.handle_wake(ring, memory);
         }
-        // It asks for kicks only when it will not look any more.
-        let lingers = block.is_about_to_sleep() && linger.is_worth_it();
+        // It asks for kicks only when it will not look any more. While the host has something, that is what comes next.
+        let waits_for_driver = block.is_about_to_sleep() && block.in_flight() == 0;
+        let lingers = waits_for_driver && linger.is_worth_it();
         let takes = takes && setup.enabled && !lingers;
         match if takes { step } else { settle }(block, ring, disk, memory) {
             Step::Completed => linger.found(),
             Step::Submitted | Step::Ring => {}
             Step::Wake(other) => wake(other),
-            Step::Signal => setup.signal(),
-            Step::Idle => return false,
+            Step::Signal => *owed = owed.or(Some(0)),
+            Step::Idle => {
+                self.signal();
+                return false;
+            }
+        }
+        if let Some(steps) = owed {
+            *steps += 1;
+            if *steps > MOST_OWED {
+                self.signal();
+            }
         }
         true
+    }
+
+    /// Signals the driver, if that is owed.
+    fn signal(&mut self) {
+        if self.owed.take().is_some() {
+            self.setup.signal();
+        }
     }
 
     /// Whether the thread looks again before it sleeps.
     fn lingers(&mut self) -> bool {
         let State { block, memory, setup, ring, linger, .. } = self;
         let Some(ring) = ring else { return false };
-        if !setup.enabled || !block.is_about_to_sleep() {
+        if !setup.enabled || !block.is_about_to_sleep() || block.in_flight() > 0 {
             return false;
         }
         if block.look_before_sleep(ring, memory) {
@@ -315,6 +339,7 @@ impl<D: QueueDisk> State<D> {
     /// Abandons what is not in the host's hands; nothing is answered from here on.
     pub(super) fn abandon(&mut self) {
         self.block.stop();
+        self.owed = None;
     }
 
     /// Serves the ring no more; what was said about it says where the driver goes on.

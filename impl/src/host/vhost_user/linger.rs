@@ -1,13 +1,13 @@
 //! How long a queue's thread looks for more before it goes to sleep.
 //!
 //! Waking a thread that sleeps takes both sides longer than a small request does. A driver that answers at once, as one with a single request
-//! in flight does, is worth a few microseconds of looking; one that takes its time is not. So a thread lingers iff its last wait was short,
-//! however it waited: a wrong guess costs one short wait.
+//! in flight does, is worth some microseconds of looking; one that takes its time is not. So a thread lingers iff its last wait was short,
+//! however it waited: a wrong guess costs one short wait. Nobody lingers for the host's disk.
 
 use std::time::{Duration, Instant};
 
-/// A wait that is worth looking for: about what it takes to sleep and be woken on both sides.
-const SHORT: Duration = Duration::from_micros(20);
+/// A wait that is worth looking for: about what it takes to sleep and be woken on both sides, on processors that sleep too.
+const SHORT: Duration = Duration::from_micros(50);
 
 /// What is known of one queue's waits.
 #[derive(Debug, Default)]
