@@ -133,14 +133,17 @@ impl Records {
     /// The cache mode a forerunner left, as the byte in the configuration space. If there was one and it did not say, write through: that
     /// breaks no promise. `None` if there was none.
     pub(super) fn mode(&self) -> Option<u8> {
-        let was_used =
-            self.parts.iter().any(|part| (0..part.words()).any(|word| part.load(word) != 0));
         let said = self.mode.map(|at| self.shared.word(at).load(Ordering::Acquire));
-        let mode = match said.and_then(|said| said.checked_sub(MODE)) {
-            Some(mode @ 0..=1) => mode as u8,
-            _ => 0,
-        };
-        was_used.then_some(mode)
+        match said.and_then(|said| said.checked_sub(MODE)) {
+            // It may have died before it served a ring.
+            Some(mode @ 0..=1) => Some(mode as u8),
+            _ => self.is_used().then_some(0),
+        }
+    }
+
+    /// Whether anything was ever recorded.
+    fn is_used(&self) -> bool {
+        self.parts.iter().any(|part| (0..part.words()).any(|word| part.load(word) != 0))
     }
 
     /// Leaves the cache mode to whoever comes after this process.
@@ -166,6 +169,9 @@ mod tests {
             Records::map(&kept, file.try_clone().expect("a descriptor")).expect("records")
         };
         assert_eq!(records(&file).mode(), None, "nobody was there before");
+        records(&file).set_mode(1);
+        assert_eq!(records(&file).mode(), Some(1), "somebody was, and served no ring");
+        records(&file).set_mode(u8::MAX);
         let first = records(&file).parts;
         assert_eq!(first.len(), 3);
         for (queue, part) in (1..).zip(&first) {
