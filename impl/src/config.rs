@@ -1,12 +1,12 @@
 //! What a device is set up with, what that offers, and how the 96 bytes of its configuration space read.
 //!
-//! Everything here is fixed when the device is made; the cache mode, the only byte that changes, is passed in.
+//! Everything here is fixed when the device is made; what changes, the cache mode and the size, is passed in.
 
 use crate::disk::Limits;
 use crate::wakes::MAX_QUEUES;
 use crate::wire::{
-    F_BLK_SIZE, F_CONFIG_WCE, F_DISCARD, F_EVENT_IDX, F_FLUSH, F_INDIRECT_DESC, F_MQ, F_RO,
-    F_SEG_MAX, F_SIZE_MAX, F_TOPOLOGY, F_VERSION_1, F_WRITE_ZEROES, ID_BYTES, SECTOR,
+    F_BLK_SIZE, F_CONFIG_WCE, F_DISCARD, F_EVENT_IDX, F_FLUSH, F_INDIRECT_DESC, F_MQ, F_RING_RESET,
+    F_RO, F_SEG_MAX, F_SIZE_MAX, F_TOPOLOGY, F_VERSION_1, F_WRITE_ZEROES, ID_BYTES, SECTOR,
 };
 use std::fmt;
 
@@ -16,7 +16,10 @@ pub const CONFIG_BYTES: usize = 96;
 pub const WRITEBACK_OFFSET: u64 = 32;
 
 /// Every feature this device knows how to offer; RO comes from the disk.
-const KNOWN: u64 = F_VERSION_1
+const KNOWN: u64 = USUAL | F_RING_RESET;
+
+/// What it offers unless told otherwise. RING_RESET needs a transport that has a register for it.
+const USUAL: u64 = F_VERSION_1
     | F_INDIRECT_DESC
     | F_EVENT_IDX
     | F_FLUSH
@@ -64,7 +67,7 @@ impl Default for Config {
             queues: 1,
             queue_size: 256,
             serial,
-            features: KNOWN,
+            features: USUAL,
             writeback: true,
             seg_max: 126,
             size_max: 1 << 20,
@@ -166,15 +169,20 @@ impl Config {
         check_disk(limits)
     }
 
-    /// The configuration space with the cache mode `writeback`; bytes that mean nothing are zero (BLK-D-04).
-    pub(crate) fn space(&self, limits: &Limits, writeback: u8) -> [u8; CONFIG_BYTES] {
+    /// The configuration space with what may change, size and cache mode; bytes that mean nothing are zero (BLK-D-04).
+    pub(crate) fn space(
+        &self,
+        limits: &Limits,
+        capacity: u64,
+        writeback: u8,
+    ) -> [u8; CONFIG_BYTES] {
         let mut space = [0; CONFIG_BYTES];
         let mut put = |offset: usize, bytes: &[u8]| {
             space[offset..offset + bytes.len()].copy_from_slice(bytes);
         };
         let physical = limits.granule / SECTOR as u32;
         let seg_max = self.seg_max.min(u32::from(self.queue_size) - 2).max(1);
-        put(0, &(limits.capacity / SECTOR).to_le_bytes());
+        put(0, &(capacity / SECTOR).to_le_bytes());
         put(8, &self.size_max.to_le_bytes());
         put(12, &seg_max.to_le_bytes());
         put(20, &(SECTOR as u32).to_le_bytes());

@@ -1,8 +1,12 @@
 //! The register surface: status, features, configuration space and queue set-up, as a memory-mapped transport shows them.
 //!
 //! A [`Device`] owns the rings and the queues of one device and leads them through their lives: negotiation, the live time between DRIVER_OK
-//! and reset, and the drain after a reset was asked for. It moves no data: the caller lends a queue, its ring, the memory and a disk to
+//! and reset, and the drain after a reset was asked for. What goes on behind the driver's back is in `lives`. It moves no data: the caller lends a queue, its ring, the memory and a disk to
 //! [`step`](crate::step) or [`crank`](crate::crank).
+
+mod lives;
+
+pub use lives::{RestoreError, SaveError};
 
 use crate::config::{Config, ConfigError};
 use crate::disk::Limits;
@@ -11,8 +15,8 @@ use crate::shared::Shared;
 use crate::sync::Arc;
 use crate::wakes::QueueIndex;
 use crate::wire::{
-    F_EVENT_IDX, F_MQ, STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FAILED,
-    STATUS_FEATURES_OK, STATUS_NEEDS_RESET,
+    F_EVENT_IDX, F_MQ, F_RING_RESET, STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK,
+    STATUS_FAILED, STATUS_FEATURES_OK, STATUS_NEEDS_RESET,
 };
 use std::fmt;
 use virtio_queue::{Queue, QueueT};
@@ -34,7 +38,8 @@ pub struct QueueLayout {
 /// Why a queue cannot be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueError {
-    /// Only between FEATURES_OK and DRIVER_OK.
+    /// Only between FEATURES_OK and DRIVER_OK; or later, after a reset of the queue. To be reset, a queue must be in use, and RING_RESET
+    /// negotiated.
     NotNow,
     /// There is no such queue, or not without MQ negotiated.
     NoSuchQueue,
@@ -48,7 +53,7 @@ impl fmt::Display for QueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             QueueError::NotNow => {
-                write!(f, "queues are set up between FEATURES_OK and DRIVER_OK")
+                write!(f, "this is not the time to set up or reset that queue")
             }
             QueueError::NoSuchQueue => write!(f, "no such queue"),
             QueueError::Size(size) => {
@@ -65,7 +70,7 @@ impl std::error::Error for QueueError {}
 
 /// A virtio block device.
 ///
-/// Its clone shares nothing with it: stepped alike, both do the same.
+/// Its clone shares nothing with it: stepped alike, both do the same. It keeps no record of what is in flight, though: that is the original's.
 #[derive(Debug)]
 pub struct Device {
     shared: Arc<Shared>,
@@ -75,14 +80,21 @@ pub struct Device {
     status: u8,
     /// A reset was asked for and some queue has work in the host's hands.
     resetting: bool,
+    /// The queues are paused iff this is so.
+    paused: bool,
     config_signal: bool,
 }
+
+/// The status of a device that is at work.
+const LIVE: u8 = STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK;
 
 /// One queue and the ring it lives on.
 #[derive(Debug)]
 struct Lane {
     block: BlockQueue,
     ring: Queue,
+    /// A reset of this queue alone was asked for, and it has work in the host's hands.
+    resetting: bool,
 }
 
 impl Device {
@@ -99,6 +111,7 @@ impl Device {
         let lane = |index| Lane {
             block: BlockQueue::new(QueueIndex(index), Arc::clone(&shared), size),
             ring: Queue::new(size).expect("the configuration was checked"),
+            resetting: false,
         };
         Ok(Device {
             queues: (0..queues).map(lane).collect(),
@@ -106,6 +119,7 @@ impl Device {
             accepted: 0,
             status: 0,
             resetting: false,
+            paused: false,
             config_signal: false,
         })
     }
@@ -183,35 +197,42 @@ impl Device {
         std::mem::take(&mut self.config_signal)
     }
 
-    /// Places a queue.
+    /// Places a queue: before DRIVER_OK, or after it was [reset](Device::reset_queue).
     ///
     /// # Errors
     /// At the wrong time, no such queue, or an impossible layout; nothing changes then.
     ///
     /// # Spec
-    /// VS-20.
+    /// VS-20; 2.6.1 for a queue that was reset.
     pub fn set_queue(&mut self, index: u16, layout: QueueLayout) -> Result<(), QueueError> {
         self.notice();
-        let phase = self.status & (STATUS_FEATURES_OK | STATUS_DRIVER_OK);
-        if phase != STATUS_FEATURES_OK || self.resetting {
+        let negotiated = self.negotiated();
+        if self.status & STATUS_FEATURES_OK == 0 || self.resetting {
             return Err(QueueError::NotNow);
         }
-        let negotiated = self.negotiated();
         if index > 0 && negotiated & F_MQ == 0 {
             return Err(QueueError::NoSuchQueue);
         }
         let lane = self.queues.get_mut(usize::from(index)).ok_or(QueueError::NoSuchQueue)?;
+        let anew = negotiated & F_RING_RESET != 0 && !lane.ring.ready();
+        if self.status & STATUS_DRIVER_OK != 0 && !anew {
+            return Err(QueueError::NotNow);
+        }
         lane.place(layout)?;
         lane.ring.set_event_idx(negotiated & F_EVENT_IDX != 0);
         Ok(())
     }
 
-    /// A queue and its ring, for stepping: from DRIVER_OK on until its last operation after a reset has come back.
+    /// A queue and its ring, for stepping: from DRIVER_OK on until its last operation after a reset has come back. While the device is
+    /// paused, also before that: queue 0 may have a sync to do.
     pub fn queue_mut(&mut self, index: u16) -> Option<(&mut BlockQueue, &mut Queue)> {
         let live = self.status & STATUS_DRIVER_OK != 0;
         let lane = self.queues.get_mut(usize::from(index))?;
-        let draining = self.resetting && !lane.block.is_idle();
-        let stepped = lane.ring.ready() && if self.resetting { draining } else { live };
+        let stepped = if self.resetting || lane.resetting {
+            !lane.block.is_idle()
+        } else {
+            self.paused || (live && lane.ring.ready())
+        };
         stepped.then_some((&mut lane.block, &mut lane.ring))
     }
 
@@ -258,7 +279,14 @@ impl Device {
             if self.queues.iter().all(|lane| lane.block.is_idle()) {
                 self.finish_reset();
             }
-        } else if self.status & STATUS_NEEDS_RESET == 0
+            return;
+        }
+        for lane in &mut self.queues {
+            if lane.resetting && lane.block.is_idle() {
+                lane.begin_anew();
+            }
+        }
+        if self.status & STATUS_NEEDS_RESET == 0
             && self.queues.iter().any(|lane| lane.block.is_broken())
         {
             self.status |= STATUS_NEEDS_RESET;
@@ -268,8 +296,7 @@ impl Device {
 
     fn finish_reset(&mut self) {
         for lane in &mut self.queues {
-            lane.block.restart();
-            lane.ring.reset();
+            lane.begin_anew();
         }
         self.shared.forget_negotiation();
         self.accepted = 0;
@@ -279,6 +306,13 @@ impl Device {
 }
 
 impl Lane {
+    /// A reset has ended.
+    fn begin_anew(&mut self) {
+        self.block.restart();
+        self.ring.reset();
+        self.resetting = false;
+    }
+
     fn place(&mut self, layout: QueueLayout) -> Result<(), QueueError> {
         if !layout.size.is_power_of_two() || layout.size > self.ring.max_size() {
             return Err(QueueError::Size(layout.size));
@@ -309,6 +343,7 @@ impl Clone for Device {
         let shared = Arc::new(self.shared.fork());
         let lane = |lane: &Lane| Lane {
             block: lane.block.fork(Arc::clone(&shared)),
+            resetting: lane.resetting,
             ring: Queue::try_from(lane.ring.state()).expect("a queue's own state is valid"),
         };
         Device {
@@ -316,6 +351,7 @@ impl Clone for Device {
             accepted: self.accepted,
             status: self.status,
             resetting: self.resetting,
+            paused: self.paused,
             config_signal: self.config_signal,
             shared,
         }

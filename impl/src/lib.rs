@@ -8,7 +8,7 @@
 //! # The map
 //!
 //! ```text
-//!   Device          registers, negotiation, configuration space, lives          device, config
+//!   Device          registers, negotiation, configuration space, lives          device, device/lives, config, state
 //!     └ Shared      what queues have in common: cache mode, gate, locks         shared, gate, locks
 //!     └ BlockQueue  requests in flight: ring → judgement → operations → answer  queue/*, chain, slots, plan
 //!   Helm            who steps a queue that has a thread of its own               helm
@@ -35,12 +35,16 @@
 //! - What must be refused is refused before any effect, for every segment (BLK-D-21 to BLK-D-23, AMB-15). RO counts when offered.
 //! - Every head published is used exactly once (VS-16), unless a reset ends it; after a reset shows done nothing of the old life lands in
 //!   guest memory or on the disk (ST-04, AMB-21).
+//! - A device that was paused, saved and restored goes on as one that was not. A saved state carries nothing volatile: saving syncs, and fails
+//!   where that does ([`Device::save`]).
+//! - A backend that keeps a record of what is in flight ([`InflightRecord`]) may die under a live driver: its successor uses each head that
+//!   was published exactly once all the same.
 //! - A chain that makes no sense is answered IOERR if it has a writable byte in guest memory, and returned with length 0 if not (AMB-29). A
 //!   ring that makes no sense needs a reset (ST-02).
 //!
 //! # What it does not do
 //!
-//! Legacy drivers (BLK-L), packed rings (VP), IN_ORDER, RING_RESET, LIFETIME, SECURE_ERASE, ZONED (BLK-Z), SCSI, BARRIER and resizing are
+//! Legacy drivers (BLK-L), packed rings (VP), IN_ORDER, LIFETIME, SECURE_ERASE, ZONED (BLK-Z), SCSI, BARRIER and shrinking are
 //! neither offered nor done; their request types are answered UNSUPP. INDIRECT is followed whether it was negotiated or not.
 
 mod bounce;
@@ -60,6 +64,7 @@ mod plan;
 mod queue;
 mod shared;
 mod slots;
+mod state;
 mod sync;
 mod wakes;
 pub mod wire;
@@ -68,11 +73,12 @@ pub use bounce::{BOUNCE_ALIGN, Bounce};
 pub use buffer::{Buffer, GuestRange, Ranges};
 pub use config::{CONFIG_BYTES, Config, ConfigError, WRITEBACK_OFFSET};
 pub use crank::{Step, crank, settle, step};
-pub use device::{Device, QueueError, QueueLayout};
+pub use device::{Device, QueueError, QueueLayout, RestoreError, SaveError};
 pub use disk::{Completion, Disk, Errno, Limits, Op, Submission, Token};
 pub use inflight::{InflightError, InflightMemory, InflightRecord};
 pub use queue::BlockQueue;
-pub use shared::{Refused, Shared};
+pub use shared::{Refused, ResizeError, Shared};
+pub use state::{DeviceState, RingState, StateError};
 pub use virtio_queue::{Queue, QueueT};
 pub use vm_memory;
 pub use wakes::{MAX_QUEUES, QueueIndex};

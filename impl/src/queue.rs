@@ -5,14 +5,15 @@
 //! `handle_*`, poll until nothing comes; [`step`](crate::step) does that in a fixed order.
 //!
 //! A request goes from the ring (`ring`) through judgement (`intake`) to its operations one by one (`progress`, planned in `plan`), waits
-//! for a range lock or at the flush gate where it must (`waiting`), and ends in the used ring (`answer`). A reset ends it earlier (`drain`), and
-//! a dead backend's is taken once more (`again`).
+//! for a range lock or at the flush gate where it must (`waiting`), and ends in the used ring (`answer`). A reset ends it earlier (`drain`), a pause
+//! lets nothing more in (`pause`), and//! a dead backend's is taken once more (`again`).
 
 mod again;
 mod answer;
 mod drain;
 mod intake;
 mod outcome;
+mod pause;
 mod pool;
 mod progress;
 mod ring;
@@ -25,6 +26,7 @@ use crate::shared::Shared;
 use crate::slots::{Slot, Slots};
 use crate::sync::Arc;
 use crate::wakes::{QueueIndex, QueueSet};
+pub(crate) use pause::OwnSync;
 use pool::Pool;
 use ring::Dance;
 use std::collections::VecDeque;
@@ -57,6 +59,9 @@ pub struct BlockQueue {
     doorbell: bool,
     /// From the start of a reset to its end: nothing is taken from the ring, handed over or answered.
     stopped: bool,
+    /// Nothing is taken from the ring; what is in flight goes on.
+    paused: bool,
+    own_sync: OwnSync,
     /// The ring makes no sense any more; only a reset helps. What is in flight still ends properly.
     broken: bool,
     /// What is in flight, where it outlives the process.
@@ -89,6 +94,8 @@ impl BlockQueue {
             wakes: QueueSet::default(),
             doorbell: false,
             stopped: false,
+            paused: false,
+            own_sync: OwnSync::None,
             broken: false,
             record: None,
             again: VecDeque::new(),
@@ -113,6 +120,8 @@ impl BlockQueue {
             wakes: self.wakes,
             doorbell: self.doorbell,
             stopped: self.stopped,
+            paused: self.paused,
+            own_sync: self.own_sync,
             broken: self.broken,
             record: None,
             again: self.again.clone(),
@@ -137,10 +146,13 @@ impl BlockQueue {
     /// # Spec
     /// VS-17, VS-10, ST-02.
     pub fn poll_ring<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) -> bool {
-        if self.stopped || self.broken {
+        if self.stopped {
             return false;
         }
-        self.dance(ring, memory)
+        if self.paused {
+            return self.poll_paused(ring, memory);
+        }
+        !self.broken && self.dance(ring, memory)
     }
 
     /// An operation handed over by [`poll_submission`](BlockQueue::poll_submission) has completed.
@@ -159,7 +171,7 @@ impl BlockQueue {
             self.outlive(slot, &completion.result);
             self.keep_buffer(completion.buffer);
         } else {
-            self.resume(ring, memory, slot, completion.result, completion.buffer);
+            self.carry_on(ring, memory, slot, completion.result, completion.buffer);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::config::{CONFIG_BYTES, Config, ConfigError, WRITEBACK_OFFSET};
 use crate::disk::Limits;
 use crate::gate::Gate;
 use crate::locks::RangeLocks;
+use crate::state::DeviceState;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::wakes::{QueueIndex, QueueSet};
 use crate::wire::{F_CONFIG_WCE, F_FLUSH, F_VERSION_1};
@@ -18,6 +19,8 @@ use std::fmt;
 pub struct Shared {
     config: Config,
     limits: Limits,
+    /// What the driver is shown, in bytes: it may grow, and the disk is at least as large.
+    capacity: AtomicU64,
     offered: u64,
     /// 0 until negotiation is over.
     negotiated: AtomicU64,
@@ -53,6 +56,28 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// Why a device cannot be resized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResizeError {
+    /// It would be smaller than these bytes, which it has now.
+    Shrinks(u64),
+    /// The size is no multiple of the disk's granule, which has this many bytes.
+    Unaligned(u32),
+}
+
+impl fmt::Display for ResizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ResizeError::Shrinks(bytes) => write!(f, "a disk of {bytes} bytes does not shrink"),
+            ResizeError::Unaligned(granule) => {
+                write!(f, "the size must be a multiple of the disk's granule, {granule} bytes")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ResizeError {}
+
 impl Shared {
     /// The shared state of a device over a disk with `limits`.
     ///
@@ -69,6 +94,7 @@ impl Shared {
             failed: AtomicBool::new(false),
             gate: Mutex::new(Gate::default()),
             locks: Mutex::new(RangeLocks::new(limits.granule)),
+            capacity: AtomicU64::new(limits.capacity),
             config,
             limits,
         };
@@ -81,6 +107,7 @@ impl Shared {
         Shared {
             config: self.config.clone(),
             limits: self.limits,
+            capacity: AtomicU64::new(self.capacity()),
             offered: self.offered,
             negotiated: AtomicU64::new(self.negotiated()),
             writeback: AtomicU8::new(self.writeback()),
@@ -97,9 +124,50 @@ impl Shared {
         &self.config
     }
 
-    /// What the disk can do.
+    /// What the disk can do. How large it was when the device was made; how large it is now says [`capacity`](Shared::capacity).
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The size that the driver is shown, in bytes.
+    pub fn capacity(&self) -> u64 {
+        self.capacity.load(Ordering::Acquire)
+    }
+
+    /// Shows the driver a disk of `capacity` bytes, which the disk must have already; says whether that is a change.
+    ///
+    /// The driver of a live device is to be told by a configuration change notification.
+    ///
+    /// # Errors
+    /// The new size is smaller or unaligned; nothing changes then.
+    ///
+    /// # Spec
+    /// CF-02.
+    pub fn grow(&self, capacity: u64) -> Result<bool, ResizeError> {
+        let granule = self.limits.granule;
+        if !capacity.is_multiple_of(u64::from(granule)) {
+            return Err(ResizeError::Unaligned(granule));
+        }
+        // Sizes only grow, so of two threads that resize the larger one wins, and nobody sees the smaller one again.
+        let before = self.capacity.fetch_max(capacity, Ordering::AcqRel);
+        if capacity < before {
+            return Err(ResizeError::Shrinks(before));
+        }
+        // After the size: a driver that reads the new size with the old generation has read nothing that was never so.
+        if capacity > before {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(capacity > before)
+    }
+
+    /// Becomes what a saved device was, negotiation apart. Nobody else may look meanwhile.
+    pub(crate) fn adopt(&self, state: &DeviceState) {
+        self.set_mode(self.negotiated(), u8::from(state.writeback));
+        self.capacity.store(state.capacity, Ordering::Release);
+        self.generation.store(state.generation, Ordering::Release);
+        if state.failed {
+            self.fail();
+        }
     }
 
     /// The offered features.
@@ -157,7 +225,8 @@ impl Shared {
 
     /// Reads the configuration space from `offset` on; bytes past its end are zero.
     pub fn config_read(&self, offset: u64, out: &mut [u8]) {
-        let space: [u8; CONFIG_BYTES] = self.config.space(&self.limits, self.writeback());
+        let space: [u8; CONFIG_BYTES] =
+            self.config.space(&self.limits, self.capacity(), self.writeback());
         let from = usize::try_from(offset).map_or(space.len(), |offset| offset.min(space.len()));
         let inside = &space[from..];
         let (meant, beyond) = out.split_at_mut(inside.len().min(out.len()));
@@ -214,7 +283,8 @@ impl Shared {
         u64::from(self.limits.granule) > crate::wire::SECTOR
     }
 
-    fn writeback(&self) -> u8 {
+    /// What the byte in the configuration space reads.
+    pub(crate) fn writeback(&self) -> u8 {
         self.writeback.load(Ordering::Acquire)
     }
 

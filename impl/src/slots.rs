@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Flush,
     Discard,
     WriteZeroes,
+    /// A sync for the device's own sake: no chain stands behind it.
+    Own,
 }
 
 /// Where a request waits.
@@ -63,7 +65,7 @@ pub(crate) struct Request {
     pub(crate) data: Ranges,
     /// Whether the writable part has bytes before the status.
     pub(crate) has_writable: bool,
-    /// What it is about; empty for `Flush`.
+    /// What it is about; empty for `Flush` and `Own`.
     pub(crate) extents: SmallVec<[Extent; 1]>,
     /// Which extent it is at, and how many bytes of that are done.
     pub(crate) at: usize,

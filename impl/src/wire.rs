@@ -31,6 +31,8 @@ pub const F_INDIRECT_DESC: u64 = 1 << 28;
 pub const F_EVENT_IDX: u64 = 1 << 29;
 /// Feature bit 32: the device is not a legacy device.
 pub const F_VERSION_1: u64 = 1 << 32;
+/// One queue can be reset by itself.
+pub const F_RING_RESET: u64 = 1 << 40;
 
 /// Request type: read.
 pub const T_IN: u32 = 0;

@@ -24,6 +24,9 @@ impl BlockQueue {
         status: u8,
     ) {
         let request = self.slots.get(slot);
+        if request.kind == Kind::Own {
+            return self.end_own_sync(slot, status);
+        }
         let (head, address) = (request.head, request.status);
         let written = match (request.kind, status) {
             (Kind::In, S_OK) => total(&request.data),

@@ -5,8 +5,8 @@
 //! before their operations have come back (ST-04, AMB-21). Until then the queue is stepped as before, also to wake the queues that waited
 //! for what it gives up.
 
-use super::BlockQueue;
 use super::ring::Dance;
+use super::{BlockQueue, OwnSync};
 use crate::disk::Errno;
 use crate::plan::Move;
 use crate::slots::{Kind, Place, Slot, SyncPart};
@@ -21,6 +21,7 @@ impl BlockQueue {
             return;
         }
         self.signal = false;
+        self.own_sync = OwnSync::None;
         self.ready.clear();
         self.again.clear();
         self.at_locks.clear();

@@ -114,24 +114,28 @@ fn judge<M: GuestMemory>(
     if request.kind != Kind::In && request.kind != Kind::Flush && shared.offered() & F_RO != 0 {
         return Err(IOERR);
     }
+    // Read once: all of a request is held against one size, whatever happens to the disk meanwhile.
+    let capacity = shared.capacity();
     match request.kind {
         Kind::Flush => Ok(()),
+        Kind::Own => unreachable!("no chain asks for the device's own sync"),
         Kind::In if parts.readable_len > 0 => Err(IOERR),
         Kind::Out | Kind::Discard | Kind::WriteZeroes if parts.writable_len > 0 => Err(IOERR),
         Kind::In => {
             let len = parts.writable_len;
             std::mem::swap(&mut request.data, &mut parts.writable);
-            judge_transfer(request, parts.sector(), len, shared)
+            judge_transfer(request, parts.sector(), len, capacity)
         }
         Kind::Out => {
             let len = parts.readable_len;
             std::mem::swap(&mut request.data, &mut parts.readable);
-            judge_transfer(request, parts.sector(), len, shared)
+            judge_transfer(request, parts.sector(), len, capacity)
         }
         Kind::Discard if shared.negotiated() & F_DISCARD == 0 => Err(UNSUPP),
         Kind::WriteZeroes if shared.negotiated() & F_WRITE_ZEROES == 0 => Err(UNSUPP),
         Kind::Discard | Kind::WriteZeroes => {
-            judge_segments(request, &parts.readable, parts.readable_len, shared, memory)
+            let len = parts.readable_len;
+            judge_segments(request, &parts.readable, len, capacity, shared, memory)
         }
     }
 }
@@ -140,10 +144,10 @@ fn judge_transfer(
     request: &mut Request,
     sector: u64,
     len: u32,
-    shared: &Shared,
+    capacity: u64,
 ) -> Result<(), Refused> {
     let len = u64::from(len);
-    let extent = within(shared, sector, len).ok_or(IOERR)?;
+    let extent = within(capacity, sector, len).ok_or(IOERR)?;
     if len % SECTOR != 0 {
         return Err(IOERR);
     }
@@ -158,6 +162,7 @@ fn judge_segments<M: GuestMemory>(
     request: &mut Request,
     data: &[GuestRange],
     len: u32,
+    capacity: u64,
     shared: &Shared,
     memory: &M,
 ) -> Result<(), Refused> {
@@ -182,7 +187,7 @@ fn judge_segments<M: GuestMemory>(
             return Err(UNSUPP);
         }
         let sectors = u64::from(segment.sectors);
-        match within(shared, segment.sector, sectors * SECTOR) {
+        match within(capacity, segment.sector, sectors * SECTOR) {
             Some(extent) if segment.sectors <= most_sectors => {
                 let may_unmap = unmap && shared.limits().can_discard;
                 push_segment(request, Extent { may_unmap, ..extent }, shared);
@@ -205,11 +210,11 @@ fn push_segment(request: &mut Request, extent: Extent, shared: &Shared) {
     }
 }
 
-/// The bytes of `len` from `sector` on, if the disk has all of them.
-fn within(shared: &Shared, sector: u64, len: u64) -> Option<Extent> {
+/// The bytes of `len` from `sector` on, if a disk of `capacity` bytes has all of them.
+fn within(capacity: u64, sector: u64, len: u64) -> Option<Extent> {
     let start = sector.checked_mul(SECTOR)?;
     let end = start.checked_add(len)?;
-    (end <= shared.limits().capacity).then_some(Extent { start, len, may_unmap: false })
+    (end <= capacity).then_some(Extent { start, len, may_unmap: false })
 }
 
 /// One range of a DISCARD or WRITE_ZEROES, as on the wire.

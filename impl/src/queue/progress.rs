@@ -44,7 +44,7 @@ impl BlockQueue {
             Kind::Out => plan::write(limits, extent, done),
             Kind::Discard => plan::discard(limits, extent, done),
             Kind::WriteZeroes => plan::write_zeroes(limits, extent, done, request.zero_by_write),
-            Kind::Flush => unreachable!("a flush has no extents"),
+            Kind::Flush | Kind::Own => unreachable!("a flush has no extents"),
         };
         self.make_ready(slot);
     }
@@ -118,7 +118,7 @@ impl BlockQueue {
     }
 
     /// Goes on with a request whose operation came back with `result`.
-    pub(super) fn resume<M: GuestMemory>(
+    pub(super) fn carry_on<M: GuestMemory>(
         &mut self,
         ring: &mut Queue,
         memory: &M,

@@ -8,6 +8,7 @@ mod flushing;
 mod framing;
 mod granules;
 mod judging;
+mod lives;
 mod negotiating;
 mod notifying;
 #[cfg(target_os = "linux")]

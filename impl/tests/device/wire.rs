@@ -19,6 +19,7 @@ fn the_wire_constants_are_those_of_the_headers() {
         (F_INDIRECT_DESC, ring::VIRTIO_RING_F_INDIRECT_DESC),
         (F_EVENT_IDX, ring::VIRTIO_RING_F_EVENT_IDX),
         (F_VERSION_1, config::VIRTIO_F_VERSION_1),
+        (F_RING_RESET, config::VIRTIO_F_RING_RESET),
     ] {
         assert_eq!(ours, 1 << bit);
     }

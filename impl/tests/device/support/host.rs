@@ -109,6 +109,13 @@ impl Host {
         std::mem::take(&mut self.0.borrow_mut().log).join(" ")
     }
 
+    /// The disk is `capacity` bytes now.
+    pub fn grow(&self, capacity: u64) {
+        let mut state = self.0.borrow_mut();
+        state.limits.capacity = capacity;
+        state.bytes.resize(capacity as usize, 0);
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         self.0.borrow().bytes.clone()
     }

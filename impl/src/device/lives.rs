@@ -1,0 +1,308 @@
+//! What a virtual machine monitor does to a device behind its driver's back: pause, save, restore and resize; and the reset of one queue, which
+//! the driver asks for.
+//!
+//! A *paused* device takes nothing from its rings; what it has taken goes on, and it is *drained* once that has ended. Kicks that come
+//! meanwhile are remembered. A drained device is *saved* in two steps, for what its driver was told is complete may be volatile:
+//! [`begin_save`](Device::begin_save) asks for a sync, which goes to the disk and through the flush gate like any other, and when the device
+//! was stepped until that has ended [`save`](Device::save) hands out its state. A saved state therefore never carries volatile writes; where
+//! the sync fails the save does too, and says so with the state of a device that has failed.
+
+use super::{Device, LIVE, Lane, QueueError};
+use crate::QueueLayout;
+use crate::config::{Config, ConfigError};
+use crate::disk::Limits;
+use crate::queue::OwnSync;
+use crate::shared::ResizeError;
+use crate::state::{DeviceState, RingState};
+use crate::wire::{
+    F_EVENT_IDX, F_RING_RESET, STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FAILED,
+    STATUS_FEATURES_OK, STATUS_NEEDS_RESET,
+};
+use std::fmt;
+use virtio_queue::QueueT;
+
+/// Why a device cannot be saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SaveError {
+    /// It is not paused.
+    NotPaused,
+    /// It is not drained: requests were taken and not answered, or a reset is going on.
+    Busy,
+    /// No sync was asked for since it was paused, or it has not ended.
+    NotSynced,
+    /// A sync has failed, now or earlier, so what completed may be volatile. The device can be restored from this state, and then knows it.
+    NotStable(Box<DeviceState>),
+}
+
+impl fmt::Display for SaveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SaveError::NotPaused => "the device is not paused",
+            SaveError::Busy => "the device is not drained",
+            SaveError::NotSynced => "the device was not synced",
+            SaveError::NotStable(_) => "a sync has failed: what completed may be volatile",
+        })
+    }
+}
+
+impl std::error::Error for SaveError {}
+
+/// Why no device can go on from a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoreError {
+    /// No device can be made so at all.
+    Config(ConfigError),
+    /// It offered these features, and this one would not, or the other way round.
+    Offer(u64),
+    /// It had this many queues.
+    Queues(usize),
+    /// Its queues had up to this many descriptors.
+    QueueSize(u16),
+    /// It had this many bytes, which is more than the disk has, or no whole number of granules.
+    Capacity(u64),
+    /// This part of the state no device can be in.
+    Nonsense(&'static str),
+    /// A queue lies where none can.
+    Queue(QueueError),
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RestoreError::Config(error) => error.fmt(f),
+            RestoreError::Offer(bits) => {
+                write!(f, "the saved device differs in the offered features {bits:#x}")
+            }
+            RestoreError::Queues(queues) => write!(f, "the saved device has {queues} queues"),
+            RestoreError::QueueSize(size) => {
+                write!(f, "the saved device has queues of up to {size} descriptors")
+            }
+            RestoreError::Capacity(bytes) => {
+                write!(f, "the saved device has {bytes} bytes, and the disk does not")
+            }
+            RestoreError::Nonsense(what) => write!(f, "the saved {what} makes no sense"),
+            RestoreError::Queue(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
+impl Device {
+    /// Takes nothing from the rings from now on; what was taken goes on. Over when the device [is drained](Device::is_drained).
+    pub fn pause(&mut self) {
+        self.paused = true;
+        for lane in &mut self.queues {
+            lane.block.pause();
+        }
+    }
+
+    /// Goes on after a pause, saved or not. Every queue is to be stepped, for kicks may have come.
+    ///
+    /// A save that was begun is forgotten; its sync, if the disk has it in hand, comes back like any other.
+    pub fn resume(&mut self) {
+        self.paused = false;
+        for lane in &mut self.queues {
+            lane.block.resume();
+        }
+    }
+
+    /// Whether it was paused and not resumed.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Whether it is paused, and everything it had taken has ended.
+    pub fn is_drained(&mut self) -> bool {
+        self.notice();
+        let quiet = |lane: &Lane| lane.block.is_drained() && !lane.resetting;
+        self.paused && !self.resetting && self.queues.iter().all(quiet)
+    }
+
+    /// Asks for what makes everything that completed stable: queue 0 hands a sync to its lane of the disk when it is stepped.
+    ///
+    /// # Errors
+    /// The device is not paused, or not drained.
+    pub fn begin_save(&mut self) -> Result<(), SaveError> {
+        self.may_save()?;
+        self.queues[0].block.sync();
+        Ok(())
+    }
+
+    /// The state of the device, once the sync that [`begin_save`](Device::begin_save) asked for has ended. The device stays paused.
+    ///
+    /// # Errors
+    /// [`SaveError::Busy`] while the sync goes on. With [`SaveError::NotStable`] the sync, or an earlier one, has failed.
+    pub fn save(&mut self) -> Result<DeviceState, SaveError> {
+        self.may_save()?;
+        match self.queues[0].block.own_sync() {
+            OwnSync::Ended { made_stable } if made_stable && !self.shared.sync_failed() => {
+                Ok(self.state())
+            }
+            OwnSync::Ended { .. } => Err(SaveError::NotStable(Box::new(self.state()))),
+            OwnSync::None | OwnSync::Wanted | OwnSync::Runs => Err(SaveError::NotSynced),
+        }
+    }
+
+    fn may_save(&mut self) -> Result<(), SaveError> {
+        if !self.paused {
+            return Err(SaveError::NotPaused);
+        }
+        if self.is_drained() { Ok(()) } else { Err(SaveError::Busy) }
+    }
+
+    fn state(&self) -> DeviceState {
+        let shared = &self.shared;
+        DeviceState {
+            offered: shared.offered(),
+            accepted: self.accepted,
+            negotiated: shared.negotiated(),
+            status: self.status,
+            writeback: shared.writeback() == 1,
+            generation: shared.generation(),
+            capacity: shared.capacity(),
+            config_signal: self.config_signal,
+            failed: shared.sync_failed(),
+            max_queue_size: shared.config().queue_size,
+            queues: self.queues.iter().map(Lane::state).collect(),
+        }
+    }
+
+    /// A device that goes on where a saved one stopped, over the same disk or one with the same content. It is not paused.
+    ///
+    /// Every queue is to be stepped: each looks at its ring as if kicked, and signals its driver, for the saved device may have owed either.
+    ///
+    /// # Errors
+    /// The state is none that a device of this configuration over this disk can be in. A disk that has grown is none of these: the driver is
+    /// shown the old capacity until the device [is resized](Device::resize).
+    pub fn restore(
+        config: Config,
+        limits: Limits,
+        state: &DeviceState,
+    ) -> Result<Device, RestoreError> {
+        let mut device = Device::new(config, limits).map_err(RestoreError::Config)?;
+        let differing = device.offered() ^ state.offered;
+        if differing != 0 {
+            return Err(RestoreError::Offer(differing));
+        }
+        if state.queues.len() != device.queues.len() {
+            return Err(RestoreError::Queues(state.queues.len()));
+        }
+        if state.max_queue_size != device.shared.config().queue_size {
+            return Err(RestoreError::QueueSize(state.max_queue_size));
+        }
+        let whole = state.capacity.is_multiple_of(u64::from(limits.granule));
+        if state.capacity > limits.capacity || !whole {
+            return Err(RestoreError::Capacity(state.capacity));
+        }
+        device.adopt(state)?;
+        Ok(device)
+    }
+
+    fn adopt(&mut self, state: &DeviceState) -> Result<(), RestoreError> {
+        let known = LIVE | STATUS_FAILED | STATUS_NEEDS_RESET;
+        let has = |bits: u8| state.status & bits == bits;
+        let in_order = (!has(STATUS_DRIVER_OK) || has(STATUS_FEATURES_OK))
+            && (!has(STATUS_FEATURES_OK) || has(STATUS_DRIVER));
+        if state.status & !known != 0 || !in_order {
+            return Err(RestoreError::Nonsense("device status"));
+        }
+        if has(STATUS_FEATURES_OK) {
+            let accepted = state.negotiated == state.accepted;
+            if !accepted || self.shared.negotiate(state.negotiated).is_err() {
+                return Err(RestoreError::Nonsense("negotiation"));
+            }
+        } else if state.negotiated != 0 {
+            return Err(RestoreError::Nonsense("negotiation"));
+        }
+        self.shared.adopt(state);
+        self.accepted = state.accepted;
+        self.status = state.status;
+        self.config_signal = state.config_signal;
+        let event_idx = state.negotiated & F_EVENT_IDX != 0;
+        for (lane, ring) in self.queues.iter_mut().zip(&state.queues) {
+            if !ring.ready {
+                continue;
+            }
+            if !has(STATUS_FEATURES_OK) {
+                return Err(RestoreError::Nonsense("queue before FEATURES_OK"));
+            }
+            let layout = QueueLayout {
+                size: ring.size,
+                descriptors: ring.descriptors,
+                available: ring.available,
+                used: ring.used,
+            };
+            lane.place(layout).map_err(RestoreError::Queue)?;
+            lane.ring.set_event_idx(event_idx);
+            lane.ring.set_next_avail(ring.next_avail);
+            lane.ring.set_next_used(ring.next_used);
+            lane.block.go_on(ring.broken, has(STATUS_DRIVER_OK));
+        }
+        Ok(())
+    }
+
+    /// Shows the driver a disk of `capacity` bytes, which the disk must have already. Requests that were taken keep to the size they were
+    /// judged by, and those to come to this one.
+    ///
+    /// # Errors
+    /// The new size is smaller, which would take sectors away under requests that were found right, or no whole number of granules. Nothing
+    /// changes then.
+    ///
+    /// # Spec
+    /// CF-02: "MUST change config_generation"; 2.3.1: and tells a live driver by a configuration change notification.
+    pub fn resize(&mut self, capacity: u64) -> Result<(), ResizeError> {
+        if self.shared.grow(capacity)? {
+            self.config_signal |= self.status & STATUS_DRIVER_OK != 0 && !self.resetting;
+        }
+        Ok(())
+    }
+
+    /// The driver asks for the reset of one queue (2.6.1): its requests end unanswered, and the queue may be placed anew when
+    /// [`is_queue_resetting`](Device::is_queue_resetting) says no. The other queues go on.
+    ///
+    /// # Errors
+    /// RING_RESET was not negotiated, there is no such queue, or it is not in use.
+    pub fn reset_queue(&mut self, index: u16) -> Result<(), QueueError> {
+        self.notice();
+        if self.status & STATUS_DRIVER_OK == 0
+            || self.resetting
+            || self.negotiated() & F_RING_RESET == 0
+        {
+            return Err(QueueError::NotNow);
+        }
+        let lane = self.queues.get_mut(usize::from(index)).ok_or(QueueError::NoSuchQueue)?;
+        if !lane.ring.ready() {
+            return Err(QueueError::NotNow);
+        }
+        lane.resetting = true;
+        lane.block.stop();
+        self.notice();
+        Ok(())
+    }
+
+    /// Whether the reset of a queue was asked for and has not ended: something is still in the host's hands.
+    pub fn is_queue_resetting(&mut self, index: u16) -> bool {
+        self.notice();
+        self.queues.get(usize::from(index)).is_some_and(|lane| lane.resetting)
+    }
+}
+
+impl Lane {
+    fn state(&self) -> RingState {
+        let ring = &self.ring;
+        RingState {
+            ready: ring.ready(),
+            broken: self.block.is_broken(),
+            size: ring.size(),
+            next_avail: ring.next_avail(),
+            next_used: ring.next_used(),
+            descriptors: ring.desc_table(),
+            available: ring.avail_ring(),
+            used: ring.used_ring(),
+        }
+    }
+}
+
+const _: () =
+    assert!(LIVE == STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK);
