@@ -84,7 +84,7 @@ impl fmt::Debug for Errno {
     }
 }
 
-/// What a disk can do, fixed while it is open.
+/// What a disk can do, fixed while it is open, but for the capacity, which may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Size in bytes, a multiple of `granule`.

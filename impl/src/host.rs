@@ -18,6 +18,6 @@ pub mod vhost_user;
 
 pub use file::FileDisk;
 pub use memory::ArcMemory;
-pub use open::{Access, OpenError};
+pub use open::{Access, Growth, OpenError};
 pub use regions::Regions;
 pub use uring::{SerialUring, UringDisk};

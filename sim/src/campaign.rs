@@ -6,8 +6,8 @@
 //! kind of result, neither pass nor fail.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::action::Action;
@@ -119,7 +119,7 @@ pub struct Gauge {
     /// A bit for every situation that was reached.
     pub situations: AtomicU64,
     /// Set to stop after the blocks at hand.
-    pub stop: AtomicBool,
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Runs seeds on several threads while `watch` looks at the gauge now and then.

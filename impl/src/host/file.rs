@@ -4,7 +4,7 @@
 //! retried or repaired here: a short transfer is a short transfer, an errno is an errno, and `EOPNOTSUPP` from a file system without holes is
 //! passed on as what it is.
 
-use super::open::{Access, OpenError, OpenFile};
+use super::open::{Access, Growth, OpenError, OpenFile};
 use super::slices::{MOST_PIECES, keep_sectors_whole, mark_dirty, slices};
 use crate::bounce::Bounce;
 use crate::buffer::Buffer;
@@ -44,6 +44,11 @@ impl FileDisk {
     /// The host does not open it once more.
     pub fn lane(&self) -> Result<FileDisk, OpenError> {
         Ok(FileDisk { file: self.file.again()?, done: VecDeque::new() })
+    }
+
+    /// How large it is, for whoever is told that it has grown.
+    pub fn growth(&self) -> Growth {
+        Growth::of(&self.file)
     }
 
     /// What waits to be taken from the other lane waits here too: for a copy of a machine in the middle of its work.

@@ -12,6 +12,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -97,7 +98,10 @@ struct Locked {
     path: PathBuf,
     file: File,
     access: Access,
+    /// As they were when it was opened, but for the capacity.
     limits: Limits,
+    /// How large it is by now, in bytes: it only grows.
+    capacity: AtomicU64,
     /// What addresses of memory have to be multiples of; there iff I/O is direct.
     memory_align: Option<usize>,
 }
@@ -150,7 +154,8 @@ impl OpenFile {
             limits.write_zeroes_granularity = limits.write_zeroes_granularity.max(align.granule);
         }
         let path = path.to_owned();
-        Locked { path, file, access, limits, memory_align }.lane()
+        let capacity = AtomicU64::new(capacity);
+        Locked { path, file, access, limits, capacity, memory_align }.lane()
     }
 
     /// The same file for another lane.
@@ -172,7 +177,8 @@ impl OpenFile {
     }
 
     pub(super) fn limits(&self) -> Limits {
-        self.shared.limits
+        // Whoever was told of a capacity was told after it was stored.
+        Limits { capacity: self.shared.capacity.load(Ordering::Relaxed), ..self.shared.limits }
     }
 
     /// What addresses of memory have to be multiples of; `None` unless I/O is direct.
@@ -188,6 +194,27 @@ impl OpenFile {
             }
             _ => Err(Errno::EINVAL),
         }
+    }
+}
+
+/// How large an open disk is, for whoever is told that it has grown.
+#[derive(Clone, Debug)]
+pub struct Growth(Arc<Locked>);
+
+impl Growth {
+    pub(super) fn of(file: &OpenFile) -> Growth {
+        Growth(Arc::clone(&file.shared))
+    }
+
+    /// Looks how large it is by now. Every lane takes operations up to there; what has become shorter stays as large as it was for them, and
+    /// the host tells them what is gone. Returns the size in bytes, in whole granules.
+    ///
+    /// # Errors
+    /// The host does not say.
+    pub fn look(&self) -> io::Result<u64> {
+        let size = (&self.0.file).seek(SeekFrom::End(0))?;
+        let capacity = size - size % u64::from(self.0.limits.granule);
+        Ok(self.0.capacity.fetch_max(capacity, Ordering::Relaxed).max(capacity))
     }
 }
 

@@ -10,7 +10,7 @@
 
 use super::flight::Landed;
 use super::memory::ArcMemory;
-use super::open::{Access, OpenError, OpenFile};
+use super::open::{Access, Growth, OpenError, OpenFile};
 use super::ring::Ring;
 use crate::disk::{Completion, Disk, Limits, Submission};
 use std::collections::VecDeque;
@@ -45,6 +45,11 @@ impl<M: GuestMemory + 'static> UringDisk<M> {
     /// The host gives no ring.
     pub fn lane(&self) -> Result<UringDisk<M>, OpenError> {
         Ok(UringDisk { ring: Ring::new(self.ring.file().again()?)? })
+    }
+
+    /// How large it is, for whoever is told that it has grown.
+    pub fn growth(&self) -> Growth {
+        Growth::of(self.ring.file())
     }
 
     /// Rings the doorbell and sleeps until there is a completion to take; not if nothing is to come.

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //!   Server        accepts one front-end after the other       vhost_user
+//!     └ Channel     what the back-end says first              channel
 //!     └ FrontEnd    features, configuration, memory, drain    front_end, table
 //!     └ Lane        queue, ring, disk, guest memory           lane, setup, record, linger
 //! ```
@@ -17,6 +18,7 @@
 //!   too, unless the features are the same: so front-ends continue a paused guest.
 //! - What was in flight when a back-end died is carried out by the next one the front-end connects to, each request answered once, and in
 //!   the cache mode that the driver chose (INFLIGHT_SHMFD).
+//! - A disk that grows is shown to the driver at once, and no request is held against two sizes.
 //! - A disk whose sync failed stays so for every later front-end.
 //! - A front-end that shrinks a file it shares is parted from, and harms nobody else. For that the first memory that is shared takes over
 //!   SIGBUS, in the whole process; what is no guest's memory is left to whoever had the signal before.
@@ -26,6 +28,7 @@
 //! Dirty pages are not logged (LOG_SHMFD), nor rings polled without a kick. A ring that cannot be served is reported to the server's owner,
 //! and one that makes no sense on the error descriptor too.
 
+mod channel;
 mod front_end;
 mod lane;
 #[expect(clippy::disallowed_types, reason = "when a thread sleeps depends on it, not what it does")]
@@ -37,8 +40,9 @@ mod table;
 use crate::config::{Config, ConfigError};
 use crate::disk::{Disk, Errno, Op, Submission, Token};
 use crate::host::{ArcMemory, FileDisk, Regions, UringDisk};
-use crate::shared::{Refused, Shared};
+use crate::shared::{Refused, ResizeError, Shared};
 use crate::wakes::QueueIndex;
+use channel::Channel;
 use front_end::FrontEnd;
 use lane::Lane;
 pub use lane::RingError;
@@ -162,6 +166,7 @@ pub struct Server<D> {
     lanes: Vec<Lane<D>>,
     report: Report,
     stopper: Stopper,
+    channel: Arc<Channel>,
     /// The front-end that is served has shrunk the memory it shares.
     shrunk: AtomicBool,
 }
@@ -183,7 +188,12 @@ impl<D: QueueDisk> Server<D> {
         let lanes = lanes.map(|(disk, index)| Lane::open(QueueIndex(index), &shared, disk));
         let lanes = lanes.collect::<io::Result<_>>()?;
         let (stopper, shrunk) = (Stopper::new()?, AtomicBool::new(false));
-        Ok(Server { shared, lanes, report, stopper, shrunk })
+        Ok(Server { shared, lanes, report, stopper, channel: Arc::default(), shrunk })
+    }
+
+    /// What shows the driver a larger disk, from another thread.
+    pub fn grower(&self) -> Grower {
+        Grower { shared: Arc::clone(&self.shared), channel: Arc::clone(&self.channel) }
     }
 
     /// What ends [`run`](Server::run) from another thread.
@@ -268,20 +278,24 @@ impl<D: QueueDisk> Server<D> {
         (self.report)(Event::Connected(n));
         let front_end = FrontEnd::new(&self.shared, &self.lanes, &self.report, &self.shrunk);
         let front_end = Arc::new(Mutex::new(front_end));
+        let hears = stream.try_clone()?;
         let mut connection = BackendReqHandler::from_stream(stream, front_end);
         let error = loop {
-            if let Err(error) = connection.handle_request() {
+            let handled = match self.channel.intercept(&hears) {
+                Ok(true) => Ok(()),
+                Ok(false) => connection.handle_request(),
+                Err(error) => Err(ProtocolError::SocketBroken(error)),
+            };
+            if let Err(error) = handled {
                 break error;
             }
         };
+        self.channel.close();
         self.stopper.attend(None);
         // Here everything it asked for is brought to its end, before it sees that it was hung up on.
-        let socket = connection.try_clone_connection();
         drop(connection);
-        if let Ok(socket) = socket {
-            // It may have hung up itself.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
+        // It may have hung up itself.
+        let _ = hears.shutdown(Shutdown::Both);
         (self.report)(match error {
             _ if self.shrunk.load(Ordering::Acquire) => Event::Shrank(n),
             _ if self.stopper.is_asked() => Event::Gone(n),
@@ -312,6 +326,48 @@ impl<D: QueueDisk> Server<D> {
         }
     }
 }
+
+/// Shows the driver that its disk has grown.
+#[derive(Clone, Debug)]
+pub struct Grower {
+    shared: Arc<Shared>,
+    channel: Arc<Channel>,
+}
+
+impl Grower {
+    /// From now on the disk has `capacity` bytes, which every lane must have already. Says whether that is a change. A front-end that has no
+    /// channel to be told on will see it in the configuration space.
+    ///
+    /// # Errors
+    /// The size is smaller than it was, or the front-end does not listen; in the latter case it counts all the same.
+    pub fn grow(&self, capacity: u64) -> Result<bool, GrowError> {
+        let grown = self.shared.grow(capacity).map_err(GrowError::Size)?;
+        if grown {
+            self.channel.say_config_changed().map_err(GrowError::Untold)?;
+        }
+        Ok(grown)
+    }
+}
+
+/// Why a driver is not shown a larger disk.
+#[derive(Debug)]
+pub enum GrowError {
+    /// It cannot have this size.
+    Size(ResizeError),
+    /// The front-end does not listen.
+    Untold(io::Error),
+}
+
+impl fmt::Display for GrowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GrowError::Size(error) => error.fmt(f),
+            GrowError::Untold(error) => write!(f, "the front-end could not be told: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for GrowError {}
 
 /// Does something at the end of its life, however that comes.
 struct OnDrop<F: Fn()>(F);

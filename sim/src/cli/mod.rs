@@ -14,6 +14,7 @@
 
 mod export;
 mod image;
+mod interrupt;
 mod look;
 mod output;
 mod replay;

@@ -3,16 +3,16 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::interrupt::stop_at_interrupt;
 use super::output::{self, Made};
 use super::replay::names;
 use super::target::{Targets, Visit};
-use super::{NOT_MEASURED, NOT_REPRODUCIBLE, PASSED, RunArgs, USAGE, VIOLATED};
+use super::{NOT_MEASURED, NOT_REPRODUCIBLE, PASSED, RunArgs, VIOLATED};
 use crate::action::Action;
 use crate::campaign::{Divergence, Finding, Gauge, Orders, Report, campaign_beyond};
 use crate::coverage::Situation;
@@ -261,14 +261,7 @@ fn diverged(divergence: &Divergence) -> String {
 
 /// Runs with a progress bar, and stops cleanly at Ctrl-C.
 fn watched<D: DeviceUnderTest>(setup: &D::Setup, orders: Orders, known: &Known) -> Report {
-    let gauge = Arc::new(Gauge::default());
-    let stopper = Arc::clone(&gauge);
-    // A handler may be set already, in a program that has its own: then Ctrl-C is its business.
-    let _ = ctrlc::set_handler(move || {
-        if stopper.stop.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(USAGE));
-        }
-    });
+    let gauge = Gauge { stop: stop_at_interrupt(), ..Gauge::default() };
     let bar = ProgressBar::new(orders.seeds);
     let style = "{wide_bar} {human_pos}/{human_len} runs  {per_sec}  {msg}  eta {eta}";
     bar.set_style(ProgressStyle::with_template(style).expect("the template is fixed"));

@@ -10,9 +10,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use powerfail_device::host::vhost_user::{MOST_QUEUES, QueueDisk, ServeError, Server};
-use powerfail_device::host::{Access, FileDisk, OpenError, UringDisk};
+use powerfail_device::host::vhost_user::{
+    Grower, MOST_QUEUES, QueueDisk, ServeError, Server, Stopper,
+};
+use powerfail_device::host::{Access, FileDisk, Growth, OpenError, UringDisk};
 use powerfail_device::{Config, wire};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
 
 use super::{PASSED, VIOLATED};
 
@@ -101,14 +105,16 @@ pub(super) fn run(args: &ServeArgs) -> Result<u8, String> {
     match patiently(|| UringDisk::open(&args.file, access)) {
         Ok(disk) => {
             let lanes: Result<_, _> = queues.map(|_| disk.lane()).collect();
-            serve(args, stale, &mut created, lanes.map_err(|e| e.to_string())?)
+            let lanes = lanes.map_err(|e| e.to_string())?;
+            serve(args, stale, &mut created, lanes, disk.growth())
         }
         Err(OpenError::Uring(_, error)) if !args.direct => {
             eprintln!("powerfail: no io_uring ({error}): one request of a queue at a time");
             let disk = patiently(|| FileDisk::open(&args.file, args.readonly));
             let disk = disk.map_err(|e| e.to_string())?;
             let lanes: Result<_, _> = queues.map(|_| disk.lane()).collect();
-            serve(args, stale, &mut created, lanes.map_err(|e| e.to_string())?)
+            let lanes = lanes.map_err(|e| e.to_string())?;
+            serve(args, stale, &mut created, lanes, disk.growth())
         }
         Err(error) => Err(error.to_string()),
     }
@@ -134,6 +140,7 @@ fn serve<D: QueueDisk>(
     stale: bool,
     created: &mut Created,
     lanes: Vec<D>,
+    growth: Growth,
 ) -> Result<u8, String> {
     let (file, socket) = (args.file.display(), args.socket.display());
     let config = Config {
@@ -145,8 +152,7 @@ fn serve<D: QueueDisk>(
     let report = Box::new(|event| eprintln!("powerfail: {event}"));
     let mut server = Server::new(config, lanes, report).map_err(|e| e.to_string())?;
 
-    let stopper = server.stopper();
-    ctrlc::set_handler(move || stopper.stop()).map_err(|e| format!("signals: {e}"))?;
+    heed_signals(server.stopper(), server.grower(), growth, file.to_string())?;
     if stale {
         fs::remove_file(&args.socket).map_err(|e| format!("{socket}: {e}"))?;
     }
@@ -168,6 +174,42 @@ fn serve<D: QueueDisk>(
             Ok(VIOLATED)
         }
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Ends the server at SIGINT, SIGTERM and SIGHUP. At SIGUSR1 it looks whether the file has grown.
+fn heed_signals(
+    stopper: Stopper,
+    grower: Grower,
+    growth: Growth,
+    file: String,
+) -> Result<(), String> {
+    let heeded = [SIGINT, SIGTERM, SIGHUP, SIGUSR1];
+    let mut signals = Signals::new(heeded).map_err(|e| format!("signals: {e}"))?;
+    let heed = move || {
+        for signal in signals.forever() {
+            if signal == SIGUSR1 {
+                eprintln!("powerfail: {file}{}", look(&growth, &grower));
+            } else {
+                stopper.stop();
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    thread.spawn(heed).map_err(|e| format!("signals: {e}"))?;
+    Ok(())
+}
+
+/// Looks whether the file has grown, and says what came of it.
+fn look(growth: &Growth, grower: &Grower) -> String {
+    let capacity = match growth.look() {
+        Ok(capacity) => capacity,
+        Err(error) => return format!(": {error}"),
+    };
+    match grower.grow(capacity) {
+        Ok(true) => format!(" has {} sectors now", capacity / wire::SECTOR),
+        Ok(false) => " is as large as it was".to_owned(),
+        Err(error) => format!(" has {} sectors now: {error}", capacity / wire::SECTOR),
     }
 }
 

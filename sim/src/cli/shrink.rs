@@ -1,17 +1,17 @@
 //! `powerfail shrink`: a shorter trace of the same failure.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::interrupt::stop_at_interrupt;
 use super::output;
 use super::replay::names;
 use super::run::cores;
 use super::target::{Targets, Visit};
-use super::{NOT_REACHED, PASSED, ShrinkArgs, USAGE};
+use super::{NOT_REACHED, PASSED, ShrinkArgs};
 use crate::action::Action;
 use crate::dut::DeviceUnderTest;
 use crate::inevitable::certainty;
@@ -164,17 +164,4 @@ fn beside(longer: &Path) -> PathBuf {
 
 fn told(elapsed: Duration) -> String {
     humantime::format_duration(Duration::from_millis(elapsed.as_millis() as u64)).to_string()
-}
-
-/// Set once Ctrl-C was pressed; pressed twice, the program ends.
-fn stop_at_interrupt() -> Arc<AtomicBool> {
-    let stopped = Arc::new(AtomicBool::new(false));
-    let stopper = Arc::clone(&stopped);
-    // A handler may be set already, in a program that has its own: then Ctrl-C is its business.
-    let _ = ctrlc::set_handler(move || {
-        if stopper.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(USAGE));
-        }
-    });
-    stopped
 }

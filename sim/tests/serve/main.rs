@@ -11,6 +11,7 @@
 mod cutting;
 mod daemon;
 mod front;
+mod growing;
 mod guest;
 mod harming;
 #[path = "../judged/mod.rs"]
