@@ -46,7 +46,7 @@ impl About {
         also: &[u32],
     ) -> About {
         let violation = &failure.violation;
-        let capacity = options.spec.disk.capacity;
+        let capacity = options.spec.disk.room();
         let mut named: Vec<u32> = violation.because.iter().filter_map(request_of).collect();
         named.extend(violation.request.map(|id| id.0));
         named.extend(also);

@@ -13,6 +13,7 @@ use super::case::Case;
 use super::timeline::Timeline;
 use crate::action::Action;
 use crate::disk::Outcome;
+use crate::life::Life;
 use hosts::{cranks, sets};
 use lines::{backwards, in_order, lives, orders, ranges, settled};
 use requests::requests;
@@ -56,7 +57,8 @@ fn is_machinery(action: &Action) -> bool {
         | Action::Crank { .. }
         | Action::Effect { .. }
         | Action::WriteBack { .. }
-        | Action::Complete { outcome: Outcome::Ok { .. }, .. } => true,
+        | Action::Complete { outcome: Outcome::Ok { .. }, .. }
+        | Action::Life { what: Life::PollQueue { .. }, .. } => true,
         _ => matches!(action, Action::PollReset { .. }),
     }
 }
