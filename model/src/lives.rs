@@ -98,6 +98,7 @@ impl Oracle {
                 }
             }
         }
+        self.settle_save();
         self.failed = None;
         self.failure_seen = false;
         let again = self.tick();
@@ -168,20 +169,43 @@ impl Oracle {
     }
 
     /// Who runs the guest began to save the device: what has completed is to be stable when that ends.
+    ///
+    /// # Panics
+    /// If no life has begun.
     pub fn save_begun(&mut self) {
         self.save_begun = self.tick();
+        if self.life().host_may_fail && !self.saving {
+            self.saving = true;
+            self.unsettled += 1;
+        }
     }
 
     /// The save ended well: it is as if a flush published when it [began](Self::save_begun) had returned `OK`.
     pub fn saved(&mut self) {
-        self.tick();
+        let at = self.tick();
         self.ledger.flushed(self.save_begun);
+        self.saves.push((self.save_begun, at));
+        self.settle_save();
+    }
+
+    /// Nobody waits for the end of the save: its sync may have failed, or fail yet, and nobody will be told.
+    pub fn save_given_up(&mut self) {
+        let at = self.tick();
+        if self.saving {
+            self.failed = Some(at);
+            self.settle_save();
+        }
+    }
+
+    fn settle_save(&mut self) {
+        self.unsettled -= u32::from(std::mem::take(&mut self.saving));
     }
 
     /// The guest, or who runs it, learned that the host failed in another way than by an `IOERR`: a restarted backend that would not start,
     /// for its first sync had failed. Most often followed by another [`Self::backend_kill`].
     pub fn host_failure_shown(&mut self) {
         self.failed = Some(self.tick());
+        self.settle_save();
         self.failure_seen = true;
     }
 
@@ -211,6 +235,7 @@ impl Oracle {
             self.failed = Some(at);
         }
         self.unsettled = 0;
+        self.saving = false;
         self.oldest_read = Instant::NEVER;
         self.terms = None;
     }

@@ -60,8 +60,11 @@ pub struct Oracle {
     pub(crate) failure_seen: bool,
     /// How many requests are in flight whose sync may fail unseen.
     pub(crate) unsettled: u32,
-    /// When the last save began.
+    /// When the last save began, and whether its sync may still fail unseen.
     pub(crate) save_begun: Instant,
+    pub(crate) saving: bool,
+    /// When the saves that ended well began, and when they ended.
+    pub(crate) saves: Vec<(Instant, Instant)>,
     pub(crate) powered_lives: Vec<Instant>,
     /// What the requests by segments that may be in flight cover: should their backend die, they are carried out once more.
     pub(crate) segments: Vec<(Node, Range<u32>)>,
@@ -94,6 +97,8 @@ impl Oracle {
             failure_seen: false,
             unsettled: 0,
             save_begun: Instant(0),
+            saving: false,
+            saves: Vec::new(),
             powered_lives: Vec::new(),
             segments: Vec::new(),
             last: NOTHING_COMPLETED,
@@ -116,6 +121,8 @@ impl Oracle {
         self.failure_seen = false;
         self.unsettled = 0;
         self.save_begun = Instant(0);
+        self.saving = false;
+        self.saves.clear();
         self.powered_lives.clear();
         self.segments.clear();
         self.last = NOTHING_COMPLETED;

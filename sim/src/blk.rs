@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use powerfail_device::{
-    Config, Device, DeviceState, Disk, Limits, QueueLayout, QueueT, SaveError, Step, step,
+    BlockQueue, Config, Device, DeviceState, Disk, Limits, Queue, QueueLayout, QueueT, SaveError,
+    Step, settle, step,
 };
 
 use crate::disk::{Lane, SimDisk, Twist};
@@ -95,6 +96,17 @@ impl Registers {
         disk: &mut D,
         ram: Ram<'m>,
     ) -> Progress {
+        self.step_as(index, disk, ram, step)
+    }
+
+    #[inline]
+    fn step_as<'m, D: Disk<Ram<'m>>>(
+        &mut self,
+        index: u16,
+        disk: &mut D,
+        ram: Ram<'m>,
+        step: impl Fn(&mut BlockQueue, &mut Queue, &mut D, &Ram<'m>) -> Step,
+    ) -> Progress {
         let Some((queue, ring)) = self.device.queue_mut(index) else { return Progress::Idle };
         match step(queue, ring, disk, &ram) {
             Step::Completed | Step::Submitted | Step::Ring => Progress::Busy,
@@ -162,6 +174,47 @@ impl Blk {
             }
         }
         self.unrecorded = 0;
+    }
+
+    /// One step towards the end of what is in flight. Only a wrong device asks for it.
+    pub(crate) fn settle(&mut self, queue: u16, host: &mut Host<'_>) -> Progress {
+        let mut lane = Lane::new(host.disk, host.device, queue as u8);
+        self.registers.step_as(queue, &mut lane, host.ram, settle)
+    }
+
+    /// Another process goes on behind all that was taken. Only a wrong device does that.
+    pub(crate) fn go_on_behind(
+        &mut self,
+        spec: &Spec,
+        negotiated: u64,
+        rings: &[RingPlan],
+        host: &mut Host<'_>,
+    ) {
+        if self.unrecorded != 0 {
+            self.find_records(host.ram);
+        }
+        let device = &mut self.registers.device;
+        let mut places = Vec::new();
+        for (index, plan) in rings.iter().enumerate() {
+            let over = device.is_queue_resetting(index as u16);
+            let ring =
+                device.queue_mut(index as u16).map(|(_, ring)| (ring.ready(), ring.next_avail()));
+            let (ready, avail) = ring.unwrap_or((false, 0));
+            let used = u16::from_le_bytes(host.ram.read::<2>(plan.used + 2));
+            places.push((ready && !over, avail, used));
+        }
+        DeviceUnderTest::reconnect(self, &None, spec, negotiated, rings, host);
+        self.records.iter_mut().for_each(|record| *record = Arc::new(record.emptied()));
+        for (index, (ready, avail, used)) in places.into_iter().enumerate() {
+            if let Some((_, ring)) = self.registers.device.queue_mut(index as u16) {
+                if ready {
+                    ring.set_next_avail(avail);
+                    ring.set_next_used(used);
+                } else {
+                    ring.reset();
+                }
+            }
+        }
     }
 
     fn forget_records(&mut self) {

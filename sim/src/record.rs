@@ -29,6 +29,12 @@ impl SimRecord {
         SimRecord { words: self.words.iter().map(word).collect(), stores: Mutex::new(None) }
     }
 
+    /// Memory of the same size that was never used.
+    pub(crate) fn emptied(&self) -> SimRecord {
+        let words = self.words.iter().map(|_| AtomicU64::new(0)).collect();
+        SimRecord { words, stores: Mutex::new(None) }
+    }
+
     fn stores<T>(&self, with: impl FnOnce(&mut Option<Vec<(usize, u64, u64)>>) -> T) -> T {
         with(&mut self.stores.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -59,24 +65,13 @@ impl SimRecord {
         true
     }
 
-    /// Marks the head that was used last as in flight, or, `oldest`, unmarks one that is. Only a wrong
-    /// device does this.
-    pub(crate) fn spoil(&self, oldest: bool) {
-        let state = |head: usize| &self.words[2 + 2 * head];
-        let word = |at: &AtomicU64| at.load(Ordering::Relaxed).to_ne_bytes();
-        let [_, _, _, _, low, high, _, _] = word(&self.words[1]);
-        let heads = (self.words.len() - 2) / 2;
-        let head = if oldest {
-            let in_flight = (0..heads).filter(|&head| word(state(head))[0] != 0);
-            in_flight.min_by_key(|&head| self.words[3 + 2 * head].load(Ordering::Relaxed))
-        } else {
-            Some(usize::from(u16::from_ne_bytes([low, high])))
-        };
-        if let Some(head) = head {
-            let mut bytes = word(state(head));
-            bytes[0] = u8::from(!oldest);
-            state(head).store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
-        }
+    /// Marks the head that was used last as in flight. Only a wrong device does this.
+    pub(crate) fn mark_last(&self) {
+        let [_, _, _, _, low, high, ..] = self.words[1].load(Ordering::Relaxed).to_ne_bytes();
+        let state = &self.words[2 + 2 * usize::from(u16::from_ne_bytes([low, high]))];
+        let mut bytes = state.load(Ordering::Relaxed).to_ne_bytes();
+        bytes[0] = 1;
+        state.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
     }
 }
 

@@ -171,7 +171,10 @@ fn request_of(reason: &Reason) -> Option<u32> {
         | Reason::FlushSubmitted { id, .. }
         | Reason::FlushCompleted { id, .. }
         | Reason::ReadSaw { id, .. } => Some(id.0),
-        Reason::HostFailed { .. } | Reason::Kill { .. } | Reason::PowerLoss { .. } => None,
+        Reason::Saved { .. }
+        | Reason::HostFailed { .. }
+        | Reason::Kill { .. }
+        | Reason::PowerLoss { .. } => None,
     }
 }
 

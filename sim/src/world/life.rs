@@ -55,6 +55,9 @@ impl<D: DeviceUnderTest> World<D> {
     fn resume(&mut self, device: u8) -> bool {
         let station = &mut self.stations[usize::from(device)];
         station.device.resume();
+        if station.moving == Moving::Saving {
+            station.oracle.save_given_up();
+        }
         station.unpaused();
         station.stir();
         true
