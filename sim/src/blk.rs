@@ -204,7 +204,9 @@ impl Blk {
             places.push((ready && !over, avail, used));
         }
         DeviceUnderTest::reconnect(self, &None, spec, negotiated, rings, host);
-        self.records.iter_mut().for_each(|record| *record = Arc::new(record.emptied()));
+        // A record would set right what is to be wrong.
+        self.records.clear();
+        self.unrecorded = 0;
         for (index, (ready, avail, used)) in places.into_iter().enumerate() {
             if let Some((_, ring)) = self.registers.device.queue_mut(index as u16) {
                 if ready {

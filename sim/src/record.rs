@@ -29,12 +29,6 @@ impl SimRecord {
         SimRecord { words: self.words.iter().map(word).collect(), stores: Mutex::new(None) }
     }
 
-    /// Memory of the same size that was never used.
-    pub(crate) fn emptied(&self) -> SimRecord {
-        let words = self.words.iter().map(|_| AtomicU64::new(0)).collect();
-        SimRecord { words, stores: Mutex::new(None) }
-    }
-
     fn stores<T>(&self, with: impl FnOnce(&mut Option<Vec<(usize, u64, u64)>>) -> T) -> T {
         with(&mut self.stores.lock().unwrap_or_else(PoisonError::into_inner))
     }

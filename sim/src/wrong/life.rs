@@ -70,7 +70,7 @@ const FACTS: [Facts; 12] = [
         LifeFault::SkipsInFlight,
         "skips-in-flight",
         "who goes on after a death takes what was in flight for done",
-        &[Rule::NeverUsed, Rule::UsedTwice, Rule::UsedLength],
+        &[Rule::NeverUsed],
     ),
     (
         LifeFault::RepeatsUsed,

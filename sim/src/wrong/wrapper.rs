@@ -327,7 +327,14 @@ impl DeviceUnderTest for WrongDevice {
     }
 
     fn can(&self) -> Abilities {
-        if self.life_fault().is_some() { Abilities::ALL } else { Abilities::NONE }
+        match self.life_fault() {
+            None => Abilities::NONE,
+            // They keep no records any more once they have moved.
+            Some(LifeFault::PauseWithoutDrain | LifeFault::SaveWithoutSync) => {
+                Abilities { reconnect: false, ..Abilities::ALL }
+            }
+            Some(_) => Abilities::ALL,
+        }
     }
 
     fn pause(&mut self) {
