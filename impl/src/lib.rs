@@ -11,6 +11,7 @@
 //!   Device          registers, negotiation, configuration space, lives          device, device/lives, config, state
 //!     └ Shared      what queues have in common: cache mode, gate, locks         shared, gate, locks
 //!     └ BlockQueue  requests in flight: ring → judgement → operations → answer  queue/*, chain, slots, plan
+//!   Helm            who steps a queue that has a thread of its own               helm
 //!   step, crank     join a queue and its lane of the disk                       crank
 //!   Disk            the seam: Submission down, Completion up                    disk, buffer, bounce
 //!     └ FileDisk    a file of a Linux host                                      host/file
@@ -53,6 +54,7 @@ mod crank;
 mod device;
 mod disk;
 mod gate;
+pub mod helm;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod host;
 mod inflight;

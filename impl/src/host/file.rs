@@ -1,10 +1,12 @@
 //! A file as a disk: `preadv`, `pwritev`, `fdatasync` and `fallocate`, each run when it is submitted.
 //!
-//! Transfers go straight between the page cache and the guest's memory. Nothing is split, retried or repaired here: a short transfer is a
-//! short transfer, an errno is an errno, and `EOPNOTSUPP` from a file system without holes is passed on as what it is.
+//! Transfers go straight between the page cache and the guest's memory, except writes in which a kill could tear a sector. Nothing is split,
+//! retried or repaired here: a short transfer is a short transfer, an errno is an errno, and `EOPNOTSUPP` from a file system without holes is
+//! passed on as what it is.
 
 use super::open::{Access, OpenError, OpenFile};
-use super::slices::{MOST_PIECES, mark_dirty, slices};
+use super::slices::{MOST_PIECES, keep_sectors_whole, mark_dirty, slices};
+use crate::bounce::Bounce;
 use crate::buffer::Buffer;
 use crate::disk::{Completion, Disk, Errno, Limits, Op, Submission};
 use smallvec::SmallVec;
@@ -114,7 +116,13 @@ impl FileDisk {
             Buffer::Guest(ranges) => ranges,
         };
         let slices = slices(memory, ranges, Permissions::Read)?;
-        vectored(libc::pwritev, self.file.file(), &slices, offset)
+        if keep_sectors_whole(&slices) {
+            return vectored(libc::pwritev, self.file.file(), &slices, offset);
+        }
+        let mut whole = Bounce::zeroed(from.len() as usize);
+        from.read_at(memory, 0, whole.as_mut_slice()).map_err(|_| Errno::EFAULT)?;
+        let slice = VolatileSlice::from(whole.as_mut_slice());
+        vectored(libc::pwritev, self.file.file(), &[slice], offset)
     }
 
     fn sync(&self) -> Result<u32, Errno> {

@@ -1,10 +1,11 @@
 //! One operation in the kernel's hands, with everything the kernel has an address of.
 //!
-//! Transfers go straight between the disk and the guest's memory. Only where direct I/O does not take that memory as it lies do they pass
-//! through a bounce, which is filled when a write is submitted and emptied when a read completes.
+//! Transfers go straight between the disk and the guest's memory. Only where direct I/O does not take that memory as it lies, or a kill could
+//! tear a sector that is written from it, do they pass through a bounce, which is filled when a write is submitted and emptied when a read
+//! completes.
 
 use super::open::OpenFile;
-use super::slices::{MOST_PIECES, mark_dirty, slices};
+use super::slices::{MOST_PIECES, are_aligned, keep_sectors_whole, mark_dirty, slices};
 use crate::bounce::Bounce;
 use crate::buffer::Buffer;
 use crate::disk::{Completion, Errno, Op, Submission, Token};
@@ -97,6 +98,14 @@ impl<H> Flight<H> {
         }
     }
 
+    /// The memory and the offset of a write that need not be stable.
+    pub(super) fn volatile_write(&self) -> Option<(&[libc::iovec], u64)> {
+        match self.call {
+            Call::Writev { offset, stable: false } => Some((&self.pieces.iovecs, offset)),
+            _ => None,
+        }
+    }
+
     /// What is left when the kernel has answered: the number of bytes or a negative errno.
     pub(super) fn land(self, answer: i32) -> (H, Landed) {
         let result = u32::try_from(answer).map_err(|_| Errno(answer.saturating_neg()));
@@ -164,7 +173,7 @@ impl Pieces {
             Buffer::Guest(ranges) => ranges,
         };
         let slices = slices(memory, ranges, access)?;
-        if takes(file, &slices) {
+        if takes(file, access, &slices) {
             return Ok(Pieces::of_slices(&slices));
         }
         let mut staged = Bounce::zeroed(buffer.len() as usize);
@@ -193,13 +202,17 @@ impl Pieces {
     }
 }
 
-/// Whether the kernel takes this memory as it lies.
-fn takes<B: BitmapSlice>(file: &OpenFile, slices: &[VolatileSlice<'_, B>]) -> bool {
-    let Some(align) = file.memory_align() else { return true };
-    let granule = file.limits().granule as usize;
-    slices.len() <= MOST_PIECES
-        && slices.iter().all(|slice| {
-            let address = slice.ptr_guard_mut().as_ptr().addr();
-            address.is_multiple_of(align) && slice.len().is_multiple_of(granule)
-        })
+/// Whether the kernel takes this memory as it lies, and a write from it is safe.
+fn takes<B: BitmapSlice>(
+    file: &OpenFile,
+    access: Permissions,
+    slices: &[VolatileSlice<'_, B>],
+) -> bool {
+    match file.memory_align() {
+        None => access == Permissions::Write || keep_sectors_whole(slices),
+        Some(align) => {
+            let granule = file.limits().granule as usize;
+            slices.len() <= MOST_PIECES && are_aligned(slices, align, granule)
+        }
+    }
 }

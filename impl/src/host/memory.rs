@@ -3,6 +3,7 @@
 //! The seam lends memory for one call, but a kernel that was given addresses uses them later, and a front-end may replace its memory table
 //! meanwhile. So what an asynchronous disk is lent is shared: each operation holds the mapping it was submitted under until it completes.
 
+use super::regions::Regions;
 use std::sync::Arc;
 use vm_memory::bitmap::BS;
 use vm_memory::guest_memory::GuestMemorySliceIterator;
@@ -16,6 +17,13 @@ impl<M> ArcMemory<M> {
     /// One more holder of the same mapping.
     pub(super) fn hold(&self) -> Arc<M> {
         Arc::clone(&self.0)
+    }
+}
+
+impl ArcMemory<Regions> {
+    /// Whether it [was shrunk](Regions::is_shrunk) under us.
+    pub(super) fn is_shrunk(&self) -> bool {
+        self.0.is_shrunk()
     }
 }
 

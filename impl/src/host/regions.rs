@@ -4,9 +4,10 @@
 //! slice. A table never changes: when the front-end adds or removes a region there is a new one, and the old one's mappings stay for as
 //! long as somebody holds it.
 //!
-//! A region that is longer than its file is refused, for the host ends a process that touches what is behind the end. It still does that if
-//! a front-end shrinks a file later; one that cannot be shrunk (a sealed memfd) is safe from that.
+//! A region that is longer than its file is refused. If a front-end shrinks a file later, what is gone reads as zeroes, and the table says
+//! that it [is shrunk](Regions::is_shrunk): it is time to part.
 
+use super::shrunk::Watch;
 use std::io;
 use std::iter::FusedIterator;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Regions {
 struct Region {
     start: u64,
     len: u64,
+    /// Ends before the mapping may.
+    watch: Watch,
     map: Arc<MmapRegion>,
 }
 
@@ -43,6 +46,11 @@ impl Region {
 }
 
 impl Regions {
+    /// Whether something of these regions was touched that their files had no more.
+    pub fn is_shrunk(&self) -> bool {
+        self.table.iter().any(|region| region.watch.is_shrunk())
+    }
+
     fn find(&self, addr: u64) -> Option<&Region> {
         // Relaxed: whatever is read is only tried.
         let hint = self.last.load(Ordering::Relaxed);
@@ -75,15 +83,17 @@ impl TryFrom<&GuestMemoryMmap> for Regions {
     /// The regions as a front-end shares them.
     ///
     /// # Errors
-    /// One is longer than its file, or the host does not tell.
+    /// One is longer than its file, or the host does not tell; or there are too many.
     fn try_from(memory: &GuestMemoryMmap) -> io::Result<Regions> {
         let mut table = Vec::new();
         for region in memory.iter() {
             if let Some(place) = region.file_offset() {
                 check_file(place, region.len())?;
             }
-            let (start, len) = (region.start_addr().0, region.len());
-            table.push(Region { start, len, map: region.get_mmap() });
+            let (start, len, map) = (region.start_addr().0, region.len(), region.get_mmap());
+            let mapped = map.as_ptr().addr();
+            let watch = Watch::over(mapped..mapped + map.size())?;
+            table.push(Region { start, len, watch, map });
         }
         table.sort_by_key(|region| region.start);
         Ok(Regions { table: table.into(), last: AtomicUsize::new(0) })

@@ -5,6 +5,7 @@
 
 use super::flight::{Flight, Landed};
 use super::open::{OpenError, OpenFile};
+use super::spot::Spot;
 use crate::disk::{Completion, Submission};
 use io_uring::IoUring;
 use std::collections::VecDeque;
@@ -24,8 +25,9 @@ pub(super) struct Ring<H> {
     flights: Box<[Option<Flight<H>>]>,
     /// The elements that are not there.
     free: Vec<u32>,
-    /// What never got as far as the kernel.
-    refused: VecDeque<Completion>,
+    /// What was over when it was accepted, because it was refused or done on the spot.
+    over: VecDeque<Completion>,
+    spot: Spot,
 }
 
 impl<H> Ring<H> {
@@ -35,10 +37,11 @@ impl<H> Ring<H> {
         uring.submitter().register_files(&[file.file().as_raw_fd()]).map_err(refused)?;
         Ok(Ring {
             uring,
+            spot: Spot::new(&file),
             file,
             flights: (0..ROOM).map(|_| None).collect(),
             free: (0..ROOM).rev().collect(),
-            refused: VecDeque::new(),
+            over: VecDeque::new(),
         })
     }
 
@@ -47,7 +50,7 @@ impl<H> Ring<H> {
     }
 
     pub(super) fn room(&self) -> u32 {
-        (self.free.len() - self.refused.len()) as u32
+        (self.free.len() - self.over.len()) as u32
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -72,8 +75,12 @@ impl<H> Ring<H> {
         assert!(self.room() > 0, "submissions need room");
         let flight = match Flight::new(&self.file, memory, hold, submission) {
             Ok(flight) => flight,
-            Err(completion) => return self.refused.push_back(completion),
+            Err(completion) => return self.over.push_back(completion),
         };
+        if let Some(answer) = self.spot.make(&self.file, &flight) {
+            let (_, landed) = flight.land(answer);
+            return self.over.push_back(landed.settle(memory));
+        }
         let slot = self.free.pop().expect("there was room");
         let entry = self.flights[slot as usize].insert(flight).entry().user_data(slot.into());
         // SAFETY: the entry has addresses of the slot, which stays until the operation was reaped (`Drop` sees to it if need be), and of
@@ -104,12 +111,12 @@ impl<H> Ring<H> {
 
     /// Sleeps until something can be taken; not if there is nothing to come.
     pub(super) fn wait(&mut self) -> io::Result<()> {
-        if self.refused.is_empty() && !self.is_idle() { self.enter(1) } else { Ok(()) }
+        if self.over.is_empty() && !self.is_idle() { self.enter(1) } else { Ok(()) }
     }
 
-    /// Takes an operation that was not worth asking the kernel.
-    pub(super) fn take_refused(&mut self) -> Option<Completion> {
-        self.refused.pop_front()
+    /// Takes an operation that was over when it was accepted.
+    pub(super) fn take_over(&mut self) -> Option<Completion> {
+        self.over.pop_front()
     }
 
     /// Takes an answer, with what its operation held.

@@ -2,6 +2,7 @@
 
 use crate::buffer::GuestRange;
 use crate::disk::Errno;
+use crate::wire::SECTOR;
 use smallvec::SmallVec;
 use vm_memory::bitmap::{BS, BitmapSlice};
 use vm_memory::{GuestMemory, GuestMemoryError, Permissions, VolatileSlice};
@@ -36,4 +37,24 @@ pub(super) fn mark_dirty<B: BitmapSlice>(slices: &[VolatileSlice<'_, B>], moved:
         slice.bitmap().mark_dirty(0, slice.len().min(left));
         left = left.saturating_sub(slice.len());
     }
+}
+
+/// Whether each piece begins at a multiple of `align`, and is a multiple of `unit` long.
+pub(super) fn are_aligned<B: BitmapSlice>(
+    slices: &[VolatileSlice<'_, B>],
+    align: usize,
+    unit: usize,
+) -> bool {
+    slices.iter().all(|slice| {
+        let address = slice.ptr_guard_mut().as_ptr().addr();
+        address.is_multiple_of(align) && slice.len().is_multiple_of(unit)
+    })
+}
+
+/// Whether a write from this memory leaves whole sectors if its process is killed.
+///
+/// The page cache is filled page by page of this memory, and a kill may come before any page that has to be brought in first. A sector that
+/// lies within one page is copied or not; one that lies across two would be torn, and a sector never tears.
+pub(super) fn keep_sectors_whole<B: BitmapSlice>(slices: &[VolatileSlice<'_, B>]) -> bool {
+    are_aligned(slices, SECTOR as usize, SECTOR as usize)
 }

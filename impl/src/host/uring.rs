@@ -4,7 +4,9 @@
 //! on. [`SerialUring`] is for whoever wants one thing after the other: every operation is done when its submission returns, in memory that
 //! is only borrowed.
 //!
-//! As below every seam, nothing is split, retried or repaired. Only memory that direct I/O does not take as it lies passes through a bounce.
+//! As below every seam, nothing is split, retried or repaired. Only memory that direct I/O does not take as it lies, or from which a kill
+//! could tear a sector, passes through a bounce; and writes to the page cache that the kernel would hand to a worker thread are made when
+//! they are submitted.
 
 use super::flight::Landed;
 use super::memory::ArcMemory;
@@ -79,12 +81,12 @@ impl<M: GuestMemory + 'static> Disk<ArcMemory<M>> for UringDisk<M> {
             let (memory, landed) = ring.reap()?;
             Some(landed.settle(&*memory))
         };
-        self.ring.take_refused().or_else(|| reap(&mut self.ring))
+        self.ring.take_over().or_else(|| reap(&mut self.ring))
     }
 }
 
-/// Readable whenever a completion can be taken, except one of an operation that was refused when it was submitted: take until there is
-/// none, then sleep.
+/// Readable whenever a completion can be taken, except one of an operation that was over when it was submitted (refused, or written on the
+/// spot): take until there is none, then sleep.
 impl<M> AsFd for UringDisk<M> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.fd()
@@ -149,8 +151,8 @@ impl<M: GuestMemory> Disk<M> for SerialUring {
         assert!(self.done.len() < MOST_DONE, "submissions need room");
         // SAFETY: `memory` is borrowed until this function ends, which it does not before the operation was reaped.
         unsafe { self.ring.push(memory, (), submission) };
-        let completion = match self.ring.take_refused() {
-            Some(refused) => refused,
+        let completion = match self.ring.take_over() {
+            Some(completion) => completion,
             None => answer(&mut self.ring).settle(memory),
         };
         self.done.push_back(completion);

@@ -5,9 +5,9 @@
 //! by taking the lane from its thread for a moment (see `lane`).
 //!
 //! ```text
-//!   Server      accepts one front-end after the other       vhost_user
-//!     └ Backend   features, configuration, memory, drain    backend
-//!         └ Lane    queue, ring, disk, guest memory         lane, vring
+//!   Server        accepts one front-end after the other       vhost_user
+//!     └ FrontEnd    features, configuration, memory, drain    front_end, table
+//!     └ Lane        queue, ring, disk, guest memory           lane, setup, record, linger
 //! ```
 //!
 //! # What it promises
@@ -15,38 +15,43 @@
 //! - GET_VRING_BASE is answered, and the next front-end accepted, only when every request that was taken is answered on its ring.
 //! - RESET_DEVICE abandons what the host does not hold and waits for what it does. SET_FEATURES with no ring being served begins a new life
 //!   too, unless the features are the same: so front-ends continue a paused guest.
+//! - What was in flight when a back-end died is carried out by the next one the front-end connects to, each request answered once, and in
+//!   the cache mode that the driver chose (INFLIGHT_SHMFD).
 //! - A disk whose sync failed stays so for every later front-end.
+//! - A front-end that shrinks a file it shares is parted from, and harms nobody else. For that the first memory that is shared takes over
+//!   SIGBUS, in the whole process; what is no guest's memory is left to whoever had the signal before.
 //!
 //! # What it does not do
 //!
-//! Requests in flight are not kept for a back-end that comes after a crash (INFLIGHT_SHMFD), nor dirty pages logged (LOG_SHMFD), nor rings
-//! polled without a kick. The framework below neither tells the front-end of a broken ring (the error descriptor), nor takes another kick
-//! descriptor for a ring that is served, nor reports features it cannot accept; such a ring is not served and the server says why.
+//! Dirty pages are not logged (LOG_SHMFD), nor rings polled without a kick. A ring that cannot be served is reported to the server's owner,
+//! and one that makes no sense on the error descriptor too.
 
-mod backend;
+mod front_end;
 mod lane;
-mod vring;
+mod linger;
+mod record;
+mod setup;
+mod table;
 
 use crate::config::{Config, ConfigError};
 use crate::disk::{Disk, Errno, Op, Submission, Token};
 use crate::host::{ArcMemory, FileDisk, Regions, UringDisk};
 use crate::shared::{Refused, Shared};
 use crate::wakes::QueueIndex;
-use backend::Backend;
+use front_end::FrontEnd;
+use lane::Lane;
 pub use lane::RingError;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::net::UnixListener;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use vhost::vhost_user::{Error as ProtocolError, Listener};
-use vhost_user_backend::{Error as DaemonError, ShutdownHandle, VhostUserDaemon};
-use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+use vhost::vhost_user::{BackendReqHandler, Error as ProtocolError};
 
-/// The most queues a server may have: the framework keeps them in 64 bits.
+/// The most queues a server may have.
 pub const MOST_QUEUES: u16 = 64;
 
 /// The guest memory that the disk below a server is lent: whoever holds it keeps it mapped.
@@ -79,7 +84,9 @@ pub enum Event {
     /// It has gone and everything it asked for is done.
     Gone(u64),
     /// It said something that makes no sense, and was disconnected.
-    Confused(u64, DaemonError),
+    Confused(u64, ProtocolError),
+    /// It shrank a file that is guest memory, and was disconnected.
+    Shrank(u64),
     /// A ring is not served.
     Ring(QueueIndex, RingError),
     /// The driver's features cannot be accepted.
@@ -94,6 +101,9 @@ impl fmt::Display for Event {
             Event::Connected(n) => write!(f, "front-end {n} connected"),
             Event::Gone(n) => write!(f, "front-end {n} is gone"),
             Event::Confused(n, error) => write!(f, "front-end {n} disconnected: {error}"),
+            Event::Shrank(n) => {
+                write!(f, "front-end {n} disconnected: it shrank the memory it shares")
+            }
             Event::Ring(queue, why) => write!(f, "ring {} is not served: {why}", queue.0),
             Event::Features(refused) => write!(f, "the driver's features do not count: {refused}"),
             Event::LateFeatures(features) => {
@@ -113,8 +123,6 @@ pub enum ServeError {
     Config(ConfigError),
     /// The host refused a descriptor or a thread.
     Host(io::Error),
-    /// The framework could not begin.
-    Daemon(DaemonError),
     /// The disk could not be synced at the end: what was written since the last flush may be lost.
     Sync(Errno),
 }
@@ -124,7 +132,6 @@ impl fmt::Display for ServeError {
         match self {
             ServeError::Config(error) => error.fmt(f),
             ServeError::Host(error) => error.fmt(f),
-            ServeError::Daemon(error) => error.fmt(f),
             ServeError::Sync(errno) => {
                 let error = io::Error::from_raw_os_error(errno.0);
                 write!(f, "the disk could not be synced, unflushed writes may be lost: {error}")
@@ -143,8 +150,12 @@ impl From<io::Error> for ServeError {
 
 /// Serves one disk to one front-end after the other.
 pub struct Server<D> {
-    backend: Arc<Backend<D>>,
+    shared: Arc<Shared>,
+    lanes: Vec<Lane<D>>,
+    report: Report,
     stopper: Stopper,
+    /// The front-end that is served has shrunk the memory it shares.
+    shrunk: AtomicBool,
 }
 
 impl<D: QueueDisk> Server<D> {
@@ -155,12 +166,16 @@ impl<D: QueueDisk> Server<D> {
     ///
     /// # Panics
     /// If there is no lane, or more than [`MOST_QUEUES`].
-    pub fn new(config: Config, lanes: Vec<D>, report: Report) -> Result<Server<D>, ServeError> {
-        assert!((1..=usize::from(MOST_QUEUES)).contains(&lanes.len()), "1 to {MOST_QUEUES} lanes");
-        let config = Config { queues: lanes.len() as u16, ..config };
-        let shared = Shared::new(config, lanes[0].limits()).map_err(ServeError::Config)?;
-        let backend = Backend::new(Arc::new(shared), lanes, report)?;
-        Ok(Server { backend: Arc::new(backend), stopper: Stopper::new()? })
+    pub fn new(config: Config, disks: Vec<D>, report: Report) -> Result<Server<D>, ServeError> {
+        assert!((1..=usize::from(MOST_QUEUES)).contains(&disks.len()), "1 to {MOST_QUEUES} lanes");
+        let config = Config { queues: disks.len() as u16, ..config };
+        let shared = Shared::new(config, disks[0].limits()).map_err(ServeError::Config)?;
+        let shared = Arc::new(shared);
+        let lanes = disks.into_iter().zip(0..);
+        let lanes = lanes.map(|(disk, index)| Lane::open(QueueIndex(index), &shared, disk));
+        let lanes = lanes.collect::<io::Result<_>>()?;
+        let (stopper, shrunk) = (Stopper::new()?, AtomicBool::new(false));
+        Ok(Server { shared, lanes, report, stopper, shrunk })
     }
 
     /// What ends [`run`](Server::run) from another thread.
@@ -173,23 +188,56 @@ impl<D: QueueDisk> Server<D> {
     /// # Errors
     /// The host has no threads or descriptors left, or the last sync failed.
     pub fn run(&mut self, listener: UnixListener) -> Result<(), ServeError> {
-        let mut listener = Listener::from(listener);
-        let mut served = 0;
-        while self.wait(&listener)? {
-            served += 1;
-            self.serve(&mut listener, served)?;
-        }
+        let over = AtomicBool::new(false);
+        let ended = std::thread::scope(|scope| {
+            // Whatever happens here, the threads end: the scope waits for them.
+            let _end = OnDrop(|| {
+                over.store(true, Ordering::Release);
+                self.lanes.iter().for_each(Lane::ring_bell);
+            });
+            for index in 0..self.lanes.len() {
+                let (this, over) = (&*self, &over);
+                let thread = std::thread::Builder::new().name(format!("queue-{index}"));
+                thread.spawn_scoped(scope, move || this.work(index, over))?;
+            }
+            self.accept(&listener)
+        });
+        ended?;
         self.sync()
     }
 
+    /// What the thread of a queue does.
+    fn work(&self, index: usize, over: &AtomicBool) {
+        let wake = |queue: QueueIndex| self.lanes[usize::from(queue.0)].wake();
+        let refuse = |why| (self.report)(Event::Ring(QueueIndex(index as u16), why));
+        let part = || {
+            self.shrunk.store(true, Ordering::Release);
+            self.stopper.disconnect();
+        };
+        self.lanes[index].work(&self.shared, over, wake, refuse, part);
+    }
+
+    /// Accepts and serves one front-end after the other until it is stopped.
+    fn accept(&self, listener: &UnixListener) -> io::Result<()> {
+        let mut served = 0;
+        while self.wait(listener)? {
+            let (stream, _) = match listener.accept() {
+                Ok(accepted) => accepted,
+                // Whoever was at the door has gone again.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => return Err(error),
+            };
+            served += 1;
+            self.serve(stream, served)?;
+        }
+        Ok(())
+    }
+
     /// Waits until somebody connects; `false` if the server was stopped instead.
-    fn wait(&self, listener: &Listener) -> io::Result<bool> {
+    fn wait(&self, listener: &UnixListener) -> io::Result<bool> {
         let stop = &self.stopper.0;
         while !stop.asked.load(Ordering::Acquire) {
-            // SAFETY: the listener outlives this call.
-            let door = unsafe { BorrowedFd::borrow_raw(listener.as_raw_fd()) };
-            // SAFETY: `self` keeps the event open.
-            let bell = unsafe { BorrowedFd::borrow_raw(stop.bell.as_raw_fd()) };
+            let (door, bell) = (listener.as_fd(), stop.bell.as_fd());
             let mut polled = [PollFd::new(&door, PollFlags::IN), PollFd::new(&bell, PollFlags::IN)];
             match poll(&mut polled, None) {
                 Ok(_) if polled[0].revents().contains(PollFlags::IN) => return Ok(true),
@@ -200,29 +248,34 @@ impl<D: QueueDisk> Server<D> {
         Ok(false)
     }
 
-    /// Serves the front-end that is at the door until it is gone.
-    fn serve(&self, listener: &mut Listener, n: u64) -> Result<(), ServeError> {
-        let backend = &self.backend;
-        let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-        let mut daemon = VhostUserDaemon::new("front-end".into(), Arc::clone(backend), memory)
-            .map_err(ServeError::Daemon)?;
-        let begun = backend.begin(&daemon.get_epoll_handlers()).map_err(ServeError::Host);
-        let started = begun.and_then(|()| daemon.start(listener).map_err(ServeError::Daemon));
-        let ended = started.map(|()| {
-            backend.report(Event::Connected(n));
-            self.stopper.attend(daemon.shutdown_handle());
-            daemon.wait()
-        });
+    /// Serves a front-end until it is gone.
+    fn serve(&self, stream: UnixStream, n: u64) -> io::Result<()> {
+        self.shrunk.store(false, Ordering::Release);
+        self.stopper.attend(Some(stream.try_clone()?));
+        (self.report)(Event::Connected(n));
+        let front_end = FrontEnd::new(&self.shared, &self.lanes, &self.report, &self.shrunk);
+        let front_end = Arc::new(Mutex::new(front_end));
+        let mut connection = BackendReqHandler::from_stream(stream, front_end);
+        let error = loop {
+            if let Err(error) = connection.handle_request() {
+                break error;
+            }
+        };
         self.stopper.attend(None);
-        backend.end();
-        // The threads are joined here, and would go on if the end had not been rung.
-        drop(daemon);
-        backend.report(match ended? {
-            Ok(()) => Event::Gone(n),
-            Err(DaemonError::HandleRequest(
-                ProtocolError::Disconnected | ProtocolError::PartialMessage,
-            )) => Event::Gone(n),
-            Err(error) => Event::Confused(n, error),
+        // Here everything it asked for is brought to its end, before it sees that it was hung up on.
+        let socket = connection.try_clone_connection();
+        drop(connection);
+        if let Ok(socket) = socket {
+            // It may have hung up itself.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        (self.report)(match error {
+            _ if self.shrunk.load(Ordering::Acquire) => Event::Shrank(n),
+            _ if self.stopper.is_asked() => Event::Gone(n),
+            ProtocolError::Disconnected
+            | ProtocolError::PartialMessage
+            | ProtocolError::SocketBroken(_) => Event::Gone(n),
+            error => Event::Confused(n, error),
         });
         Ok(())
     }
@@ -230,7 +283,7 @@ impl<D: QueueDisk> Server<D> {
     /// Makes stable what no flush has.
     fn sync(&self) -> Result<(), ServeError> {
         let memory = Memory::default();
-        let mut lane = self.backend.lanes()[0].take();
+        let mut lane = self.lanes[0].take();
         let disk = &mut lane.disk;
         disk.submit(&memory, Submission { token: Token::new(0, 0), op: Op::Sync });
         disk.doorbell();
@@ -247,6 +300,15 @@ impl<D: QueueDisk> Server<D> {
     }
 }
 
+/// Does something at the end of its life, however that comes.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// Ends a [`Server`]: no front-end is accepted any more, and the one that is served is disconnected, drained and gone.
 #[derive(Clone)]
 pub struct Stopper(Arc<Stop>);
@@ -254,14 +316,14 @@ pub struct Stopper(Arc<Stop>);
 struct Stop {
     asked: AtomicBool,
     /// Rings, and is never quiet again, once it was asked.
-    bell: EventFd,
+    bell: OwnedFd,
     /// The connection that is served.
-    connection: Mutex<Option<ShutdownHandle>>,
+    connection: Mutex<Option<UnixStream>>,
 }
 
 impl Stopper {
     fn new() -> io::Result<Stopper> {
-        let bell = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let stop = Stop { asked: AtomicBool::new(false), bell, connection: Mutex::new(None) };
         Ok(Stopper(Arc::new(stop)))
     }
@@ -270,21 +332,33 @@ impl Stopper {
     pub fn stop(&self) {
         self.0.asked.store(true, Ordering::Release);
         // It fails only when it rings already.
-        let _ = self.0.bell.write(1);
-        if let Some(connection) = &*crate::sync::lock(&self.0.connection) {
-            connection.shutdown();
-        }
+        let _ = rustix::io::write(&self.0.bell, &1_u64.to_ne_bytes());
+        self.disconnect();
+    }
+
+    /// Ends the connection that is served, and nothing else.
+    fn disconnect(&self) {
+        self.hang_up(&crate::sync::lock(&self.0.connection));
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.asked.load(Ordering::Acquire)
     }
 
     /// From now on this connection is the one to end.
-    fn attend(&self, connection: Option<ShutdownHandle>) {
+    fn attend(&self, connection: Option<UnixStream>) {
         let mut current = crate::sync::lock(&self.0.connection);
         *current = connection;
         // It may have been asked for before there was a connection to see.
-        if self.0.asked.load(Ordering::Acquire)
-            && let Some(connection) = &*current
-        {
-            connection.shutdown();
+        if self.is_asked() {
+            self.hang_up(&current);
+        }
+    }
+
+    fn hang_up(&self, connection: &Option<UnixStream>) {
+        if let Some(connection) = connection {
+            // The front-end may have done so already.
+            let _ = connection.shutdown(Shutdown::Both);
         }
     }
 }

@@ -57,6 +57,11 @@ impl BlockQueue {
         self.record = Some(InflightRecord::resumed(record, ring.size()));
     }
 
+    /// Keeps no record any more.
+    pub fn keep_no_record(&mut self) {
+        self.record = None;
+    }
+
     /// Takes the oldest head that a dead backend had in flight; `false` if there is none left.
     #[cold]
     #[inline(never)]

@@ -73,6 +73,24 @@ impl BlockQueue {
         true
     }
 
+    /// Whether the next step on the ring asks for kicks: nothing was found, and the driver's next request will be one to be woken for.
+    pub fn is_about_to_sleep(&self) -> bool {
+        self.dance == Dance::Arm && !self.stopped && !self.paused && !self.broken
+    }
+
+    /// Looks once more before it asks for kicks, for whoever expects the driver to be quick. `true` iff something was published; the next
+    /// steps take it.
+    pub fn look_before_sleep<M: GuestMemory>(&mut self, ring: &Queue, memory: &M) -> bool {
+        assert!(self.is_about_to_sleep(), "only between finding nothing and asking for kicks");
+        // What cannot be read is for the next step to report.
+        let published = ring.avail_idx(memory, std::sync::atomic::Ordering::Acquire);
+        let found = published.is_ok_and(|published| published.0 != ring.next_avail());
+        if found {
+            self.dance = Dance::Take;
+        }
+        found
+    }
+
     /// Takes one chain, if there is one. `iter` reports what `pop_descriptor_chain` would swallow: a ring that is not there, or an
     /// `avail.idx` that is too far ahead (VS-10).
     fn take_chain<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) -> Found {

@@ -53,8 +53,11 @@ fn a_transfer_of_more_pieces_than_a_call_takes_is_short_or_whole() {
         let place = scratch();
         let mut subject = OnHost::new(kind, &place.path().join("disk"), 16384);
         let pieces: Vec<(u64, u32)> = (0..2048).map(|at| (at * 16, 4)).collect();
+        // Pieces of sectors are written as one, so that no sector can be torn.
         let done =
             run(&mut subject, 0, Op::Write { offset: 0, from: guest(&pieces), stable: true });
+        assert_eq!(done.result, Ok(8192), "{kind:?}");
+        let done = run(&mut subject, 0, Op::Read { offset: 0, into: guest(&pieces) });
         let direct = matches!(kind, Kind::Serial(DIRECT) | Kind::Uring(DIRECT));
         let moved = if direct { 8192 } else { 4096 };
         assert_eq!(done.result, Ok(moved), "{kind:?}");

@@ -8,6 +8,18 @@ use powerfail_device::Errno;
 use crate::payload::SECTOR;
 use crate::sectors::SectorSet;
 
+/// What a file system that is wrong on purpose says it has done, and has not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deaf {
+    /// It is not wrong.
+    #[default]
+    ToNothing,
+    /// Syncs.
+    ToSyncs,
+    /// That a write must be stable.
+    ToStableWrites,
+}
+
 /// Names an open file, from its opening to its release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Handle(pub(super) u64);
@@ -50,6 +62,8 @@ pub(super) struct Contents {
     error: Option<Errno>,
     /// How many syncs were asked for, stable writes included.
     syncs: u64,
+    /// What it does not hear. The owner says so, and no power cut changes it.
+    deaf: Deaf,
 }
 
 impl Contents {
@@ -67,6 +81,7 @@ impl Contents {
             life: self.life + 1,
             opened: std::mem::take(&mut self.opened),
             openings: self.openings,
+            deaf: self.deaf,
             ..Contents::default()
         };
     }
@@ -78,7 +93,8 @@ impl Contents {
         let mine = opened.values_mut().filter(|open| open.life == self.life);
         let theirs = other.opened.values().filter(|open| open.life == other.life);
         mine.zip(theirs).for_each(|(mine, theirs)| mine.told = theirs.told);
-        *self = Contents { life: self.life, opened, openings: self.openings, ..other };
+        *self =
+            Contents { life: self.life, opened, openings: self.openings, deaf: self.deaf, ..other };
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -104,6 +120,11 @@ impl Contents {
     /// Makes the next sync fail, or nothing fail.
     pub(super) fn fail_next(&mut self, failing: Option<(Errno, SectorSet)>) {
         self.failing = failing.map(|(errno, forgets)| Failing { errno, forgets });
+    }
+
+    /// From now on it is deaf to these.
+    pub(super) fn turn_deaf(&mut self, deaf: Deaf) {
+        self.deaf = deaf;
     }
 
     /// What failed syncs forgot is known to be dirty again.
@@ -170,7 +191,7 @@ impl Contents {
         }
         self.cache[range.clone()].copy_from_slice(&bytes[..range.len()]);
         self.changed(&range);
-        if stable {
+        if stable && self.deaf != Deaf::ToStableWrites {
             self.sync_set(handle, touched(&range))?;
         }
         Ok(range.len() as u32)
@@ -182,7 +203,7 @@ impl Contents {
         let range = self.within(offset, len);
         self.cache[range.clone()].fill(0);
         self.changed(&range);
-        if opened.stable {
+        if opened.stable && self.deaf != Deaf::ToStableWrites {
             self.sync_set(handle, touched(&range))?;
         }
         Ok(())
@@ -191,7 +212,7 @@ impl Contents {
     /// Makes everything stable that was written, or fails as somebody wished.
     pub(super) fn sync(&mut self, handle: Handle) -> Result<(), Errno> {
         self.check(handle)?;
-        self.sync_set(handle, self.dirty)
+        if self.deaf == Deaf::ToSyncs { Ok(()) } else { self.sync_set(handle, self.dirty) }
     }
 
     fn sync_set(&mut self, handle: Handle, set: SectorSet) -> Result<(), Errno> {

@@ -31,6 +31,7 @@ mod mount;
 mod power;
 mod served;
 
+pub use contents::Deaf;
 pub(crate) use mount::is_stale;
 pub use mount::{Mount, MountError};
 pub use power::Power;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use powerfail_device::Errno;
 
-use super::contents::Contents;
+use super::contents::{Contents, Deaf};
 use crate::sectors::SectorSet;
 
 /// The switch of one file. A clone is the same switch.
@@ -52,6 +52,11 @@ impl Power {
     /// Takes back [`fail_next_sync`](Self::fail_next_sync).
     pub fn fail_no_sync(&self) {
         self.contents().fail_next(None);
+    }
+
+    /// Makes the file system wrong on purpose: it says that all is well, and does nothing. It stays so over power cuts.
+    pub fn turn_deaf(&self, deaf: Deaf) {
+        self.contents().turn_deaf(deaf);
     }
 
     /// Writes dirty sectors back, unasked. False if none of them is dirty.

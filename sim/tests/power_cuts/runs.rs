@@ -66,13 +66,12 @@ const WRONG: [DiskFault; 6] = [
 /// Seeds until one is caught at the latest.
 const PATIENCE: u64 = 1000;
 
-#[test]
-fn each_wrong_disk_is_caught() {
+fn each_wrong_disk_is_caught<L: FileLane>() {
     let mut bad = Vec::new();
     for fault in WRONG {
         let Some((files, _place)) = files(Some(fault)) else { return };
         let plan = Plan::default();
-        let mut world = world::<OnCuts>(&files, plan, 0);
+        let mut world = world::<OnCuts<L>>(&files, plan, 0);
         let caught = (0..PATIENCE).find_map(|seed| {
             run_seed(&mut world, plan, seed, |_| {}).failure.map(|failure| (seed, failure))
         });
@@ -88,6 +87,16 @@ fn each_wrong_disk_is_caught() {
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
+}
+
+#[test]
+fn each_wrong_disk_on_a_file_is_caught() {
+    each_wrong_disk_is_caught::<FileDisk>();
+}
+
+#[test]
+fn each_wrong_disk_over_io_uring_is_caught() {
+    each_wrong_disk_is_caught::<SerialUring>();
 }
 
 #[test]

@@ -11,19 +11,40 @@ use tempfile::TempDir;
 /// A directory with a disk in it, and the socket it is served on.
 pub(crate) struct Place {
     dir: TempDir,
+    /// Where the disk is, if it is elsewhere.
+    disks: Option<TempDir>,
 }
 
 impl Place {
     /// With a disk of so many zero bytes.
     pub(crate) fn new(bytes: u64) -> Place {
-        let place = Place { dir: tempfile::tempdir().unwrap() };
+        let place = Place { dir: tempfile::tempdir().unwrap(), disks: None };
         let file = fs::File::create(place.disk()).unwrap();
         file.set_len(bytes).unwrap();
         place
     }
 
+    /// With a disk that holds this, where the code is built: a temporary folder may be one in memory, without direct I/O. The socket is not
+    /// there, for its path must be short.
+    pub(crate) fn holding(image: &[u8]) -> Place {
+        let disks = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let place = Place { dir: tempfile::tempdir().unwrap(), disks: Some(disks) };
+        fs::write(place.disk(), image).unwrap();
+        place
+    }
+
     pub(crate) fn disk(&self) -> PathBuf {
-        self.dir.path().join("disk.img")
+        self.disks.as_ref().unwrap_or(&self.dir).path().join("disk.img")
+    }
+
+    /// The names of everything that is there, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let all = [Some(&self.dir), self.disks.as_ref()];
+        let entries = all.into_iter().flatten().flat_map(|dir| fs::read_dir(dir.path()).unwrap());
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -53,6 +74,30 @@ impl Place {
     }
 }
 
+/// What a process has of the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Footprint {
+    pub(crate) descriptors: usize,
+    /// Not counting the kernel's.
+    pub(crate) threads: usize,
+    /// Ranges of memory.
+    pub(crate) mappings: usize,
+    /// Memory in KiB.
+    pub(crate) resident: usize,
+}
+
+impl Footprint {
+    /// The larger one of each number.
+    pub(crate) fn max(self, other: Footprint) -> Footprint {
+        Footprint {
+            descriptors: self.descriptors.max(other.descriptors),
+            threads: self.threads.max(other.threads),
+            mappings: self.mappings.max(other.mappings),
+            resident: self.resident.max(other.resident),
+        }
+    }
+}
+
 /// The process; killed if a test ends without it.
 pub(crate) struct Daemon {
     child: Child,
@@ -78,9 +123,26 @@ impl Daemon {
         }
     }
 
-    /// Number of descriptors it has open.
-    pub(crate) fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    /// What it has of the host's.
+    pub(crate) fn footprint(&self) -> Footprint {
+        let about = |what: &str| format!("/proc/{}/{what}", self.child.id());
+        let status = fs::read_to_string(about("status")).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.and_then(|line| line.trim().strip_suffix(" kB"));
+        Footprint {
+            descriptors: fs::read_dir(about("fd")).unwrap().count(),
+            threads: self.threads(),
+            mappings: fs::read_to_string(about("maps")).unwrap().lines().count(),
+            resident: resident.expect("a number of kB").parse().unwrap(),
+        }
+    }
+
+    /// Number of its threads, without those of the kernel's that carry out what its rings cannot do at once: these end when they please.
+    fn threads(&self) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
+        // One that has just ended has no name.
+        names.flatten().filter(|name| !name.starts_with("iou-wrk")).count()
     }
 
     /// Sends it a signal and waits for its end; returns what it said meanwhile too.

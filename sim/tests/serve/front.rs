@@ -1,7 +1,7 @@
 //! A front-end that says what it likes: vhost-user messages byte by byte, and rings written through a file that is the guest's memory.
 
 use std::fs::File;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
 
 // The messages, by their numbers in the protocol.
 pub(crate) const GET_FEATURES: u32 = 1;
@@ -29,14 +32,16 @@ pub(crate) const SET_PROTOCOL_FEATURES: u32 = 16;
 pub(crate) const SET_VRING_ENABLE: u32 = 18;
 pub(crate) const GET_CONFIG: u32 = 24;
 pub(crate) const SET_CONFIG: u32 = 25;
+pub(crate) const GET_INFLIGHT_FD: u32 = 31;
+pub(crate) const SET_INFLIGHT_FD: u32 = 32;
 pub(crate) const RESET_DEVICE: u32 = 34;
 pub(crate) const ADD_MEM_REG: u32 = 37;
 pub(crate) const REM_MEM_REG: u32 = 38;
 
 /// VERSION_1, FLUSH, CONFIG_WCE and the bit that allows protocol features.
 pub(crate) const FEATURES: u64 = 1 << 32 | 1 << 9 | 1 << 11 | 1 << 30;
-/// MQ, REPLY_ACK, CONFIG, RESET_DEVICE and CONFIGURE_MEM_SLOTS.
-pub(crate) const PROTOCOL: u64 = 1 | 1 << 3 | 1 << 9 | 1 << 13 | 1 << 15;
+/// MQ, REPLY_ACK, CONFIG, INFLIGHT_SHMFD, RESET_DEVICE and CONFIGURE_MEM_SLOTS.
+pub(crate) const PROTOCOL: u64 = 1 | 1 << 3 | 1 << 9 | 1 << 12 | 1 << 13 | 1 << 15;
 
 /// Bytes of guest memory, from guest address 0 on.
 pub(crate) const MEMORY: u64 = 1 << 20;
@@ -75,6 +80,12 @@ pub(crate) fn region(at: u64, len: u64, offset: u64) -> Vec<u8> {
     words(&[0, at, len, USER + at, offset])
 }
 
+/// The body of GET_INFLIGHT_FD, and of SET_INFLIGHT_FD for memory of so many bytes: one ring of [`SIZE`] descriptors.
+pub(crate) fn record(bytes: u64) -> Vec<u8> {
+    // Padded to whole words, as the protocol's own structure is.
+    [words(&[bytes, 0]), words(&[1 | u64::from(SIZE) << 16])].concat()
+}
+
 /// A new piece of shared memory.
 pub(crate) fn memory(len: u64) -> File {
     let file = File::from(memfd_create("front", MemfdFlags::CLOEXEC).unwrap());
@@ -94,7 +105,16 @@ impl Front {
 
     /// Connects and negotiates.
     pub(crate) fn negotiated(socket: &Path) -> Front {
-        let mut front = Front::silent(socket);
+        Front::silent(socket).negotiate()
+    }
+
+    /// The same guest connects to another server.
+    pub(crate) fn reconnect(self, socket: &Path) -> Front {
+        Front { stream: Front::silent(socket).stream, ..self }.negotiate()
+    }
+
+    fn negotiate(self) -> Front {
+        let mut front = self;
         front.send(SET_OWNER, &[], &[]);
         let offered = front.ask(GET_FEATURES, &[]).unwrap();
         assert_eq!(u64::from_le_bytes(offered.try_into().unwrap()) & FEATURES, FEATURES);
@@ -194,6 +214,25 @@ impl Front {
         Ok(body)
     }
 
+    /// Has the server make memory for the record of what one ring has in flight; returns it with its description.
+    pub(crate) fn make_record(&mut self) -> (Vec<u8>, OwnedFd) {
+        self.message(GET_INFLIGHT_FD, 1, &record(0), &[]).unwrap();
+        let mut header = [0; 12];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let into = &mut [IoSliceMut::new(&mut header)];
+        let flags = RecvFlags::WAITALL | RecvFlags::CMSG_CLOEXEC;
+        let got = recvmsg(&self.stream, into, &mut control, flags).unwrap();
+        assert_eq!(got.bytes, header.len());
+        let fd = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        let mut body = vec![0; record(0).len()];
+        self.stream.read_exact(&mut body).unwrap();
+        (body, fd.expect("a descriptor comes with it"))
+    }
+
     /// Sends bytes that need not be a message.
     pub(crate) fn babble(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
@@ -258,6 +297,18 @@ impl Front {
         let mut status = [0];
         self.memory.read_exact_at(&mut status, HEADERS + slot * 32 + 16).unwrap();
         status[0]
+    }
+
+    /// Which slots were answered, from the `from`th answer on; each is named by a quarter of its head.
+    pub(crate) fn answers(&self, from: u16) -> Vec<u16> {
+        (from..self.used())
+            .map(|n| {
+                let mut head = [0; 4];
+                let at = USED + 4 + 8 * (u64::from(n) % u64::from(SIZE));
+                self.memory.read_exact_at(&mut head, at).unwrap();
+                u32::from_le_bytes(head) as u16 / 4
+            })
+            .collect()
     }
 
     /// Tells the device that something was published.

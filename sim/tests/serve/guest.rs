@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
@@ -74,7 +75,28 @@ impl Guest {
     /// Hands a request over, with this buffer, which also names its completion.
     pub(crate) fn submit(&mut self, queue: usize, piece: usize, ask: Ask) {
         let at = (queue * PIECES + piece) * PIECE;
-        let buffer = &mut self.memory[at..at + PIECE];
+        self.submit_with(queue, piece, ask, at..at + PIECE);
+    }
+
+    /// Number of queues.
+    pub(crate) fn queues(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Its memory.
+    pub(crate) fn memory(&mut self) -> &mut [u8] {
+        &mut self.memory
+    }
+
+    /// Hands a request over, with these bytes of its memory for the buffer.
+    pub(crate) fn submit_with(
+        &mut self,
+        queue: usize,
+        piece: usize,
+        ask: Ask,
+        bytes: Range<usize>,
+    ) {
+        let buffer = &mut self.memory[bytes];
         let lane = &mut self.queues[queue];
         let handed = match ask {
             Ask::Read(offset) => lane.read(offset, buffer, piece),

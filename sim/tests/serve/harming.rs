@@ -198,3 +198,67 @@ fn features_that_cannot_be() {
         assert!(front.tell(SET_FEATURES, &words(&[FEATURES | 1 << 63]), &[]).is_err());
     });
 }
+
+#[test]
+fn memory_that_is_shrunk() {
+    // Nothing is left, not even of the ring; or the ring is, and the requests are not.
+    for left in [0, 0x3000, 0x4000] {
+        survives(|place, daemon| {
+            let mut front = Front::ready(&place.socket());
+            front.publish(1, 1, DATA);
+            front.finish();
+            front.publish(2, 2, DATA);
+            front.memory.set_len(left).unwrap();
+            front.kick();
+            assert!(front.is_hung_up_on());
+            let said = daemon.until("front-end 1 disconnected");
+            assert!(said.contains("it shrank the memory it shares"), "{said}");
+            let mut image = vec![0; 64 * PIECE];
+            image[512..1024].fill(1);
+            assert_eq!(std::fs::read(place.disk()).unwrap(), image, "nothing else is touched");
+        });
+    }
+    // While it is stopped, too.
+    survives(|place, daemon| {
+        let mut front = Front::ready(&place.socket());
+        front.memory.set_len(0).unwrap();
+        front.send(SET_VRING_ADDR, &Front::address(), &[]);
+        front.kick();
+        daemon.until("it shrank the memory it shares");
+    });
+    // Only data is gone: that is an errno of the host's, and the status of a request.
+    survives(|place, _| {
+        let mut front = Front::ready(&place.socket());
+        front.publish(1, 1, DATA);
+        front.memory.set_len(DATA).unwrap();
+        front.finish();
+        assert_eq!(front.status(0), 1);
+        front.publish(2, 2, 0x8000);
+        front.finish();
+        assert_eq!(front.status(1), 0, "the rest goes on");
+    });
+}
+
+#[test]
+fn memory_that_is_shrunk_at_any_moment() {
+    survives(|place, daemon| {
+        for round in 1..=100_u32 {
+            let mut front = Front::ready(&place.socket());
+            for n in 0..12 {
+                front.publish(n, 1, DATA + 512 * n);
+            }
+            front.kick();
+            let memory = front.memory.try_clone().unwrap();
+            let left = u64::from(round % 18) << 12;
+            let shrinks = std::thread::spawn(move || memory.set_len(left).unwrap());
+            for n in 0..round % 7 {
+                // It may be hung up on.
+                let _ = front.tell(SET_VRING_ENABLE, &state(0, n % 2), &[]);
+            }
+            shrinks.join().unwrap();
+            drop(front);
+            let said = daemon.until(&format!("front-end {round} "));
+            assert!(said.contains("connected"), "{said}");
+        }
+    });
+}

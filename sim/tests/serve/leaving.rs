@@ -1,7 +1,12 @@
 //! Clients that come, go and vanish. The server is there for the next one, and has lost nothing on the way.
 
 use crate::daemon::Place;
+use crate::front::Front;
 use crate::guest::{Ask, EVENT_IDX, Guest, PIECE, PLAIN};
+use crate::judged::{Judge, times};
+use crate::lives::{FOUR_QUEUES, connect, expect, is_direct, keeps_nothing};
+use powerfail_model::Oracle;
+use rustix::process::Signal;
 
 const EACH: u64 = PIECE as u64;
 
@@ -16,25 +21,6 @@ fn the_next_client_on_the_socket_finds_what_the_last_one_wrote() {
         drop(guest);
         daemon.until("is gone");
     }
-}
-
-/// A few hundred in the usual run; `SERVE_CONNECTIONS=10000` for more.
-#[test]
-fn no_connection_leaves_anything_open() {
-    let connections = std::env::var("SERVE_CONNECTIONS").map_or(300, |n| n.parse().unwrap());
-    let place = Place::new(16 * EACH);
-    let mut daemon = place.serve(&["--queues", "4"]);
-    let descriptors = daemon.descriptors();
-    for n in 0..connections {
-        let mut guest = Guest::connect(&place.socket(), EVENT_IDX, 4).unwrap();
-        if n % 2 == 0 {
-            guest.write((n / 2) % 4, EACH, n as u8);
-            assert_eq!(guest.read((n / 2 + 1) % 4, EACH), [n as u8; PIECE]);
-        }
-        drop(guest);
-        daemon.until("is gone");
-    }
-    assert_eq!(daemon.descriptors(), descriptors);
 }
 
 #[test]
@@ -67,4 +53,49 @@ fn a_client_that_vanishes_leaves_whole_pieces_behind() {
     let mut guest = Guest::connect(&place.socket(), PLAIN, 2).unwrap();
     guest.write(1, 0, 99);
     assert_eq!(guest.read(0, 0), [99; PIECE]);
+}
+
+/// Clients that read what the last one left, ask for more, and go when all is answered, or in the middle, or without a word.
+fn clients_come_and_go(seed: u32, more: &[&str]) {
+    let connections = times("POWERFAIL_CONNECTIONS", 300);
+    let mut judge = Judge::new(seed);
+    let place = Place::holding(&judge.image());
+    if more.contains(&"--direct") && !is_direct(&place) {
+        return;
+    }
+    let mut daemon = place.serve(&[&FOUR_QUEUES, more].concat());
+    let mut footprints = Vec::new();
+    for n in 0..connections {
+        if n % 8 == 7 {
+            drop(Front::silent(&place.socket()));
+            daemon.until("is gone");
+        } else {
+            let mut guest = expect(connect(&place, &mut judge));
+            let requests = judge.draw(60);
+            expect(judge.load(&mut guest, requests));
+            if n % 3 == 0 {
+                expect(judge.settle(&mut guest));
+            }
+            drop(guest);
+            daemon.until("is gone");
+            judge.end(Oracle::reset_shown);
+        }
+        footprints.push(daemon.footprint());
+    }
+    println!("{connections} clients {more:?}, {judge}");
+    keeps_nothing(&footprints);
+    let (status, said) = daemon.end(Signal::TERM);
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert_eq!(place.names(), ["disk.img"], "nothing is left on the host's disk");
+    assert!(judge.cut_short > connections / 4, "clients left in the middle");
+}
+
+#[test]
+fn clients_that_come_and_go_lose_nothing_and_leave_nothing_behind() {
+    clients_come_and_go(1, &[]);
+}
+
+#[test]
+fn clients_that_come_and_go_on_direct_transfers_leave_nothing_behind_either() {
+    clients_come_and_go(2, &["--direct"]);
 }

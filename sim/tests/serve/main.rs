@@ -1,12 +1,25 @@
 //! `powerfail serve` as front-ends meet it: a real driver over the real socket, clients that vanish, servers that are killed, and front-ends
 //! that mean harm.
+//!
+//! What is to endure does so a few hundred times in the usual run. The full count takes a few minutes, and prints what it counted:
+//!
+//! ```console
+//! $ POWERFAIL_CONNECTIONS=10000 POWERFAIL_KILLS=1000 POWERFAIL_CUTS=1000 \
+//!     cargo test -p powerfail --test serve --test power_cuts -- --nocapture
+//! ```
 
+mod cutting;
 mod daemon;
 mod front;
 mod guest;
 mod harming;
+#[path = "../judged/mod.rs"]
+mod judged;
 mod late;
 mod leaving;
+mod lives;
+mod port;
+mod reconnecting;
 mod refusing;
 mod restarting;
 mod serving;

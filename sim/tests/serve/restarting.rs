@@ -1,7 +1,10 @@
 //! Servers that are stopped, and servers that are killed.
 
 use crate::daemon::Place;
-use crate::guest::{Ask, EVENT_IDX, Guest, PIECE, PLAIN};
+use crate::guest::{Ask, Guest, PIECE, PLAIN};
+use crate::judged::{Judge, times};
+use crate::lives::{FOUR_QUEUES, connect, expect, is_direct};
+use powerfail_model::Oracle;
 use rustix::process::Signal;
 
 const EACH: u64 = PIECE as u64;
@@ -51,47 +54,39 @@ fn a_stop_answers_what_was_taken() {
     }
 }
 
-#[test]
-fn a_killed_server_loses_nothing_that_was_flushed() {
-    const SLOTS: usize = 32;
-    let place = Place::new(SLOTS as u64 * EACH);
-    let mut version = 0_u8;
-    let mut flushed = [0_u8; SLOTS];
-    let mut sent = [0_u8; SLOTS];
-    for round in 0..12 {
-        let daemon = place.serve(&["--queues", "2"]);
-        let mut guest = Guest::connect(&place.socket(), EVENT_IDX, 2).unwrap();
-        for slot in 0..SLOTS {
-            let found = guest.read(slot % 2, slot as u64 * EACH);
-            assert!(found.iter().all(|byte| *byte == found[0]), "slot {slot} is torn");
-            let allowed = flushed[slot]..=sent[slot];
-            assert!(allowed.contains(&found[0]), "slot {slot}: {} not in {allowed:?}", found[0]);
-            // What was read stays, so from here on it is the least there may be.
-            flushed[slot] = found[0];
-        }
-        for batch in 0..=round % 3 {
-            version += 1;
-            for (slot, sent) in sent.iter_mut().enumerate() {
-                *sent = version;
-                guest.piece(slot % 2, slot).fill(version);
-                guest.submit(slot % 2, slot, Ask::Write(slot as u64 * EACH));
-            }
-            guest.kick(0);
-            guest.kick(1);
-            if batch == round % 3 {
-                // The last batch is under way when the server dies.
-                break;
-            }
-            for queue in 0..2 {
-                let mut done = 0;
-                while done < SLOTS / 2 {
-                    done += guest.wait(queue).unwrap().len();
-                }
-            }
-            assert_eq!(guest.run(batch % 2, SLOTS, Ask::Flush), 0);
-            flushed = sent;
-        }
+/// Servers that are killed while they have requests of all queues in hand, and started again.
+fn servers_are_killed(seed: u32, more: &[&str]) {
+    let kills = times("POWERFAIL_KILLS", 24);
+    let mut judge = Judge::new(seed);
+    let place = Place::holding(&judge.image());
+    if more.contains(&"--direct") && !is_direct(&place) {
+        return;
+    }
+    for n in 0..kills {
+        let cache = if n % 3 == 2 { "writethrough" } else { "writeback" };
+        let daemon = place.serve(&[&FOUR_QUEUES, &["--cache", cache], more].concat());
+        assert_eq!(place.names(), ["blk.sock", "disk.img"], "the dead leave nothing but a socket");
+        let mut guest = expect(connect(&place, &mut judge));
+        let requests = 50 + judge.draw(150);
+        expect(judge.load(&mut guest, requests));
         let (status, _) = daemon.end(Signal::KILL);
         assert_eq!(status.code(), None, "it was killed");
+        judge.end(Oracle::backend_kill);
     }
+    println!("{kills} kills {more:?}, {judge}");
+    assert!(judge.cut_short > kills / 2, "servers died in the middle");
+    let daemon = place.serve(&[&FOUR_QUEUES, more].concat());
+    drop(expect(connect(&place, &mut judge)));
+    daemon.end(Signal::TERM);
+    assert_eq!(place.names(), ["disk.img"]);
+}
+
+#[test]
+fn killed_servers_lose_nothing_and_leave_nothing_behind() {
+    servers_are_killed(3, &[]);
+}
+
+#[test]
+fn killed_servers_on_direct_transfers_lose_nothing_either() {
+    servers_are_killed(4, &["--direct"]);
 }

@@ -1,29 +1,29 @@
-//! One request queue with its ring, its lane of the disk and its view of guest memory.
+//! One queue, the disk below it, and the ring it serves; stepped by the thread of the queue.
 //!
-//! Whoever holds the lock of a lane may step it. That is the queue's own thread, woken by a kick, a completion or the bell, and it steps
-//! until nothing moves. The control thread takes the lane away from it for a moment, to swap memory, to drain or to reset: it says so with
-//! `wanted`, which the other sees between any two steps, and rings the bell when it is done.
+//! Whoever has the [helm](crate::helm) of a lane may step it. That is the queue's own thread, woken by a kick, a completion or the bell; the
+//! thread that answers the front-end takes the lane from it for a moment, to change what has to be changed or to step it to its end.
 
-use super::vring::Vring;
+use super::linger::Linger;
+use super::setup::{Kick, Setup};
 use super::{Memory, QueueDisk};
 use crate::crank::{Step, settle, step};
+use crate::helm::{self, Bell, Helm};
+use crate::inflight::{InflightError, InflightMemory};
 use crate::queue::BlockQueue;
 use crate::shared::Shared;
 use crate::wakes::QueueIndex;
-use crate::wire::F_EVENT_IDX;
+use rustix::event::{EventfdFlags, epoll, eventfd};
 use std::fmt;
 use std::io;
-use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use vhost_user_backend::VringT;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use virtio_queue::{Queue, QueueT};
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 /// Why a ring is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RingError {
-    /// Its size is not a power of two.
+    /// Its size is not a power of two, or above the offer.
     Size,
     /// The driver's features were not accepted, or there were none.
     Features,
@@ -33,11 +33,14 @@ pub enum RingError {
     Broken,
     /// Its kick is no eventfd.
     Kick,
+    /// The record of what is in flight cannot be gone on with.
+    Record(InflightError),
 }
 
 impl fmt::Display for RingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            RingError::Record(error) => return error.fmt(f),
             RingError::Size => "its size is not a power of two",
             RingError::Features => "no features were negotiated for it",
             RingError::Memory => "it is not in the memory that the front-end shares",
@@ -50,149 +53,247 @@ impl fmt::Display for RingError {
 /// A queue, and who may step it.
 #[derive(Debug)]
 pub(super) struct Lane<D> {
-    /// Wakes the thread of this queue.
-    pub(super) bell: EventFd,
-    /// Another queue moved what this one waits for.
-    woken: AtomicBool,
-    /// How many wait to take this lane from the thread that steps it.
-    wanted: AtomicU32,
-    state: Mutex<State<D>>,
+    helm: Helm<State<D>, EventBell>,
+    /// What the thread of this queue sleeps on: the bell, the kick and the disk's completions.
+    epoll: Arc<OwnedFd>,
 }
 
+/// A lane that was taken from its thread.
+pub(super) type Taken<'a, D> = helm::Taken<'a, State<D>, EventBell>;
+
+/// A bell that can be slept on together with other descriptors.
+#[derive(Debug)]
+pub(super) struct EventBell(OwnedFd);
+
+impl Bell for EventBell {
+    fn ring(&self) {
+        // It fails only when the bell rings already.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    fn quiet(&self) {
+        // It fails only when the bell does not ring.
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+}
+
+impl AsFd for EventBell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// What a lane's thread was woken by; the number that goes with a descriptor in its epoll.
+const BELL: u64 = 0;
+const KICK: u64 = 1;
+const DONE: u64 = 2;
+
+const IN: epoll::EventFlags = epoll::EventFlags::IN;
+
+impl<D: QueueDisk> Lane<D> {
+    pub(super) fn open(index: QueueIndex, shared: &Arc<Shared>, disk: D) -> io::Result<Lane<D>> {
+        let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let listen = |fd, name| epoll::add(&epoll, fd, epoll::EventData::new_u64(name), IN);
+        listen(bell.as_fd(), BELL)?;
+        if let Some(fd) = disk.completion_fd() {
+            listen(fd, DONE)?;
+        }
+        let state = State {
+            block: BlockQueue::new(index, Arc::clone(shared), shared.config().queue_size),
+            disk,
+            memory: Memory::default(),
+            setup: Setup::default(),
+            record: None,
+            ring: None,
+            refused: false,
+            listening: false,
+            linger: Linger::default(),
+            epoll: Arc::clone(&epoll),
+        };
+        Ok(Lane { helm: Helm::new(state, EventBell(bell)), epoll })
+    }
+
+    /// The lane, taken from the thread of this queue.
+    pub(super) fn take(&self) -> Taken<'_, D> {
+        self.helm.take()
+    }
+
+    /// Another queue moved what this one waits for.
+    pub(super) fn wake(&self) {
+        self.helm.wake();
+    }
+
+    /// Has the thread look again.
+    pub(super) fn ring_bell(&self) {
+        self.helm.bell().ring();
+    }
+
+    /// The life of the thread of this queue, until `over` says that it is over and the bell has rung.
+    pub(super) fn work(
+        &self,
+        shared: &Shared,
+        over: &AtomicBool,
+        wake: impl Fn(QueueIndex),
+        refuse: impl Fn(RingError),
+        part: impl Fn(),
+    ) {
+        let mut events = [epoll::Event { flags: IN, data: epoll::EventData::new_u64(BELL) }; 3];
+        loop {
+            // It fails only when a signal came, and then the lane is looked at once more.
+            let ready = epoll::wait(&self.epoll, &mut events, None).unwrap_or(0);
+            let came = |name| events[..ready].iter().any(|event| event.data.u64() == name);
+            let mut turn = self.helm.turn(came(BELL));
+            if over.load(Ordering::Acquire) {
+                return;
+            }
+            if came(KICK) || came(DONE) {
+                turn.linger.found();
+            }
+            if came(KICK)
+                && let Err(why) = turn.hear()
+            {
+                refuse(why);
+            }
+            if let Err(why) = turn.start(shared) {
+                refuse(why);
+            }
+            turn.run(|lane, woken| lane.step(true, woken, &wake) || lane.lingers());
+            if turn.is_newly_broken() {
+                refuse(RingError::Broken);
+            }
+            // While the lane is held: afterwards it may be the next front-end's.
+            if turn.memory.is_shrunk() {
+                part();
+            }
+        }
+    }
+}
+
+/// What is stepped.
 #[derive(Debug)]
 pub(super) struct State<D> {
     block: BlockQueue,
     pub(super) disk: D,
     pub(super) memory: Memory,
-    ring: Option<Ring>,
+    pub(super) setup: Setup,
+    /// Where it keeps a record of what is in flight, if the front-end has given it a place.
+    pub(super) record: Option<Arc<dyn InflightMemory>>,
+    /// The ring that is served, if there is one.
+    ring: Option<Queue>,
     /// Something was said about this ring already, and it will not be served.
     refused: bool,
-}
-
-/// A ring that is served: the copy of the transport's that moves, and the transport's.
-struct Ring {
-    queue: Queue,
-    vring: Vring,
-}
-
-impl fmt::Debug for Ring {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.queue.fmt(f)
-    }
-}
-
-impl<D: QueueDisk> Lane<D> {
-    pub(super) fn new(index: QueueIndex, shared: &Arc<Shared>, disk: D) -> io::Result<Lane<D>> {
-        let size = shared.config().queue_size;
-        let state = State {
-            block: BlockQueue::new(index, Arc::clone(shared), size),
-            disk,
-            memory: Memory::default(),
-            ring: None,
-            refused: false,
-        };
-        Ok(Lane {
-            bell: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
-            woken: AtomicBool::new(false),
-            wanted: AtomicU32::new(0),
-            state: Mutex::new(state),
-        })
-    }
-
-    /// Another queue moved what this one waits for.
-    pub(super) fn wake(&self) {
-        // Released to whoever takes the mark: what was moved is seen then.
-        self.woken.store(true, Ordering::Release);
-        self.ring_bell();
-    }
-
-    pub(super) fn ring_bell(&self) {
-        // It fails only when the bell rings already.
-        let _ = self.bell.write(1);
-    }
-
-    pub(super) fn quiet_bell(&self) {
-        // It fails only when the bell does not ring.
-        let _ = self.bell.read();
-    }
-
-    pub(super) fn is_woken(&self) -> bool {
-        self.woken.load(Ordering::Acquire)
-    }
-
-    /// The lane, for the thread of this queue.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State<D>> {
-        crate::sync::lock(&self.state)
-    }
-
-    /// The lane, taken from the thread of this queue.
-    pub(super) fn take(&self) -> Taken<'_, D> {
-        self.wanted.fetch_add(1, Ordering::AcqRel);
-        Taken { lane: self, state: self.lock() }
-    }
-
-    /// Steps until nothing moves, or somebody wants the lane.
-    pub(super) fn run(&self, state: &mut State<D>, wake: impl Fn(QueueIndex)) -> Option<RingError> {
-        let State { block, disk, memory, ring, refused } = state;
-        let Ring { queue, vring } = ring.as_mut()?;
-        while self.wanted.load(Ordering::Acquire) == 0 {
-            if self.woken.swap(false, Ordering::AcqRel) {
-                block.handle_wake(queue, memory);
-            }
-            let enabled = vring.enabled();
-            let stepped = if enabled { step } else { settle }(block, queue, disk, memory);
-            match stepped {
-                Step::Completed | Step::Submitted | Step::Ring => {}
-                Step::Wake(other) => wake(other),
-                Step::Signal => vring.signal(),
-                Step::Idle => break,
-            }
-        }
-        let newly_broken = block.is_broken() && !*refused;
-        *refused |= newly_broken;
-        newly_broken.then_some(RingError::Broken)
-    }
+    /// The kick is in the epoll.
+    listening: bool,
+    linger: Linger,
+    epoll: Arc<OwnedFd>,
 }
 
 impl<D: QueueDisk> State<D> {
-    /// The driver kicked, or the ring was enabled.
-    pub(super) fn kick(&mut self) {
-        self.block.handle_kick();
+    /// Takes one step; takes nothing from the ring unless `takes`, and the ring is enabled. Says whether anything moved.
+    pub(super) fn step(&mut self, takes: bool, woken: bool, wake: impl Fn(QueueIndex)) -> bool {
+        let State { block, disk, memory, setup, ring, linger, .. } = self;
+        let Some(ring) = ring else { return false };
+        if woken {
+            block.handle_wake(ring, memory);
+        }
+        // It asks for kicks only when it will not look any more.
+        let lingers = block.is_about_to_sleep() && linger.is_worth_it();
+        let takes = takes && setup.enabled && !lingers;
+        match if takes { step } else { settle }(block, ring, disk, memory) {
+            Step::Completed => linger.found(),
+            Step::Submitted | Step::Ring => {}
+            Step::Wake(other) => wake(other),
+            Step::Signal => setup.signal(),
+            Step::Idle => return false,
+        }
+        true
     }
 
-    /// Begins to serve `vring`, if that is not done already and the front-end has set it up.
-    pub(super) fn start(&mut self, vring: &Vring, shared: &Shared) -> Result<(), RingError> {
-        if self.ring.is_some() || self.refused || !vring.enabled() {
-            return Ok(());
+    /// Whether the thread looks again before it sleeps.
+    fn lingers(&mut self) -> bool {
+        let State { block, memory, setup, ring, linger, .. } = self;
+        let Some(ring) = ring else { return false };
+        if !setup.enabled || !block.is_about_to_sleep() {
+            return false;
         }
-        let state = vring.get_ref();
-        if !state.get_queue().ready() {
-            return Ok(());
+        if block.look_before_sleep(ring, memory) {
+            linger.found();
+        } else {
+            std::hint::spin_loop();
         }
-        let queue = self.judge(vring, state.get_queue(), shared);
-        drop(state);
-        self.refused = queue.is_err();
-        self.ring = Some(Ring { queue: queue?, vring: vring.clone() });
+        true
+    }
+
+    /// The kick was heard.
+    fn hear(&mut self) -> Result<(), RingError> {
+        match self.setup.read_kick() {
+            Kick::Came => self.block.handle_kick(),
+            Kick::Gone => {}
+            Kick::Dead => {
+                self.ignore_kick();
+                self.refused = true;
+                return Err(RingError::Kick);
+            }
+        }
         Ok(())
     }
 
-    /// A copy of `queue` that goes on where the driver last saw an answer.
-    fn judge(&self, vring: &Vring, queue: &Queue, shared: &Shared) -> Result<Queue, RingError> {
-        if vring.has_odd_size() {
-            return Err(RingError::Size);
+    /// Begins to serve the ring, if the front-end wants that and it is not done already.
+    fn start(&mut self, shared: &Shared) -> Result<(), RingError> {
+        if self.ring.is_some() || self.refused || self.setup.audible().is_none() {
+            return Ok(());
         }
-        let features = shared.negotiated();
-        if features == 0 {
-            return Err(RingError::Features);
+        let ring = self.judge(shared);
+        self.refused = ring.is_err();
+        self.ring = Some(ring?);
+        Ok(())
+    }
+
+    /// The ring as it was set up, and where a dead back-end left it.
+    fn judge(&mut self, shared: &Shared) -> Result<Queue, RingError> {
+        let mut ring = self.setup.judge(&self.memory, shared)?;
+        match self.record.clone() {
+            Some(record) => {
+                let kept = self.block.keep_record(record, &mut ring, &self.memory);
+                kept.map_err(RingError::Record)?;
+            }
+            None => self.block.keep_no_record(),
         }
-        let mut queue = Queue::try_from(queue.state()).map_err(|_| RingError::Size)?;
-        if !queue.is_valid(&self.memory) {
-            return Err(RingError::Memory);
+        Ok(ring)
+    }
+
+    /// Whether the ring makes no sense, and that was not said yet. The front-end is told too.
+    fn is_newly_broken(&mut self) -> bool {
+        if !self.block.is_broken() || std::mem::replace(&mut self.refused, true) {
+            return false;
         }
-        let used = queue.used_idx(&self.memory, Ordering::Acquire);
-        queue.set_next_used(used.map_err(|_| RingError::Memory)?.0);
-        queue.set_event_idx(features & F_EVENT_IDX != 0);
-        Ok(queue)
+        self.setup.complain();
+        true
+    }
+
+    /// Changes what was said about the ring, and what its thread listens to with it.
+    ///
+    /// # Errors
+    /// The kick cannot be listened to.
+    pub(super) fn set_up(&mut self, change: impl FnOnce(&mut Setup)) -> Result<(), RingError> {
+        self.ignore_kick();
+        change(&mut self.setup);
+        if let Some(kick) = self.setup.audible() {
+            let name = epoll::EventData::new_u64(KICK);
+            epoll::add(&self.epoll, kick, name, IN).map_err(|_| RingError::Kick)?;
+            self.listening = true;
+        }
+        // What came while the ring was not enabled was not looked at.
+        self.block.handle_kick();
+        Ok(())
+    }
+
+    fn ignore_kick(&mut self) {
+        if std::mem::take(&mut self.listening) {
+            let kick = self.setup.audible().expect("what is listened to is there");
+            epoll::delete(&self.epoll, kick).expect("it was listened to");
+        }
     }
 
     pub(super) fn is_serving(&self) -> bool {
@@ -208,37 +309,8 @@ impl<D: QueueDisk> State<D> {
     pub(super) fn abandon(&mut self) {
         self.block.stop();
     }
-}
 
-/// A lane that was taken from its thread, until this is dropped.
-pub(super) struct Taken<'a, D> {
-    lane: &'a Lane<D>,
-    state: MutexGuard<'a, State<D>>,
-}
-
-impl<D: QueueDisk> Taken<'_, D> {
-    pub(super) fn lane(&self) -> &Lane<D> {
-        self.lane
-    }
-
-    /// Steps what is in flight until nothing moves; takes nothing from the ring.
-    pub(super) fn settle(&mut self, wake: impl Fn(QueueIndex)) {
-        let State { block, disk, memory, ring, .. } = &mut *self.state;
-        let Some(Ring { queue, vring }) = ring else { return };
-        loop {
-            if self.lane.woken.swap(false, Ordering::AcqRel) {
-                block.handle_wake(queue, memory);
-            }
-            match settle(block, queue, disk, memory) {
-                Step::Completed | Step::Submitted | Step::Ring => {}
-                Step::Wake(other) => wake(other),
-                Step::Signal => vring.signal(),
-                Step::Idle => return,
-            }
-        }
-    }
-
-    /// Serves the ring no more. The transport's copy says where the driver goes on.
+    /// Serves the ring no more; what was said about it says where the driver goes on.
     ///
     /// # Panics
     /// If something is in flight.
@@ -246,31 +318,8 @@ impl<D: QueueDisk> Taken<'_, D> {
         self.block.stop();
         self.block.restart();
         self.refused = false;
-        if let Some(Ring { queue, vring }) = self.ring.take() {
-            vring.set_queue_next_avail(queue.next_avail());
-            vring.set_queue_next_used(queue.next_used());
+        if let Some(ring) = self.ring.take() {
+            self.setup.base = ring.next_avail();
         }
-    }
-}
-
-impl<D> Deref for Taken<'_, D> {
-    type Target = State<D>;
-
-    fn deref(&self) -> &State<D> {
-        &self.state
-    }
-}
-
-impl<D> DerefMut for Taken<'_, D> {
-    fn deref_mut(&mut self) -> &mut State<D> {
-        &mut self.state
-    }
-}
-
-impl<D> Drop for Taken<'_, D> {
-    fn drop(&mut self) {
-        self.lane.wanted.fetch_sub(1, Ordering::AcqRel);
-        // Its thread stopped in the middle of things and has to look again; it waits for the lock if it comes too early.
-        let _ = self.lane.bell.write(1);
     }
 }

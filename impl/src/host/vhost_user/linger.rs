@@ -1,0 +1,58 @@
+//! How long a queue's thread looks for more before it goes to sleep.
+//!
+//! Waking a thread that sleeps takes both sides longer than a small request does. A driver that answers at once, as one with a single request
+//! in flight does, is worth a few microseconds of looking; one that takes its time is not. So a thread lingers iff its last wait was short,
+//! however it waited: a wrong guess costs one short wait.
+
+use std::time::{Duration, Instant};
+
+/// A wait that is worth looking for: about what it takes to sleep and be woken on both sides.
+const SHORT: Duration = Duration::from_micros(20);
+
+/// What is known of one queue's waits.
+#[derive(Debug, Default)]
+pub(super) struct Linger {
+    /// The last wait was short.
+    expects_more: bool,
+    /// When there was nothing more to do; there iff that is so.
+    since: Option<Instant>,
+}
+
+impl Linger {
+    /// There is nothing to do. Whether to look again rather than to sleep.
+    pub(super) fn is_worth_it(&mut self) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.expects_more && since.elapsed() < SHORT
+    }
+
+    /// There is something to do.
+    pub(super) fn found(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.expects_more = since.elapsed() < SHORT;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waited_long_does_not_linger() {
+        let mut linger = Linger { expects_more: true, since: None };
+        let long_ago = Instant::now().checked_sub(2 * SHORT).expect("the clock has run so long");
+        linger.since = Some(long_ago);
+        assert!(!linger.is_worth_it(), "its time is over");
+        linger.found();
+        assert!(!linger.is_worth_it(), "and the next wait is not expected to be short");
+    }
+
+    #[test]
+    fn who_was_busy_all_the_time_keeps_what_it_expects() {
+        for expects_more in [false, true] {
+            let mut linger = Linger { expects_more, since: None };
+            linger.found();
+            assert_eq!(linger.expects_more, expects_more);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What is asked of a daemon: requests of 4 KiB at random places, so many at a time, for so long.
+
+use std::time::{Duration, Instant};
+
+use crate::BYTES;
+use crate::daemon::Daemon;
+use crate::guest::{Ask, EVENT_IDX, Guest, PIECE};
+
+/// One kind of load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    writes: bool,
+    /// A flush follows every so many requests; 0 for never.
+    flush_every: u64,
+    depth: usize,
+}
+
+impl Load {
+    pub(crate) const ALL: [Load; 6] = [
+        Load { writes: false, flush_every: 0, depth: 1 },
+        Load { writes: false, flush_every: 0, depth: 32 },
+        Load { writes: true, flush_every: 0, depth: 1 },
+        Load { writes: true, flush_every: 0, depth: 32 },
+        Load { writes: true, flush_every: 8, depth: 1 },
+        Load { writes: true, flush_every: 8, depth: 32 },
+    ];
+
+    pub(crate) fn name(self) -> String {
+        let what = if self.writes { "write" } else { "read" };
+        let flushes = if self.flush_every > 0 { ", flush every 8" } else { "" };
+        format!("{what} 4 KiB{flushes}, depth {}", self.depth)
+    }
+}
+
+/// What came of it.
+pub(crate) struct Sample {
+    requests: u64,
+    time: Duration,
+    cpu: Duration,
+}
+
+impl Sample {
+    /// Requests per second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.requests as f64 / self.time.as_secs_f64()
+    }
+
+    /// CPU time of the daemon per request, in microseconds.
+    pub(crate) fn cpu_micros(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.requests as f64
+    }
+}
+
+/// The requests of a load, one after the other: a full period of a linear congruence, so no block comes twice before all have come.
+struct Requests {
+    load: Load,
+    block: u64,
+    count: u64,
+}
+
+impl Requests {
+    fn following(&mut self) -> Ask {
+        self.count += 1;
+        if self.load.flush_every > 0 && self.count.is_multiple_of(self.load.flush_every + 1) {
+            return Ask::Flush;
+        }
+        self.block = (self.block * 5 + 3) % (BYTES / PIECE as u64);
+        let offset = self.block * PIECE as u64;
+        if self.load.writes { Ask::Write(offset) } else { Ask::Read(offset) }
+    }
+}
+
+/// Keeps `load` going for about `time`.
+pub(crate) fn run(daemon: &Daemon, load: Load, time: Duration) -> Result<Sample, String> {
+    let guest = Guest::connect(daemon.socket(), EVENT_IDX, 1);
+    let mut guest = guest.map_err(|error| format!("no connection: {error}"))?;
+    let mut requests = Requests { load, block: 7, count: 0 };
+    for slot in 0..load.depth {
+        guest.submit(0, slot, requests.following());
+    }
+    guest.kick(0);
+    let (begun, cpu) = (Instant::now(), daemon.cpu());
+    let (mut done, mut out) = (0, load.depth);
+    while out > 0 {
+        let goes_on = begun.elapsed() < time;
+        for (slot, status) in guest.wait(0).map_err(|error| format!("no answer: {error}"))? {
+            if status != 0 {
+                return Err(format!("a request failed with {status}"));
+            }
+            done += 1;
+            out -= 1;
+            if goes_on {
+                guest.submit(0, slot, requests.following());
+                out += 1;
+            }
+        }
+        guest.kick(0);
+    }
+    Ok(Sample { requests: done, time: begun.elapsed(), cpu: daemon.cpu() - cpu })
+}

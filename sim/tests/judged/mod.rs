@@ -1,0 +1,312 @@
+//! A guest that is judged: what it asks of a real disk, and what it is answered, is told to the oracle.
+//!
+//! A request counts as published before it is handed over, and as completed when its answer is taken. What happened did so in between, so
+//! the oracle never hears more than is true. What is asked for is drawn; when it is answered is the host's affair, so no run is like another.
+//!
+//! Not here: a read beside a write of the same sector. A page cache may show such a read a part of the write.
+
+use std::fmt;
+use std::io::Write as _;
+
+use powerfail::payload::{self, Author, SECTOR};
+use powerfail::prng::Prng;
+use powerfail::sectors::SectorSet;
+use powerfail::wire::feature;
+use powerfail_model::{Kind, Oracle, Profile, Request, RequestId, Segment, Terms, Violation};
+
+/// Sectors of the disk.
+pub(crate) const SECTORS: u32 = SectorSet::CAPACITY;
+/// Most sectors of one request.
+pub(crate) const MOST: u32 = 8;
+/// How many requests a queue has in flight at most.
+pub(crate) const SLOTS: usize = 16;
+
+/// What is asked for: `sectors` sectors from `sector` on, or none for a flush.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    pub(crate) kind: Kind,
+    pub(crate) sector: u32,
+    pub(crate) sectors: u32,
+}
+
+impl Ask {
+    fn range(self) -> SectorSet {
+        SectorSet::range(self.sector, self.sectors)
+    }
+
+    /// The first byte on the disk.
+    pub(crate) fn offset(self) -> u64 {
+        u64::from(self.sector) * SECTOR as u64
+    }
+
+    /// The number of bytes.
+    pub(crate) fn len(self) -> usize {
+        self.sectors as usize * SECTOR
+    }
+}
+
+/// How a disk is reached: queues that take requests and give answers. A slot is a request's place in its queue, with a buffer of its own.
+pub(crate) trait Port {
+    /// Number of queues.
+    fn queues(&self) -> usize;
+
+    /// Hands a request over, with these bytes in its buffer.
+    fn submit(&mut self, queue: usize, slot: usize, ask: Ask, bytes: &[u8]);
+
+    /// What the buffer of a slot holds.
+    fn buffer(&mut self, queue: usize, slot: usize, ask: Ask) -> Vec<u8>;
+
+    /// Says that something was handed over.
+    fn doorbell(&mut self, queue: usize);
+
+    /// The answers that are there, as slot and status.
+    fn take(&mut self, queue: usize) -> Vec<(usize, u8)>;
+
+    /// The same, after sleeping until there is one.
+    fn wait(&mut self, queue: usize) -> Vec<(usize, u8)>;
+}
+
+/// Either every answer so far is right, or this one is not.
+pub(crate) type Verdict = Result<(), Violation>;
+
+/// A request in flight.
+#[derive(Clone, Copy, Debug)]
+struct Flying {
+    id: RequestId,
+    ask: Ask,
+}
+
+/// The guest and its judge, for all lives of one disk.
+pub(crate) struct Judge {
+    oracle: Oracle,
+    author: Author,
+    chance: Prng,
+    sent: u32,
+    /// What was negotiated in this life.
+    features: u64,
+    /// For each queue, what is in its slots.
+    flying: Vec<[Option<Flying>; SLOTS]>,
+    /// Whether the host may fail, so that requests may too.
+    pub(crate) host_may_fail: bool,
+    /// How many requests did.
+    pub(crate) failed: u32,
+    /// How many lives ended with requests in flight.
+    pub(crate) cut_short: u32,
+    /// How many requests these had.
+    pub(crate) unanswered: u32,
+}
+
+impl Judge {
+    /// A judge of a disk that holds its [`image`](Self::image).
+    pub(crate) fn new(seed: u32) -> Judge {
+        Judge {
+            oracle: Oracle::new(Profile::Strict, SECTORS),
+            author: Author { run: seed, disk: 0 },
+            chance: Prng::new(seed.into()),
+            sent: 0,
+            features: 0,
+            flying: Vec::new(),
+            host_may_fail: false,
+            failed: 0,
+            cut_short: 0,
+            unanswered: 0,
+        }
+    }
+
+    /// What the disk holds at first.
+    pub(crate) fn image(&self) -> Vec<u8> {
+        let mut image = vec![0; SECTORS as usize * SECTOR];
+        for (sector, bytes) in (0..).zip(image.chunks_exact_mut(SECTOR)) {
+            payload::fill(bytes, self.author, sector, 0);
+        }
+        image
+    }
+
+    /// A number below `n`.
+    pub(crate) fn draw(&mut self, n: u32) -> u32 {
+        self.chance.below(n)
+    }
+
+    /// Some, all or none of the sectors.
+    pub(crate) fn draw_set(&mut self) -> SectorSet {
+        match self.draw(4) {
+            0 => SectorSet::range(0, SECTORS),
+            1 => SectorSet::EMPTY,
+            _ => SectorSet::from_words([(); 4].map(|()| self.chance.word())),
+        }
+    }
+
+    /// A life begins, with these features and this cache mode.
+    pub(crate) fn begin(&mut self, queues: usize, negotiated: u64, writeback: bool) {
+        self.features = negotiated;
+        self.flying = vec![[None; SLOTS]; queues];
+        self.oracle.begin_life(Terms {
+            offered: negotiated | feature::FLUSH | feature::CONFIG_WCE,
+            negotiated,
+            writeback,
+            capacity: SECTORS.into(),
+            max_discard_sectors: 0,
+            max_discard_seg: 0,
+            max_write_zeroes_sectors: 0,
+            max_write_zeroes_seg: 0,
+            host_may_fail: self.host_may_fail,
+        });
+    }
+
+    /// The life ends, in the way the oracle is told here; whatever is in flight is never answered.
+    pub(crate) fn end(&mut self, how: impl FnOnce(&mut Oracle)) {
+        let unanswered = self.requests().count() as u32;
+        self.unanswered += unanswered;
+        self.cut_short += u32::from(unanswered > 0);
+        self.flying.clear();
+        how(&mut self.oracle);
+    }
+
+    /// Reads the whole disk, with nothing else in flight.
+    pub(crate) fn read_back(&mut self, port: &mut impl Port) -> Verdict {
+        for sector in (0..SECTORS).step_by(MOST as usize) {
+            let queue = (sector / MOST) as usize % port.queues();
+            let slot = self.slot(port, queue)?;
+            self.submit(port, queue, slot, Ask { kind: Kind::In, sector, sectors: MOST });
+        }
+        self.ring(port);
+        self.settle(port)
+    }
+
+    /// Asks for so many things and takes answers as they come; then some of it is in flight.
+    pub(crate) fn load(&mut self, port: &mut impl Port, requests: u32) -> Verdict {
+        for _ in 0..requests {
+            let queue = self.draw(port.queues() as u32) as usize;
+            let ask = self.draw_ask();
+            if self.is_in_the_way(ask) {
+                continue;
+            }
+            let slot = self.slot(port, queue)?;
+            self.submit(port, queue, slot, ask);
+            match self.draw(4) {
+                0 => port.doorbell(queue),
+                1 => self.hear(port, queue, Port::take)?,
+                _ => {}
+            }
+        }
+        self.ring(port);
+        Ok(())
+    }
+
+    /// Waits until everything is answered.
+    pub(crate) fn settle(&mut self, port: &mut impl Port) -> Verdict {
+        for queue in 0..port.queues() {
+            while self.flying[queue].iter().any(Option::is_some) {
+                self.hear(port, queue, Port::wait)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ring(&self, port: &mut impl Port) {
+        (0..port.queues()).for_each(|queue| port.doorbell(queue));
+    }
+
+    fn requests(&self) -> impl Iterator<Item = Flying> {
+        self.flying.iter().flatten().copied().flatten()
+    }
+
+    fn draw_ask(&mut self) -> Ask {
+        let has = |bit| self.features & bit != 0;
+        let kind = match self.chance.below(16) {
+            0..3 => Kind::In,
+            3 if has(feature::DISCARD) => Kind::Discard,
+            4 if has(feature::WRITE_ZEROES) => Kind::WriteZeroes,
+            5..7 if has(feature::FLUSH) => return Ask { kind: Kind::Flush, sector: 0, sectors: 0 },
+            _ => Kind::Out,
+        };
+        let sectors = 1 + self.draw(MOST);
+        Ask { kind, sector: self.draw(SECTORS - sectors + 1), sectors }
+    }
+
+    /// Whether a read would run beside a write.
+    fn is_in_the_way(&self, ask: Ask) -> bool {
+        let other = |flying: &Flying| {
+            flying.ask.kind.mutates() != ask.kind.mutates()
+                && !flying.ask.range().and(ask.range()).is_empty()
+        };
+        self.requests().any(|flying| other(&flying))
+    }
+
+    /// A free slot, once there is one.
+    fn slot(&mut self, port: &mut impl Port, queue: usize) -> Result<usize, Violation> {
+        loop {
+            if let Some(slot) = self.flying[queue].iter().position(Option::is_none) {
+                return Ok(slot);
+            }
+            port.doorbell(queue);
+            self.hear(port, queue, Port::wait)?;
+        }
+    }
+
+    fn submit(&mut self, port: &mut impl Port, queue: usize, slot: usize, ask: Ask) {
+        self.sent += 1;
+        let id = RequestId(self.sent);
+        // What is not read is nobody's.
+        let nobody = Author { disk: Author::NOBODY, ..self.author };
+        let author = if ask.kind == Kind::Out { self.author } else { nobody };
+        let mut bytes = vec![0; ask.len()];
+        for (sector, bytes) in (ask.sector..).zip(bytes.chunks_exact_mut(SECTOR)) {
+            payload::fill(bytes, author, sector, id.0);
+        }
+        // Whether zeroes may unmap is the port's affair: it owes the same.
+        let segment = Segment { sector: ask.sector.into(), sectors: ask.sectors, flags: 0 };
+        let ranged = matches!(ask.kind, Kind::Discard | Kind::WriteZeroes);
+        let transfers = matches!(ask.kind, Kind::In | Kind::Out);
+        let request = Request {
+            kind: ask.kind,
+            sector: if transfers { ask.sector.into() } else { 0 },
+            bytes: if transfers { ask.len() as u64 } else { 16 * u64::from(ranged) },
+            segments: if ranged { &[segment] } else { &[] },
+            malformed: false,
+        };
+        self.oracle.submit(id, &request);
+        self.flying[queue][slot] = Some(Flying { id, ask });
+        port.submit(queue, slot, ask, &bytes);
+    }
+
+    fn hear<P: Port>(
+        &mut self,
+        port: &mut P,
+        queue: usize,
+        how: impl Fn(&mut P, usize) -> Vec<(usize, u8)>,
+    ) -> Verdict {
+        for (slot, status) in how(port, queue) {
+            let Flying { id, ask } = self.flying[queue][slot].take().expect("it was asked for");
+            self.failed += u32::from(status != 0);
+            let mut seen = Vec::new();
+            if ask.kind == Kind::In && status == 0 {
+                let bytes = port.buffer(queue, slot, ask);
+                let found = (ask.sector..).zip(bytes.chunks_exact(SECTOR));
+                seen.extend(found.map(|(sector, bytes)| payload::read(bytes, self.author, sector)));
+            }
+            self.oracle.complete(id, status, &seen)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Judge { sent, failed, cut_short, unanswered, .. } = self;
+        write!(f, "{sent} requests, {failed} failed, ")?;
+        write!(f, "{cut_short} lives cut short with {unanswered} in flight")
+    }
+}
+
+/// Says aloud that something was not tested.
+pub(crate) fn skipped(why: &dyn fmt::Display) {
+    // Not by `eprintln!`: what a test that passes prints is not shown.
+    writeln!(std::io::stderr(), "\n*** SKIPPED, nothing was tested: {why} ***").expect("stderr");
+}
+
+/// How often something is done: the usual number, or what this variable says.
+pub(crate) fn times(variable: &str, usual: u32) -> u32 {
+    let said = std::env::var(variable).ok();
+    said.map_or(usual, |text| text.parse().unwrap_or_else(|e| panic!("{variable}={text}: {e}")))
+}

@@ -1,0 +1,167 @@
+//! The power goes while a ring has dozens of operations in hand: the lanes that serve a guest's queues, held against the oracle.
+//!
+//! At the seam an operation is a request: a write is as good as written back once it completes, and a sync is a flush. Lives in which every
+//! write has to be stable are lives in write-through mode; they zero nothing, for at the seam there are no stable zeroes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use powerfail::cuts::{Deaf, Mount};
+use powerfail::wire::feature;
+use powerfail_device::host::{Access, ArcMemory, UringDisk};
+use powerfail_device::{Buffer, Disk, GuestRange, Op, Ranges, Submission, Token};
+use powerfail_model::{Kind, Oracle, Rule, Violation};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use crate::judged::{Ask, Judge, MOST, Port, SLOTS, Verdict, times};
+use crate::skipped;
+
+type Mmap = GuestMemoryMmap<()>;
+
+const LANES: usize = 3;
+/// Room for the buffer of a slot, which begins a little later in every other one.
+const BUFFER: u64 = 2 * MOST as u64 * 512;
+
+/// Power cuts until a wrong file system is caught, at the latest.
+const PATIENCE: u32 = 500;
+
+/// Lanes onto one file.
+struct Lanes {
+    lanes: Vec<UringDisk<Mmap>>,
+    memory: ArcMemory<Mmap>,
+    /// Whether every write has to be stable.
+    stable: bool,
+}
+
+impl Lanes {
+    fn open(path: &Path, stable: bool) -> Lanes {
+        let disk = UringDisk::open(path, Access::default()).expect("a ring");
+        let lanes = (0..LANES).map(|_| disk.lane().expect("another ring")).collect();
+        let bytes = (LANES * SLOTS) * BUFFER as usize;
+        let memory = Mmap::from_ranges(&[(GuestAddress(0), bytes)]).expect("memory");
+        Lanes { lanes, memory: Arc::new(memory).into(), stable }
+    }
+}
+
+fn address(queue: usize, slot: usize) -> GuestAddress {
+    let shift = [0, 512, 0, 4][slot % 4];
+    GuestAddress((queue * SLOTS + slot) as u64 * BUFFER + shift)
+}
+
+impl Port for Lanes {
+    fn queues(&self) -> usize {
+        self.lanes.len()
+    }
+
+    fn submit(&mut self, queue: usize, slot: usize, ask: Ask, bytes: &[u8]) {
+        let (offset, len) = (ask.offset(), ask.len() as u64);
+        let range = GuestRange { addr: address(queue, slot), len: len as u32 };
+        let buffer = || Buffer::Guest(Ranges::from_slice(&[range]));
+        let op = match ask.kind {
+            Kind::In => Op::Read { offset, into: buffer() },
+            Kind::Out => Op::Write { offset, from: buffer(), stable: self.stable },
+            Kind::Flush => Op::Sync,
+            Kind::Discard => Op::Discard { offset, len },
+            Kind::WriteZeroes => Op::WriteZeroes { offset, len, may_unmap: slot.is_multiple_of(2) },
+            other => unreachable!("{other:?} is never asked for"),
+        };
+        self.memory.write_slice(bytes, range.addr).expect("it is there");
+        let token = Token::new(slot as u32, 0);
+        self.lanes[queue].submit(&self.memory, Submission { token, op });
+    }
+
+    fn buffer(&mut self, queue: usize, slot: usize, ask: Ask) -> Vec<u8> {
+        let mut bytes = vec![0; ask.len()];
+        self.memory.read_slice(&mut bytes, address(queue, slot)).expect("it is there");
+        bytes
+    }
+
+    fn doorbell(&mut self, queue: usize) {
+        self.lanes[queue].doorbell();
+    }
+
+    fn take(&mut self, queue: usize) -> Vec<(usize, u8)> {
+        let lane = &mut self.lanes[queue];
+        let completions = std::iter::from_fn(|| lane.complete(&self.memory));
+        let answer = |done: powerfail_device::Completion| {
+            let moved = done.result.expect("the host does not fail");
+            let all = done.buffer.map_or(0, |buffer| buffer.len());
+            assert_eq!(moved, all, "a transfer of a page is not short");
+            (done.token.slot() as usize, 0)
+        };
+        completions.map(answer).collect()
+    }
+
+    fn wait(&mut self, queue: usize) -> Vec<(usize, u8)> {
+        self.lanes[queue].wait();
+        self.take(queue)
+    }
+}
+
+/// Lives on one file, all but a few of which end with the power. Says how many did before the oracle objected; `None` where there is no FUSE.
+fn cut(judge: &mut Judge, cuts: u32, deaf: Deaf) -> Option<Result<(), (u32, Violation)>> {
+    let place = tempfile::tempdir().expect("a place for the file");
+    let path = place.path().join("disk");
+    std::fs::File::create(&path).expect("a file");
+    let mount = Mount::over(&path).inspect_err(skipped).ok()?;
+    mount.power().fill(&judge.image());
+    mount.power().turn_deaf(deaf);
+    let mut done = 0;
+    while done < cuts {
+        let stable = judge.draw(2) == 0;
+        let mut lanes = Lanes::open(&path, stable);
+        if let Err(violation) = live(judge, &mut lanes) {
+            return Some(Err((done, violation)));
+        }
+        if judge.draw(8) == 0 {
+            // The lanes carry out what they have accepted before they are gone.
+            drop(lanes);
+            judge.end(Oracle::reset_shown);
+        } else {
+            judge.end(|oracle| oracle.power_loss().expect("it is judged when it is read"));
+            mount.power().cut(judge.draw_set());
+            done += 1;
+        }
+    }
+    let mut lanes = Lanes::open(&path, false);
+    Some(live(judge, &mut lanes).map_err(|violation| (done, violation)))
+}
+
+/// Reads what the last life left, and asks for more than is answered.
+fn live(judge: &mut Judge, lanes: &mut Lanes) -> Verdict {
+    let features = feature::FLUSH
+        | feature::DISCARD
+        | if lanes.stable { feature::CONFIG_WCE } else { feature::WRITE_ZEROES };
+    judge.begin(LANES, features, !lanes.stable);
+    judge.read_back(lanes)?;
+    let requests = 40 + judge.draw(120);
+    judge.load(lanes, requests)
+}
+
+#[test]
+fn the_power_may_go_while_dozens_of_operations_are_in_flight() {
+    let cuts = times("POWERFAIL_CUTS", 250);
+    let mut judge = Judge::new(11);
+    let Some(verdict) = cut(&mut judge, cuts, Deaf::ToNothing) else { return };
+    println!("{cuts} power cuts, {judge}");
+    if let Err((done, violation)) = verdict {
+        panic!("after {done} power cuts: {violation}\n{violation:#?}");
+    }
+    assert!(
+        judge.cut_short >= cuts / 2 && judge.unanswered >= 4 * cuts,
+        "there was much in flight"
+    );
+}
+
+#[test]
+fn a_deaf_file_system_is_caught() {
+    for (seed, deaf, rule) in [
+        (12, Deaf::ToSyncs, Rule::StableWriteLost),
+        (13, Deaf::ToStableWrites, Rule::WriteThroughLost),
+    ] {
+        let Some(verdict) = cut(&mut Judge::new(seed), PATIENCE, deaf) else { return };
+        let (done, violation) = verdict.expect_err("nothing was stable");
+        println!("{deaf:?}: after {done} power cuts, {violation}");
+        assert_eq!(violation.rule, rule, "{violation}");
+    }
+}

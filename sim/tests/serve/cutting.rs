@@ -1,0 +1,123 @@
+//! The power goes under a server that is busy: its file lies on a file system that forgets what was not synced.
+//!
+//! The client hears nothing more once the power is gone, and the server dies of it. It starts again on what is left.
+
+use powerfail::cuts::Deaf;
+use powerfail_device::Errno;
+use powerfail_model::{Oracle, Rule, Violation};
+use rustix::process::Signal;
+
+use crate::daemon::{Daemon, Place};
+use crate::judged::{Judge, times};
+use crate::lives::{FOUR_QUEUES, connect, expect, mount_over};
+
+/// Power cuts until a wrong file system is caught, at the latest.
+const PATIENCE: u32 = 500;
+
+/// Lives of servers that are started like this, most of which end with the power. Says how many did before the oracle objected; `None` where
+/// there is no FUSE.
+fn cut(
+    judge: &mut Judge,
+    cuts: u32,
+    deaf: Deaf,
+    more: &[&str],
+) -> Option<Result<(), (u32, Violation)>> {
+    let place = Place::new(0);
+    let mount = mount_over(&place)?;
+    let power = mount.power();
+    power.fill(&judge.image());
+    power.turn_deaf(deaf);
+    let mut done = 0;
+    // A server that has outlived its last client.
+    let mut left: Option<Daemon> = None;
+    loop {
+        let serve = || place.serve(&[&FOUR_QUEUES, more].concat());
+        let mut daemon = left.take().unwrap_or_else(serve);
+        let lived = connect(&place, judge).and_then(|mut guest| {
+            if judge.host_may_fail && judge.draw(3) == 0 {
+                power.fail_next_sync(Errno::EIO, judge.draw_set());
+            }
+            let requests = 40 + judge.draw(120);
+            judge.load(&mut guest, requests).map(|()| guest)
+        });
+        let guest = match lived {
+            Ok(guest) if done < cuts => guest,
+            Ok(_) => return Some(Ok(())),
+            Err(violation) => return Some(Err((done, violation))),
+        };
+        match judge.draw(8) {
+            0 => {
+                daemon.end(Signal::KILL);
+                // Nobody can say whether it was told of a sync that failed; it is as if that had not been.
+                power.fail_no_sync();
+                power.remember();
+                judge.end(Oracle::backend_kill);
+            }
+            1 => {
+                drop(guest);
+                daemon.until("is gone");
+                judge.end(Oracle::reset_shown);
+                left = Some(daemon);
+            }
+            _ => {
+                judge.end(|oracle| oracle.power_loss().expect("it is judged when it is read"));
+                power.cut(judge.draw_set());
+                daemon.end(Signal::KILL);
+                done += 1;
+            }
+        }
+    }
+}
+
+fn keeps_its_promises(seed: u32, more: &[&str]) {
+    let cuts = times("POWERFAIL_CUTS", 40);
+    let mut judge = Judge::new(seed);
+    let Some(verdict) = cut(&mut judge, cuts, Deaf::ToNothing, more) else { return };
+    println!("{cuts} power cuts {more:?}, {judge}");
+    expect(verdict.map_err(|(_, violation)| violation));
+    assert!(
+        judge.cut_short >= cuts / 2 && judge.unanswered >= 4 * cuts,
+        "there was much in flight"
+    );
+}
+
+#[test]
+fn power_cuts_take_nothing_that_was_flushed() {
+    keeps_its_promises(21, &[]);
+}
+
+#[test]
+fn power_cuts_take_nothing_that_was_written_through() {
+    keeps_its_promises(22, &["--cache", "writethrough"]);
+}
+
+#[test]
+fn power_cuts_below_direct_transfers_take_nothing_that_was_flushed() {
+    keeps_its_promises(23, &["--direct"]);
+}
+
+#[test]
+fn power_cuts_after_failed_syncs_take_nothing_that_is_said_to_be_flushed() {
+    let cuts = times("POWERFAIL_CUTS", 40);
+    let mut judge = Judge::new(26);
+    judge.host_may_fail = true;
+    let Some(verdict) = cut(&mut judge, cuts, Deaf::ToNothing, &[]) else { return };
+    println!("{cuts} power cuts with failed syncs, {judge}");
+    expect(verdict.map_err(|(_, violation)| violation));
+    assert!(judge.failed >= cuts, "flushes were refused");
+}
+
+#[test]
+fn a_deaf_file_system_is_caught() {
+    // Which of them depends on what the guest has negotiated.
+    let lost = [Rule::StableWriteLost, Rule::WriteThroughLost, Rule::FlushlessWriteLost];
+    for (seed, deaf, cache) in
+        [(24, Deaf::ToSyncs, "writeback"), (25, Deaf::ToStableWrites, "writethrough")]
+    {
+        let verdict = cut(&mut Judge::new(seed), PATIENCE, deaf, &["--cache", cache]);
+        let Some(verdict) = verdict else { return };
+        let (done, violation) = verdict.expect_err("nothing was stable");
+        println!("{deaf:?}: after {done} power cuts, {violation}");
+        assert!(lost.contains(&violation.rule), "{violation}");
+    }
+}

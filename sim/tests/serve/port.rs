@@ -1,0 +1,63 @@
+//! The driver as the judged guest uses it: requests of any number of sectors, from memory that lies in all sorts of ways.
+
+use std::ops::Range;
+
+use powerfail_model::Kind;
+
+use crate::guest::{Ask, Guest, PIECE, PIECES};
+use crate::judged::{self, Port};
+
+/// Where the buffers of a slot begin in its two pieces. Not all lie as direct transfers want them, and in some a page ends within a sector.
+const SHIFTS: [usize; 4] = [0, 512, 4, 260];
+
+fn bytes_of(queue: usize, slot: usize, ask: judged::Ask) -> Range<usize> {
+    let at = (queue * PIECES + 2 * slot) * PIECE + SHIFTS[slot % SHIFTS.len()];
+    at..at + ask.len()
+}
+
+impl Port for Guest {
+    fn queues(&self) -> usize {
+        Guest::queues(self)
+    }
+
+    fn submit(&mut self, queue: usize, slot: usize, ask: judged::Ask, bytes: &[u8]) {
+        let (at, len) = (ask.offset(), ask.len() as u64);
+        let wanted = match ask.kind {
+            Kind::In => Ask::Read(at),
+            Kind::Out => Ask::Write(at),
+            Kind::Flush => Ask::Flush,
+            Kind::Discard => Ask::Discard(at, len),
+            Kind::WriteZeroes => Ask::Zero(at, len, slot.is_multiple_of(2)),
+            other => unreachable!("{other:?} is never asked for"),
+        };
+        self.memory()[bytes_of(queue, slot, ask)].copy_from_slice(bytes);
+        self.submit_with(queue, slot, wanted, bytes_of(queue, slot, ask));
+    }
+
+    fn buffer(&mut self, queue: usize, slot: usize, ask: judged::Ask) -> Vec<u8> {
+        self.memory()[bytes_of(queue, slot, ask)].to_vec()
+    }
+
+    fn doorbell(&mut self, queue: usize) {
+        self.kick(queue);
+    }
+
+    fn take(&mut self, queue: usize) -> Vec<(usize, u8)> {
+        Guest::take(self, queue).into_iter().map(|(slot, result)| (slot, status(result))).collect()
+    }
+
+    fn wait(&mut self, queue: usize) -> Vec<(usize, u8)> {
+        let done = Guest::wait(self, queue).expect("a signal");
+        done.into_iter().map(|(slot, result)| (slot, status(result))).collect()
+    }
+}
+
+/// The status byte, out of what the driver makes of it.
+fn status(result: i32) -> u8 {
+    match -result {
+        0 => 0,
+        libc::EIO => 1,
+        libc::ENOTSUP => 2,
+        _ => 3,
+    }
+}
