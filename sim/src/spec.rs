@@ -305,8 +305,9 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
     let reset = ratio(3, &[24, 64]);
     let parts = ratio(2, &[2, 4]);
     let write_back = ratio(2, &[8, 32]);
-    let refuse = ratio(2, &[4, 2]);
     let lives = ratio(2, &[12, 24, 48]);
+    let refuse = ratio(2, &[4, 2]);
+
     let kill = ratio(2, &[2, 4]);
     let chase = ratio(2, &[2, 4]);
     let mix = Mix {

@@ -433,3 +433,42 @@ impl FromStr for Action {
         words.end(action)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_to_a_device_reads_back_as_it_is_written() {
+        let mut all = vec![
+            Life::Pause,
+            Life::Resume,
+            Life::Save,
+            Life::Restore,
+            Life::Resize { sectors: 24 },
+            Life::ResetQueue { queue: 3 },
+            Life::PollQueue { queue: 0 },
+            Life::PlaceQueue { queue: 1, size: 8 },
+            Life::Reconnect { inside: None },
+        ];
+        all.extend(Cut::NAMES.map(|(cut, _)| Life::Reconnect { inside: Some((2, cut)) }));
+        for what in all {
+            for device in [0, 1] {
+                let action = Action::Life { device, what };
+                assert_eq!(action.to_string().parse(), Ok(action), "{action}");
+            }
+        }
+        for nonsense in [
+            "pause",
+            "pause c",
+            "resize a",
+            "place-queue q0",
+            "reconnect a inside=q0",
+            "reconnect a at=index",
+            "reconnect a inside=b.q0 at=index",
+            "reconnect a inside=q0 at=noon",
+        ] {
+            assert!(nonsense.parse::<Action>().is_err(), "{nonsense}");
+        }
+    }
+}

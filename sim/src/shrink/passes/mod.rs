@@ -17,7 +17,7 @@ use crate::life::Life;
 use hosts::{cranks, sets};
 use lines::{backwards, in_order, lives, orders, ranges, settled};
 use requests::requests;
-use worlds::{numbers, world};
+use worlds::{nearer, numbers, world};
 
 /// How a changed run is replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(in crate::shrink) enum Said {
 pub(in crate::shrink) type Pass = fn(&Case, &Timeline, usize) -> Said;
 
 /// All of them, those that take away most first.
-pub(in crate::shrink) const ALL: [Pass; 11] =
+pub(in crate::shrink) const ALL: [Pass; 12] =
     [in_order, lives, ranges, settled, requests, backwards, orders, cranks, sets, world, numbers];
 
 /// Whether an action says only which thread or operation moves.
