@@ -49,8 +49,9 @@ impl<S, B: Bell> Helm<S, B> {
 
     /// Another queue moved what this one waits for: it looks again.
     pub fn wake(&self) {
-        // Pairs with the swap in `poll_woken`: who takes the mark sees what was moved. Marked before it rings: who hears it finds the mark.
-        self.woken.store(true, Ordering::Release);
+        // Pairs with the swap in `poll_woken`: who takes the mark sees what was moved, also by one whose mark lay there already, for a swap
+        // goes on where that one's left off and a store would not. Marked before it rings: who hears it finds the mark.
+        self.woken.swap(true, Ordering::Release);
         self.bell.ring();
     }
 

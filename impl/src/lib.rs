@@ -20,7 +20,8 @@
 //! ```
 //!
 //! A backend with registers of its own (vhost-user) makes a [`Shared`] and its [`BlockQueue`]s directly and runs each queue on a thread; an
-//! in-process transport and the simulator use [`Device`] whole.
+//! in-process transport and the simulator use [`Device`] whole. What threads share is tried claim by claim in `tests/loom`, whose first page
+//! says what that covers.
 //!
 //! # What it promises
 //!
@@ -55,7 +56,7 @@ mod device;
 mod disk;
 mod gate;
 pub mod helm;
-#[cfg(all(target_os = "linux", not(loom)))]
+#[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
 pub mod host;
 mod inflight;
 mod locks;

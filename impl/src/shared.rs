@@ -301,9 +301,19 @@ impl Shared {
             // A guest that was offered FLUSH and declined it relies on every completed write (BLK-D-29, row B).
             self.offered & F_FLUSH != 0 && negotiated & F_FLUSH == 0
         };
+        // A queue may see the features before their mode: until then every write is stable where FLUSH is offered, and volatile where not, as
+        // it will be.
         self.negotiated.store(negotiated, Ordering::Release);
-        self.write_through.store(write_through, Ordering::Release);
-        if self.writeback.swap(writeback, Ordering::AcqRel) != writeback {
+        // A guest may rely on every write that it sends and sees answered while `writeback` reads 0. So writes are taken as such before it reads
+        // 0 and until it does not, and who takes one as any other, seeing that it may, sees the byte that says so.
+        if write_through {
+            self.write_through.store(true, Ordering::Release);
+        }
+        let changed = self.writeback.swap(writeback, Ordering::AcqRel) != writeback;
+        if !write_through {
+            self.write_through.store(false, Ordering::Release);
+        }
+        if changed {
             self.generation.fetch_add(1, Ordering::AcqRel);
         }
     }

@@ -27,6 +27,13 @@ enum Call {
     Fallocate { mode: libc::c_int, offset: u64, len: u64 },
 }
 
+/// What a transfer does to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Reads,
+    Writes,
+}
+
 /// The memory of a transfer.
 #[derive(Default)]
 struct Pieces {
@@ -98,12 +105,14 @@ impl<H> Flight<H> {
         }
     }
 
-    /// The memory and the offset of a write that need not be stable.
-    pub(super) fn volatile_write(&self) -> Option<(&[libc::iovec], u64)> {
-        match self.call {
-            Call::Writev { offset, stable: false } => Some((&self.pieces.iovecs, offset)),
-            _ => None,
-        }
+    /// The memory, the offset and the direction of a transfer that need not be stable.
+    pub(super) fn volatile_transfer(&self) -> Option<(&[libc::iovec], u64, Access)> {
+        let (offset, access) = match self.call {
+            Call::Readv { offset } => (offset, Access::Reads),
+            Call::Writev { offset, stable: false } => (offset, Access::Writes),
+            _ => return None,
+        };
+        Some((&self.pieces.iovecs, offset, access))
     }
 
     /// What is left when the kernel has answered: the number of bytes or a negative errno.

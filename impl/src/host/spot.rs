@@ -1,17 +1,19 @@
-//! Writes to the page cache that are made on the spot, because the ring would only pass them on.
+//! Transfers of the page cache that are made on the spot, because the ring would be the longer way.
 //!
-//! Where a file system cannot say beforehand whether a buffered write will have to wait (ext4, FUSE), the kernel hands each to a worker
-//! thread, which costs ten times the write. What that thread is for is the write that does wait: for writeback, if too much is dirty. So
-//! a write is made on the spot, and one that took long sends those after it to the ring, whose workers wait instead of the queue.
+//! A read that finds everything in the page cache is over sooner than a ring can be entered and asked what became of it; one that does not is
+//! the ring's. A write is another matter. Where a file system cannot say beforehand whether a buffered write will have to wait (ext4, FUSE),
+//! the kernel hands each to a worker thread, which costs ten times the write. What that thread is for is the write that does wait: for
+//! writeback, if too much is dirty. So a write is made on the spot, and one that took long sends those after it to the ring, whose workers
+//! wait instead of the queue.
 //!
 //! Not for direct I/O, which the ring does without workers, nor for writes that must be stable, which always wait.
 
-use super::flight::Flight;
+use super::flight::{Access, Flight};
 use super::open::OpenFile;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-/// A longer write goes to the ring: its copying alone would hold up the queue.
+/// A longer transfer goes to the ring: its copying alone would hold up the queue.
 const MOST_BYTES: usize = 64 << 10;
 
 /// A write that took so long had to wait.
@@ -22,7 +24,7 @@ const SPARED: u32 = 64;
 
 /// How one file's buffered writes are made best.
 #[derive(Debug)]
-enum Way {
+enum Writes {
     /// Nobody has written yet.
     Unknown,
     /// The file system says when a write would wait, so the ring needs a worker only for that.
@@ -31,38 +33,56 @@ enum Way {
     Spot { spared: u32 },
 }
 
-/// Decides over the writes of one lane.
+/// Decides over the transfers of one lane.
 #[derive(Debug)]
 pub(super) struct Spot {
-    way: Way,
+    /// The file system says when a read would wait.
+    reads: bool,
+    writes: Writes,
 }
 
 impl Spot {
     pub(super) fn new(file: &OpenFile) -> Spot {
         let direct = file.memory_align().is_some();
-        Spot { way: if direct { Way::Ring } else { Way::Unknown } }
+        Spot { reads: !direct, writes: if direct { Writes::Ring } else { Writes::Unknown } }
     }
 
-    /// Makes the write of `flight`, if it is one for the spot: the number of bytes or a negative errno, as the ring would answer.
+    /// Makes the transfer of `flight`, if it is one for the spot: the number of bytes or a negative errno, as the ring would answer.
+    #[inline]
     pub(super) fn make<H>(&mut self, file: &OpenFile, flight: &Flight<H>) -> Option<i32> {
-        if matches!(self.way, Way::Ring) {
+        if !self.reads && matches!(self.writes, Writes::Ring) {
             return None;
         }
-        let (iovecs, offset) = flight.volatile_write()?;
+        let (iovecs, offset, access) = flight.volatile_transfer()?;
         if iovecs.iter().map(|iovec| iovec.iov_len).sum::<usize>() > MOST_BYTES {
             return None;
         }
-        let write = |flags| pwritev2(file, iovecs, offset, flags);
-        if matches!(self.way, Way::Unknown) {
+        match access {
+            Access::Reads => self.read(|| preadv2(file, iovecs, offset)),
+            Access::Writes => self.write(|flags| pwritev2(file, iovecs, offset, flags)),
+        }
+    }
+
+    fn read(&mut self, read: impl Fn() -> i32) -> Option<i32> {
+        if !self.reads {
+            return None;
+        }
+        let answer = read();
+        self.reads = answer != -libc::EOPNOTSUPP;
+        (self.reads && answer != -libc::EAGAIN).then_some(answer)
+    }
+
+    fn write(&mut self, write: impl Fn(libc::c_int) -> i32) -> Option<i32> {
+        if matches!(self.writes, Writes::Unknown) {
             match write(libc::RWF_NOWAIT) {
-                answer if answer == -libc::EOPNOTSUPP => self.way = Way::Spot { spared: 0 },
+                answer if answer == -libc::EOPNOTSUPP => self.writes = Writes::Spot { spared: 0 },
                 answer => {
-                    self.way = Way::Ring;
+                    self.writes = Writes::Ring;
                     return (answer != -libc::EAGAIN).then_some(answer);
                 }
             }
         }
-        let Way::Spot { spared } = &mut self.way else { return None };
+        let Writes::Spot { spared } = &mut self.writes else { return None };
         if *spared > 0 {
             *spared -= 1;
             return None;
@@ -76,15 +96,85 @@ impl Spot {
     }
 }
 
+/// The number of bytes read of what need not be waited for, or a negative errno.
+fn preadv2(file: &OpenFile, iovecs: &[libc::iovec], offset: u64) -> i32 {
+    let fd = file.file().as_raw_fd();
+    let (count, offset) = (iovecs.len() as libc::c_int, offset as libc::off_t);
+    // SAFETY: the descriptor is open for as long as `file` is, and the pieces belong to a flight, which keeps them mapped while it lives.
+    answer(unsafe { libc::preadv2(fd, iovecs.as_ptr(), count, offset, libc::RWF_NOWAIT) })
+}
+
 /// The number of bytes written, or a negative errno.
 fn pwritev2(file: &OpenFile, iovecs: &[libc::iovec], offset: u64, flags: libc::c_int) -> i32 {
     let fd = file.file().as_raw_fd();
     let (count, offset) = (iovecs.len() as libc::c_int, offset as libc::off_t);
     // SAFETY: the descriptor is open for as long as `file` is, and the pieces belong to a flight, which keeps them mapped while it lives.
-    let moved = unsafe { libc::pwritev2(fd, iovecs.as_ptr(), count, offset, flags) };
+    answer(unsafe { libc::pwritev2(fd, iovecs.as_ptr(), count, offset, flags) })
+}
+
+/// What a system call returned, as a ring would answer.
+fn answer(moved: libc::ssize_t) -> i32 {
     // No more than `MOST_BYTES` were asked for.
     i32::try_from(moved)
         .ok()
         .filter(|moved| *moved >= 0)
         .unwrap_or_else(|| -std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn spot() -> Spot {
+        Spot { reads: true, writes: Writes::Unknown }
+    }
+
+    #[test]
+    fn what_would_wait_is_the_rings() {
+        let mut spot = spot();
+        assert_eq!(spot.read(|| -libc::EAGAIN), None);
+        assert_eq!(spot.read(|| 512), Some(512));
+        assert_eq!(spot.read(|| -libc::EIO), Some(-libc::EIO));
+        assert_eq!(spot.read(|| -libc::EOPNOTSUPP), None);
+        assert_eq!(spot.read(|| unreachable!("it cannot say")), None);
+    }
+
+    #[test]
+    fn writes_of_a_file_system_that_says_when_it_waits_are_the_rings() {
+        for (first, made) in [(-libc::EAGAIN, None), (512, Some(512))] {
+            let mut spot = spot();
+            let answered = spot.write(|flags| {
+                assert_eq!(flags, libc::RWF_NOWAIT);
+                first
+            });
+            assert_eq!(answered, made);
+            assert_eq!(spot.write(|_| unreachable!("the ring makes it")), None);
+        }
+    }
+
+    #[test]
+    fn a_write_that_had_to_wait_spares_those_after_it() {
+        let mut spot = spot();
+        let waits = Cell::new(false);
+        let mut write = || {
+            spot.write(|flags| {
+                if flags == libc::RWF_NOWAIT {
+                    return -libc::EOPNOTSUPP;
+                }
+                let begun = Instant::now();
+                while waits.get() && begun.elapsed() < LONG {
+                    std::hint::spin_loop();
+                }
+                512
+            })
+        };
+        assert_eq!(write(), Some(512));
+        waits.set(true);
+        assert_eq!(write(), Some(512));
+        for _ in 0..SPARED {
+            assert_eq!(write(), None);
+        }
+        assert_eq!(write(), Some(512), "then it is tried again");
+    }
 }

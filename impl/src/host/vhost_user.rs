@@ -28,6 +28,7 @@
 
 mod front_end;
 mod lane;
+#[expect(clippy::disallowed_types, reason = "when a thread sleeps depends on it, not what it does")]
 mod linger;
 mod record;
 mod setup;
@@ -89,6 +90,8 @@ pub enum Event {
     Shrank(u64),
     /// A ring is not served.
     Ring(QueueIndex, RingError),
+    /// A ring goes on with so many requests that a back-end had in flight when it died.
+    GoesOn(QueueIndex, u16),
     /// The driver's features cannot be accepted.
     Features(Refused),
     /// Other features came while rings were served; they do not count.
@@ -105,6 +108,11 @@ impl fmt::Display for Event {
                 write!(f, "front-end {n} disconnected: it shrank the memory it shares")
             }
             Event::Ring(queue, why) => write!(f, "ring {} is not served: {why}", queue.0),
+            Event::GoesOn(queue, requests) => write!(
+                f,
+                "ring {} goes on with {requests} requests that a server left unanswered",
+                queue.0
+            ),
             Event::Features(refused) => write!(f, "the driver's features do not count: {refused}"),
             Event::LateFeatures(features) => {
                 write!(f, "features {features:#x} came while rings were served and do not count")
@@ -187,6 +195,7 @@ impl<D: QueueDisk> Server<D> {
     ///
     /// # Errors
     /// The host has no threads or descriptors left, or the last sync failed.
+    #[expect(clippy::disallowed_methods, reason = "a thread for each queue is what a server is")]
     pub fn run(&mut self, listener: UnixListener) -> Result<(), ServeError> {
         let over = AtomicBool::new(false);
         let ended = std::thread::scope(|scope| {
@@ -209,12 +218,16 @@ impl<D: QueueDisk> Server<D> {
     /// What the thread of a queue does.
     fn work(&self, index: usize, over: &AtomicBool) {
         let wake = |queue: QueueIndex| self.lanes[usize::from(queue.0)].wake();
-        let refuse = |why| (self.report)(Event::Ring(QueueIndex(index as u16), why));
+        let queue = QueueIndex(index as u16);
+        let report = |became| match became {
+            Ok(requests) => (self.report)(Event::GoesOn(queue, requests)),
+            Err(why) => (self.report)(Event::Ring(queue, why)),
+        };
         let part = || {
             self.shrunk.store(true, Ordering::Release);
             self.stopper.disconnect();
         };
-        self.lanes[index].work(&self.shared, over, wake, refuse, part);
+        self.lanes[index].work(&self.shared, over, wake, report, part);
     }
 
     /// Accepts and serves one front-end after the other until it is stopped.

@@ -3,12 +3,16 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use tempfile::TempDir;
 
 /// How long a daemon may take until it listens.
@@ -74,6 +78,24 @@ impl Backend {
     }
 }
 
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).max(CORES.load(Ordering::Relaxed))
+}
+
+/// How many cores there were before this process kept to some.
+static CORES: AtomicUsize = AtomicUsize::new(0);
+
+/// Has this thread run on these cores from now on, if there are such.
+fn run_on(cores: Range<usize>) {
+    CORES.fetch_max(thread::available_parallelism().map_or(1, usize::from), Ordering::Relaxed);
+    let mut set = CpuSet::new();
+    cores.for_each(|core| set.set(core));
+    if set.count() > 0 {
+        // Where that is not allowed, rows are noisier.
+        let _ = sched_setaffinity(None, &set);
+    }
+}
+
 fn qemu() -> OsString {
     std::env::var_os("QEMU_STORAGE_DAEMON").unwrap_or_else(|| "qemu-storage-daemon".into())
 }
@@ -90,8 +112,7 @@ pub(crate) fn host(file: &Path) -> String {
     };
     let mount = mounts.lines().filter(below).max_by_key(|mount| mount.split(' ').nth(1));
     let kind = mount.and_then(|mount| mount.split(' ').nth(2)).unwrap_or("an unknown file system");
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("Linux {}, {kind}, {cores} cores", kernel.trim())
+    format!("Linux {}, {kind}, {} cores", kernel.trim(), cores())
 }
 
 /// A daemon that listens.
@@ -111,7 +132,10 @@ impl Daemon {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
         let socket = dir.path().join("socket");
         let Some(mut command) = backend.command(file, &socket, direct) else { return Ok(None) };
+        // It inherits where it may run.
+        run_on(1..cores());
         let begun = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        run_on(0..1);
         let child = begun.map_err(|error| format!("{command:?}: {error}"))?;
         let mut daemon = Daemon { child, socket, _dir: dir };
         let started = Instant::now();
@@ -125,7 +149,7 @@ impl Daemon {
             if started.elapsed() > PATIENCE {
                 return Err(format!("{command:?} does not listen"));
             }
-            std::thread::sleep(Duration::from_millis(2));
+            thread::park_timeout(Duration::from_millis(2));
         }
         Ok(Some(daemon))
     }

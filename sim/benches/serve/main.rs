@@ -1,8 +1,9 @@
 //! `powerfail serve` beside `qemu-storage-daemon`: the same driver, the same file, turn and turn about in one run.
 //!
 //! `cargo bench -p powerfail --bench serve [-- --samples 5 --seconds 1 --file PATH --only read]`. Every figure is the median of the samples; the
-//! ratio is the median of the ratios of neighbours in time. Machines are noisy and so are their neighbours: read the ratio, and the CPU time,
-//! which counts both daemons' threads and the kernel's work for them. Where the peer is not installed its columns are empty, and where the
+//! ratio is the median of the ratios of neighbours in time. The driver has the first core for itself and the daemon the others, so that no row
+//! depends on who was put beside whom. Machines are noisy all the same: read the ratio, and the CPU time, which counts a daemon's threads and
+//! the kernel's work for them. Where the peer is not installed its columns are empty, and where the
 //! file system has no direct I/O those rows are.
 
 mod daemon;

@@ -129,13 +129,14 @@ impl<D: QueueDisk> Lane<D> {
         self.helm.bell().ring();
     }
 
-    /// The life of the thread of this queue, until `over` says that it is over and the bell has rung.
+    /// The life of the thread of this queue, until `over` says that it is over and the bell has rung. `report` is told what has become of a
+    /// ring: how many requests of a dead back-end it goes on with, or why it is not served.
     pub(super) fn work(
         &self,
         shared: &Shared,
         over: &AtomicBool,
         wake: impl Fn(QueueIndex),
-        refuse: impl Fn(RingError),
+        report: impl Fn(Result<u16, RingError>),
         part: impl Fn(),
     ) {
         let mut events = [epoll::Event { flags: IN, data: epoll::EventData::new_u64(BELL) }; 3];
@@ -153,14 +154,15 @@ impl<D: QueueDisk> Lane<D> {
             if came(KICK)
                 && let Err(why) = turn.hear()
             {
-                refuse(why);
+                report(Err(why));
             }
-            if let Err(why) = turn.start(shared) {
-                refuse(why);
+            match turn.start(shared) {
+                Ok(0) => {}
+                other => report(other),
             }
             turn.run(|lane, woken| lane.step(true, woken, &wake) || lane.lingers());
             if turn.is_newly_broken() {
-                refuse(RingError::Broken);
+                report(Err(RingError::Broken));
             }
             // While the lane is held: afterwards it may be the next front-end's.
             if turn.memory.is_shrunk() {
@@ -239,15 +241,20 @@ impl<D: QueueDisk> State<D> {
         Ok(())
     }
 
-    /// Begins to serve the ring, if the front-end wants that and it is not done already.
-    fn start(&mut self, shared: &Shared) -> Result<(), RingError> {
+    /// Begins to serve the ring, if the front-end wants that and it is not done already. Returns how many requests of a dead back-end it goes
+    /// on with.
+    fn start(&mut self, shared: &Shared) -> Result<u16, RingError> {
         if self.ring.is_some() || self.refused || self.setup.audible().is_none() {
-            return Ok(());
+            return Ok(0);
         }
         let ring = self.judge(shared);
         self.refused = ring.is_err();
-        self.ring = Some(ring?);
-        Ok(())
+        let ring = self.ring.insert(ring?);
+        match self.record {
+            // What it has taken and not answered is what the record said.
+            Some(_) => Ok(ring.next_avail().wrapping_sub(ring.next_used())),
+            None => Ok(0),
+        }
     }
 
     /// The ring as it was set up, and where a dead back-end left it.

@@ -1,0 +1,34 @@
+//! A bell that threads of a model can sleep on, in the place of an event descriptor.
+
+use crate::explore::sync::{Condvar, Mutex};
+use powerfail_device::helm::Bell;
+
+pub(crate) struct Bedside {
+    rings: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Bedside {
+    pub(crate) fn new() -> Bedside {
+        Bedside { rings: Mutex::new(false), heard: Condvar::new() }
+    }
+
+    /// Returns when it rings, and leaves it ringing. If it never does, that is a deadlock, which is reported.
+    pub(crate) fn sleep(&self) {
+        let mut rings = self.rings.lock().unwrap();
+        while !*rings {
+            rings = self.heard.wait(rings).unwrap();
+        }
+    }
+}
+
+impl Bell for Bedside {
+    fn ring(&self) {
+        *self.rings.lock().unwrap() = true;
+        self.heard.notify_all();
+    }
+
+    fn quiet(&self) {
+        *self.rings.lock().unwrap() = false;
+    }
+}

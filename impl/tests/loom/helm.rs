@@ -1,0 +1,133 @@
+//! The helm: no wake is missed by the thread of a queue nor by whoever has taken its place, and the thread goes on when it gets it back.
+
+use crate::bell::Bedside;
+use crate::explore::sync::Arc;
+use crate::explore::sync::atomic::{AtomicU32, Ordering};
+use crate::explore::{Reach, explore, thread};
+use powerfail_device::helm::{Helm, drain};
+
+/// A queue that has `left` steps of its own to take and waits for `moves` of others.
+struct Queue {
+    left: u32,
+    done: u32,
+    seen: u32,
+    moves: Arc<AtomicU32>,
+}
+
+type Seat = Helm<Queue, Bedside>;
+
+impl Queue {
+    fn seat(left: u32) -> (Arc<Seat>, Arc<AtomicU32>) {
+        let moves = Arc::new(AtomicU32::new(0));
+        let queue = Queue { left, done: 0, seen: 0, moves: Arc::clone(&moves) };
+        (Arc::new(Helm::new(queue, Bedside::new())), moves)
+    }
+
+    fn step(&mut self, woken: bool) -> bool {
+        if woken {
+            // The counter has no order of its own: what was moved is seen because of the mark.
+            let moves = self.moves.load(Ordering::Relaxed);
+            assert!(moves > 0, "a mark comes with what was moved");
+            self.seen = moves;
+        }
+        let moves = self.left > 0;
+        self.left -= u32::from(moves);
+        self.done += u32::from(moves);
+        moves
+    }
+}
+
+/// The life of the thread that `seat` belongs to, until it took `steps` and saw `moves` of others.
+fn live(seat: &Seat, steps: u32, moves: u32) {
+    let mut rung = false;
+    loop {
+        let mut turn = seat.turn(rung);
+        turn.run(Queue::step);
+        if turn.done == steps && turn.seen == moves {
+            return;
+        }
+        drop(turn);
+        seat.bell().sleep();
+        rung = true;
+    }
+}
+
+/// `count` threads that each do `act` once, beside the life of the thread that the seat belongs to.
+fn others(count: u32, act: fn(&Seat, &AtomicU32), steps: u32, moves: u32) {
+    let (seat, moved) = Queue::seat(1);
+    let others: Vec<_> = (0..count)
+        .map(|_| {
+            let (seat, moved) = (Arc::clone(&seat), Arc::clone(&moved));
+            thread::spawn(move || act(&seat, &moved))
+        })
+        .collect();
+    live(&seat, steps, moves);
+    for other in others {
+        other.join().unwrap();
+    }
+}
+
+/// Another queue moves what this one waits for.
+fn wake(seat: &Seat, moves: &AtomicU32) {
+    moves.fetch_add(1, Ordering::Relaxed);
+    seat.wake();
+}
+
+/// Somebody takes the helm from its thread, and leaves it more to do.
+fn take(seat: &Seat, _: &AtomicU32) {
+    let mut taken = seat.take();
+    let (left, done) = (taken.left, taken.done);
+    taken.left += 1;
+    thread::yield_now();
+    assert_eq!((taken.left, taken.done), (left + 1, done), "nobody steps what was taken");
+}
+
+/// One thread drains what it took while another wakes it, and the queue's own thread lives on.
+fn draining(with_its_thread: bool) {
+    let (seat, moves) = Queue::seat(1);
+    let waker = {
+        let (seat, moves) = (Arc::clone(&seat), Arc::clone(&moves));
+        thread::spawn(move || wake(&seat, &moves))
+    };
+    let own = with_its_thread.then(|| {
+        let seat = Arc::clone(&seat);
+        thread::spawn(move || live(&seat, 1, 1))
+    });
+    let mut taken = [seat.take()];
+    drain(&mut taken, Queue::step, |queue| queue.seen == 1, |taken| taken[0].bell().sleep());
+    assert_eq!(taken[0].left, 0, "a drain steps until nothing moves");
+    drop(taken);
+    waker.join().unwrap();
+    if let Some(own) = own {
+        own.join().unwrap();
+    }
+}
+
+#[test]
+#[cfg(loom)]
+fn no_wake_is_missed() {
+    explore("helm, a wake", Reach::All, || others(1, wake, 1, 1));
+    explore("helm, two wakes", Reach::Preemptions(3), || others(2, wake, 1, 2));
+}
+
+#[test]
+#[cfg(loom)]
+fn the_thread_goes_on_when_the_helm_is_given_back() {
+    explore("helm, taken", Reach::All, || others(1, take, 2, 0));
+    explore("helm, taken by two", Reach::Preemptions(3), || others(2, take, 3, 0));
+}
+
+#[test]
+#[cfg(loom)]
+fn a_drain_hears_what_was_meant_for_the_thread() {
+    explore("helm, drained", Reach::All, || draining(false));
+    explore("helm, drained beside its thread", Reach::Preemptions(3), || draining(true));
+}
+
+#[test]
+#[cfg(shuttle)]
+fn a_crowd_at_the_helm() {
+    explore("helm, five wakes", Reach::Schedules(20_000), || others(5, wake, 1, 5));
+    explore("helm, taken by five", Reach::Schedules(20_000), || others(5, take, 6, 0));
+    explore("helm, drained beside its thread", Reach::Schedules(20_000), || draining(true));
+}
