@@ -46,8 +46,10 @@ pub(in crate::shrink) enum Said {
 pub(in crate::shrink) type Pass = fn(&Case, &Timeline, usize) -> Said;
 
 /// All of them, those that take away most first.
-pub(in crate::shrink) const ALL: [Pass; 12] =
-    [in_order, lives, ranges, settled, requests, backwards, orders, cranks, sets, world, numbers];
+pub(in crate::shrink) const ALL: [Pass; 12] = [
+    in_order, lives, ranges, settled, requests, backwards, orders, cranks, sets, world, nearer,
+    numbers,
+];
 
 /// Whether an action says only which thread or operation moves.
 fn is_machinery(action: &Action) -> bool {
