@@ -300,10 +300,10 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
     let short = ratio(3, &[8, 32]);
     let transient = ratio(3, &[8, 32]);
     let mischief = ratio(2, &[8, 24, 64]);
-    let lives = ratio(2, &[12, 24, 48]);
     let again = ratio(6, &[16, 64]);
     let toggle = ratio(2, &[12, 32]);
     let reset = ratio(3, &[24, 64]);
+    let lives = ratio(2, &[12, 24, 48]);
     let parts = ratio(2, &[2, 4]);
     let write_back = ratio(2, &[8, 32]);
     let refuse = ratio(2, &[4, 2]);

@@ -4,7 +4,7 @@ use super::Pilot;
 use crate::action::{Action, QueueId};
 use crate::choose::{Choose, Site};
 use crate::dut::DeviceUnderTest;
-use crate::life::{Cut, Life, Moving, QueueLife};
+use crate::life::{Abilities, Cut, Life, Moving, QueueLife};
 use crate::world::World;
 
 impl Pilot {
@@ -14,7 +14,9 @@ impl Pilot {
         world: &World<D>,
         choose: &mut C,
     ) -> Option<Action> {
-        if !self.options.lives.possible() {
+        // What is switched off, or what no device can, draws nothing.
+        let can = |device| world.station(device).device.can() != Abilities::NONE;
+        if !self.options.lives.possible() || !(0..self.options.devices).any(can) {
             return None;
         }
         for device in 0..self.options.devices {
