@@ -224,6 +224,11 @@ impl<D: DeviceUnderTest> Line<'_, D> {
                 self.moved = true;
                 Ok(())
             }
+            Life::PlaceQueue { queue, size } => {
+                // Rings may have become smaller.
+                let size = size.min(self.world.options().spec.ring_size);
+                self.again(Action::Life { device, what: Life::PlaceQueue { queue, size } })
+            }
             Life::PollQueue { queue } => {
                 self.settle_until(|world| !world.station(device).is_queue_resetting(queue))?;
                 self.moved = true;
