@@ -224,14 +224,17 @@ impl Device {
     }
 
     /// A queue and its ring, for stepping: from DRIVER_OK on until its last operation after a reset has come back. While the device is
-    /// paused, also before that: queue 0 may have a sync to do.
+    /// paused, also before that: queue 0 may have a sync to do, and then until that has ended.
     pub fn queue_mut(&mut self, index: u16) -> Option<(&mut BlockQueue, &mut Queue)> {
         let live = self.status & STATUS_DRIVER_OK != 0;
         let lane = self.queues.get_mut(usize::from(index))?;
-        let stepped = if self.resetting || lane.resetting {
+        let stepped = if self.resetting {
             !lane.block.is_idle()
         } else {
-            self.paused || (live && lane.ring.ready())
+            // Whatever becomes of this queue, others may wait for a sync it has promised or for what it gives up.
+            (live && lane.ring.ready() && !lane.resetting)
+                || self.paused
+                || !lane.block.is_settled()
         };
         stepped.then_some((&mut lane.block, &mut lane.ring))
     }
@@ -282,7 +285,7 @@ impl Device {
             return;
         }
         for lane in &mut self.queues {
-            if lane.resetting && lane.block.is_idle() {
+            if lane.resetting && lane.block.is_settled() {
                 lane.begin_anew();
             }
         }

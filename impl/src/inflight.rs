@@ -187,6 +187,16 @@ impl InflightRecord {
         }
     }
 
+    /// A record in other memory that holds the same.
+    pub(crate) fn resumed(memory: Arc<dyn InflightMemory>, size: u16) -> InflightRecord {
+        let mut record = InflightRecord { memory, size, counter: 0 };
+        let front = record.front();
+        assert!(front.version == VERSION && front.desc_num == size, "no record of such a queue");
+        let counters = (0..size).map(|head| record.memory.load(place(head) + 1));
+        record.counter = counters.max().map_or(0, |last| last + 1);
+        record
+    }
+
     /// A head was taken from the ring, and nothing was done for it yet.
     pub(crate) fn taken(&mut self, head: u16) {
         let place = place(head);

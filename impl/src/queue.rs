@@ -30,7 +30,7 @@ pub(crate) use pause::OwnSync;
 use pool::Pool;
 use ring::Dance;
 use std::collections::VecDeque;
-use virtio_queue::Queue;
+use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemory;
 
 /// A request queue: the requests in flight, and what is to be asked of ring, disk and the other queues next.
@@ -152,7 +152,7 @@ impl BlockQueue {
         if self.paused {
             return self.poll_paused(ring, memory);
         }
-        !self.broken && self.dance(ring, memory)
+        !self.broken && ring.ready() && self.dance(ring, memory)
     }
 
     /// An operation handed over by [`poll_submission`](BlockQueue::poll_submission) has completed.
@@ -210,6 +210,11 @@ impl BlockQueue {
     /// Whether nothing is in the host's hands.
     pub fn is_idle(&self) -> bool {
         self.in_host == 0
+    }
+
+    /// Whether nothing is in flight, and nobody waits for a wake.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.in_flight() == 0 && self.wakes.is_empty()
     }
 
     /// Whether the ring made no sense and only a reset helps (NEEDS_RESET).

@@ -29,7 +29,7 @@ impl Oracle {
         }
         match entry.kind {
             // What a read returned that should have been refused says nothing about the disk.
-            Kind::In if status == S_OK && entry.ruling.effect == Effect::Asked => {
+            Kind::In if status == S_OK && entry.ruling.effect == Effect::Asked && !entry.void => {
                 self.read(slot, entry, sub, at, seen)
             }
             Kind::Out | Kind::WriteZeroes | Kind::Discard => {

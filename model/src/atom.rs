@@ -36,8 +36,8 @@ pub(crate) struct Around<'a> {
 pub(crate) struct AtomState {
     /// The first explanation.
     nodes: Vec<Node>,
-    /// Each version but the first was published after the write of the one before it had ended, in every explanation. That is forgotten
-    /// early rather than late: what is in order may be called out of order.
+    /// Each version but the first was published after the write of the one before it had ended, in every explanation, and no two of them are of
+    /// one request. That is forgotten early rather than late: what is in order may be called out of order.
     in_order: bool,
     /// The other explanations, rarely any.
     others: Vec<Vec<Node>>,
@@ -117,10 +117,30 @@ impl AtomState {
         }
     }
 
+    /// The backend that had the write of `slot` in hand died: what it may have done stands, as a version that ends here.
+    pub(crate) fn leave_behind(&mut self, slot: Slot, dead: Slot) {
+        self.in_order = false;
+        for node in self.nodes.iter_mut().chain(self.others.iter_mut().flatten()) {
+            if node.slot == slot {
+                node.slot = dead;
+            }
+        }
+    }
+
+    /// The write of `version` is carried out once more. It may look like what is there already, so nothing is known at a glance.
+    pub(crate) fn submit_again(&mut self, version: Node, around: &Around<'_>) {
+        self.submit(version, around);
+        self.in_order = false;
+    }
+
     /// A write turns out never to have been a version. Says whether some explanation does without it.
     pub(crate) fn retract(&mut self, slot: Slot) -> bool {
+        let content = slot.id().map(Content::of);
+        let is_it = |node: &Node| {
+            node.slot == slot || (node.slot.is_dead() && Some(node.content) == content)
+        };
         let does_without = |nodes: &Vec<Node>| {
-            nodes.iter().all(|node| node.slot != slot || node.seen == Instant::NEVER)
+            nodes.iter().all(|node| !is_it(node) || node.seen == Instant::NEVER)
         };
         self.others.retain(does_without);
         let mut ok = does_without(&self.nodes);
@@ -128,9 +148,9 @@ impl AtomState {
             self.nodes = nodes;
             ok = true;
         }
-        self.nodes.retain(|node| node.slot != slot);
+        self.nodes.retain(|node| !is_it(node));
         for nodes in &mut self.others {
-            nodes.retain(|node| node.slot != slot);
+            nodes.retain(|node| !is_it(node));
         }
         ok
     }

@@ -186,7 +186,7 @@ impl Scene<'_> {
             let rule = match self.oracle.became_stable(winner) {
                 Some(Stability::AtCompletion('B')) => Rule::FlushlessWriteLost,
                 Some(Stability::AtCompletion(_)) => Rule::WriteThroughLost,
-                Some(Stability::ByFlush(_)) | None => Rule::StableWriteLost,
+                Some(Stability::ByFlush(_) | Stability::BySave(..)) | None => Rule::StableWriteLost,
             };
             return if unheard && superseded { (rule, Class::Resurrected) } else { plain(rule) };
         }
@@ -219,6 +219,7 @@ impl Scene<'_> {
                     reasons.push(Reason::FlushSubmitted { id: flush, at: fate.sub });
                     reasons.push(Reason::FlushCompleted { id: flush, at: fate.end });
                 }
+                Some(Stability::BySave(begun, at)) => reasons.push(Reason::Saved { begun, at }),
                 None => {}
             }
         }
@@ -262,6 +263,8 @@ pub(crate) enum Stability {
     AtCompletion(char),
     /// This flush, the first to complete.
     ByFlush(RequestId),
+    /// A save that began and ended then.
+    BySave(Instant, Instant),
 }
 
 impl Oracle {
@@ -291,7 +294,16 @@ impl Oracle {
                 && flush.powered_life == entry.powered_life
         });
         let after = flushes.filter(|(_, _, flush)| fate.end < flush.sub);
-        after.min_by_key(|(_, _, flush)| flush.end).map(|(id, ..)| Stability::ByFlush(id))
+        let by_flush = after.min_by_key(|(_, _, flush)| flush.end);
+        let lost = self.powered_lives.get(entry.powered_life as usize);
+        let counts = |&&(begun, _): &&(Instant, Instant)| {
+            fate.end < begun && lost.is_none_or(|&at| begun < at)
+        };
+        match (by_flush, self.saves.iter().find(counts)) {
+            (Some((id, ..)), _) => Some(Stability::ByFlush(id)),
+            (None, Some(&(begun, at))) => Some(Stability::BySave(begun, at)),
+            (None, None) => None,
+        }
     }
 
     /// The events of one request's own.

@@ -64,6 +64,27 @@ impl Disk {
         }
     }
 
+    /// The backend that had the write of `slot` in hand died; see [`AtomState::leave_behind`].
+    pub(crate) fn leave_behind(&mut self, slot: Slot, dead: Slot) {
+        for &atom in &self.busy {
+            if self.calm[atom as usize] == Content::BUSY {
+                self.graphs[atom as usize].leave_behind(slot, dead);
+            }
+        }
+    }
+
+    /// The same write is carried out once more in each of `atoms`.
+    pub(crate) fn submit_again(&mut self, atoms: Range<u32>, version: Node, around: &Around<'_>) {
+        for atom in atoms {
+            if self.calm[atom as usize] != Content::BUSY {
+                let calm = std::mem::replace(&mut self.calm[atom as usize], Content::BUSY);
+                self.graphs[atom as usize] = AtomState::calm(calm);
+                self.busy.push(atom);
+            }
+            self.graphs[atom as usize].submit_again(version, around);
+        }
+    }
+
     /// A read `[from, to]` of the atoms from `first` on returned `seen`. Gives the first place in `seen` that may not be.
     // Once a request, and a loop in want of registers.
     #[inline(never)]

@@ -9,8 +9,9 @@
 //! *In* the graph are versions that are known to have happened: completed with `OK`, observed, or first. The others, in flight or failed,
 //! may be observed or survive, and join the graph then.
 //!
-//! This is exact if a write takes effect once per atom. Devices that may re-issue part of a write need the multi-effect form, in which a
-//! read before a write's end sees a replica of it; that form is not here.
+//! This is exact if a write takes effect once per atom. One that is carried out by two backends, the first of which died, is two versions of one
+//! content here ([`Oracle::reconnect`](crate::Oracle::reconnect)). Devices that may re-issue part of a write as often as they like need the
+//! multi-effect form, in which a read before a write's end sees a replica of it; that form is not here.
 
 use crate::ledger::{Ledger, Moment, Slot};
 use crate::names::{Content, Instant};

@@ -9,7 +9,7 @@ use crate::names::{Content, Instant, RequestId};
 use crate::request::Kind;
 use crate::ruling::{Effect, Ruling};
 
-/// The place of a line: a request's, or that of one of the two contents that no request of this powered life wrote.
+/// The place of a line: a request's; or that of what no request of this powered life wrote, or wrote before its backend died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(pub(crate) u32);
 
@@ -21,20 +21,32 @@ impl Slot {
     /// The same, where it may be what a request left that never returned `OK`: no flush says anything about that.
     pub(crate) const FOUND_LOOSE: Self = Self(2);
 
+    /// What the backends that died under a live driver left of what they had in flight, one line a death: like a write that a kill ended.
+    const DEAD: u32 = 3;
+    /// So many deaths have a line of their own; those that follow share the last, which only makes it say less.
+    const DEATHS: u32 = 5;
+    /// The line of the first request.
+    const REQUESTS: u32 = Self::DEAD + Self::DEATHS;
+
     /// Whether it is what a restarted backend found.
     pub(crate) fn is_found(self) -> bool {
         matches!(self, Self::FOUND | Self::FOUND_LOOSE)
     }
 
+    /// Whether it is what a dead backend left.
+    pub(crate) fn is_dead(self) -> bool {
+        (Self::DEAD..Self::REQUESTS).contains(&self.0)
+    }
+
     #[inline]
     pub(crate) fn of(id: RequestId) -> Self {
-        Self(id.0 + 2)
+        Self(id.0 + (Self::REQUESTS - 1))
     }
 
     /// The request whose line this is.
     #[inline]
     pub(crate) fn id(self) -> Option<RequestId> {
-        (self.0 > 2).then(|| RequestId(self.0 - 2))
+        (self.0 >= Self::REQUESTS).then(|| RequestId(self.0 - (Self::REQUESTS - 1)))
     }
 }
 
@@ -81,7 +93,7 @@ pub(crate) struct Entry {
     pub(crate) status: u8,
     /// What had been flushed when it was published.
     pub(crate) flushed: Instant,
-    /// It may never be a version: refused, or to be refused.
+    /// It may never be a version: refused, or to be refused. Of a read: what it finds says nothing.
     pub(crate) void: bool,
     /// It is a flush whose `OK` makes writes stable.
     pub(crate) counts: bool,
@@ -136,11 +148,13 @@ pub(crate) struct Ledger {
     lines: Vec<Line>,
     /// The publication of the latest-published flush that returned `OK`; zero if there was none.
     flushed: Instant,
+    /// How many backends have died under a live driver since the image was found.
+    deaths: u32,
 }
 
 impl Ledger {
     pub(crate) fn new() -> Self {
-        let mut ledger = Self { lines: Vec::new(), flushed: Instant(0) };
+        let mut ledger = Self { lines: Vec::new(), flushed: Instant(0), deaths: 0 };
         ledger.restart();
         ledger
     }
@@ -148,7 +162,7 @@ impl Ledger {
     pub(crate) fn restart(&mut self) {
         self.lines.clear();
         self.flushed = Instant(0);
-        self.reserve_slot(Slot::FOUND_LOOSE);
+        self.reserve_slot(Slot(Slot::REQUESTS - 1));
         self.begin_image(Instant(0));
     }
 
@@ -162,6 +176,17 @@ impl Ledger {
     /// The image of the disk is, from now on, the stable first content of every atom.
     pub(crate) fn begin_image(&mut self, at: Instant) {
         self.lines[0].fate = Fate { sub: at, end: at, done: true, stable_after: Instant(0) };
+        self.deaths = 0;
+    }
+
+    /// A backend died under a live driver: gives the line of what it left of what it had in flight. That ends here, and nothing is promised
+    /// of it.
+    pub(crate) fn bury(&mut self, at: Instant) -> Slot {
+        let slot = Slot(Slot::DEAD + self.deaths.min(Slot::DEATHS - 1));
+        self.deaths += 1;
+        // Many requests share the line. As if published first of all, none of them is taken for one that came after another.
+        self.lines[slot.0 as usize].fate = Fate { sub: Instant(0), end: at, ..UNKNOWN_FATE };
+        slot
     }
 
     /// What the backend finds from now on may differ from the image until a flush has said otherwise.
@@ -213,10 +238,11 @@ impl Ledger {
         self.lines[slot.0 as usize].entry.kind
     }
 
-    /// Whether the request that wrote `content` returned `OK`, so that flushes speak of it; of zeroes that cannot be told.
-    pub(crate) fn is_heard_of(&self, content: Content) -> bool {
+    /// Whether the request that wrote `content` had returned `OK` by `then`, so that flushes speak of it; of zeroes that cannot be told.
+    pub(crate) fn is_heard_of(&self, content: Content, then: Instant) -> bool {
+        let had = |line: &Line| line.fate.done && line.fate.end <= then;
         match content.writer() {
-            Some(id) => self.lines.get(Slot::of(id).0 as usize).is_some_and(|line| line.fate.done),
+            Some(id) => self.lines.get(Slot::of(id).0 as usize).is_some_and(had),
             None => content == Content::INITIAL,
         }
     }

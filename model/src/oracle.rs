@@ -60,7 +60,14 @@ pub struct Oracle {
     pub(crate) failure_seen: bool,
     /// How many requests are in flight whose sync may fail unseen.
     pub(crate) unsettled: u32,
+    /// When the last save began, and whether its sync may still fail unseen.
+    pub(crate) save_begun: Instant,
+    pub(crate) saving: bool,
+    /// When the saves that ended well began, and when they ended.
+    pub(crate) saves: Vec<(Instant, Instant)>,
     pub(crate) powered_lives: Vec<Instant>,
+    /// What the requests by segments that may be in flight cover: should their backend die, they are carried out once more.
+    pub(crate) segments: Vec<(Node, Range<u32>)>,
     pub(crate) last: CompletionFacts,
 }
 
@@ -89,7 +96,11 @@ impl Oracle {
             failed: None,
             failure_seen: false,
             unsettled: 0,
+            save_begun: Instant(0),
+            saving: false,
+            saves: Vec::new(),
             powered_lives: Vec::new(),
+            segments: Vec::new(),
             last: NOTHING_COMPLETED,
         };
         oracle.restart(profile, atoms);
@@ -109,7 +120,11 @@ impl Oracle {
         self.failed = None;
         self.failure_seen = false;
         self.unsettled = 0;
+        self.save_begun = Instant(0);
+        self.saving = false;
+        self.saves.clear();
         self.powered_lives.clear();
+        self.segments.clear();
         self.last = NOTHING_COMPLETED;
     }
 
@@ -231,8 +246,19 @@ impl Oracle {
         };
         for segment in request.segments {
             let atoms = self.clip(segment.sector, u64::from(segment.sectors));
-            self.submit_version(atoms, Node::new(slot, content, at));
+            let version = Node::new(slot, content, at);
+            self.segments.push((version, atoms.clone()));
+            self.submit_version(atoms, version);
         }
+        if self.segments.len() > 64 {
+            self.forget_segments();
+        }
+    }
+
+    /// Forgets what requests cover that are not in flight any more.
+    pub(crate) fn forget_segments(&mut self) {
+        let flying = &self.flying;
+        self.segments.retain(|(version, _)| flying.contains(&version.slot));
     }
 
     /// The driver published the same head once more while it is in flight: one completion more is owed.
@@ -310,6 +336,16 @@ impl Oracle {
             _ => line.state = State::Used,
         }
         self.ledger.fate_mut(slot).end = at;
+        self.put_down(slot);
+        self.unsettled -= u32::from(entry.may_sync);
+        if self.oldest_read == sub {
+            self.find_oldest_read();
+        }
+    }
+
+    /// Takes a request out of those in flight.
+    #[inline]
+    pub(crate) fn put_down(&mut self, slot: Slot) {
         let flying = &mut self.flying;
         let mut place =
             flying.iter().position(|&other| other == slot).expect("what is owed is in flight");
@@ -319,14 +355,10 @@ impl Oracle {
             place += 1;
         }
         flying.pop();
-        self.unsettled -= u32::from(entry.may_sync);
-        if self.oldest_read == sub {
-            self.find_oldest_read();
-        }
     }
 
     /// The oldest read in flight is another one now.
-    fn find_oldest_read(&mut self) {
+    pub(crate) fn find_oldest_read(&mut self) {
         let ledger = &self.ledger;
         let mut flying = self.flying.iter();
         let oldest = flying.find(|&&slot| ledger.kind(slot) == Kind::In);

@@ -60,6 +60,13 @@ pub enum Reason {
         /// When.
         at: Instant,
     },
+    /// The device was saved, and what had completed before that began is stable.
+    Saved {
+        /// When the save began.
+        begun: Instant,
+        /// When it ended.
+        at: Instant,
+    },
     /// A read returned this.
     ReadSaw {
         /// Which read.
@@ -100,6 +107,7 @@ impl Reason {
             | Self::StableAtCompletion { at, .. }
             | Self::FlushSubmitted { at, .. }
             | Self::FlushCompleted { at, .. }
+            | Self::Saved { at, .. }
             | Self::ReadSaw { at, .. }
             | Self::HostFailed { at }
             | Self::Kill { at }
@@ -131,6 +139,7 @@ impl fmt::Display for Reason {
             }
             Self::FlushSubmitted { id, at } => write!(f, "flush {id} was submitted ({at})"),
             Self::FlushCompleted { id, at } => write!(f, "flush {id} completed with OK ({at})"),
+            Self::Saved { begun, at } => write!(f, "the device was saved ({begun} to {at})"),
             Self::ReadSaw { id, content, from, at } => {
                 write!(f, "read {id} ({from} to {at}) found {content}")
             }

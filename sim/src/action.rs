@@ -6,6 +6,7 @@
 
 use crate::disk::{OpKey, Outcome};
 use crate::guest::{Ask, Layout, Mischief};
+use crate::life::Life;
 use crate::sectors::SectorSet;
 
 /// A queue of a device.
@@ -156,6 +157,13 @@ pub enum Action {
     Evict {
         /// Which.
         set: SectorSet,
+    },
+    /// Something else happens to a live device.
+    Life {
+        /// The device.
+        device: u8,
+        /// What.
+        what: Life,
     },
     /// Something is lost.
     Crash(CrashKind),

@@ -32,6 +32,8 @@ pub enum Site {
     Survivor,
     /// Whether and how the power goes.
     Crash,
+    /// What else happens to a device.
+    Life,
 }
 
 /// A source of choices.

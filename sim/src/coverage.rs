@@ -85,10 +85,40 @@ pub enum Situation {
     ReadAfterReset,
     /// A forgotten sector was evicted while the guest was running.
     Evicted,
+    /// A device was paused with operations in the host's hands.
+    PausedInFlight,
+    /// A device was restored while a kick had come that nobody had looked at.
+    RestoredKickPending,
+    /// A device was restored while its driver was owed a signal.
+    RestoredSignalPending,
+    /// A save could not make stable what had completed, and said so.
+    SaveFailed,
+    /// One queue was reset with operations of it in the host's hands.
+    QueueResetInFlight,
+    /// A queue that was reset was placed anew with fewer descriptors.
+    QueuePlacedSmaller,
+    /// A disk grew with a write in flight.
+    ResizedUnderWrite,
+    /// A write to sectors that had grown completed.
+    GrownSectorWritten,
+    /// A backend died under a live driver with operations in the host's hands.
+    ReconnectedInFlight,
+    /// A backend died under a live driver with an operation that had landed in part.
+    ReconnectedInsideWrite,
+    /// It died between taking a head and recording it.
+    KilledBeforeRecord,
+    /// It died between a used element and the index.
+    KilledAtElement,
+    /// It died between the used index and the record.
+    KilledAtIndex,
+    /// The power went while a device was paused.
+    PowerLostPaused,
+    /// The power went while a request was in flight that two backends had carried out.
+    PowerLostAfterReconnect,
 }
 
 /// How many situations there are.
-pub const SITUATIONS: usize = Situation::Evicted as usize + 1;
+pub const SITUATIONS: usize = Situation::PowerLostAfterReconnect as usize + 1;
 
 impl Situation {
     /// Every situation, in order.
@@ -131,6 +161,21 @@ impl Situation {
         Situation::TwoDevices,
         Situation::ReadAfterReset,
         Situation::Evicted,
+        Situation::PausedInFlight,
+        Situation::RestoredKickPending,
+        Situation::RestoredSignalPending,
+        Situation::SaveFailed,
+        Situation::QueueResetInFlight,
+        Situation::QueuePlacedSmaller,
+        Situation::ResizedUnderWrite,
+        Situation::GrownSectorWritten,
+        Situation::ReconnectedInFlight,
+        Situation::ReconnectedInsideWrite,
+        Situation::KilledBeforeRecord,
+        Situation::KilledAtElement,
+        Situation::KilledAtIndex,
+        Situation::PowerLostPaused,
+        Situation::PowerLostAfterReconnect,
     ];
 
     /// The situation in words.
@@ -177,6 +222,21 @@ impl Situation {
             Situation::TwoDevices => "two devices on one medium",
             Situation::ReadAfterReset => "read after a reset",
             Situation::Evicted => "forgotten sector evicted",
+            Situation::PausedInFlight => "paused with operations in flight",
+            Situation::RestoredKickPending => "restore with a kick pending",
+            Situation::RestoredSignalPending => "restore with a signal pending",
+            Situation::SaveFailed => "save that could not sync",
+            Situation::QueueResetInFlight => "queue reset with operations in flight",
+            Situation::QueuePlacedSmaller => "queue placed anew after a reset",
+            Situation::ResizedUnderWrite => "resize under a write",
+            Situation::GrownSectorWritten => "write to sectors that had grown",
+            Situation::ReconnectedInFlight => "reconnect with operations in flight",
+            Situation::ReconnectedInsideWrite => "reconnect inside a write",
+            Situation::KilledBeforeRecord => "killed between head and record",
+            Situation::KilledAtElement => "killed between used element and index",
+            Situation::KilledAtIndex => "killed between used index and record",
+            Situation::PowerLostPaused => "power lost while paused",
+            Situation::PowerLostAfterReconnect => "power lost with a request of two backends",
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use crate::disk::SimDisk;
 use crate::guest::RingPlan;
+use crate::life::{Abilities, Cut, Moved};
 use crate::memory::Ram;
 use crate::sectors::SectorSet;
 use crate::spec::Spec;
@@ -132,5 +133,79 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// Whether the device status says NEEDS_RESET.
     fn needs_reset(&mut self) -> bool {
         false
+    }
+
+    /// What else can happen to the device. Of the methods below only those are called that belong
+    /// to what it can.
+    fn can(&self) -> Abilities {
+        Abilities::NONE
+    }
+
+    /// [`pause`](Abilities::pause): takes nothing more from the rings; what was taken goes on.
+    fn pause(&mut self) {}
+
+    /// [`pause`](Abilities::pause): goes on; every queue is stepped.
+    fn resume(&mut self) {}
+
+    /// [`pause`](Abilities::pause): whether everything that was taken has ended.
+    fn is_drained(&mut self) -> bool {
+        false
+    }
+
+    /// [`pause`](Abilities::pause): begins, paused and drained, to make stable what completed; every
+    /// queue is stepped.
+    fn begin_save(&mut self) {}
+
+    /// [`pause`](Abilities::pause): once that is over, saves the device, becomes another process
+    /// that goes on from there, and says whether what had completed is stable. Nothing happens while
+    /// it is not over.
+    fn move_on(&mut self, _spec: &Spec, _host: &mut Host<'_>) -> Option<Moved> {
+        None
+    }
+
+    /// [`resize`](Abilities::resize): the disk has so many sectors now, more than before.
+    fn resize(&mut self, _sectors: u32) {}
+
+    /// [`resize`](Abilities::resize): the generation of the configuration space.
+    fn config_generation(&mut self) -> u32 {
+        0
+    }
+
+    /// [`resize`](Abilities::resize): whether the driver is signalled that the configuration has
+    /// changed; asking takes it.
+    fn take_config_signal(&mut self) -> bool {
+        false
+    }
+
+    /// [`queue_reset`](Abilities::queue_reset): the driver resets one queue; every queue is stepped.
+    fn reset_queue(&mut self, _queue: u16) {}
+
+    /// [`queue_reset`](Abilities::queue_reset): whether that has not ended.
+    fn is_queue_resetting(&mut self, _queue: u16) -> bool {
+        false
+    }
+
+    /// [`queue_reset`](Abilities::queue_reset): the driver has placed a queue anew that was reset.
+    fn place_queue(&mut self, _queue: u16, _ring: RingPlan) {}
+
+    /// [`reconnect`](Abilities::reconnect): takes one step of a queue and dies in it, here; then the
+    /// world goes on with [`reconnect`](Self::reconnect). Says whether the step was one in which
+    /// that can be.
+    fn die_inside(&mut self, queue: u16, _cut: Cut, host: &mut Host<'_>) -> bool {
+        self.step(queue, host);
+        false
+    }
+
+    /// [`reconnect`](Abilities::reconnect): the backend died, and becomes another one: the front-end
+    /// hands it the features, the cache mode (as `config_read` says before), the rings with whatever
+    /// is on them, and the record of what was in flight. What it had in the host's hands is gone.
+    fn reconnect(
+        &mut self,
+        _setup: &Self::Setup,
+        _spec: &Spec,
+        _negotiated: u64,
+        _rings: &[RingPlan],
+        _host: &mut Host<'_>,
+    ) {
     }
 }

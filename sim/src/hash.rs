@@ -6,6 +6,7 @@
 use crate::action::{Action, CrashKind, QueueId, Until};
 use crate::disk::{OpKey, Outcome};
 use crate::guest::{Ask, Layout, Mischief, Segments};
+use crate::life::Life;
 use crate::sectors::SectorSet;
 
 /// A hash that every event is chained into.
@@ -142,6 +143,25 @@ impl Chain {
             }
             Action::Await { device, id } => {
                 self.word(29 << 56 | u64::from(device) << 32 | u64::from(id));
+            }
+            Action::Life { device, what } => {
+                let (kind, detail) = match what {
+                    Life::Pause => (0, 0),
+                    Life::Resume => (1, 0),
+                    Life::Save => (2, 0),
+                    Life::Restore => (3, 0),
+                    Life::Resize { sectors } => (4, u64::from(sectors)),
+                    Life::ResetQueue { queue } => (5, u64::from(queue)),
+                    Life::PollQueue { queue } => (6, u64::from(queue)),
+                    Life::PlaceQueue { queue, size } => {
+                        (7, u64::from(queue) << 16 | u64::from(size))
+                    }
+                    Life::Reconnect { inside: None } => (8, 0),
+                    Life::Reconnect { inside: Some((queue, cut)) } => {
+                        (9, u64::from(queue) << 8 | cut as u64)
+                    }
+                };
+                self.word(33 << 56 | u64::from(device) << 48 | kind << 40 | detail);
             }
             Action::Rest => self.word(28 << 56),
             Action::Crash(CrashKind::Backend { device }) => self.word(26 << 56 | u64::from(device)),

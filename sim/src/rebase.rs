@@ -12,6 +12,7 @@ use crate::action::{Action, QueueId, Until};
 use crate::disk::{OpKey, OpKind, Outcome};
 use crate::dut::DeviceUnderTest;
 use crate::guest::{Ask, Layout, Mischief};
+use crate::life::Life;
 use crate::run::{MOST_STEPS, Verdict, guarded};
 use crate::sectors::SectorSet;
 use crate::spec::Options;
@@ -57,6 +58,7 @@ impl Budget {
             }
             Action::Crash(_) => 500,
             Action::Start { .. } | Action::Reset { .. } => 100,
+            Action::Life { .. } => 100,
             Action::Rest | Action::PollReset { .. } => 50,
             _ => 4,
         }
@@ -187,6 +189,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
                 self.moved = true;
                 Ok(())
             }
+            Action::Life { device, what } => self.life(device, what),
             Action::Send { to, id, ask, layout, mischief } => {
                 self.send(to, id, ask, layout, mischief)
             }
@@ -200,6 +203,39 @@ impl<D: DeviceUnderTest> Line<'_, D> {
     fn again(&mut self, action: Action) -> Result<(), Box<Failure>> {
         self.moved = true;
         self.step(action).map(|_| ())
+    }
+
+    /// What has to come first does: a device drains before it is saved, and its sync ends before it is
+    /// restored.
+    fn life(&mut self, device: u8, what: Life) -> Result<(), Box<Failure>> {
+        let action = Action::Life { device, what };
+        if device >= self.world.options().devices || !self.world.station(device).live {
+            return Ok(());
+        }
+        match what {
+            Life::Save | Life::Restore if self.world.station(device).paused => {
+                for _ in 0..PATIENCE {
+                    if self.budget.left == 0 || self.step(action)? {
+                        break;
+                    }
+                    let Some(step) = self.world.settle_paused() else { break };
+                    self.step(step)?;
+                }
+                self.moved = true;
+                Ok(())
+            }
+            Life::PlaceQueue { queue, size } => {
+                // Rings may have become smaller.
+                let size = size.min(self.world.options().spec.ring_size);
+                self.again(Action::Life { device, what: Life::PlaceQueue { queue, size } })
+            }
+            Life::PollQueue { queue } => {
+                self.settle_until(|world| !world.station(device).is_queue_resetting(queue))?;
+                self.moved = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn is_in_flight(&self, op: &OpKey) -> bool {

@@ -32,6 +32,8 @@ pub struct Spec {
     pub max_segment_sectors: u32,
     /// The most segments of a DISCARD or WRITE_ZEROES.
     pub max_segments: u32,
+    /// Whether the backend keeps a record of what is in flight, for who comes after it.
+    pub record: bool,
     /// The disk below.
     pub disk: DiskShape,
 }
@@ -82,6 +84,8 @@ pub struct Options {
     pub toggle: Ratio,
     /// How often the guest resets a device instead of sending.
     pub reset: Ratio,
+    /// How often something of [`Life`](crate::life::Life) begins between two steps.
+    pub lives: Ratio,
     /// How often it accepts less than is offered, per feature bit.
     pub refuse: Ratio,
     /// Whether chains are cut in every legal way, or plainly.
@@ -196,6 +200,7 @@ pub const ALL_FEATURES: u64 = feature::VERSION_1
 fn bench() -> Options {
     let disk = DiskShape {
         capacity: 64,
+        spare: 0,
         devices: 1,
         granule: 512,
         tear: 1,
@@ -212,6 +217,7 @@ fn bench() -> Options {
         serial: SERIAL,
         max_segment_sectors: 64,
         max_segments: 3,
+        record: false,
         disk,
     };
     Options {
@@ -228,6 +234,7 @@ fn bench() -> Options {
         again: Ratio::NEVER,
         toggle: Ratio::NEVER,
         reset: Ratio::NEVER,
+        lives: Ratio::NEVER,
         refuse: Ratio::NEVER,
         layouts: false,
         parts: Ratio::new(1, 8),
@@ -250,8 +257,9 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
     let capacity = [8, 16, 24, 64][draw(4) as usize];
     let tear = if draw(2) == 0 { 1 } else { sectors };
     let max_transfer = if draw(4) == 0 { granule * [1, 2, 3][draw(3) as usize] } else { 1 << 20 };
-    let disk = DiskShape {
+    let mut disk = DiskShape {
         capacity,
+        spare: 0,
         devices,
         granule,
         tear,
@@ -295,9 +303,11 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
     let again = ratio(6, &[16, 64]);
     let toggle = ratio(2, &[12, 32]);
     let reset = ratio(3, &[24, 64]);
+    let lives = ratio(2, &[12, 24, 48]);
     let parts = ratio(2, &[2, 4]);
     let write_back = ratio(2, &[8, 32]);
     let refuse = ratio(2, &[4, 2]);
+
     let kill = ratio(2, &[2, 4]);
     let chase = ratio(2, &[2, 4]);
     let mix = Mix {
@@ -308,6 +318,14 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
         zeroes: draw(3),
         id: u32::from(draw(4) == 0),
     };
+    let mut record = false;
+    if lives.possible() {
+        disk.spare = sectors * draw(3);
+        record = draw(3) != 0;
+        if draw(3) != 0 {
+            offer |= feature::RING_RESET;
+        }
+    }
     Options {
         spec: Spec {
             queues,
@@ -317,6 +335,7 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
             serial: SERIAL,
             max_segment_sectors: [2, 8, 64][draw(3) as usize].min(capacity),
             max_segments: 1 + draw(3),
+            record,
             disk,
         },
         devices,
@@ -331,6 +350,7 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
         again,
         toggle,
         reset,
+        lives,
         refuse,
         layouts: draw(2) == 0,
         parts,

@@ -31,6 +31,8 @@ pub mod feature {
     pub const EVENT_IDX: u64 = 1 << 29;
     /// The device follows version 1 of the standard.
     pub const VERSION_1: u64 = 1 << 32;
+    /// One queue can be reset by itself.
+    pub const RING_RESET: u64 = 1 << 40;
 }
 
 /// Request types: virtio 1.4, 5.2.6.

@@ -40,6 +40,7 @@ fn the_simulated_disk_conforms() {
     let memory = Memory::new(end.expect("there is memory"));
     for granule in [512, 2048] {
         let shape = DiskShape {
+            spare: 0,
             capacity: 32 * granule / 512,
             devices: 1,
             granule,

@@ -141,11 +141,14 @@ fn compare(setup: Option<DiskFault>, trace: &Trace, seen: &mut Seen) {
         let all = image(world.disk(), device, Survivors::All).unwrap();
         let none = image(world.disk(), device, Survivors::Only(SectorSet::EMPTY)).unwrap();
         assert_eq!((all.kept, none.kept), (all.dirty, SectorSet::EMPTY));
-        assert_eq!(all.bytes.len(), trace.options.spec.disk.capacity as usize * SECTOR);
+        assert_eq!(all.bytes.len(), world.disk().capacity(device) as usize * SECTOR);
 
         let entries = reader::read(&log.bytes);
         assert_eq!(entries.len() as u64, log.entries());
-        let mut disk = first.bytes.clone();
+        // It may have grown: what is new is in the log.
+        let mut begun = first.bytes.clone();
+        begun.resize(all.bytes.len(), 0);
+        let mut disk = begun.clone();
         reader::replay(&entries, &mut disk);
         assert!(disk == all.bytes, "device {device}: the log does not come to what the disk holds");
 
@@ -154,7 +157,7 @@ fn compare(setup: Option<DiskFault>, trace: &Trace, seen: &mut Seen) {
             if !entry.is_flush() && !entry.is_stable() {
                 continue;
             }
-            let mut disk = first.bytes.clone();
+            let mut disk = begun.clone();
             reader::replay(&entries[..=nth], &mut disk);
             let covered = if entry.is_flush() { 0..disk.len() / SECTOR } else { range(entry) };
             for sector in covered {

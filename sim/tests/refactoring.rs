@@ -13,6 +13,7 @@ use powerfail::choose::Ratio;
 use powerfail::disk::SimDisk;
 use powerfail::dut::{DeviceUnderTest, End, Host, Progress};
 use powerfail::guest::{Layout, RingPlan};
+use powerfail::life::{Abilities, Cut, Moved};
 use powerfail::run::{Plan, replay, run_seed, unfold, world};
 use powerfail::spec::{Mix, Spec};
 use powerfail::trace::{Judged, Replayed, Trace, judge};
@@ -121,6 +122,69 @@ impl<D: DeviceUnderTest> DeviceUnderTest for Rewritten<D> {
 
     fn needs_reset(&mut self) -> bool {
         self.inner.needs_reset()
+    }
+
+    fn can(&self) -> Abilities {
+        self.inner.can()
+    }
+
+    fn pause(&mut self) {
+        self.inner.pause();
+    }
+
+    fn resume(&mut self) {
+        self.inner.resume();
+    }
+
+    fn is_drained(&mut self) -> bool {
+        self.inner.is_drained()
+    }
+
+    fn begin_save(&mut self) {
+        self.inner.begin_save();
+    }
+
+    fn move_on(&mut self, spec: &Spec, host: &mut Host<'_>) -> Option<Moved> {
+        self.inner.move_on(spec, host)
+    }
+
+    fn resize(&mut self, sectors: u32) {
+        self.inner.resize(sectors);
+    }
+
+    fn config_generation(&mut self) -> u32 {
+        self.inner.config_generation()
+    }
+
+    fn take_config_signal(&mut self) -> bool {
+        self.inner.take_config_signal()
+    }
+
+    fn reset_queue(&mut self, queue: u16) {
+        self.inner.reset_queue(queue);
+    }
+
+    fn is_queue_resetting(&mut self, queue: u16) -> bool {
+        self.inner.is_queue_resetting(queue)
+    }
+
+    fn place_queue(&mut self, queue: u16, ring: RingPlan) {
+        self.inner.place_queue(queue, ring);
+    }
+
+    fn die_inside(&mut self, queue: u16, cut: Cut, host: &mut Host<'_>) -> bool {
+        self.inner.die_inside(queue, cut, host)
+    }
+
+    fn reconnect(
+        &mut self,
+        setup: &Self::Setup,
+        spec: &Spec,
+        negotiated: u64,
+        rings: &[RingPlan],
+        host: &mut Host<'_>,
+    ) {
+        self.inner.reconnect(&setup.1, spec, negotiated, rings, host);
     }
 }
 
@@ -268,7 +332,8 @@ fn traces() -> Vec<(String, Trace)> {
         let trace = fs::read_to_string(&path).unwrap().parse();
         (name.clone(), trace.unwrap_or_else(|e| panic!("{name}: {e}")))
     };
-    paths.into_iter().map(read).collect()
+    let found_on_ours = |trace: &Trace| trace.device == "blk" && trace.disk == "sim";
+    paths.into_iter().map(read).filter(|(_, trace)| !found_on_ours(trace)).collect()
 }
 
 fn wrong(trace: &Trace) -> Wrong {

@@ -1,5 +1,5 @@
 //! Every saved trace fails on the wrong thing it was found on, passes on ours, and reaches its
-//! situation in both.
+//! situation in both. One that was found on ours names a bug that is no more.
 
 use std::fs;
 use std::path::PathBuf;
@@ -35,13 +35,15 @@ fn saved_traces_fail_where_they_were_found_and_pass_on_ours() {
     for (path, trace) in traces {
         let shown = path.display();
         let name = [&trace.device, &trace.disk].into_iter().find_map(|n| n.strip_prefix("wrong:"));
-        let wrong = name.and_then(Wrong::from_name);
-        let wrong = wrong.unwrap_or_else(|| panic!("{shown} names nothing wrong"));
-        let there = match wrong {
-            Wrong::Disk(fault) => replayed::<Blk>(Some(fault), &trace),
-            Wrong::Device(fault) => replayed::<WrongDevice>(fault, &trace),
-        };
-        assert_eq!(there, Replayed::Fails, "{shown} on {}", wrong.name());
+        if let Some(name) = name {
+            let wrong = Wrong::from_name(name);
+            let wrong = wrong.unwrap_or_else(|| panic!("{shown} names nothing wrong"));
+            let there = match wrong {
+                Wrong::Disk(fault) => replayed::<Blk>(Some(fault), &trace),
+                Wrong::Device(fault) => replayed::<WrongDevice>(fault, &trace),
+            };
+            assert_eq!(there, Replayed::Fails, "{shown} on {name}");
+        }
         let here = replayed::<Blk>(None, &trace);
         assert_eq!(here, Replayed::Passes, "{shown} on our device");
     }

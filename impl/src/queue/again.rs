@@ -5,6 +5,7 @@
 
 use super::BlockQueue;
 use crate::inflight::{InflightError, InflightMemory, InflightRecord};
+use crate::slots::Kind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use virtio_queue::desc::split::Descriptor;
@@ -30,7 +31,8 @@ impl BlockQueue {
         ring: &mut Queue,
         memory: &M,
     ) -> Result<(), InflightError> {
-        assert_eq!(self.in_flight(), 0, "a record begins with nothing in flight");
+        let fresh = self.slots.iter_live().all(|slot| self.slots.get(slot).kind == Kind::Own);
+        assert!(fresh, "a record begins with nothing in flight");
         self.record = None;
         let used_idx = ring.used_idx(memory, Ordering::Acquire).map_err(|_| InflightError::Ring)?.0;
         let (record, heads) = InflightRecord::open(record, ring.size(), used_idx)?;
@@ -44,6 +46,15 @@ impl BlockQueue {
             self.signal = true;
         }
         Ok(())
+    }
+
+    /// Keeps its record in `record` from now on, which holds what the queue's record held: a copy of it, for a copy of the queue, or the same on
+    /// another mapping.
+    ///
+    /// # Panics
+    /// If that is no record of a queue of this size.
+    pub fn move_record(&mut self, record: Arc<dyn InflightMemory>, ring: &Queue) {
+        self.record = Some(InflightRecord::resumed(record, ring.size()));
     }
 
     /// Keeps no record any more.

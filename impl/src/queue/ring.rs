@@ -75,7 +75,7 @@ impl BlockQueue {
 
     /// Whether the next step on the ring asks for kicks: nothing was found, and the driver's next request will be one to be woken for.
     pub fn is_about_to_sleep(&self) -> bool {
-        self.dance == Dance::Arm && !self.stopped && !self.broken
+        self.dance == Dance::Arm && !self.stopped && !self.paused && !self.broken
     }
 
     /// Looks once more before it asks for kicks, for whoever expects the driver to be quick. `true` iff something was published; the next

@@ -242,3 +242,42 @@ fn a_resize_is_shown_signalled_and_served() {
     assert_eq!(rig.do_one(&beyond), S_OK);
     assert_eq!(rig.do_one(&write(80, 1, 1)), S_IOERR);
 }
+
+#[test]
+fn a_queue_that_is_reset_leaves_its_sync_to_another_queue() {
+    let mut rig = ring_reset_rig(2);
+    rig.host.set_room(0);
+    rig.send(0, &flush());
+    rig.run();
+    let waiting = rig.send(1, &flush());
+    rig.run();
+    rig.device.reset_queue(0).expect("it is live");
+    rig.host.set_room(1);
+    rig.run();
+    assert!(!rig.device.is_queue_resetting(0));
+    assert_eq!(rig.statuses(&[&waiting]), "o");
+}
+
+#[test]
+fn a_save_that_was_given_up_leaves_nobody_waiting() {
+    for reset_first in [false, true] {
+        let mut rig = ring_reset_rig(2);
+        rig.host.set_room(0);
+        rig.device.pause();
+        if reset_first {
+            rig.device.reset_queue(0).expect("it is live");
+            assert!(!rig.device.is_queue_resetting(0));
+        }
+        rig.device.begin_save().expect("it is drained");
+        rig.run();
+        rig.device.resume();
+        let waiting = rig.send(1, &flush());
+        rig.run();
+        if !reset_first {
+            rig.device.reset_queue(0).expect("it is live");
+        }
+        rig.host.set_room(1);
+        rig.run();
+        assert_eq!(rig.statuses(&[&waiting]), "o");
+    }
+}

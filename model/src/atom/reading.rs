@@ -168,7 +168,9 @@ impl AtomState {
 /// `node`, now that a read has told that it is `content`.
 fn told(node: Node, content: Content, ledger: &Ledger) -> Node {
     let slot = match node.slot {
-        Slot::FOUND_LOOSE if ledger.is_heard_of(content) => Slot::FOUND,
+        Slot::FOUND_LOOSE if ledger.is_heard_of(content, ledger.fate(Slot::FOUND).end) => {
+            Slot::FOUND
+        }
         slot => slot,
     };
     Node { slot, content, ..node }

@@ -98,7 +98,7 @@ impl AtomState {
         self.in_order = true;
         self.nodes.push(Node::new(Slot::IMAGE, content, image));
         if let (Some(found), true) = (found, loose) {
-            let heard_of = scratch.iter().all(|&content| around.ledger.is_heard_of(content));
+            let heard_of = scratch.iter().all(|&content| around.ledger.is_heard_of(content, found));
             let slot = if heard_of { Slot::FOUND } else { Slot::FOUND_LOOSE };
             self.nodes.push(Node::new(slot, content, found));
         }

@@ -38,16 +38,25 @@ impl AtomState {
 
     /// The explanation that forbids what all of `explanations` forbid, and perhaps less.
     fn common_weakening(&mut self, explanations: Vec<Vec<Node>>) -> Vec<Node> {
+        // A slot may have several versions here: each stands for another one. Those that dead backends left differ in content too.
+        let alike =
+            |a: &Node, b: &Node| a.slot == b.slot && (!a.slot.is_dead() || a.content == b.content);
         let mut weakest: Vec<Node> = Vec::new();
         self.in_order = false;
-        for node in explanations.into_iter().flatten() {
-            match weakest.iter_mut().find(|other| other.slot == node.slot) {
-                None => weakest.push(node),
-                Some(other) => {
-                    other.seen = other.seen.max(node.seen);
-                    other.last = other.last.min(node.last);
-                    if other.content != node.content {
-                        other.content = Content::UNKNOWN;
+        for nodes in explanations {
+            let mut taken = vec![false; weakest.len()];
+            for node in nodes {
+                let free = |at: &usize| !taken[*at] && alike(&weakest[*at], &node);
+                match (0..taken.len()).find(free) {
+                    None => weakest.push(node),
+                    Some(at) => {
+                        taken[at] = true;
+                        let other = &mut weakest[at];
+                        other.seen = other.seen.max(node.seen);
+                        other.last = other.last.min(node.last);
+                        if other.content != node.content {
+                            other.content = Content::UNKNOWN;
+                        }
                     }
                 }
             }

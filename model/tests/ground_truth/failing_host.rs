@@ -185,6 +185,22 @@ impl Truth for FailingHost {
         }))
     }
 
+    fn reconnect(&self, history: &History) -> Self {
+        let mut next: BTreeSet<World> = BTreeSet::new();
+        for &world in &self.0 {
+            let mut all = vec![if world.forgotten { world.evicted() } else { world }];
+            for id in history.pending() {
+                let again = all.iter().map(|world| world.set(id, IDLE)).collect::<Vec<_>>();
+                if history.op(id) != Op::Read {
+                    all.clear();
+                }
+                all.extend(again);
+            }
+            next.extend(all);
+        }
+        Self(next.into_iter().collect())
+    }
+
     fn power_loss(&self, history: &History) -> Self {
         Self::of(
             self.0

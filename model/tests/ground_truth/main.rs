@@ -110,6 +110,74 @@ fn the_cache_mode_may_change_in_flight() {
     );
 }
 
+#[test]
+fn a_write_in_the_hands_of_two_backends_takes_effect_in_each() {
+    let plain = |bounds| Bounds { reconnects: 1, ..bounds };
+    agree("2 writes, 2 reads, 1 reconnect", plain(Bounds::new(2, 2, 0)));
+    agree("1 write, 3 reads, 1 reconnect", plain(Bounds::new(1, 3, 0)));
+    agree(
+        "2 writes, 1 read, 1 flush, 1 loss, 1 reconnect",
+        plain(Bounds { losses_read: 1, errors: false, ..Bounds::new(2, 1, 1) }),
+    );
+    agree(
+        "1 write, 2 reads, 1 flush, 1 loss unread, 1 reconnect",
+        plain(Bounds { losses: 1, ..Bounds::new(1, 2, 1) }),
+    );
+    agree(
+        "2 writes, 1 read, 1 loss, 1 reconnect, write-through",
+        plain(Bounds { mode: Mode::WriteThrough, losses_read: 1, ..Bounds::new(2, 1, 0) }),
+    );
+    agree(
+        "1 write, 2 reads, 1 reset, 2 reconnects",
+        Bounds { resets: 1, reconnects: 2, ..Bounds::new(1, 2, 0) },
+    );
+    agree(
+        "1 zeroes, 1 discard, 2 reads, 1 reconnect",
+        plain(Bounds { errors: false, ..Bounds::new(0, 2, 0).zeroes(1, 1) }),
+    );
+    agree(
+        "1 write, 1 zeroes, 1 read, 1 loss, 1 reconnect",
+        plain(Bounds { losses_read: 1, errors: false, ..Bounds::new(1, 1, 0).zeroes(1, 0) }),
+    );
+    for mode in [Mode::WriteBack, Mode::WriteThrough] {
+        let bounds = Bounds { mode, losses: 1, reconnects: 2, toggles: 1, ..Bounds::new(4, 5, 2) };
+        agreed(
+            "4 writes, 5 reads, 2 flushes, 1 loss, 2 reconnects, at random",
+            stroll::<Worlds>(bounds, 6_000),
+        );
+        let zeroes = Bounds { kills: 1, ..bounds };
+        agreed(
+            "2 writes, 2 zeroes, 1 discard, 5 reads, 1 loss, 1 kill, 2 reconnects, at random",
+            stroll::<Worlds>(Bounds { ops: [2, 2, 1, 5, 1], ..zeroes }, 6_000),
+        );
+    }
+}
+
+#[test]
+fn a_backend_that_dies_on_a_failing_host_raises_no_false_alarm() {
+    for (name, bounds) in [
+        ("1 write, 2 reads, 1 flush, 1 reconnect", Bounds::new(1, 2, 1)),
+        (
+            "1 write, 1 read, 2 flushes, 1 loss, 1 reconnect",
+            Bounds { losses_read: 1, ..Bounds::new(1, 1, 2) },
+        ),
+        ("2 writes, 1 read, 1 flush, 1 reconnect", Bounds::new(2, 1, 1)),
+        (
+            "2 writes, 1 read, 1 reconnect, write-through",
+            Bounds { mode: Mode::WriteThrough, ..Bounds::new(2, 1, 0) },
+        ),
+    ] {
+        let bounds = Bounds { reconnects: 1, ..bounds };
+        believes::<FailingHost>(name, bounds);
+        believes::<FailingHost>(name, Bounds { profile: Profile::Literal, ..bounds });
+    }
+    let failing = Bounds { reconnects: 2, losses: 1, toggles: 1, ..Bounds::new(3, 4, 3) };
+    for profile in [Profile::Strict, Profile::Literal] {
+        let bounds = Bounds { profile, ..failing };
+        believed("at random", profile, stroll::<FailingHost>(bounds, 1_000));
+    }
+}
+
 /// Walks and insists that honest devices are believed; what the oracle lets pass is counted, not judged.
 fn believes<T: Truth>(name: &str, bounds: Bounds) {
     believed(name, bounds.profile, walk::<T>(bounds));

@@ -33,6 +33,8 @@ pub(crate) struct Bounds {
     pub(crate) losses: u8,
     pub(crate) resets: u8,
     pub(crate) kills: u8,
+    /// Deaths of the backend of which the guest sees nothing.
+    pub(crate) reconnects: u8,
     pub(crate) toggles: u8,
     /// Requests may fail.
     pub(crate) errors: bool,
@@ -48,6 +50,7 @@ impl Bounds {
             losses: 0,
             resets: 0,
             kills: 0,
+            reconnects: 0,
             toggles: 0,
             errors: true,
             profile: Profile::Strict,
@@ -116,6 +119,7 @@ enum Move {
         kill: bool,
     },
     Toggle,
+    Reconnect,
 }
 
 /// The whole walk.
@@ -218,6 +222,7 @@ impl<T: Truth> Here<T> {
             (left.resets, Move::End { kill: false }),
             (left.kills, Move::End { kill: true }),
             (left.toggles, Move::Toggle),
+            (left.reconnects, Move::Reconnect),
         ];
         moves.extend(crashes.into_iter().filter(|(left, _)| *left > 0).map(|(_, step)| step));
         moves
@@ -266,6 +271,12 @@ impl<T: Truth> Here<T> {
                     next.oracle.reset_shown();
                 }
                 next.begin_life();
+            }
+            Move::Reconnect => {
+                next.left.reconnects -= 1;
+                next.worlds = next.worlds.reconnect(&next.history);
+                next.history.tick();
+                next.oracle.reconnect();
             }
             Move::Toggle => {
                 next.left.toggles -= 1;

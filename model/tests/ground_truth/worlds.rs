@@ -1,7 +1,7 @@
 //! The truth: every way in which an honest disk could have come to where we are.
 //!
 //! A world is the order in which writes took effect since the power last came, and what each request in flight has done so far. A write takes
-//! effect once, some time between its submission and its end; `OK` means that it has. A read samples the live content once. A power loss
+//! effect once in the hands of each backend, some time between its submission and its end; `OK` means that it has in those of the last one. A read samples the live content once. A power loss
 //! leaves some element of the order that does not precede the last effect of any stable write.
 
 use std::collections::BTreeSet;
@@ -30,6 +30,8 @@ pub(crate) trait Truth: Clone {
     fn complete(&self, id: usize, ok: bool, seen: Option<u8>, history: &History) -> Self;
     /// Every request in flight ends where it is, by a reset or by a kill.
     fn abandon(&self, kill: bool) -> Self;
+    /// The backend dies and another one carries out all that is in flight, from the start.
+    fn reconnect(&self, history: &History) -> Self;
     fn power_loss(&self, history: &History) -> Self;
     /// What the atom can have held when this powered life began.
     fn first_contents(&self, history: &History) -> BTreeSet<u8>;
@@ -131,6 +133,23 @@ impl Truth for Worlds {
 
     fn abandon(&self, _kill: bool) -> Self {
         Self::of(self.0.iter().map(|world| World { doing: 0, ..*world }))
+    }
+
+    fn reconnect(&self, history: &History) -> Self {
+        let mut next: BTreeSet<World> = BTreeSet::new();
+        for &world in &self.0 {
+            let mut all = vec![world];
+            for id in history.pending() {
+                let again = all.iter().map(|world| world.set(id, IDLE)).collect::<Vec<_>>();
+                // What a read had found may have been in its buffer already.
+                if history.op(id) != Op::Read {
+                    all.clear();
+                }
+                all.extend(again);
+            }
+            next.extend(all);
+        }
+        Self(next.into_iter().collect())
     }
 
     fn power_loss(&self, history: &History) -> Self {

@@ -49,7 +49,7 @@ impl<'a> Lane<'a> {
     #[cold]
     fn submit_twisted(&mut self, base: u32, submission: Submission) {
         let syncs = submission.op == Op::Sync;
-        let last = u64::from(self.disk.shape().capacity) * 512;
+        let last = u64::from(self.disk.capacity(self.device)) * 512;
         let spills = matches!(&submission.op,
             Op::Write { offset, from, .. } if offset + u64::from(from.len()) == last);
         self.disk.submit(self.device, self.lane, base, submission);
@@ -80,7 +80,7 @@ impl<'a> Lane<'a> {
 
 impl Disk<Ram<'_>> for Lane<'_> {
     fn limits(&self) -> Limits {
-        self.disk.shape().limits()
+        self.disk.limits(self.device)
     }
 
     #[inline]

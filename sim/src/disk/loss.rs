@@ -74,7 +74,7 @@ impl SimDisk {
         let mut medium = self.medium.clone();
         copy(&self.cache, &mut medium, survivors.and(self.dirty));
         let start = self.shape.base(device) as usize * SECTOR;
-        medium[start..start + self.shape.capacity as usize * SECTOR].to_vec()
+        medium[start..start + self.capacity(device) as usize * SECTOR].to_vec()
     }
 
     /// The power goes: dirty sectors in `survivors` reach the medium, the others are lost, and with

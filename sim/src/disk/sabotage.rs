@@ -71,7 +71,7 @@ impl SimDisk {
 
     /// Changes the sector behind a device's part. Only a wrong disk does this.
     pub(super) fn spill(&mut self, device: u8) {
-        let behind = self.shape.base(device) + self.shape.capacity;
+        let behind = self.shape.base(device) + self.capacity(device);
         let at = behind as usize * SECTOR;
         self.cache[at..at + SECTOR].fill(0);
         self.dirty.insert(behind);

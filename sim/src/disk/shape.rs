@@ -8,8 +8,10 @@ use crate::sectors::SectorSet;
 /// The properties of the simulated disk. Sizes are in sectors of 512 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskShape {
-    /// Sectors of each device's part.
+    /// Sectors of each device's part at first.
     pub capacity: u32,
+    /// Sectors by which each part may grow during a run.
+    pub spare: u32,
     /// How many devices share the medium, each on a part of its own.
     pub devices: u8,
     /// The unit of offsets and lengths, in bytes.
@@ -33,14 +35,21 @@ impl DiskShape {
     /// The first sector of a device's part.
     #[must_use]
     pub fn base(&self, device: u8) -> u32 {
-        u32::from(device) * (self.capacity + Self::GUARD)
+        u32::from(device) * (self.room() + Self::GUARD)
     }
 
-    /// The sectors of a device's part.
+    /// The most sectors a part ever has.
+    #[inline]
+    #[must_use]
+    pub fn room(&self) -> u32 {
+        self.capacity + self.spare
+    }
+
+    /// The sectors of a device's part, grown as far as it may.
     #[inline]
     #[must_use]
     pub fn part(&self, device: u8) -> SectorSet {
-        SectorSet::range(self.base(device), self.capacity)
+        SectorSet::range(self.base(device), self.room())
     }
 
     /// Sectors of the whole medium.
@@ -49,7 +58,7 @@ impl DiskShape {
         self.base(self.devices)
     }
 
-    /// What a lane tells the device.
+    /// What a lane tells the device at first.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {

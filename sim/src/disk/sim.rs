@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use powerfail_device::{Completion, Submission};
+use powerfail_device::{Completion, Limits, Submission};
 
 use super::operation::{InFlight, OpKey, OpKind, describe};
 use super::record::Record;
@@ -32,6 +32,8 @@ pub(super) struct Ready {
 #[derive(Clone, Debug)]
 pub struct SimDisk {
     pub(super) shape: DiskShape,
+    /// How large the parts are now.
+    pub(super) capacity: [u32; 2],
     pub(super) medium: Vec<u8>,
     pub(super) cache: Vec<u8>,
     /// A sector is dirty iff its cached content may be lost by a power loss and a sync knows it.
@@ -59,6 +61,7 @@ impl SimDisk {
     pub fn new(shape: DiskShape, run: u32) -> SimDisk {
         let mut disk = SimDisk {
             shape,
+            capacity: [shape.capacity; 2],
             medium: Vec::new(),
             cache: Vec::new(),
             dirty: SectorSet::EMPTY,
@@ -81,13 +84,14 @@ impl SimDisk {
     pub fn restart(&mut self, shape: DiskShape, run: u32) {
         assert!(shape.sectors() <= SectorSet::CAPACITY, "a medium of {} sectors", shape.sectors());
         self.shape = shape;
+        self.capacity = [shape.capacity; 2];
         let bytes = shape.sectors() as usize * SECTOR;
         self.medium.resize(bytes, 0);
         for device in 0..shape.devices {
             let base = shape.base(device);
             let mine = Author { run, disk: device };
             let nobody = Author { run, disk: Author::NOBODY };
-            for sector in 0..shape.capacity + DiskShape::GUARD {
+            for sector in 0..shape.room() + DiskShape::GUARD {
                 let author = if sector < shape.capacity { mine } else { nobody };
                 let at = (base + sector) as usize * SECTOR;
                 payload::fill(&mut self.medium[at..at + SECTOR], author, sector, 0);
@@ -112,6 +116,37 @@ impl SimDisk {
     #[must_use]
     pub fn shape(&self) -> DiskShape {
         self.shape
+    }
+
+    /// How many sectors a device's part has now.
+    #[inline]
+    #[must_use]
+    pub fn capacity(&self, device: u8) -> u32 {
+        self.capacity[usize::from(device)]
+    }
+
+    /// A device's part grows; what is new holds its initial image.
+    ///
+    /// # Panics
+    /// If it shrinks, or outgrows its room.
+    pub fn grow(&mut self, device: u8, sectors: u32, run: u32) {
+        let old = self.capacity(device);
+        assert!(old <= sectors && sectors <= self.shape.room(), "from {old} to {sectors} sectors");
+        let mine = Author { run, disk: device };
+        for sector in old..sectors {
+            let at = (self.shape.base(device) + sector) as usize * SECTOR;
+            payload::fill(&mut self.medium[at..at + SECTOR], mine, sector, 0);
+            payload::fill(&mut self.cache[at..at + SECTOR], mine, sector, 0);
+        }
+        self.capacity[usize::from(device)] = sectors;
+        self.record_change(SectorSet::range(self.shape.base(device) + old, sectors - old));
+    }
+
+    /// What a lane of the device is told.
+    #[must_use]
+    pub fn limits(&self, device: u8) -> Limits {
+        let capacity = u64::from(self.capacity(device)) * SECTOR as u64;
+        Limits { capacity, ..self.shape.limits() }
     }
 
     /// What a device's part of the medium holds, to copy.
@@ -216,7 +251,7 @@ impl SimDisk {
         assert!(self.room() > 0, "an operation was submitted to a full disk");
         let (kind, offset, len) = describe(&submission.op);
         let granule = u64::from(self.shape.granule);
-        let end = u64::from(self.shape.capacity) * SECTOR as u64;
+        let end = u64::from(self.capacity(device)) * SECTOR as u64;
         assert!(
             offset.is_multiple_of(granule) && len.is_multiple_of(granule) && offset + len <= end,
             "{kind:?} at {offset}+{len} does not fit granules of {granule} or a disk of {end}"

@@ -52,21 +52,18 @@ impl SimDisk {
 
     fn witness_image(&self, image: &[u8], run: u32, set: SectorSet) -> Result<(), Witness> {
         for device in 0..self.shape.devices {
-            let base = self.shape.base(device);
-            for sector in 0..self.shape.capacity + DiskShape::GUARD {
+            let (base, capacity) = (self.shape.base(device), self.capacity(device));
+            for sector in 0..self.shape.room() + DiskShape::GUARD {
                 if !set.contains(base + sector) {
                     continue;
                 }
                 let at = (base + sector) as usize * SECTOR;
                 let bytes = &image[at..at + SECTOR];
-                if sector < self.shape.capacity
-                    && !self.shape.read_only
-                    && is_at_home(bytes, device, sector)
-                {
+                if sector < capacity && !self.shape.read_only && is_at_home(bytes, device, sector) {
                     continue;
                 }
                 let (author, home, version) = place_of(bytes);
-                if sector >= self.shape.capacity {
+                if sector >= capacity {
                     let untouched = Author { run, disk: Author::NOBODY };
                     if author != untouched || home != sector || version != 0 {
                         return Err(Witness::Outside { sector });

@@ -114,6 +114,19 @@ impl QueueDriver {
         self.retire_all(memory);
     }
 
+    /// Starts again with an empty ring of `size` descriptors in the place of the old one, after the
+    /// queue was reset.
+    ///
+    /// # Panics
+    /// If it is larger than the share was laid out for.
+    pub fn place(&mut self, size: u16, memory: &mut Memory) {
+        assert!(size <= self.shape.ring_size, "a ring outgrows its place");
+        let event_idx = self.ring.plan().event_idx;
+        self.ring = Ring::new(RingPlan::at(self.shape.at, size, 0, event_idx), memory);
+        (self.signal_owed, self.armed) = (false, true);
+        self.retire_all(memory);
+    }
+
     /// Gives the driver another share of memory and lays it out anew.
     pub fn reshape(&mut self, shape: Shape, memory: &mut Memory) {
         self.shape = shape;
@@ -232,7 +245,7 @@ impl QueueDriver {
     /// Publishes the head of a request that is out once more, which a driver must not do.
     /// False if the request is not out or the available ring has no free entry.
     pub fn send_again(&mut self, memory: &mut Memory, id: u32) -> bool {
-        if self.ring.pending() >= self.shape.ring_size {
+        if self.ring.pending() >= self.ring.plan().size {
             return false;
         }
         for index in bits(self.out) {

@@ -7,6 +7,7 @@
 //!
 //! Not here: what the guest asks for (`workload`), how the host behaves (`weather`).
 
+mod lives;
 mod order;
 mod weather;
 mod workload;
@@ -100,6 +101,8 @@ pub struct Pilot {
     lingers: bool,
     /// How many operations in a row the host has put off.
     put_off: u32,
+    /// The size of the disk that the next request is for.
+    capacity: u32,
 }
 
 /// No phase makes more moves than this: a device that never comes to rest must be judged too.
@@ -122,6 +125,7 @@ impl Pilot {
             jumped: false,
             lingers: true,
             put_off: 0,
+            capacity: options.spec.disk.capacity,
         }
     }
 
@@ -282,9 +286,12 @@ impl Pilot {
             self.enter(Phase::Crash);
             return None;
         }
-        let capacity = self.options.spec.disk.capacity;
         for device in 0..self.options.devices {
             let station = world.station(device);
+            let capacity = station.capacity;
+            if let Some(action) = self.back_to_work(world, device) {
+                return Some(action);
+            }
             if !station.live {
                 if !station.resetting {
                     return Some(self.start(world, device, choose));
@@ -296,7 +303,7 @@ impl Pilot {
                 continue;
             }
             let queue = (at / self.options.max_sectors) as u16 % station.active;
-            if station.queues[usize::from(queue)].has_room() {
+            if station.is_queue_live(queue as u8) && station.queues[usize::from(queue)].has_room() {
                 let sectors = self.options.max_sectors.min(capacity - at);
                 self.to_read[usize::from(device)] = at + sectors;
                 let ask = Ask::In { sector: u64::from(at), sectors };

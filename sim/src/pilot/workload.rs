@@ -32,6 +32,9 @@ impl Pilot {
                 return Some(Action::PollReset { device });
             }
         }
+        if let Some(action) = self.lives(world, choose) {
+            return Some(action);
+        }
         if choose.chance(self.options.write_back, Site::Survivor)
             && let Some(action) = self.idle_host(world, choose)
         {
@@ -84,7 +87,8 @@ impl Pilot {
         let station = world.station(to.device);
         let driver = &station.queues[usize::from(to.queue)];
         let sends = self.budget > 0 && driver.has_room();
-        let guest = station.live && (sends || driver.kick_due() || driver.back() > 0);
+        let guest =
+            station.is_queue_live(to.queue) && (sends || driver.kick_due() || driver.back() > 0);
         let thread = station.stirred[usize::from(to.queue)];
         let host = world.disk().busy() > 0;
         let weight = |can: bool, weight: u32| if can { weight } else { 0 };
@@ -119,7 +123,8 @@ impl Pilot {
             match party {
                 Party::Guest => {
                     let driver = &station.queues[queue];
-                    station.live && (driver.has_room() || driver.kick_due() || driver.back() > 0)
+                    station.is_queue_live(to.queue)
+                        && (driver.has_room() || driver.kick_due() || driver.back() > 0)
                 }
                 Party::Thread => station.stirred[queue],
                 Party::Host => world
@@ -161,7 +166,7 @@ impl Pilot {
         to: QueueId,
     ) -> Option<Action> {
         let station = world.station(to.device);
-        if !station.live {
+        if !station.is_queue_live(to.queue) {
             return None;
         }
         let driver = &station.queues[usize::from(to.queue)];
@@ -205,9 +210,10 @@ impl Pilot {
         to: QueueId,
     ) -> Option<Action> {
         let station = world.station(to.device);
-        if !station.live {
+        if !station.is_queue_live(to.queue) {
             return None;
         }
+        self.capacity = station.capacity;
         let (mut ask, mut mischief) = (self.ask(choose, station.negotiated), Mischief::None);
         if matches!(ask, Ask::In { .. })
             && choose.chance(self.options.chase, Site::Request)
@@ -264,7 +270,14 @@ impl Pilot {
     }
 
     fn range<C: Choose>(&self, choose: &mut C) -> (u64, u32) {
+        let grown = self.capacity - self.options.spec.disk.capacity;
         let spread = self.options.spread.min(self.options.spec.disk.capacity);
+        if grown > 0 && choose.below(3, Site::Sector) == 0 {
+            // What has grown is worth a look, and where it begins.
+            let start = self.capacity - 1 - choose.below(grown + 1, Site::Sector);
+            let sectors = choose.between(1, self.options.max_sectors, Site::Sector);
+            return (u64::from(start), sectors.min(self.capacity - start));
+        }
         let start = choose.below(spread, Site::Sector);
         let sectors = choose.between(1, self.options.max_sectors, Site::Sector);
         (u64::from(start), sectors.min(spread - start).max(1))
@@ -284,7 +297,7 @@ impl Pilot {
 
     /// Breaks a rule in a way whose answer is fixed.
     fn spoil<C: Choose>(&self, choose: &mut C, ask: Ask) -> (Ask, Mischief) {
-        let capacity = u64::from(self.options.spec.disk.capacity);
+        let capacity = u64::from(self.capacity);
         let far = choose.pick(
             &[capacity, capacity - 1, 1 << 55, (1 << 55) - 1, 1 << 63, u64::MAX],
             Site::Request,

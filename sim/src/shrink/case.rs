@@ -3,6 +3,7 @@
 use crate::action::{Action, CrashKind, Until};
 use crate::disk::Outcome;
 use crate::guest::{Ask, Layout, Mischief};
+use crate::life::Life;
 use crate::sectors::SectorSet;
 use crate::spec::Options;
 
@@ -98,6 +99,12 @@ impl Cost {
             Action::Kick { .. } | Action::Reap { .. } => self.orders += 1,
             Action::Writeback { .. } | Action::PollReset { .. } => {}
             Action::Reset { .. } => self.crashes += 1,
+            Action::Life { what: Life::Reconnect { inside }, .. } => {
+                self.crashes += 1;
+                self.steps += u32::from(inside.is_some());
+            }
+            Action::Life { what: Life::PollQueue { .. }, .. } => {}
+            Action::Life { .. } => self.orders += 1,
             Action::Crank { until, .. } => {
                 self.orders += 1;
                 // A count of steps says least about what is meant.

@@ -293,6 +293,7 @@ fn event(case: &Case, action: &Action) -> Option<String> {
         Action::Evict { set } => format!("the host evicts {set}"),
         Action::Crash(CrashKind::Power { .. }) => "the power is lost".to_owned(),
         Action::Crash(CrashKind::Backend { .. }) => "the backend is killed".to_owned(),
+        Action::Life { what, .. } => what.happened(),
         Action::Rest => "everything comes to rest".to_owned(),
         Action::Start { .. } | Action::Jump { .. } => return None,
     })

@@ -127,17 +127,18 @@ pub fn shrink<D: DeviceUnderTest>(
     let mut best = search
         .attempt(&(given.clone(), Mode::Strict))
         .or_else(|| search.attempt(&(given, Mode::ByMeaning)))?;
-    // The order in which things are taken away decides where one gets stuck, so there are a few.
-    let first = best.clone();
-    let mut complete = true;
-    for strategy in 0..STRATEGIES {
-        let mut other = first.clone();
-        complete &= search.simplify(&mut other, strategy);
-        if other.cost() < best.cost() {
-            best = other;
-        }
-    }
+    let mut complete = from_every_side(&search, &mut best);
     nail_down(&search, &mut best);
+    // What was nailed down may be gone about in other ways.
+    loop {
+        let mut again = best.clone();
+        complete &= from_every_side(&search, &mut again);
+        nail_down(&search, &mut again);
+        if again.actions.len() >= best.actions.len() {
+            break;
+        }
+        best = again;
+    }
     let only_if = counterfactual::find(&search, &best);
     let mut world = World::<D>::new(setup.clone(), best.options, best.run);
     world.keep_journal();
@@ -156,6 +157,21 @@ pub fn shrink<D: DeviceUnderTest>(
         replays: search.replays(),
         complete,
     })
+}
+
+/// Simplifies a run by every strategy and keeps the best: the order in which things are taken away
+/// decides where one gets stuck. Whether all came to their end.
+fn from_every_side<D: DeviceUnderTest>(search: &Search<'_, D>, best: &mut Case) -> bool {
+    let first = best.clone();
+    let mut complete = true;
+    for strategy in 0..STRATEGIES {
+        let mut other = first.clone();
+        complete &= search.simplify(&mut other, strategy);
+        if other.cost() < best.cost() {
+            *best = other;
+        }
+    }
+    complete
 }
 
 /// Puts an `await` behind the step at which each request came back that nobody waits for yet, if

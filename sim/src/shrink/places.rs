@@ -4,6 +4,7 @@ use super::case::Case;
 use crate::action::{Action, CrashKind, QueueId, Until};
 use crate::disk::{DiskShape, OpKey, Outcome};
 use crate::guest::{Ask, Segments};
+use crate::life::Life;
 use crate::sectors::SectorSet;
 use crate::wire::feature;
 
@@ -99,6 +100,7 @@ where
                 };
                 Action::Complete { op: self.op(op), outcome }
             }
+            Action::Life { device, what } => self.life(device, what),
             Action::WriteBack { set } => Action::WriteBack { set: self.set(set) },
             Action::Evict { set } => Action::Evict { set: self.set(set) },
             Action::Crash(CrashKind::Backend { device }) => {
@@ -110,6 +112,20 @@ where
             Action::Await { device, id } => Action::Await { device: self.device(device), id },
             Action::Rest => Action::Rest,
         }
+    }
+
+    fn life(&self, device: u8, what: Life) -> Action {
+        let to = |queue: u8| (self.queue)(QueueId { device, queue });
+        let what = match what {
+            Life::ResetQueue { queue } => Life::ResetQueue { queue: to(queue).queue },
+            Life::PollQueue { queue } => Life::PollQueue { queue: to(queue).queue },
+            Life::PlaceQueue { queue, size } => Life::PlaceQueue { queue: to(queue).queue, size },
+            Life::Reconnect { inside: Some((queue, cut)) } => {
+                Life::Reconnect { inside: Some((to(queue).queue, cut)) }
+            }
+            other => other,
+        };
+        Action::Life { device: self.device(device), what }
     }
 
     fn all(&self, actions: &[Action]) -> Vec<Action> {
@@ -124,6 +140,7 @@ fn device_of(action: &Action) -> Option<u8> {
         | Action::Writeback { device, .. }
         | Action::Reset { device }
         | Action::PollReset { device }
+        | Action::Life { device, .. }
         | Action::Crash(CrashKind::Backend { device })
         | Action::Await { device, .. } => Some(*device),
         Action::Send { to, .. }

@@ -46,7 +46,7 @@ impl About {
         also: &[u32],
     ) -> About {
         let violation = &failure.violation;
-        let capacity = options.spec.disk.capacity;
+        let capacity = options.spec.disk.room();
         let mut named: Vec<u32> = violation.because.iter().filter_map(request_of).collect();
         named.extend(violation.request.map(|id| id.0));
         named.extend(also);
@@ -171,7 +171,10 @@ fn request_of(reason: &Reason) -> Option<u32> {
         | Reason::FlushSubmitted { id, .. }
         | Reason::FlushCompleted { id, .. }
         | Reason::ReadSaw { id, .. } => Some(id.0),
-        Reason::HostFailed { .. } | Reason::Kill { .. } | Reason::PowerLoss { .. } => None,
+        Reason::Saved { .. }
+        | Reason::HostFailed { .. }
+        | Reason::Kill { .. }
+        | Reason::PowerLoss { .. } => None,
     }
 }
 

@@ -73,6 +73,9 @@ pub(super) fn sentences(why: &Why<'_>) -> Vec<String> {
             "What the guest wrote{} is the cache mode from then on, and what it reads must say so.",
             why.last(Mark::Mode(why.device))
         ),
+        Rule::GenerationStale => {
+            "A driver reads the generation before and after the rest: if it stays, it takes what it has read for one configuration.".to_owned()
+        }
         Rule::WritebackStart => format!(
             "CONFIG_WCE was taken without FLUSH{}: a guest that cannot flush must start in write-through mode.",
             why.last(Mark::Start(why.device))

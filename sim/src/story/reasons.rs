@@ -51,6 +51,7 @@ fn lost(why: &Why<'_>) -> Vec<String> {
         Reason::FlushSubmitted { id, .. } => Some(id.0),
         _ => None,
     });
+    let saved = why.violation.because.iter().any(|r| matches!(r, Reason::Saved { .. }));
     match (by_mode, flush) {
         (Some('B'), _) => out.push(format!(
             "FLUSH was offered and not taken{}, so {write} was stable when it completed{back}.",
@@ -74,6 +75,9 @@ fn lost(why: &Why<'_>) -> Vec<String> {
             why.name(flush),
             why.sent(flush),
             why.back(flush)
+        )),
+        (None, None) if saved => out.push(format!(
+            "{write} completed{back} before the device was saved, and a save makes stable what completed.",
         )),
         (None, None) => {}
     }

@@ -70,7 +70,7 @@ fn sectors<D: DeviceUnderTest>(world: &World<D>, device: u8) -> Vec<String> {
     let author = Author { run: world.run(), disk: device };
     let mut lines = Vec::new();
     let mut allowed = Vec::new();
-    for sector in 0..world.options().spec.disk.capacity {
+    for sector in 0..world.options().spec.disk.room() {
         let at = base + sector;
         world.oracle(device).candidates(Atom(sector), &mut allowed);
         let marks =

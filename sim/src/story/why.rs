@@ -74,7 +74,7 @@ impl Why<'_> {
 
     /// Whether a request may change the sector in question.
     pub(super) fn touches(&self, ask: &Ask) -> bool {
-        let range = covered(ask, self.options.spec.disk.capacity);
+        let range = covered(ask, self.options.spec.disk.room());
         ask.mutates() && self.violation.atom.is_some_and(|atom| range.contains(atom.0))
     }
 

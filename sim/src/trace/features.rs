@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::wire::feature;
 
-const NAMES: [(u64, &str); 13] = [
+const NAMES: [(u64, &str); 14] = [
     (feature::SIZE_MAX, "size-max"),
     (feature::SEG_MAX, "seg-max"),
     (feature::RO, "ro"),
@@ -18,6 +18,7 @@ const NAMES: [(u64, &str); 13] = [
     (feature::INDIRECT_DESC, "indirect"),
     (feature::EVENT_IDX, "event-idx"),
     (feature::VERSION_1, "version-1"),
+    (feature::RING_RESET, "ring-reset"),
 ];
 
 /// The bits that have a name.

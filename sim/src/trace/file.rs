@@ -1,7 +1,7 @@
 //! A trace file: what was broken, in which world, and the actions that lead there.
 //!
 //! ```text
-//! powerfail trace 2
+//! powerfail trace 3
 //! tool    powerfail 0.1.0  spec virtio-1.4  profile Strict atom=512
 //! device  blk
 //! disk    wrong:early-flush
@@ -34,8 +34,9 @@ use crate::spec::Options;
 
 /// The format this program writes. Every older one stays readable:
 ///
-/// - 1 has no `end`, and a `crank` that does not say how long takes one step.
-pub const VERSION: u32 = 2;
+/// - 2 has neither `spare=` nor `record=`;
+/// - 1 also has no `end`, and a `crank` that does not say how long takes one step.
+pub const VERSION: u32 = 3;
 
 /// No trace is longer than this many actions.
 const MOST_ACTIONS: usize = 100_000;
@@ -199,7 +200,7 @@ impl FromStr for Trace {
         let mut sent = BTreeSet::new();
         let version = first.strip_prefix("powerfail trace ").ok_or_else(|| TraceError {
             line: 1,
-            what: "this is no trace: it does not begin with `powerfail trace 2`".to_owned(),
+            what: "this is no trace: it does not begin with `powerfail trace 3`".to_owned(),
         })?;
         let known = version.parse().ok().filter(|version| (1..=VERSION).contains(version));
         let Some(version) = known else {
@@ -207,7 +208,7 @@ impl FromStr for Trace {
                 format!("format version `{version}` is unknown; this program reads 1 to {VERSION}");
             return Err(TraceError { line: 1, what });
         };
-        let mut header = Header::default();
+        let mut header = Header { version, ..Header::default() };
         let mut actions = Vec::new();
         let mut ended = version == 1;
         for (line, words) in lines {
@@ -264,6 +265,7 @@ fn as_in_version_1(action: Action) -> Action {
 
 #[derive(Default)]
 struct Header {
+    version: u32,
     /// The lines there were.
     keys: BTreeSet<String>,
     device: Option<String>,
@@ -297,7 +299,7 @@ impl Header {
                 let run = value.parse().ok().filter(|&run: &u32| run > 0);
                 self.run = Some(run.ok_or_else(|| format!("`{value}` is no run number"))?);
             }
-            "options" => self.options = Some(options::parse(value)?),
+            "options" => self.options = Some(options::parse(value, self.version)?),
             "witness" => {
                 for word in value.split_whitespace() {
                     let parts = word.split_once('=');

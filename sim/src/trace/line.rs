@@ -13,6 +13,7 @@ use super::features::{self, Features};
 use crate::action::{Action, CrashKind, QueueId, Until};
 use crate::disk::{OpKey, Outcome};
 use crate::guest::{Ask, Layout, MAX_SECTORS, MAX_SEGMENTS, Mischief, Segments};
+use crate::life::{Cut, Life};
 use crate::sectors::SectorSet;
 
 impl fmt::Display for QueueId {
@@ -152,6 +153,7 @@ impl fmt::Display for Action {
                     }
                 }
             }
+            Action::Life { device, what } => life(f, *device, what),
             Action::WriteBack { set } => write!(f, "write-back {set}"),
             Action::Evict { set } => write!(f, "evict {set}"),
             Action::Crash(CrashKind::Backend { device }) => {
@@ -162,6 +164,27 @@ impl fmt::Display for Action {
             }
             Action::Await { device, id } => write!(f, "await {} {id}", device_name(*device)),
             Action::Rest => f.write_str("rest"),
+        }
+    }
+}
+
+/// What happens to a device: the verb, the device or the queue, and the rest.
+fn life(f: &mut fmt::Formatter<'_>, device: u8, what: &Life) -> fmt::Result {
+    let name = device_name(device);
+    match *what {
+        Life::Pause => write!(f, "pause {name}"),
+        Life::Resume => write!(f, "resume {name}"),
+        Life::Save => write!(f, "save {name}"),
+        Life::Restore => write!(f, "restore {name}"),
+        Life::Resize { sectors } => write!(f, "resize {name} sectors={sectors}"),
+        Life::ResetQueue { queue } => write!(f, "reset-queue {}", QueueId { device, queue }),
+        Life::PollQueue { queue } => write!(f, "queue-reset {}", QueueId { device, queue }),
+        Life::PlaceQueue { queue, size } => {
+            write!(f, "place-queue {} ring={size}", QueueId { device, queue })
+        }
+        Life::Reconnect { inside: None } => write!(f, "reconnect {name}"),
+        Life::Reconnect { inside: Some((queue, cut)) } => {
+            write!(f, "reconnect {name} inside={} at={}", QueueId { device, queue }, cut.name())
         }
     }
 }
@@ -265,6 +288,17 @@ fn ask(words: &mut Words<'_>) -> Result<Ask, String> {
     })
 }
 
+/// Where a backend dies inside a step.
+fn inside(device: u8, place: &str, cut: &str) -> Result<(u8, Cut), String> {
+    let to: QueueId = place.parse()?;
+    if to.device != device {
+        return Err(format!("`{place}` is a queue of another device"));
+    }
+    let named = Cut::NAMES.iter().find(|named| named.1 == cut);
+    let cut = named.ok_or_else(|| format!("nobody dies at `{cut}`"))?.0;
+    Ok((to.queue, cut))
+}
+
 impl FromStr for Action {
     type Err = String;
 
@@ -351,6 +385,37 @@ impl FromStr for Action {
                 };
                 Action::Complete { op, outcome }
             }
+            "pause" => Action::Life { device: words.device()?, what: Life::Pause },
+            "resume" => Action::Life { device: words.device()?, what: Life::Resume },
+            "save" => Action::Life { device: words.device()?, what: Life::Save },
+            "restore" => Action::Life { device: words.device()?, what: Life::Restore },
+            "resize" => {
+                let device = words.device()?;
+                let sectors = words.parsed("sectors")?.ok_or("sectors= is missing")?;
+                Action::Life { device, what: Life::Resize { sectors } }
+            }
+            "reset-queue" => {
+                let QueueId { device, queue } = queue(&mut words)?;
+                Action::Life { device, what: Life::ResetQueue { queue } }
+            }
+            "queue-reset" => {
+                let QueueId { device, queue } = queue(&mut words)?;
+                Action::Life { device, what: Life::PollQueue { queue } }
+            }
+            "place-queue" => {
+                let QueueId { device, queue } = queue(&mut words)?;
+                let size = words.parsed("ring")?.ok_or("ring= is missing")?;
+                Action::Life { device, what: Life::PlaceQueue { queue, size } }
+            }
+            "reconnect" => {
+                let device = words.device()?;
+                let inside = match (words.key("inside"), words.key("at")) {
+                    (None, None) => None,
+                    (Some(place), Some(cut)) => Some(inside(device, place, cut)?),
+                    _ => return Err("inside= and at= go together".to_owned()),
+                };
+                Action::Life { device, what: Life::Reconnect { inside } }
+            }
             "write-back" => Action::WriteBack { set: words.next("the sectors")?.parse()? },
             "evict" => Action::Evict { set: words.next("the sectors")?.parse()? },
             "crash" => match words.next("the kind of crash")? {
@@ -366,5 +431,44 @@ impl FromStr for Action {
             other => return Err(format!("there is no action `{other}`")),
         };
         words.end(action)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_to_a_device_reads_back_as_it_is_written() {
+        let mut all = vec![
+            Life::Pause,
+            Life::Resume,
+            Life::Save,
+            Life::Restore,
+            Life::Resize { sectors: 24 },
+            Life::ResetQueue { queue: 3 },
+            Life::PollQueue { queue: 0 },
+            Life::PlaceQueue { queue: 1, size: 8 },
+            Life::Reconnect { inside: None },
+        ];
+        all.extend(Cut::NAMES.map(|(cut, _)| Life::Reconnect { inside: Some((2, cut)) }));
+        for what in all {
+            for device in [0, 1] {
+                let action = Action::Life { device, what };
+                assert_eq!(action.to_string().parse(), Ok(action), "{action}");
+            }
+        }
+        for nonsense in [
+            "pause",
+            "pause c",
+            "resize a",
+            "place-queue q0",
+            "reconnect a inside=q0",
+            "reconnect a at=index",
+            "reconnect a inside=b.q0 at=index",
+            "reconnect a inside=q0 at=noon",
+        ] {
+            assert!(nonsense.parse::<Action>().is_err(), "{nonsense}");
+        }
     }
 }

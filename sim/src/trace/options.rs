@@ -25,7 +25,7 @@ impl fmt::Display for Shown<'_> {
             f,
             "devices={} queues={} ring={} sectors={} request-sectors={} offer={} writeback={} \
              segment-sectors={} segments={} granule={} tear={} transfer={} discard-granularity={} \
-             depth={} read-only={} host-may-fail={}",
+             depth={} read-only={} host-may-fail={} spare={} record={}",
             options.devices,
             spec.queues,
             spec.ring_size,
@@ -42,12 +42,15 @@ impl fmt::Display for Shown<'_> {
             disk.depth,
             yes(disk.read_only),
             yes(options.host_may_fail()),
+            disk.spare,
+            yes(spec.record),
         )
     }
 }
 
-/// Every key stands in the line once: what a key meant if it were left out could change.
-const KEYS: [&str; 16] = [
+/// Every key stands in the line once: what a key meant if it were left out could change. The last two
+/// came with format 3; before it no disk had spare sectors, and no backend kept a record.
+const KEYS: [&str; 18] = [
     "devices",
     "queues",
     "ring",
@@ -64,17 +67,26 @@ const KEYS: [&str; 16] = [
     "depth",
     "read-only",
     "host-may-fail",
+    "spare",
+    "record",
 ];
 
-/// Reads the line.
-pub(super) fn parse(line: &str) -> Result<Options, String> {
+/// How many of them formats 1 and 2 have.
+const OLD_KEYS: usize = 16;
+
+/// Reads the line of a trace of this version.
+pub(super) fn parse(line: &str, version: u32) -> Result<Options, String> {
     // A replay draws nothing, so what has no key does not matter.
     let mut options = Preset::Bench.draw(&mut crate::choose::Tape::new(&[]));
-    let mut missing = KEYS.to_vec();
+    let keys = if version < 3 { &KEYS[..OLD_KEYS] } else { &KEYS[..] };
+    let mut missing = keys.to_vec();
     for word in line.split_whitespace() {
         let Some((key, value)) = word.split_once('=') else {
             return Err(format!("`{word}` should be `key=value`"));
         };
+        if !keys.contains(&key) {
+            return Err(format!("there is no option `{key}`"));
+        }
         set(&mut options, key, value)?;
         let Some(at) = missing.iter().position(|missing| *missing == key) else {
             return Err(format!("`{key}=` is given twice"));
@@ -117,6 +129,8 @@ fn set(options: &mut Options, key: &str, value: &str) -> Result<(), String> {
         "discard-granularity" => spec.disk.discard_granularity = number()?,
         "depth" => spec.disk.depth = number()?,
         "read-only" => spec.disk.read_only = yes()?,
+        "spare" => spec.disk.spare = number()?,
+        "record" => spec.record = yes()?,
         "host-may-fail" => {
             options.fail = if yes()? { Ratio::new(1, 1) } else { Ratio::NEVER };
         }
@@ -145,9 +159,11 @@ pub(crate) fn possible(options: &Options) -> Result<(), String> {
     is(whole, format!("granules of {} bytes", disk.granule))?;
     let sectors = disk.granule / 512;
     let fits = (1..=120).contains(&disk.capacity)
+        && disk.spare <= 120 - disk.capacity
         && disk.capacity.is_multiple_of(sectors)
+        && disk.spare.is_multiple_of(sectors)
         && disk.sectors() <= SectorSet::CAPACITY;
-    is(fits, format!("{} sectors", disk.capacity))?;
+    is(fits, format!("{}+{} sectors", disk.capacity, disk.spare))?;
     let tears = (1..=sectors).contains(&disk.tear) && sectors.is_multiple_of(disk.tear);
     is(tears, format!("tears of {} sectors", disk.tear))?;
     let moves = disk.max_transfer > 0 && disk.max_transfer.is_multiple_of(disk.granule);

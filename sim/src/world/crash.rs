@@ -73,6 +73,13 @@ impl<D: DeviceUnderTest> World<D> {
         let inside = self.disk.in_flight().any(|(key, _, landed)| partly(key, landed));
         self.coverage.hit_if(inside, Situation::CrashInsideRequest);
         self.coverage.hit_if(self.recovering, Situation::CrashInRecovery);
+        let paused = self.stations.iter().any(|station| station.paused);
+        self.coverage.hit_if(paused, Situation::PowerLostPaused);
+        let by_two = self.stations.iter().any(|station| {
+            let mut out = station.queues.iter().flat_map(|queue| queue.outstanding());
+            out.any(|(id, ask)| id <= station.carried && ask.mutates())
+        });
+        self.coverage.hit_if(by_two, Situation::PowerLostAfterReconnect);
         let loose = |least: usize| {
             self.stations.iter().any(|station| station.oracle.some_atom_has_loose_versions(least))
         };

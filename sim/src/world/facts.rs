@@ -19,6 +19,12 @@ pub struct Stats {
     pub signals: u64,
     /// Resets begun.
     pub resets: u64,
+    /// Queues reset by themselves.
+    pub queue_resets: u64,
+    /// Devices saved and gone on from in another process.
+    pub moves: u64,
+    /// Backends that died under a live driver.
+    pub reconnects: u64,
     /// Backends killed.
     pub kills: u64,
     /// Power losses.
@@ -46,6 +52,9 @@ impl Stats {
         self.steps += other.steps;
         self.signals += other.signals;
         self.resets += other.resets;
+        self.queue_resets += other.queue_resets;
+        self.moves += other.moves;
+        self.reconnects += other.reconnects;
         self.kills += other.kills;
         self.power_losses += other.power_losses;
         self.volatile_losses += other.volatile_losses;

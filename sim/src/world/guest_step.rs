@@ -8,6 +8,7 @@ use crate::action::QueueId;
 use crate::coverage::Situation;
 use crate::dut::{DeviceUnderTest, Host, Progress};
 use crate::guest::{Ask, Layout, Mischief, RingPlan};
+use crate::life::QueueLife;
 use crate::payload::Author;
 use crate::sectors::SectorSet;
 use crate::wire::{config, feature};
@@ -67,7 +68,7 @@ impl<D: DeviceUnderTest> World<D> {
     ) -> bool {
         let station = &mut self.stations[usize::from(to.device)];
         let fits = ask.data_len() <= self.options.max_sectors * 512;
-        if !station.live || u16::from(to.queue) >= station.active || station.jumped || !fits {
+        if !station.is_queue_live(to.queue) || station.jumped || !fits {
             return false;
         }
         let driver = &mut station.queues[usize::from(to.queue)];
@@ -84,7 +85,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Publishes an outstanding head once more.
     pub(super) fn send_again(&mut self, to: QueueId, id: u32) -> bool {
         let station = &mut self.stations[usize::from(to.device)];
-        if !station.live || station.jumped {
+        if !station.is_queue_live(to.queue) || station.jumped {
             return false;
         }
         let driver = &mut station.queues[usize::from(to.queue)];
@@ -96,6 +97,7 @@ impl<D: DeviceUnderTest> World<D> {
         if !harmless || !driver.send_again(&mut self.memory, id) {
             return false;
         }
+        station.doubled = true;
         station.oracle.submit_again(RequestId(id));
         self.coverage.hit(Situation::DuplicateHead);
         true
@@ -105,7 +107,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// to ask for a reset.
     pub(super) fn jump(&mut self, to: QueueId) -> bool {
         let station = &mut self.stations[usize::from(to.device)];
-        if !station.live || station.jumped || u16::from(to.queue) >= station.active {
+        if !station.is_queue_live(to.queue) || station.jumped {
             return false;
         }
         station.queues[usize::from(to.queue)].jump(&mut self.memory);
@@ -122,9 +124,14 @@ impl<D: DeviceUnderTest> World<D> {
         if !station.live || !driver.kick_due() {
             return false;
         }
+        let live = station.lives[usize::from(to.queue)] == QueueLife::Live;
+        if !live {
+            return false;
+        }
         if driver.needs_kick(&self.memory) {
             station.device.kick(u16::from(to.queue));
             station.stirred[usize::from(to.queue)] = true;
+            station.kicked = station.paused;
         } else {
             self.coverage.hit(Situation::KickSuppressed);
         }
@@ -134,8 +141,9 @@ impl<D: DeviceUnderTest> World<D> {
     /// Takes back what was used.
     pub(super) fn reap(&mut self, to: QueueId, arm: bool) -> Outcome {
         let station = &mut self.stations[usize::from(to.device)];
+        let live = station.is_queue_live(to.queue);
         let driver = &mut station.queues[usize::from(to.queue)];
-        if !station.live || (driver.back() == 0 && driver.armed() == arm) {
+        if !live || (driver.back() == 0 && driver.armed() == arm) {
             return Ok(false);
         }
         match driver.reap(&mut self.memory, arm) {
@@ -204,16 +212,17 @@ impl<D: DeviceUnderTest> World<D> {
         for driver in &mut station.queues {
             driver.abandon(&mut self.memory);
         }
-        let active = station.active;
+        let (active, paused) = (station.active, station.paused);
         station.still();
+        station.paused = paused;
         station.was_reset = true;
-        self.listen(device, active)
+        self.listen(device, 0..active)
     }
 
     /// A device that shows its reset done is given one more step, to be caught talking.
-    fn listen(&mut self, device: u8, active: u16) -> Outcome {
+    pub(super) fn listen(&mut self, device: u8, queues: std::ops::Range<u16>) -> Outcome {
         let may_fail = self.options.host_may_fail();
-        for queue in 0..active {
+        for queue in queues {
             let World { memory, disk, stations, .. } = self;
             let station = &mut stations[usize::from(device)];
             let driver = &station.queues[usize::from(queue)];
@@ -266,7 +275,7 @@ impl<D: DeviceUnderTest> World<D> {
             // None of what follows can happen then.
             return;
         }
-        let mine = covered(ask, self.options.spec.disk.capacity);
+        let mine = covered(ask, self.options.spec.disk.room());
         for (index, other) in station.queues.iter().enumerate() {
             if other.out() == 0 {
                 continue;
@@ -275,7 +284,7 @@ impl<D: DeviceUnderTest> World<D> {
                 if their_id == id || !theirs.mutates() {
                     continue;
                 }
-                let range = covered(theirs, self.options.spec.disk.capacity);
+                let range = covered(theirs, self.options.spec.disk.room());
                 let overlap = !mine.and(range).is_empty();
                 let writes = matches!((ask, theirs), (Ask::Out { .. }, Ask::Out { .. }));
                 if overlap && writes && index != usize::from(to.queue) {

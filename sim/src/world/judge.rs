@@ -97,11 +97,14 @@ impl<D: DeviceUnderTest> World<D> {
             return;
         }
         match done.ask {
-            Ask::Out { .. } => {
+            Ask::Out { sector, sectors } => {
+                let end = sector + u64::from(sectors);
+                let grown = end > u64::from(self.options.spec.disk.capacity);
+                coverage.hit_if(grown, Situation::GrownSectorWritten);
                 let row = station.oracle.last_completion().row;
                 let nth = (row as u8).wrapping_sub(b'A').min(7);
                 coverage.hit(Situation::ALL[usize::from(nth)]);
-                let range = super::guest_step::covered(&done.ask, self.options.spec.disk.capacity);
+                let range = super::guest_step::covered(&done.ask, self.options.spec.disk.room());
                 station.discarded = station.discarded.minus(range);
                 station.discarded_before_loss = station.discarded_before_loss.minus(range);
             }
@@ -112,11 +115,11 @@ impl<D: DeviceUnderTest> World<D> {
                 coverage.hit_if(overtaken, Situation::FlushOvertakesWrite);
             }
             Ask::Discard(_) => {
-                let range = super::guest_step::covered(&done.ask, self.options.spec.disk.capacity);
+                let range = super::guest_step::covered(&done.ask, self.options.spec.disk.room());
                 station.discarded = station.discarded.or(range);
             }
             Ask::WriteZeroes(_) => {
-                let range = super::guest_step::covered(&done.ask, self.options.spec.disk.capacity);
+                let range = super::guest_step::covered(&done.ask, self.options.spec.disk.room());
                 let hit = |set: SectorSet| !set.and(range).is_empty();
                 coverage.hit_if(hit(station.discarded), Situation::ZeroesOverDiscard);
                 coverage.hit_if(

@@ -14,6 +14,7 @@ mod guest_step;
 mod host_step;
 mod journal;
 mod judge;
+mod life;
 mod rest;
 mod station;
 
@@ -29,6 +30,7 @@ use crate::disk::SimDisk;
 use crate::dut::{DeviceUnderTest, Host, Progress};
 use crate::guest::{Breach, QueueDriver};
 use crate::hash::Chain;
+use crate::life::QueueLife;
 use crate::memory::Memory;
 use crate::spec::{MEMORY, Options};
 use powerfail_model::{Oracle, Rule};
@@ -241,6 +243,7 @@ impl<D: DeviceUnderTest> World<D> {
             Action::Complete { op, outcome } => Ok(self.complete(op, outcome)),
             Action::WriteBack { set } => Ok(self.write_back(set)),
             Action::Evict { set } => Ok(self.evict(set)),
+            Action::Life { device, what } => self.live(device, what),
             Action::Crash(kind) => self.crash(kind),
             Action::Await { device, id } => self.wait_for(device, id),
             Action::Rest => self.rest(),
@@ -263,6 +266,7 @@ impl<D: DeviceUnderTest> World<D> {
             | Action::Writeback { device: d, .. }
             | Action::Reset { device: d }
             | Action::PollReset { device: d }
+            | Action::Life { device: d, .. }
             | Action::Await { device: d, .. } => device(*d),
             Action::Send { to, .. }
             | Action::SendAgain { to, .. }
@@ -359,7 +363,10 @@ impl<D: DeviceUnderTest> World<D> {
     #[inline]
     fn observe(&mut self, to: QueueId) -> Result<(), Box<Failure>> {
         let station = &self.stations[usize::from(to.device)];
-        if !station.live || !station.queues[usize::from(to.queue)].has_done(&self.memory) {
+        if !station.live
+            || !station.queues[usize::from(to.queue)].has_done(&self.memory)
+            || station.lives[usize::from(to.queue)] == QueueLife::Down
+        {
             return Ok(());
         }
         self.take_completions(to)

@@ -11,12 +11,19 @@ use crate::action::{Action, QueueId, Until};
 use crate::coverage::Situation;
 use crate::disk::{OpKind, Outcome as HostOutcome};
 use crate::dut::DeviceUnderTest;
+use crate::life::{Life, QueueLife};
 use crate::sectors::SectorSet;
 
 /// A world that has not come to rest after so many steps never will.
 const PATIENCE: u32 = 10_000;
 /// A reset that has not shown after so many looks at an idle device never will.
 const POLLS: u32 = 64;
+
+/// Whether an action only looks whether a reset is over.
+fn is_look(action: &Action) -> bool {
+    let queue = matches!(action, Action::Life { what: Life::PollQueue { .. }, .. });
+    queue || matches!(action, Action::PollReset { .. })
+}
 
 impl<D: DeviceUnderTest> World<D> {
     /// Lets everything move until a request has come back.
@@ -30,7 +37,7 @@ impl<D: DeviceUnderTest> World<D> {
             if !self.step(&action)? {
                 // A reset may take its time to show.
                 polls += 1;
-                if polls > POLLS || !matches!(action, Action::PollReset { .. }) {
+                if polls > POLLS || !is_look(&action) {
                     break;
                 }
             }
@@ -45,7 +52,7 @@ impl<D: DeviceUnderTest> World<D> {
             if !self.step(&action)? {
                 // A reset may take its time to show.
                 polls += 1;
-                if polls > POLLS || !matches!(action, Action::PollReset { .. }) {
+                if polls > POLLS || !is_look(&action) {
                     break;
                 }
             }
@@ -58,29 +65,30 @@ impl<D: DeviceUnderTest> World<D> {
     /// operation completes, kicks are given, what is used is taken back, a reset is looked at. Nothing,
     /// once none of that is possible.
     pub(crate) fn settle(&self) -> Option<Action> {
-        let devices = self.options.devices;
-        for device in 0..devices {
-            let station = self.station(device);
-            for queue in 0..station.active.max(1) as u8 {
-                let to = QueueId { device, queue };
-                if station.stirred[usize::from(queue)] {
-                    return Some(Action::Crank { to, until: Until::Steps(64) });
-                }
-            }
-        }
-        if let Some(action) = self.oldest() {
+        if let Some(action) = self.settle_paused() {
             return Some(action);
         }
+        let devices = self.options.devices;
         for device in 0..devices {
             let station = self.station(device);
             if station.resetting {
                 return Some(Action::PollReset { device });
+            }
+            if station.paused {
+                return Some(Action::Life { device, what: Life::Resume });
             }
             if !station.live {
                 continue;
             }
             for queue in 0..station.active as u8 {
                 let to = QueueId { device, queue };
+                match station.lives[usize::from(queue)] {
+                    QueueLife::Live => {}
+                    QueueLife::Resetting => {
+                        return Some(Action::Life { device, what: Life::PollQueue { queue } });
+                    }
+                    QueueLife::Down => continue,
+                }
                 let driver = &station.queues[usize::from(queue)];
                 if driver.kick_due() && !station.jumped {
                     return Some(Action::Kick { to });
@@ -91,6 +99,20 @@ impl<D: DeviceUnderTest> World<D> {
             }
         }
         None
+    }
+
+    /// The next step of threads and host, left to themselves: what moves of a device that is paused.
+    pub(crate) fn settle_paused(&self) -> Option<Action> {
+        for device in 0..self.options.devices {
+            let station = self.station(device);
+            for queue in 0..station.active.max(1) as u8 {
+                let to = QueueId { device, queue };
+                if station.stirred[usize::from(queue)] {
+                    return Some(Action::Crank { to, until: Until::Steps(64) });
+                }
+            }
+        }
+        self.oldest()
     }
 
     /// Completes the oldest operation in flight as it was asked.
@@ -118,6 +140,9 @@ impl<D: DeviceUnderTest> World<D> {
                 }
                 self.coverage.hit(Situation::QueueBroken);
                 continue;
+            }
+            if station.lives.contains(&QueueLife::Resetting) {
+                return Err(Failure::boxed(device, Violation::new(Rule::ResetNotShown)));
             }
             if station.device.needs_reset() && station.provoked {
                 // A chain that makes no sense may be fatal to a device; nothing is owed then.

@@ -6,6 +6,7 @@ use super::{MAX_QUEUES, World};
 use crate::coverage::Situation;
 use crate::dut::DeviceUnderTest;
 use crate::guest::{QueueDriver, Shape};
+use crate::life::{Moving, QueueLife};
 use crate::payload::Author;
 use crate::sectors::SectorSet;
 
@@ -34,6 +35,19 @@ pub(crate) struct Station<D> {
     pub(crate) discarded: SectorSet,
     pub(crate) discarded_before_loss: SectorSet,
     pub(crate) was_reset: bool,
+    /// Sectors of its disk, as the driver was told last.
+    pub(crate) capacity: u32,
+    /// The monitor has paused it, and what it is about.
+    pub(crate) paused: bool,
+    pub(crate) moving: Moving,
+    /// The guest has kicked it since.
+    pub(crate) kicked: bool,
+    /// The newest request that was in flight when a backend died under its driver; zero if none was.
+    pub(crate) carried: u32,
+    /// The guest has published a head twice in this life.
+    pub(crate) doubled: bool,
+    /// The queues one by one.
+    pub(crate) lives: [QueueLife; MAX_QUEUES],
 }
 
 impl<D> Station<D> {
@@ -47,6 +61,12 @@ impl<D> Station<D> {
         self.jumped = false;
         self.provoked = false;
         self.wants_reset = false;
+        self.paused = false;
+        self.moving = Moving::No;
+        self.kicked = false;
+        self.carried = 0;
+        self.doubled = false;
+        self.lives = [QueueLife::Live; MAX_QUEUES];
     }
 
     /// Every thread of the device may have something to do.
@@ -68,13 +88,13 @@ impl<D: DeviceUnderTest> World<D> {
             let station = match stations.get_mut(usize::from(device)) {
                 Some(station) => {
                     station.device = fresh;
-                    station.oracle.restart(Profile::Strict, spec.disk.capacity);
+                    station.oracle.restart(Profile::Strict, spec.disk.room());
                     station
                 }
                 None => {
                     stations.push(Station {
                         device: fresh,
-                        oracle: Oracle::new(Profile::Strict, spec.disk.capacity),
+                        oracle: Oracle::new(Profile::Strict, spec.disk.room()),
                         queues: Vec::new(),
                         live: false,
                         resetting: false,
@@ -87,11 +107,19 @@ impl<D: DeviceUnderTest> World<D> {
                         discarded: SectorSet::EMPTY,
                         discarded_before_loss: SectorSet::EMPTY,
                         was_reset: false,
+                        capacity: 0,
+                        paused: false,
+                        moving: Moving::No,
+                        kicked: false,
+                        carried: 0,
+                        doubled: false,
+                        lives: [QueueLife::Live; MAX_QUEUES],
                     });
                     stations.last_mut().expect("just pushed")
                 }
             };
             station.still();
+            station.capacity = spec.disk.capacity;
             station.discarded = SectorSet::EMPTY;
             station.discarded_before_loss = SectorSet::EMPTY;
             station.was_reset = false;

@@ -2,7 +2,7 @@
 
 use powerfail_model::Rule;
 
-use super::AnswerFault;
+use super::{AnswerFault, LifeFault};
 
 /// A promise a device breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -68,6 +68,8 @@ pub enum DeviceFault {
     Panics,
     /// A request is answered as it must not be.
     Answer(AnswerFault),
+    /// Something of its lives is not as it must be.
+    Life(LifeFault),
 }
 
 type Facts = (DeviceFault, &'static str, &'static str, &'static [Rule]);
@@ -250,12 +252,15 @@ impl DeviceFault {
     /// All of them.
     pub fn all() -> impl Iterator<Item = DeviceFault> {
         let answers = AnswerFault::all().map(DeviceFault::Answer);
-        FACTS.into_iter().map(|facts| facts.0).chain(answers)
+        let lives = LifeFault::all().map(DeviceFault::Life);
+        FACTS.into_iter().map(|facts| facts.0).chain(answers).chain(lives)
     }
 
     fn facts(self) -> (&'static str, &'static str, &'static [Rule]) {
-        if let DeviceFault::Answer(fault) = self {
-            return fault.facts();
+        match self {
+            DeviceFault::Answer(fault) => return fault.facts(),
+            DeviceFault::Life(fault) => return fault.facts(),
+            _ => {}
         }
         let facts = FACTS.iter().find(|facts| facts.0 == self).expect("every fault is listed");
         (facts.1, facts.2, facts.3)

@@ -8,6 +8,8 @@ mod answer;
 mod device;
 mod disk;
 mod lane;
+mod life;
+mod lives;
 mod state;
 mod wrapper;
 
@@ -15,6 +17,7 @@ pub use answer::AnswerFault;
 pub use device::DeviceFault;
 pub use disk::DiskFault;
 pub use lane::FaultyLane;
+pub use life::LifeFault;
 pub use state::FaultyState;
 pub use wrapper::WrongDevice;
 

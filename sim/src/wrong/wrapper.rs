@@ -1,10 +1,12 @@
 //! Our device, wrong on purpose: a wrapper around the guest's side of the seam.
 
-use super::DeviceFault;
+use super::lives::Lives;
+use super::{DeviceFault, LifeFault};
 use crate::blk::{Blk, Registers};
 use crate::disk::SimDisk;
 use crate::dut::{DeviceUnderTest, End, Host, Progress};
 use crate::guest::RingPlan;
+use crate::life::{Abilities, Cut, Moved};
 use crate::memory::Ram;
 use crate::plug::{BlockRequest, Chain, DeviceRing};
 use crate::spec::Spec;
@@ -13,11 +15,12 @@ use crate::wire::{config, feature, request};
 /// Our device, wrong on purpose.
 #[derive(Clone, Debug)]
 pub struct WrongDevice {
-    inner: Blk,
-    fault: DeviceFault,
-    spec: Spec,
-    rings: Vec<RingPlan>,
-    negotiated: u64,
+    pub(super) inner: Blk,
+    pub(super) fault: DeviceFault,
+    pub(super) spec: Spec,
+    pub(super) rings: Vec<RingPlan>,
+    pub(super) negotiated: u64,
+    pub(super) lives: Lives,
     count: u32,
     /// What `writeback` is said to be, if not what it is.
     said_mode: Option<u8>,
@@ -33,7 +36,7 @@ impl WrongDevice {
         self.count.is_multiple_of(2)
     }
 
-    fn used_idx(&self, queue: u16, ram: &Ram<'_>) -> u16 {
+    pub(super) fn used_idx(&self, queue: u16, ram: &Ram<'_>) -> u16 {
         self.rings.get(usize::from(queue)).map_or(0, |ring| {
             let bytes = ram.read::<2>(ring.used + 2);
             u16::from_le_bytes(bytes)
@@ -53,6 +56,7 @@ impl WrongDevice {
                 | DeviceFault::StatusWrittenAgain
                 | DeviceFault::Panics
                 | DeviceFault::Answer(_)
+                | DeviceFault::Life(LifeFault::CapacityPerQueue)
         )
     }
 
@@ -88,14 +92,14 @@ impl WrongDevice {
                 }
                 _ => {
                     let chain = DeviceRing::new(ring).walk(&host.ram, head);
-                    self.spoil_request(chain, host);
+                    self.spoil_request(queue, chain, host);
                 }
             }
             index = index.wrapping_add(1);
         }
     }
 
-    fn spoil_request(&mut self, chain: Chain, host: &mut Host<'_>) {
+    fn spoil_request(&mut self, queue: u16, chain: Chain, host: &mut Host<'_>) {
         let Ok(request) = BlockRequest::parse(&host.ram, chain) else { return };
         let last = |spans: &[(u32, u32)]| {
             spans.iter().rev().find(|span| span.1 > 0).map(|span| span.0 + span.1 - 1)
@@ -115,6 +119,9 @@ impl WrongDevice {
                 if let Some(at) = last.filter(|&at| at != status_at) {
                     host.ram.write(at, &[0]);
                 }
+            }
+            DeviceFault::Life(_) if status == 0 && self.spoil_grown(queue, &request) => {
+                host.ram.write(status_at, &[1]);
             }
             DeviceFault::Panics => assert!(request.kind != request::GET_ID, "as it was told to"),
             DeviceFault::Answer(fault) => {
@@ -152,6 +159,7 @@ impl DeviceUnderTest for WrongDevice {
             spec: *spec,
             rings: Vec::new(),
             negotiated: 0,
+            lives: Lives::default(),
             count: 0,
             said_mode: None,
             last_status: None,
@@ -159,10 +167,14 @@ impl DeviceUnderTest for WrongDevice {
         }
     }
 
-    fn restart(&mut self, setup: &DeviceFault, spec: &Spec, disk: &SimDisk, device: u8, _end: End) {
+    fn restart(&mut self, setup: &DeviceFault, spec: &Spec, disk: &SimDisk, device: u8, end: End) {
         let count = self.count;
         *self = WrongDevice::open(setup, spec, disk, device);
         self.count = count;
+        if self.life_fault().is_some() {
+            // Its disk may have grown.
+            self.inner.restart(&None, spec, disk, device, end);
+        }
     }
 
     fn offered(&self) -> u64 {
@@ -225,6 +237,7 @@ impl DeviceUnderTest for WrongDevice {
         self.rings = rings.to_vec();
         self.reset_shown = false;
         self.last_status = None;
+        self.lives = Lives::default();
         self.inner.start(rings);
     }
 
@@ -232,6 +245,7 @@ impl DeviceUnderTest for WrongDevice {
         if self.fault == DeviceFault::LostKick && self.now_and_then() {
             return;
         }
+        self.life_kick(queue);
         self.inner.kick(queue);
     }
 
@@ -248,7 +262,10 @@ impl DeviceUnderTest for WrongDevice {
         }
         let spoils = self.spoils();
         let before = if spoils { self.used_idx(queue, &host.ram) } else { 0 };
-        let progress = self.inner.step(queue, host);
+        let progress = match self.life_fault() {
+            Some(fault) => self.life_step(fault, queue, host),
+            None => self.inner.step(queue, host),
+        };
         if spoils {
             self.spoil_used(queue, before, host);
         }
@@ -266,6 +283,7 @@ impl DeviceUnderTest for WrongDevice {
 
     fn begin_reset(&mut self, host: &mut Host<'_>) {
         self.said_mode = None;
+        self.lives = self.lives.reset();
         match self.fault {
             // A host that has failed is another story: that must not be forgotten.
             DeviceFault::LateAfterReset | DeviceFault::DmaAfterReset
@@ -306,5 +324,80 @@ impl DeviceUnderTest for WrongDevice {
 
     fn needs_reset(&mut self) -> bool {
         (self.fault == DeviceFault::WantsReset && self.count > 20) || self.inner.needs_reset()
+    }
+
+    fn can(&self) -> Abilities {
+        match self.life_fault() {
+            None => Abilities::NONE,
+            // They keep no records any more once they have moved.
+            Some(LifeFault::PauseWithoutDrain | LifeFault::SaveWithoutSync) => {
+                Abilities { reconnect: false, ..Abilities::ALL }
+            }
+            Some(_) => Abilities::ALL,
+        }
+    }
+
+    fn pause(&mut self) {
+        self.life_pause();
+    }
+
+    fn resume(&mut self) {
+        self.life_resume();
+    }
+
+    fn is_drained(&mut self) -> bool {
+        self.life_is_drained()
+    }
+
+    fn begin_save(&mut self) {
+        self.life_begin_save();
+    }
+
+    fn move_on(&mut self, _spec: &Spec, host: &mut Host<'_>) -> Option<Moved> {
+        self.life_move_on(host)
+    }
+
+    fn resize(&mut self, sectors: u32) {
+        self.inner.resize(sectors);
+    }
+
+    fn config_generation(&mut self) -> u32 {
+        match self.life_fault() {
+            Some(LifeFault::GenerationKept) => 0,
+            _ => self.inner.config_generation(),
+        }
+    }
+
+    fn take_config_signal(&mut self) -> bool {
+        let due = self.inner.take_config_signal();
+        due && self.life_fault() != Some(LifeFault::GrowsSilently)
+    }
+
+    fn reset_queue(&mut self, queue: u16) {
+        self.life_reset_queue(queue);
+    }
+
+    fn is_queue_resetting(&mut self, queue: u16) -> bool {
+        let late = self.life_fault() == Some(LifeFault::LateAfterQueueReset);
+        self.inner.is_queue_resetting(queue) && !late
+    }
+
+    fn place_queue(&mut self, queue: u16, ring: RingPlan) {
+        self.life_place_queue(queue, ring);
+    }
+
+    fn die_inside(&mut self, queue: u16, cut: Cut, host: &mut Host<'_>) -> bool {
+        self.inner.die_inside(queue, cut, host)
+    }
+
+    fn reconnect(
+        &mut self,
+        _setup: &DeviceFault,
+        _spec: &Spec,
+        negotiated: u64,
+        rings: &[RingPlan],
+        host: &mut Host<'_>,
+    ) {
+        self.life_reconnect(negotiated, rings, host);
     }
 }

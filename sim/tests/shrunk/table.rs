@@ -7,7 +7,7 @@
 use powerfail_model::Rule;
 
 /// What is wrong, the promise it breaks, and the fewest actions known to do it.
-pub(crate) const SHORTEST: [(&str, Rule, usize); 69] = [
+pub(crate) const SHORTEST: [(&str, Rule, usize); 81] = [
     ("early-flush", Rule::StableWriteLost, 9),
     ("sync-misses-sector", Rule::StableWriteLost, 9),
     ("dropped-write", Rule::StaleRead, 6),
@@ -77,4 +77,16 @@ pub(crate) const SHORTEST: [(&str, Rule, usize); 69] = [
     ("made-up-status", Rule::UnknownStatus, 3),
     ("refused-but-written", Rule::RefusedEffect, 4),
     ("read-only-written", Rule::MediumReadOnlyChanged, 3),
+    ("waits-after-restore", Rule::NeverUsed, 10),
+    ("pause-without-drain", Rule::NeverUsed, 7),
+    ("save-without-sync", Rule::StableWriteLost, 10),
+    ("late-after-queue-reset", Rule::TornAtom, 9),
+    ("skips-in-flight", Rule::NeverUsed, 5),
+    ("repeats-used", Rule::UsedTwice, 6),
+    ("capacity-per-queue", Rule::LegalRequestFailed, 4),
+    ("generation-kept", Rule::GenerationStale, 2),
+    ("grows-silently", Rule::SignalMissing, 2),
+    ("no-second-look", Rule::NeverUsed, 5),
+    ("signals-before-index", Rule::SignalMissing, 3),
+    ("event-not-wrapped", Rule::SignalMissing, 5),
 ];

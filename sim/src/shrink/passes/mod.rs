@@ -13,10 +13,11 @@ use super::case::Case;
 use super::timeline::Timeline;
 use crate::action::Action;
 use crate::disk::Outcome;
+use crate::life::Life;
 use hosts::{cranks, sets};
 use lines::{backwards, in_order, lives, orders, ranges, settled};
 use requests::requests;
-use worlds::{numbers, world};
+use worlds::{nearer, numbers, world};
 
 /// How a changed run is replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +46,10 @@ pub(in crate::shrink) enum Said {
 pub(in crate::shrink) type Pass = fn(&Case, &Timeline, usize) -> Said;
 
 /// All of them, those that take away most first.
-pub(in crate::shrink) const ALL: [Pass; 11] =
-    [in_order, lives, ranges, settled, requests, backwards, orders, cranks, sets, world, numbers];
+pub(in crate::shrink) const ALL: [Pass; 12] = [
+    in_order, lives, ranges, settled, requests, backwards, orders, cranks, sets, world, nearer,
+    numbers,
+];
 
 /// Whether an action says only which thread or operation moves.
 fn is_machinery(action: &Action) -> bool {
@@ -56,7 +59,8 @@ fn is_machinery(action: &Action) -> bool {
         | Action::Crank { .. }
         | Action::Effect { .. }
         | Action::WriteBack { .. }
-        | Action::Complete { outcome: Outcome::Ok { .. }, .. } => true,
+        | Action::Complete { outcome: Outcome::Ok { .. }, .. }
+        | Action::Life { what: Life::PollQueue { .. }, .. } => true,
         _ => matches!(action, Action::PollReset { .. }),
     }
 }

@@ -16,7 +16,8 @@ use crate::wire::feature;
 /// A plainer world: one device, one queue, a small disk with the requests at its beginning, fewer
 /// features.
 pub(super) fn world(case: &Case, _: &Timeline, nth: usize) -> Said {
-    const FEATURES: [u64; 9] = [
+    const FEATURES: [u64; 10] = [
+        feature::RING_RESET,
         feature::MQ,
         feature::EVENT_IDX,
         feature::INDIRECT_DESC,
@@ -32,11 +33,11 @@ pub(super) fn world(case: &Case, _: &Timeline, nth: usize) -> Said {
         2..=5 => places::one_queue(case, nth as u8 - 2),
         6..=9 => places::earlier(case, [16, 8, 4, 1][nth - 6]),
         10..=14 => places::smaller(case, [1, 2, 4, 8, 16][nth - 10]),
-        15..=23 => places::without(case, FEATURES[nth - 15], true),
-        24..=32 => places::accepting(case, FEATURES[nth - 24]),
-        33..=44 => options(case, nth - 33),
-        45 => places::at_index_zero(case),
-        46..=48 => together(case, nth - 46),
+        15..=24 => places::without(case, FEATURES[nth - 15], true),
+        25..=34 => places::accepting(case, FEATURES[nth - 25]),
+        35..=48 => options(case, nth - 35),
+        49 => places::at_index_zero(case),
+        50..=52 => together(case, nth - 50),
         _ => return Said::End,
     };
     match changed {
@@ -63,6 +64,8 @@ fn options(case: &Case, nth: usize) -> Option<Case> {
     let disk = &mut options.spec.disk;
     match nth {
         0 => disk.tear = 1,
+        12 => disk.spare = 0,
+        13 => options.spec.record = false,
         1 => (disk.granule, disk.tear, disk.discard_granularity) = (512, 1, 512),
         2 => disk.discard_granularity = disk.granule,
         3 => disk.max_transfer = 1 << 20,
@@ -109,4 +112,28 @@ pub(super) fn numbers(case: &Case, _: &Timeline, nth: usize) -> Said {
         1 => Said::Try(Case { run: 1, ..case.clone() }, Mode::Strict),
         _ => Said::End,
     }
+}
+
+/// Rings that begin so many places later, nearer to the wrap, without so many requests.
+pub(super) fn nearer(case: &Case, _: &Timeline, nth: usize) -> Said {
+    const MOST: usize = 24;
+    let Some(fewer) = MOST.checked_sub(nth).filter(|&fewer| fewer > 0) else { return Said::End };
+    let near = |action: &Action| matches!(action, Action::Start { base, .. } if *base >= 0xff00);
+    let Some(start) = case.actions.iter().position(near) else { return Said::End };
+    let sent = |action: &Action| match action {
+        Action::Send { id, .. } => Some(*id),
+        _ => None,
+    };
+    let gone: Vec<u32> = case.actions[start..].iter().filter_map(sent).take(fewer).collect();
+    let mut actions = case.actions.clone();
+    if let Action::Start { base, .. } = &mut actions[start] {
+        *base = base.wrapping_add(gone.len() as u16);
+    }
+    actions.retain(|action| match action {
+        Action::Send { id, .. } | Action::SendAgain { id, .. } | Action::Await { id, .. } => {
+            !gone.contains(id)
+        }
+        _ => true,
+    });
+    Said::Try(Case { actions, ..*case }, Mode::ByMeaning)
 }

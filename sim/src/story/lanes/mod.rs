@@ -157,7 +157,7 @@ impl Teller<'_> {
             }
             Event::Submitted(op) => {
                 let base = self.options.spec.disk.base(op.device);
-                let capacity = self.options.spec.disk.capacity;
+                let capacity = self.options.spec.disk.room();
                 let owner = self.work.submitted(op, base, capacity);
                 if self.about.operation(&op, owner) {
                     let text = format!("{}submit {}", self.owned(&op, owner), self.op(&op));
@@ -267,6 +267,10 @@ impl Teller<'_> {
                 self.line(Mark::Reset(device)).guest = text;
             }
             Action::PollReset { device } => self.poll(device),
+            Action::Life { device, what } if self.about.device(device) => {
+                let text = format!("{}{}", what.happened(), self.device_name(device));
+                self.line(Mark::Nothing).guest = text;
+            }
             Action::Effect { op, set } => {
                 let owner = self.work.owner(&op);
                 let set = self.about.shown(set);

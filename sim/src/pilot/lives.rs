@@ -1,0 +1,117 @@
+//! What the monitor does to the devices while their guest works, and which queues the guest resets.
+
+use super::Pilot;
+use crate::action::{Action, QueueId};
+use crate::choose::{Choose, Site};
+use crate::dut::DeviceUnderTest;
+use crate::life::{Abilities, Cut, Life, Moving, QueueLife};
+use crate::world::World;
+
+impl Pilot {
+    /// Something of a device's life, or nothing this time.
+    pub(super) fn lives<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> Option<Action> {
+        // What is switched off, or what no device can, draws nothing.
+        let can = |device| world.station(device).device.can() != Abilities::NONE;
+        if !self.options.lives.possible() || !(0..self.options.devices).any(can) {
+            return None;
+        }
+        for device in 0..self.options.devices {
+            if let Some(what) = self.goes_on(world, choose, device) {
+                return Some(Action::Life { device, what });
+            }
+        }
+        if !choose.chance(self.options.lives, Site::Life) {
+            return None;
+        }
+        let to = self.any_queue(world, choose);
+        let what = self.begins(world, choose, to)?;
+        Some(Action::Life { device: to.device, what })
+    }
+
+    /// The next step of what was begun.
+    fn goes_on<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+        device: u8,
+    ) -> Option<Life> {
+        let station = world.station(device);
+        if !station.live {
+            return None;
+        }
+        if station.paused && choose.below(5, Site::Life) == 0 {
+            let gives_up = choose.below(5, Site::Life) == 0;
+            return Some(match station.moving {
+                _ if gives_up => Life::Resume,
+                Moving::No => Life::Save,
+                Moving::Saving => Life::Restore,
+            });
+        }
+        for queue in 0..station.active as u8 {
+            let life = station.lives[usize::from(queue)];
+            if life == QueueLife::Live || choose.below(4, Site::Life) != 0 {
+                continue;
+            }
+            if life == QueueLife::Resetting {
+                return Some(Life::PollQueue { queue });
+            }
+            let most = self.options.spec.ring_size;
+            // A request takes three descriptors.
+            let size = (most >> choose.below(3, Site::Life)).max(4).min(most);
+            return Some(Life::PlaceQueue { queue, size });
+        }
+        None
+    }
+
+    fn begins<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+        to: QueueId,
+    ) -> Option<Life> {
+        let station = world.station(to.device);
+        let can = station.device.can();
+        let disk = &self.options.spec.disk;
+        match choose.below(6, Site::Life) {
+            0 | 1 if can.pause => Some(Life::Pause),
+            2 if can.resize => {
+                let sectors = station.capacity + disk.granule / 512;
+                (sectors <= disk.room()).then_some(Life::Resize { sectors })
+            }
+            3 if can.queue_reset && station.may_reset_queues() => {
+                Some(Life::ResetQueue { queue: to.queue })
+            }
+            4 | 5 if can.reconnect && self.options.spec.record => {
+                let inside = match choose.below(5, Site::Life) {
+                    0 | 1 => None,
+                    nth => Some((to.queue, Cut::NAMES[nth as usize - 2].0)),
+                };
+                Some(Life::Reconnect { inside })
+            }
+            _ => None,
+        }
+    }
+
+    /// What has to end before everything can be read back.
+    pub(super) fn back_to_work<D: DeviceUnderTest>(
+        &self,
+        world: &World<D>,
+        device: u8,
+    ) -> Option<Action> {
+        let station = world.station(device);
+        if !station.live {
+            return None;
+        }
+        if station.paused {
+            return Some(Action::Life { device, what: Life::Resume });
+        }
+        let down = (0..station.active as u8)
+            .find(|&queue| station.lives[usize::from(queue)] == QueueLife::Down)?;
+        let size = self.options.spec.ring_size;
+        Some(Action::Life { device, what: Life::PlaceQueue { queue: down, size } })
+    }
+}

@@ -1,0 +1,309 @@
+//! What happens to a live device besides requests, resets and crashes.
+
+use powerfail_model::{RequestId, Rule, Violation};
+
+use super::judge::Failure;
+use super::{Outcome, Station, World};
+use crate::action::QueueId;
+use crate::coverage::Situation;
+use crate::dut::{DeviceUnderTest, Host};
+use crate::guest::{Ask, QueueDriver};
+use crate::life::{Cut, Life, Moved, Moving, QueueLife};
+use crate::wire::config;
+
+impl<D: DeviceUnderTest> World<D> {
+    /// Something happens to a device. Nothing does that it does not know, or while it is not live.
+    pub(super) fn live(&mut self, device: u8, what: Life) -> Outcome {
+        let station = self.station(device);
+        let can = station.device.can();
+        // A pause outlives a reset, so it may have to end before the device is live again.
+        if what == Life::Resume && station.paused {
+            return Ok(self.resume(device));
+        }
+        // A guest that broke a ring only waits for what it has begun.
+        let begun = matches!(what, Life::PollQueue { .. } | Life::PlaceQueue { .. });
+        if !station.live || (station.jumped && !begun) {
+            return Ok(false);
+        }
+        match what {
+            Life::Pause if can.pause => Ok(self.pause(device)),
+            Life::Save if station.paused => Ok(self.save(device)),
+            Life::Restore if station.moving == Moving::Saving => self.move_on(device),
+            Life::Resize { sectors } if can.resize => self.resize(device, sectors),
+            Life::ResetQueue { queue } if can.queue_reset => Ok(self.reset_queue(device, queue)),
+            Life::PollQueue { queue } => self.poll_queue(device, queue),
+            Life::PlaceQueue { queue, size } => Ok(self.place_queue(device, queue, size)),
+            Life::Reconnect { inside } if can.reconnect => self.reconnect(device, inside),
+            _ => Ok(false),
+        }
+    }
+
+    fn pause(&mut self, device: u8) -> bool {
+        let busy = self.disk.in_flight().any(|(key, ..)| key.device == device);
+        let station = &mut self.stations[usize::from(device)];
+        if station.paused {
+            return false;
+        }
+        self.coverage.hit_if(busy, Situation::PausedInFlight);
+        station.device.pause();
+        station.paused = true;
+        station.moving = Moving::No;
+        station.kicked = false;
+        true
+    }
+
+    fn resume(&mut self, device: u8) -> bool {
+        let station = &mut self.stations[usize::from(device)];
+        station.device.resume();
+        if station.moving == Moving::Saving {
+            station.oracle.save_given_up();
+        }
+        station.unpaused();
+        station.stir();
+        true
+    }
+
+    fn save(&mut self, device: u8) -> bool {
+        let station = &mut self.stations[usize::from(device)];
+        if station.moving == Moving::Saving || !station.device.is_drained() {
+            return false;
+        }
+        station.device.begin_save();
+        station.oracle.save_begun();
+        station.moving = Moving::Saving;
+        station.stir();
+        true
+    }
+
+    /// Another process goes on where the saved one stopped.
+    fn move_on(&mut self, device: u8) -> Outcome {
+        let may_fail = self.options.host_may_fail();
+        let World { options, memory, disk, stations, .. } = self;
+        let station = &mut stations[usize::from(device)];
+        let mut host = Host { ram: memory.ram(), disk, device, may_fail };
+        let Some(moved) = station.device.move_on(&options.spec, &mut host) else {
+            return Ok(false);
+        };
+        match moved {
+            Moved::Stable => station.oracle.saved(),
+            Moved::NotStable if may_fail => {
+                station.oracle.host_failure_shown();
+                self.coverage.hit(Situation::SaveFailed);
+            }
+            Moved::NotStable => {
+                let note = "The device could not be saved, and the host did not fail.";
+                let violation = Violation::new(Rule::LegalRequestFailed).note(note);
+                return Err(Failure::boxed(device, violation));
+            }
+        }
+        self.stats.moves += 1;
+        self.coverage.hit_if(station.kicked, Situation::RestoredKickPending);
+        let owed = station.queues.iter().any(QueueDriver::signal_owed);
+        self.coverage.hit_if(owed, Situation::RestoredSignalPending);
+        station.unpaused();
+        station.stir();
+        Ok(true)
+    }
+
+    fn resize(&mut self, device: u8, sectors: u32) -> Outcome {
+        let shape = self.options.spec.disk;
+        let station = &mut self.stations[usize::from(device)];
+        let before = station.capacity;
+        let granules = shape.granule / 512;
+        let fits = sectors > before
+            && sectors <= shape.room()
+            && sectors.is_multiple_of(granules)
+            && shape.spare > 0;
+        // A request that the old size forbids and the new one allows may be answered either way, and
+        // the oracle would have to know both.
+        let mut out = station.queues.iter().flat_map(QueueDriver::outstanding);
+        if !fits || out.any(|(_, ask)| reaches(ask, u64::from(before), u64::from(sectors))) {
+            return Ok(false);
+        }
+        let writing =
+            station.queues.iter().any(|queue| queue.outstanding().any(|(_, ask)| ask.mutates()));
+        self.coverage.hit_if(writing, Situation::ResizedUnderWrite);
+        let generation = station.device.config_generation();
+        self.disk.grow(device, sectors, self.run);
+        station.device.resize(sectors);
+        let mut bytes = [0; 8];
+        station.device.config_read(config::CAPACITY, &mut bytes);
+        let shown = u64::from_le_bytes(bytes);
+        if shown != u64::from(sectors) {
+            let note = format!("The disk has {sectors} sectors and the driver is shown {shown}.");
+            let violation = Violation::new(Rule::GenerationStale).note(note);
+            return Err(Failure::boxed(device, violation));
+        }
+        if station.device.config_generation() == generation {
+            let note = format!("The capacity has grown from {before} to {sectors} sectors.");
+            let violation = Violation::new(Rule::GenerationStale).note(note);
+            return Err(Failure::boxed(device, violation));
+        }
+        if !station.device.take_config_signal() {
+            let note = "The configuration has changed, and nobody says so.";
+            let violation = Violation::new(Rule::SignalMissing).note(note);
+            return Err(Failure::boxed(device, violation));
+        }
+        station.capacity = sectors;
+        station.oracle.grown(u64::from(sectors));
+        Ok(true)
+    }
+
+    fn reset_queue(&mut self, device: u8, queue: u8) -> bool {
+        let busy = self.disk.in_flight().any(|(key, ..)| key.device == device && key.lane == queue);
+        let station = &mut self.stations[usize::from(device)];
+        if !station.may_reset_queues() || !station.is_queue_live(queue) {
+            return false;
+        }
+        self.coverage.hit_if(busy, Situation::QueueResetInFlight);
+        station.device.reset_queue(u16::from(queue));
+        station.lives[usize::from(queue)] = QueueLife::Resetting;
+        station.stir();
+        self.stats.queue_resets += 1;
+        true
+    }
+
+    fn poll_queue(&mut self, device: u8, queue: u8) -> Outcome {
+        let station = &mut self.stations[usize::from(device)];
+        if u16::from(queue) >= station.active
+            || station.lives[usize::from(queue)] != QueueLife::Resetting
+            || station.device.is_queue_resetting(u16::from(queue))
+        {
+            return Ok(false);
+        }
+        let driver = &mut station.queues[usize::from(queue)];
+        let ended = driver.outstanding().map(|(id, _)| RequestId(id));
+        station.oracle.queue_reset_shown(ended);
+        driver.abandon(&mut self.memory);
+        station.lives[usize::from(queue)] = QueueLife::Down;
+        self.listen(device, u16::from(queue)..u16::from(queue) + 1)
+    }
+
+    fn place_queue(&mut self, device: u8, queue: u8, size: u16) -> bool {
+        let most = self.options.spec.ring_size;
+        let station = &mut self.stations[usize::from(device)];
+        let sound = size.is_power_of_two() && (2..=most).contains(&size);
+        if !sound
+            || u16::from(queue) >= station.active
+            || station.lives[usize::from(queue)] != QueueLife::Down
+        {
+            return false;
+        }
+        let driver = &mut station.queues[usize::from(queue)];
+        driver.place(size, &mut self.memory);
+        station.device.place_queue(u16::from(queue), driver.plan());
+        station.lives[usize::from(queue)] = QueueLife::Live;
+        station.stir();
+        self.coverage.hit_if(size < most, Situation::QueuePlacedSmaller);
+        true
+    }
+
+    /// The backend dies, and another one goes on.
+    fn reconnect(&mut self, device: u8, inside: Option<(u8, Cut)>) -> Outcome {
+        let station = self.station(device);
+        let all_live = (0..station.active).all(|queue| station.is_queue_live(queue as u8));
+        let exists = inside.is_none_or(|(queue, _)| u16::from(queue) < station.active);
+        // Heads that were published twice count once in the record: their driver may lose one.
+        if !all_live || !exists || station.doubled || !self.options.spec.record {
+            return Ok(false);
+        }
+        if let Some((queue, cut)) = inside {
+            self.die_inside(QueueId { device, queue }, cut)?;
+        }
+        self.note_reconnect(device);
+        let World { setup, options, memory, disk, stations, .. } = self;
+        let station = &mut stations[usize::from(device)];
+        disk.backend_kill(device, station.oracle.host_failed());
+        station.oracle.reconnect();
+        let out = station.queues.iter().flat_map(QueueDriver::outstanding);
+        station.carried = out.map(|(id, _)| id).max().unwrap_or(0);
+        let mut rings = [crate::guest::RingPlan::at(0, 2, 0, false); super::MAX_QUEUES];
+        let active = usize::from(station.active);
+        for (driver, ring) in station.queues[..active].iter().zip(&mut rings) {
+            *ring = driver.plan();
+        }
+        let mut host = Host { ram: memory.ram(), disk, device, may_fail: options.host_may_fail() };
+        station.device.reconnect(
+            setup,
+            &options.spec,
+            station.negotiated,
+            &rings[..active],
+            &mut host,
+        );
+        station.unpaused();
+        self.stats.reconnects += 1;
+        // What it had in flight makes room on a disk that others share.
+        self.stations.iter_mut().for_each(Station::stir);
+        Ok(true)
+    }
+
+    /// The last step of a queue's thread before its backend dies.
+    fn die_inside(&mut self, to: QueueId, cut: Cut) -> Outcome {
+        let may_fail = self.options.host_may_fail();
+        let World { memory, disk, stations, .. } = self;
+        let station = &mut stations[usize::from(to.device)];
+        let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
+        let cut_there = station.device.die_inside(u16::from(to.queue), cut, &mut host);
+        self.coverage.hit_if(
+            cut_there,
+            match cut {
+                Cut::Unrecorded => Situation::KilledBeforeRecord,
+                Cut::Element => Situation::KilledAtElement,
+                Cut::Index => Situation::KilledAtIndex,
+            },
+        );
+        self.observe(to)?;
+        Ok(true)
+    }
+
+    fn note_reconnect(&mut self, device: u8) {
+        let mine = |key: crate::disk::OpKey| key.device == device;
+        let busy = self.disk.in_flight().any(|(key, ..)| mine(key));
+        let partly = self
+            .disk
+            .in_flight()
+            .any(|(key, _, landed)| mine(key) && !landed.is_empty() && landed != key.range());
+        self.coverage.hit_if(busy, Situation::ReconnectedInFlight);
+        self.coverage.hit_if(partly, Situation::ReconnectedInsideWrite);
+    }
+}
+
+impl<D> Station<D> {
+    /// Whether a queue is in use and not being reset.
+    pub(crate) fn is_queue_live(&self, queue: u8) -> bool {
+        self.live
+            && u16::from(queue) < self.active
+            && self.lives[usize::from(queue)] == QueueLife::Live
+    }
+
+    /// Whether the reset of a queue was asked for and has not shown.
+    pub(crate) fn is_queue_resetting(&self, queue: u8) -> bool {
+        self.lives.get(usize::from(queue)) == Some(&QueueLife::Resetting)
+    }
+
+    /// Whether the driver may reset queues one by one.
+    pub(crate) fn may_reset_queues(&self) -> bool {
+        self.negotiated & crate::wire::feature::RING_RESET != 0
+    }
+
+    /// Whatever the monitor was about is over.
+    pub(super) fn unpaused(&mut self) {
+        self.paused = false;
+        self.moving = Moving::No;
+        self.kicked = false;
+    }
+}
+
+/// Whether a request ends in the sectors from `old` up to `new`.
+fn reaches(ask: &Ask, old: u64, new: u64) -> bool {
+    let between = |sector: u64, sectors: u32| {
+        sector.checked_add(u64::from(sectors)).is_some_and(|end| old < end && end <= new)
+    };
+    match ask {
+        Ask::In { sector, sectors } | Ask::Out { sector, sectors } => between(*sector, *sectors),
+        Ask::Discard(list) | Ask::WriteZeroes(list) => {
+            list.as_slice().iter().any(|segment| between(segment.sector, segment.sectors))
+        }
+        _ => false,
+    }
+}
