@@ -296,6 +296,7 @@ impl<D: QueueDisk> Server<D> {
         drop(connection);
         // It may have hung up itself.
         let _ = hears.shutdown(Shutdown::Both);
+        drop(hears);
         (self.report)(match error {
             _ if self.shrunk.load(Ordering::Acquire) => Event::Shrank(n),
             _ if self.stopper.is_asked() => Event::Gone(n),
