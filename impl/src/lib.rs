@@ -52,9 +52,11 @@ mod buffer;
 mod chain;
 mod config;
 mod crank;
+mod dance;
 mod device;
 mod disk;
 mod gate;
+mod gatehouse;
 pub mod helm;
 #[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
 pub mod host;
