@@ -27,6 +27,7 @@ use crate::shared::Shared;
 use crate::slots::{Slot, Slots};
 use crate::sync::Arc;
 use crate::wakes::{QueueIndex, QueueSet};
+pub(crate) use answer::wants_signal;
 pub(crate) use pause::OwnSync;
 use pool::Pool;
 use std::collections::VecDeque;
