@@ -128,7 +128,7 @@ impl Parts {
     }
 }
 
-fn inside<M: GuestMemory>(memory: &M, range: GuestRange, access: Permissions) -> bool {
+pub(crate) fn inside<M: GuestMemory>(memory: &M, range: GuestRange, access: Permissions) -> bool {
     range.addr.0.checked_add(u64::from(range.len)).is_some()
         && memory.check_range(range.addr, range.len as usize, access)
 }

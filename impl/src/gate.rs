@@ -25,6 +25,17 @@ pub(crate) enum Verdict {
     Wait,
 }
 
+/// What a queue finds when it looks at the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// How many of those who wait, the oldest first, have their verdict.
+    pub(crate) settled: usize,
+    /// Whether that verdict is [`Verdict::Failed`] rather than [`Verdict::Stable`].
+    pub(crate) failed: bool,
+    /// Whether the oldest of the others has to [`start`](Gate::start) a sync.
+    pub(crate) leads: bool,
+}
+
 /// The state all queues of a device share behind one lock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
@@ -57,6 +68,23 @@ impl Gate {
         } else {
             Verdict::Wait
         }
+    }
+
+    /// Judges the requests of `queue` that wait, by the numbers they need, the least first; takes the lead for the first that is left, if
+    /// nobody has it; and leaves if then nobody is left.
+    pub(crate) fn look(
+        &mut self,
+        queue: QueueIndex,
+        numbers: impl ExactSizeIterator<Item = SyncNumber>,
+    ) -> Look {
+        let waiting = numbers.len();
+        // Those who came first have the smaller numbers, so those who may go are in front.
+        let settled = numbers.take_while(|number| self.verdict(*number) != Verdict::Wait).count();
+        let leads = settled < waiting && self.lead(queue);
+        if waiting == settled + usize::from(leads) {
+            self.leave(queue);
+        }
+        Look { settled, failed: self.failed, leads }
     }
 
     /// Takes the lead if nobody has it and no sync runs. Whoever gets `true` must [`start`](Gate::start) a sync or

@@ -1,9 +1,11 @@
-//! What the device stands on, on a Linux host: files as disks, and guests in other processes.
+//! What the device stands on, on a Linux host: files as disks and as memory, and guests in other processes.
 //!
 //! Disks do what they are told and report how it went; whatever can be wrong lies above the seam.
 
 mod file;
 mod flight;
+#[expect(clippy::disallowed_types, reason = "a sync takes too long for a queue's own thread")]
+mod map;
 mod memory;
 mod open;
 mod regions;
@@ -17,6 +19,7 @@ mod uring;
 pub mod vhost_user;
 
 pub use file::FileDisk;
+pub use map::{MapError, MapLane, MappedFile};
 pub use memory::ArcMemory;
 pub use open::{Access, Growth, OpenError};
 pub use regions::Regions;

@@ -17,6 +17,7 @@
 //!     └ FileDisk    a file of a Linux host                                      host/file
 //!     └ UringDisk   the same over io_uring                                      host/uring
 //!   Server          the rings of a guest in another process, over vhost-user    host/vhost_user
+//!   PmemDevice      the other device: a persistent memory, at the same gate     pmem
 //! ```
 //!
 //! A backend with registers of its own (vhost-user) makes a [`Shared`] and its [`BlockQueue`]s directly and runs each queue on a thread; an
@@ -52,15 +53,18 @@ mod buffer;
 mod chain;
 mod config;
 mod crank;
+mod dance;
 mod device;
 mod disk;
 mod gate;
+mod gatehouse;
 pub mod helm;
 #[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
 pub mod host;
 mod inflight;
 mod locks;
 mod plan;
+pub mod pmem;
 mod queue;
 mod shared;
 mod slots;

@@ -20,15 +20,16 @@ mod ring;
 mod waiting;
 
 use crate::chain::Parts;
+use crate::dance::Dance;
 use crate::disk::{Completion, Submission};
 use crate::inflight::InflightRecord;
 use crate::shared::Shared;
 use crate::slots::{Slot, Slots};
 use crate::sync::Arc;
 use crate::wakes::{QueueIndex, QueueSet};
+pub(crate) use answer::wants_signal;
 pub(crate) use pause::OwnSync;
 use pool::Pool;
-use ring::Dance;
 use std::collections::VecDeque;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemory;

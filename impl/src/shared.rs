@@ -7,6 +7,7 @@
 use crate::config::{CONFIG_BYTES, Config, ConfigError, WRITEBACK_OFFSET};
 use crate::disk::Limits;
 use crate::gate::Gate;
+use crate::gatehouse::Gatehouse;
 use crate::locks::RangeLocks;
 use crate::state::DeviceState;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
@@ -30,9 +31,7 @@ pub struct Shared {
     write_through: AtomicBool,
     /// Counts changes of the configuration space, starting at 0 and wrapping.
     generation: AtomicU32,
-    /// True iff the gate has failed; beside its lock so that writes can look without taking it.
-    failed: AtomicBool,
-    gate: Mutex<Gate>,
+    gatehouse: Gatehouse,
     locks: Mutex<RangeLocks>,
 }
 
@@ -91,8 +90,7 @@ impl Shared {
             writeback: AtomicU8::new(u8::from(config.writeback)),
             write_through: AtomicBool::new(false),
             generation: AtomicU32::new(0),
-            failed: AtomicBool::new(false),
-            gate: Mutex::new(Gate::default()),
+            gatehouse: Gatehouse::new(),
             locks: Mutex::new(RangeLocks::new(limits.granule)),
             capacity: AtomicU64::new(limits.capacity),
             config,
@@ -113,8 +111,7 @@ impl Shared {
             writeback: AtomicU8::new(self.writeback()),
             write_through: AtomicBool::new(self.write_through()),
             generation: AtomicU32::new(self.generation()),
-            failed: AtomicBool::new(self.sync_failed()),
-            gate: Mutex::new(self.gate().clone()),
+            gatehouse: self.gatehouse.fork(),
             locks: Mutex::new(self.locks().clone()),
         }
     }
@@ -211,7 +208,7 @@ impl Shared {
 
     /// Whether a sync, or a write that had to be stable, has failed since the disk was opened.
     pub fn sync_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
+        self.gatehouse.has_failed()
     }
 
     /// The disk was opened afresh and synced without error, so earlier failures say nothing about it.
@@ -219,8 +216,7 @@ impl Shared {
     /// # Panics
     /// If requests are in flight.
     pub fn reopened(&self) {
-        self.gate().reopen();
-        self.failed.store(false, Ordering::Release);
+        self.gatehouse.reopened();
     }
 
     /// Reads the configuration space from `offset` on; bytes past its end are zero.
@@ -255,7 +251,7 @@ impl Shared {
     }
 
     pub(crate) fn gate(&self) -> MutexGuard<'_, Gate> {
-        lock(&self.gate)
+        self.gatehouse.gate()
     }
 
     pub(crate) fn locks(&self) -> MutexGuard<'_, RangeLocks> {
@@ -264,18 +260,12 @@ impl Shared {
 
     /// The sync that ran in `queue`'s lane has ended; returns who has to look at the gate again.
     pub(crate) fn end_sync(&self, queue: QueueIndex, made_stable: bool) -> QueueSet {
-        let mut gate = self.gate();
-        if !made_stable {
-            self.failed.store(true, Ordering::Release);
-        }
-        gate.finish(queue, made_stable)
+        self.gatehouse.end_sync(queue, made_stable)
     }
 
     /// A write that had to be stable failed: nothing can be promised any more. Returns who has to look at the gate again.
     pub(crate) fn fail(&self) -> QueueSet {
-        let mut gate = self.gate();
-        self.failed.store(true, Ordering::Release);
-        gate.fail()
+        self.gatehouse.fail()
     }
 
     /// Whether partial granules exist, so that requests need range locks.

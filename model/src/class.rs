@@ -72,8 +72,11 @@ impl Class {
             Rule::StableWriteLost
             | Rule::WriteThroughLost
             | Rule::FlushlessWriteLost
-            | Rule::UntouchedChanged => Self::Lost,
-            Rule::StaleRead | Rule::ReadsDisagree | Rule::NotZeroed => Self::Stale,
+            | Rule::UntouchedChanged
+            | Rule::FlushedStoreLost => Self::Lost,
+            Rule::StaleRead | Rule::ReadsDisagree | Rule::NotZeroed | Rule::StaleLoad => {
+                Self::Stale
+            }
             Rule::ImageChanged | Rule::LateEffect => Self::Resurrected,
             Rule::TornAtom => Self::Torn,
             Rule::Misplaced | Rule::MediumMisplaced | Rule::MediumOutside => Self::Misdirected,
@@ -93,8 +96,11 @@ impl Class {
             | Rule::UnknownTypeServed
             | Rule::WrongRefusal
             | Rule::LegalRequestFailed
+            | Rule::UnknownPmemTypeServed
+            | Rule::LegalFlushFailed
             | Rule::MediumReadOnlyChanged => Self::Refused,
             Rule::UnknownStatus
+            | Rule::NoSuchReturn
             | Rule::UsedUnpublished
             | Rule::UsedAfterEnd
             | Rule::NeverUsed

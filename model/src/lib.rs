@@ -7,7 +7,7 @@
 //!
 //! The rule, for each atom by itself: the versions of what it held form a graph, in which `u -> v` iff some operation of `u` ended before some
 //! operation of `v` was submitted. That graph must stay acyclic, and what a power loss leaves must not precede any *stable* write. All the
-//! rest follows from that and from who is stable when.
+//! rest follows from that and from who is stable when. A [`PmemOracle`] says the same of a persistent memory.
 //!
 //! What is *not* here: the ring, guest memory, interrupts and the medium. Whoever watches those reports what it finds with the same
 //! [`Violation`] and the rules of the last group of [`Rule`]. Zones and secure erase are not modelled; devices that re-issue part of a write
@@ -26,6 +26,7 @@ mod lives;
 mod names;
 mod oracle;
 mod outlook;
+mod pmem;
 mod promise;
 mod reason;
 mod request;
@@ -37,8 +38,9 @@ mod violation;
 pub use class::Class;
 pub use names::{Atom, Content, Instant, Observed, RequestId};
 pub use oracle::{CompletionFacts, Oracle};
+pub use pmem::{PmemOracle, PmemRequest};
 pub use reason::Reason;
 pub use request::{Demand, Kind, Request, Segment};
 pub use rule::Rule;
 pub use terms::{Profile, Terms};
-pub use violation::Violation;
+pub use violation::{Unit, Violation};

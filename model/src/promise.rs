@@ -1,6 +1,6 @@
 //! What each rule stands for, a line a rule: its name, the promise, the requirement and the clause of the specification.
 //!
-//! `BLK`, `VS`, `ST`, `FB` and `CF` number the specification's own rows; an `AMB` is a place where it is silent and this house has decided.
+//! `BLK`, `PM`, `VS`, `ST`, `FB` and `CF` number the specification's own rows; an `AMB` is a place where it is silent and this house has decided.
 
 use crate::rule::Rule;
 
@@ -255,6 +255,31 @@ impl Rule {
                 "BLK-D-41",
                 "5.2.6",
             ],
+
+            Self::FlushedStoreLost => [
+                "flushed-store-lost",
+                "a flushed store must survive power loss",
+                "PM-D-04",
+                "5.19.7.1",
+            ],
+            Self::StaleLoad => {
+                ["stale-load", "a load must return the last store or a later one", "AMB-09", "5.19"]
+            }
+            Self::UnknownPmemTypeServed => [
+                "unknown-pmem-type-served",
+                "a request of an unknown type must not return 0",
+                "PM-D-05",
+                "5.19.7.3",
+            ],
+            Self::LegalFlushFailed => [
+                "legal-flush-failed",
+                "a flush must succeed while the host does",
+                "PM-D-05",
+                "5.19.7.3",
+            ],
+            Self::NoSuchReturn => {
+                ["no-such-return", "a request must return 0 or -1", "PM-D-05", "5.19.7.3"]
+            }
         }
     }
 }

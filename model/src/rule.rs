@@ -1,6 +1,7 @@
 //! The rules a device can break, each with the promise it stands for and the place it comes from.
 //!
-//! The oracle finds the first four groups; the last is for whoever watches the ring, the registers and the medium.
+//! The oracle finds the first four groups; the fifth is for whoever watches the ring, the registers and the medium. The last is about
+//! persistent memory.
 
 /// A rule a device can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,10 +113,21 @@ pub enum Rule {
     MediumOutside,
     /// The device panicked.
     DevicePanicked,
+
+    /// A store that a flush had made persistent was lost.
+    FlushedStoreLost,
+    /// A load returned what a store had replaced.
+    StaleLoad,
+    /// A request of an unknown type returned 0.
+    UnknownPmemTypeServed,
+    /// A flush failed though the host did not.
+    LegalFlushFailed,
+    /// The response is neither 0 nor -1.
+    NoSuchReturn,
 }
 
 impl Rule {
-    /// Every rule, in the order of the groups above.
+    /// Every rule that a disk can break, in the order of the groups above.
     pub const ALL: &[Self] = &[
         Self::StableWriteLost,
         Self::WriteThroughLost,
@@ -171,6 +183,15 @@ impl Rule {
         Self::DevicePanicked,
     ];
 
+    /// The rules that only a persistent memory can break. What it holds and how it keeps its ring is judged by the rules of a disk.
+    pub const OF_PMEM: &[Self] = &[
+        Self::FlushedStoreLost,
+        Self::StaleLoad,
+        Self::UnknownPmemTypeServed,
+        Self::LegalFlushFailed,
+        Self::NoSuchReturn,
+    ];
+
     /// The rule's name, in kebab-case, as traces and signatures carry it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -198,6 +219,6 @@ impl Rule {
     /// The rule with that [`name`](Self::name).
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|rule| rule.name() == name)
+        Self::ALL.iter().chain(Self::OF_PMEM).copied().find(|rule| rule.name() == name)
     }
 }

@@ -134,6 +134,11 @@ impl Ruling {
         self.reason.is_some() || self.effect != Effect::Asked
     }
 
+    /// Whether the rules say nothing of how it is answered.
+    pub(crate) fn asks_nothing(self) -> bool {
+        self.reason.is_none() && self.effect != Effect::Asked
+    }
+
     /// The rule that `status` breaks, if it breaks one.
     #[inline]
     pub(crate) fn broken_by(self, status: u8) -> Option<Rule> {

@@ -11,6 +11,15 @@ use crate::request::Kind;
 use crate::rule::Rule;
 use crate::terms::Profile;
 
+/// What a person calls an atom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// 512 bytes of a disk.
+    Sector,
+    /// 8 bytes of a persistent memory.
+    Word,
+}
+
 /// A broken rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -30,6 +39,8 @@ pub struct Violation {
     pub status: Option<u8>,
     /// Where, if the rule is about content.
     pub atom: Option<Atom>,
+    /// What the atom is.
+    pub unit: Unit,
     /// What the atom could have held, sorted.
     pub allowed: Vec<Content>,
     /// What was found instead.
@@ -53,6 +64,7 @@ impl Violation {
             request: None,
             status: None,
             atom: None,
+            unit: Unit::Sector,
             allowed: Vec::new(),
             observed: None,
             because: Vec::new(),
@@ -142,7 +154,11 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.atom, self.observed) {
             (Some(atom), Some(observed)) => {
-                write!(f, "Sector {atom} must hold ")?;
+                let unit = match self.unit {
+                    Unit::Sector => "Sector",
+                    Unit::Word => "Word",
+                };
+                write!(f, "{unit} {atom} must hold ")?;
                 for (nth, content) in self.allowed.iter().enumerate() {
                     let before = match self.allowed.len() - nth {
                         _ if nth == 0 => "",

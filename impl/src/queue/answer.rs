@@ -90,7 +90,10 @@ impl BlockQueue {
 ///
 /// # Spec
 /// VS-11: without EVENT_IDX "if flags is 0, the device MUST send a notification", "if flags is 1, the device SHOULD NOT"; VS-12 with it.
-fn wants_signal<M: GuestMemory>(ring: &mut Queue, memory: &M) -> Result<bool, virtio_queue::Error> {
+pub(crate) fn wants_signal<M: GuestMemory>(
+    ring: &mut Queue,
+    memory: &M,
+) -> Result<bool, virtio_queue::Error> {
     if ring.event_idx_enabled() {
         return ring.needs_notification(memory);
     }

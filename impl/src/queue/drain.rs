@@ -5,8 +5,8 @@
 //! before their operations have come back (ST-04, AMB-21). Until then the queue is stepped as before, also to wake the queues that waited
 //! for what it gives up.
 
-use super::ring::Dance;
 use super::{BlockQueue, OwnSync};
+use crate::dance::Dance;
 use crate::disk::Errno;
 use crate::plan::Move;
 use crate::slots::{Kind, Place, Slot, SyncPart};

@@ -5,7 +5,6 @@
 use super::BlockQueue;
 use super::progress::PATIENCE;
 use crate::disk::Errno;
-use crate::gate::Verdict;
 use crate::locks::Holder;
 use crate::plan::Move;
 use crate::slots::{Kind, Place, Slot, SyncPart};
@@ -72,29 +71,18 @@ impl BlockQueue {
         if self.at_gate.is_empty() {
             return;
         }
-        let mut gate = self.shared.gate();
-        let verdict = |slot: Slot| match self.slots.get(slot).place {
-            Place::Gate(number) => gate.verdict(number),
+        let number = |slot: &Slot| match self.slots.get(*slot).place {
+            Place::Gate(number) => number,
             other => unreachable!("a request at the gate is not at {other:?}"),
         };
-        // Those who came first have the smaller numbers, so those who may go are in front.
-        let judged = self.at_gate.iter().map(|slot| verdict(*slot));
-        let settled = judged.take_while(|verdict| *verdict != Verdict::Wait).count();
-        let status = match verdict(self.at_gate[0]) {
-            Verdict::Failed => S_IOERR,
-            Verdict::Stable | Verdict::Wait => S_OK,
-        };
-        let leads = settled < self.at_gate.len() && gate.lead(self.index);
-        if self.at_gate.len() == settled + usize::from(leads) {
-            gate.leave(self.index);
-        }
-        drop(gate);
-        for _ in 0..settled {
+        let look = self.shared.gate().look(self.index, self.at_gate.iter().map(number));
+        let status = if look.failed { S_IOERR } else { S_OK };
+        for _ in 0..look.settled {
             let slot = self.at_gate.pop_front().expect("that many were settled");
             self.slots.get_mut(slot).place = Place::Ready;
             self.answer(ring, memory, slot, status);
         }
-        if leads {
+        if look.leads {
             let slot = self.at_gate.pop_front().expect("who leads waits");
             let request = self.slots.get_mut(slot);
             request.doing = Move::Sync;

@@ -1,0 +1,75 @@
+//! Joins the queue and its backing, one step at a time or until neither moves.
+//!
+//! The order differs from a disk's in one thing: a sync is handed over last, when the ring has nothing more to take, so that one sync serves
+//! all flushes that are there. A driver that never ceases to publish has its own flushes wait for it.
+
+use super::backing::Backing;
+use super::queue::PmemQueue;
+use crate::crank::Step;
+use virtio_queue::Queue;
+use vm_memory::GuestMemory;
+
+/// Takes one step: the first of completion, signal, ring work and submission that there is.
+pub fn step<M: GuestMemory, B: Backing>(
+    queue: &mut PmemQueue,
+    ring: &mut Queue,
+    backing: &mut B,
+    memory: &M,
+) -> Step {
+    one(queue, ring, backing, memory, true)
+}
+
+/// Takes one step towards the end of what is in flight: as [`step`], but nothing is taken from the ring. A queue that is disabled, or about
+/// to stop, goes on like this.
+pub fn settle<M: GuestMemory, B: Backing>(
+    queue: &mut PmemQueue,
+    ring: &mut Queue,
+    backing: &mut B,
+    memory: &M,
+) -> Step {
+    one(queue, ring, backing, memory, false)
+}
+
+fn one<M: GuestMemory, B: Backing>(
+    queue: &mut PmemQueue,
+    ring: &mut Queue,
+    backing: &mut B,
+    memory: &M,
+    take: bool,
+) -> Step {
+    if let Some(completion) = backing.complete() {
+        queue.handle_completion(ring, memory, completion);
+        return Step::Completed;
+    }
+    if queue.poll_signal() {
+        return Step::Signal;
+    }
+    if take && queue.poll_ring(ring, memory) {
+        return Step::Ring;
+    }
+    if backing.room() > 0
+        && let Some(token) = queue.poll_submission()
+    {
+        backing.submit(token);
+        return Step::Submitted;
+    }
+    Step::Idle
+}
+
+/// Steps until there is nothing left to do; hands signals to the caller as they come.
+pub fn crank<M: GuestMemory, B: Backing>(
+    queue: &mut PmemQueue,
+    ring: &mut Queue,
+    backing: &mut B,
+    memory: &M,
+    mut signal: impl FnMut(),
+) {
+    loop {
+        match step(queue, ring, backing, memory) {
+            Step::Completed | Step::Submitted | Step::Ring => {}
+            Step::Signal => signal(),
+            Step::Wake(other) => unreachable!("there is no queue {other:?} to wake"),
+            Step::Idle => return,
+        }
+    }
+}

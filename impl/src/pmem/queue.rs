@@ -1,0 +1,311 @@
+//! The queue of a persistent memory, as a state machine: from the ring to the flush gate, to a sync, to the answer.
+//!
+//! It has the shape of a [`BlockQueue`](crate::BlockQueue): ring, memory and backing are lent per call; what it wants done it says through
+//! `poll_*`; what has happened it is told through `handle_*`. A device has one such queue, so the gate has one customer and nobody else has
+//! to be woken. Of the flushes at the gate one leads: its sync is the one that runs.
+
+use super::backing::Synced;
+use super::chain::{Malformed, Parts};
+use super::shared::PmemShared;
+use super::wire::{R_FAILED, R_OK, RESPONSE_BYTES, T_FLUSH};
+use crate::buffer::{Ranges, copy_in};
+use crate::dance::{Dance, Found, Turn, next_chain};
+use crate::disk::{Errno, Token};
+use crate::gate::SyncNumber;
+use crate::queue::wants_signal;
+use crate::sync::Arc;
+use crate::wakes::QueueIndex;
+use std::collections::VecDeque;
+use virtio_queue::desc::split::Descriptor;
+use virtio_queue::{Queue, QueueT};
+use vm_memory::GuestMemory;
+
+/// `req_vq`.
+const REQ_VQ: QueueIndex = QueueIndex(0);
+
+/// How many times in a row a sync may come back untouched before it counts as failed.
+const PATIENCE: u8 = 200;
+
+/// A flush that was taken from the ring and not answered.
+#[derive(Clone, Debug)]
+struct Flush {
+    /// The chain's first descriptor, by which the driver knows it.
+    head: u16,
+    response: Ranges,
+}
+
+/// The flush whose sync is the next to start, or runs.
+#[derive(Clone, Debug)]
+struct Leader {
+    flush: Flush,
+    /// Whether its sync was started; it may have come back untouched since.
+    started: bool,
+    /// Whether its sync is in the host's hands.
+    in_host: bool,
+    /// How many completions in a row have brought nothing.
+    fruitless: u8,
+}
+
+/// `req_vq`: the flushes in flight, and what is to be asked of ring and backing next.
+#[derive(Debug)]
+pub struct PmemQueue {
+    shared: Arc<PmemShared>,
+    /// The flushes that wait for a sync, oldest first, each with the number of the one it needs.
+    at_gate: VecDeque<(SyncNumber, Flush)>,
+    leader: Option<Leader>,
+    /// How many syncs have completed; names the next one.
+    generation: u32,
+    dance: Dance,
+    /// A kick came since notifications were last disabled.
+    kicked: bool,
+    /// The driver is owed a signal.
+    signal: bool,
+    /// From the start of a reset to its end: nothing is taken from the ring, handed over or answered.
+    stopped: bool,
+    /// The ring makes no sense any more; only a reset helps. What is in flight still ends properly.
+    broken: bool,
+    parts: Parts,
+}
+
+impl PmemQueue {
+    /// The queue of the device with `shared`.
+    pub fn new(shared: Arc<PmemShared>) -> PmemQueue {
+        PmemQueue {
+            shared,
+            at_gate: VecDeque::new(),
+            leader: None,
+            generation: 0,
+            dance: Dance::Asleep,
+            // A driver may have published before anybody listened, and it will not kick again.
+            kicked: true,
+            signal: false,
+            stopped: false,
+            broken: false,
+            parts: Parts::default(),
+        }
+    }
+
+    /// A deep copy over a deep copy of what it shared.
+    pub(super) fn fork(&self, shared: Arc<PmemShared>) -> PmemQueue {
+        PmemQueue {
+            shared,
+            at_gate: self.at_gate.clone(),
+            leader: self.leader.clone(),
+            generation: self.generation,
+            dance: self.dance,
+            kicked: self.kicked,
+            signal: self.signal,
+            stopped: self.stopped,
+            broken: self.broken,
+            parts: Parts::default(),
+        }
+    }
+
+    /// The driver kicked: there may be something on the ring.
+    pub fn handle_kick(&mut self) {
+        self.kicked = true;
+    }
+
+    /// Takes one step on the ring: disable notifications, take one chain, find that there is none, re-arm, or look again. Returns `false`
+    /// iff there is nothing to do there until a kick, or until a flush ends.
+    ///
+    /// # Spec
+    /// VS-17, VS-10, ST-02.
+    pub fn poll_ring<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) -> bool {
+        if self.stopped || self.broken {
+            return false;
+        }
+        match self.dance.turn(&mut self.kicked, ring, memory) {
+            Turn::Nothing => return false,
+            Turn::Moved => {}
+            Turn::Broken => self.broken = true,
+            Turn::Take => {
+                // A flush in flight occupies a place in the ring, unless the driver published its head twice.
+                if self.in_flight() >= usize::from(ring.size()) {
+                    return false;
+                }
+                match next_chain(ring, memory) {
+                    Found::Chain(chain) => {
+                        let head = chain.head_index();
+                        self.take_in(ring, memory, head, chain);
+                    }
+                    Found::Nothing => self.dance = Dance::Arm,
+                    Found::Broken => self.broken = true,
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether a sync is to be handed over.
+    pub fn has_submission(&self) -> bool {
+        self.leader.as_ref().is_some_and(|leader| !leader.in_host)
+    }
+
+    /// The next sync for the backing, which must have room for it.
+    pub fn poll_submission(&mut self) -> Option<Token> {
+        let leader = self.leader.as_mut().filter(|leader| !leader.in_host)?;
+        assert!(!self.stopped, "a reset leaves nothing to hand over");
+        if !std::mem::replace(&mut leader.started, true) {
+            self.shared.gatehouse.gate().start(REQ_VQ);
+        }
+        leader.in_host = true;
+        Some(Token::new(0, self.generation))
+    }
+
+    /// A sync handed over by [`poll_submission`](PmemQueue::poll_submission) has completed.
+    ///
+    /// # Panics
+    /// If the backing broke its promises: it completed a sync twice, or one it was never given.
+    pub fn handle_completion<M: GuestMemory>(
+        &mut self,
+        ring: &mut Queue,
+        memory: &M,
+        completion: Synced,
+    ) {
+        let named = Token::new(0, self.generation) == completion.token;
+        let Some(mut leader) = self.leader.take().filter(|leader| leader.in_host && named) else {
+            panic!("the backing completed {:?}, which is not in its hands", completion.token);
+        };
+        self.generation = self.generation.wrapping_add(1);
+        leader.in_host = false;
+        let untouched = completion.result.is_err_and(Errno::is_transient);
+        if untouched && self.stopped {
+            self.shared.gatehouse.gate().give_up(REQ_VQ);
+            return;
+        }
+        if untouched && leader.fruitless < PATIENCE {
+            leader.fruitless += 1;
+            self.leader = Some(leader);
+            return;
+        }
+        // The gate is not reset: a failure counts in the next life too.
+        self.shared.gatehouse.end_sync(REQ_VQ, completion.result.is_ok());
+        if self.stopped {
+            return;
+        }
+        let ret = if self.shared.sync_failed() { R_FAILED } else { R_OK };
+        self.answer(ring, memory, leader.flush.head, &leader.flush.response, ret);
+        self.look_at_gate(ring, memory);
+    }
+
+    /// Whether the driver is owed a used notification; asking takes it.
+    pub fn poll_signal(&mut self) -> bool {
+        std::mem::take(&mut self.signal)
+    }
+
+    /// Whether nothing is in the host's hands.
+    pub fn is_idle(&self) -> bool {
+        !self.leader.as_ref().is_some_and(|leader| leader.in_host)
+    }
+
+    /// Whether the ring made no sense and only a reset helps (NEEDS_RESET).
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Number of flushes taken from the ring and not yet answered.
+    pub fn in_flight(&self) -> usize {
+        self.at_gate.len() + usize::from(self.leader.is_some())
+    }
+
+    /// Begins to end this queue's life: abandons what waits and lets a sync that the host has in hand come back.
+    ///
+    /// It is over when the queue [is idle](PmemQueue::is_idle).
+    ///
+    /// # Spec
+    /// ST-04, AMB-21.
+    pub fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
+        self.signal = false;
+        let mut gate = self.shared.gatehouse.gate();
+        if !self.at_gate.is_empty() {
+            self.at_gate.clear();
+            gate.leave(REQ_VQ);
+        }
+        if self.leader.take_if(|leader| !leader.in_host).is_some() {
+            gate.give_up(REQ_VQ);
+        }
+    }
+
+    /// Makes a stopped queue ready for its next life.
+    ///
+    /// # Panics
+    /// If a sync is still in the host's hands.
+    pub fn restart(&mut self) {
+        assert!(self.is_idle(), "a reset is over when the queue is idle");
+        assert_eq!(self.in_flight(), 0, "a reset ends every flush");
+        self.stopped = false;
+        self.broken = false;
+        self.signal = false;
+        self.dance = Dance::Asleep;
+        self.kicked = true;
+    }
+
+    /// Takes in the chain that begins at `head`.
+    fn take_in<M: GuestMemory>(
+        &mut self,
+        ring: &mut Queue,
+        memory: &M,
+        head: u16,
+        chain: impl Iterator<Item = Descriptor>,
+    ) {
+        match self.parts.walk(chain, memory) {
+            Ok(()) if self.parts.kind() == T_FLUSH => {}
+            // "0" is for success (PM-D-05), and there is no other type to succeed at.
+            Ok(()) | Err(Malformed::Answerable) => {
+                let response = std::mem::take(&mut self.parts.response);
+                return self.answer(ring, memory, head, &response, R_FAILED);
+            }
+            Err(Malformed::NoResponse) => return self.give_back(ring, memory, head, 0),
+        }
+        let response = std::mem::take(&mut self.parts.response);
+        let number = self.shared.gatehouse.gate().admit(REQ_VQ);
+        self.at_gate.push_back((number, Flush { head, response }));
+        self.look_at_gate(ring, memory);
+    }
+
+    /// Answers those at the gate that have their verdict, and has the next one lead if nobody does.
+    fn look_at_gate<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) {
+        if self.at_gate.is_empty() {
+            return;
+        }
+        let numbers = self.at_gate.iter().map(|(number, _)| *number);
+        let look = self.shared.gatehouse.gate().look(REQ_VQ, numbers);
+        let ret = if look.failed { R_FAILED } else { R_OK };
+        for _ in 0..look.settled {
+            let (_, flush) = self.at_gate.pop_front().expect("that many were settled");
+            self.answer(ring, memory, flush.head, &flush.response, ret);
+        }
+        if look.leads {
+            assert!(self.leader.is_none(), "who leads is the only one");
+            let (_, flush) = self.at_gate.pop_front().expect("who leads waits");
+            self.leader = Some(Leader { flush, started: false, in_host: false, fruitless: 0 });
+        }
+    }
+
+    /// Writes the response and returns the chain.
+    fn answer<M: GuestMemory>(
+        &mut self,
+        ring: &mut Queue,
+        memory: &M,
+        head: u16,
+        response: &Ranges,
+        ret: u32,
+    ) {
+        let answered = copy_in(response, memory, 0, &ret.to_le_bytes()).is_ok();
+        let len = if answered { RESPONSE_BYTES as u32 } else { 0 };
+        self.give_back(ring, memory, head, len);
+    }
+
+    /// Returns a chain through the used ring and notes whether the driver wants to hear of it, in one step.
+    fn give_back<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, head: u16, len: u32) {
+        let added = ring.add_used(memory, head, len);
+        match added.and_then(|()| wants_signal(ring, memory)) {
+            Ok(signal) => self.signal |= signal,
+            Err(_) => self.broken = true,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What a persistent memory's queue shares with its registers: how it is set up, what was negotiated, and the flush gate.
+//!
+//! They may be on different threads, as those of a disk.
+
+use super::config::{PmemConfig, PmemConfigError, Region};
+use super::wire::{F_SHMEM_REGION, SHMEM_ID};
+use crate::gatehouse::Gatehouse;
+use crate::shared::Refused;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::wire::F_VERSION_1;
+
+/// The state common to the queue and the registers of a persistent memory.
+#[derive(Debug)]
+pub struct PmemShared {
+    config: PmemConfig,
+    /// 0 until negotiation is over.
+    negotiated: AtomicU64,
+    /// Counts changes of the configuration space, starting at 0 and wrapping.
+    generation: AtomicU32,
+    pub(super) gatehouse: Gatehouse,
+}
+
+impl PmemShared {
+    /// The shared state of a device.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself.
+    pub fn new(config: PmemConfig) -> Result<PmemShared, PmemConfigError> {
+        config.check()?;
+        Ok(PmemShared {
+            config,
+            negotiated: AtomicU64::new(0),
+            generation: AtomicU32::new(0),
+            gatehouse: Gatehouse::new(),
+        })
+    }
+
+    /// A deep copy. Nobody else may use the original meanwhile.
+    pub(super) fn fork(&self) -> PmemShared {
+        PmemShared {
+            config: self.config.clone(),
+            negotiated: AtomicU64::new(self.negotiated()),
+            generation: AtomicU32::new(self.generation()),
+            gatehouse: self.gatehouse.fork(),
+        }
+    }
+
+    /// How the device was set up.
+    pub fn config(&self) -> &PmemConfig {
+        &self.config
+    }
+
+    /// The offered features.
+    pub fn offered(&self) -> u64 {
+        self.config.features
+    }
+
+    /// The negotiated features; 0 before negotiation is over.
+    pub fn negotiated(&self) -> u64 {
+        self.negotiated.load(Ordering::Acquire)
+    }
+
+    /// Judges what the driver accepted and, if it is right, makes it the law of this life.
+    ///
+    /// # Errors
+    /// A bit was accepted that was not offered, or VERSION_1 was not; nothing changes then.
+    ///
+    /// # Spec
+    /// FB-02, FB-04, FB-05.
+    pub fn negotiate(&self, features: u64) -> Result<(), Refused> {
+        let unoffered = features & !self.offered();
+        if unoffered != 0 {
+            return Err(Refused::NotOffered(unoffered));
+        }
+        if features & F_VERSION_1 == 0 {
+            return Err(Refused::NotVersion1);
+        }
+        self.set_negotiated(features);
+        Ok(())
+    }
+
+    /// Ends a life: nothing is negotiated.
+    pub fn forget_negotiation(&self) {
+        self.set_negotiated(0);
+    }
+
+    /// Whether a sync has failed since the backing was opened.
+    pub fn sync_failed(&self) -> bool {
+        self.gatehouse.has_failed()
+    }
+
+    /// The backing was opened afresh and synced without error, so earlier failures say nothing about it.
+    ///
+    /// # Panics
+    /// If flushes are in flight.
+    pub fn reopened(&self) {
+        self.gatehouse.reopened();
+    }
+
+    /// Reads the configuration space from `offset` on; bytes past its end are zero.
+    pub fn config_read(&self, offset: u64, out: &mut [u8]) {
+        let space = self.config.space(self.negotiated());
+        let from = usize::try_from(offset).map_or(space.len(), |offset| offset.min(space.len()));
+        let inside = &space[from..];
+        let (meant, beyond) = out.split_at_mut(inside.len().min(out.len()));
+        meant.copy_from_slice(&inside[..meant.len()]);
+        beyond.fill(0);
+    }
+
+    /// The generation of the configuration space: it differs whenever the content may.
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// What the transport announces as shared memory region `id`; none unless SHMEM_REGION is offered.
+    ///
+    /// # Spec
+    /// 5.19.5.1, PM-D-01: "the device MUST use shared memory region ID 0".
+    pub fn shared_memory(&self, id: u8) -> Option<Region> {
+        let announced = id == SHMEM_ID && self.offered() & F_SHMEM_REGION != 0;
+        announced.then_some(self.config.region)
+    }
+
+    fn set_negotiated(&self, features: u64) {
+        let before = self.negotiated.swap(features, Ordering::AcqRel);
+        if (before ^ features) & F_SHMEM_REGION != 0 {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Our constants against those generated from the Linux headers, which have few of this device.
+
+use powerfail_device::pmem::wire::*;
+use virtio_bindings::virtio_ids::VIRTIO_ID_PMEM;
+
+#[test]
+fn the_device_id_is_that_of_the_headers() {
+    assert_eq!(DEVICE_ID, VIRTIO_ID_PMEM);
+}
+
+#[test]
+fn a_failure_is_minus_one() {
+    assert_eq!(R_FAILED.cast_signed(), -1);
+}
