@@ -89,6 +89,11 @@ impl<H> Ring<H> {
         pushed.expect("the queue is as long as there are slots");
     }
 
+    /// How many operations were pushed and not handed over.
+    pub(super) fn pushed(&mut self) -> usize {
+        self.uring.submission().len()
+    }
+
     /// Hands over what was pushed, and returns when `want` answers are there to be reaped.
     ///
     /// # Errors

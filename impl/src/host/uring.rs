@@ -20,6 +20,10 @@ use std::path::Path;
 use std::sync::Arc;
 use vm_memory::GuestMemory;
 
+/// So many operations do not wait for the doorbell. A device that is given all at once may answer all at once, and idle until it is given the
+/// next; with a part in hand it works while the driver thinks.
+const BATCH: usize = 4;
+
 /// One lane onto a file or block device, with a ring of its own.
 ///
 /// Each operation holds the guest memory it was submitted with until its completion was taken. A lane that is dropped carries out what it
@@ -73,6 +77,9 @@ impl<M: GuestMemory + 'static> Disk<ArcMemory<M>> for UringDisk<M> {
         // SAFETY: slices are good for as long as what lends them is borrowed and not moved. The slot holds it, and nobody can move it or
         // have it to themselves meanwhile; it has no borrows of its own that could end.
         unsafe { self.ring.push(memory, memory.hold(), submission) };
+        if self.ring.pushed() >= BATCH {
+            Disk::<ArcMemory<M>>::doorbell(self);
+        }
     }
 
     fn doorbell(&mut self) {

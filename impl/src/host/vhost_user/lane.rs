@@ -156,6 +156,10 @@ impl<D: QueueDisk> Lane<D> {
             if came(KICK) || came(DONE) {
                 turn.linger.found();
             }
+            if came(DONE) {
+                // The driver may have published meanwhile, and need not kick if it is seen now.
+                turn.block.handle_kick();
+            }
             if came(KICK)
                 && let Err(why) = turn.hear()
             {
@@ -206,9 +210,8 @@ impl<D: QueueDisk> State<D> {
         if woken {
             block.handle_wake(ring, memory);
         }
-        // It asks for kicks only when it will not look any more. While the host has something, that is what comes next.
-        let waits_for_driver = block.is_about_to_sleep() && block.in_flight() == 0;
-        let lingers = waits_for_driver && linger.is_worth_it();
+        // It asks for kicks only when it will not look any more.
+        let lingers = block.is_about_to_sleep() && linger.is_worth_it();
         let takes = takes && setup.enabled && !lingers;
         match if takes { step } else { settle }(block, ring, disk, memory) {
             Step::Completed => linger.found(),
@@ -240,7 +243,7 @@ impl<D: QueueDisk> State<D> {
     fn lingers(&mut self) -> bool {
         let State { block, memory, setup, ring, linger, .. } = self;
         let Some(ring) = ring else { return false };
-        if !setup.enabled || !block.is_about_to_sleep() || block.in_flight() > 0 {
+        if !setup.enabled || !block.is_about_to_sleep() {
             return false;
         }
         if block.look_before_sleep(ring, memory) {

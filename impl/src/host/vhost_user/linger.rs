@@ -2,7 +2,7 @@
 //!
 //! Waking a thread that sleeps takes both sides longer than a small request does. A driver that answers at once, as one with a single request
 //! in flight does, is worth some microseconds of looking; one that takes its time is not. So a thread lingers iff its last wait was short,
-//! however it waited: a wrong guess costs one short wait. Nobody lingers for the host's disk.
+//! however it waited: a wrong guess costs one short wait.
 
 use std::time::{Duration, Instant};
 
