@@ -6,7 +6,10 @@ use crate::ledger::Ledger;
 use crate::names::Content;
 
 /// More explanations than this are replaced by their common weakening.
-const MOST_EXPLANATIONS: usize = 256;
+const MOST_EXPLANATIONS: usize = 64;
+
+/// More than this are not even compared with each other, for that takes a time that grows with the square of their number.
+const MOST_COMPARED: usize = 4 * MOST_EXPLANATIONS;
 
 impl AtomState {
     /// Drops every explanation that forbids at least what another forbids.
@@ -16,6 +19,10 @@ impl AtomState {
         }
         let mut all = std::mem::take(&mut self.others);
         all.push(std::mem::take(&mut self.nodes));
+        if all.len() > MOST_COMPARED {
+            self.nodes = self.common_weakening(all);
+            return;
+        }
         let mut kept: Vec<(Weight, Vec<Node>)> = Vec::with_capacity(all.len());
         for nodes in all {
             let weight = Weight::of(&nodes, ledger);
