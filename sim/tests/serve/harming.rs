@@ -207,8 +207,11 @@ fn memory_that_is_shrunk() {
             let mut front = Front::ready(&place.socket());
             front.publish(1, 1, DATA);
             front.finish();
+            // A server may look before it is kicked, but not at a ring that is not enabled.
+            front.tell(SET_VRING_ENABLE, &state(0, 0), &[]).unwrap();
             front.publish(2, 2, DATA);
             front.memory.set_len(left).unwrap();
+            front.send(SET_VRING_ENABLE, &state(0, 1), &[]);
             front.kick();
             assert!(front.is_hung_up_on());
             let said = daemon.until("front-end 1 disconnected");
