@@ -101,6 +101,7 @@ impl Class {
             | Rule::MediumReadOnlyChanged => Self::Refused,
             Rule::UnknownStatus
             | Rule::NoSuchReturn
+            | Rule::RegionUntrue
             | Rule::UsedUnpublished
             | Rule::UsedAfterEnd
             | Rule::NeverUsed

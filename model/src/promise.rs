@@ -280,6 +280,13 @@ impl Rule {
             Self::NoSuchReturn => {
                 ["no-such-return", "a request must return 0 or -1", "PM-D-05", "5.19.7.3"]
             }
+            Self::RegionUntrue => [
+                "region-untrue",
+                "start and size must say where the memory is, and nothing where it is a shared \
+                 memory region",
+                "PM-D-02",
+                "5.19.5.1",
+            ],
         }
     }
 }

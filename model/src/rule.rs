@@ -124,6 +124,8 @@ pub enum Rule {
     LegalFlushFailed,
     /// The response is neither 0 nor -1.
     NoSuchReturn,
+    /// The configuration space does not say where the memory is, or says it where it must not.
+    RegionUntrue,
 }
 
 impl Rule {
@@ -190,6 +192,7 @@ impl Rule {
         Self::UnknownPmemTypeServed,
         Self::LegalFlushFailed,
         Self::NoSuchReturn,
+        Self::RegionUntrue,
     ];
 
     /// The rule's name, in kebab-case, as traces and signatures carry it.

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::spec::Kind;
+
 /// A situation worth reaching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -115,10 +117,16 @@ pub enum Situation {
     PowerLostPaused,
     /// The power went while a request was in flight that two backends had carried out.
     PowerLostAfterReconnect,
+    /// A word was stored while a flush was in flight.
+    StoreDuringFlush,
+    /// A sync ended for which several flushes of a memory waited, or after which.
+    FlushesShared,
+    /// The power went while a flush of a memory was in flight.
+    PowerLostFlushing,
 }
 
 /// How many situations there are.
-pub const SITUATIONS: usize = Situation::PowerLostAfterReconnect as usize + 1;
+pub const SITUATIONS: usize = Situation::PowerLostFlushing as usize + 1;
 
 impl Situation {
     /// Every situation, in order.
@@ -176,6 +184,9 @@ impl Situation {
         Situation::KilledAtIndex,
         Situation::PowerLostPaused,
         Situation::PowerLostAfterReconnect,
+        Situation::StoreDuringFlush,
+        Situation::FlushesShared,
+        Situation::PowerLostFlushing,
     ];
 
     /// The situation in words.
@@ -237,6 +248,61 @@ impl Situation {
             Situation::KilledAtIndex => "killed between used index and record",
             Situation::PowerLostPaused => "power lost while paused",
             Situation::PowerLostAfterReconnect => "power lost with a request of two backends",
+            Situation::StoreDuringFlush => "store while a flush is in flight",
+            Situation::FlushesShared => "sync while several flushes wait",
+            Situation::PowerLostFlushing => "power lost with a flush of a memory in flight",
+        }
+    }
+}
+
+impl Situation {
+    /// Those that runs with such devices can reach, each in all schedules and options.
+    pub fn of(kinds: [Kind; 2]) -> impl Iterator<Item = Situation> {
+        Situation::ALL.into_iter().filter(move |situation| match kinds {
+            [Kind::Disk, Kind::Disk] => !situation.is_of_memories(),
+            [Kind::Memory, Kind::Memory] => !situation.is_of_disks(),
+            // Beside a memory no disk grows or is read-only.
+            _ => !matches!(
+                situation,
+                Situation::ReadOnlyRefused
+                    | Situation::ResizedUnderWrite
+                    | Situation::GrownSectorWritten
+            ),
+        })
+    }
+
+    /// Whether it takes a persistent memory.
+    fn is_of_memories(self) -> bool {
+        matches!(
+            self,
+            Situation::StoreDuringFlush | Situation::FlushesShared | Situation::PowerLostFlushing
+        )
+    }
+
+    /// Whether it takes a disk.
+    fn is_of_disks(self) -> bool {
+        match self {
+            Situation::CrashWithThreeLoose
+            | Situation::FailedSyncThenFlush
+            | Situation::SyncForgot
+            | Situation::ResetInFlight
+            | Situation::CrashInRecovery
+            | Situation::KillInFlight
+            | Situation::DuplicateHead
+            | Situation::AvailWrapped
+            | Situation::UsedWrapped
+            | Situation::KickSuppressed
+            | Situation::SignalSuppressed
+            | Situation::DiskFull
+            | Situation::Refused
+            | Situation::MalformedAnswered
+            | Situation::QueueBroken
+            | Situation::FeaturesRefused
+            | Situation::Indirect
+            | Situation::TwoDevices
+            | Situation::ReadAfterReset
+            | Situation::Evicted => false,
+            other => !other.is_of_memories(),
         }
     }
 }
@@ -299,9 +365,9 @@ impl Coverage {
         self.counts.iter().filter(|&&count| count > 0).count()
     }
 
-    /// The situations that never happened.
-    pub fn missing(&self) -> impl Iterator<Item = Situation> + '_ {
-        Situation::ALL.into_iter().filter(|&situation| self.count(situation) == 0)
+    /// The situations that never happened, of those that such devices can reach.
+    pub fn missing(&self, kinds: [Kind; 2]) -> impl Iterator<Item = Situation> + '_ {
+        Situation::of(kinds).filter(|&situation| self.count(situation) == 0)
     }
 }
 

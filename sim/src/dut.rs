@@ -10,7 +10,7 @@ use crate::guest::RingPlan;
 use crate::life::{Abilities, Cut, Moved};
 use crate::memory::Ram;
 use crate::sectors::SectorSet;
-use crate::spec::Spec;
+use crate::spec::{Kind, Spec};
 use crate::wire::feature;
 
 /// What the host lends a device for one step.
@@ -77,6 +77,11 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// Whether rings may start at an index other than zero.
     const RING_BASE: bool = false;
 
+    /// What the two devices of a world are, where there are two; of one, the first.
+    fn kinds(_setup: &Self::Setup) -> [Kind; 2] {
+        [Kind::Disk; 2]
+    }
+
     /// Starts the backend on a disk that holds the initial image of `disk`. A device that is not
     /// on the simulated disk copies that image from it.
     fn open(setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8) -> Self;
@@ -133,6 +138,16 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// Whether the device status says NEEDS_RESET.
     fn needs_reset(&mut self) -> bool {
         false
+    }
+
+    /// Of a persistent memory: the driver stores a word of 8 bytes through the mapping.
+    fn store(&mut self, word: u32, value: u64, host: &mut Host<'_>) {
+        host.disk.store(host.device, word, value);
+    }
+
+    /// Of a persistent memory: the driver loads a word of 8 bytes through the mapping.
+    fn load(&mut self, word: u32, host: &mut Host<'_>) -> u64 {
+        host.disk.load(host.device, word)
     }
 
     /// What else can happen to the device. Of the methods below only those are called that belong

@@ -89,7 +89,13 @@ impl Chain {
                     Mischief::Dangling => 6,
                 };
                 self.word(u64::from(cut) << 32 | spoiled);
-                self.word(u64::from(ask.wire_type()) << 32 | u64::from(ask.data_len()));
+                match *ask {
+                    Ask::Store { words, .. } => self.word(1 << 63 | u64::from(words)),
+                    Ask::Load { words, .. } => self.word(1 << 62 | u64::from(words)),
+                    _ => {
+                        self.word(u64::from(ask.wire_type()) << 32 | u64::from(ask.data_len()));
+                    }
+                }
                 match ask {
                     Ask::Discard(segments) | Ask::WriteZeroes(segments) => self.segments(segments),
                     _ => self.word(ask.sector()),

@@ -9,6 +9,7 @@
 
 pub mod action;
 pub mod blk;
+pub mod both;
 pub mod campaign;
 pub mod choose;
 mod cli;
@@ -29,6 +30,7 @@ pub mod on_file;
 pub mod payload;
 pub mod pilot;
 pub mod plug;
+pub mod pmem;
 pub mod prng;
 pub mod rebase;
 mod record;

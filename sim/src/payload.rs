@@ -76,6 +76,46 @@ pub fn fill(out: &mut [u8], author: Author, sector: u32, version: u32) {
     words[1] = place.to_le_bytes();
 }
 
+/// Bits of a word's version.
+const VERSION_BITS: u32 = 20;
+
+/// The word that `version` (zero for the initial image) gives a persistent memory: 8 bytes that name
+/// themselves as a sector does.
+///
+/// Layout: the low half holds the version, the word's number and the disk, the high half follows
+/// from those and the run. No word is zero.
+///
+/// # Panics
+/// If the version has more than 20 bits or the number more than 8.
+#[inline]
+#[must_use]
+pub fn word(author: Author, number: u32, version: u32) -> u64 {
+    assert!(version < 1 << VERSION_BITS && number < 1 << 8, "version {version} of word {number}");
+    let disk = u32::from(author.disk) & 7;
+    let low = 1 << 31 | disk << 28 | number << VERSION_BITS | version;
+    mix(u64::from(author.run) << 32 | u64::from(low)) & !u64::from(u32::MAX) | u64::from(low)
+}
+
+/// Reads what a word says about itself, for a reader who asked for word `number` of `author`'s
+/// memory.
+#[inline]
+#[must_use]
+pub fn read_word(found: u64, author: Author, number: u32) -> Observed {
+    let low = found as u32;
+    let (version, home) = (low & ((1 << VERSION_BITS) - 1), low >> VERSION_BITS & 0xff);
+    let disk = (low >> 28 & 7) as u8;
+    if found != word(Author { disk, ..author }, home, version) {
+        return if found == 0 { Observed::Content(Content::ZERO) } else { Observed::Garbage };
+    }
+    if disk != author.disk & 7 {
+        return Observed::Foreign;
+    }
+    if home != number {
+        return Observed::Misdirected { content: content(version), home: u64::from(home) };
+    }
+    Observed::Content(content(version))
+}
+
 /// The content that `version` gives a sector, as the oracle names it.
 #[inline]
 #[must_use]
@@ -191,6 +231,21 @@ mod tests {
         );
         assert_eq!(read(&seven, Author { run: 10, ..ME }, 3), Observed::Foreign);
         assert_eq!(read(&seven, Author { disk: 0, ..ME }, 3), Observed::Foreign);
+    }
+
+    #[test]
+    fn a_word_names_its_version_its_home_and_its_memory() {
+        let seven = word(ME, 3, 7);
+        assert_eq!(read_word(seven, ME, 3), Observed::Content(Content::of(RequestId(7))));
+        assert_eq!(read_word(word(ME, 3, 0), ME, 3), Observed::Content(Content::INITIAL));
+        assert_eq!(read_word(0, ME, 3), Observed::Content(Content::ZERO));
+        assert_eq!(
+            read_word(seven, ME, 4),
+            Observed::Misdirected { content: Content::of(RequestId(7)), home: 3 }
+        );
+        assert_eq!(read_word(seven, Author { disk: 0, ..ME }, 3), Observed::Foreign);
+        assert_eq!(read_word(seven, Author { run: 10, ..ME }, 3), Observed::Garbage);
+        assert_eq!(read_word(seven ^ 1 << 40, ME, 3), Observed::Garbage);
     }
 
     #[test]

@@ -10,7 +10,21 @@ use std::str::FromStr;
 use crate::choose::{Choose, Ratio, Site};
 use crate::disk::DiskShape;
 use crate::guest::MAX_SECTORS;
-use crate::wire::feature;
+use crate::wire::{feature, memory};
+
+/// What a device is to its driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// A block device: virtio 1.4, 5.2.
+    #[default]
+    Disk,
+    /// A persistent memory: virtio 1.4, 5.19.
+    Memory,
+}
+
+/// Where a persistent memory lies in a guest's physical memory: the first address and the length in
+/// bytes.
+pub const REGION: (u64, u64) = (1 << 32, 16 << 10);
 
 /// Bytes of guest memory in a world.
 pub const MEMORY: usize = 64 << 10;
@@ -129,6 +143,58 @@ impl Options {
         self.fail_sync.possible() || self.fail.possible()
     }
 
+    /// The same, for devices that are what `kinds` says.
+    #[must_use]
+    pub(crate) fn of_kinds(mut self, kinds: [Kind; 2]) -> Options {
+        self.spec.disk.kinds = kinds;
+        self
+    }
+
+    /// The options of a world with a persistent memory in it. What a memory does not have, nobody
+    /// draws.
+    fn with_memory<C: Choose>(mut self, kinds: [Kind; 2], choose: &mut C) -> Options {
+        let disk = &mut self.spec.disk;
+        (disk.read_only, disk.spare) = (false, 0);
+        self.mix.flush = self.mix.flush.max(1);
+        if kinds == [Kind::Memory; 2] {
+            (disk.granule, disk.tear, disk.discard_granularity) = (512, 1, 512);
+            disk.max_transfer = 1 << 20;
+            self.spec.queues = 1;
+            self.spec.record = false;
+            self.spec.offer &= feature::VERSION_1 | feature::INDIRECT_DESC | feature::EVENT_IDX;
+            if choose.below(2, Site::Option) == 0 {
+                self.spec.offer |= memory::SHMEM_REGION;
+            }
+            (self.lives, self.toggle) = (Ratio::NEVER, Ratio::NEVER);
+            // All that is asked of the device is a flush.
+            self.mix = Mix { discard: 0, zeroes: 0, id: 0, flush: self.mix.flush + 1, ..self.mix };
+        } else {
+            self.devices = 2;
+            disk.devices = 2;
+            // Two devices have half the memory each.
+            let shares = 2 * u32::from(self.spec.queues);
+            self.max_sectors = self.max_sectors.min([8, 8, 4, 2][shares.min(8) as usize / 2 - 1]);
+        }
+        self.of_kinds(kinds)
+    }
+
+    /// What a device is.
+    #[inline]
+    #[must_use]
+    pub fn kind(&self, device: u8) -> Kind {
+        self.spec.disk.kinds[usize::from(device)]
+    }
+
+    /// The number of queues of a device.
+    #[inline]
+    #[must_use]
+    pub fn queues_of(&self, device: u8) -> u16 {
+        match self.kind(device) {
+            Kind::Disk => self.spec.queues,
+            Kind::Memory => 1,
+        }
+    }
+
     /// The share of guest memory of one queue.
     #[must_use]
     pub fn share(&self) -> u32 {
@@ -153,8 +219,13 @@ impl Preset {
     const NAMES: [(Preset, &'static str); 3] =
         [(Preset::Swarm, "swarm"), (Preset::Calm, "calm"), (Preset::Bench, "bench")];
 
-    /// Draws the options of a run.
-    pub fn draw<C: Choose>(self, choose: &mut C) -> Options {
+    /// Draws the options of a run with devices that are what `kinds` says.
+    pub fn draw<C: Choose>(self, kinds: [Kind; 2], choose: &mut C) -> Options {
+        let options = self.draw_disks(choose);
+        if kinds == [Kind::Disk; 2] { options } else { options.with_memory(kinds, choose) }
+    }
+
+    fn draw_disks<C: Choose>(self, choose: &mut C) -> Options {
         match self {
             Preset::Bench => bench(),
             Preset::Swarm => swarm(choose),
@@ -197,11 +268,16 @@ pub const ALL_FEATURES: u64 = feature::VERSION_1
     | feature::SIZE_MAX
     | feature::TOPOLOGY;
 
+/// Everything our persistent memory can offer.
+pub const MEMORY_FEATURES: u64 =
+    feature::VERSION_1 | feature::INDIRECT_DESC | feature::EVENT_IDX | memory::SHMEM_REGION;
+
 fn bench() -> Options {
     let disk = DiskShape {
         capacity: 64,
         spare: 0,
         devices: 1,
+        kinds: [Kind::Disk; 2],
         granule: 512,
         tear: 1,
         max_transfer: 1 << 20,
@@ -261,6 +337,7 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
         capacity,
         spare: 0,
         devices,
+        kinds: [Kind::Disk; 2],
         granule,
         tear,
         max_transfer,

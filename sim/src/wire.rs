@@ -35,6 +35,23 @@ pub mod feature {
     pub const RING_RESET: u64 = 1 << 40;
 }
 
+/// What a persistent memory's driver needs: virtio 1.4, 5.19.
+pub mod memory {
+    /// Feature bit: the memory is a shared memory region, and the configuration space does not say
+    /// where it is.
+    pub const SHMEM_REGION: u64 = 1 << 0;
+    /// Request type: make what was stored persistent.
+    pub const FLUSH: u32 = 0;
+    /// Bytes of a request: its type.
+    pub const REQUEST: u32 = 4;
+    /// Bytes of a response: what came of it.
+    pub const RESPONSE: u32 = 4;
+    /// `start` in the configuration space, 8 bytes.
+    pub const START: u64 = 0;
+    /// `size` in the configuration space, 8 bytes.
+    pub const SIZE: u64 = 8;
+}
+
 /// Request types: virtio 1.4, 5.2.6.
 pub mod request {
     /// Read.

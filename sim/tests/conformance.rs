@@ -43,6 +43,7 @@ fn the_simulated_disk_conforms() {
             spare: 0,
             capacity: 32 * granule / 512,
             devices: 1,
+            kinds: Default::default(),
             granule,
             tear: 1,
             max_transfer: 1 << 20,

@@ -81,7 +81,7 @@ fn any_bytes_are_a_run() {
     for round in 0..300 {
         let bytes: Vec<u8> = (0..prng.below(3000)).map(|_| prng.word() as u8).collect();
         let mut tape = Tape::new(&bytes);
-        let options = Preset::Swarm.draw(&mut tape);
+        let options = Preset::Swarm.draw(Default::default(), &mut tape);
         let verdict = lead(&mut world, PLAN, options, 77, &mut tape, |_| {});
         assert!(verdict.failure.is_none(), "round {round}: {:?}", verdict.failure);
     }
@@ -105,7 +105,7 @@ fn a_pilot_always_ends() {
     let mut world = world::<Blk>(&None, PLAN, 0);
     for schedule in [Schedule::Uniform, Schedule::Pct, Schedule::Naive] {
         let mut tape = Tape::new(&[]);
-        let options = Preset::Swarm.draw(&mut tape);
+        let options = Preset::Swarm.draw(Default::default(), &mut tape);
         world.restart(options, 9);
         let mut pilot = Pilot::new(schedule, options, &mut tape);
         let mut actions = 0;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use powerfail::blk::Blk;
 use powerfail::dut::DeviceUnderTest;
+use powerfail::pmem::Pmem;
 use powerfail::trace::{Replayed, Trace, VERSION, judge};
 use powerfail::world::World;
 use powerfail::wrong::{Wrong, WrongDevice};
@@ -42,6 +43,7 @@ fn on_the_wrong_thing(trace: &Trace) -> Replayed {
     match name.and_then(Wrong::from_name).expect("it names something wrong") {
         Wrong::Disk(fault) => replayed::<Blk>(Some(fault), trace),
         Wrong::Device(fault) => replayed::<WrongDevice>(fault, trace),
+        Wrong::Memory(fault) => replayed::<Pmem>(Some(fault), trace),
     }
 }
 

@@ -14,6 +14,7 @@ use powerfail::disk::SimDisk;
 use powerfail::dut::{DeviceUnderTest, End, Host, Progress};
 use powerfail::guest::{Layout, RingPlan};
 use powerfail::life::{Abilities, Cut, Moved};
+use powerfail::pmem::Pmem;
 use powerfail::run::{Plan, replay, run_seed, unfold, world};
 use powerfail::spec::{Mix, Spec};
 use powerfail::trace::{Judged, Replayed, Trace, judge};
@@ -349,6 +350,7 @@ fn there(pace: Pace, trace: &Trace) -> Judged {
     match wrong(trace) {
         Wrong::Disk(fault) => judged::<Blk>(Some(fault), pace, trace),
         Wrong::Device(fault) => judged::<WrongDevice>(fault, pace, trace),
+        Wrong::Memory(fault) => judged::<Pmem>(Some(fault), pace, trace),
     }
 }
 
@@ -363,6 +365,7 @@ fn unfolded(trace: &Trace) -> Trace {
     let actions = match wrong(trace) {
         Wrong::Disk(fault) => actions::<Blk>(Some(fault), trace),
         Wrong::Device(fault) => actions::<WrongDevice>(fault, trace),
+        Wrong::Memory(fault) => actions::<Pmem>(Some(fault), trace),
     };
     Trace { actions, ..trace.clone() }
 }
@@ -450,6 +453,7 @@ fn a_replay_does_not_depend_on_the_generator() {
         let (fresh, used) = match wrong(&trace) {
             Wrong::Disk(fault) => hashes::<Blk>(Some(fault), &trace),
             Wrong::Device(fault) => hashes::<WrongDevice>(fault, &trace),
+            Wrong::Memory(fault) => hashes::<Pmem>(Some(fault), &trace),
         };
         assert_eq!(fresh, used, "{name} on its wrong thing");
         let (fresh, used) = hashes::<Blk>(None, &trace);

@@ -1,16 +1,28 @@
 //! Our device keeps its promises, over many seeds, and the seeds reach what they should.
 
 use powerfail::blk::Blk;
+use powerfail::both::Both;
 use powerfail::campaign::{Gauge, Orders, Report, campaign};
 use powerfail::coverage::Situation;
+use powerfail::dut::DeviceUnderTest;
 use powerfail::pilot::Schedule;
+use powerfail::pmem::Pmem;
 use powerfail::run::Plan;
-use powerfail::spec::Preset;
+use powerfail::spec::{Kind, Preset};
 
 fn run(preset: Preset, schedule: Schedule, seeds: u64) -> Report {
+    run_on::<Blk>(&None, preset, schedule, seeds)
+}
+
+fn run_on<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    preset: Preset,
+    schedule: Schedule,
+    seeds: u64,
+) -> Report {
     let plan = Plan { preset, schedule };
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
-    let report = campaign::<Blk>(&None, orders, &Gauge::default(), |_| {});
+    let report = campaign::<D>(setup, orders, &Gauge::default(), |_| {});
     println!("{preset} {schedule}: {:?}", report.stats);
     for (signature, finding) in &report.findings {
         println!("{signature}: {} times, seed {}", finding.count, finding.seed);
@@ -25,15 +37,36 @@ fn run(preset: Preset, schedule: Schedule, seeds: u64) -> Report {
 #[test]
 fn a_hundred_thousand_seeds_are_silent_and_reach_every_situation() {
     let report = run(Preset::Swarm, Schedule::Uniform, 100_000);
-    for situation in Situation::ALL {
-        println!("{:>12}  {}", report.coverage.count(situation), situation.name());
-    }
-    let missing: Vec<Situation> = report.coverage.missing().collect();
-    assert!(missing.is_empty(), "never reached: {missing:?}");
+    reached_everything(&report, Blk::kinds(&None));
     let stats = &report.stats;
     assert!(stats.requests >= 64 * stats.runs, "too few requests: {stats:?}");
     assert!(stats.power_losses >= stats.runs, "too few power losses: {stats:?}");
     assert!(stats.sectors_lost > 0 && stats.sectors_kept > 0);
+}
+
+fn reached_everything(report: &Report, kinds: [Kind; 2]) {
+    for situation in Situation::of(kinds) {
+        println!("{:>12}  {}", report.coverage.count(situation), situation.name());
+    }
+    let missing: Vec<Situation> = report.coverage.missing(kinds).collect();
+    assert!(missing.is_empty(), "never reached: {missing:?}");
+}
+
+#[test]
+fn a_persistent_memory_is_silent_and_reaches_every_situation() {
+    let report = run_on::<Pmem>(&None, Preset::Swarm, Schedule::Uniform, 100_000);
+    reached_everything(&report, Pmem::kinds(&None));
+    run_on::<Pmem>(&None, Preset::Swarm, Schedule::Pct, 30_000);
+    run_on::<Pmem>(&None, Preset::Calm, Schedule::Uniform, 10_000);
+    run_on::<Pmem>(&None, Preset::Swarm, Schedule::Naive, 10_000);
+    run_on::<Pmem>(&None, Preset::Bench, Schedule::Uniform, 5_000);
+}
+
+#[test]
+fn a_disk_and_a_memory_of_one_guest_are_silent() {
+    let report = run_on::<Both>(&(), Preset::Swarm, Schedule::Uniform, 30_000);
+    reached_everything(&report, Both::kinds(&()));
+    run_on::<Both>(&(), Preset::Swarm, Schedule::Pct, 10_000);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use powerfail::choose::Tape;
 use powerfail::disk::OpKind;
 use powerfail::dut::DeviceUnderTest;
 use powerfail::inevitable::{Certainty, FUTURES, certainty, steps};
+use powerfail::pmem::Pmem;
 use powerfail::run::{Plan, replay, run_seed, world};
 use powerfail::spec::{Options, Preset};
 use powerfail::story::{Look, Provenance, tell};
@@ -81,6 +82,7 @@ fn every_story(asked: Ask<'_>) {
         match wrong.and_then(Wrong::from_name) {
             Some(Wrong::Disk(fault)) => traced::<Blk>(Some(fault), &name, &trace, asked),
             Some(Wrong::Device(fault)) => traced::<WrongDevice>(fault, &name, &trace, asked),
+            Some(Wrong::Memory(fault)) => traced::<Pmem>(Some(fault), &name, &trace, asked),
             None => {}
         }
     }
@@ -88,6 +90,7 @@ fn every_story(asked: Ask<'_>) {
         match wrong {
             Wrong::Disk(fault) => seeds::<Blk>(Some(fault), wrong.name(), asked),
             Wrong::Device(fault) => seeds::<WrongDevice>(fault, wrong.name(), asked),
+            Wrong::Memory(fault) => seeds::<Pmem>(Some(fault), wrong.name(), asked),
         }
     }
 }
@@ -189,7 +192,7 @@ struct Told {
 impl Case {
     fn new(wrong: &str, actions: &str) -> Case {
         let wrong = Wrong::from_name(wrong).expect("a known name");
-        let options = Preset::Bench.draw(&mut Tape::new(&[]));
+        let options = Preset::Bench.draw(Default::default(), &mut Tape::new(&[]));
         let parse = |line: &str| line.trim().parse::<Action>().unwrap_or_else(|e| panic!("{e}"));
         Case { wrong, options, actions: actions.split(';').map(parse).collect() }
     }
@@ -198,6 +201,7 @@ impl Case {
         match self.wrong {
             Wrong::Disk(fault) => self.run_on::<Blk>(Some(fault), look),
             Wrong::Device(fault) => self.run_on::<WrongDevice>(fault, look),
+            Wrong::Memory(fault) => self.run_on::<Pmem>(Some(fault), look),
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use powerfail::blk::Blk;
 use powerfail::dut::DeviceUnderTest;
+use powerfail::pmem::Pmem;
 use powerfail::trace::{Replayed, Trace, judge};
 use powerfail::world::World;
 use powerfail::wrong::{Wrong, WrongDevice};
@@ -41,6 +42,7 @@ fn saved_traces_fail_where_they_were_found_and_pass_on_ours() {
             let there = match wrong {
                 Wrong::Disk(fault) => replayed::<Blk>(Some(fault), &trace),
                 Wrong::Device(fault) => replayed::<WrongDevice>(fault, &trace),
+                Wrong::Memory(fault) => replayed::<Pmem>(Some(fault), &trace),
             };
             assert_eq!(there, Replayed::Fails, "{shown} on {name}");
         }

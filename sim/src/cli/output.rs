@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::campaign::Report;
 use crate::coverage::Situation;
 use crate::known::Known;
+use crate::spec::Kind;
 use crate::trace::Trace;
 
 /// The counts of a set of runs: the same for any number of jobs.
@@ -178,7 +179,7 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), String> {
 }
 
 /// The figures of a set of runs, as a table.
-pub(super) fn table(report: &Report, elapsed: Duration, jobs: usize) -> String {
+pub(super) fn table(report: &Report, elapsed: Duration, jobs: usize, kinds: [Kind; 2]) -> String {
     let stats = &report.stats;
     let runs = stats.runs.max(1);
     let each = |n: u64| format!("{}.{:02} a run", n / runs, n * 100 / runs % 100);
@@ -192,26 +193,32 @@ pub(super) fn table(report: &Report, elapsed: Duration, jobs: usize) -> String {
         &row("runs", stats.runs, &format!("{} runs/s on {jobs} threads, {seconds}", grouped(rate)));
     out += &row("requests", stats.requests, &each(stats.requests));
     let [reads, writes, flushes, discards, zeroes, _] = stats.by_kind;
-    let mix = format!(
-        "{} reads, {} writes, {} flushes, {} discards, {} write-zeroes",
-        grouped(reads),
-        grouped(writes),
-        grouped(flushes),
-        grouped(discards),
-        grouped(zeroes)
-    );
-    out += &format!("    {mix}\n");
+    let mix: &[(u64, &str)] = match kinds {
+        [Kind::Memory, Kind::Memory] => {
+            &[(reads, "loads"), (writes, "stores"), (flushes, "flushes")]
+        }
+        _ => &[
+            (reads, "reads"),
+            (writes, "writes"),
+            (flushes, "flushes"),
+            (discards, "discards"),
+            (zeroes, "write-zeroes"),
+        ],
+    };
+    let mix: Vec<String> = mix.iter().map(|(n, what)| format!("{} {what}", grouped(*n))).collect();
+    out += &format!("    {}\n", mix.join(", "));
     out += &row("power losses", stats.power_losses, &each(stats.power_losses));
     out += &row("  with something volatile", stats.volatile_losses, "");
-    out += &row("  dirty sectors lost", stats.sectors_lost, "");
-    out += &row("  dirty sectors kept", stats.sectors_kept, "");
+    let unit = if kinds == [Kind::Memory; 2] { "words" } else { "sectors" };
+    out += &row(&format!("  dirty {unit} lost"), stats.sectors_lost, "");
+    out += &row(&format!("  dirty {unit} kept"), stats.sectors_kept, "");
     out += &row("backends killed", stats.kills, "");
     out += &row("resets", stats.resets, "");
     out += &row("host faults", stats.faults, "");
     out += &row("violations", report.failures, "");
     let reached = report.coverage.reached() as u64;
-    out += &row("situations reached", reached, &format!("of {}", Situation::ALL.len()));
-    for situation in Situation::ALL {
+    out += &row("situations reached", reached, &format!("of {}", Situation::of(kinds).count()));
+    for situation in Situation::of(kinds) {
         out += &row(&format!("  {}", situation.name()), report.coverage.count(situation), "");
     }
     out

@@ -70,7 +70,7 @@ impl Visit for Running<'_> {
         for (signature, finding) in self.news(&report) {
             println!("{}", self.explain::<D>(&setup, plan, signature, finding)?);
         }
-        print!("{}", output::table(&report, elapsed, jobs));
+        print!("{}", output::table(&report, elapsed, jobs, D::kinds(&setup)));
         self.list_known(&report);
         let made = Made {
             device: self.device,
@@ -105,7 +105,8 @@ impl Visit for Running<'_> {
         }
         let all = plan.preset == Preset::Swarm && plan.schedule != Schedule::Naive;
         if D::ON_SIM_DISK && all && report.stats.runs >= ENOUGH {
-            let missing: Vec<&str> = report.coverage.missing().map(Situation::name).collect();
+            let missing = report.coverage.missing(D::kinds(&setup));
+            let missing: Vec<&str> = missing.map(Situation::name).collect();
             if !missing.is_empty() {
                 println!("  NOT MEASURED: never reached: {}", missing.join("; "));
                 return Ok(NOT_MEASURED);
@@ -269,7 +270,7 @@ fn watched<D: DeviceUnderTest>(setup: &D::Setup, orders: Orders, known: &Known) 
         bar.set_position(gauge.runs.load(Ordering::Relaxed));
         let failures = gauge.failures.load(Ordering::Relaxed);
         let reached = gauge.situations.load(Ordering::Relaxed).count_ones();
-        let all = Situation::ALL.len();
+        let all = Situation::of(D::kinds(setup)).count();
         bar.set_message(format!("{failures} violations  {reached}/{all} situations"));
     });
     bar.finish_and_clear();

@@ -7,10 +7,12 @@ use std::marker::PhantomData;
 use powerfail_device::host::{FileDisk, SerialUring};
 
 use crate::blk::Blk;
+use crate::both::Both;
 use crate::cuts::MountError;
 use crate::dut::DeviceUnderTest;
 use crate::on_cuts::OnCuts;
 use crate::on_file::{FileLane, Files, OnFile};
+use crate::pmem::Pmem;
 use crate::wrong::{Wrong, WrongDevice};
 
 /// Before the name of a disk whose power is to be cut, as traces name it.
@@ -95,9 +97,11 @@ impl Targets for Builtin {
         };
         let wrong_device = match (device.strip_prefix("wrong:"), device) {
             (Some(name), _) => Some(named(name)?),
-            (None, "blk") => None,
+            (None, "blk" | "pmem" | "blk+pmem") => None,
             _ => {
-                return Err(format!("there is no device `{device}`; there are blk and wrong:NAME"));
+                return Err(format!(
+                    "there is no device `{device}`; there are blk, pmem, blk+pmem and wrong:NAME"
+                ));
             }
         };
         let wrong_disk = match (disk.strip_prefix("wrong:"), disk) {
@@ -123,10 +127,15 @@ impl Targets for Builtin {
         // Either option finds either kind: a name is unique.
         match (wrong_device, wrong_disk) {
             (Some(_), Some(_)) => Err("one wrong thing at a time".to_owned()),
-            (None, None) => Ok(visit.visit::<Blk>(None)),
+            (None, None) => Ok(match device {
+                "pmem" => visit.visit::<Pmem>(None),
+                "blk+pmem" => visit.visit::<Both>(()),
+                _ => visit.visit::<Blk>(None),
+            }),
             (Some(wrong), None) | (None, Some(wrong)) => Ok(match wrong {
                 Wrong::Disk(fault) => visit.visit::<Blk>(Some(fault)),
                 Wrong::Device(fault) => visit.visit::<WrongDevice>(fault),
+                Wrong::Memory(fault) => visit.visit::<Pmem>(Some(fault)),
             }),
         }
     }
@@ -142,6 +151,7 @@ impl Targets for Builtin {
             let kind = match wrong {
                 Wrong::Disk(_) => "disk  ",
                 Wrong::Device(_) => "device",
+                Wrong::Memory(_) => "memory",
             };
             let _ = writeln!(out, "{kind}  {:width$}  {}", wrong.name(), wrong.summary());
         }
@@ -160,7 +170,9 @@ fn find_file<L: FileLane, V: Visit>(
     let fault = match wrong {
         None => None,
         Some(Wrong::Disk(fault)) => Some(fault),
-        Some(Wrong::Device(_)) => return Err("a wrong device has no file".to_owned()),
+        Some(Wrong::Device(_) | Wrong::Memory(_)) => {
+            return Err("a wrong device has no file".to_owned());
+        }
     };
     if path.is_empty() {
         return Err(format!("{kind}: needs a path behind it, as {kind}:disk.img"));

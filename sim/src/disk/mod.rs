@@ -20,12 +20,16 @@
 //!
 //! The unit of all this is the *tear*: 512 bytes up to the granule.
 //!
+//! A persistent memory is such a part, mapped: a store lands in the cache at once, whole and taken,
+//! and its words tear from each other like sectors.
+//!
 //! Not here: latent sector errors, bit rot, a medium that lies (see [`wrong`](crate::wrong)), and
 //! sectors torn inside: an atom is one sector.
 
 mod landing;
 mod lane;
 mod loss;
+mod memory;
 mod operation;
 mod record;
 mod sabotage;
@@ -34,8 +38,10 @@ mod sim;
 mod witness;
 
 pub use lane::{Lane, Twist};
+pub use memory::MemoryLane;
 pub use operation::{OpKey, OpKind, Outcome};
 pub use record::Note;
 pub use shape::DiskShape;
 pub use sim::SimDisk;
+pub(crate) use sim::word_of;
 pub use witness::Witness;

@@ -49,11 +49,19 @@ impl SimDisk {
     }
 
     /// Makes the syncs in flight forget one of the sectors they owe. Only a wrong disk does this.
-    pub(super) fn neglect_one(&mut self) {
+    pub(crate) fn neglect_one(&mut self) {
         for op in &mut self.in_flight {
             if let Some(sector) = op.owed.iter().next() {
                 op.owed.remove(sector);
             }
+        }
+    }
+
+    /// Makes the syncs that a device has in flight forget all they owe. Only a wrong memory does
+    /// this.
+    pub(crate) fn neglect_all(&mut self, device: u8) {
+        for op in self.in_flight.iter_mut().filter(|op| op.key.device == device) {
+            op.owed = SectorSet::EMPTY;
         }
     }
 

@@ -4,6 +4,7 @@ use powerfail_device::Limits;
 
 use crate::payload::SECTOR;
 use crate::sectors::SectorSet;
+use crate::spec::Kind;
 
 /// The properties of the simulated disk. Sizes are in sectors of 512 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,9 @@ pub struct DiskShape {
     pub spare: u32,
     /// How many devices share the medium, each on a part of its own.
     pub devices: u8,
+    /// What each device is. The words of a memory take a sector of the medium each, of which the
+    /// first 8 bytes count.
+    pub kinds: [Kind; 2],
     /// The unit of offsets and lengths, in bytes.
     pub granule: u32,
     /// The unit that never tears, in sectors; divides the granule.

@@ -9,6 +9,7 @@ use super::record::Record;
 use super::shape::DiskShape;
 use crate::payload::{self, Author, SECTOR};
 use crate::sectors::SectorSet;
+use crate::spec::Kind;
 
 /// The most lanes of all devices together.
 const LANES: usize = 8;
@@ -91,7 +92,19 @@ impl SimDisk {
             let base = shape.base(device);
             let mine = Author { run, disk: device };
             let nobody = Author { run, disk: Author::NOBODY };
+            if shape.kinds[usize::from(device)] == Kind::Memory {
+                let end = base + shape.room();
+                self.medium[base as usize * SECTOR..end as usize * SECTOR].fill(0);
+                for number in 0..shape.capacity {
+                    let at = (base + number) as usize * SECTOR;
+                    let word = payload::word(mine, number, 0);
+                    self.medium[at..at + 8].copy_from_slice(&word.to_le_bytes());
+                }
+            }
             for sector in 0..shape.room() + DiskShape::GUARD {
+                if sector < shape.room() && shape.kinds[usize::from(device)] == Kind::Memory {
+                    continue;
+                }
                 let author = if sector < shape.capacity { mine } else { nobody };
                 let at = (base + sector) as usize * SECTOR;
                 payload::fill(&mut self.medium[at..at + SECTOR], author, sector, 0);
@@ -140,6 +153,40 @@ impl SimDisk {
         }
         self.capacity[usize::from(device)] = sectors;
         self.record_change(SectorSet::range(self.shape.base(device) + old, sectors - old));
+    }
+
+    /// Stores to a word of a memory: whoever maps it sees that at once, and a sync submitted from
+    /// here on must cover it.
+    ///
+    /// # Panics
+    /// If the device is no memory or has no such word.
+    #[inline]
+    pub fn store(&mut self, device: u8, word: u32, value: u64) {
+        let at = self.word(device, word);
+        let bytes = at as usize * SECTOR;
+        self.cache[bytes..bytes + 8].copy_from_slice(&value.to_le_bytes());
+        self.dirty.insert(at);
+        self.taken.insert(at);
+        self.forgotten = self.forgotten.minus(SectorSet::range(at, 1));
+        self.record_change(SectorSet::range(at, 1));
+    }
+
+    /// Loads a word of a memory.
+    ///
+    /// # Panics
+    /// As [`store`](Self::store).
+    #[inline]
+    #[must_use]
+    pub fn load(&self, device: u8, word: u32) -> u64 {
+        word_of(&self.cache[self.word(device, word) as usize * SECTOR..])
+    }
+
+    /// The sector of the medium that stands for a word.
+    #[inline]
+    fn word(&self, device: u8, word: u32) -> u32 {
+        let is_memory = self.shape.kinds[usize::from(device)] == Kind::Memory;
+        assert!(is_memory && word < self.capacity(device), "there is no word {word}");
+        self.shape.base(device) + word
     }
 
     /// What a lane of the device is told.
@@ -312,6 +359,12 @@ impl SimDisk {
             crate::prng::mix(hash ^ u64::from_le_bytes(*word)).wrapping_add(1)
         })
     }
+}
+
+/// The word that a sector stands for.
+#[inline]
+pub(crate) fn word_of(sector: &[u8]) -> u64 {
+    u64::from_le_bytes(*sector.first_chunk().expect("a sector has eight bytes"))
 }
 
 #[inline]

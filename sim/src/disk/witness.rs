@@ -4,12 +4,13 @@
 //! therefore looks below the device: guest sector `s` lives at byte `512 s` of the device's part,
 //! nothing outside the parts changes, and a read-only medium never changes at all.
 //! It is kept apart from the oracle, which believes only the guest, and it can tell nothing about
-//! durability.
+//! durability. Of a persistent memory the guest sees all there is, so nothing is looked at there.
 
 use super::shape::DiskShape;
 use super::sim::SimDisk;
 use crate::payload::{Author, SECTOR, is_at_home, place_of};
 use crate::sectors::SectorSet;
+use crate::spec::Kind;
 
 /// What the witness saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +54,9 @@ impl SimDisk {
     fn witness_image(&self, image: &[u8], run: u32, set: SectorSet) -> Result<(), Witness> {
         for device in 0..self.shape.devices {
             let (base, capacity) = (self.shape.base(device), self.capacity(device));
+            let is_memory = self.shape.kinds[usize::from(device)] == Kind::Memory;
             for sector in 0..self.shape.room() + DiskShape::GUARD {
-                if !set.contains(base + sector) {
+                if !set.contains(base + sector) || (is_memory && sector < capacity) {
                     continue;
                 }
                 let at = (base + sector) as usize * SECTOR;

@@ -1,8 +1,8 @@
 //! What the guest asks for: a request before it is laid out in memory.
 
-use powerfail_model::{Kind, Request, Segment};
+use powerfail_model::{Kind, PmemRequest, Request, Segment};
 
-use crate::wire::request;
+use crate::wire::{memory, request};
 
 /// The most sectors one read or write covers.
 pub const MAX_SECTORS: u32 = 8;
@@ -38,7 +38,7 @@ impl Segments {
     }
 }
 
-/// One request, as the guest means it.
+/// One request, or one access to a persistent memory, as the guest means it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// Read sectors.
@@ -65,6 +65,20 @@ pub enum Ask {
     WriteZeroes(Segments),
     /// A type this device does not know, with no data.
     Other(u32),
+    /// Store to words of a persistent memory. No device is asked.
+    Store {
+        /// The first word, of 8 bytes.
+        word: u32,
+        /// How many; at most [`MAX_SECTORS`].
+        words: u32,
+    },
+    /// Load words of a persistent memory. No device is asked.
+    Load {
+        /// The first word, of 8 bytes.
+        word: u32,
+        /// How many; at most [`MAX_SECTORS`].
+        words: u32,
+    },
 }
 
 /// How a request is spoiled on purpose, beyond asking for what must be refused.
@@ -88,10 +102,14 @@ pub enum Mischief {
 }
 
 impl Ask {
-    /// The request type on the wire.
+    /// The request type on a disk's wire.
+    ///
+    /// # Panics
+    /// If nobody is asked.
     #[must_use]
     pub fn wire_type(&self) -> u32 {
         match self {
+            Ask::Store { .. } | Ask::Load { .. } => panic!("{self} is not on the wire"),
             Ask::In { .. } => request::IN,
             Ask::Out { .. } => request::OUT,
             Ask::Flush => request::FLUSH,
@@ -102,11 +120,12 @@ impl Ask {
         }
     }
 
-    /// The `sector` field of the header.
+    /// The `sector` field of the header, or the first word of an access.
     #[must_use]
     pub fn sector(&self) -> u64 {
         match self {
             Ask::In { sector, .. } | Ask::Out { sector, .. } => *sector,
+            Ask::Store { word, .. } | Ask::Load { word, .. } => u64::from(*word),
             _ => 0,
         }
     }
@@ -116,7 +135,7 @@ impl Ask {
     pub fn data_len(&self) -> u32 {
         match self {
             Ask::In { sectors, .. } | Ask::Out { sectors, .. } => sectors * 512,
-            Ask::Flush | Ask::Other(_) => 0,
+            Ask::Flush | Ask::Other(_) | Ask::Store { .. } | Ask::Load { .. } => 0,
             Ask::GetId => request::ID,
             Ask::Discard(segments) | Ask::WriteZeroes(segments) => {
                 segments.as_slice().len() as u32 * request::SEGMENT
@@ -130,23 +149,63 @@ impl Ask {
         matches!(self, Ask::In { .. } | Ask::GetId)
     }
 
-    /// Whether the request changes sectors.
+    /// Whether the request changes sectors, or the access words.
     #[must_use]
     pub fn mutates(&self) -> bool {
-        matches!(self, Ask::Out { .. } | Ask::Discard(_) | Ask::WriteZeroes(_))
+        matches!(self, Ask::Out { .. } | Ask::Discard(_) | Ask::WriteZeroes(_) | Ask::Store { .. })
+    }
+
+    /// The sectors or words it is about, where that is one range: the first, and how many.
+    #[must_use]
+    pub fn range(&self) -> Option<(u64, u32)> {
+        match *self {
+            Ask::In { sector, sectors } | Ask::Out { sector, sectors } => Some((sector, sectors)),
+            Ask::Store { word, words } | Ask::Load { word, words } => Some((word.into(), words)),
+            _ => None,
+        }
+    }
+
+    /// The same about another range, if it is about one.
+    #[must_use]
+    pub fn at(&self, first: u64, count: u32) -> Option<Ask> {
+        let word = u32::try_from(first);
+        Some(match self {
+            Ask::In { .. } => Ask::In { sector: first, sectors: count },
+            Ask::Out { .. } => Ask::Out { sector: first, sectors: count },
+            Ask::Store { .. } => Ask::Store { word: word.ok()?, words: count },
+            Ask::Load { .. } => Ask::Load { word: word.ok()?, words: count },
+            _ => return None,
+        })
+    }
+
+    /// Whether it is an access to a persistent memory, so that no device is asked.
+    #[inline]
+    #[must_use]
+    pub fn is_access(&self) -> bool {
+        matches!(self, Ask::Store { .. } | Ask::Load { .. })
     }
 
     /// The kind, in the oracle's words.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Ask::In { .. } => Kind::In,
-            Ask::Out { .. } => Kind::Out,
+            Ask::In { .. } | Ask::Load { .. } => Kind::In,
+            Ask::Out { .. } | Ask::Store { .. } => Kind::Out,
             Ask::Flush => Kind::Flush,
             Ask::GetId => Kind::GetId,
             Ask::Discard(_) => Kind::Discard,
             Ask::WriteZeroes(_) => Kind::WriteZeroes,
             Ask::Other(number) => Kind::Other(*number),
+        }
+    }
+
+    /// The request as the oracle of a persistent memory is told about it.
+    #[must_use]
+    pub fn request_of_memory(&self, mischief: Mischief) -> PmemRequest {
+        match self {
+            _ if mischief != Mischief::None => PmemRequest::Malformed,
+            Ask::Flush | Ask::Other(memory::FLUSH) => PmemRequest::Flush,
+            other => PmemRequest::Other(other.wire_type()),
         }
     }
 

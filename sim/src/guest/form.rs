@@ -1,4 +1,7 @@
 //! A request on paper: cut, filled in, and looked over when it comes back.
+//!
+//! A persistent memory's requests are the same with less in them: of the header only the type, and
+//! four bytes of response in the place of the data, with no status behind them.
 
 use crate::guest::ask::{Ask, Mischief};
 use crate::guest::layout::{Cut, Layout, Piece};
@@ -6,6 +9,8 @@ use crate::guest::outcome::Breach;
 use crate::guest::slots::{POISON, SlotPlan};
 use crate::memory::Memory;
 use crate::payload::{self, Author};
+use crate::spec::Kind;
+use crate::wire::memory as pmem;
 use crate::wire::request::HEADER;
 
 /// What was published, as far as judging its answer needs it.
@@ -18,6 +23,46 @@ pub(super) struct Sent {
     pub(super) held: u32,
     pub(super) len: u32,
     pub(super) status: u32,
+    pub(super) wire: Wire,
+}
+
+/// How a request looks on the wire, before any mischief.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wire {
+    kind: Kind,
+    /// The request type.
+    number: u32,
+    /// Bytes of the part between header and status.
+    pub(super) data: u32,
+    /// Whether the device writes it.
+    pub(super) writes: bool,
+}
+
+impl Wire {
+    const NOTHING: Wire = Wire { kind: Kind::Disk, number: 0, data: 0, writes: false };
+
+    #[inline]
+    pub(super) fn of(kind: Kind, ask: &Ask) -> Wire {
+        match kind {
+            Kind::Disk => {
+                let (data, writes) = (ask.data_len(), ask.device_writes());
+                Wire { kind, number: ask.wire_type(), data, writes }
+            }
+            Kind::Memory => {
+                let number = if *ask == Ask::Flush { pmem::FLUSH } else { ask.wire_type() };
+                Wire { kind, number, data: pmem::RESPONSE, writes: true }
+            }
+        }
+    }
+
+    /// Whether a request so spoiled is one whose answer means nothing.
+    #[inline]
+    fn is_malformed(&self, mischief: Mischief) -> bool {
+        match self.kind {
+            Kind::Disk => !matches!(mischief, Mischief::None | Mischief::Ragged(_)),
+            Kind::Memory => mischief != Mischief::None,
+        }
+    }
 }
 
 impl Sent {
@@ -29,37 +74,68 @@ impl Sent {
         held: 0,
         len: 0,
         status: 0,
+        wire: Wire::NOTHING,
     };
 }
 
 /// Cuts a request into the pieces that its chain will name, in ring order.
 pub(super) fn cut(
     plan: &SlotPlan,
-    ask: &Ask,
+    wire: &Wire,
     len: u32,
     status: u32,
     layout: Layout,
     mischief: Mischief,
 ) -> Cut {
     let mut cut = Cut::new();
+    if wire.kind == Kind::Memory {
+        return cut_of_memory(cut, plan, len, layout, mischief);
+    }
     let header = if mischief == Mischief::ShortHeader { 8 } else { HEADER };
     cut.header(plan.header(), header, layout);
-    if mischief == Mischief::StatusFirst && len > 0 && !ask.device_writes() {
+    if mischief == Mischief::StatusFirst && len > 0 && !wire.writes {
         // Writable before readable: the order no driver may use.
         cut.push(Piece { at: status, len: 1, writable: true }, false);
         cut.data(plan.data(), len, false, layout);
         return cut;
     }
-    cut.data(plan.data(), len, ask.device_writes() && mischief != Mischief::NoStatus, layout);
+    cut.data(plan.data(), len, wire.writes && mischief != Mischief::NoStatus, layout);
     if mischief != Mischief::NoStatus {
         cut.status(status, layout);
     }
     cut
 }
 
+#[cold]
+fn cut_of_memory(
+    mut cut: Cut,
+    plan: &SlotPlan,
+    len: u32,
+    layout: Layout,
+    mischief: Mischief,
+) -> Cut {
+    let whole = pmem::REQUEST;
+    let header = if mischief == Mischief::ShortHeader { whole / 2 } else { whole };
+    if mischief == Mischief::StatusFirst && len > 0 {
+        cut.push(Piece { at: plan.data(), len, writable: true }, false);
+    }
+    cut.header(plan.header(), header, layout);
+    if mischief != Mischief::StatusFirst && len > 0 {
+        cut.data(plan.data(), len, mischief != Mischief::NoStatus, layout);
+    }
+    cut
+}
+
 /// Writes header and data.
-pub(super) fn fill(memory: &mut Memory, plan: &SlotPlan, ask: &Ask, id: u32, author: Author) {
-    memory.write_u64(plan.header(), u64::from(ask.wire_type()));
+pub(super) fn fill(
+    memory: &mut Memory,
+    plan: &SlotPlan,
+    wire: &Wire,
+    ask: &Ask,
+    id: u32,
+    author: Author,
+) {
+    memory.write_u64(plan.header(), u64::from(wire.number));
     memory.write_u64(plan.header() + 8, ask.sector());
     match ask {
         Ask::Out { sector, sectors } => {
@@ -95,19 +171,24 @@ pub(super) fn check(memory: &Memory, plan: &SlotPlan, sent: &Sent, len: u32) -> 
     if let Some(at) = plan.breach(memory, sent.len, sent.status) {
         return Err(Breach::Outside { id, at });
     }
-    if memory.read_u32(plan.header()) != sent.ask.wire_type() {
+    if memory.read_u32(plan.header()) != sent.wire.number {
         return Err(Breach::Readable { id });
     }
-    let malformed = !matches!(sent.mischief, Mischief::None | Mischief::Ragged(_));
-    if malformed {
+    let unanswered = memory.bytes(sent.status, 1)[0] == POISON;
+    let has_status = sent.wire.kind == Kind::Disk;
+    if !has_status && !unanswered {
+        return Err(Breach::Outside { id, at: sent.status });
+    }
+    if sent.wire.is_malformed(sent.mischief) {
         return Ok(());
     }
-    if memory.bytes(sent.status, 1)[0] == POISON {
+    if has_status && unanswered {
         return Err(Breach::NoStatus { id });
     }
-    let data = if sent.ask.device_writes() { sent.len } else { 0 };
-    if len > data + 1 {
-        return Err(Breach::Length { id, claimed: len, written: data + 1 });
+    let data = if sent.wire.writes { sent.len } else { 0 };
+    let most = data + u32::from(has_status);
+    if len > most {
+        return Err(Breach::Length { id, claimed: len, written: most });
     }
     if data > 0
         && let Some(written) = plan.first_unwritten(memory, data)
@@ -116,4 +197,12 @@ pub(super) fn check(memory: &Memory, plan: &SlotPlan, sent: &Sent, len: u32) -> 
         return Err(Breach::Length { id, claimed: len, written });
     }
     Ok(())
+}
+
+/// What a persistent memory answered, if it wrote any of its response.
+#[cold]
+pub(super) fn response(memory: &Memory, plan: &SlotPlan, sent: &Sent) -> Option<u32> {
+    let is_there = sent.wire.kind == Kind::Memory && sent.len == pmem::RESPONSE;
+    let ret = is_there.then(|| memory.read_u32(plan.data()));
+    ret.filter(|ret| *ret != u32::from_le_bytes([POISON; 4]))
 }

@@ -11,8 +11,10 @@ pub struct Done {
     pub ask: Ask,
     /// How it was spoiled.
     pub mischief: Mischief,
-    /// The status byte found.
+    /// The status byte found; of a persistent memory, 0 iff it returned 0.
     pub status: u8,
+    /// What a persistent memory returned, if it wrote any of its response.
+    pub ret: Option<u32>,
     /// The length the device claims to have written.
     pub len: u32,
     /// Guest address of the data.

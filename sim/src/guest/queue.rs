@@ -1,17 +1,20 @@
 //! One queue's driver: requests in memory, on the ring, and back.
 
 use crate::guest::ask::{Ask, Mischief};
-use crate::guest::form::{Sent, check, cut, fill, is_filled};
+use crate::guest::form::{Sent, Wire, check, cut, fill, is_filled, response};
 use crate::guest::layout::Layout;
 use crate::guest::outcome::{Breach, Done};
 use crate::guest::ring::{Ring, RingPlan};
 use crate::guest::slots::SlotPlan;
 use crate::memory::Memory;
 use crate::payload::Author;
+use crate::spec::Kind;
 
 /// The size and place of one queue's share of guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
+    /// What the device is.
+    pub kind: Kind,
     /// The first guest address of the share.
     pub at: u32,
     /// Its length in bytes.
@@ -211,16 +214,18 @@ impl QueueDriver {
     ) -> bool {
         let Some(index) = bits(self.free).next() else { return false };
         let plan = self.slots[index].plan;
-        let whole = ask.data_len();
+        let wire = Wire::of(self.shape.kind, ask);
+        let whole = wire.data;
         assert!(whole <= self.shape.room, "a request larger than its buffer");
         let len = match mischief {
             Mischief::Ragged(bytes) => whole - u32::from(bytes).min(whole),
             _ => whole,
         };
-        let writes = ask.device_writes();
-        let glued = layout.glued == 1 && (writes || len == 0);
+        let writes = wire.writes;
+        let has_status = self.shape.kind == Kind::Disk;
+        let glued = layout.glued == 1 && (writes || len == 0) && has_status;
         let status = plan.status(if glued { Some(len) } else { None });
-        let cut = cut(&plan, ask, len, status, layout, mischief);
+        let cut = cut(&plan, &wire, len, status, layout, mischief);
         let broken_end = match mischief {
             Mischief::Loop => Some(u16::MAX),
             Mischief::Dangling => Some(self.shape.ring_size + 7),
@@ -228,13 +233,13 @@ impl QueueDriver {
         };
         let published = self.ring.publish(memory, cut.pieces(), layout, plan.table(), broken_end);
         let Some((head, held)) = published else { return false };
-        fill(memory, &plan, ask, id, self.author);
+        fill(memory, &plan, &wire, ask, id, self.author);
         plan.arm(memory, len, status);
         if writes {
             plan.poison(memory, len);
         }
         let slot = &mut self.slots[index];
-        slot.sent = Sent { id, ask: *ask, mischief, head, held, len, status };
+        slot.sent = Sent { id, ask: *ask, mischief, head, held, len, status, wire };
         slot.owed = 1;
         self.by_head[usize::from(head)] = index as u8;
         self.free &= !(1 << index);
@@ -322,12 +327,19 @@ impl QueueDriver {
         }
         let (plan, sent) = (slot.plan, &slot.sent);
         check(memory, &plan, sent, len)?;
-        let status = memory.bytes(sent.status, 1)[0];
+        let (status, ret) = match self.shape.kind {
+            Kind::Disk => (memory.bytes(sent.status, 1)[0], None),
+            Kind::Memory => {
+                let ret = response(memory, &plan, sent);
+                (u8::from(ret != Some(0)), ret)
+            }
+        };
         Ok(Done {
             id: sent.id,
             ask: sent.ask,
             mischief: sent.mischief,
             status,
+            ret,
             len,
             data: plan.data(),
             wants_signal,

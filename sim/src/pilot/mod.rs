@@ -8,6 +8,7 @@
 //! Not here: what the guest asks for (`workload`), how the host behaves (`weather`).
 
 mod lives;
+mod memory_work;
 mod order;
 mod weather;
 mod workload;
@@ -18,10 +19,10 @@ use std::str::FromStr;
 use crate::action::{Action, CrashKind};
 use crate::choose::{Choose, Ratio, Site};
 use crate::dut::DeviceUnderTest;
-use crate::guest::{Ask, Layout, Mischief};
+use crate::guest::{Ask, Layout, MAX_SECTORS, Mischief};
 use crate::sectors::SectorSet;
-use crate::spec::Options;
-use crate::wire::feature;
+use crate::spec::{Kind, Options};
+use crate::wire::{feature, memory};
 use crate::world::World;
 use order::Priorities;
 
@@ -302,6 +303,11 @@ impl Pilot {
             if at >= capacity {
                 continue;
             }
+            if station.kind == Kind::Memory {
+                let words = MAX_SECTORS.min(capacity - at);
+                self.to_read[usize::from(device)] = at + words;
+                return Some(self.send(device, 0, Ask::Load { word: at, words }, Layout::PLAIN));
+            }
             let queue = (at / self.options.max_sectors) as u16 % station.active;
             if station.is_queue_live(queue as u8) && station.queues[usize::from(queue)].has_room() {
                 let sectors = self.options.max_sectors.min(capacity - at);
@@ -357,6 +363,7 @@ impl Pilot {
                 feature::EVENT_IDX,
                 feature::INDIRECT_DESC,
                 feature::RO,
+                memory::SHMEM_REGION,
             ] {
                 if offered & bit != 0 && choose.chance(self.options.refuse, Site::Option) {
                     accept &= !bit;

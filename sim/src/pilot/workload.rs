@@ -6,6 +6,7 @@ use crate::action::{Action, QueueId, Until};
 use crate::choose::{Choose, Site};
 use crate::dut::DeviceUnderTest;
 use crate::guest::{Ask, Layout, MAX_SEGMENTS, Mischief, Segments};
+use crate::spec::Kind;
 use crate::wire::{feature, request};
 use crate::world::{Station, World};
 use powerfail_model::Segment;
@@ -86,7 +87,7 @@ impl Pilot {
         let to = self.any_queue(world, choose);
         let station = world.station(to.device);
         let driver = &station.queues[usize::from(to.queue)];
-        let sends = self.budget > 0 && driver.has_room();
+        let sends = self.budget > 0 && (driver.has_room() || station.kind == Kind::Memory);
         let guest =
             station.is_queue_live(to.queue) && (sends || driver.kick_due() || driver.back() > 0);
         let thread = station.stirred[usize::from(to.queue)];
@@ -124,7 +125,10 @@ impl Pilot {
                 Party::Guest => {
                     let driver = &station.queues[queue];
                     station.is_queue_live(to.queue)
-                        && (driver.has_room() || driver.kick_due() || driver.back() > 0)
+                        && (driver.has_room()
+                            || station.kind == Kind::Memory
+                            || driver.kick_due()
+                            || driver.back() > 0)
                 }
                 Party::Thread => station.stirred[queue],
                 Party::Host => world
@@ -170,7 +174,8 @@ impl Pilot {
             return None;
         }
         let driver = &station.queues[usize::from(to.queue)];
-        let room = self.budget > 0 && driver.has_room();
+        let is_memory = station.kind == Kind::Memory;
+        let room = self.budget > 0 && (driver.has_room() || is_memory);
         if driver.kick_due() && (!room || choose.below(2, Site::Next) == 0) {
             return Some(Action::Kick { to });
         }
@@ -212,6 +217,9 @@ impl Pilot {
         let station = world.station(to.device);
         if !station.is_queue_live(to.queue) {
             return None;
+        }
+        if station.kind == Kind::Memory {
+            return Some(self.memory_request(world, choose, to));
         }
         self.capacity = station.capacity;
         let (mut ask, mut mischief) = (self.ask(choose, station.negotiated), Mischief::None);

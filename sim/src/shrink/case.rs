@@ -156,11 +156,11 @@ impl Cost {
     }
 
     fn ask(&mut self, ask: &Ask) {
+        if let Some((first, count)) = ask.range() {
+            self.sectors += count;
+            self.places += first.min(1 << 20) as u32;
+        }
         match ask {
-            Ask::In { sector, sectors } | Ask::Out { sector, sectors } => {
-                self.sectors += sectors;
-                self.places += (*sector).min(1 << 20) as u32;
-            }
             Ask::Discard(list) | Ask::WriteZeroes(list) => {
                 for segment in list.as_slice() {
                     self.sectors += segment.sectors.min(1 << 10);
@@ -168,8 +168,8 @@ impl Cost {
                     self.places += segment.sector.min(1 << 20) as u32;
                 }
             }
-            Ask::Flush => {}
             Ask::GetId | Ask::Other(_) => self.sectors += 1,
+            _ => {}
         }
     }
 }
@@ -178,12 +178,11 @@ impl Cost {
 fn ranges(actions: &[Action]) -> u32 {
     let mut ranges = Vec::new();
     for action in actions {
-        if let Action::Send {
-            ask: Ask::In { sector, sectors } | Ask::Out { sector, sectors }, ..
-        } = action
-            && !ranges.contains(&(*sector, *sectors))
+        if let Action::Send { ask, .. } = action
+            && let Some(range) = ask.range()
+            && !ranges.contains(&range)
         {
-            ranges.push((*sector, *sectors));
+            ranges.push(range);
         }
     }
     ranges.len() as u32

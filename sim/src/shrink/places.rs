@@ -52,11 +52,12 @@ where
             mapped
         };
         match ask {
-            Ask::In { sector, sectors } => Ask::In { sector: (self.sector)(sector), sectors },
-            Ask::Out { sector, sectors } => Ask::Out { sector: (self.sector)(sector), sectors },
             Ask::Discard(segments) => Ask::Discard(list(segments)),
             Ask::WriteZeroes(segments) => Ask::WriteZeroes(list(segments)),
-            Ask::Flush | Ask::GetId | Ask::Other(_) => ask,
+            _ => {
+                let moved = ask.range().and_then(|(at, count)| ask.at((self.sector)(at), count));
+                moved.unwrap_or(ask)
+            }
         }
     }
 
@@ -204,10 +205,10 @@ pub(super) fn one_queue(case: &Case, way: u8) -> Option<Case> {
 pub(super) fn earlier(case: &Case, by: u32) -> Option<Case> {
     let disk = case.options.spec.disk;
     let first = |action: &Action| match action {
-        Action::Send { ask: Ask::In { sector, .. } | Ask::Out { sector, .. }, .. } => Some(*sector),
         Action::Send { ask: Ask::Discard(list) | Ask::WriteZeroes(list), .. } => {
             list.as_slice().iter().map(|segment| segment.sector).min()
         }
+        Action::Send { ask, .. } => ask.range().map(|range| range.0),
         _ => None,
     };
     let least = case.actions.iter().filter_map(first).min()?;

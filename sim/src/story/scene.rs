@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 use powerfail_model::{Atom, Content};
 
 use super::look::{Look, broken};
+use crate::disk::word_of;
 use crate::dut::DeviceUnderTest;
 use crate::payload::{self, Author};
 use crate::sectors::SectorSet;
+use crate::spec::Kind;
 use crate::trace::request_name;
-use crate::wire::feature;
+use crate::wire::{feature, memory};
 use crate::world::World;
 
 /// Draws a world as it stands. Each line ends in a line break, and none is wider than `look` says.
@@ -32,7 +34,9 @@ pub fn scene<D: DeviceUnderTest>(world: &World<D>, look: Look) -> String {
         say(0, &format!("device {name}: {state}"));
         if station.live {
             say(2, &format!("features: {}", features(station.negotiated)));
-            say(2, &format!("cache mode: {}", mode(station.oracle.stability_row())));
+            if let Some(row) = station.oracle.stability_row() {
+                say(2, &format!("cache mode: {}", mode(row)));
+            }
         }
         for (index, queue) in station.queues.iter().enumerate().take(station.active.into()) {
             let out: Vec<String> = queue
@@ -62,11 +66,21 @@ pub fn scene<D: DeviceUnderTest>(world: &World<D>, look: Look) -> String {
     out
 }
 
+/// What the atoms of a device are called.
+pub(super) fn unit_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Disk => "sector",
+        Kind::Memory => "word",
+    }
+}
+
 /// The sectors of a device in which cache and medium may differ, or in which a power loss leaves a
 /// choice, a line each.
 fn sectors<D: DeviceUnderTest>(world: &World<D>, device: u8) -> Vec<String> {
     let disk = world.disk();
     let base = disk.shape().base(device);
+    let kind = world.options().kind(device);
+    let unit = unit_of(kind);
     let author = Author { run: world.run(), disk: device };
     let mut lines = Vec::new();
     let mut allowed = Vec::new();
@@ -83,7 +97,11 @@ fn sectors<D: DeviceUnderTest>(world: &World<D>, device: u8) -> Vec<String> {
         if marked.is_empty() && cache == medium && quiet {
             continue;
         }
-        let held = |bytes: &[u8]| match payload::read(bytes, author, sector) {
+        let observed = |bytes: &[u8]| match kind {
+            Kind::Disk => payload::read(bytes, author, sector),
+            Kind::Memory => payload::read_word(word_of(bytes), author, sector),
+        };
+        let held = |bytes: &[u8]| match observed(bytes) {
             powerfail_model::Observed::Content(Content::ZERO) => "zeroes".to_owned(),
             other => other.to_string(),
         };
@@ -96,14 +114,14 @@ fn sectors<D: DeviceUnderTest>(world: &World<D>, device: u8) -> Vec<String> {
             .collect();
         let marked = if marked.is_empty() { "clean".to_owned() } else { marked.join(" ") };
         lines.push(format!(
-            "sector {sector}: {marked}; cache {}, medium {}; a power loss may leave {}",
+            "{unit} {sector}: {marked}; cache {}, medium {}; a power loss may leave {}",
             held(cache),
             held(medium),
             names.join(" or ")
         ));
     }
     if lines.is_empty() {
-        lines.push("sectors: all as at first, none dirty".to_owned());
+        lines.push(format!("{unit}s: all as at first, none dirty"));
     }
     lines
 }
@@ -118,6 +136,7 @@ fn features(negotiated: u64) -> String {
         (feature::WRITE_ZEROES, "WRITE_ZEROES"),
         (feature::EVENT_IDX, "EVENT_IDX"),
         (feature::INDIRECT_DESC, "INDIRECT_DESC"),
+        (memory::SHMEM_REGION, "SHMEM_REGION"),
     ];
     let words: Vec<&str> =
         known.iter().filter(|(bit, _)| negotiated & bit != 0).map(|(_, word)| *word).collect();

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use crate::wire::feature;
+use crate::wire::{feature, memory};
 
-const NAMES: [(u64, &str); 14] = [
+const NAMES: [(u64, &str); 15] = [
+    (memory::SHMEM_REGION, "shmem-region"),
     (feature::SIZE_MAX, "size-max"),
     (feature::SEG_MAX, "seg-max"),
     (feature::RO, "ro"),

@@ -54,6 +54,8 @@ pub fn request_name(id: u32, ask: &Ask) -> String {
         Ask::Discard(_) => 'd',
         Ask::WriteZeroes(_) => 'z',
         Ask::Other(_) => 'o',
+        Ask::Store { .. } => 's',
+        Ask::Load { .. } => 'l',
     };
     format!("{letter}{id}")
 }
@@ -84,6 +86,8 @@ impl fmt::Display for Ask {
                 segments(f, list)
             }
             Ask::Other(number) => write!(f, "type {number}"),
+            Ask::Store { word, words } => write!(f, "store {word}+{words}"),
+            Ask::Load { word, words } => write!(f, "load {word}+{words}"),
         }
     }
 }
@@ -256,6 +260,12 @@ fn transfer(text: &str) -> Result<(u64, u32), String> {
     Ok((sector, sectors))
 }
 
+fn access(text: &str) -> Result<(u32, u32), String> {
+    let (word, words) = transfer(text)?;
+    let word = u32::try_from(word).map_err(|_| format!("there is no word {word}"))?;
+    Ok((word, words))
+}
+
 fn segments(text: &str) -> Result<Segments, String> {
     let mut segments = Segments::NONE;
     for (nth, part) in text.split(',').enumerate() {
@@ -284,6 +294,14 @@ fn ask(words: &mut Words<'_>) -> Result<Ask, String> {
         "discard" => Ask::Discard(segments(words.next("the segments")?)?),
         "write-zeroes" => Ask::WriteZeroes(segments(words.next("the segments")?)?),
         "type" => Ask::Other(number("the type", words.next("the type")?)?),
+        "store" => {
+            let (word, words) = access(words.next("the range")?)?;
+            Ask::Store { word, words }
+        }
+        "load" => {
+            let (word, words) = access(words.next("the range")?)?;
+            Ask::Load { word, words }
+        }
         other => return Err(format!("there is no request type `{other}`")),
     })
 }

@@ -77,7 +77,7 @@ const OLD_KEYS: usize = 16;
 /// Reads the line of a trace of this version.
 pub(super) fn parse(line: &str, version: u32) -> Result<Options, String> {
     // A replay draws nothing, so what has no key does not matter.
-    let mut options = Preset::Bench.draw(&mut crate::choose::Tape::new(&[]));
+    let mut options = Preset::Bench.draw(Default::default(), &mut crate::choose::Tape::new(&[]));
     let keys = if version < 3 { &KEYS[..OLD_KEYS] } else { &KEYS[..] };
     let mut missing = keys.to_vec();
     for word in line.split_whitespace() {

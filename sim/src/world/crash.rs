@@ -6,6 +6,7 @@ use crate::action::CrashKind;
 use crate::coverage::Situation;
 use crate::dut::{DeviceUnderTest, End};
 use crate::sectors::SectorSet;
+use crate::spec::Kind;
 
 impl<D: DeviceUnderTest> World<D> {
     pub(super) fn crash(&mut self, kind: CrashKind) -> Outcome {
@@ -80,6 +81,10 @@ impl<D: DeviceUnderTest> World<D> {
             out.any(|(id, ask)| id <= station.carried && ask.mutates())
         });
         self.coverage.hit_if(by_two, Situation::PowerLostAfterReconnect);
+        let flushing =
+            |station: &Station<D>| station.kind == Kind::Memory && station.queues[0].out() > 0;
+        let flushing = self.stations.iter().any(flushing);
+        self.coverage.hit_if(flushing, Situation::PowerLostFlushing);
         let loose = |least: usize| {
             self.stations.iter().any(|station| station.oracle.some_atom_has_loose_versions(least))
         };

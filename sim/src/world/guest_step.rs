@@ -3,7 +3,7 @@
 use powerfail_model::{RequestId, Rule, Terms, Violation};
 
 use super::judge::Failure;
-use super::{Outcome, World};
+use super::{Contract, Outcome, World};
 use crate::action::QueueId;
 use crate::coverage::Situation;
 use crate::dut::{DeviceUnderTest, Host, Progress};
@@ -11,7 +11,8 @@ use crate::guest::{Ask, Layout, Mischief, RingPlan};
 use crate::life::QueueLife;
 use crate::payload::Author;
 use crate::sectors::SectorSet;
-use crate::wire::{config, feature};
+use crate::spec::{Kind, REGION};
+use crate::wire::{config, feature, memory};
 
 impl<D: DeviceUnderTest> World<D> {
     /// Initialises a device up to DRIVER_OK.
@@ -21,7 +22,7 @@ impl<D: DeviceUnderTest> World<D> {
             return Ok(false);
         }
         let offered = station.device.offered();
-        check_offer(offered).map_err(|v| Failure::boxed(device, v))?;
+        check_offer(station.kind, offered).map_err(|v| Failure::boxed(device, v))?;
         let accepted = station.device.negotiate(accept);
         let legal = accept & !offered == 0 && accept & feature::VERSION_1 != 0;
         if accepted && accept & !offered != 0 {
@@ -36,11 +37,18 @@ impl<D: DeviceUnderTest> World<D> {
             return self.begin_reset(device);
         }
         let may_fail = D::HOST_FAILS && self.options.host_may_fail();
-        let terms = read_terms(&mut station.device, offered, accept, may_fail);
-        check_config(&mut station.device, &terms).map_err(|v| Failure::boxed(device, v))?;
+        let terms = match station.kind {
+            Kind::Disk => {
+                let terms = read_terms(&mut station.device, offered, accept, may_fail);
+                check_config(&mut station.device, &terms).map(|()| Some(terms))
+            }
+            Kind::Memory => check_region(&mut station.device, accept).map(|()| None),
+        };
+        let terms = terms.map_err(|v| Failure::boxed(device, v))?;
         let base = if D::RING_BASE { base } else { 0 };
         let event_idx = accept & feature::EVENT_IDX != 0;
-        station.active = if accept & feature::MQ != 0 { self.options.spec.queues } else { 1 };
+        let many = accept & feature::MQ != 0 && station.kind == Kind::Disk;
+        station.active = if many { self.options.spec.queues } else { 1 };
         station.negotiated = accept;
         let author = Author { run: self.run, disk: device };
         let mut rings = [RingPlan::at(0, 2, 0, false); super::MAX_QUEUES];
@@ -50,7 +58,10 @@ impl<D: DeviceUnderTest> World<D> {
             *ring = driver.plan();
         }
         station.device.start(&rings[..active]);
-        station.oracle.begin_life(terms);
+        match terms {
+            Some(terms) => station.oracle.disk().begin_life(terms),
+            None => station.oracle.memory().begin_life(may_fail),
+        }
         station.live = true;
         // A device may look at its rings without being kicked.
         station.stir();
@@ -67,7 +78,10 @@ impl<D: DeviceUnderTest> World<D> {
         mischief: Mischief,
     ) -> bool {
         let station = &mut self.stations[usize::from(to.device)];
-        let fits = ask.data_len() <= self.options.max_sectors * 512;
+        let fits = match station.kind {
+            Kind::Disk => ask.data_len() <= self.options.max_sectors * 512,
+            Kind::Memory => matches!(ask, Ask::Flush | Ask::Other(_)),
+        };
         if !station.is_queue_live(to.queue) || station.jumped || !fits {
             return false;
         }
@@ -78,7 +92,12 @@ impl<D: DeviceUnderTest> World<D> {
         self.note_send(to, id, ask, layout);
         let station = &mut self.stations[usize::from(to.device)];
         station.provoked |= !matches!(mischief, Mischief::None | Mischief::Ragged(_));
-        station.oracle.submit(RequestId(id), &ask.request(mischief));
+        match &mut station.oracle {
+            Contract::Disk(oracle) => oracle.submit(RequestId(id), &ask.request(mischief)),
+            Contract::Memory(oracle) => {
+                oracle.submit(RequestId(id), ask.request_of_memory(mischief));
+            }
+        }
         true
     }
 
@@ -155,7 +174,8 @@ impl<D: DeviceUnderTest> World<D> {
     /// Writes `writeback` and reads it back.
     pub(super) fn writeback(&mut self, device: u8, value: u8) -> Outcome {
         let station = &mut self.stations[usize::from(device)];
-        if !station.live || station.negotiated & feature::CONFIG_WCE == 0 {
+        let is_disk = station.kind == Kind::Disk;
+        if !station.live || !is_disk || station.negotiated & feature::CONFIG_WCE == 0 {
             return Ok(false);
         }
         station.device.config_write(config::WRITEBACK, &[value]);
@@ -173,7 +193,7 @@ impl<D: DeviceUnderTest> World<D> {
             .queues
             .iter()
             .any(|queue| queue.outstanding().any(|(_, ask)| matches!(ask, Ask::Out { .. })));
-        station.oracle.set_writeback(byte[0] == 1);
+        station.oracle.disk().set_writeback(byte[0] == 1);
         self.coverage.hit_if(writing, Situation::WritebackInFlight);
         Ok(true)
     }
@@ -246,8 +266,8 @@ impl<D: DeviceUnderTest> World<D> {
     /// What sending this request says about the run.
     fn note_send(&mut self, to: QueueId, id: u32, ask: &Ask, layout: Layout) {
         let kind = match ask {
-            Ask::In { .. } => 0,
-            Ask::Out { .. } => 1,
+            Ask::In { .. } | Ask::Load { .. } => 0,
+            Ask::Out { .. } | Ask::Store { .. } => 1,
             Ask::Flush => 2,
             Ask::Discard(_) => 3,
             Ask::WriteZeroes(_) => 4,
@@ -311,6 +331,7 @@ pub(crate) fn covered(ask: &Ask, capacity: u32) -> SectorSet {
     };
     match ask {
         Ask::In { sector, sectors } | Ask::Out { sector, sectors } => clip(*sector, *sectors),
+        Ask::Store { word, words } | Ask::Load { word, words } => clip(u64::from(*word), *words),
         Ask::Discard(segments) | Ask::WriteZeroes(segments) => segments
             .as_slice()
             .iter()
@@ -326,13 +347,37 @@ fn shares_granule(mine: SectorSet, theirs: SectorSet, granule: u32) -> bool {
     })
 }
 
-/// What no device may offer: virtio 1.4, 5.2.3 and 5.2.5.2 (BLK-D-02, FB-01, FB-04).
-fn check_offer(offered: u64) -> Result<(), Violation> {
+/// What no device may offer: virtio 1.4, 5.2.3, 5.2.5.2 and 5.19.3 (BLK-D-02, FB-01, FB-04).
+fn check_offer(kind: Kind, offered: u64) -> Result<(), Violation> {
     const NEVER: u64 = 1 << 0 | 1 << 3 | 1 << 7 | 1 << 8;
-    let wce = offered & feature::CONFIG_WCE != 0 && offered & feature::FLUSH == 0;
-    if wce || offered & NEVER != 0 || offered & feature::VERSION_1 == 0 {
+    /// The bits of a device type of its own.
+    const OWN: u64 = (1 << 24) - 1;
+    let wrong = match kind {
+        Kind::Disk => {
+            let wce = offered & feature::CONFIG_WCE != 0 && offered & feature::FLUSH == 0;
+            wce || offered & NEVER != 0
+        }
+        Kind::Memory => offered & OWN & !memory::SHMEM_REGION != 0,
+    };
+    if wrong || offered & feature::VERSION_1 == 0 {
         let note = format!("The device offers {offered:#x}.");
         return Err(Violation::new(Rule::OfferBroken).note(note));
+    }
+    Ok(())
+}
+
+/// What the configuration space of a memory must say: 5.19.5.1 (PM-D-02, PM-D-03).
+fn check_region<D: DeviceUnderTest>(device: &mut D, negotiated: u64) -> Result<(), Violation> {
+    let mut read = |offset| {
+        let mut bytes = [0; 8];
+        device.config_read(offset, &mut bytes);
+        u64::from_le_bytes(bytes)
+    };
+    let said = (read(memory::START), read(memory::SIZE));
+    let is_shared = negotiated & memory::SHMEM_REGION != 0;
+    if said != if is_shared { (0, 0) } else { REGION } {
+        let note = format!("start reads {:#x} and size {:#x}.", said.0, said.1);
+        return Err(Violation::new(Rule::RegionUntrue).note(note));
     }
     Ok(())
 }

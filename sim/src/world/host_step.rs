@@ -5,6 +5,7 @@ use crate::coverage::Situation;
 use crate::disk::{OpKey, OpKind, Outcome};
 use crate::dut::DeviceUnderTest;
 use crate::sectors::SectorSet;
+use crate::spec::Kind;
 
 impl<D: DeviceUnderTest> World<D> {
     /// Ends an operation; its lane's thread has something to do, and if the disk was full, all have.
@@ -22,6 +23,8 @@ impl<D: DeviceUnderTest> World<D> {
             self.coverage.hit_if(forgets, Situation::SyncForgot);
         }
         if let Some(station) = self.stations.get_mut(usize::from(op.device)) {
+            let waits = station.kind == Kind::Memory && station.queues[0].out() > 1;
+            self.coverage.hit_if(waits, Situation::FlushesShared);
             station.stirred[usize::from(op.lane)] = true;
         }
         if was_full {

@@ -2,7 +2,7 @@
 
 use powerfail_model::{Atom, Observed, RequestId, Rule, Violation};
 
-use super::{Event, World};
+use super::{Contract, Event, World};
 use crate::action::QueueId;
 use crate::coverage::Situation;
 use crate::disk::Witness;
@@ -10,6 +10,7 @@ use crate::dut::DeviceUnderTest;
 use crate::guest::{Ask, Breach, Done, MAX_SECTORS, Mischief};
 use crate::payload::{self, Author};
 use crate::sectors::SectorSet;
+use crate::spec::Kind;
 
 /// A broken promise and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +52,8 @@ impl<D: DeviceUnderTest> World<D> {
         let station = &mut self.stations[usize::from(to.device)];
         let driver = &station.queues[usize::from(to.queue)];
         coverage.hit_if(driver.used_at_wrap(), Situation::UsedWrapped);
-        let malformed = !matches!(done.mischief, Mischief::None | Mischief::Ragged(_));
+        let ragged = matches!(done.mischief, Mischief::Ragged(_)) && station.kind == Kind::Disk;
+        let malformed = done.mischief != Mischief::None && !ragged;
         coverage.hit_if(malformed, Situation::MalformedAnswered);
 
         let mut seen = [Observed::Garbage; MAX_SECTORS as usize];
@@ -69,7 +71,11 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let status = if malformed && done.status > 2 { 1 } else { done.status };
         let id = RequestId(done.id);
-        if let Err(violation) = station.oracle.complete(id, status, &seen[..found]) {
+        let told = match &mut station.oracle {
+            Contract::Disk(oracle) => oracle.complete(id, status, &seen[..found]),
+            Contract::Memory(oracle) => oracle.complete(id, done.ret),
+        };
+        if let Err(violation) = told {
             return Err(Failure::boxed(to.device, violation));
         }
         if matches!(done.ask, Ask::GetId) && done.status == 0 {
@@ -101,7 +107,7 @@ impl<D: DeviceUnderTest> World<D> {
                 let end = sector + u64::from(sectors);
                 let grown = end > u64::from(self.options.spec.disk.capacity);
                 coverage.hit_if(grown, Situation::GrownSectorWritten);
-                let row = station.oracle.last_completion().row;
+                let row = station.oracle.disk().last_completion().row;
                 let nth = (row as u8).wrapping_sub(b'A').min(7);
                 coverage.hit(Situation::ALL[usize::from(nth)]);
                 let range = super::guest_step::covered(&done.ask, self.options.spec.disk.room());

@@ -56,7 +56,7 @@ impl<D: DeviceUnderTest> World<D> {
         let station = &mut self.stations[usize::from(device)];
         station.device.resume();
         if station.moving == Moving::Saving {
-            station.oracle.save_given_up();
+            station.oracle.disk().save_given_up();
         }
         station.unpaused();
         station.stir();
@@ -69,7 +69,7 @@ impl<D: DeviceUnderTest> World<D> {
             return false;
         }
         station.device.begin_save();
-        station.oracle.save_begun();
+        station.oracle.disk().save_begun();
         station.moving = Moving::Saving;
         station.stir();
         true
@@ -85,9 +85,9 @@ impl<D: DeviceUnderTest> World<D> {
             return Ok(false);
         };
         match moved {
-            Moved::Stable => station.oracle.saved(),
+            Moved::Stable => station.oracle.disk().saved(),
             Moved::NotStable if may_fail => {
-                station.oracle.host_failure_shown();
+                station.oracle.disk().host_failure_shown();
                 self.coverage.hit(Situation::SaveFailed);
             }
             Moved::NotStable => {
@@ -145,7 +145,7 @@ impl<D: DeviceUnderTest> World<D> {
             return Err(Failure::boxed(device, violation));
         }
         station.capacity = sectors;
-        station.oracle.grown(u64::from(sectors));
+        station.oracle.disk().grown(u64::from(sectors));
         Ok(true)
     }
 
@@ -173,7 +173,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let driver = &mut station.queues[usize::from(queue)];
         let ended = driver.outstanding().map(|(id, _)| RequestId(id));
-        station.oracle.queue_reset_shown(ended);
+        station.oracle.disk().queue_reset_shown(ended);
         driver.abandon(&mut self.memory);
         station.lives[usize::from(queue)] = QueueLife::Down;
         self.listen(device, u16::from(queue)..u16::from(queue) + 1)
@@ -214,7 +214,7 @@ impl<D: DeviceUnderTest> World<D> {
         let World { setup, options, memory, disk, stations, .. } = self;
         let station = &mut stations[usize::from(device)];
         disk.backend_kill(device, station.oracle.host_failed());
-        station.oracle.reconnect();
+        station.oracle.disk().reconnect();
         let out = station.queues.iter().flat_map(QueueDriver::outstanding);
         station.carried = out.map(|(id, _)| id).max().unwrap_or(0);
         let mut rings = [crate::guest::RingPlan::at(0, 2, 0, false); super::MAX_QUEUES];

@@ -8,6 +8,8 @@
 //! Not here: which action comes next ([`pilot`](crate::pilot)), and what an answer means
 //! (`powerfail_model`).
 
+mod access;
+mod contract;
 mod crash;
 mod facts;
 mod guest_step;
@@ -18,6 +20,7 @@ mod life;
 mod rest;
 mod station;
 
+pub use contract::Contract;
 pub use facts::Stats;
 pub(crate) use guest_step::covered;
 pub use journal::{Event, Journal};
@@ -33,7 +36,7 @@ use crate::hash::Chain;
 use crate::life::QueueLife;
 use crate::memory::Memory;
 use crate::spec::{MEMORY, Options};
-use powerfail_model::{Oracle, Rule};
+use powerfail_model::Rule;
 
 /// The most queues of one device.
 pub const MAX_QUEUES: usize = 4;
@@ -63,6 +66,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// share no content.
     #[must_use]
     pub fn new(setup: D::Setup, options: Options, run: u32) -> World<D> {
+        let options = options.of_kinds(D::kinds(&setup));
         let disk = SimDisk::new(options.spec.disk, run);
         let mut world = World {
             setup,
@@ -84,6 +88,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// As [`new`](Self::new) with the same set-up, keeping the allocations; coverage and statistics
     /// go on counting.
     pub fn restart(&mut self, options: Options, run: u32) {
+        let options = options.of_kinds(D::kinds(&self.setup));
         self.options = options;
         self.run = run;
         self.disk.restart(options.spec.disk, run);
@@ -100,6 +105,12 @@ impl<D: DeviceUnderTest> World<D> {
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// What the devices need.
+    #[must_use]
+    pub fn setup(&self) -> &D::Setup {
+        &self.setup
     }
 
     /// The number that names the run.
@@ -136,7 +147,7 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// A device's oracle, to look at.
     #[must_use]
-    pub fn oracle(&self, device: u8) -> &Oracle {
+    pub fn oracle(&self, device: u8) -> &Contract {
         &self.stations[usize::from(device)].oracle
     }
 
@@ -228,6 +239,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let done = match *action {
             Action::Start { device, accept, base } => self.start(device, accept, base),
+            Action::Send { to, id, ask, .. } if ask.is_access() => self.access(to, id, ask),
             Action::Send { to, id, ref ask, layout, mischief } => {
                 Ok(self.send(to, id, ask, layout, mischief))
             }
@@ -259,8 +271,9 @@ impl<D: DeviceUnderTest> World<D> {
 
     fn addresses_exist(&self, action: &Action) -> bool {
         let device = |device: u8| device < self.options.devices;
-        let queue =
-            |to: QueueId| device(to.device) && u16::from(to.queue) < self.options.spec.queues;
+        let queue = |to: QueueId| {
+            device(to.device) && u16::from(to.queue) < self.options.queues_of(to.device)
+        };
         match action {
             Action::Start { device: d, .. }
             | Action::Writeback { device: d, .. }

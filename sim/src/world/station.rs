@@ -1,20 +1,20 @@
 //! One device of a world with its driver and its oracle, and how the power comes on.
 
-use powerfail_model::{Oracle, Profile};
-
-use super::{MAX_QUEUES, World};
+use super::{Contract, MAX_QUEUES, World};
 use crate::coverage::Situation;
 use crate::dut::DeviceUnderTest;
 use crate::guest::{QueueDriver, Shape};
 use crate::life::{Moving, QueueLife};
 use crate::payload::Author;
 use crate::sectors::SectorSet;
+use crate::spec::Kind;
 
 /// One device, its driver and its oracle.
 #[derive(Clone, Debug)]
 pub(crate) struct Station<D> {
     pub(crate) device: D,
-    pub(crate) oracle: Oracle,
+    pub(crate) kind: Kind,
+    pub(crate) oracle: Contract,
     pub(crate) queues: Vec<QueueDriver>,
     /// DRIVER_OK is set, and no reset was asked for since.
     pub(crate) live: bool,
@@ -85,16 +85,19 @@ impl<D: DeviceUnderTest> World<D> {
         stations.truncate(usize::from(options.devices));
         for device in 0..options.devices {
             let fresh = D::open(setup, &spec, disk, device);
+            let kind = options.kind(device);
             let station = match stations.get_mut(usize::from(device)) {
                 Some(station) => {
                     station.device = fresh;
-                    station.oracle.restart(Profile::Strict, spec.disk.room());
+                    station.kind = kind;
+                    station.oracle.restart(kind, spec.disk.room());
                     station
                 }
                 None => {
                     stations.push(Station {
                         device: fresh,
-                        oracle: Oracle::new(Profile::Strict, spec.disk.room()),
+                        kind,
+                        oracle: Contract::new(kind, spec.disk.room()),
                         queues: Vec::new(),
                         live: false,
                         resetting: false,
@@ -125,10 +128,12 @@ impl<D: DeviceUnderTest> World<D> {
             station.was_reset = false;
             let author = Author { run: *run, disk: device };
             let share = options.share();
-            station.queues.truncate(usize::from(spec.queues));
-            for queue in 0..spec.queues {
+            let queues = options.queues_of(device);
+            station.queues.truncate(usize::from(queues));
+            for queue in 0..queues {
                 let nth = u32::from(device) * u32::from(spec.queues) + u32::from(queue);
                 let shape = Shape {
+                    kind,
                     at: nth * share,
                     len: share,
                     ring_size: spec.ring_size,

@@ -10,6 +10,7 @@ mod disk;
 mod lane;
 mod life;
 mod lives;
+mod memory;
 mod state;
 mod wrapper;
 
@@ -18,6 +19,7 @@ pub use device::DeviceFault;
 pub use disk::DiskFault;
 pub use lane::FaultyLane;
 pub use life::LifeFault;
+pub use memory::{FaultyMemory, MemoryFault};
 pub use state::FaultyState;
 pub use wrapper::WrongDevice;
 
@@ -30,13 +32,16 @@ pub enum Wrong {
     Disk(DiskFault),
     /// A device, on a good disk.
     Device(DeviceFault),
+    /// A persistent memory.
+    Memory(MemoryFault),
 }
 
 impl Wrong {
     /// Everything wrong there is.
     pub fn all() -> impl Iterator<Item = Wrong> {
         let disks = DiskFault::ALL.into_iter().map(Wrong::Disk);
-        disks.chain(DeviceFault::all().map(Wrong::Device))
+        let devices = DeviceFault::all().map(Wrong::Device);
+        disks.chain(devices).chain(MemoryFault::all().map(Wrong::Memory))
     }
 
     /// Its name, as `wrong:NAME` selects it.
@@ -45,6 +50,7 @@ impl Wrong {
         match self {
             Wrong::Disk(fault) => fault.name(),
             Wrong::Device(fault) => fault.name(),
+            Wrong::Memory(fault) => fault.name(),
         }
     }
 
@@ -54,6 +60,7 @@ impl Wrong {
         match self {
             Wrong::Disk(fault) => fault.summary(),
             Wrong::Device(fault) => fault.summary(),
+            Wrong::Memory(fault) => fault.summary(),
         }
     }
 
@@ -63,6 +70,7 @@ impl Wrong {
         match self {
             Wrong::Disk(fault) => fault.caught_by(),
             Wrong::Device(fault) => fault.caught_by(),
+            Wrong::Memory(fault) => fault.caught_by(),
         }
     }
 

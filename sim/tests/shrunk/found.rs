@@ -4,6 +4,7 @@ use powerfail::action::{Action, CrashKind};
 use powerfail::blk::Blk;
 use powerfail::disk::Outcome;
 use powerfail::dut::DeviceUnderTest;
+use powerfail::pmem::Pmem;
 use powerfail::run::{Plan, run_number, run_seed, world};
 use powerfail::shrink::{Effort, Shrunk, shrink};
 use powerfail::trace::{Replayed, Signature, judge};
@@ -31,6 +32,7 @@ impl Story {
         match wrong {
             Wrong::Disk(fault) => found::<Blk>(Some(fault), wrong, rule, least),
             Wrong::Device(fault) => found::<WrongDevice>(fault, wrong, rule, least),
+            Wrong::Memory(fault) => found::<Pmem>(Some(fault), wrong, rule, least),
         }
     }
 

@@ -4,6 +4,7 @@ use powerfail::action::Action;
 use powerfail::blk::Blk;
 use powerfail::disk::Outcome;
 use powerfail::dut::DeviceUnderTest;
+use powerfail::pmem::Pmem;
 use powerfail::run::replay;
 use powerfail::sectors::SectorSet;
 use powerfail::wire::feature;
@@ -23,6 +24,7 @@ fn fails(wrong: Wrong, story: &Story, actions: &[Action]) -> bool {
     match wrong {
         Wrong::Disk(fault) => on::<Blk>(Some(fault), story, actions),
         Wrong::Device(fault) => on::<WrongDevice>(fault, story, actions),
+        Wrong::Memory(fault) => on::<Pmem>(Some(fault), story, actions),
     }
 }
 

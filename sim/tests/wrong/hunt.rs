@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use powerfail::blk::Blk;
 use powerfail::dut::DeviceUnderTest;
+use powerfail::pmem::Pmem;
 use powerfail::run::{Plan, run_seed, world};
 use powerfail::wrong::{Wrong, WrongDevice};
 use powerfail_model::Rule;
@@ -63,6 +64,7 @@ pub(crate) fn hunt(wrong: Wrong, catches: u32) -> Bag {
     match wrong {
         Wrong::Disk(fault) => hunt_device::<Blk>(wrong, Some(fault), catches),
         Wrong::Device(fault) => hunt_device::<WrongDevice>(wrong, fault, catches),
+        Wrong::Memory(fault) => hunt_device::<Pmem>(wrong, Some(fault), catches),
     }
 }
 

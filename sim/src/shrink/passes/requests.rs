@@ -43,20 +43,15 @@ pub(super) fn requests(case: &Case, _: &Timeline, nth: usize) -> Said {
 pub(super) fn placed(case: &Case, ask: &Ask, which: usize) -> Option<Ask> {
     let mut others = Vec::new();
     for action in &case.actions {
-        if let Action::Send {
-            ask: Ask::In { sector, sectors } | Ask::Out { sector, sectors }, ..
-        } = action
-            && !others.contains(&(*sector, *sectors))
+        if let Action::Send { ask, .. } = action
+            && let Some(range) = ask.range()
+            && !others.contains(&range)
         {
-            others.push((*sector, *sectors));
+            others.push(range);
         }
     }
-    let &(sector, sectors) = others.get(which)?;
-    match ask {
-        Ask::In { .. } => Some(Ask::In { sector, sectors }),
-        Ask::Out { .. } => Some(Ask::Out { sector, sectors }),
-        _ => None,
-    }
+    let &(first, count) = others.get(which)?;
+    ask.at(first, count)
 }
 
 /// The same request over less.
@@ -104,14 +99,12 @@ fn narrowed(ask: &Ask, way: usize) -> Option<Ask> {
         Some(fewer)
     };
     match ask {
-        Ask::In { sector, sectors } => {
-            part(*sector, *sectors).map(|(sector, sectors)| Ask::In { sector, sectors })
-        }
-        Ask::Out { sector, sectors } => {
-            part(*sector, *sectors).map(|(sector, sectors)| Ask::Out { sector, sectors })
-        }
         Ask::Discard(segments) => list(segments).map(Ask::Discard),
         Ask::WriteZeroes(segments) => list(segments).map(Ask::WriteZeroes),
-        Ask::Flush | Ask::GetId | Ask::Other(_) => None,
+        _ => {
+            let (first, count) = ask.range()?;
+            let (first, count) = part(first, count)?;
+            ask.at(first, count)
+        }
     }
 }

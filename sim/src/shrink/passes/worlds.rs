@@ -11,7 +11,7 @@ use crate::shrink::case::Case;
 use crate::shrink::places;
 use crate::shrink::timeline::Timeline;
 use crate::spec::Options;
-use crate::wire::feature;
+use crate::wire::{feature, memory};
 
 /// A plainer world: one device, one queue, a small disk with the requests at its beginning, fewer
 /// features.
@@ -26,7 +26,11 @@ pub(super) fn world(case: &Case, _: &Timeline, nth: usize) -> Said {
         feature::WRITE_ZEROES,
         feature::FLUSH,
         feature::RO,
-        feature::SIZE_MAX | feature::SEG_MAX | feature::BLK_SIZE | feature::TOPOLOGY,
+        feature::SIZE_MAX
+            | feature::SEG_MAX
+            | feature::BLK_SIZE
+            | feature::TOPOLOGY
+            | memory::SHMEM_REGION,
     ];
     let changed = match nth {
         0 | 1 => places::one_device(case, nth as u8),

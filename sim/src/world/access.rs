@@ -1,0 +1,60 @@
+//! Stores and loads: what the guest does to a persistent memory without asking the device.
+
+use powerfail_model::{Atom, Observed, RequestId};
+
+use super::judge::Failure;
+use super::{Event, Outcome, World};
+use crate::action::QueueId;
+use crate::coverage::Situation;
+use crate::dut::{DeviceUnderTest, Host};
+use crate::guest::{Ask, MAX_SECTORS};
+use crate::payload::{self, Author};
+use crate::spec::Kind;
+
+impl<D: DeviceUnderTest> World<D> {
+    /// Stores to words or loads them, at once. Only a driver that knows where the memory is can.
+    pub(super) fn access(&mut self, to: QueueId, id: u32, ask: Ask) -> Outcome {
+        let (Ask::Store { word, words } | Ask::Load { word, words }) = ask else {
+            unreachable!("{ask} is a request");
+        };
+        let may_fail = self.options.host_may_fail();
+        let World { memory, disk, stations, .. } = self;
+        let station = &mut stations[usize::from(to.device)];
+        let there = word.checked_add(words).is_some_and(|end| end <= station.capacity);
+        let fits = (1..=MAX_SECTORS).contains(&words) && there;
+        if station.kind != Kind::Memory || !station.live || !fits {
+            return Ok(false);
+        }
+        let author = Author { run: self.run, disk: to.device };
+        let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
+        let mut seen = [Observed::Garbage; MAX_SECTORS as usize];
+        let store = matches!(ask, Ask::Store { .. });
+        for (slot, number) in seen.iter_mut().zip(word..word + words) {
+            if store {
+                station.device.store(number, payload::word(author, number, id), &mut host);
+            } else {
+                *slot = payload::read_word(station.device.load(number, &mut host), author, number);
+            }
+        }
+        let flushing = station.queues[0].out() > 0;
+        let was_reset = station.was_reset;
+        let oracle = station.oracle.memory();
+        let told = if store {
+            oracle.store(RequestId(id), Atom(word), words);
+            Ok(())
+        } else {
+            oracle.load(RequestId(id), Atom(word), &seen[..words as usize])
+        };
+        self.coverage.hit_if(store && flushing, Situation::StoreDuringFlush);
+        self.coverage.hit_if(!store && was_reset, Situation::ReadAfterReset);
+        self.stats.requests += 1;
+        self.stats.completions += 1;
+        self.stats.by_kind[usize::from(store)] += 1;
+        self.chain.note(3, u64::from(id), u64::from(to.device));
+        if self.journal.is_some() {
+            self.note(Event::Completed { to, id, ask, status: 0 });
+        }
+        told.map_err(|violation| Failure::boxed(to.device, violation))?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,117 @@
+//! What a device owes its guest: the oracle of a disk, or that of a persistent memory.
+//!
+//! Here is what the world asks of either alike; what it asks of one alone it asks of that one.
+
+use powerfail_model::{Atom, Content, Oracle, PmemOracle, Profile, RequestId, Violation};
+
+use crate::spec::Kind;
+
+/// An oracle.
+#[derive(Clone, Debug)]
+pub enum Contract {
+    /// Of a disk.
+    Disk(Oracle),
+    /// Of a persistent memory.
+    Memory(PmemOracle),
+}
+
+/// Does the same with whichever it is.
+macro_rules! either {
+    ($self:expr, $oracle:ident => $what:expr) => {
+        match $self {
+            Contract::Disk($oracle) => $what,
+            Contract::Memory($oracle) => $what,
+        }
+    };
+}
+
+impl Contract {
+    /// For a device of this kind with so many atoms, none of which was ever written.
+    pub(super) fn new(kind: Kind, atoms: u32) -> Contract {
+        match kind {
+            Kind::Disk => Contract::Disk(Oracle::new(Profile::Strict, atoms)),
+            Kind::Memory => Contract::Memory(PmemOracle::new(Profile::Strict, atoms)),
+        }
+    }
+
+    /// Becomes what [`new`](Self::new) returns, and keeps its room if it can.
+    pub(super) fn restart(&mut self, kind: Kind, atoms: u32) {
+        match (self, kind) {
+            (Contract::Disk(oracle), Kind::Disk) => oracle.restart(Profile::Strict, atoms),
+            (Contract::Memory(oracle), Kind::Memory) => oracle.restart(Profile::Strict, atoms),
+            (this, _) => *this = Contract::new(kind, atoms),
+        }
+    }
+
+    /// The oracle of a disk.
+    ///
+    /// # Panics
+    /// If the device is none.
+    #[inline]
+    pub(super) fn disk(&mut self) -> &mut Oracle {
+        match self {
+            Contract::Disk(oracle) => oracle,
+            Contract::Memory(_) => unreachable!("only a disk does that"),
+        }
+    }
+
+    /// The oracle of a persistent memory.
+    ///
+    /// # Panics
+    /// If the device is none.
+    #[inline]
+    pub(super) fn memory(&mut self) -> &mut PmemOracle {
+        match self {
+            Contract::Memory(oracle) => oracle,
+            Contract::Disk(_) => unreachable!("only a memory does that"),
+        }
+    }
+
+    pub(super) fn submit_again(&mut self, id: RequestId) {
+        either!(self, oracle => oracle.submit_again(id));
+    }
+
+    pub(super) fn reset_shown(&mut self) {
+        either!(self, oracle => oracle.reset_shown());
+    }
+
+    pub(super) fn backend_kill(&mut self) {
+        either!(self, oracle => oracle.backend_kill());
+    }
+
+    pub(super) fn power_loss(&mut self) -> Result<(), Violation> {
+        either!(self, oracle => oracle.power_loss())
+    }
+
+    pub(super) fn quiesce(&self) -> Result<(), Violation> {
+        either!(self, oracle => oracle.quiesce())
+    }
+
+    /// Whether the guest has seen the host fail in this backend life.
+    #[inline]
+    #[must_use]
+    pub fn host_failed(&self) -> bool {
+        either!(self, oracle => oracle.host_failed())
+    }
+
+    /// Whether a power loss now could leave one of at least `least` contents in some atom that are
+    /// not stable.
+    #[must_use]
+    pub fn some_atom_has_loose_versions(&self, least: usize) -> bool {
+        either!(self, oracle => oracle.some_atom_has_loose_versions(least))
+    }
+
+    /// Replaces `out` by what a power loss now may leave in `atom`, sorted.
+    pub fn candidates(&self, atom: Atom, out: &mut Vec<Content>) {
+        either!(self, oracle => oracle.candidates(atom, out));
+    }
+
+    /// The row of the stability table that is in force, of a disk.
+    #[must_use]
+    pub fn stability_row(&self) -> Option<char> {
+        match self {
+            Contract::Disk(oracle) => Some(oracle.stability_row()),
+            Contract::Memory(_) => None,
+        }
+    }
+}
