@@ -33,6 +33,8 @@ impl Timeline {
                 let mut moment = Moment::default();
                 for event in events {
                     match *event {
+                        // Nobody waits for an access: it is over at once.
+                        Event::Completed { ask, .. } if ask.is_access() => {}
                         Event::Completed { to, id, .. } => moment.back.push((to.device, id)),
                         Event::Submitted(op) => moment.submitted.push(op),
                         Event::Did(_) | Event::Signalled(_) => {}

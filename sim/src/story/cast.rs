@@ -27,12 +27,14 @@ pub(super) struct Cast {
     roles: BTreeMap<u32, Role>,
     /// The request whose queue is watched: it was never used.
     waited_for: Option<u32>,
+    /// What the atoms of the device that failed are called.
+    unit: &'static str,
 }
 
 impl Cast {
     /// Everyone in these events.
-    pub(super) fn new(events: &[Event], waited_for: Option<u32>) -> Cast {
-        let mut cast = Cast { roles: BTreeMap::new(), waited_for };
+    pub(super) fn new(events: &[Event], waited_for: Option<u32>, unit: &'static str) -> Cast {
+        let mut cast = Cast { roles: BTreeMap::new(), waited_for, unit };
         for event in events {
             match *event {
                 Event::Did(Action::Send { to, id, ask, mischief, .. }) => {
@@ -47,6 +49,11 @@ impl Cast {
             }
         }
         cast
+    }
+
+    /// What the atoms of the device that failed are called.
+    pub(super) fn unit(&self) -> &'static str {
+        self.unit
     }
 
     pub(super) fn role(&self, id: u32) -> Option<&Role> {
@@ -88,9 +95,11 @@ impl Cast {
         match observed {
             Observed::Content(content) => self.content(content),
             Observed::Misdirected { content, home } if content.writer().is_some() => {
-                format!("{} of sector {home}", self.content(content))
+                format!("{} of {} {home}", self.content(content), self.unit)
             }
-            Observed::Misdirected { home, .. } => format!("what was in sector {home} at first"),
+            Observed::Misdirected { home, .. } => {
+                format!("what was in {} {home} at first", self.unit)
+            }
             Observed::Foreign => "what is not this device's".to_owned(),
             other => other.to_string(),
         }

@@ -5,7 +5,7 @@ use powerfail_model::{Observed, Rule, Violation};
 use super::cast::Cast;
 use super::why::list;
 use super::words::status_name;
-use crate::spec::Options;
+use crate::spec::{Kind, Options};
 use crate::world::Failure;
 
 /// The sentence, with a note behind it if the verdict has one.
@@ -29,7 +29,11 @@ pub(super) fn headline(failure: &Failure, options: &Options, cast: &Cast) -> Str
                 }
                 _ => cast.observed(observed),
             };
-            format!("Sector {atom}{device} must hold {}. It holds {found}.", list(&allowed, "or"))
+            let unit = match options.kind(failure.device) {
+                Kind::Disk => "Sector",
+                Kind::Memory => "Word",
+            };
+            format!("{unit} {atom}{device} must hold {}. It holds {found}.", list(&allowed, "or"))
         }
         _ => {
             let promise = violation.rule.promise();

@@ -26,12 +26,14 @@ use powerfail_model::Rule;
 
 use crate::dut::DeviceUnderTest;
 use crate::inevitable::Certainty;
+use crate::spec::Kind;
 use crate::world::{Event, Failure, World};
 use about::About;
 use cast::Cast;
 use lanes::Line;
 use look::{Brush, Tone, broken, columns};
 use why::Why;
+use words::unit_of;
 
 pub use look::Look;
 pub use scene::scene;
@@ -66,7 +68,7 @@ pub fn tell<D: DeviceUnderTest>(
     let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
     let rule = violation.rule;
     let waited_for = violation.request.filter(|_| rule == Rule::NeverUsed);
-    let cast = Cast::new(events, waited_for.map(|id| id.0));
+    let cast = Cast::new(events, waited_for.map(|id| id.0), unit_of(options.kind(failure.device)));
     let queues = &world.station(failure.device).queues;
     let silent = (rule == Rule::SignalMissing)
         .then(|| queues.iter().position(|queue| queue.signal_owed()))
@@ -89,7 +91,11 @@ pub fn tell<D: DeviceUnderTest>(
     let from = &provenance.from;
     let profile = violation.profile.name();
     let title = format!("{from}   VIOLATED   {}", rule.promise());
-    page.title(&title, &format!("({profile}, 512-byte atoms)"));
+    let atom = match options.kind(failure.device) {
+        Kind::Disk => 512,
+        Kind::Memory => 8,
+    };
+    page.title(&title, &format!("({profile}, {atom}-byte atoms)"));
     page.gap();
     page.paragraph(&headline::headline(failure, options, &cast), 2, Tone::Plain);
     page.gap();

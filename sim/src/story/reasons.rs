@@ -9,12 +9,13 @@ use super::owed;
 use super::why::{Why, list};
 use super::words::{is_loss, status_name};
 use crate::guest::Ask;
+use crate::spec::Kind;
 
 /// The sentences for a violation.
 pub(super) fn sentences(why: &Why<'_>) -> Vec<String> {
     let mut out = match why.violation.rule {
         rule if is_loss(rule) => lost(why),
-        Rule::StaleRead | Rule::NotZeroed => stale(why),
+        Rule::StaleRead | Rule::NotZeroed | Rule::StaleLoad => stale(why),
         Rule::ReadsDisagree => disagree(why),
         Rule::ImageChanged => changed(why),
         Rule::UntouchedChanged => untouched(why),
@@ -70,6 +71,13 @@ fn lost(why: &Why<'_>) -> Vec<String> {
                 "writeback was 0{since} and as long as {write} was out: it was stable when it completed{back}.",
             ));
         }
+        (None, Some(flush)) if why.kind() == Kind::Memory => out.push(format!(
+            "{} stored that before the flush {} was sent{}, and the flush returned 0{}: it was persistent.",
+            why.named(winner),
+            why.name(flush),
+            why.sent(flush),
+            why.back(flush)
+        )),
         (None, Some(flush)) => out.push(format!(
             "{write} completed{back} before the flush {} was sent{}, and the flush completed{}: it was stable.",
             why.name(flush),
@@ -121,10 +129,12 @@ fn stale(why: &Why<'_>) -> Vec<String> {
     let (write, read_name) = (why.name(winner), why.name(read));
     let what = match why.role(winner).map(|role| role.ask) {
         Some(Ask::WriteZeroes(_)) => "zeroed",
+        Some(Ask::Store { .. }) => return stored(why, winner, read),
         _ => "wrote",
     };
     out.push(format!(
-        "{write} {what} sector {} and completed{} before {read_name} was sent{}: {read_name} must see that, or something newer.",
+        "{write} {what} {} {} and completed{} before {read_name} was sent{}: {read_name} must see that, or something newer.",
+        why.unit(),
         why.atom(),
         why.back(winner),
         why.sent(read)
@@ -144,6 +154,24 @@ fn stale(why: &Why<'_>) -> Vec<String> {
         && let Some(loss) = why.loss()
     {
         out.push(format!("What it holds is from before {loss}."));
+    }
+    out
+}
+
+/// A load must return the last store.
+fn stored(why: &Why<'_>, winner: u32, read: u32) -> Vec<String> {
+    let (store, load) = (why.named(winner), why.name(read));
+    let sent = why.number(|line| line.mark == Mark::Sent(winner)).unwrap_or(0);
+    let since = |mark: Mark| why.number(|line| line.mark == mark && line.number > sent);
+    let mut out = vec![format!(
+        "{store} stored to word {} before {load} loaded it: {load} must see that, or something newer.",
+        why.atom(),
+    )];
+    if let Some(reset) = since(Mark::ResetShown(why.device)) {
+        out.push(format!("A reset ({reset}) ends flushes; what was stored stays."));
+    }
+    if let Some(kill) = since(Mark::Kill(why.device)) {
+        out.push(format!("The death of the backend ({kill}) loses nothing that was stored."));
     }
     out
 }
@@ -179,9 +207,10 @@ fn changed(why: &Why<'_>) -> Vec<String> {
     let Some((first, saw)) = why.earlier_read() else { return Vec::new() };
     let after = why.loss().map_or_else(String::new, |loss| format!(" after {loss}"));
     vec![format!(
-        "{}{after} had found {} in sector {}{}, and nothing was written there since: it must stay.",
+        "{}{after} had found {} in {} {}{}, and nothing was written there since: it must stay.",
         why.name(first),
         why.cast.observed(saw),
+        why.unit(),
         why.atom(),
         why.back(first),
     )]
@@ -189,13 +218,13 @@ fn changed(why: &Why<'_>) -> Vec<String> {
 
 fn untouched(why: &Why<'_>) -> Vec<String> {
     let found = why.violation.observed.map(|found| why.cast.observed(found)).unwrap_or_default();
-    let atom = why.atom();
+    let (unit, atom) = (why.unit(), why.atom());
     let any =
         why.cast.all().any(|(_, role)| role.to.device == why.device && why.touches(&role.ask));
     if !any {
-        return vec![format!("No request was to change sector {atom}.")];
+        return vec![format!("No request was to change {unit} {atom}.")];
     }
-    let mut out = vec![format!("Nothing that was sent can have left {found} in sector {atom}.")];
+    let mut out = vec![format!("Nothing that was sent can have left {found} in {unit} {atom}.")];
     if let Some(id) = why.finder()
         && let Some(role) = why.role(id)
     {
@@ -261,11 +290,11 @@ fn torn(why: &Why<'_>) -> Vec<String> {
         .filter(|(_, role)| role.to.device == why.device && why.touches(&role.ask))
         .map(|(id, _)| why.named(id))
         .collect();
-    let atom = why.atom();
+    let (unit, atom) = (why.unit(), why.atom());
     vec![match writes.is_empty() {
-        true => format!("Nobody wrote sector {atom}."),
+        true => format!("Nobody wrote {unit} {atom}."),
         false => format!(
-            "A sector is written whole or not at all, whatever the moment: by {}.",
+            "A {unit} is written whole or not at all, whatever the moment: by {}.",
             list(&writes, "or")
         ),
     }]
@@ -275,41 +304,41 @@ fn misplaced(why: &Why<'_>) -> Vec<String> {
     let Some(Observed::Misdirected { content, home }) = why.violation.observed else {
         return Vec::new();
     };
-    let atom = why.atom();
+    let (unit, atom) = (why.unit(), why.atom());
     vec![match content.writer() {
         Some(id) => format!(
-            "{} wrote that for sector {home}. It turns up in sector {atom}.",
+            "{} wrote that for {unit} {home}. It turns up in {unit} {atom}.",
             why.named(id.0)
         ),
-        None => format!("That is what sector {home} held at first. It turns up in sector {atom}."),
+        None => format!("That is what {unit} {home} held at first. It turns up in {unit} {atom}."),
     }]
 }
 
 fn foreign(why: &Why<'_>) -> Vec<String> {
-    let atom = why.atom();
+    let (unit, atom) = (why.unit(), why.atom());
     let whose = match why.options.devices {
         1 => "No guest of this device wrote it: it belongs to another disk or another run",
         _ => "It belongs to the other device, or to another run",
     };
-    vec![format!("{whose}, and sector {atom} is not theirs.")]
+    vec![format!("{whose}, and {unit} {atom} is not theirs.")]
 }
 
 fn never_written(why: &Why<'_>) -> Vec<String> {
-    let atom = why.atom();
+    let (unit, atom) = (why.unit(), why.atom());
     vec![match why.violation.observed {
         Some(Observed::Content(Content::ZERO)) => {
-            format!("No request was to leave zeroes in sector {atom}.")
+            format!("No request was to leave zeroes in {unit} {atom}.")
         }
         Some(Observed::Content(content)) if content.writer().is_some() => {
             let id = content.writer().map_or(0, |id| id.0);
             match why.role(id) {
                 Some(role) => {
-                    format!("{} asked for `{}`, not for sector {atom}.", why.named(id), role.ask)
+                    format!("{} asked for `{}`, not for {unit} {atom}.", why.named(id), role.ask)
                 }
                 None => format!("Request {id} was never sent."),
             }
         }
-        _ => format!("What is in sector {atom} is neither zeroes nor what any request wrote."),
+        _ => format!("What is in {unit} {atom} is neither zeroes nor what any request wrote."),
     }]
 }
 

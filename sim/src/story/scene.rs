@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use powerfail_model::{Atom, Content};
 
 use super::look::{Look, broken};
+use super::words::unit_of;
 use crate::disk::word_of;
 use crate::dut::DeviceUnderTest;
 use crate::payload::{self, Author};
@@ -64,14 +65,6 @@ pub fn scene<D: DeviceUnderTest>(world: &World<D>, look: Look) -> String {
         say(2, "in flight: nothing");
     }
     out
-}
-
-/// What the atoms of a device are called.
-pub(super) fn unit_of(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Disk => "sector",
-        Kind::Memory => "word",
-    }
 }
 
 /// The sectors of a device in which cache and medium may differ, or in which a power loss leaves a

@@ -4,8 +4,9 @@ use powerfail_model::{Content, Observed, Reason, RequestId, Violation};
 
 use super::cast::{Cast, Role};
 use super::lanes::{Line, Mark};
+use super::words::unit_of;
 use crate::guest::Ask;
-use crate::spec::Options;
+use crate::spec::{Kind, Options};
 use crate::world::covered;
 
 /// See the [module](self).
@@ -41,6 +42,15 @@ impl Why<'_> {
 
     pub(super) fn sent(&self, id: u32) -> String {
         self.at(Mark::Sent(id))
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.options.kind(self.device)
+    }
+
+    /// What the device's atoms are called.
+    pub(super) fn unit(&self) -> &'static str {
+        unit_of(self.kind())
     }
 
     pub(super) fn back(&self, id: u32) -> String {

@@ -3,8 +3,9 @@
 use powerfail_model::Rule;
 
 use crate::guest::Mischief;
-use crate::spec::Spec;
+use crate::spec::{Kind, Spec};
 use crate::wire::feature::{CONFIG_WCE, FLUSH};
+use crate::wire::memory::SHMEM_REGION;
 
 /// A status in the specification's words.
 pub(super) fn status_name(status: u8) -> String {
@@ -30,8 +31,12 @@ pub(super) fn spoiled(mischief: Mischief) -> String {
 }
 
 /// The features that decide what a completion promises, as far as they are accepted, and the cache
-/// mode where that is not write-back.
-pub(super) fn features(accept: u64, spec: &Spec) -> String {
+/// mode where that is not write-back, each with a space before it.
+pub(super) fn features(accept: u64, spec: &Spec, kind: Kind) -> String {
+    if kind == Kind::Memory {
+        let shared = accept & SHMEM_REGION != 0;
+        return if shared { " SHMEM_REGION".to_owned() } else { String::new() };
+    }
     let mut words = Vec::new();
     for (bit, name) in [(FLUSH, "FLUSH"), (CONFIG_WCE, "CONFIG_WCE")] {
         if accept & bit != 0 {
@@ -43,10 +48,28 @@ pub(super) fn features(accept: u64, spec: &Spec) -> String {
     if accept & CONFIG_WCE != 0 && (accept & FLUSH == 0 || !spec.writeback) {
         words.push("writeback 0".to_owned());
     }
-    if words.is_empty() { "(FLUSH not offered)".to_owned() } else { words.join(", ") }
+    if words.is_empty() {
+        " (FLUSH not offered)".to_owned()
+    } else {
+        format!(" {}", words.join(", "))
+    }
 }
 
 /// Whether a rule is about a write that was stable and is not there.
 pub(super) fn is_loss(rule: Rule) -> bool {
-    matches!(rule, Rule::StableWriteLost | Rule::WriteThroughLost | Rule::FlushlessWriteLost)
+    matches!(
+        rule,
+        Rule::StableWriteLost
+            | Rule::WriteThroughLost
+            | Rule::FlushlessWriteLost
+            | Rule::FlushedStoreLost
+    )
+}
+
+/// What the atoms of a device are called.
+pub(super) fn unit_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Disk => "sector",
+        Kind::Memory => "word",
+    }
 }

@@ -30,7 +30,7 @@ use powerfail_model::{Class, Rule, Violation};
 use super::line::request_name;
 use super::options;
 use crate::action::{Action, Until};
-use crate::spec::Options;
+use crate::spec::{Kind, Options};
 
 /// The format this program writes. Every older one stays readable:
 ///
@@ -163,7 +163,11 @@ impl fmt::Display for Trace {
         let Signature { rule, .. } = self.broke;
         writeln!(f, "powerfail trace {VERSION}")?;
         let version = env!("CARGO_PKG_VERSION");
-        writeln!(f, "tool    powerfail {version}  spec virtio-1.4  profile Strict atom=512")?;
+        let atom = match self.options.kind(0) {
+            Kind::Disk => 512,
+            Kind::Memory => 8,
+        };
+        writeln!(f, "tool    powerfail {version}  spec virtio-1.4  profile Strict atom={atom}")?;
         writeln!(f, "device  {}", self.device)?;
         writeln!(f, "disk    {}", self.disk)?;
         writeln!(f, "broke   {}  {}  {}", self.broke, rule.requirement(), rule.clause())?;
@@ -266,6 +270,7 @@ fn as_in_version_1(action: Action) -> Action {
 #[derive(Default)]
 struct Header {
     version: u32,
+    of_memory: bool,
     /// The lines there were.
     keys: BTreeSet<String>,
     device: Option<String>,
@@ -287,7 +292,8 @@ impl Header {
             return Err(format!("the header has a second `{key}` line"));
         }
         match key {
-            "tool" => {}
+            // Of what it says only the atom matters: that of a memory is a word.
+            "tool" => self.of_memory = value.ends_with("atom=8"),
             "device" => self.device = Some(value.to_owned()),
             "disk" => self.disk = Some(value.to_owned()),
             "broke" => {
@@ -332,13 +338,16 @@ impl Header {
 
     fn finish(self, actions: Vec<Action>) -> Result<Trace, String> {
         let missing = |what: &str| format!("the header has no `{what}` line");
+        let options = self.options.ok_or_else(|| missing("options"))?;
+        let kind = if self.of_memory { Kind::Memory } else { Kind::Disk };
+        let options = options.of_kinds([kind; 2]);
         Ok(Trace {
             device: self.device.ok_or_else(|| missing("device"))?,
             disk: self.disk.ok_or_else(|| missing("disk"))?,
             broke: self.broke.ok_or_else(|| missing("broke"))?,
             seed: self.seed,
             run: self.run.ok_or_else(|| missing("run"))?,
-            options: self.options.ok_or_else(|| missing("options"))?,
+            options,
             witness: self.witness,
             only_if: self.only_if,
             events: self.events.ok_or_else(|| missing("events"))?,

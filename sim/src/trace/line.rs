@@ -103,6 +103,12 @@ impl fmt::Display for Action {
                 }
                 Ok(())
             }
+            Action::Send { to, id, ask, .. } if ask.is_access() => {
+                let range = ask.range().map(|(first, count)| format!("{first}+{count}"));
+                let verb = if ask.mutates() { "store" } else { "load" };
+                let (device, name) = (device_name(to.device), request_name(*id, ask));
+                write!(f, "{verb} {device} {name} {}", range.unwrap_or_default())
+            }
             Action::Send { to, id, ask, layout, mischief } => {
                 write!(f, "send {to} {} {ask}", request_name(*id, ask))?;
                 if *layout != Layout::PLAIN {
@@ -294,14 +300,6 @@ fn ask(words: &mut Words<'_>) -> Result<Ask, String> {
         "discard" => Ask::Discard(segments(words.next("the segments")?)?),
         "write-zeroes" => Ask::WriteZeroes(segments(words.next("the segments")?)?),
         "type" => Ask::Other(number("the type", words.next("the type")?)?),
-        "store" => {
-            let (word, words) = access(words.next("the range")?)?;
-            Ask::Store { word, words }
-        }
-        "load" => {
-            let (word, words) = access(words.next("the range")?)?;
-            Ask::Load { word, words }
-        }
         other => return Err(format!("there is no request type `{other}`")),
     })
 }
@@ -352,6 +350,21 @@ impl FromStr for Action {
                 if id == 0 || id >= 1 << 20 || name != request_name(id, &ask) {
                     return Err(format!("`{name}` is no name for this request"));
                 }
+                Action::Send { to, id, ask, layout, mischief }
+            }
+            "store" | "load" => {
+                let to = QueueId { device: words.device()?, queue: 0 };
+                let name = words.next("the access")?;
+                let id = number("the access", name.get(1..).unwrap_or_default())?;
+                let (word, count) = access(words.next("the range")?)?;
+                let ask = match verb {
+                    "store" => Ask::Store { word, words: count },
+                    _ => Ask::Load { word, words: count },
+                };
+                if id == 0 || id >= 1 << 20 || name != request_name(id, &ask) {
+                    return Err(format!("`{name}` is no name for this access"));
+                }
+                let (layout, mischief) = (Layout::PLAIN, Mischief::None);
                 Action::Send { to, id, ask, layout, mischief }
             }
             "again" => {
@@ -455,6 +468,25 @@ impl FromStr for Action {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_access_reads_back_as_it_is_written() {
+        for (device, line) in [(0, "store a s7 3+2"), (1, "load b l1048575 0+1")] {
+            let action: Action = line.parse().expect("an access");
+            assert_eq!(action.to_string(), line);
+            assert!(matches!(action, Action::Send { to, .. } if to.device == device));
+        }
+        for nonsense in [
+            "store a w7 0+1",
+            "store a s0 0+1",
+            "store q0 s1 0+1",
+            "load a l1 0+9",
+            "load a l1 4294967296+1",
+            "send q0 s1 store 0+1",
+        ] {
+            assert!(nonsense.parse::<Action>().is_err(), "{nonsense}");
+        }
+    }
 
     #[test]
     fn what_happens_to_a_device_reads_back_as_it_is_written() {

@@ -277,8 +277,12 @@ impl FaultyMemory {
     }
 
     pub(crate) fn reset_shown(&mut self, device: &mut PmemDevice) {
-        (self.ring, self.ahead) = (None, Ahead::No);
+        self.ring = None;
         self.answers.clear();
+        // What runs goes on, for nobody.
+        if let Ahead::Running(waits) = &mut self.ahead {
+            *waits = None;
+        }
         if self.fault == MemoryFault::ForgottenAtReset {
             device.reopened();
         }
@@ -328,8 +332,8 @@ impl FaultyMemory {
             let flush = u32::from_le_bytes(kind) == memory::FLUSH;
             let at = chain.writable.iter().find(|span| span.1 > 0).map_or(0, |span| span.0);
             match self.fault {
-                MemoryFault::TypeIgnored => chain.write(ram, 0, &0u32.to_le_bytes()),
-                _ if flush && ram.read::<1>(at) != [0] => {
+                MemoryFault::TypeIgnored if !flush => chain.write(ram, 0, &0u32.to_le_bytes()),
+                MemoryFault::ErrnoReturned if flush && ram.read::<1>(at) != [0] => {
                     chain.write(ram, 0, &(-5i32).to_le_bytes());
                 }
                 _ => {}

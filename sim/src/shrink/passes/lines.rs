@@ -22,7 +22,8 @@ pub(super) fn in_order(case: &Case, timeline: &Timeline, nth: usize) -> Said {
         if !is_machinery(action) && !matches!(action, Action::Await { .. }) {
             actions.push(*action);
         }
-        if let Action::Send { to, id, .. } = action
+        if let Action::Send { to, id, ask, .. } = action
+            && !ask.is_access()
             && (nth == 0 || (nth == 2 && timeline.back(to.device, *id).is_some()))
         {
             actions.push(Action::Await { device: to.device, id: *id });
@@ -193,7 +194,7 @@ pub(super) fn orders(case: &Case, _: &Timeline, nth: usize) -> Said {
     let Some(action) = case.actions.get(place).copied() else { return Said::End };
     let mut actions = case.actions.clone();
     match (action, way) {
-        (Action::Send { to, id, .. }, 0) => {
+        (Action::Send { to, id, ask, .. }, 0) if !ask.is_access() => {
             // The wait right behind it.
             let wait = Action::Await { device: to.device, id };
             actions.retain(|other| *other != wait);

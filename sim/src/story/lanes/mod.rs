@@ -12,7 +12,7 @@ use super::verdict;
 use super::words::{features, spoiled, status_name};
 use crate::action::{Action, CrashKind, QueueId, Until};
 use crate::guest::Ask;
-use crate::spec::Options;
+use crate::spec::{Kind, Options};
 use crate::trace::features as words_for;
 use crate::world::{Event, Failure};
 
@@ -165,8 +165,10 @@ impl Teller<'_> {
                 }
             }
             Event::Completed { to, id, ask, status } => {
-                if self.about.request(to, id, &ask) {
-                    self.completed(id, &ask, status);
+                // That a store is over says nothing.
+                let is_store = matches!(ask, Ask::Store { .. });
+                if self.about.request(to, id, &ask) && !is_store {
+                    self.completed(to, id, &ask, status);
                 }
                 self.syncs.retain(|flush| flush.0 != id);
                 self.work.came_back(id);
@@ -180,7 +182,7 @@ impl Teller<'_> {
         }
     }
 
-    fn completed(&mut self, id: u32, ask: &Ask, status: u8) {
+    fn completed(&mut self, to: QueueId, id: u32, ask: &Ask, status: u8) {
         let name = self.cast.name(id);
         let violation = &self.failure.violation;
         let seen = violation.because.iter().rev().find_map(|reason| match reason {
@@ -194,7 +196,10 @@ impl Teller<'_> {
         );
         let text = match (seen, violation.atom) {
             (Some(content), Some(atom)) => {
-                format!("{name}: sector {atom} holds {}", self.cast.observed(content))
+                format!("{name}: {} {atom} holds {}", self.cast.unit(), self.cast.observed(content))
+            }
+            _ if self.options.kind(to.device) == Kind::Memory && status != 0 => {
+                format!("{name} failed")
             }
             _ => format!("{name} {}", status_name(status)),
         };
@@ -302,12 +307,12 @@ impl Teller<'_> {
         }
         let suffix = self.device_name(device);
         let features = match self.about.wants_features() {
-            true => format!("accepts {}", words_for(accept).replace(',', ", ")),
-            false => features(accept, &self.options.spec),
+            true => format!(" accepts {}", words_for(accept).replace(',', ", ")),
+            false => features(accept, &self.options.spec, self.options.kind(device)),
         };
         self.line(Mark::Start(device)).guest = match numbered {
-            Some(life) => format!("life {life}: start{suffix} {features}"),
-            None => format!("start{suffix} {features}"),
+            Some(life) => format!("life {life}: start{suffix}{features}"),
+            None => format!("start{suffix}{features}"),
         };
     }
 
