@@ -4,9 +4,10 @@
 //! itself, on an otherwise plain device, is run over fewer seeds; `POWERFAIL_SEEDS` sets another
 //! number for each of them.
 
-use powerfail::campaign::{Gauge, Orders, campaign};
+use powerfail::campaign::{Gauge, Orders, Report, campaign};
 use powerfail::coverage::Situation;
-use powerfail::demon::{Demon, Whim};
+use powerfail::demon::{Demon, MemoryDemon, MemoryWhim, Whim};
+use powerfail::dut::DeviceUnderTest;
 use powerfail::pilot::Schedule;
 use powerfail::run::Plan;
 use powerfail::spec::Preset;
@@ -22,24 +23,35 @@ const DEMONIC: [Situation; 5] = [
 
 /// Runs seeds and returns what the oracle said, a line for each kind.
 fn heard(whim: Option<Whim>, preset: Preset, schedule: Schedule, seeds: u64) -> Vec<String> {
+    let (report, said) = heard_of::<Demon>(whim, preset, schedule, seeds);
+    if whim.is_none() && schedule == Schedule::Uniform {
+        for situation in DEMONIC {
+            assert!(report.coverage.count(situation) > 1000, "too tame: {}", situation.name());
+        }
+    }
+    said
+}
+
+fn heard_of<D: DeviceUnderTest>(
+    whim: D::Setup,
+    preset: Preset,
+    schedule: Schedule,
+    seeds: u64,
+) -> (Report, Vec<String>) {
     let plan = Plan { preset, schedule };
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
-    let report = campaign::<Demon>(&whim, orders, &Gauge::default(), |_| {});
+    let report = campaign::<D>(&whim, orders, &Gauge::default(), |_| {});
     assert!(report.divergence.is_none(), "not reproducible: {:?}", report.divergence);
     let stats = &report.stats;
     println!(
         "{whim:?} {preset} {schedule}: {} runs, {} requests, {} power losses, {} failures heard",
         stats.runs, stats.requests, stats.power_losses, report.failures
     );
-    if whim.is_none() && schedule == Schedule::Uniform {
-        for situation in DEMONIC {
-            assert!(report.coverage.count(situation) > 1000, "too tame: {}", situation.name());
-        }
-    }
     let finding = |(signature, finding): (_, &powerfail::campaign::Finding)| {
         format!("{signature}: {} times, seed {}", finding.count, finding.seed)
     };
-    report.findings.iter().map(finding).collect()
+    let said = report.findings.iter().map(finding).collect();
+    (report, said)
 }
 
 #[test]
@@ -55,6 +67,24 @@ fn the_oracle_is_silent_about_every_oddity() {
     let seeds = std::env::var("POWERFAIL_SEEDS").ok().and_then(|text| text.parse().ok());
     for whim in Whim::ALL {
         let said = heard(Some(whim), Preset::Swarm, Schedule::Uniform, seeds.unwrap_or(4000));
+        assert_eq!(said, Vec::<String>::new(), "{whim:?}");
+    }
+}
+
+#[test]
+fn the_oracle_is_silent_about_the_demonic_memory_and_every_oddity_of_it() {
+    for (schedule, seeds) in [(Schedule::Uniform, 100_000), (Schedule::Pct, 30_000)] {
+        let (report, said) = heard_of::<MemoryDemon>(None, Preset::Swarm, schedule, seeds);
+        assert_eq!(said, Vec::<String>::new());
+        for situation in [Situation::CrashWithThreeLoose, Situation::StoreDuringFlush] {
+            assert!(report.coverage.count(situation) > 1000, "too tame: {}", situation.name());
+        }
+    }
+    let seeds = std::env::var("POWERFAIL_SEEDS").ok().and_then(|text| text.parse().ok());
+    for whim in MemoryWhim::ALL {
+        let seeds = seeds.unwrap_or(4000);
+        let (_, said) =
+            heard_of::<MemoryDemon>(Some(whim), Preset::Swarm, Schedule::Uniform, seeds);
         assert_eq!(said, Vec::<String>::new(), "{whim:?}");
     }
 }

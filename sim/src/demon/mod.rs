@@ -6,10 +6,12 @@
 //! device but for that one oddity.
 
 mod flight;
+mod memory;
 mod refusal;
 mod store;
 mod whim;
 
+pub use memory::{MemoryDemon, MemoryWhim};
 pub use whim::Whim;
 
 use crate::disk::SimDisk;
