@@ -27,6 +27,7 @@ pub mod life;
 pub mod memory;
 pub mod on_cuts;
 pub mod on_file;
+pub mod on_map;
 pub mod payload;
 pub mod pilot;
 pub mod plug;

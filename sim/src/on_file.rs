@@ -41,6 +41,8 @@ struct Pool {
     leased: BTreeSet<u32>,
     /// A file is made iff this pool created it, and so may write and remove it.
     made: BTreeSet<u32>,
+    /// Whether they are mapped.
+    mapped: bool,
     /// The file systems over them, if their power is to be cut.
     mounts: Option<BTreeMap<u32, Mount>>,
 }
@@ -54,7 +56,7 @@ impl Files {
     pub fn new(path: PathBuf, fault: Option<DiskFault>) -> io::Result<Files> {
         create_new(&path)?;
         let made = BTreeSet::from([0]);
-        let pool = Pool { path, leased: BTreeSet::new(), made, mounts: None };
+        let pool = Pool { path, leased: BTreeSet::new(), made, mapped: false, mounts: None };
         Ok(Files { pool: Arc::new(Mutex::new(pool)), fault })
     }
 
@@ -74,8 +76,22 @@ impl Files {
         Ok(files)
     }
 
+    /// Files to be mapped, with power cuts or without.
+    ///
+    /// # Errors
+    /// As [`with_power_cuts`](Self::with_power_cuts).
+    pub fn mapped(path: PathBuf, power_cuts: bool) -> Result<Files, MountError> {
+        let files = Files::new(path.clone(), None).map_err(|e| MountError::NoFile(path, e))?;
+        let mut pool = files.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.mapped = true;
+        pool.mounts = power_cuts.then(BTreeMap::new);
+        drop(pool);
+        files.try_lease()?;
+        Ok(files)
+    }
+
     /// A file that nobody else uses.
-    fn lease(&self) -> Lease {
+    pub(crate) fn lease(&self) -> Lease {
         match self.try_lease() {
             Ok(lease) => lease,
             Err(error) => panic!("there is no file for this run: {error}"),
@@ -90,12 +106,16 @@ impl Files {
             .expect("there are more numbers than files");
         pool.made.insert(number);
         let path = pool.named(number);
+        let mapped = pool.mapped;
         let power = match &mut pool.mounts {
             None => None,
             Some(mounts) => {
                 let mount = match mounts.entry(number) {
                     Entry::Occupied(mount) => mount.into_mut(),
-                    Entry::Vacant(place) => place.insert(Mount::over(&path)?),
+                    Entry::Vacant(place) => place.insert(match mapped {
+                        false => Mount::over(&path)?,
+                        true => Mount::over_mapped(&path)?,
+                    }),
                 };
                 Some(mount.power().clone())
             }
@@ -144,16 +164,16 @@ fn create_new(path: &Path) -> io::Result<()> {
 
 /// The right to use one file.
 #[derive(Debug)]
-struct Lease {
-    path: PathBuf,
+pub(crate) struct Lease {
+    pub(crate) path: PathBuf,
     number: u32,
     /// Its switch, if its power can be cut.
-    power: Option<Power>,
+    pub(crate) power: Option<Power>,
     pool: Arc<Mutex<Pool>>,
 }
 
 impl Lease {
-    fn fill(&self, image: &[u8]) -> io::Result<()> {
+    pub(crate) fn fill(&self, image: &[u8]) -> io::Result<()> {
         match &self.power {
             None => std::fs::write(&self.path, image),
             Some(power) => {

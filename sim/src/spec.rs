@@ -24,7 +24,7 @@ pub enum Kind {
 
 /// Where a persistent memory lies in a guest's physical memory: the first address and the length in
 /// bytes.
-pub const REGION: (u64, u64) = (1 << 32, 16 << 10);
+pub const REGION: (u64, u64) = (1 << 32, 32 << 10);
 
 /// Bytes of guest memory in a world.
 pub const MEMORY: usize = 64 << 10;

@@ -12,6 +12,7 @@ use crate::cuts::MountError;
 use crate::dut::DeviceUnderTest;
 use crate::on_cuts::OnCuts;
 use crate::on_file::{FileLane, Files, OnFile};
+use crate::on_map::{MapFault, Maps, OnMap};
 use crate::pmem::Pmem;
 use crate::wrong::{Wrong, WrongDevice};
 
@@ -109,6 +110,14 @@ impl Targets for Builtin {
             (None, "sim") => None,
             (None, _) => {
                 let below = disk.strip_prefix(POWER_CUTS);
+                if let Some(path) = below.unwrap_or(disk).strip_prefix("map:") {
+                    return find_map(device, path, below.is_some(), visit);
+                }
+                if device != "blk" && wrong_device.is_none() {
+                    return Err(format!(
+                        "{device} has no disk `{disk}`; a pmem has sim and map:PATH"
+                    ));
+                }
                 return match below.unwrap_or(disk).split_once(':') {
                     Some(("file", _)) => find_file::<FileDisk, V>(wrong_device, disk, visit),
                     Some(("uring", _)) => find_file::<SerialUring, V>(wrong_device, disk, visit),
@@ -118,8 +127,8 @@ impl Targets for Builtin {
                             .to_owned())
                     }
                     _ => Err(format!(
-                        "there is no disk `{disk}`; there are sim, wrong:NAME, file:PATH and \
-                         uring:PATH"
+                        "there is no disk `{disk}`; there are sim, wrong:NAME, file:PATH, \
+                         uring:PATH and, for a pmem, map:PATH"
                     )),
                 };
             }
@@ -157,6 +166,30 @@ impl Targets for Builtin {
         }
         out
     }
+}
+
+/// Visits our persistent memory on new files, mapped, with power cuts or without.
+fn find_map<V: Visit>(
+    device: &str,
+    path: &str,
+    power_cuts: bool,
+    visit: V,
+) -> Result<V::Out, String> {
+    if device != "pmem" {
+        return Err(format!("{device} is not on a mapped file: say --device pmem"));
+    }
+    if path.is_empty() {
+        return Err("map: needs a path behind it, as map:memory.img".to_owned());
+    }
+    let files = Files::mapped(path.into(), power_cuts).map_err(|error| match &error {
+        MountError::NoFile(_, error) => no_file(path, error),
+        _ => error.to_string(),
+    })?;
+    let maps = Maps { files, fault: MapFault::None };
+    Ok(match power_cuts {
+        false => visit.visit::<OnMap<false>>(maps),
+        true => visit.visit::<OnMap<true>>(maps),
+    })
 }
 
 /// Visits our device on new files, driven in this way: `KIND:PATH`, with power cuts or without.

@@ -83,6 +83,19 @@ impl Mount {
     /// # Errors
     /// See [`MountError`].
     pub fn over(path: &Path) -> Result<Mount, MountError> {
+        Mount::mount(path, false)
+    }
+
+    /// The same, of a file that is to be mapped: the kernel keeps its pages, and writes them when it is
+    /// asked to sync, when the file is closed, and whenever it likes.
+    ///
+    /// # Errors
+    /// See [`MountError`].
+    pub fn over_mapped(path: &Path) -> Result<Mount, MountError> {
+        Mount::mount(path, true)
+    }
+
+    fn mount(path: &Path, mapped: bool) -> Result<Mount, MountError> {
         if is_stale(path) {
             return Err(MountError::Stale(vec![path.to_owned()]));
         }
@@ -91,7 +104,7 @@ impl Mount {
         drop(fuse.map_err(MountError::NoFuse)?);
         let power = Power::default();
         let (tell, told) = mpsc::channel();
-        let served = Served { power: power.clone() };
+        let served = Served { power: power.clone(), mapped };
         let place = path.clone();
         let server = std::thread::Builder::new()
             .name("power-cuts".to_owned())

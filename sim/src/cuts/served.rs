@@ -23,6 +23,8 @@ type Moment = std::time::SystemTime;
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) power: Power,
+    /// Whether the kernel keeps pages of the file, as it must for a mapping.
+    pub(super) mapped: bool,
 }
 
 impl Served {
@@ -109,9 +111,15 @@ impl Filesystem for Served {
         let handle = self.power.contents().open(is_stable(flags));
         // Past the page cache, so that every transfer comes here as it was asked for; and from
         // several threads at once if they like.
-        let how = FopenFlags::FOPEN_DIRECT_IO
-            | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES
-            | FopenFlags::FOPEN_NOFLUSH;
+        let how = if self.mapped {
+            // What was stored to a mapping is written when it is closed, and looked up when it is
+            // opened again.
+            FopenFlags::empty()
+        } else {
+            FopenFlags::FOPEN_DIRECT_IO
+                | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES
+                | FopenFlags::FOPEN_NOFLUSH
+        };
         reply.opened(FileHandle(handle.0), how);
     }
 
