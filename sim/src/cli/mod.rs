@@ -85,10 +85,10 @@ enum Command {
 /// What to put under test, and how.
 #[derive(Clone, Debug, clap::Args)]
 struct Subject {
-    /// The device: `blk`, or `wrong:NAME`.
+    /// The device: `blk`, `pmem`, `blk+pmem` for a guest with both, or `wrong:NAME`.
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
-    /// The disk below it: `sim`, `wrong:NAME`, `file:PATH`, or `uring:PATH`.
+    /// The disk below it: `sim`, `wrong:NAME`, `file:PATH`, `uring:PATH`, or `map:PATH` for a `pmem`.
     #[arg(long, value_name = "NAME")]
     disk: Option<String>,
     /// Cut the power below the file of `--disk file:PATH`: put it under a file system that forgets

@@ -194,7 +194,7 @@ impl Running<'_> {
     ) -> Option<u64> {
         let program = std::env::current_exe().ok()?;
         // Two processes do not share a file.
-        let on_file = ["file:", "uring:"].iter().any(|kind| self.disk.contains(kind));
+        let on_file = ["file:", "uring:", "map:"].iter().any(|kind| self.disk.contains(kind));
         let disk = match on_file {
             true => format!("{}-{}", self.disk, std::process::id()),
             false => self.disk.to_owned(),

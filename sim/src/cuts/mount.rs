@@ -83,7 +83,7 @@ impl Mount {
     /// # Errors
     /// See [`MountError`].
     pub fn over(path: &Path) -> Result<Mount, MountError> {
-        Mount::mount(path, false)
+        Mount::cover(path, false)
     }
 
     /// The same, of a file that is to be mapped: the kernel keeps its pages, and writes them when it is
@@ -92,10 +92,10 @@ impl Mount {
     /// # Errors
     /// See [`MountError`].
     pub fn over_mapped(path: &Path) -> Result<Mount, MountError> {
-        Mount::mount(path, true)
+        Mount::cover(path, true)
     }
 
-    fn mount(path: &Path, mapped: bool) -> Result<Mount, MountError> {
+    fn cover(path: &Path, mapped: bool) -> Result<Mount, MountError> {
         if is_stale(path) {
             return Err(MountError::Stale(vec![path.to_owned()]));
         }

@@ -4,6 +4,7 @@ mod in_flight;
 #[path = "../judged/mod.rs"]
 mod judged;
 mod lanes;
+mod mapped;
 mod runs;
 mod system_calls;
 

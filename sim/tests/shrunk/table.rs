@@ -7,7 +7,7 @@
 use powerfail_model::Rule;
 
 /// What is wrong, the promise it breaks, and the fewest actions known to do it.
-pub(crate) const SHORTEST: [(&str, Rule, usize); 81] = [
+pub(crate) const SHORTEST: [(&str, Rule, usize); 99] = [
     ("early-flush", Rule::StableWriteLost, 9),
     ("sync-misses-sector", Rule::StableWriteLost, 9),
     ("dropped-write", Rule::StaleRead, 6),
@@ -89,4 +89,22 @@ pub(crate) const SHORTEST: [(&str, Rule, usize); 81] = [
     ("no-second-look", Rule::NeverUsed, 5),
     ("signals-before-index", Rule::SignalMissing, 3),
     ("event-not-wrapped", Rule::SignalMissing, 5),
+    ("range-too-short", Rule::FlushedStoreLost, 7),
+    ("other-file", Rule::FlushedStoreLost, 7),
+    ("private-mapping", Rule::FlushedStoreLost, 7),
+    ("answered-at-once", Rule::FlushedStoreLost, 7),
+    ("answered-first", Rule::FlushedStoreLost, 7),
+    ("earlier-sync", Rule::FlushedStoreLost, 9),
+    ("type-ignored", Rule::UnknownPmemTypeServed, 3),
+    ("failure-swallowed", Rule::FlushedStoreLost, 9),
+    ("failure-retried", Rule::FlushedStoreLost, 9),
+    ("failed-flush-forgotten", Rule::FlushedStoreLost, 10),
+    ("failed-flush-forgotten-at-reset", Rule::FlushedStoreLost, 12),
+    ("errno-returned", Rule::NoSuchReturn, 4),
+    ("fails-for-nothing", Rule::LegalFlushFailed, 3),
+    ("flush-never-answered", Rule::NeverUsed, 3),
+    ("flush-signal-lost", Rule::SignalMissing, 3),
+    ("reset-drops-stores", Rule::StaleLoad, 6),
+    ("region-said-twice", Rule::RegionUntrue, 1),
+    ("size-in-pages", Rule::RegionUntrue, 1),
 ];

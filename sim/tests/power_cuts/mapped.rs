@@ -1,0 +1,68 @@
+//! Our persistent memory keeps its promises on a mapped file whose power is cut, and one whose syncs are wrong does not.
+
+use powerfail::campaign::{Gauge, Orders, campaign};
+use powerfail::on_file::Files;
+use powerfail::on_map::{MapFault, Maps, OnMap};
+use powerfail::run::{Plan, run_seed, world};
+use powerfail_model::Rule;
+use tempfile::TempDir;
+
+use crate::skipped;
+
+/// Files to be mapped whose power can be cut, or nothing where there is no FUSE.
+fn maps(fault: MapFault) -> Option<(Maps, TempDir)> {
+    let place = tempfile::tempdir().expect("a place for files");
+    let files = Files::mapped(place.path().join("memory"), true);
+    Some((Maps { files: files.inspect_err(skipped).ok()?, fault }, place))
+}
+
+#[test]
+fn flushed_stores_survive_a_thousand_cuts() {
+    let Some((maps, place)) = maps(MapFault::None) else { return };
+    let plan = Plan::default();
+    let seeds = 1280;
+    let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
+    let report = campaign::<OnMap<true>>(&maps, orders, &Gauge::default(), |_| {});
+    println!("{:?}", report.stats);
+    for (signature, finding) in &report.findings {
+        println!("{signature}: {} times, seed {}", finding.count, finding.seed);
+    }
+    assert!(report.divergence.is_none(), "not reproducible: {:?}", report.divergence);
+    assert_eq!(report.failures, 0);
+    let stats = report.stats;
+    assert!(stats.volatile_losses >= 1000, "there was something to lose");
+    assert!(stats.sectors_lost > 1000 && stats.sectors_kept > 1000, "and some of it survived");
+    assert!(stats.kills > 0 && stats.resets > 0 && stats.failures > 0);
+    drop(maps);
+    let left = std::fs::read_dir(place.path()).expect("the place is there").count();
+    assert_eq!(left, 0, "nothing stays that the run has made");
+}
+
+#[test]
+fn a_mapping_that_is_not_synced_as_it_should_be_is_caught() {
+    const PATIENCE: u64 = 200;
+    for fault in [MapFault::NoSync, MapFault::FirstPageOnly, MapFault::OtherFile] {
+        let Some((maps, _place)) = maps(fault) else { return };
+        let plan = Plan::default();
+        let mut world = world::<OnMap<true>>(&maps, plan, 0);
+        let caught = (0..PATIENCE).find_map(|seed| {
+            let verdict = run_seed(&mut world, plan, seed, |_| {});
+            verdict.failure.map(|failure| (seed, failure.violation.rule))
+        });
+        println!("{fault:?}: {caught:?}");
+        let (_, rule) = caught.unwrap_or_else(|| panic!("{fault:?} passes {PATIENCE} seeds"));
+        assert_eq!(rule, Rule::FlushedStoreLost, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_mapped_file_without_power_cuts_shows_what_was_stored() {
+    let place = tempfile::tempdir().expect("a place for files");
+    let files = Files::mapped(place.path().join("memory"), false).expect("a file");
+    let maps = Maps { files, fault: MapFault::None };
+    let plan = Plan::default();
+    let orders = Orders { plan, from: 0, seeds: 512, jobs: 2, limit: None, keep_going: true };
+    let report = campaign::<OnMap<false>>(&maps, orders, &Gauge::default(), |_| {});
+    assert_eq!(report.failures, 0, "{:?}", report.findings);
+    assert!(report.divergence.is_none() && report.stats.kills > 0);
+}
