@@ -28,6 +28,18 @@ pub(super) fn sentences(why: &Why<'_>) -> Vec<String> {
                 why.sent(id)
             )
         }),
+        Rule::UnknownPmemTypeServed => request(why, |why, name, id| {
+            format!("{name}{} has a type that no memory knows, so nothing was made persistent: it must not return 0.", why.sent(id))
+        }),
+        Rule::LegalFlushFailed => request(why, |why, name, id| {
+            format!("{name}{} is a flush, and the host has done all it was asked: it must return 0.", why.sent(id))
+        }),
+        Rule::NoSuchReturn => request(why, |why, name, id| {
+            format!("{name}{} must return 0 for success or -1 for failure, as four bytes: a driver knows nothing else.", why.sent(id))
+        }),
+        Rule::RegionUntrue => {
+            "With SHMEM_REGION the memory is shared memory region 0, and start and size are zero; without it they say where it is.".to_owned()
+        }
         Rule::UnknownStatus => request(why, |why, name, id| {
             format!("{name}{} must be answered with OK, IOERR or UNSUPP, which are 0, 1 and 2.", why.sent(id))
         }),

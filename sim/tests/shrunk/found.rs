@@ -30,9 +30,9 @@ impl Story {
     /// The first failure of something wrong that breaks this rule and has so many actions, shrunk.
     pub(crate) fn of(wrong: Wrong, rule: Rule, least: usize) -> Story {
         match wrong {
-            Wrong::Disk(fault) => found::<Blk>(Some(fault), wrong, rule, least),
-            Wrong::Device(fault) => found::<WrongDevice>(fault, wrong, rule, least),
-            Wrong::Memory(fault) => found::<Pmem>(Some(fault), wrong, rule, least),
+            Wrong::Disk(fault) => found::<Blk, Blk>(Some(fault), wrong, rule, least),
+            Wrong::Device(fault) => found::<WrongDevice, Blk>(fault, wrong, rule, least),
+            Wrong::Memory(fault) => found::<Pmem, Pmem>(Some(fault), wrong, rule, least),
         }
     }
 
@@ -59,7 +59,12 @@ impl Story {
     }
 }
 
-fn found<D: DeviceUnderTest>(setup: D::Setup, wrong: Wrong, rule: Rule, least: usize) -> Story {
+fn found<D: DeviceUnderTest, Ours: DeviceUnderTest>(
+    setup: D::Setup,
+    wrong: Wrong,
+    rule: Rule,
+    least: usize,
+) -> Story {
     let plan = Plan::default();
     let mut tried = world::<D>(&setup, plan, 0);
     for seed in 0..PATIENCE {
@@ -81,7 +86,7 @@ fn found<D: DeviceUnderTest>(setup: D::Setup, wrong: Wrong, rule: Rule, least: u
         let trace = short.trace("blk", "sim");
         let mut world = World::<D>::new(setup.clone(), trace.options, trace.run);
         let there = judge(&mut world, &trace).replayed;
-        let mut ours = World::<Blk>::new(None, trace.options, trace.run);
+        let mut ours = World::<Ours>::new(Ours::Setup::default(), trace.options, trace.run);
         let here = judge(&mut ours, &trace).replayed;
         let again =
             shrink::<D>(&setup, short.options, short.run, &short.actions, &signature, &effort)
