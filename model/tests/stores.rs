@@ -241,7 +241,10 @@ fn a_request_returns_0_or_minus_1_and_an_unknown_type_never_0() {
 fn every_rule_of_a_persistent_memory_is_broken_by_some_history_here() {
     let source = include_str!("stores.rs");
     for rule in Rule::OF_PMEM {
-        assert!(source.contains(&format!("\"{}\")", rule.name())), "{}", rule.name());
+        // Where the memory is stands in registers, which the oracle does not see.
+        let seen = *rule != Rule::RegionUntrue;
+        let broken = source.contains(&format!("\"{}\")", rule.name()));
+        assert_eq!(broken, seen, "{}", rule.name());
         assert_eq!(Rule::from_name(rule.name()), Some(*rule));
         assert!(!Rule::ALL.contains(rule), "{rule:?} is no rule of a disk");
     }

@@ -16,6 +16,7 @@ use powerfail::guest::{Layout, RingPlan};
 use powerfail::life::{Abilities, Cut, Moved};
 use powerfail::pmem::Pmem;
 use powerfail::run::{Plan, replay, run_seed, unfold, world};
+use powerfail::spec::Kind;
 use powerfail::spec::{Mix, Spec};
 use powerfail::trace::{Judged, Replayed, Trace, judge};
 use powerfail::wire::feature;
@@ -382,7 +383,10 @@ fn traces_survive_refactorings() {
             let changed = changes.iter().try_fold(trace.clone(), |trace, change| change(&trace));
             let Some(changed) = changed else { continue };
             let there = there(pace, &changed);
-            let here = judged::<Blk>(None, pace, &changed);
+            let here = match changed.options.kind(0) {
+                Kind::Disk => judged::<Blk>(None, pace, &changed),
+                Kind::Memory => judged::<Pmem>(None, pace, &changed),
+            };
             let of = changed.actions.len();
             println!(
                 "{name:48} {what:38} rebased: {:2} of {of}, on ours {:2} of {of}",
@@ -456,7 +460,10 @@ fn a_replay_does_not_depend_on_the_generator() {
             Wrong::Memory(fault) => hashes::<Pmem>(Some(fault), &trace),
         };
         assert_eq!(fresh, used, "{name} on its wrong thing");
-        let (fresh, used) = hashes::<Blk>(None, &trace);
+        let (fresh, used) = match trace.options.kind(0) {
+            Kind::Disk => hashes::<Blk>(None, &trace),
+            Kind::Memory => hashes::<Pmem>(None, &trace),
+        };
         assert_eq!(fresh, used, "{name} on ours");
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use powerfail::blk::Blk;
 use powerfail::dut::DeviceUnderTest;
 use powerfail::pmem::Pmem;
+use powerfail::spec::Kind;
 use powerfail::trace::{Replayed, Trace, judge};
 use powerfail::world::World;
 use powerfail::wrong::{Wrong, WrongDevice};
@@ -46,7 +47,10 @@ fn saved_traces_fail_where_they_were_found_and_pass_on_ours() {
             };
             assert_eq!(there, Replayed::Fails, "{shown} on {name}");
         }
-        let here = replayed::<Blk>(None, &trace);
+        let here = match trace.options.kind(0) {
+            Kind::Disk => replayed::<Blk>(None, &trace),
+            Kind::Memory => replayed::<Pmem>(None, &trace),
+        };
         assert_eq!(here, Replayed::Passes, "{shown} on our device");
     }
 }
