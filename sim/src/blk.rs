@@ -14,7 +14,7 @@ use crate::life::{Abilities, Cut, Moved};
 use crate::memory::Ram;
 use crate::record::SimRecord;
 use crate::spec::Spec;
-use crate::wire::{config, feature};
+use crate::wire::{config, feature, memory};
 use crate::wrong::{DiskFault, FaultyLane, FaultyState};
 
 // The status bits a driver writes: virtio 1.4, 2.1.
@@ -41,7 +41,8 @@ impl Registers {
             queues: spec.queues,
             queue_size: spec.ring_size.max(2),
             serial: spec.serial,
-            features: spec.offer,
+            // A trace of a persistent memory may offer what no disk has.
+            features: spec.offer & !memory::SHMEM_REGION,
             writeback: spec.writeback,
             max_discard_sectors: spec.max_segment_sectors,
             max_discard_seg: spec.max_segments,

@@ -61,6 +61,10 @@ impl<D: DeviceUnderTest> DeviceUnderTest for Rewritten<D> {
     const HOST_FAILS: bool = D::HOST_FAILS;
     const RING_BASE: bool = D::RING_BASE;
 
+    fn kinds(setup: &Self::Setup) -> [Kind; 2] {
+        D::kinds(&setup.1)
+    }
+
     fn open((pace, setup): &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8) -> Self {
         Rewritten::of(D::open(setup, spec, disk, device), *pace)
     }
@@ -85,6 +89,14 @@ impl<D: DeviceUnderTest> DeviceUnderTest for Rewritten<D> {
 
     fn config_write(&mut self, offset: u64, bytes: &[u8]) {
         self.inner.config_write(offset, bytes);
+    }
+
+    fn store(&mut self, word: u32, value: u64, host: &mut Host<'_>) {
+        self.inner.store(word, value, host);
+    }
+
+    fn load(&mut self, word: u32, host: &mut Host<'_>) -> u64 {
+        self.inner.load(word, host)
     }
 
     fn start(&mut self, rings: &[RingPlan]) {

@@ -8,6 +8,7 @@ use crate::action::{Action, Until};
 use crate::dut::DeviceUnderTest;
 use crate::rebase::{Budget, Rebased, rebase_within, replay_within};
 use crate::run::{MOST_STEPS, Verdict};
+use crate::spec::Kind;
 use crate::world::{Event, Failure, World};
 
 /// How far a thread's steps are shifted, either way, in search of the place where they now stop.
@@ -51,6 +52,15 @@ pub struct Judged {
 /// One budget of [`MOST_STEPS`] bounds all of it: a trace that needs more has not reached its
 /// situation.
 pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged {
+    let kind = D::kinds(world.setup())[0];
+    if trace.options.kind(0) != kind {
+        let what = match kind {
+            Kind::Disk => "the trace is about a persistent memory, and the device is a disk",
+            Kind::Memory => "the trace is about a disk, and the device is a persistent memory",
+        };
+        let replayed = Replayed::NotReached(what.to_owned());
+        return Judged { replayed, failure: None, moved: 0, actions: Vec::new(), hash: 0 };
+    }
     world.keep_journal();
     let (options, run) = (trace.options, trace.run);
     let mut budget = Budget::new(MOST_STEPS);
