@@ -4,12 +4,13 @@
 //! [`Transport`] that hands registers through and steps the queue at each notification.
 
 mod memory;
+mod pmem;
 mod transport;
 
 use memory::Dma;
 use powerfail_device::host::FileDisk;
 use std::io::{Read, Seek, SeekFrom};
-use transport::{InProcess, Offer};
+use transport::{Block, InProcess, Offer};
 use virtio_drivers::device::blk::{BlkReq, BlkResp, SECTOR_SIZE, VirtIOBlk};
 
 const SECTORS: usize = 256;
@@ -20,7 +21,7 @@ fn file() -> tempfile::NamedTempFile {
     file
 }
 
-fn driver(file: &tempfile::NamedTempFile, offer: Offer) -> VirtIOBlk<Dma, InProcess> {
+fn driver(file: &tempfile::NamedTempFile, offer: Offer) -> VirtIOBlk<Dma, InProcess<Block>> {
     let disk = FileDisk::open(file.path(), offer.read_only).expect("it was just made");
     VirtIOBlk::new(InProcess::new(disk, offer)).expect("the driver takes what is offered")
 }
