@@ -259,6 +259,10 @@ impl DeviceUnderTest for Blk {
         }
     }
 
+    fn forgets(&self) -> bool {
+        self.faulty.is_none()
+    }
+
     fn offered(&self) -> u64 {
         self.registers.device.offered()
     }

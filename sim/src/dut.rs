@@ -91,6 +91,12 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
         *self = Self::open(setup, spec, disk, device);
     }
 
+    /// Whether [`restart`](Self::restart) after a power loss leaves nothing of the backend before:
+    /// whatever happens from there on is then the same, whatever happened until there.
+    fn forgets(&self) -> bool {
+        false
+    }
+
     /// The sectors that a power loss may take from a disk of the device's own, counted from its
     /// start: these are cut by the same choices as those of the simulated disk. Nothing if nobody
     /// can look into it, and the device chooses what is lost.

@@ -51,6 +51,7 @@ impl Chain {
                 | u64::from(op.device) << 48
                 | u64::from(op.lane) << 40
                 | (op.kind as u64) << 32
+                | u64::from(op.twin) << 28
                 | u64::from(op.sector) << 16
                 | u64::from(op.sectors),
         );

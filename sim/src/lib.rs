@@ -18,6 +18,7 @@ pub mod cuts;
 pub mod demon;
 pub mod disk;
 pub mod dut;
+pub mod explore;
 pub mod export;
 pub mod guest;
 pub mod hash;

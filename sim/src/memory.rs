@@ -48,6 +48,16 @@ impl Memory {
         Memory { base, len }
     }
 
+    /// A copy of the first `len` bytes.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new), or if there are not so many.
+    pub(crate) fn first(&self, len: usize) -> Memory {
+        let mut copy = Memory::new(len);
+        copy.write(0, self.bytes(0, len as u32));
+        copy
+    }
+
     fn layout(len: usize) -> Layout {
         Layout::from_size_align(len, 4096).expect("a page-aligned layout of a small size")
     }
@@ -166,9 +176,7 @@ impl Memory {
 
 impl Clone for Memory {
     fn clone(&self) -> Memory {
-        let mut copy = Memory::new(self.len);
-        copy.write(0, self.bytes(0, self.len as u32));
-        copy
+        self.first(self.len)
     }
 }
 

@@ -12,6 +12,7 @@
 use powerfail_model::{Content, Observed, RequestId};
 
 use crate::prng::mix;
+use crate::spec::Kind;
 
 /// Bytes in a sector, whatever the disk's own block size: virtio 1.4, 5.2.4.
 pub const SECTOR: usize = 512;
@@ -121,6 +122,40 @@ pub fn read_word(found: u64, author: Author, number: u32) -> Observed {
 #[must_use]
 pub fn content(version: u32) -> Content {
     if version == 0 { Content::INITIAL } else { Content::of(RequestId(version)) }
+}
+
+/// What was read, as a number: equal ones have equal numbers.
+#[must_use]
+pub(crate) fn code(seen: Observed) -> u64 {
+    let name = |content: Content| match content.writer() {
+        Some(writer) => u64::from(writer.0) + 2,
+        None => u64::from(content == Content::INITIAL),
+    };
+    match seen {
+        Observed::Content(content) => name(content),
+        Observed::Misdirected { content, home } => 1 << 33 | (home & 0xff_ffff) << 34 | name(content),
+        Observed::Torn => 1 << 61,
+        Observed::Foreign => 2 << 61,
+        Observed::Garbage => 3 << 61,
+    }
+}
+
+/// Bytes that are read as what has this [`code`]: those it was made from, unless they contradict themselves.
+#[must_use]
+pub(crate) fn of_code(kind: Kind, author: Author, number: u32, code: u64) -> Vec<u8> {
+    let misdirected = code >> 33 & 1 == 1 && code >> 61 == 0;
+    let home = if misdirected { (code >> 34 & 0xff_ffff) as u32 } else { number };
+    let name = code & 0x1_ffff_ffff;
+    let version = name.saturating_sub(2) as u32;
+    let mut bytes = vec![0; if kind == Kind::Memory { 8 } else { SECTOR }];
+    let noise = code >> 61 != 0;
+    match kind {
+        _ if noise => bytes.fill(0xa5),
+        _ if name == 0 => {}
+        Kind::Disk => fill(&mut bytes, author, home, version),
+        Kind::Memory => bytes.copy_from_slice(&word(author, home, version).to_le_bytes()),
+    }
+    bytes
 }
 
 /// Reads what a sector says about itself, for a reader who asked for `sector` of `author`'s disk.

@@ -91,6 +91,10 @@ impl DeviceUnderTest for Pmem {
         }
     }
 
+    fn forgets(&self) -> bool {
+        self.faulty.is_none()
+    }
+
     fn offered(&self) -> u64 {
         self.device.offered()
     }

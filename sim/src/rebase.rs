@@ -239,7 +239,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
     }
 
     fn is_in_flight(&self, op: &OpKey) -> bool {
-        self.world.disk().in_flight().any(|(key, ..)| key == *op)
+        self.world.disk().in_flight().any(|(key, ..)| key.is_like(op))
     }
 
     fn is_resetting(&self, device: u8) -> bool {
@@ -307,9 +307,9 @@ impl<D: DeviceUnderTest> Line<'_, D> {
                 .disk()
                 .in_flight()
                 .map(|(key, nth, _)| (key, nth))
-                .filter(|(key, _)| if exactly { key == op } else { is_like(key, op, left) })
+                .filter(|(key, _)| if exactly { key.is_like(op) } else { is_like(key, op, left) })
                 .collect();
-            like.sort_by_key(|&(key, nth)| (key.lane != op.lane, nth));
+            like.sort_by_key(|&(key, nth)| (key.lane != op.lane, key.twin != op.twin, nth));
             like.first().map(|&(key, _)| key)
         };
         if let Some(key) = wanted(self.world, true) {

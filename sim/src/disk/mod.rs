@@ -26,6 +26,7 @@
 //! Not here: latent sector errors, bit rot, a medium that lies (see [`wrong`](crate::wrong)), and
 //! sectors torn inside: an atom is one sector.
 
+mod ahead;
 mod landing;
 mod lane;
 mod loss;

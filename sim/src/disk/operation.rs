@@ -47,8 +47,8 @@ impl OpKind {
     }
 }
 
-/// An operation by its meaning: who asked, what, where on the medium. Two equal ones in flight are
-/// told apart by age: a key names the oldest.
+/// An operation by its meaning: who asked, what, where on the medium. Equal ones in flight are told
+/// apart by their order. A key that names none in flight names the oldest of its like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OpKey {
     /// The device that asked, counted from zero.
@@ -61,6 +61,9 @@ pub struct OpKey {
     pub sector: u32,
     /// How many sectors; zero for a sync.
     pub sectors: u32,
+    /// Greater than that of every older operation in flight that is equal but for this; zero if there
+    /// was none.
+    pub twin: u8,
 }
 
 impl OpKey {
@@ -70,9 +73,16 @@ impl OpKey {
     pub fn range(&self) -> SectorSet {
         SectorSet::range(self.sector, self.sectors)
     }
+
+    /// Whether the two are equal, but for which is the older one.
+    #[inline]
+    #[must_use]
+    pub fn is_like(&self, other: &OpKey) -> bool {
+        OpKey { twin: 0, ..*self } == OpKey { twin: 0, ..*other }
+    }
 }
 
-/// `q0:write@2+1`, `b.q1:sync`.
+/// `q0:write@2+1`, `b.q1:sync`, and `q0:write@2+1#1` for one with an older twin.
 impl fmt::Display for OpKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (_, name) =
@@ -81,6 +91,9 @@ impl fmt::Display for OpKey {
         write!(f, "{device}q{}:{name}", self.lane)?;
         if self.kind != OpKind::Sync {
             write!(f, "@{}+{}", self.sector, self.sectors)?;
+        }
+        if self.twin != 0 {
+            write!(f, "#{}", self.twin)?;
         }
         Ok(())
     }
@@ -91,7 +104,9 @@ impl FromStr for OpKey {
 
     fn from_str(text: &str) -> Result<OpKey, String> {
         let bad = || format!("`{text}` is not a host operation, as `q0:write@2+1` or `q0:sync`");
-        let (who, what) = text.split_once(':').ok_or_else(bad)?;
+        let (name, twin) = text.split_once('#').unwrap_or((text, "0"));
+        let twin = twin.parse().map_err(|_| bad())?;
+        let (who, what) = name.split_once(':').ok_or_else(bad)?;
         let (device, who) = match who.strip_prefix("b.") {
             Some(rest) => (1, rest),
             None => (0, who),
@@ -106,7 +121,7 @@ impl FromStr for OpKey {
         if sector + sectors > SectorSet::CAPACITY {
             return Err(bad());
         }
-        Ok(OpKey { device, lane, kind, sector, sectors })
+        Ok(OpKey { device, lane, kind, sector, sectors, twin })
     }
 }
 

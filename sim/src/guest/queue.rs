@@ -91,7 +91,9 @@ impl QueueDriver {
         self.slots.clear();
         let size = SlotPlan::size(self.shape.room);
         let mut at = self.ring.plan().end().next_multiple_of(64);
-        while at + size <= self.shape.at + self.shape.len && self.slots.len() < MOST {
+        // A request that is out or back holds a descriptor, so more slots would never be used.
+        let most = MOST.min(usize::from(self.shape.ring_size));
+        while at + size <= self.shape.at + self.shape.len && self.slots.len() < most {
             let plan = SlotPlan::at(at, self.shape.room);
             self.slots.push(Slot { plan, sent: Sent::NOTHING, owed: 0 });
             at += size;
@@ -137,6 +139,12 @@ impl QueueDriver {
         let plan = RingPlan::at(shape.at, shape.ring_size, 0, false);
         self.ring = Ring::new(plan, memory);
         self.lay_out(memory);
+    }
+
+    /// The end of what it uses of guest memory, as a guest address.
+    pub(crate) fn end(&self) -> u32 {
+        let size = SlotPlan::size(self.shape.room);
+        self.ring.plan().end().next_multiple_of(64) + self.slots.len() as u32 * size
     }
 
     /// Where the ring lies.

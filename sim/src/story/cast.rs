@@ -170,18 +170,25 @@ impl Work {
     /// For whom an operation in flight is done, as far as one knows: of two that look alike one does
     /// not.
     pub(super) fn owner(&self, op: &OpKey) -> Option<u32> {
-        let mut alike = self.operations.iter().filter(|other| other.0 == *op);
+        if let Some(exactly) = self.operations.iter().find(|other| other.0 == *op) {
+            return exactly.1;
+        }
+        let mut alike = self.operations.iter().filter(|other| other.0.is_like(op));
         let owner = alike.next()?.1;
         alike.all(|other| other.1 == owner).then_some(owner)?
     }
 
     /// The host is through with an operation.
     pub(super) fn completed(&mut self, op: &OpKey) {
-        let owner = self.owner(op);
         if let Some(at) = self.operations.iter().position(|other| other.0 == *op) {
             self.operations.remove(at);
+            return;
         }
-        for other in self.operations.iter_mut().filter(|other| other.0 == *op) {
+        let owner = self.owner(op);
+        if let Some(at) = self.operations.iter().position(|other| other.0.is_like(op)) {
+            self.operations.remove(at);
+        }
+        for other in self.operations.iter_mut().filter(|other| other.0.is_like(op)) {
             other.1 = owner;
         }
     }

@@ -2,7 +2,7 @@
 
 use powerfail_model::{Atom, Observed, RequestId};
 
-use super::judge::Failure;
+use super::judge::{Answer, Failure};
 use super::{Event, Outcome, World};
 use crate::action::QueueId;
 use crate::coverage::Situation;
@@ -51,6 +51,10 @@ impl<D: DeviceUnderTest> World<D> {
         self.stats.completions += 1;
         self.stats.by_kind[usize::from(store)] += 1;
         self.chain.note(3, u64::from(id), u64::from(to.device));
+        if self.listening {
+            let found = if store { &[][..] } else { &seen[..words as usize] };
+            self.answers.push(Answer::new(id, 0, found));
+        }
         if self.journal.is_some() {
             self.note(Event::Completed { to, id, ask, status: 0 });
         }

@@ -9,6 +9,7 @@ use crate::disk::Witness;
 use crate::dut::DeviceUnderTest;
 use crate::guest::{Ask, Breach, Done, MAX_SECTORS, Mischief};
 use crate::payload::{self, Author};
+use crate::prng::mix;
 use crate::sectors::SectorSet;
 use crate::spec::Kind;
 
@@ -19,6 +20,25 @@ pub struct Failure {
     pub device: u8,
     /// What is wrong.
     pub violation: Violation,
+}
+
+/// A request that came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Its number.
+    pub(crate) id: u32,
+    /// Its status.
+    pub(crate) status: u8,
+    /// A hash over what a read has found.
+    pub(crate) found: u64,
+}
+
+impl Answer {
+    #[cold]
+    pub(super) fn new(id: u32, status: u8, seen: &[Observed]) -> Answer {
+        let found = seen.iter().fold(0, |hash, &seen| mix(hash ^ payload::code(seen)));
+        Answer { id, status, found }
+    }
 }
 
 impl Failure {
@@ -68,6 +88,9 @@ impl<D: DeviceUnderTest> World<D> {
                 let bytes = self.memory.bytes(done.data + nth as u32 * 512, 512);
                 *slot = payload::read(bytes, author, (sector as u32).wrapping_add(nth as u32));
             }
+        }
+        if self.listening {
+            self.answers.push(Answer::new(done.id, done.status, &seen[..found]));
         }
         let status = if malformed && done.status > 2 { 1 } else { done.status };
         let id = RequestId(done.id);

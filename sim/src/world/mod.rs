@@ -24,6 +24,7 @@ pub use contract::Contract;
 pub use facts::Stats;
 pub(crate) use guest_step::covered;
 pub use journal::{Event, Journal};
+pub(crate) use judge::Answer;
 pub use judge::Failure;
 pub(crate) use station::Station;
 
@@ -35,6 +36,7 @@ use crate::guest::{Breach, QueueDriver};
 use crate::hash::Chain;
 use crate::life::QueueLife;
 use crate::memory::Memory;
+use crate::payload::SECTOR;
 use crate::spec::{MEMORY, Options};
 use powerfail_model::Rule;
 
@@ -59,6 +61,9 @@ pub struct World<D: DeviceUnderTest> {
     recovering: bool,
     /// Kept only if somebody wants to tell the story.
     journal: Option<Box<Journal>>,
+    /// What came back and was not asked for since, kept only for somebody who listens.
+    answers: Vec<Answer>,
+    listening: bool,
 }
 
 impl<D: DeviceUnderTest> World<D> {
@@ -80,6 +85,8 @@ impl<D: DeviceUnderTest> World<D> {
             chain: Chain::new(run),
             recovering: false,
             journal: None,
+            answers: Vec::new(),
+            listening: false,
         };
         world.set_up();
         world
@@ -195,6 +202,36 @@ impl<D: DeviceUnderTest> World<D> {
     /// Keeps none.
     pub(crate) fn forget_journal(&mut self) {
         self.journal = None;
+    }
+
+    /// Keeps what comes back from now on, for [`answers`](Self::answers).
+    pub(crate) fn listen_to_answers(&mut self) {
+        self.listening = true;
+    }
+
+    /// Takes what came back since it was last asked for.
+    pub(crate) fn answers(&mut self) -> std::vec::Drain<'_, Answer> {
+        self.answers.drain(..)
+    }
+
+    /// Gives the memory back that no driver has laid anything out in: a copy of the world is the
+    /// cheaper for it. It can run, but not be restarted.
+    pub(crate) fn fit_memory(&mut self) {
+        let ends = self.stations.iter().flat_map(|station| &station.queues).map(QueueDriver::end);
+        let end = ends.max().unwrap_or(0) as usize;
+        self.memory = self.memory.first(end.next_multiple_of(4096).clamp(4096, MEMORY));
+    }
+
+    /// A sector or word of a device's part of the medium takes this content, as if a power loss had
+    /// left it so.
+    pub(crate) fn leave(&mut self, device: u8, number: u32, content: &[u8]) {
+        self.disk.leave(device, number, content);
+    }
+
+    /// What an operation in flight would write to a sector of the medium. Nothing if it would
+    /// write nothing there any more.
+    pub(crate) fn would_land(&self, nth: usize, sector: u32) -> Option<[u8; SECTOR]> {
+        self.disk.would_land(nth, sector, self.memory.ram())
     }
 
     /// A copy to look ahead with: it keeps no journal.
@@ -350,7 +387,8 @@ impl<D: DeviceUnderTest> World<D> {
             let reached = match until {
                 Until::Idle | Until::Steps(_) => false,
                 Until::Submitted(op) => {
-                    self.disk.submitted() > before && self.disk.newest() == Some(op)
+                    self.disk.submitted() > before
+                        && self.disk.newest().is_some_and(|newest| newest.is_like(&op))
                 }
                 Until::Used(id) => !self.is_out(to.device, id),
             };

@@ -1,0 +1,258 @@
+//! What makes two states one.
+//!
+//! A device is anything that implements [`DeviceUnderTest`], so nobody can look into it. But it is a function of what it
+//! was given, and so is the oracle. Two states are therefore held to be one iff these are equal:
+//!
+//! * for the device, everything its threads were given, in order: which one ran, what the guest had published by then,
+//!   and which completions waited. A device that [forgets](DeviceUnderTest::forgets) begins anew with each power loss;
+//! * for the oracle, what was sent and what came back since the life began, up to the order of neighbours of one sort: of
+//!   two requests it asks only whether one ended before the other was submitted;
+//! * for the disk, what each sector may hold, what is in flight and how far, and what waits to be taken;
+//! * what the scope has left.
+//!
+//! After a power loss less is needed: which contents the oracle allows in each sector and which may be there, by their
+//! place in the order of the former, and which of them is zeroes. Once all was read back each sector holds one content
+//! that both agree on, and its name does not matter any more.
+
+use powerfail_model::{Atom, Content, Observed};
+
+use super::cells::{Code, How, zero};
+use super::node::{Node, Phase};
+use super::print::Print;
+use crate::disk::{OpKey, Outcome};
+use crate::dut::DeviceUnderTest;
+use crate::payload;
+use crate::world::Answer;
+
+/// What was given to whom, as fingerprints.
+#[derive(Clone, Debug)]
+pub(super) struct Past {
+    /// What the guest has published, by queue.
+    guest: [Print; 4],
+    /// What has been completed and not taken, by lane, in order.
+    waiting: [Print; 4],
+    /// What the device was given.
+    device: Print,
+    /// What the oracle was told, but for the last neighbours of one sort.
+    told: Print,
+    /// Those, in no order.
+    neighbours: Print,
+    sort: Sort,
+    /// Nothing has happened since the life began and everything was read back.
+    fresh: bool,
+}
+
+/// Of what sort the last thing was that the oracle was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    Sent,
+    Back,
+    /// Has no neighbours.
+    Other,
+}
+
+impl Past {
+    pub(super) fn new() -> Past {
+        Past {
+            guest: [Print::EMPTY; 4],
+            waiting: [Print::EMPTY; 4],
+            device: Print::EMPTY,
+            told: Print::EMPTY,
+            neighbours: Print::EMPTY,
+            sort: Sort::Other,
+            fresh: false,
+        }
+    }
+
+    fn tell(&mut self, sort: Sort, what: Print) {
+        if self.sort != sort || sort == Sort::Other {
+            let neighbours = std::mem::replace(&mut self.neighbours, Print::EMPTY);
+            self.told.word(self.sort as u64);
+            self.told.print(neighbours);
+            self.sort = sort;
+        }
+        self.neighbours.blend(what);
+        self.fresh = false;
+    }
+
+    /// A request was published.
+    pub(super) fn sent(&mut self, queue: u8, id: u32, nth: u8) {
+        let what = u64::from(id) << 16 | u64::from(nth) << 8 | u64::from(queue);
+        self.guest[usize::from(queue)].word(what);
+        self.tell(Sort::Sent, Print::of(&[1, what]));
+    }
+
+    /// Words of a memory were stored or loaded.
+    pub(super) fn accessed(&mut self, id: u32, nth: u8) {
+        let what = u64::from(id) << 16 | u64::from(nth) << 8;
+        // A device that is wrong may have noticed.
+        self.device.word(what | 1);
+        self.tell(Sort::Other, Print::of(&[2, what]));
+    }
+
+    /// Requests came back.
+    pub(super) fn heard(&mut self, answers: impl Iterator<Item = Answer>) {
+        for Answer { id, status, found } in answers {
+            let what = Print::of(&[3, u64::from(id) << 8 | u64::from(status), found]);
+            self.tell(Sort::Back, what);
+        }
+    }
+
+    /// The guest has written `writeback`.
+    pub(super) fn switched(&mut self, value: u8) {
+        self.device.word(u64::from(value) << 1 | 1);
+        self.tell(Sort::Other, Print::of(&[4, u64::from(value)]));
+    }
+
+    /// A thread of the device runs: now it sees what was published and what waits.
+    pub(super) fn runs(&mut self, queue: u8) {
+        self.device.word(u64::from(queue) << 1);
+        self.guest.iter().for_each(|guest| self.device.print(*guest));
+        let waiting = std::mem::replace(&mut self.waiting[usize::from(queue)], Print::EMPTY);
+        self.device.print(waiting);
+        self.fresh = false;
+    }
+
+    /// An operation was completed.
+    pub(super) fn waits(&mut self, op: OpKey, outcome: Outcome) {
+        let (how, landed) = match outcome {
+            Outcome::Ok { landed } => (0, landed),
+            Outcome::Short { bytes } => (u64::from(bytes) << 2 | 1, op.range()),
+            Outcome::Failed { errno, landed, .. } => ((errno as u64) << 2 | 2, landed),
+        };
+        let waiting = &mut self.waiting[usize::from(op.lane)];
+        waiting.word(name(op));
+        waiting.word(how);
+        waiting.word(landed.words()[0]);
+        self.fresh = false;
+    }
+
+    /// The power was lost.
+    pub(super) fn power_lost(&mut self, forgets: bool) {
+        let device = self.device_after_loss(forgets);
+        *self = Past { device, ..Past::new() };
+    }
+
+    fn device_after_loss(&self, forgets: bool) -> Print {
+        let mut device = Print::EMPTY;
+        if !forgets {
+            device.word(5);
+            device.print(self.device);
+        }
+        device
+    }
+
+    /// Everything was read back. The threads have run for that; nothing else will tell them.
+    pub(super) fn all_recalled(&mut self) {
+        self.fresh = true;
+    }
+}
+
+/// An operation, as a number. It has so few sectors that each fits.
+fn name(op: OpKey) -> u64 {
+    let place = u64::from(op.sector) << 20 | u64::from(op.sectors);
+    u64::from(op.twin) << 56 | u64::from(op.lane) << 48 | (op.kind as u64) << 40 | place
+}
+
+impl<D: DeviceUnderTest> Node<D> {
+    /// The fingerprint of the state.
+    pub(super) fn print(&self) -> Print {
+        match self.phase {
+            Phase::Recalling { next } => {
+                self.undecided_print(next, self.crashes, self.past.device, &self.left_behind)
+            }
+            Phase::Living if self.past.fresh => self.fresh_print(),
+            Phase::Living => self.living_print(),
+        }
+    }
+
+    /// Whether everything was read back and nothing has happened since.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.past.fresh
+    }
+
+    /// The fingerprint of the state behind a power loss now, in a lazy search, and how many images it stands for.
+    pub(super) fn print_after_loss(&self) -> (Print, u64) {
+        let device = self.past.device_after_loss(self.world.station(0).device.forgets());
+        let may = self.may_survive();
+        let images = may.iter().map(|may| may.len() as u64).product();
+        (self.undecided_print(0, self.crashes - 1, device, &may), images)
+    }
+
+    fn budget(&self, tag: u64, crashes: u8) -> Print {
+        let mut print = Print::EMPTY;
+        let (left, faults) = (u64::from(self.left), u64::from(self.faults));
+        print.word(tag | left << 8 | u64::from(crashes) << 16 | faults << 24);
+        print
+    }
+
+    fn living_print(&self) -> Print {
+        let mut print = self.budget(1 | u64::from(self.lopsided) << 4, self.crashes);
+        let Past { guest, waiting, device, told, neighbours, sort, .. } = &self.past;
+        print.print(*device);
+        guest.iter().chain(waiting).for_each(|each| print.print(*each));
+        print.print(*told);
+        print.word(*sort as u64 | u64::from(self.writes_back) << 8);
+        print.print(*neighbours);
+        let station = self.world.station(0);
+        let stirred = station.stirred.iter().fold(0, |all, &one| all << 1 | u64::from(one));
+        print.word(stirred);
+        self.cells.add_to(&mut print);
+        let disk = self.world.disk();
+        print.word(disk.forgotten().words()[0]);
+        // What lies outside the device's part has no business changing.
+        let outside = disk.dirty().minus(disk.shape().part(0));
+        print.word(outside.words()[0]);
+        let mut flying = Print::EMPTY;
+        for (nth, (op, _, landed)) in disk.in_flight().enumerate() {
+            let owed = disk.owed(nth).words()[0];
+            flying.blend(Print::of(&[name(op), landed.words()[0], owed]));
+        }
+        print.print(flying);
+        print
+    }
+
+    /// The fingerprint of a state in which the sectors from `next` on are not known yet.
+    fn undecided_print(
+        &self,
+        next: u32,
+        crashes: u8,
+        device: Print,
+        may: &[Vec<(Code, How)>],
+    ) -> Print {
+        let mut print = self.budget(2 | u64::from(next) << 32, crashes);
+        print.print(device);
+        let oracle = self.world.oracle(0);
+        let mut allowed = Vec::new();
+        for (number, may) in may.iter().enumerate() {
+            oracle.candidates(Atom(number as u32), &mut allowed);
+            let code = |content: Content| payload::code(Observed::Content(content));
+            let zeroes = allowed.iter().position(|&content| content == Content::ZERO);
+            print.word(allowed.len() as u64 | (zeroes.map_or(0, |at| at as u64 + 1)) << 8);
+            let mut places = Print::EMPTY;
+            for &(found, _) in may {
+                let place = allowed.iter().position(|&content| code(content) == found);
+                // What is not allowed keeps its name.
+                places.blend(Print::of(&[place.map_or(found | 1 << 63, |at| at as u64)]));
+            }
+            print.print(places);
+        }
+        print
+    }
+
+    fn fresh_print(&self) -> Print {
+        let mut print = self.budget(3 | u64::from(self.writes_back) << 4, 0);
+        print.print(self.past.device);
+        for number in 0..self.cells.len() {
+            print.word(u64::from(self.cells.cached(number) == zero()));
+        }
+        print
+    }
+
+    /// Whether the contents of the disk look alike from both ends.
+    pub(super) fn is_mirrored(&self) -> bool {
+        let is_zero = |number: u32| self.cells.cached(number) == zero();
+        let last = self.cells.len() - 1;
+        (0..=last).all(|number| is_zero(number) == is_zero(last - number))
+    }
+}

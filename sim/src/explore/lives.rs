@@ -1,0 +1,256 @@
+//! A search, life by life.
+//!
+//! A life that begins with everything read back is the root of a search of its own, and each is searched once, however
+//! many crashes lead to it. Those that leave the same number of power losses make a *generation*; within one, each step out
+//! of each root is a task, so tasks are many, small, and do the same for any number of threads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+
+use super::node::Node;
+use super::plan::Plan;
+use super::search::{Found, Gauge, Mode, Path, Search};
+use super::tally::Tally;
+use super::unit::Unit;
+use super::write_down;
+use crate::dut::DeviceUnderTest;
+use crate::trace::Signature;
+
+/// A root: the row it belongs to, the power losses it has left and its state; and the first way to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Root {
+    pub(super) row: usize,
+    pub(super) path: Path,
+}
+
+/// One step out of a root, and all that follows up to the next life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Task {
+    pub(super) root: Root,
+    pub(super) first: u8,
+}
+
+/// What a task came to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) tally: Tally,
+    pub(super) found: BTreeMap<Signature, Found>,
+    pub(super) fresh: BTreeMap<(u8, u128), Path>,
+}
+
+/// What all tasks of a row came to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lives {
+    pub(super) tally: Tally,
+    /// By row and kind of failure.
+    pub(super) found: BTreeMap<Signature, (usize, Found)>,
+    /// Roots that were searched.
+    pub(super) roots: u64,
+    /// Tasks that were finished, and all there were.
+    pub(super) done: u64,
+    pub(super) tasks: u64,
+}
+
+/// What was done before, and how to tell of what is done now.
+pub(super) trait Memory: Sync {
+    /// What this task came to, if that is known.
+    fn recall(&self, task: &Task) -> Option<Outcome>;
+
+    /// The task came to this.
+    fn keep(&self, task: &Task, outcome: &Outcome);
+}
+
+/// Searches every life of every row. Stops with the first broken promise, unless told to go on.
+pub(super) fn search<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    plans: &[Plan],
+    limits: Limits,
+    gauge: &Gauge,
+    memory: &impl Memory,
+) -> Lives {
+    let mut lives = Lives::default();
+    // Roots that wait, by the power losses they have left; and the states of all that were ever found.
+    let mut waiting: BTreeMap<u8, Vec<Root>> = BTreeMap::new();
+    let mut known: BTreeSet<(usize, u128)> = BTreeSet::new();
+    for (row, plan) in plans.iter().enumerate() {
+        match Node::<D>::new(setup, plan, None) {
+            Ok(node) => {
+                known.insert((row, node.print().value()));
+                waiting.entry(node.crashes).or_default().push(Root { row, path: Path::new() });
+            }
+            Err(failure) => {
+                lives.tally.failures += 1;
+                let signature = Signature::of(&failure.violation);
+                let found = Found { path: Path::new(), failure };
+                lives.found.entry(signature).or_insert((row, found));
+            }
+        }
+    }
+    while let Some((_, roots)) = waiting.pop_last() {
+        let mut tasks = Vec::new();
+        for root in roots {
+            lives.roots += 1;
+            let Some(node) = write_down::state::<D>(setup, &plans[root.row], &root.path) else {
+                continue;
+            };
+            let mut units: Vec<Unit> = Vec::new();
+            node.enabled(&plans[root.row], &mut units);
+            let firsts = 0..units.len().min(usize::from(u8::MAX)) as u8;
+            tasks.extend(firsts.map(|first| Task { root: root.clone(), first }));
+        }
+        lives.tasks += tasks.len() as u64;
+        gauge.known.fetch_add(tasks.len() as u64, Ordering::Relaxed);
+        let outcomes = all::<D>(setup, plans, &tasks, limits, gauge, memory);
+        for (task, outcome) in tasks.iter().zip(outcomes) {
+            let Some(outcome) = outcome else { continue };
+            lives.add(task, outcome, &mut known, &mut waiting);
+        }
+        if gauge.stop.load(Ordering::Relaxed) || (!lives.found.is_empty() && !limits.keep_going) {
+            break;
+        }
+    }
+    lives
+}
+
+/// How much a search may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Threads.
+    pub(super) jobs: usize,
+    /// States that one task remembers.
+    pub(super) states: usize,
+    /// Whether to go on after a broken promise.
+    pub(super) keep_going: bool,
+}
+
+impl Lives {
+    fn add(
+        &mut self,
+        task: &Task,
+        outcome: Outcome,
+        known: &mut BTreeSet<(usize, u128)>,
+        waiting: &mut BTreeMap<u8, Vec<Root>>,
+    ) {
+        self.done += u64::from(outcome.tally.stopped == 0);
+        self.tally.add(&outcome.tally);
+        let row = task.root.row;
+        for (signature, found) in outcome.found {
+            let shorter = |(_, known): &(usize, Found)| found.path.len() < known.path.len();
+            if self.found.get(&signature).is_none_or(shorter) {
+                self.found.insert(signature, (row, found));
+            }
+        }
+        for ((crashes, state), path) in outcome.fresh {
+            if known.insert((row, state)) {
+                waiting.entry(crashes).or_default().push(Root { row, path });
+            }
+        }
+    }
+}
+
+/// Does tasks on several threads. What was not begun before a stop is missing.
+fn all<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    plans: &[Plan],
+    tasks: &[Task],
+    limits: Limits,
+    gauge: &Gauge,
+    memory: &impl Memory,
+) -> Vec<Option<Outcome>> {
+    let next = Mutex::new(0..tasks.len());
+    let results = Mutex::new(vec![None; tasks.len()]);
+    std::thread::scope(|scope| {
+        for _ in 0..limits.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let taken = next.lock().expect("nobody panics with it").next();
+                    let Some(nth) = taken else { break };
+                    if gauge.stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let task = &tasks[nth];
+                    let outcome = match memory.recall(task) {
+                        Some(outcome) => outcome,
+                        None => one::<D>(setup, &plans[task.root.row], task, limits, gauge),
+                    };
+                    if outcome.tally.stopped == 0 {
+                        memory.keep(task, &outcome);
+                        gauge.done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    results.lock().expect("nobody panics with it")[nth] = Some(outcome);
+                }
+            });
+        }
+    });
+    results.into_inner().expect("all threads are through")
+}
+
+fn one<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    plan: &Plan,
+    task: &Task,
+    limits: Limits,
+    gauge: &Gauge,
+) -> Outcome {
+    let node = write_down::state::<D>(setup, plan, &task.root.path).expect("it was there before");
+    let mut search = Search::<D>::new(plan, Mode::Whole, limits.states, gauge);
+    search.from(&node, &task.root.path, task.first);
+    Outcome { tally: search.tally, found: search.found, fresh: search.fresh }
+}
+
+/// The shortest way to a broken promise, and where two are as short, the first of them.
+///
+/// Every bound is searched to its end, so the answer is the same for any number of threads. Nothing if none is broken
+/// within `most` steps, or the search was stopped.
+pub(super) fn shortest<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    plans: &[Plan],
+    most: usize,
+    limits: Limits,
+    gauge: &Gauge,
+) -> Option<(usize, Found)> {
+    for bound in 1..=most {
+        let next = Mutex::new(0..plans.len());
+        let best: Mutex<BTreeMap<(usize, usize), Found>> = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..limits.jobs.max(1) {
+                scope.spawn(|| {
+                    while let Some(row) = { next.lock().expect("nobody panics with it").next() } {
+                        let found = within::<D>(setup, &plans[row], bound, limits, gauge);
+                        if let Some(found) = found {
+                            let mut best = best.lock().expect("nobody panics with it");
+                            best.insert((found.path.len(), row), found);
+                        }
+                    }
+                });
+            }
+        });
+        let best = best.into_inner().expect("all threads are through").pop_first();
+        if let Some(((_, row), found)) = best {
+            return Some((row, found));
+        }
+        if gauge.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+    }
+    None
+}
+
+fn within<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    plan: &Plan,
+    bound: usize,
+    limits: Limits,
+    gauge: &Gauge,
+) -> Option<Found> {
+    let plan = Plan { look_often: true, ..plan.clone() };
+    let node = match Node::<D>::new(setup, &plan, None) {
+        Ok(node) => node,
+        Err(failure) => return Some(Found { path: Path::new(), failure }),
+    };
+    let mut search = Search::<D>::new(&plan, Mode::Hunt(bound), limits.states, gauge);
+    search.through(node, &Path::new());
+    let shortest = |found: &Found| (found.path.len(), found.path.clone());
+    search.found.into_values().min_by_key(shortest)
+}

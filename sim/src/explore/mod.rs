@@ -1,0 +1,175 @@
+//! Every schedule, up to a scope.
+//!
+//! Random runs find bugs; they never say that there are none up to here. For a small scope a search can say that, of the
+//! device that ships and not of a model of it: every workload of up to so many requests, every order in which the host
+//! does things and completes them, every moment at which the power goes and every image it may leave were tried, and no
+//! promise was broken.
+//!
+//! # What is covered
+//!
+//! One device on the simulated disk, whose [fault model](crate::disk) is the one of random runs. The guest sends requests
+//! of the scope's kinds on any queue, and at most so many at a time; a thread of the device, once it runs, runs until it
+//! has nothing to do; the guest takes back what was used as soon as a thread has paused. The host lands and completes
+//! operations in any order, a sector at a time, writes back whenever it likes and, if the scope allows, fails. The power
+//! goes at any moment, while everything is read back, too. After each power loss the guest reads every sector before it
+//! goes on, and where it has nothing left to do it reads every sector once more.
+//!
+//! Not covered: threads that stop between two of their steps (loom does that), chains that are cut in odd ways, broken
+//! rings, resets, killed backends, resizing. Random runs have all of them.
+//!
+//! # What makes it small
+//!
+//! * States that are [one](identity) are visited once.
+//! * *Lazy*: an operation lands when it completes, unless another one is in flight on the same sector; what a power loss
+//!   leaves of a sector is [decided](cells) when the sector is read. Both only put off what nobody can see.
+//! * *Sleep*: of two [independent](unit) steps one order is enough.
+//! * *Mirror*: a disk has no preferred end, so of two workloads that are mirror images one is enough.
+//! * *Lives*: after a power loss and with everything read back it does not matter [how one got there](lives).
+//!
+//! The first three can be switched off. Tests hold what is found with and without them against each other, for our device
+//! and for every wrong one in scope.
+
+mod cells;
+mod identity;
+mod lives;
+mod node;
+mod plan;
+mod print;
+mod scope;
+mod search;
+mod seen;
+mod tally;
+mod unit;
+mod write_down;
+
+pub use scope::{AskKind, Reduction, Row, Scope};
+pub use search::Gauge;
+pub use tally::Tally;
+
+use crate::action::Action;
+use crate::dut::DeviceUnderTest;
+use crate::spec::Options;
+use crate::trace::Signature;
+use crate::world::Failure;
+use lives::{Limits, Lives, Memory, Outcome, Task};
+use plan::Plan;
+
+/// How much a search may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Threads. What comes out is the same for any number of them.
+    pub jobs: usize,
+    /// States that each of the searches that a scope is cut into remembers.
+    pub states: usize,
+    /// Whether to go on after a broken promise.
+    pub keep_going: bool,
+}
+
+impl Effort {
+    /// States that take 1 GiB or so.
+    pub const STATES: usize = 1 << 24;
+}
+
+/// What a search came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What was counted.
+    pub tally: Tally,
+    /// Lives that were searched.
+    pub lives: u64,
+    /// Parts of the search that were finished, and all that are known.
+    pub done: u64,
+    /// See above.
+    pub parts: u64,
+    /// What was broken, by kind; each by the shortest run that was come upon.
+    pub broken: Vec<(Signature, Counterexample)>,
+}
+
+impl Report {
+    /// Whether every part was finished, and nothing was broken.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.done == self.parts && self.tally.stopped == 0
+    }
+}
+
+/// A run that breaks a promise.
+#[derive(Clone, Debug)]
+pub struct Counterexample {
+    /// The row of the stability table.
+    pub row: Row,
+    /// The options of its world.
+    pub options: Options,
+    /// The number of the run.
+    pub run: u32,
+    /// What happens.
+    pub actions: Vec<Action>,
+    /// Steps of the search.
+    pub steps: usize,
+    /// What is broken.
+    pub failure: Box<Failure>,
+}
+
+/// Nothing is remembered from one search to the next.
+struct Nothing;
+
+impl Memory for Nothing {
+    fn recall(&self, _task: &Task) -> Option<Outcome> {
+        None
+    }
+
+    fn keep(&self, _task: &Task, _outcome: &Outcome) {}
+}
+
+fn plans<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope) -> Vec<Plan> {
+    let rows = scope.rows_of(D::kinds(setup)[0]);
+    rows.into_iter().map(|row| Plan::new::<D>(setup, scope, row)).collect()
+}
+
+/// Tries everything within a scope.
+pub fn explore<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    scope: &Scope,
+    effort: Effort,
+    gauge: &Gauge,
+) -> Report {
+    let plans = plans::<D>(setup, scope);
+    let Effort { jobs, states, keep_going } = effort;
+    let limits = Limits { jobs, states, keep_going };
+    let lives = lives::search::<D>(setup, &plans, limits, gauge, &Nothing);
+    let Lives { tally, found, roots, done, tasks } = lives;
+    let broken = found.into_iter().map(|(signature, (row, found))| {
+        (signature, counterexample::<D>(setup, &plans[row], &found))
+    });
+    Report { tally, lives: roots, done, parts: tasks, broken: broken.collect() }
+}
+
+/// The shortest run within a scope that breaks a promise, if one does within so many steps of the search.
+pub fn shortest<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    scope: &Scope,
+    most: usize,
+    effort: Effort,
+    gauge: &Gauge,
+) -> Option<Counterexample> {
+    let plans = plans::<D>(setup, scope);
+    let Effort { jobs, states, keep_going } = effort;
+    let limits = Limits { jobs, states, keep_going };
+    let (row, found) = lives::shortest::<D>(setup, &plans, most, limits, gauge)?;
+    Some(counterexample::<D>(setup, &plans[row], &found))
+}
+
+fn counterexample<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    plan: &Plan,
+    found: &search::Found,
+) -> Counterexample {
+    Counterexample {
+        row: plan.row,
+        options: plan.options,
+        run: node::RUN,
+        actions: write_down::run::<D>(setup, plan, &found.path),
+        steps: found.path.len(),
+        failure: found.failure.clone(),
+    }
+}

@@ -1,0 +1,327 @@
+//! One state of a search: a world, what the scope has left, and what of the past may still matter.
+//!
+//! Here is how a step is done. What makes two states one is in [`identity`](super::identity).
+
+use std::sync::{Arc, Mutex};
+
+use super::cells::{Cells, Code, How};
+use super::identity::Past;
+use super::plan::Plan;
+use super::scope::Scope;
+use super::unit::{Unit, queue};
+use super::write_down::Log;
+use crate::action::{Action, CrashKind, Until};
+use crate::disk::{OpKey, OpKind, Outcome};
+use crate::dut::DeviceUnderTest;
+use crate::guest::{Ask, Layout, Mischief};
+use crate::sectors::SectorSet;
+use crate::world::{Failure, World};
+
+/// A step that was done, or the promise it broke.
+pub(super) type Done = Result<(), Box<Failure>>;
+
+/// What the guest is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It sends requests.
+    Living,
+    /// The power was lost, and it reads everything back: this sector or word is next.
+    Recalling {
+        /// The number.
+        next: u32,
+    },
+}
+
+/// How requests are cut: into as few descriptors of the ring as can be.
+const LAYOUT: Layout = Layout { indirect: 1, ..Layout::PLAIN };
+/// The error of a host that fails.
+const EIO: i32 = 5;
+
+/// One state.
+#[derive(Clone, Debug)]
+pub(super) struct Node<D: DeviceUnderTest> {
+    pub(super) world: World<D>,
+    pub(super) cells: Cells,
+    pub(super) phase: Phase,
+    /// What the scope has left: requests, power losses, host failures.
+    pub(super) left: u8,
+    pub(super) crashes: u8,
+    pub(super) faults: u8,
+    /// Something has told the two ends of the disk apart.
+    pub(super) lopsided: bool,
+    /// What the guest last wrote to `writeback`, or found there.
+    pub(super) writes_back: bool,
+    pub(super) past: Past,
+    /// After a power loss, what each sector may hold, and how.
+    pub(super) left_behind: Vec<Vec<(Code, How)>>,
+    next_id: u32,
+    /// How many actions were done.
+    pub(super) actions: u32,
+    /// Kept only if the run is to be written down.
+    pub(super) log: Option<Arc<Mutex<Log>>>,
+}
+
+impl<D: DeviceUnderTest> Node<D> {
+    /// The power has just come on, and the first life has begun.
+    pub(super) fn new(setup: &D::Setup, plan: &Plan, log: Option<Arc<Mutex<Log>>>) -> Result<Node<D>, Box<Failure>> {
+        let mut world = World::<D>::new(setup.clone(), plan.options, RUN);
+        world.listen_to_answers();
+        world.fit_memory();
+        let cells = Cells::new(world.disk(), RUN);
+        let scope = &plan.scope;
+        let mut node = Node {
+            world,
+            cells,
+            phase: Phase::Living,
+            left: scope.requests,
+            crashes: scope.crashes,
+            faults: scope.faults,
+            lopsided: false,
+            writes_back: true,
+            past: Past::new(),
+            left_behind: Vec::new(),
+            next_id: 1,
+            actions: 0,
+            log,
+        };
+        node.begin_life(plan)?;
+        // A disk that nobody has written is one that was read back.
+        node.past.all_recalled();
+        node.lopsided = !node.is_mirrored();
+        Ok(node)
+    }
+
+    /// How many requests are out.
+    pub(super) fn out(&self) -> u32 {
+        self.world.station(0).queues.iter().map(|queue| u32::from(queue.out())).sum()
+    }
+
+    /// Whether nothing moves but the guest.
+    pub(super) fn is_idle(&self) -> bool {
+        self.world.disk().busy() == 0 && !self.world.station(0).stirred.contains(&true)
+    }
+
+    /// Does one step.
+    ///
+    /// # Errors
+    /// The promise that was broken.
+    pub(super) fn take(&mut self, plan: &Plan, unit: &Unit) -> Done {
+        match *unit {
+            Unit::Send { queue, nth } => self.send(plan, queue, nth),
+            Unit::Switch { value } => self.switch(value),
+            Unit::Run { queue } => self.run(queue),
+            Unit::Land { op, sector } => {
+                self.host(Action::Effect { op, set: SectorSet::range(sector, 1) })
+            }
+            Unit::Finish { op, landed } => self.finish(plan, op, Outcome::Ok { landed }),
+            Unit::Fail { op, landed, forgets } => {
+                self.faults -= 1;
+                let all = self.world.disk().dirty();
+                let forgot = if forgets { all } else { SectorSet::EMPTY };
+                self.finish(plan, op, Outcome::Failed { errno: EIO, landed, forgot })
+            }
+            Unit::WriteBack { sector } => {
+                self.host(Action::WriteBack { set: SectorSet::range(sector, 1) })
+            }
+            Unit::Cut { survivors } => self.cut(plan, survivors),
+            Unit::Recall { content } => self.recall(plan, content),
+        }
+    }
+
+    pub(super) fn act(&mut self, action: Action) -> Result<bool, Box<Failure>> {
+        self.actions += 1;
+        if let Some(log) = &self.log {
+            log.lock().expect(WRITING).actions.push(action);
+        }
+        self.world.step(&action)
+    }
+
+    /// Something of the host, and a look at what it has changed.
+    fn host(&mut self, action: Action) -> Done {
+        let done = self.act(action)?;
+        debug_assert!(done, "`{action}` was not possible");
+        self.cells.look(self.world.disk(), self.actions);
+        Ok(())
+    }
+
+    fn send(&mut self, plan: &Plan, to: u8, nth: u8) -> Done {
+        let ask = plan.asks[usize::from(nth)];
+        let id = self.publish(to, ask)?;
+        self.left -= 1;
+        self.lopsided |= !plan.is_symmetric(nth);
+        if ask.is_access() {
+            // It came back at once, and what it touched is in the cache.
+            self.cells.look(self.world.disk(), self.actions);
+            self.past.accessed(id, nth);
+        } else {
+            self.past.sent(to, id, nth);
+        }
+        self.past.heard(self.world.answers());
+        Ok(())
+    }
+
+    fn publish(&mut self, to: u8, ask: Ask) -> Result<u32, Box<Failure>> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let (to, mischief) = (queue(to), Mischief::None);
+        let layout = if ask.is_access() { Layout::PLAIN } else { LAYOUT };
+        let sent = self.act(Action::Send { to, id, ask, layout, mischief })?;
+        assert!(sent, "`{ask}` found no room");
+        if !ask.is_access() {
+            self.act(Action::Kick { to })?;
+        }
+        Ok(id)
+    }
+
+    fn switch(&mut self, value: u8) -> Done {
+        self.left -= 1;
+        self.act(Action::Writeback { device: 0, value })?;
+        self.writes_back = value != 0;
+        self.past.switched(value);
+        Ok(())
+    }
+
+    fn run(&mut self, thread: u8) -> Done {
+        let to = queue(thread);
+        self.past.runs(thread);
+        self.act(Action::Crank { to, until: Until::Idle })?;
+        self.past.heard(self.world.answers());
+        for index in 0..self.world.station(0).active as u8 {
+            if self.world.station(0).queues[usize::from(index)].back() > 0 {
+                self.act(Action::Reap { to: queue(index), arm: true })?;
+            }
+        }
+        // A disk that is wrong may do something while it is asked.
+        self.cells.look(self.world.disk(), self.actions);
+        Ok(())
+    }
+
+    fn finish(&mut self, plan: &Plan, op: OpKey, outcome: Outcome) -> Done {
+        self.past.waits(op, outcome);
+        self.host(Action::Complete { op, outcome })?;
+        if !plan.scope.reduction.lazy {
+            self.cells.forget_history();
+        }
+        Ok(())
+    }
+
+    /// The power goes, and comes back. Which contents have survived is noted, not decided.
+    fn cut(&mut self, plan: &Plan, survivors: SectorSet) -> Done {
+        self.crashes -= 1;
+        if plan.scope.reduction.lazy {
+            self.left_behind = self.may_survive();
+        }
+        let forgets = self.world.station(0).device.forgets();
+        if let Some(log) = &self.log {
+            let known = match self.phase {
+                Phase::Living => self.cells.len(),
+                Phase::Recalling { next } => next,
+            };
+            log.lock().expect(WRITING).cut(known, self.cells.len());
+        }
+        self.act(Action::Crash(CrashKind::Power { survivors }))?;
+        self.cells = Cells::new(self.world.disk(), self.world.run());
+        if !plan.scope.reduction.lazy {
+            self.left_behind = self.may_survive();
+        }
+        self.past.power_lost(forgets);
+        self.phase = Phase::Recalling { next: 0 };
+        self.begin_life(plan)
+    }
+
+    /// What each sector may hold if the power goes now, in this life or while the last one is read back.
+    pub(super) fn may_survive(&self) -> Vec<Vec<(Code, How)>> {
+        let mut all = Vec::with_capacity(self.cells.len() as usize);
+        for number in 0..self.cells.len() {
+            let undecided = match self.phase {
+                Phase::Living => false,
+                Phase::Recalling { next } => number >= next,
+            };
+            if undecided {
+                all.push(self.left_behind[number as usize].clone());
+                continue;
+            }
+            let mut may = Vec::new();
+            self.cells.survivors(number, &mut may);
+            self.may_land(number, &mut may);
+            all.push(may);
+        }
+        all
+    }
+
+    /// Adds what operations in flight may leave in a sector.
+    fn may_land(&self, number: u32, may: &mut Vec<(Code, How)>) {
+        let sector = self.cells.sector(number);
+        for (nth, (op, ..)) in self.world.disk().in_flight().enumerate() {
+            if matches!(op.kind, OpKind::Read | OpKind::Sync) {
+                continue;
+            }
+            if let Some(bytes) = self.world.would_land(nth, sector) {
+                let content = self.cells.code_of(number, &bytes);
+                if may.iter().all(|known| known.0 != content) {
+                    may.push((content, How::Landed { op }));
+                }
+            }
+        }
+    }
+
+    fn begin_life(&mut self, plan: &Plan) -> Done {
+        let started = self.act(Action::Start { device: 0, accept: plan.accept, base: 0 })?;
+        assert!(started, "a device does not start");
+        self.writes_back = true;
+        if let Some(value) = plan.row.mode() {
+            self.act(Action::Writeback { device: 0, value })?;
+            self.writes_back = value != 0;
+        }
+        for index in 0..self.world.station(0).active as u8 {
+            self.act(Action::Crank { to: queue(index), until: Until::Idle })?;
+        }
+        Ok(())
+    }
+
+    /// The guest reads the next sector, and this content is there.
+    fn recall(&mut self, plan: &Plan, content: Code) -> Done {
+        let Phase::Recalling { next } = self.phase else { unreachable!("nothing to read back") };
+        let known = self.left_behind[next as usize].iter().find(|known| known.0 == content);
+        let how = known.expect("one of those that were left behind").1;
+        if let Some(log) = &self.log {
+            log.lock().expect(WRITING).decide(next, self.cells.sector(next), how);
+        }
+        let bytes = self.cells.bytes(next, content);
+        self.world.leave(0, next, &bytes);
+        self.cells.look(self.world.disk(), self.actions);
+        self.look_at(plan, next)?;
+        self.left_behind[next as usize] = vec![(content, How::Lost)];
+        self.phase = if next + 1 < self.cells.len() {
+            Phase::Recalling { next: next + 1 }
+        } else {
+            self.past.all_recalled();
+            self.lopsided = !self.is_mirrored();
+            Phase::Living
+        };
+        Ok(())
+    }
+
+    /// The guest reads a sector, and everything moves until it has.
+    fn look_at(&mut self, plan: &Plan, number: u32) -> Done {
+        let id = self.publish(0, Scope::recall(plan.kind, number))?;
+        self.act(Action::Await { device: 0, id })?;
+        if self.world.station(0).queues[0].back() > 0 {
+            self.act(Action::Reap { to: queue(0), arm: true })?;
+        }
+        self.world.answers().for_each(drop);
+        Ok(())
+    }
+
+    /// Everything comes to rest, which it must, and the guest reads everything.
+    pub(super) fn look(&mut self, plan: &Plan) -> Done {
+        self.act(Action::Rest)?;
+        (0..self.cells.len()).try_for_each(|number| self.look_at(plan, number))
+    }
+}
+
+/// Nobody panics while a line is written.
+const WRITING: &str = "only a device panics";
+
+/// The number of the run, in all payloads.
+pub(super) const RUN: u32 = 1;

@@ -1,0 +1,84 @@
+//! One row of a scope, made ready: the options of its world and what its guest may ask for.
+
+use super::scope::{Row, Scope};
+use crate::dut::DeviceUnderTest;
+use crate::guest::Ask;
+use crate::spec::{Kind, Options};
+
+/// What all searches of one row share.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) scope: Scope,
+    pub(super) row: Row,
+    pub(super) kind: Kind,
+    pub(super) options: Options,
+    /// The features that the driver accepts.
+    pub(super) accept: u64,
+    /// What the guest may ask for.
+    pub(super) asks: Vec<Ask>,
+    /// For each of those, which is its mirror image.
+    pub(super) mirrors: Vec<u8>,
+    /// Every state in which all is quiet is read back, not only the last ones.
+    pub(super) look_often: bool,
+}
+
+impl Plan {
+    /// The plan of a row.
+    pub(super) fn new<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope, row: Row) -> Plan {
+        let kinds = D::kinds(setup);
+        let (options, accept) = scope.options(kinds, row);
+        let asks = scope.asks(kinds[0], row);
+        let sectors = u32::from(scope.sectors);
+        let mirrors = asks.iter().map(|ask| {
+            let image = mirrored(ask, sectors);
+            asks.iter().position(|other| *other == image).expect("a scope has both") as u8
+        });
+        let mirrors = mirrors.collect();
+        let (scope, kind) = (scope.clone(), kinds[0]);
+        Plan { scope, row, kind, options, accept, asks, mirrors, look_often: false }
+    }
+
+    /// Whether a request is its own mirror image.
+    pub(super) fn is_symmetric(&self, nth: u8) -> bool {
+        self.mirrors[usize::from(nth)] == nth
+    }
+}
+
+/// A request, with the disk turned end to end.
+fn mirrored(ask: &Ask, sectors: u32) -> Ask {
+    let turned = |first: u64, count: u32| u64::from(sectors) - first - u64::from(count);
+    let segments = |list: &crate::guest::Segments| {
+        let mut image = crate::guest::Segments::NONE;
+        for segment in list.as_slice() {
+            let sector = turned(segment.sector, segment.sectors);
+            image.push(powerfail_model::Segment { sector, ..*segment });
+        }
+        image
+    };
+    match ask {
+        Ask::Discard(list) => Ask::Discard(segments(list)),
+        Ask::WriteZeroes(list) => Ask::WriteZeroes(segments(list)),
+        _ => match ask.range() {
+            Some((first, count)) => ask.at(turned(first, count), count).unwrap_or(*ask),
+            None => *ask,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blk::Blk;
+
+    #[test]
+    fn a_mirror_image_of_a_mirror_image_is_the_request() {
+        let scope = Scope { sectors: 3, ..Scope::default() };
+        let plan = Plan::new::<Blk>(&None, &scope, Row::G);
+        assert_eq!(plan.asks.len(), 3 * 6 + 1, "three kinds over six ranges, and the flush");
+        for (nth, &image) in plan.mirrors.iter().enumerate() {
+            assert_eq!(usize::from(plan.mirrors[usize::from(image)]), nth);
+        }
+        let symmetric = (0..plan.asks.len()).filter(|&nth| plan.is_symmetric(nth as u8));
+        assert_eq!(symmetric.count(), 3 * 2 + 1, "the middle, the whole, and the flush");
+    }
+}

@@ -1,0 +1,89 @@
+//! Fingerprints: 128 bits by which two states are held to be one.
+//!
+//! It is no cryptographic hash; nobody chooses states to make two of them collide. Of `n` states any two collide
+//! with a probability of at most about `n² / 2^129`, and a search says so in its statement.
+
+/// The bits of a fingerprint.
+pub(super) const BITS: u32 = 128;
+
+/// A fingerprint, word by word. Two lanes of different constants, each a multiplication folded onto itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Print {
+    one: u64,
+    two: u64,
+}
+
+impl Print {
+    /// Of nothing yet.
+    pub(super) const EMPTY: Print = Print { one: 0x243f_6a88_85a3_08d3, two: 0x1319_8a2e_0370_7344 };
+
+    /// Adds a word.
+    #[inline]
+    pub(super) fn word(&mut self, word: u64) {
+        self.one = folded(self.one ^ word, 0xa076_1d64_78bd_642f) ^ self.one.rotate_left(23);
+        self.two = folded(self.two ^ word, 0xe703_7ed1_a0b4_28db).wrapping_add(self.two.rotate_left(41));
+    }
+
+    /// Adds another fingerprint.
+    #[inline]
+    pub(super) fn print(&mut self, other: Print) {
+        self.word(other.one);
+        self.word(other.two);
+    }
+
+    /// Adds another fingerprint in such a way that the order of additions does not matter.
+    #[inline]
+    pub(super) fn blend(&mut self, other: Print) {
+        self.one = self.one.wrapping_add(other.one);
+        self.two = self.two.wrapping_add(other.two);
+    }
+
+    /// The fingerprint of a few words.
+    #[inline]
+    pub(super) fn of(words: &[u64]) -> Print {
+        let mut print = Print::EMPTY;
+        words.iter().for_each(|&word| print.word(word));
+        print
+    }
+
+    /// As a number. Never zero, which a table takes for an empty place.
+    #[inline]
+    pub(super) fn value(self) -> u128 {
+        let value = u128::from(self.one) << 64 | u128::from(self.two);
+        value.max(1)
+    }
+}
+
+#[inline]
+fn folded(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b | 1);
+    (product >> 64) as u64 ^ product as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_matters_in_a_chain_and_not_in_a_blend() {
+        assert_ne!(Print::of(&[1, 2]), Print::of(&[2, 1]));
+        let (mut one, mut two) = (Print::EMPTY, Print::EMPTY);
+        one.blend(Print::of(&[1]));
+        one.blend(Print::of(&[2]));
+        two.blend(Print::of(&[2]));
+        two.blend(Print::of(&[1]));
+        assert_eq!(one, two);
+        assert_ne!(one, Print::EMPTY);
+    }
+
+    #[test]
+    fn close_inputs_are_far_apart_in_both_lanes() {
+        let mut seen = std::collections::BTreeSet::new();
+        for a in 0..300 {
+            for b in 0..300 {
+                let Print { one, two } = Print::of(&[a, 0, b]);
+                assert!(seen.insert(one) & seen.insert(two), "{a} {b}");
+            }
+        }
+    }
+}

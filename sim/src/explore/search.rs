@@ -1,0 +1,319 @@
+//! Depth first, from one state through everything that may follow.
+//!
+//! A state that was visited is not visited again, but for those of its steps that slept then and do not sleep now: a sleep
+//! set is only sound together with the states it was used in, so it is kept with them.
+//!
+//! A life that begins with everything read back ends the search: it is a root of a search of its own (see
+//! [`lives`](super::lives)), for how it came about does not matter.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use powerfail_model::{Rule, Violation};
+
+use super::node::{Done, Node, Phase};
+use super::plan::Plan;
+use super::seen::Seen;
+use super::tally::Tally;
+use super::unit::Unit;
+use crate::dut::DeviceUnderTest;
+use crate::trace::Signature;
+use crate::world::Failure;
+
+/// A way to a state: the number of each step among those that were enabled.
+pub(super) type Path = Vec<u8>;
+
+/// In a path, that the guest reads everything there.
+pub(super) const LOOK: u8 = u8::MAX;
+
+/// The most steps of a path.
+const DEEPEST: usize = 1 << 10;
+
+/// A broken promise and the way to it.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) path: Path,
+    pub(super) failure: Box<Failure>,
+}
+
+/// What somebody who watches may see, and how he stops it.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    /// States visited.
+    pub states: AtomicU64,
+    /// Searches that are done, and that there are to do as far as is known.
+    pub done: AtomicU64,
+    /// See above.
+    pub known: AtomicU64,
+    /// Set to stop soon.
+    pub stop: std::sync::Arc<AtomicBool>,
+}
+
+/// How a search goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Everything, up to the next life that begins with everything read back.
+    Whole,
+    /// Paths of at most so many steps, through all lives.
+    Hunt(usize),
+}
+
+/// A search through what follows from one state.
+pub(super) struct Search<'a, D: DeviceUnderTest> {
+    plan: &'a Plan,
+    mode: Mode,
+    seen: Seen,
+    pub(super) tally: Tally,
+    /// The shortest way to each kind of failure, of those that were tried.
+    pub(super) found: BTreeMap<Signature, Found>,
+    /// Lives that begin with everything read back, and requests left: their states and the first way to them.
+    pub(super) fresh: BTreeMap<(u8, u128), Path>,
+    path: Path,
+    gauge: &'a Gauge,
+    counted: u64,
+    stopped: bool,
+    /// Lists of steps that are not in use.
+    lists: Vec<Vec<Unit>>,
+    device: std::marker::PhantomData<D>,
+}
+
+impl<'a, D: DeviceUnderTest> Search<'a, D> {
+    /// A search that remembers `most` states.
+    pub(super) fn new(plan: &'a Plan, mode: Mode, most: usize, gauge: &'a Gauge) -> Search<'a, D> {
+        Search {
+            plan,
+            mode,
+            seen: Seen::new(most),
+            tally: Tally::default(),
+            found: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            path: Vec::new(),
+            gauge,
+            counted: 0,
+            stopped: false,
+            lists: Vec::new(),
+            device: std::marker::PhantomData,
+        }
+    }
+
+    /// Goes through everything that follows from one step of a state, which `path` leads to.
+    pub(super) fn from(&mut self, node: &Node<D>, path: &Path, first: u8) {
+        self.path.clone_from(path);
+        let mut units = Vec::new();
+        node.enabled(self.plan, &mut units);
+        self.follow(node.clone(), &units, usize::from(first), &[]);
+        self.finish();
+    }
+
+    /// Goes through everything that follows from a state, which `path` leads to.
+    pub(super) fn through(&mut self, node: Node<D>, path: &Path) {
+        self.path.clone_from(path);
+        self.visit(node, &[]);
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        self.tally.states += self.seen.len() as u64 + self.seen.turned_away;
+        self.tally.turned_away += self.seen.turned_away;
+        self.tally.stopped |= u64::from(self.stopped);
+        self.count();
+    }
+
+    /// Whether it was told to stop before it was through.
+    pub(super) fn was_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    fn count(&mut self) {
+        let now = self.seen.len() as u64;
+        self.gauge.states.fetch_add(now - self.counted, Ordering::Relaxed);
+        self.counted = now;
+        self.stopped |= self.gauge.stop.load(Ordering::Relaxed);
+    }
+
+    fn visit(&mut self, node: Node<D>, sleep: &[Unit]) {
+        if self.stopped {
+            return;
+        }
+        let depth = self.path.len();
+        assert!(depth < DEEPEST, "a path without an end");
+        self.tally.deepest = self.tally.deepest.max(depth as u64);
+        let hunting = self.mode != Mode::Whole;
+        let mut key = node.print();
+        if node.is_fresh() && depth > 0 {
+            if !hunting {
+                return self.begin_anew(&node, key.value());
+            }
+            key.word(u64::from(node.crashes));
+        }
+        let mut units = self.lists.pop().unwrap_or_default();
+        node.enabled(self.plan, &mut units);
+        let all = if units.len() < 64 { (1 << units.len()) - 1 } else { u64::MAX };
+        let asleep = mask(&units, sleep);
+        let todo = match self.mode {
+            Mode::Whole => match self.seen.enter(key.value(), asleep) {
+                None => {
+                    self.look(&node);
+                    all & !asleep
+                }
+                Some(slept) => {
+                    let woken = *slept & !asleep;
+                    *slept &= asleep;
+                    self.tally.again += 1;
+                    woken
+                }
+            },
+            Mode::Hunt(bound) => {
+                let left = bound.saturating_sub(depth) as u64;
+                match self.seen.enter(key.value(), left) {
+                    Some(known) if *known >= left => 0,
+                    known => {
+                        known.map(|known| *known = left);
+                        self.look(&node);
+                        if left == 0 { 0 } else { all }
+                    }
+                }
+            }
+        };
+        if self.seen.len() as u64 >= self.counted + (1 << 12) {
+            self.count();
+        }
+        self.tally.slept += u64::from(asleep.count_ones());
+        // What has no bit never sleeps.
+        let many = units.len() > 64 && todo != 0;
+        let last = match (many, todo) {
+            (true, _) => units.len() - 1,
+            (false, 0) => 0,
+            (false, todo) => 63 - todo.leading_zeros() as usize,
+        };
+        let mut awake: Vec<Unit> = sleep.to_vec();
+        for nth in 0..units.len() {
+            let chosen = if nth < 64 { todo >> nth & 1 == 1 } else { many };
+            if !chosen || self.was_cut_alike(&node, &units[nth]) {
+                continue;
+            }
+            let unit = units[nth];
+            if nth == last {
+                let sleep = self.asleep_after(&node, &unit, &awake);
+                self.follow(node, &units, nth, &sleep);
+                break;
+            }
+            let sleep = self.asleep_after(&node, &unit, &awake);
+            self.follow(node.clone(), &units, nth, &sleep);
+            if self.plan.scope.reduction.sleep && !hunting {
+                awake.push(unit);
+            }
+        }
+        self.lists.push(units);
+    }
+
+    /// The steps that need not be tried after `unit`: what was tried before it, or slept, and does not mind the order.
+    fn asleep_after(&self, node: &Node<D>, unit: &Unit, before: &[Unit]) -> Vec<Unit> {
+        before.iter().filter(|other| node.independent(other, unit)).copied().collect()
+    }
+
+    /// Whether the power has been cut in a state from which nothing else can follow.
+    fn was_cut_alike(&mut self, node: &Node<D>, unit: &Unit) -> bool {
+        if !matches!(unit, Unit::Cut { .. }) {
+            return false;
+        }
+        if !self.plan.scope.reduction.lazy {
+            self.tally.images += 1;
+            return false;
+        }
+        let (print, images) = node.print_after_loss();
+        self.tally.cuts += 1;
+        self.tally.images += images;
+        if self.mode != Mode::Whole {
+            return false;
+        }
+        let alike = self.seen.has(print.value());
+        self.tally.cuts_alike += u64::from(alike);
+        alike
+    }
+
+    /// Takes a step and goes on from there.
+    fn follow(&mut self, mut node: Node<D>, units: &[Unit], nth: usize, sleep: &[Unit]) {
+        let unit = units[nth];
+        self.path.push(nth as u8);
+        let before = node.world.stats().steps;
+        self.tally.steps += 1;
+        self.tally.recalls += u64::from(matches!(unit, Unit::Recall { .. }));
+        let done = guarded(|| node.take(self.plan, &unit));
+        self.tally.device_steps += node.world.stats().steps - before;
+        match done {
+            Ok(()) => self.visit(node, sleep),
+            Err(failure) => self.find(failure),
+        }
+        self.path.pop();
+    }
+
+    /// Reads everything back where nothing else is left to do, or nothing moves though something should.
+    fn look(&mut self, node: &Node<D>) {
+        if node.phase != Phase::Living || !node.is_idle() {
+            return;
+        }
+        let stuck = node.out() > 0;
+        let at_the_end = node.out() == 0 && (node.left == 0 || self.plan.look_often);
+        if !stuck && !at_the_end {
+            return;
+        }
+        let mut copy = node.clone();
+        self.tally.looks += 1;
+        let before = copy.world.stats().steps;
+        let done = guarded(|| copy.look(self.plan));
+        self.tally.device_steps += copy.world.stats().steps - before;
+        if let Err(failure) = done {
+            self.path.push(LOOK);
+            self.find(failure);
+            self.path.pop();
+        }
+    }
+
+    fn find(&mut self, failure: Box<Failure>) {
+        self.tally.failures += 1;
+        let signature = Signature::of(&failure.violation);
+        let shorter = match self.found.get(&signature) {
+            None => true,
+            Some(known) => (self.path.len(), &self.path) < (known.path.len(), &known.path),
+        };
+        if shorter {
+            self.found.insert(signature, Found { path: self.path.clone(), failure });
+        }
+    }
+
+    /// Another life begins, with everything read back.
+    fn begin_anew(&mut self, node: &Node<D>, key: u128) {
+        self.tally.lives += 1;
+        if node.left == 0 {
+            return;
+        }
+        let way = self.fresh.entry((node.crashes, key));
+        way.and_modify(|known| {
+            if (self.path.len(), &self.path) < (known.len(), known) {
+                known.clone_from(&self.path);
+            }
+        })
+        .or_insert_with(|| self.path.clone());
+    }
+}
+
+/// Which of the steps are among others, as bits.
+fn mask(units: &[Unit], among: &[Unit]) -> u64 {
+    let places = units.iter().take(64).enumerate();
+    places.filter(|(_, unit)| among.contains(unit)).fold(0, |mask, (nth, _)| mask | 1 << nth)
+}
+
+/// Does something with a device that may panic.
+fn guarded(step: impl FnOnce() -> Done) -> Done {
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
+        let said = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("It did not say why.");
+        let violation = Violation::new(Rule::DevicePanicked).note(format!("It said: {said}"));
+        Err(Box::new(Failure { device: 0, violation }))
+    })
+}

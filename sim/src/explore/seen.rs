@@ -1,0 +1,129 @@
+//! The states that were visited: an open-addressed table from fingerprints to a word.
+//!
+//! It grows up to a fixed number of entries. Once it is full nothing more is remembered: a search goes on and may
+//! visit states again, which costs time and loses nothing, and says so.
+
+/// The least number of places.
+const LEAST: usize = 1 << 10;
+
+/// What was visited.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// A place is empty iff its key is zero. A power of two of them, at most three quarters taken.
+    keys: Vec<u128>,
+    words: Vec<u64>,
+    len: usize,
+    most: usize,
+    /// Entries that found no place.
+    pub(super) turned_away: u64,
+}
+
+/// Where a key is.
+enum Place {
+    Taken(usize),
+    Empty(usize),
+}
+
+impl Seen {
+    /// Room for `most` entries.
+    pub(super) fn new(most: usize) -> Seen {
+        let most = most.max(LEAST);
+        Seen { keys: vec![0; LEAST], words: vec![0; LEAST], len: 0, most, turned_away: 0 }
+    }
+
+    /// How many bytes an entry takes, in the mean over a table that has just grown and one that is about to.
+    pub(super) const ENTRY: usize = (16 + 8) * 2;
+
+    /// Remembers a key with a word. If it is there already, its word, to be changed.
+    #[inline]
+    pub(super) fn enter(&mut self, key: u128, word: u64) -> Option<&mut u64> {
+        debug_assert!(key != 0, "zero is an empty place");
+        match self.find(key) {
+            Place::Taken(place) => Some(&mut self.words[place]),
+            Place::Empty(mut place) => {
+                if self.len >= self.most {
+                    self.turned_away += 1;
+                    return None;
+                }
+                if (self.len + 1) * 4 > self.keys.len() * 3 {
+                    self.grow();
+                    let (Place::Empty(moved) | Place::Taken(moved)) = self.find(key);
+                    place = moved;
+                }
+                (self.keys[place], self.words[place]) = (key, word);
+                self.len += 1;
+                None
+            }
+        }
+    }
+
+    /// Whether a key is there.
+    #[inline]
+    pub(super) fn has(&self, key: u128) -> bool {
+        matches!(self.find(key), Place::Taken(_))
+    }
+
+    fn find(&self, key: u128) -> Place {
+        let mask = self.keys.len() - 1;
+        let mut place = key as usize & mask;
+        loop {
+            match self.keys[place] {
+                0 => return Place::Empty(place),
+                there if there == key => return Place::Taken(place),
+                _ => place = (place + 1) & mask,
+            }
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let twice = self.keys.len() * 2;
+        let keys = std::mem::replace(&mut self.keys, vec![0; twice]);
+        let words = std::mem::replace(&mut self.words, vec![0; twice]);
+        for (key, word) in keys.into_iter().zip(words) {
+            if key != 0
+                && let Place::Empty(place) = self.find(key)
+            {
+                (self.keys[place], self.words[place]) = (key, word);
+            }
+        }
+    }
+
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_entered_is_found_with_its_word() {
+        let mut seen = Seen::new(1 << 20);
+        let key = |n: u64| u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 3 | 1;
+        for n in 0..10_000 {
+            assert!(seen.enter(key(n), n).is_none());
+        }
+        for n in 0..10_000 {
+            let word = seen.enter(key(n), 77).expect("it was entered");
+            assert_eq!(*word, n);
+            *word += 1;
+        }
+        assert_eq!(*seen.enter(key(3), 0).expect("still there"), 4);
+        assert_eq!((seen.len(), seen.turned_away), (10_000, 0));
+    }
+
+    #[test]
+    fn a_full_table_forgets_nothing_and_remembers_nothing_new() {
+        let mut seen = Seen::new(0);
+        for key in 1..=LEAST as u128 {
+            assert!(seen.enter(key, 0).is_none());
+        }
+        assert!(seen.enter(5_000, 0).is_none());
+        assert!(seen.enter(5_000, 0).is_none(), "there was no place for it");
+        assert!(seen.enter(7, 0).is_some());
+        assert_eq!((seen.len(), seen.turned_away), (LEAST, 2));
+    }
+}

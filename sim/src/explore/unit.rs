@@ -1,0 +1,226 @@
+//! The steps of a search: what may happen next, and which two of those do not mind each other's order.
+//!
+//! # Independence
+//!
+//! Two steps are independent in a state iff, whichever comes first, the other can still happen and the state after both
+//! is the same. What is claimed here, and nothing more:
+//!
+//! * What the guest sends or switches and what the host does: neither sees the other before a thread of the device runs.
+//! * Two things the host does, if they touch no sector in common, neither makes anything stable, and they do not both
+//!   complete in one lane, whose completions are taken in order.
+//! * A thread that runs and what the host lands or completes for another lane, if that makes nothing stable and lands in
+//!   no sector of which the thread is about to take a completion: a sync covers what was taken before it was submitted.
+//! * A power loss is independent of nothing.
+
+use super::node::{Node, Phase};
+use super::plan::Plan;
+use super::cells::Code;
+use crate::action::QueueId;
+use crate::disk::{OpKey, OpKind, SimDisk};
+use crate::dut::DeviceUnderTest;
+use crate::sectors::SectorSet;
+
+/// One step of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// The guest publishes what it may ask for under this number, and kicks.
+    Send { queue: u8, nth: u8 },
+    /// The guest writes `writeback`.
+    Switch { value: u8 },
+    /// The thread of a queue runs until it has nothing to do, and the guest takes back what was used.
+    Run { queue: u8 },
+    /// The host lands one sector of an operation before it completes.
+    Land { op: OpKey, sector: u32 },
+    /// The host completes an operation; of a discard, these sectors become zero that are not yet.
+    Finish { op: OpKey, landed: SectorSet },
+    /// The host fails an operation that has landed in these sectors too; a sync then forgets that anything was dirty.
+    Fail { op: OpKey, landed: SectorSet, forgets: bool },
+    /// The host writes a sector back, unasked.
+    WriteBack { sector: u32 },
+    /// The power goes, and the next life begins. Of what is dirty these survive; nothing is decided in a lazy search.
+    Cut { survivors: SectorSet },
+    /// The guest reads the next sector, and this is what has survived there.
+    Recall { content: Code },
+}
+
+impl<D: DeviceUnderTest> Node<D> {
+    /// Everything that may happen next, in a fixed order.
+    pub(super) fn enabled(&self, plan: &Plan, out: &mut Vec<Unit>) {
+        out.clear();
+        if let Phase::Recalling { next } = self.phase {
+            let contents = self.left_behind[next as usize].iter();
+            out.extend(contents.map(|&(content, _)| Unit::Recall { content }));
+        } else {
+            self.host_steps(plan, out);
+            let station = self.world.station(0);
+            let queues = station.active.min(4) as u8;
+            let stirred = (0..queues).filter(|&queue| station.stirred[usize::from(queue)]);
+            out.extend(stirred.map(|queue| Unit::Run { queue }));
+            self.sends(plan, out);
+        }
+        self.cuts(plan, out);
+    }
+
+    fn sends(&self, plan: &Plan, out: &mut Vec<Unit>) {
+        if self.left == 0 {
+            return;
+        }
+        if plan.row.switches() {
+            let value = u8::from(!self.writes_back);
+            out.push(Unit::Switch { value });
+        }
+        if self.out() >= u32::from(plan.scope.in_flight) {
+            return;
+        }
+        let queues = self.world.station(0).active as u8;
+        for queue in 0..queues {
+            for (nth, &mirror) in plan.mirrors.iter().enumerate() {
+                // Of two mirror images the later one is left out until something has told the sides apart.
+                if self.lopsided || !plan.scope.reduction.mirror || nth <= usize::from(mirror) {
+                    out.push(Unit::Send { queue, nth: nth as u8 });
+                }
+            }
+        }
+    }
+
+    fn host_steps(&self, plan: &Plan, out: &mut Vec<Unit>) {
+        let disk = self.world.disk();
+        let lazy = plan.scope.reduction.lazy;
+        for (nth, (op, _, landed)) in disk.in_flight().enumerate() {
+            let left = op.range().minus(landed);
+            let disputed = if op.kind == OpKind::Sync {
+                SectorSet::EMPTY
+            } else if lazy {
+                left.and(self.disputed(nth))
+            } else {
+                left
+            };
+            out.extend(disputed.iter().map(|sector| Unit::Land { op, sector }));
+            let discards = op.kind == OpKind::Discard;
+            if discards && lazy {
+                out.extend(subsets(left).map(|landed| Unit::Finish { op, landed }));
+            } else if lazy || discards || left.is_empty() {
+                out.push(Unit::Finish { op, landed: SectorSet::EMPTY });
+            }
+            if self.faults > 0 {
+                self.failures(plan, op, left, out);
+            }
+        }
+        if !lazy {
+            let dirty = (0..self.cells.len()).filter(|&number| self.cells.differs(number));
+            out.extend(dirty.map(|number| Unit::WriteBack { sector: self.cells.sector(number) }));
+        }
+    }
+
+    fn failures(&self, plan: &Plan, op: OpKey, left: SectorSet, out: &mut Vec<Unit>) {
+        match op.kind {
+            OpKind::Read => out.push(Unit::Fail { op, landed: SectorSet::EMPTY, forgets: false }),
+            OpKind::Sync => {
+                for forgets in [false, true] {
+                    out.push(Unit::Fail { op, landed: SectorSet::EMPTY, forgets });
+                }
+            }
+            _ => {
+                let forgets = op.kind == OpKind::StableWrite;
+                let landed = if plan.scope.reduction.lazy { left } else { SectorSet::EMPTY };
+                out.extend(subsets(landed).map(|landed| Unit::Fail { op, landed, forgets }));
+            }
+        }
+    }
+
+    /// Where another operation in flight has yet to land, and one of the two changes something.
+    fn disputed(&self, nth: usize) -> SectorSet {
+        let disk = self.world.disk();
+        let (mine, _) = disk.nth(nth);
+        let mut disputed = SectorSet::EMPTY;
+        for (other, (op, _, landed)) in disk.in_flight().enumerate() {
+            let changes = SimDisk::mutates(mine.kind) || SimDisk::mutates(op.kind);
+            if other != nth && changes {
+                disputed = disputed.or(op.range().minus(landed));
+            }
+        }
+        disputed
+    }
+
+    fn cuts(&self, plan: &Plan, out: &mut Vec<Unit>) {
+        if self.crashes == 0 {
+            return;
+        }
+        if plan.scope.reduction.lazy {
+            out.push(Unit::Cut { survivors: SectorSet::EMPTY });
+        } else {
+            let dirty = (0..self.cells.len()).filter(|&number| self.cells.differs(number));
+            let dirty = dirty.map(|number| SectorSet::range(self.cells.sector(number), 1));
+            let dirty = dirty.fold(SectorSet::EMPTY, SectorSet::or);
+            out.extend(subsets(dirty).map(|survivors| Unit::Cut { survivors }));
+        }
+    }
+
+    /// Whether two steps that are both possible now are independent.
+    pub(super) fn independent(&self, one: &Unit, two: &Unit) -> bool {
+        use Unit::{Run, Send, Switch};
+        match (one, two) {
+            (Send { .. } | Switch { .. }, host) | (host, Send { .. } | Switch { .. }) => {
+                self.touched(host).is_some()
+            }
+            (Run { queue }, host) | (host, Run { queue }) => self.apart(*queue, host),
+            (one, two) => {
+                let (Some(mine), Some(theirs)) = (self.touched(one), self.touched(two)) else {
+                    return false;
+                };
+                let lanes = (completes(one), completes(two));
+                let one_lane = lanes.0.is_some() && lanes.0 == lanes.1;
+                mine.and(theirs).is_empty() && !one_lane && !settles(one) && !settles(two)
+            }
+        }
+    }
+
+    /// Whether a thread that runs and a step of the host are independent.
+    fn apart(&self, queue: u8, host: &Unit) -> bool {
+        let Some(touched) = self.touched(host) else { return false };
+        let untaken = self.world.disk().untaken(0, queue);
+        completes(host) != Some(queue) && !settles(host) && touched.and(untaken).is_empty()
+    }
+
+    /// The sectors that a step of the host may change or read. Nothing if it is no step of the host.
+    fn touched(&self, unit: &Unit) -> Option<SectorSet> {
+        match unit {
+            Unit::Land { sector, .. } | Unit::WriteBack { sector } => {
+                Some(SectorSet::range(*sector, 1))
+            }
+            Unit::Finish { op, .. } | Unit::Fail { op, .. } => Some(op.range()),
+            _ => None,
+        }
+    }
+}
+
+/// The lane in which a step completes an operation.
+fn completes(unit: &Unit) -> Option<u8> {
+    match unit {
+        Unit::Finish { op, .. } | Unit::Fail { op, .. } => Some(op.lane),
+        _ => None,
+    }
+}
+
+/// Whether a step of the host makes something stable, or forgets that it is not.
+fn settles(unit: &Unit) -> bool {
+    match unit {
+        Unit::Finish { op, .. } => matches!(op.kind, OpKind::Sync | OpKind::StableWrite),
+        Unit::Fail { .. } | Unit::WriteBack { .. } => true,
+        _ => false,
+    }
+}
+
+/// All subsets of a small set.
+fn subsets(set: SectorSet) -> impl Iterator<Item = SectorSet> {
+    let members: Vec<u32> = set.iter().collect();
+    (0..1u32 << members.len()).map(move |mask| {
+        let chosen = members.iter().enumerate().filter(|(nth, _)| mask >> nth & 1 == 1);
+        chosen.fold(SectorSet::EMPTY, |set, (_, &sector)| set.or(SectorSet::range(sector, 1)))
+    })
+}
+
+/// A queue of the only device.
+pub(super) fn queue(queue: u8) -> QueueId {
+    QueueId { device: 0, queue }
+}

@@ -1,0 +1,115 @@
+//! A run of the search, written down as a run of the real disk.
+//!
+//! A lazy search decides only when a sector is read what has survived there. A trace says at the time what happens: that
+//! the host wrote a sector back, that an operation landed in it before the power went, that it survived.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::cells::How;
+use super::node::Node;
+use super::plan::Plan;
+use super::search::{LOOK, Path};
+use crate::action::{Action, CrashKind};
+use crate::dut::DeviceUnderTest;
+use crate::sectors::SectorSet;
+
+/// The actions of one run, and what was decided afterwards.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Log {
+    pub(super) actions: Vec<Action>,
+    /// By sector: the power loss that it was not read since.
+    cut_at: Vec<usize>,
+    /// What has survived: the sector, the power loss, and how.
+    decided: Vec<(u32, usize, How)>,
+}
+
+impl Log {
+    /// The power is about to go; sectors from `known` on were not read since it went before.
+    pub(super) fn cut(&mut self, known: u32, sectors: u32) {
+        self.cut_at.resize(sectors as usize, 0);
+        let now = self.actions.len();
+        self.cut_at[..known as usize].fill(now);
+    }
+
+    /// The `number`th sector, at this place of the medium, turns out to have survived like this.
+    pub(super) fn decide(&mut self, number: u32, sector: u32, how: How) {
+        self.decided.push((sector, self.cut_at[number as usize], how));
+    }
+
+    /// The run, with everything in its place.
+    pub(super) fn written_down(&self) -> Vec<Action> {
+        // By the place before which they belong; at one place in the order of sectors.
+        let mut between: Vec<(usize, Action)> = Vec::new();
+        let mut actions = self.actions.clone();
+        for &(sector, cut, how) in &self.decided {
+            let set = SectorSet::range(sector, 1);
+            let mut survives = || {
+                if let Action::Crash(CrashKind::Power { survivors }) = &mut actions[cut] {
+                    *survivors = survivors.or(set);
+                }
+            };
+            match how {
+                How::Lost => {}
+                How::Kept => survives(),
+                How::WrittenBack { before } => {
+                    between.push((before as usize - 1, Action::WriteBack { set }));
+                }
+                How::Landed { op } => {
+                    survives();
+                    between.push((cut, Action::Effect { op, set }));
+                }
+            }
+        }
+        between.sort_by_key(|&(at, _)| at);
+        let mut whole = Vec::with_capacity(actions.len() + between.len());
+        let mut between = between.into_iter().peekable();
+        for (at, action) in actions.into_iter().enumerate() {
+            while let Some((_, more)) = between.next_if(|&(before, _)| before == at) {
+                whole.push(more);
+            }
+            whole.push(action);
+        }
+        whole
+    }
+}
+
+/// The state that a path leads to. Nothing if a promise is broken on the way.
+pub(super) fn state<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    plan: &Plan,
+    path: &Path,
+) -> Option<Node<D>> {
+    let mut node = Node::<D>::new(setup, plan, None).ok()?;
+    let mut units = Vec::new();
+    for &nth in path {
+        node.enabled(plan, &mut units);
+        node.take(plan, &units[usize::from(nth)]).ok()?;
+    }
+    Some(node)
+}
+
+/// The run that a path is, as actions of a world with the plan's options.
+pub(super) fn run<D: DeviceUnderTest>(setup: &D::Setup, plan: &Plan, path: &Path) -> Vec<Action> {
+    let log = Arc::new(Mutex::new(Log::default()));
+    // The device may panic on its last step; what it was asked is in the log by then.
+    let shared = Arc::clone(&log);
+    let walk = catch_unwind(AssertUnwindSafe(move || {
+        let Ok(mut node) = Node::<D>::new(setup, plan, Some(shared)) else { return };
+        let mut units = Vec::new();
+        for &nth in path {
+            let done = if nth == LOOK {
+                node.look(plan)
+            } else {
+                node.enabled(plan, &mut units);
+                node.take(plan, &units[usize::from(nth)])
+            };
+            if done.is_err() {
+                break;
+            }
+        }
+    }));
+    drop(walk);
+    let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    log.written_down()
+}
