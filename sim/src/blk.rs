@@ -259,8 +259,8 @@ impl DeviceUnderTest for Blk {
         }
     }
 
-    fn forgets(&self) -> bool {
-        self.faulty.is_none()
+    fn carries(&self) -> Option<u64> {
+        self.faulty.as_ref().map_or(Some(0), |faulty| faulty.carries())
     }
 
     fn offered(&self) -> u64 {

@@ -91,10 +91,11 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
         *self = Self::open(setup, spec, disk, device);
     }
 
-    /// Whether [`restart`](Self::restart) after a power loss leaves nothing of the backend before:
-    /// whatever happens from there on is then the same, whatever happened until there.
-    fn forgets(&self) -> bool {
-        false
+    /// What a [`restart`](Self::restart) after a power loss now would carry over: devices with equal
+    /// numbers do the same from there on, whatever they did until there. Nothing if nobody can
+    /// tell; an exhaustive search is the larger for it.
+    fn carries(&self) -> Option<u64> {
+        None
     }
 
     /// The sectors that a power loss may take from a disk of the device's own, counted from its

@@ -9,10 +9,10 @@
 //! Not here: dirty tracking, several regions, holes. A world has one thread, so every access is
 //! plain; what orders memory between threads is checked elsewhere.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use vm_memory::guest_memory::GuestMemorySliceIterator;
 use vm_memory::{
@@ -53,9 +53,16 @@ impl Memory {
     /// # Panics
     /// As [`new`](Self::new), or if there are not so many.
     pub(crate) fn first(&self, len: usize) -> Memory {
-        let mut copy = Memory::new(len);
-        copy.write(0, self.bytes(0, len as u32));
-        copy
+        let bytes = self.bytes(0, len as u32);
+        assert!(len > 0 && len.is_multiple_of(4096), "guest memory comes in pages");
+        let layout = Memory::layout(len);
+        // SAFETY: the layout has a non-zero size, checked above.
+        let base = unsafe { alloc(layout) };
+        let Some(base) = NonNull::new(base) else { std::alloc::handle_alloc_error(layout) };
+        // SAFETY: both ranges are `len` bytes long, one inside each allocation, and the new one is
+        // nobody else's. Every byte is initialised by it.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), base.as_ptr(), len) };
+        Memory { base, len }
     }
 
     fn layout(len: usize) -> Layout {

@@ -133,7 +133,9 @@ pub(crate) fn code(seen: Observed) -> u64 {
     };
     match seen {
         Observed::Content(content) => name(content),
-        Observed::Misdirected { content, home } => 1 << 33 | (home & 0xff_ffff) << 34 | name(content),
+        Observed::Misdirected { content, home } => {
+            1 << 33 | (home & 0xff_ffff) << 34 | name(content)
+        }
         Observed::Torn => 1 << 61,
         Observed::Foreign => 2 << 61,
         Observed::Garbage => 3 << 61,

@@ -91,8 +91,8 @@ impl DeviceUnderTest for Pmem {
         }
     }
 
-    fn forgets(&self) -> bool {
-        self.faulty.is_none()
+    fn carries(&self) -> Option<u64> {
+        Some(self.faulty.as_ref().map_or(0, |faulty| faulty.carries()))
     }
 
     fn offered(&self) -> u64 {

@@ -11,7 +11,9 @@
 //! | 3 | a run was not reproducible |
 //! | 4 | nothing volatile was ever cut, so nothing was measured |
 //! | 5 | a replay did not reach the situation its trace is about |
+//! | 6 | a search was stopped before it was through |
 
+mod explore;
 mod export;
 mod image;
 mod interrupt;
@@ -47,6 +49,8 @@ const NOT_REPRODUCIBLE: u8 = 3;
 const NOT_MEASURED: u8 = 4;
 /// The situation was not reached.
 const NOT_REACHED: u8 = 5;
+/// A search was stopped before it was through.
+const NOT_COMPLETE: u8 = 6;
 /// What `git bisect run` takes for: this commit cannot be tested.
 const BISECT_SKIP: u8 = 125;
 
@@ -65,6 +69,8 @@ struct Cli {
 enum Command {
     /// Run seeds.
     Run(RunArgs),
+    /// Try every schedule up to a scope, and say so.
+    Explore(explore::ExploreArgs),
     /// Replay a trace or a seed, and tell its story.
     Replay(ReplayArgs),
     /// Make a failing trace or seed as short as it gets.
@@ -201,6 +207,7 @@ fn begin(targets: &impl Targets) -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Run(args) => run::run(targets, &args, cli.color.look(false)),
+        Command::Explore(args) => explore::run(targets, &args, cli.color.look(false)),
         Command::Replay(args) => replay::replay(targets, &args, cli.color.look(args.all)),
         Command::Shrink(args) => shrink::run(targets, &args, cli.color.look(false)),
         Command::Image(args) => image::run(targets, &args),

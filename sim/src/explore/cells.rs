@@ -64,8 +64,7 @@ impl Cells {
     /// As the disk of device 0 is now.
     pub(super) fn new(disk: &SimDisk, run: u32) -> Cells {
         let shape = disk.shape();
-        let empty =
-            Cell { may: [0; MOST], since: [0; MOST], len: 0, dirty: false, taken: false };
+        let empty = Cell { may: [0; MOST], since: [0; MOST], len: 0, dirty: false, taken: false };
         let mut cells = Cells {
             kind: shape.kinds[0],
             author: Author { run, disk: 0 },
@@ -168,12 +167,6 @@ impl Cells {
     #[inline]
     pub(super) fn sector(&self, number: u32) -> u32 {
         self.base + number
-    }
-
-    /// The sector's number within the device, if it has one.
-    #[inline]
-    pub(super) fn numbers(&self, set: SectorSet) -> SectorSet {
-        set.lowered(self.base).and(SectorSet::range(0, self.len()))
     }
 
     /// A content's bytes.

@@ -4,7 +4,7 @@
 //! was given, and so is the oracle. Two states are therefore held to be one iff these are equal:
 //!
 //! * for the device, everything its threads were given, in order: which one ran, what the guest had published by then,
-//!   and which completions waited. A device that [forgets](DeviceUnderTest::forgets) begins anew with each power loss;
+//!   and which completions waited. With each power loss it begins anew, with what it [carries](DeviceUnderTest::carries) over;
 //! * for the oracle, what was sent and what came back since the life began, up to the order of neighbours of one sort: of
 //!   two requests it asks only whether one ended before the other was submitted;
 //! * for the disk, what each sector may hold, what is in flight and how far, and what waits to be taken;
@@ -40,6 +40,8 @@ pub(super) struct Past {
     sort: Sort,
     /// Nothing has happened since the life began and everything was read back.
     fresh: bool,
+    /// Every order of what the oracle was told counts, and so does what was before a power loss.
+    exact: bool,
 }
 
 /// Of what sort the last thing was that the oracle was told.
@@ -52,8 +54,9 @@ enum Sort {
 }
 
 impl Past {
-    pub(super) fn new() -> Past {
+    pub(super) fn new(exact: bool) -> Past {
         Past {
+            exact,
             guest: [Print::EMPTY; 4],
             waiting: [Print::EMPTY; 4],
             device: Print::EMPTY,
@@ -65,7 +68,7 @@ impl Past {
     }
 
     fn tell(&mut self, sort: Sort, what: Print) {
-        if self.sort != sort || sort == Sort::Other {
+        if self.sort != sort || sort == Sort::Other || self.exact {
             let neighbours = std::mem::replace(&mut self.neighbours, Print::EMPTY);
             self.told.word(self.sort as u64);
             self.told.print(neighbours);
@@ -128,23 +131,28 @@ impl Past {
     }
 
     /// The power was lost.
-    pub(super) fn power_lost(&mut self, forgets: bool) {
-        let device = self.device_after_loss(forgets);
-        *self = Past { device, ..Past::new() };
+    pub(super) fn power_lost(&mut self, carries: Option<u64>) {
+        let device = self.device_after_loss(carries);
+        *self = Past { device, ..Past::new(self.exact) };
     }
 
-    fn device_after_loss(&self, forgets: bool) -> Print {
+    fn device_after_loss(&self, carries: Option<u64>) -> Print {
         let mut device = Print::EMPTY;
-        if !forgets {
-            device.word(5);
+        match carries {
+            Some(number) => device.word(number),
+            None => device.print(self.device),
+        }
+        if self.exact {
             device.print(self.device);
+            device.print(self.told);
+            device.print(self.neighbours);
         }
         device
     }
 
     /// Everything was read back. The threads have run for that; nothing else will tell them.
     pub(super) fn all_recalled(&mut self) {
-        self.fresh = true;
+        self.fresh = !self.exact;
     }
 }
 
@@ -173,7 +181,7 @@ impl<D: DeviceUnderTest> Node<D> {
 
     /// The fingerprint of the state behind a power loss now, in a lazy search, and how many images it stands for.
     pub(super) fn print_after_loss(&self) -> (Print, u64) {
-        let device = self.past.device_after_loss(self.world.station(0).device.forgets());
+        let device = self.past.device_after_loss(self.world.station(0).device.carries());
         let may = self.may_survive();
         let images = may.iter().map(|may| may.len() as u64).product();
         (self.undecided_print(0, self.crashes - 1, device, &may), images)

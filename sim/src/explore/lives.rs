@@ -199,42 +199,34 @@ fn one<D: DeviceUnderTest>(
     Outcome { tally: search.tally, found: search.found, fresh: search.fresh }
 }
 
-/// The shortest way to a broken promise, and where two are as short, the first of them.
+/// The shortest way to a broken promise of those shorter than `than`, and where two are as short, the one in the first row.
 ///
-/// Every bound is searched to its end, so the answer is the same for any number of threads. Nothing if none is broken
-/// within `most` steps, or the search was stopped.
-pub(super) fn shortest<D: DeviceUnderTest>(
+/// Every row is searched to the end, so the answer is the same for any number of threads.
+pub(super) fn shorter<D: DeviceUnderTest>(
     setup: &D::Setup,
     plans: &[Plan],
-    most: usize,
+    than: usize,
     limits: Limits,
     gauge: &Gauge,
 ) -> Option<(usize, Found)> {
-    for bound in 1..=most {
-        let next = Mutex::new(0..plans.len());
-        let best: Mutex<BTreeMap<(usize, usize), Found>> = Mutex::default();
-        std::thread::scope(|scope| {
-            for _ in 0..limits.jobs.max(1) {
-                scope.spawn(|| {
-                    while let Some(row) = { next.lock().expect("nobody panics with it").next() } {
-                        let found = within::<D>(setup, &plans[row], bound, limits, gauge);
-                        if let Some(found) = found {
-                            let mut best = best.lock().expect("nobody panics with it");
-                            best.insert((found.path.len(), row), found);
-                        }
+    let next = Mutex::new(0..plans.len());
+    let best: Mutex<BTreeMap<(usize, usize), Found>> = Mutex::default();
+    let take = || next.lock().expect("nobody panics with it").next();
+    std::thread::scope(|scope| {
+        for _ in 0..limits.jobs.max(1) {
+            scope.spawn(|| {
+                while let Some(row) = take() {
+                    let found = within::<D>(setup, &plans[row], than - 1, limits, gauge);
+                    if let Some(found) = found {
+                        let mut best = best.lock().expect("nobody panics with it");
+                        best.insert((found.path.len(), row), found);
                     }
-                });
-            }
-        });
-        let best = best.into_inner().expect("all threads are through").pop_first();
-        if let Some(((_, row), found)) = best {
-            return Some((row, found));
+                }
+            });
         }
-        if gauge.stop.load(Ordering::Relaxed) {
-            return None;
-        }
-    }
-    None
+    });
+    let best = best.into_inner().expect("all threads are through").pop_first();
+    best.map(|((_, row), found)| (row, found))
 }
 
 fn within<D: DeviceUnderTest>(
@@ -244,13 +236,11 @@ fn within<D: DeviceUnderTest>(
     limits: Limits,
     gauge: &Gauge,
 ) -> Option<Found> {
-    let plan = Plan { look_often: true, ..plan.clone() };
-    let node = match Node::<D>::new(setup, &plan, None) {
+    let node = match Node::<D>::new(setup, plan, None) {
         Ok(node) => node,
         Err(failure) => return Some(Found { path: Path::new(), failure }),
     };
-    let mut search = Search::<D>::new(&plan, Mode::Hunt(bound), limits.states, gauge);
+    let mut search = Search::<D>::new(plan, Mode::Hunt(bound), limits.states, gauge);
     search.through(node, &Path::new());
-    let shortest = |found: &Found| (found.path.len(), found.path.clone());
-    search.found.into_values().min_by_key(shortest)
+    search.found.into_values().min_by(|one, two| one.order().cmp(&two.order()))
 }

@@ -30,6 +30,7 @@
 //! and for every wrong one in scope.
 
 mod cells;
+mod checkpoint;
 mod identity;
 mod lives;
 mod node;
@@ -42,6 +43,7 @@ mod tally;
 mod unit;
 mod write_down;
 
+pub use checkpoint::Checkpoint;
 pub use scope::{AskKind, Reduction, Row, Scope};
 pub use search::Gauge;
 pub use tally::Tally;
@@ -133,10 +135,31 @@ pub fn explore<D: DeviceUnderTest>(
     effort: Effort,
     gauge: &Gauge,
 ) -> Report {
+    remembering::<D>(setup, scope, effort, gauge, &Nothing)
+}
+
+/// As [`explore`], going on where the search was stopped before.
+pub fn go_on<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    scope: &Scope,
+    effort: Effort,
+    gauge: &Gauge,
+    checkpoint: &Checkpoint,
+) -> Report {
+    remembering::<D>(setup, scope, effort, gauge, checkpoint)
+}
+
+fn remembering<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    scope: &Scope,
+    effort: Effort,
+    gauge: &Gauge,
+    memory: &impl Memory,
+) -> Report {
     let plans = plans::<D>(setup, scope);
     let Effort { jobs, states, keep_going } = effort;
     let limits = Limits { jobs, states, keep_going };
-    let lives = lives::search::<D>(setup, &plans, limits, gauge, &Nothing);
+    let lives = lives::search::<D>(setup, &plans, limits, gauge, memory);
     let Lives { tally, found, roots, done, tasks } = lives;
     let broken = found.into_iter().map(|(signature, (row, found))| {
         (signature, counterexample::<D>(setup, &plans[row], &found))
@@ -144,19 +167,39 @@ pub fn explore<D: DeviceUnderTest>(
     Report { tally, lives: roots, done, parts: tasks, broken: broken.collect() }
 }
 
-/// The shortest run within a scope that breaks a promise, if one does within so many steps of the search.
+/// The shortest run within a scope that breaks a promise: with the fewest requests, then the fewest power losses, then the
+/// fewest failures of the host, then the fewest steps. Nothing if none does, or the search was stopped.
 pub fn shortest<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
-    most: usize,
     effort: Effort,
     gauge: &Gauge,
 ) -> Option<Counterexample> {
-    let plans = plans::<D>(setup, scope);
-    let Effort { jobs, states, keep_going } = effort;
-    let limits = Limits { jobs, states, keep_going };
-    let (row, found) = lives::shortest::<D>(setup, &plans, most, limits, gauge)?;
-    Some(counterexample::<D>(setup, &plans[row], &found))
+    let Effort { jobs, states, .. } = effort;
+    let limits = Limits { jobs, states, keep_going: false };
+    for requests in 1..=scope.requests {
+        for crashes in 0..=scope.crashes {
+            for faults in 0..=scope.faults {
+                // What a search makes smaller may leave the shortest run out, though not all of them.
+                let smaller = Scope { requests, crashes, faults, ..scope.clone() };
+                let mut plans = plans::<D>(setup, &smaller);
+                plans.iter_mut().for_each(|plan| plan.look_often = true);
+                let lives = lives::search::<D>(setup, &plans, limits, gauge, &Nothing);
+                let found = lives.found.into_values();
+                let least =
+                    found.min_by(|one, two| (one.1.order(), one.0).cmp(&(two.1.order(), two.0)));
+                let Some(mut best) = least else { continue };
+                while best.1.path.len() > 1
+                    && let Some(better) =
+                        lives::shorter::<D>(setup, &plans, best.1.path.len(), limits, gauge)
+                {
+                    best = better;
+                }
+                return Some(counterexample::<D>(setup, &plans[best.0], &best.1));
+            }
+        }
+    }
+    None
 }
 
 fn counterexample<D: DeviceUnderTest>(

@@ -63,7 +63,11 @@ pub(super) struct Node<D: DeviceUnderTest> {
 
 impl<D: DeviceUnderTest> Node<D> {
     /// The power has just come on, and the first life has begun.
-    pub(super) fn new(setup: &D::Setup, plan: &Plan, log: Option<Arc<Mutex<Log>>>) -> Result<Node<D>, Box<Failure>> {
+    pub(super) fn new(
+        setup: &D::Setup,
+        plan: &Plan,
+        log: Option<Arc<Mutex<Log>>>,
+    ) -> Result<Node<D>, Box<Failure>> {
         let mut world = World::<D>::new(setup.clone(), plan.options, RUN);
         world.listen_to_answers();
         world.fit_memory();
@@ -78,14 +82,15 @@ impl<D: DeviceUnderTest> Node<D> {
             faults: scope.faults,
             lopsided: false,
             writes_back: true,
-            past: Past::new(),
+            past: Past::new(!scope.reduction.alike),
             left_behind: Vec::new(),
             next_id: 1,
             actions: 0,
             log,
         };
+        // A disk that nobody has written is one that was read back after a power loss.
+        node.past.power_lost(node.world.station(0).device.carries());
         node.begin_life(plan)?;
-        // A disk that nobody has written is one that was read back.
         node.past.all_recalled();
         node.lopsided = !node.is_mirrored();
         Ok(node)
@@ -211,7 +216,7 @@ impl<D: DeviceUnderTest> Node<D> {
         if plan.scope.reduction.lazy {
             self.left_behind = self.may_survive();
         }
-        let forgets = self.world.station(0).device.forgets();
+        let carries = self.world.station(0).device.carries();
         if let Some(log) = &self.log {
             let known = match self.phase {
                 Phase::Living => self.cells.len(),
@@ -224,7 +229,7 @@ impl<D: DeviceUnderTest> Node<D> {
         if !plan.scope.reduction.lazy {
             self.left_behind = self.may_survive();
         }
-        self.past.power_lost(forgets);
+        self.past.power_lost(carries);
         self.phase = Phase::Recalling { next: 0 };
         self.begin_life(plan)
     }

@@ -3,9 +3,6 @@
 //! It is no cryptographic hash; nobody chooses states to make two of them collide. Of `n` states any two collide
 //! with a probability of at most about `n² / 2^129`, and a search says so in its statement.
 
-/// The bits of a fingerprint.
-pub(super) const BITS: u32 = 128;
-
 /// A fingerprint, word by word. Two lanes of different constants, each a multiplication folded onto itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Print {
@@ -15,13 +12,15 @@ pub(super) struct Print {
 
 impl Print {
     /// Of nothing yet.
-    pub(super) const EMPTY: Print = Print { one: 0x243f_6a88_85a3_08d3, two: 0x1319_8a2e_0370_7344 };
+    pub(super) const EMPTY: Print =
+        Print { one: 0x243f_6a88_85a3_08d3, two: 0x1319_8a2e_0370_7344 };
 
     /// Adds a word.
     #[inline]
     pub(super) fn word(&mut self, word: u64) {
         self.one = folded(self.one ^ word, 0xa076_1d64_78bd_642f) ^ self.one.rotate_left(23);
-        self.two = folded(self.two ^ word, 0xe703_7ed1_a0b4_28db).wrapping_add(self.two.rotate_left(41));
+        self.two =
+            folded(self.two ^ word, 0xe703_7ed1_a0b4_28db).wrapping_add(self.two.rotate_left(41));
     }
 
     /// Adds another fingerprint.

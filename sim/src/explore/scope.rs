@@ -8,7 +8,8 @@ use powerfail_model::Segment;
 use crate::choose::{Ratio, Tape};
 use crate::guest::{Ask, MAX_SECTORS, Segments};
 use crate::spec::{Kind, Options, Preset};
-use crate::wire::feature;
+use crate::trace::features;
+use crate::wire::{feature, request};
 
 /// What a guest may ask for within a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,18 +22,24 @@ pub enum AskKind {
     WriteZeroes,
     /// Give a range up.
     Discard,
+    /// Zero a range and allow the device to give it up.
+    Unmap,
     /// Read, or load words, among the others. What is left in the end is read in any case.
     In,
+    /// Ask for the serial number.
+    Id,
 }
 
 impl AskKind {
     /// All of them with their names.
-    pub const ALL: [(AskKind, &'static str); 5] = [
+    pub const ALL: [(AskKind, &'static str); 7] = [
         (AskKind::Out, "out"),
         (AskKind::Flush, "flush"),
         (AskKind::WriteZeroes, "write-zeroes"),
         (AskKind::Discard, "discard"),
+        (AskKind::Unmap, "unmap"),
         (AskKind::In, "in"),
+        (AskKind::Id, "id"),
     ];
 }
 
@@ -80,8 +87,7 @@ pub enum Row {
 
 impl Row {
     /// All rows.
-    pub const ALL: [Row; 8] =
-        [Row::A, Row::B, Row::C, Row::D, Row::E, Row::F, Row::G, Row::H];
+    pub const ALL: [Row; 8] = [Row::A, Row::B, Row::C, Row::D, Row::E, Row::F, Row::G, Row::H];
 
     /// What the device offers of the two features.
     fn offer(self) -> u64 {
@@ -129,7 +135,9 @@ impl FromStr for Row {
 
     fn from_str(text: &str) -> Result<Row, String> {
         let found = Row::ALL.into_iter().find(|row| row.to_string().eq_ignore_ascii_case(text));
-        found.ok_or_else(|| format!("there is no row `{text}` of the stability table; there are A to H"))
+        found.ok_or_else(|| {
+            format!("there is no row `{text}` of the stability table; there are A to H")
+        })
     }
 }
 
@@ -143,13 +151,17 @@ pub struct Reduction {
     pub sleep: bool,
     /// Of two workloads that are mirror images only one is taken.
     pub mirror: bool,
+    /// States that the rest of a run cannot tell apart are one: whatever the order of neighbours that the oracle does not
+    /// ask about, and whatever led to a power loss after which the same is allowed and the same is there.
+    pub alike: bool,
 }
 
 impl Reduction {
     /// All of them.
-    pub const ALL: Reduction = Reduction { lazy: true, sleep: true, mirror: true };
+    pub const ALL: Reduction = Reduction { lazy: true, sleep: true, mirror: true, alike: true };
     /// None of them.
-    pub const NONE: Reduction = Reduction { lazy: false, sleep: false, mirror: false };
+    pub const NONE: Reduction =
+        Reduction { lazy: false, sleep: false, mirror: false, alike: false };
 }
 
 impl FromStr for Reduction {
@@ -164,9 +176,10 @@ impl FromStr for Reduction {
                 "lazy" => reduction.lazy = true,
                 "sleep" => reduction.sleep = true,
                 "mirror" => reduction.mirror = true,
+                "alike" => reduction.alike = true,
                 _ => {
                     return Err(format!(
-                        "there is no reduction `{name}`; there are lazy, sleep, mirror, all and none"
+                        "there is no reduction `{name}`; there are lazy, sleep, mirror, alike, all and none"
                     ));
                 }
             }
@@ -177,7 +190,8 @@ impl FromStr for Reduction {
 
 impl fmt::Display for Reduction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [(self.lazy, "lazy"), (self.sleep, "sleep"), (self.mirror, "mirror")];
+        let Reduction { lazy, sleep, mirror, alike } = *self;
+        let names = [(lazy, "lazy"), (sleep, "sleep"), (mirror, "mirror"), (alike, "alike")];
         let names: Vec<&str> = names.iter().filter(|name| name.0).map(|name| name.1).collect();
         f.write_str(if names.is_empty() { "none" } else { "" })?;
         f.write_str(&names.join(","))
@@ -203,9 +217,18 @@ pub struct Scope {
     pub kinds: Vec<AskKind>,
     /// The lives it leads, one row in each run.
     pub rows: Vec<Row>,
+    /// Features that are offered and accepted besides those of the row.
+    pub features: u64,
     /// What makes the search smaller.
     pub reduction: Reduction,
 }
+
+/// What a scope may add to the features of its rows.
+const EXTRA: u64 = feature::EVENT_IDX
+    | feature::BLK_SIZE
+    | feature::SEG_MAX
+    | feature::SIZE_MAX
+    | feature::TOPOLOGY;
 
 impl Default for Scope {
     fn default() -> Scope {
@@ -219,6 +242,7 @@ impl Default for Scope {
             faults: 0,
             kinds: vec![Out, Flush, WriteZeroes, Discard],
             rows: Row::ALL.to_vec(),
+            features: 0,
             reduction: Reduction::ALL,
         }
     }
@@ -245,6 +269,11 @@ impl Scope {
         if self.kinds.is_empty() || self.rows.is_empty() {
             return Err("a search needs at least one kind of request and one row".to_owned());
         }
+        let extra = self.features & !EXTRA;
+        if extra != 0 {
+            let (extra, known) = (features(extra), features(EXTRA));
+            return Err(format!("--features {extra}: a search can add only {known}"));
+        }
         Ok(())
     }
 
@@ -265,7 +294,7 @@ impl Scope {
         spec.queues = if kinds[0] == Kind::Memory { 1 } else { u16::from(self.queues) };
         spec.ring_size = 4;
         (spec.max_segment_sectors, spec.max_segments) = (sectors, 1);
-        let plain = feature::VERSION_1 | feature::INDIRECT_DESC;
+        let plain = feature::VERSION_1 | feature::INDIRECT_DESC | self.features;
         if kinds[0] == Kind::Disk {
             let many = if self.queues > 1 { feature::MQ } else { 0 };
             spec.offer = plain | many | feature::DISCARD | feature::WRITE_ZEROES | row.offer();
@@ -292,9 +321,13 @@ impl Scope {
         let mut asks = Vec::new();
         let sectors = u32::from(self.sectors);
         for &what in &self.kinds {
-            if what == AskKind::Flush {
-                asks.extend((kind == Kind::Memory || row.flushes()).then_some(Ask::Flush));
-                continue;
+            match what {
+                AskKind::Flush if kind == Kind::Disk && !row.flushes() => continue,
+                AskKind::Flush | AskKind::Id => {
+                    asks.extend(ask(kind, what, 0, 0));
+                    continue;
+                }
+                _ => {}
             }
             for first in 0..sectors {
                 for count in 1..=sectors - first {
@@ -313,19 +346,23 @@ impl Scope {
 
 fn ask(kind: Kind, what: AskKind, first: u32, count: u32) -> Option<Ask> {
     let sector = u64::from(first);
-    let segments = || {
+    let segments = |flags: u32| {
         let mut segments = Segments::NONE;
-        segments.push(Segment { sector, sectors: count, flags: 0 });
+        segments.push(Segment { sector, sectors: count, flags });
         segments
     };
     Some(match (kind, what) {
         (Kind::Disk, AskKind::Out) => Ask::Out { sector, sectors: count },
         (Kind::Disk, AskKind::In) => Ask::In { sector, sectors: count },
-        (Kind::Disk, AskKind::WriteZeroes) => Ask::WriteZeroes(segments()),
-        (Kind::Disk, AskKind::Discard) => Ask::Discard(segments()),
+        (Kind::Disk, AskKind::WriteZeroes) => Ask::WriteZeroes(segments(0)),
+        (Kind::Disk, AskKind::Unmap) => Ask::WriteZeroes(segments(request::UNMAP)),
+        (Kind::Disk, AskKind::Discard) => Ask::Discard(segments(0)),
+        (Kind::Disk, AskKind::Id) => Ask::GetId,
         (Kind::Memory, AskKind::Out) => Ask::Store { word: first, words: count },
         (Kind::Memory, AskKind::In) => Ask::Load { word: first, words: count },
-        (Kind::Memory, AskKind::WriteZeroes | AskKind::Discard) => return None,
+        (Kind::Memory, AskKind::WriteZeroes | AskKind::Unmap | AskKind::Discard | AskKind::Id) => {
+            return None;
+        }
         (_, AskKind::Flush) => Ask::Flush,
     })
 }
@@ -334,10 +371,17 @@ fn ask(kind: Kind, what: AskKind, first: u32, count: u32) -> Option<Ask> {
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Scope { requests, sectors, queues, in_flight, crashes, faults, .. } = self;
-        write!(f, "--requests {requests} --sectors {sectors} --queues {queues} --in-flight {in_flight}")?;
+        write!(
+            f,
+            "--requests {requests} --sectors {sectors} --queues {queues} --in-flight {in_flight}"
+        )?;
         write!(f, " --crashes {crashes} --faults {faults}")?;
         let kinds: Vec<String> = self.kinds.iter().map(AskKind::to_string).collect();
         let rows: Vec<String> = self.rows.iter().map(Row::to_string).collect();
-        write!(f, " --kinds {} --rows {} --reduce {}", kinds.join(","), rows.join(","), self.reduction)
+        write!(f, " --kinds {} --rows {}", kinds.join(","), rows.join(","))?;
+        if self.features != 0 {
+            write!(f, " --features {}", features(self.features))?;
+        }
+        write!(f, " --reduce {}", self.reduction)
     }
 }

@@ -14,7 +14,7 @@ use powerfail_model::{Rule, Violation};
 
 use super::node::{Done, Node, Phase};
 use super::plan::Plan;
-use super::seen::Seen;
+use super::seen::{Seen, Ways};
 use super::tally::Tally;
 use super::unit::Unit;
 use crate::dut::DeviceUnderTest;
@@ -35,6 +35,13 @@ const DEEPEST: usize = 1 << 10;
 pub(super) struct Found {
     pub(super) path: Path,
     pub(super) failure: Box<Failure>,
+}
+
+impl Found {
+    /// Shorter ones come first.
+    pub(super) fn order(&self) -> (usize, &Path) {
+        (self.path.len(), &self.path)
+    }
 }
 
 /// What somebody who watches may see, and how he stops it.
@@ -102,7 +109,9 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         self.path.clone_from(path);
         let mut units = Vec::new();
         node.enabled(self.plan, &mut units);
-        self.follow(node.clone(), &units, usize::from(first), &[]);
+        let mut ways = Ways::default();
+        ways.add(self.follow(node.clone(), &units, usize::from(first), &[]));
+        (self.tally.schedules, self.tally.schedule_steps) = (ways.count, ways.steps);
         self.finish();
     }
 
@@ -120,11 +129,6 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         self.count();
     }
 
-    /// Whether it was told to stop before it was through.
-    pub(super) fn was_stopped(&self) -> bool {
-        self.stopped
-    }
-
     fn count(&mut self) {
         let now = self.seen.len() as u64;
         self.gauge.states.fetch_add(now - self.counted, Ordering::Relaxed);
@@ -132,9 +136,9 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         self.stopped |= self.gauge.stop.load(Ordering::Relaxed);
     }
 
-    fn visit(&mut self, node: Node<D>, sleep: &[Unit]) {
+    fn visit(&mut self, node: Node<D>, sleep: &[Unit]) -> Ways {
         if self.stopped {
-            return;
+            return Ways::default();
         }
         let depth = self.path.len();
         assert!(depth < DEEPEST, "a path without an end");
@@ -143,7 +147,8 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         let mut key = node.print();
         if node.is_fresh() && depth > 0 {
             if !hunting {
-                return self.begin_anew(&node, key.value());
+                self.begin_anew(&node, key.value());
+                return Ways::END;
             }
             key.word(u64::from(node.crashes));
         }
@@ -151,6 +156,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         node.enabled(self.plan, &mut units);
         let all = if units.len() < 64 { (1 << units.len()) - 1 } else { u64::MAX };
         let asleep = mask(&units, sleep);
+        let mut is_new = true;
         let todo = match self.mode {
             Mode::Whole => match self.seen.enter(key.value(), asleep) {
                 None => {
@@ -158,6 +164,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
                     all & !asleep
                 }
                 Some(slept) => {
+                    is_new = false;
                     let woken = *slept & !asleep;
                     *slept &= asleep;
                     self.tally.again += 1;
@@ -169,9 +176,15 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
                 match self.seen.enter(key.value(), left) {
                     Some(known) if *known >= left => 0,
                     known => {
-                        known.map(|known| *known = left);
-                        self.look(&node);
-                        if left == 0 { 0 } else { all }
+                        if let Some(known) = known {
+                            *known = left;
+                        }
+                        if left == 0 {
+                            0
+                        } else {
+                            self.look(&node);
+                            all
+                        }
                     }
                 }
             }
@@ -188,24 +201,30 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
             (false, todo) => 63 - todo.leading_zeros() as usize,
         };
         let mut awake: Vec<Unit> = sleep.to_vec();
+        let mut ways = if units.is_empty() && is_new { Ways::END } else { Ways::default() };
         for nth in 0..units.len() {
             let chosen = if nth < 64 { todo >> nth & 1 == 1 } else { many };
-            if !chosen || self.was_cut_alike(&node, &units[nth]) {
+            if !chosen {
+                continue;
+            }
+            if let Some(known) = self.was_cut_alike(&node, &units[nth]) {
+                ways.add(known);
                 continue;
             }
             let unit = units[nth];
             if nth == last {
                 let sleep = self.asleep_after(&node, &unit, &awake);
-                self.follow(node, &units, nth, &sleep);
+                ways.add(self.follow(node, &units, nth, &sleep));
                 break;
             }
             let sleep = self.asleep_after(&node, &unit, &awake);
-            self.follow(node.clone(), &units, nth, &sleep);
+            ways.add(self.follow(node.clone(), &units, nth, &sleep));
             if self.plan.scope.reduction.sleep && !hunting {
                 awake.push(unit);
             }
         }
         self.lists.push(units);
+        self.seen.found_ways(key.value(), ways)
     }
 
     /// The steps that need not be tried after `unit`: what was tried before it, or slept, and does not mind the order.
@@ -213,28 +232,28 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         before.iter().filter(|other| node.independent(other, unit)).copied().collect()
     }
 
-    /// Whether the power has been cut in a state from which nothing else can follow.
-    fn was_cut_alike(&mut self, node: &Node<D>, unit: &Unit) -> bool {
+    /// The ways that follow if the power goes now and it has gone in a state like this before.
+    fn was_cut_alike(&mut self, node: &Node<D>, unit: &Unit) -> Option<Ways> {
         if !matches!(unit, Unit::Cut { .. }) {
-            return false;
+            return None;
         }
         if !self.plan.scope.reduction.lazy {
             self.tally.images += 1;
-            return false;
+            return None;
         }
         let (print, images) = node.print_after_loss();
         self.tally.cuts += 1;
         self.tally.images += images;
         if self.mode != Mode::Whole {
-            return false;
+            return None;
         }
-        let alike = self.seen.has(print.value());
-        self.tally.cuts_alike += u64::from(alike);
-        alike
+        let known = self.seen.ways(print.value());
+        self.tally.cuts_alike += u64::from(known.is_some());
+        known
     }
 
     /// Takes a step and goes on from there.
-    fn follow(&mut self, mut node: Node<D>, units: &[Unit], nth: usize, sleep: &[Unit]) {
+    fn follow(&mut self, mut node: Node<D>, units: &[Unit], nth: usize, sleep: &[Unit]) -> Ways {
         let unit = units[nth];
         self.path.push(nth as u8);
         let before = node.world.stats().steps;
@@ -242,11 +261,15 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         self.tally.recalls += u64::from(matches!(unit, Unit::Recall { .. }));
         let done = guarded(|| node.take(self.plan, &unit));
         self.tally.device_steps += node.world.stats().steps - before;
-        match done {
+        let ways = match done {
             Ok(()) => self.visit(node, sleep),
-            Err(failure) => self.find(failure),
-        }
+            Err(failure) => {
+                self.find(failure);
+                Ways::END
+            }
+        };
         self.path.pop();
+        ways
     }
 
     /// Reads everything back where nothing else is left to do, or nothing moves though something should.
@@ -276,7 +299,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         let signature = Signature::of(&failure.violation);
         let shorter = match self.found.get(&signature) {
             None => true,
-            Some(known) => (self.path.len(), &self.path) < (known.path.len(), &known.path),
+            Some(known) => (self.path.len(), &self.path) < known.order(),
         };
         if shorter {
             self.found.insert(signature, Found { path: self.path.clone(), failure });

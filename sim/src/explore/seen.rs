@@ -6,12 +6,33 @@
 /// The least number of places.
 const LEAST: usize = 1 << 10;
 
+/// The ways from a state to the end, as many as there are room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ways {
+    /// How many.
+    pub(super) count: u64,
+    /// Steps of all of them together.
+    pub(super) steps: u64,
+}
+
+impl Ways {
+    /// The way from the end to itself.
+    pub(super) const END: Ways = Ways { count: 1, steps: 0 };
+
+    /// Adds the ways that begin with a step, after which there are `then`.
+    pub(super) fn add(&mut self, then: Ways) {
+        self.count = self.count.saturating_add(then.count);
+        self.steps = self.steps.saturating_add(then.steps).saturating_add(then.count);
+    }
+}
+
 /// What was visited.
 #[derive(Debug)]
 pub(super) struct Seen {
     /// A place is empty iff its key is zero. A power of two of them, at most three quarters taken.
     keys: Vec<u128>,
     words: Vec<u64>,
+    ways: Vec<Ways>,
     len: usize,
     most: usize,
     /// Entries that found no place.
@@ -28,11 +49,9 @@ impl Seen {
     /// Room for `most` entries.
     pub(super) fn new(most: usize) -> Seen {
         let most = most.max(LEAST);
-        Seen { keys: vec![0; LEAST], words: vec![0; LEAST], len: 0, most, turned_away: 0 }
+        let (keys, words, ways) = (vec![0; LEAST], vec![0; LEAST], vec![Ways::default(); LEAST]);
+        Seen { keys, words, ways, len: 0, most, turned_away: 0 }
     }
-
-    /// How many bytes an entry takes, in the mean over a table that has just grown and one that is about to.
-    pub(super) const ENTRY: usize = (16 + 8) * 2;
 
     /// Remembers a key with a word. If it is there already, its word, to be changed.
     #[inline]
@@ -57,10 +76,22 @@ impl Seen {
         }
     }
 
-    /// Whether a key is there.
+    /// The ways from a state that was visited. Nothing if it was not.
     #[inline]
-    pub(super) fn has(&self, key: u128) -> bool {
-        matches!(self.find(key), Place::Taken(_))
+    pub(super) fn ways(&self, key: u128) -> Option<Ways> {
+        match self.find(key) {
+            Place::Taken(place) => Some(self.ways[place]),
+            Place::Empty(_) => None,
+        }
+    }
+
+    /// There are these ways more from a state. Gives all that are known.
+    pub(super) fn found_ways(&mut self, key: u128, more: Ways) -> Ways {
+        let Place::Taken(place) = self.find(key) else { return more };
+        let ways = &mut self.ways[place];
+        ways.count = ways.count.saturating_add(more.count);
+        ways.steps = ways.steps.saturating_add(more.steps);
+        *ways
     }
 
     fn find(&self, key: u128) -> Place {
@@ -80,11 +111,12 @@ impl Seen {
         let twice = self.keys.len() * 2;
         let keys = std::mem::replace(&mut self.keys, vec![0; twice]);
         let words = std::mem::replace(&mut self.words, vec![0; twice]);
-        for (key, word) in keys.into_iter().zip(words) {
+        let ways = std::mem::replace(&mut self.ways, vec![Ways::default(); twice]);
+        for ((key, word), ways) in keys.into_iter().zip(words).zip(ways) {
             if key != 0
                 && let Place::Empty(place) = self.find(key)
             {
-                (self.keys[place], self.words[place]) = (key, word);
+                (self.keys[place], self.words[place], self.ways[place]) = (key, word, ways);
             }
         }
     }

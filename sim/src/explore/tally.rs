@@ -1,10 +1,16 @@
 //! What a search has counted.
 
+use serde::{Deserialize, Serialize};
+
 /// Counts, all of them sums but the depth: the same for any number of threads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// States visited.
     pub states: u64,
+    /// Schedules within one life that the states stand for: each a different order of steps that depend on each other.
+    pub schedules: u64,
+    /// The steps they would take, were each done by itself from the start of its life.
+    pub schedule_steps: u64,
     /// Steps taken.
     pub steps: u64,
     /// Steps of device threads within them.
@@ -40,13 +46,15 @@ impl Tally {
     pub fn add(&mut self, other: &Tally) {
         self.deepest = self.deepest.max(other.deepest);
         for (mine, theirs) in self.sums().into_iter().zip(other.clone().sums()) {
-            *mine += *theirs;
+            *mine = mine.saturating_add(*theirs);
         }
     }
 
-    fn sums(&mut self) -> [&mut u64; 14] {
+    fn sums(&mut self) -> [&mut u64; 16] {
         [
             &mut self.states,
+            &mut self.schedules,
+            &mut self.schedule_steps,
             &mut self.steps,
             &mut self.device_steps,
             &mut self.again,

@@ -12,9 +12,9 @@
 //!   no sector of which the thread is about to take a completion: a sync covers what was taken before it was submitted.
 //! * A power loss is independent of nothing.
 
+use super::cells::Code;
 use super::node::{Node, Phase};
 use super::plan::Plan;
-use super::cells::Code;
 use crate::action::QueueId;
 use crate::disk::{OpKey, OpKind, SimDisk};
 use crate::dut::DeviceUnderTest;

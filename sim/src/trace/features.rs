@@ -54,7 +54,7 @@ pub(crate) fn features(word: u64) -> String {
 }
 
 /// Reads a feature word, in words or as a hexadecimal number.
-pub(super) fn parse(text: &str) -> Result<u64, String> {
+pub(crate) fn parse(text: &str) -> Result<u64, String> {
     if let Some(digits) = text.strip_prefix("0x") {
         return u64::from_str_radix(digits, 16)
             .map_err(|_| format!("`{text}` is no feature word, as `0x130000200`"));

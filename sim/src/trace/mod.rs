@@ -10,7 +10,7 @@ mod line;
 mod options;
 mod read;
 
-pub(crate) use features::features;
+pub(crate) use features::{features, parse as parse_features};
 
 pub use file::{Signature, Trace, TraceError, VERSION};
 pub use judge::{Judged, Replayed, judge};

@@ -238,6 +238,11 @@ impl FaultyMemory {
         *self = FaultyMemory { count: self.count, ..FaultyMemory::new(self.fault) };
     }
 
+    /// What is left of it then, as a number.
+    pub(crate) fn carries(&self) -> u64 {
+        u64::from(self.count % 6)
+    }
+
     pub(crate) fn started(&mut self, ring: RingPlan) {
         self.ring = Some(ring);
     }

@@ -94,6 +94,12 @@ impl FaultyState {
         self.unshown = self.copies.iter().map(|copy| copy.0).collect();
     }
 
+    /// What is left of it then, as a number; nothing if that is more than a number says.
+    pub(crate) fn carries(&self) -> Option<u64> {
+        let flags = u64::from(self.clean) << 1 | u64::from(self.prepared);
+        self.copies.is_empty().then_some(u64::from(self.count % NOW_AND_THEN) << 2 | flags)
+    }
+
     /// The guest asked for a reset.
     pub(crate) fn reset_begun(&mut self) {
         self.clean = true;

@@ -177,6 +177,11 @@ impl DeviceUnderTest for WrongDevice {
         }
     }
 
+    fn carries(&self) -> Option<u64> {
+        let ever = self.fault == DeviceFault::WantsReset;
+        Some(u64::from(if ever { self.count } else { self.count % 2 }))
+    }
+
     fn offered(&self) -> u64 {
         let offered = self.inner.offered();
         match self.fault {
