@@ -9,12 +9,7 @@ fn main() {
         scope.reduction = a[3].parse().unwrap();
     }
     let t = std::time::Instant::now();
-    let r = explore::<Blk>(
-        &None,
-        &scope,
-        Effort { jobs: 2, states: 1 << 24, keep_going: false },
-        &Gauge::default(),
-    );
+    let r = explore::<Blk>(&None, &scope, Effort::on(2), &Gauge::default());
     println!("{scope}\n{:#?}", r.tally);
     println!("lives {} parts {} {:?}", r.lives, r.parts, t.elapsed());
     println!(

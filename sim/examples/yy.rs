@@ -3,19 +3,14 @@ use powerfail::dut::DeviceUnderTest;
 use powerfail::explore::*;
 use powerfail::pmem::Pmem;
 use powerfail::wrong::*;
-fn hunt<D: DeviceUnderTest>(setup: D::Setup, scope: &Scope, most: usize) -> Option<Counterexample> {
-    shortest::<D>(
-        &setup,
-        scope,
-        Effort { jobs: 2, states: 1 << 22, keep_going: false },
-        &Gauge::default(),
-    )
+fn hunt<D: DeviceUnderTest>(setup: D::Setup, scope: &Scope) -> Option<Counterexample> {
+    shortest::<D>(&setup, scope, Effort::on(2), &Gauge::default())
 }
 fn main() {
     std::panic::set_hook(Box::new(|_| {}));
     let a: Vec<String> = std::env::args().collect();
     let mut scope = Scope::default();
-    let most: usize = a[1].parse().unwrap();
+    scope.requests = a[1].parse().unwrap();
     scope.faults = a[2].parse().unwrap();
     scope.kinds = a[3].split(',').map(|k| k.parse().unwrap()).collect();
     scope.reduction = a[4].parse().unwrap();
@@ -25,9 +20,9 @@ fn main() {
         }
         let t = std::time::Instant::now();
         let found = match wrong {
-            Wrong::Disk(f) => hunt::<Blk>(Some(f), &scope, most),
-            Wrong::Device(f) => hunt::<WrongDevice>(f, &scope, most),
-            Wrong::Memory(f) => hunt::<Pmem>(Some(f), &scope, most),
+            Wrong::Disk(f) => hunt::<Blk>(Some(f), &scope),
+            Wrong::Device(f) => hunt::<WrongDevice>(f, &scope),
+            Wrong::Memory(f) => hunt::<Pmem>(Some(f), &scope),
         };
         match found {
             Some(c) => println!(

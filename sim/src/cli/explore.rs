@@ -143,7 +143,7 @@ impl Visit for Exploring<'_> {
             println!("goes on behind {} parts that were finished before", checkpoint.finished());
         }
         let jobs = args.jobs.unwrap_or_else(cores);
-        let effort = Effort { jobs, states: args.states, keep_going: false };
+        let effort = Effort { states: args.states, ..Effort::on(jobs) };
         let begun = Instant::now();
         let gauge = Gauge { stop: stop_at_interrupt(), ..Gauge::default() };
         let report = self.watched(&gauge, begun, || {

@@ -12,7 +12,6 @@ use powerfail_model::Observed;
 use super::print::Print;
 use crate::disk::{OpKey, SimDisk};
 use crate::payload::{self, Author};
-use crate::sectors::SectorSet;
 use crate::spec::Kind;
 
 /// The most contents of one sector: as many as a guest has requests, twice.

@@ -14,6 +14,8 @@
 //! place in the order of the former, and which of them is zeroes. Once all was read back each sector holds one content
 //! that both agree on, and its name does not matter any more.
 
+use std::collections::BTreeSet;
+
 use powerfail_model::{Atom, Content, Observed};
 
 use super::cells::{Code, How, zero};
@@ -22,6 +24,7 @@ use super::print::Print;
 use crate::disk::{OpKey, Outcome};
 use crate::dut::DeviceUnderTest;
 use crate::payload;
+use crate::sectors::SectorSet;
 use crate::world::Answer;
 
 /// What was given to whom, as fingerprints.
@@ -38,6 +41,8 @@ pub(super) struct Past {
     /// Those, in no order.
     neighbours: Print,
     sort: Sort,
+    /// What was sent and what came back in this life, in no order.
+    events: Print,
     /// Nothing has happened since the life began and everything was read back.
     fresh: bool,
     /// Every order of what the oracle was told counts, and so does what was before a power loss.
@@ -63,6 +68,7 @@ impl Past {
             told: Print::EMPTY,
             neighbours: Print::EMPTY,
             sort: Sort::Other,
+            events: Print::EMPTY,
             fresh: false,
         }
     }
@@ -75,6 +81,7 @@ impl Past {
             self.sort = sort;
         }
         self.neighbours.blend(what);
+        self.events.blend(what);
         self.fresh = false;
     }
 
@@ -177,6 +184,31 @@ impl<D: DeviceUnderTest> Node<D> {
     /// Whether everything was read back and nothing has happened since.
     pub(super) fn is_fresh(&self) -> bool {
         self.past.fresh
+    }
+
+    /// Adds the images that a power loss now may leave, each with what the guest knows by then.
+    pub(super) fn add_images(&self, survivors: Option<SectorSet>, out: &mut BTreeSet<u128>) {
+        let mut images = vec![Print::EMPTY];
+        for (number, may) in self.may_survive().into_iter().enumerate() {
+            let at = self.cells.sector(number as u32);
+            let contents: Vec<Code> = match survivors {
+                None => may.into_iter().map(|(content, _)| content).collect(),
+                Some(set) if set.contains(at) => vec![self.cells.cached(number as u32)],
+                Some(_) => vec![may[0].0],
+            };
+            let more = images.iter().flat_map(|image| {
+                contents.iter().map(|&content| {
+                    let mut image = *image;
+                    image.word(content);
+                    image
+                })
+            });
+            images = more.collect();
+        }
+        for mut image in images {
+            image.print(self.past.events);
+            out.insert(image.value());
+        }
     }
 
     /// The fingerprint of the state behind a power loss now, in a lazy search, and how many images it stands for.

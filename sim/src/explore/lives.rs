@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
+use super::Effort;
 use super::node::Node;
 use super::plan::Plan;
 use super::search::{Found, Gauge, Mode, Path, Search};
@@ -37,6 +38,7 @@ pub(super) struct Outcome {
     pub(super) tally: Tally,
     pub(super) found: BTreeMap<Signature, Found>,
     pub(super) fresh: BTreeMap<(u8, u128), Path>,
+    pub(super) images: BTreeSet<u128>,
 }
 
 /// What all tasks of a row came to.
@@ -45,6 +47,8 @@ pub(super) struct Lives {
     pub(super) tally: Tally,
     /// By row and kind of failure.
     pub(super) found: BTreeMap<Signature, (usize, Found)>,
+    /// The images of all power losses, each with its row, if somebody wants them.
+    pub(super) images: BTreeSet<(usize, u128)>,
     /// Roots that were searched.
     pub(super) roots: u64,
     /// Tasks that were finished, and all there were.
@@ -122,6 +126,15 @@ pub(super) struct Limits {
     pub(super) states: usize,
     /// Whether to go on after a broken promise.
     pub(super) keep_going: bool,
+    /// Whether to keep the images of power losses.
+    pub(super) keep_images: bool,
+}
+
+impl Limits {
+    pub(super) fn of(effort: Effort) -> Limits {
+        let Effort { jobs, states, keep_going, keep_images } = effort;
+        Limits { jobs, states, keep_going, keep_images }
+    }
 }
 
 impl Lives {
@@ -135,6 +148,7 @@ impl Lives {
         self.done += u64::from(outcome.tally.stopped == 0);
         self.tally.add(&outcome.tally);
         let row = task.root.row;
+        self.images.extend(outcome.images.into_iter().map(|image| (row, image)));
         for (signature, found) in outcome.found {
             let shorter = |(_, known): &(usize, Found)| found.path.len() < known.path.len();
             if self.found.get(&signature).is_none_or(shorter) {
@@ -195,8 +209,10 @@ fn one<D: DeviceUnderTest>(
 ) -> Outcome {
     let node = write_down::state::<D>(setup, plan, &task.root.path).expect("it was there before");
     let mut search = Search::<D>::new(plan, Mode::Whole, limits.states, gauge);
+    search.images = limits.keep_images.then(BTreeSet::new);
     search.from(&node, &task.root.path, task.first);
-    Outcome { tally: search.tally, found: search.found, fresh: search.fresh }
+    let Search { tally, found, fresh, images, .. } = search;
+    Outcome { tally, found, fresh, images: images.unwrap_or_default() }
 }
 
 /// The shortest way to a broken promise of those shorter than `than`, and where two are as short, the one in the first row.

@@ -48,6 +48,8 @@ pub use scope::{AskKind, Reduction, Row, Scope};
 pub use search::Gauge;
 pub use tally::Tally;
 
+use std::collections::BTreeSet;
+
 use crate::action::Action;
 use crate::dut::DeviceUnderTest;
 use crate::spec::Options;
@@ -65,11 +67,19 @@ pub struct Effort {
     pub states: usize,
     /// Whether to go on after a broken promise.
     pub keep_going: bool,
+    /// Whether to keep the images that power losses may leave.
+    pub keep_images: bool,
 }
 
 impl Effort {
     /// States that take 1 GiB or so.
     pub const STATES: usize = 1 << 24;
+
+    /// On so many threads, up to the first broken promise.
+    #[must_use]
+    pub fn on(jobs: usize) -> Effort {
+        Effort { jobs, states: Effort::STATES, keep_going: false, keep_images: false }
+    }
 }
 
 /// What a search came to.
@@ -83,6 +93,9 @@ pub struct Report {
     pub done: u64,
     /// See above.
     pub parts: u64,
+    /// The images that power losses may leave, each by its row and a fingerprint with what the guest knew: which requests
+    /// it had sent, and which had come back. Empty unless they were asked for.
+    pub images: BTreeSet<(usize, u128)>,
     /// What was broken, by kind; each by the shortest run that was come upon.
     pub broken: Vec<(Signature, Counterexample)>,
 }
@@ -157,14 +170,14 @@ fn remembering<D: DeviceUnderTest>(
     memory: &impl Memory,
 ) -> Report {
     let plans = plans::<D>(setup, scope);
-    let Effort { jobs, states, keep_going } = effort;
-    let limits = Limits { jobs, states, keep_going };
+    let limits = Limits::of(effort);
     let lives = lives::search::<D>(setup, &plans, limits, gauge, memory);
-    let Lives { tally, found, roots, done, tasks } = lives;
+    let Lives { tally, found, images, roots, done, tasks } = lives;
     let broken = found.into_iter().map(|(signature, (row, found))| {
         (signature, counterexample::<D>(setup, &plans[row], &found))
     });
-    Report { tally, lives: roots, done, parts: tasks, broken: broken.collect() }
+    let broken = broken.collect();
+    Report { tally, lives: roots, done, parts: tasks, broken, images }
 }
 
 /// The shortest run within a scope that breaks a promise: with the fewest requests, then the fewest power losses, then the
@@ -175,8 +188,7 @@ pub fn shortest<D: DeviceUnderTest>(
     effort: Effort,
     gauge: &Gauge,
 ) -> Option<Counterexample> {
-    let Effort { jobs, states, .. } = effort;
-    let limits = Limits { jobs, states, keep_going: false };
+    let limits = Limits::of(Effort { keep_going: false, keep_images: false, ..effort });
     for requests in 1..=scope.requests {
         for crashes in 0..=scope.crashes {
             for faults in 0..=scope.faults {

@@ -6,7 +6,7 @@
 //! A life that begins with everything read back ends the search: it is a root of a search of its own (see
 //! [`lives`](super::lives)), for how it came about does not matter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -76,6 +76,8 @@ pub(super) struct Search<'a, D: DeviceUnderTest> {
     pub(super) found: BTreeMap<Signature, Found>,
     /// Lives that begin with everything read back, and requests left: their states and the first way to them.
     pub(super) fresh: BTreeMap<(u8, u128), Path>,
+    /// The images that power losses could leave, if somebody wants them.
+    pub(super) images: Option<BTreeSet<u128>>,
     path: Path,
     gauge: &'a Gauge,
     counted: u64,
@@ -95,6 +97,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
             tally: Tally::default(),
             found: BTreeMap::new(),
             fresh: BTreeMap::new(),
+            images: None,
             path: Vec::new(),
             gauge,
             counted: 0,
@@ -234,8 +237,12 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
 
     /// The ways that follow if the power goes now and it has gone in a state like this before.
     fn was_cut_alike(&mut self, node: &Node<D>, unit: &Unit) -> Option<Ways> {
-        if !matches!(unit, Unit::Cut { .. }) {
-            return None;
+        let Unit::Cut { survivors } = unit else { return None };
+        if let Some(images) = &mut self.images
+            && node.phase == Phase::Living
+        {
+            let decided = (!self.plan.scope.reduction.lazy).then_some(*survivors);
+            node.add_images(decided, images);
         }
         if !self.plan.scope.reduction.lazy {
             self.tally.images += 1;

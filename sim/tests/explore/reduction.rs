@@ -1,0 +1,137 @@
+//! What a search leaves out is what nobody could have told apart.
+//!
+//! Each reduction is switched off in turn, and all of them together. The verdict, the rules that are broken, the least
+//! number of requests and power losses it takes, and the images that a power loss may leave must stay the same, for our
+//! devices and for everything wrong that the scope can show.
+
+use std::collections::BTreeSet;
+
+use powerfail::action::Action;
+use powerfail::blk::Blk;
+use powerfail::dut::DeviceUnderTest;
+use powerfail::explore::{
+    AskKind, Counterexample, Effort, Gauge, Reduction, Row, Scope, explore, shortest,
+};
+use powerfail::pmem::Pmem;
+use powerfail::wrong::{Wrong, WrongDevice};
+use powerfail_model::Rule;
+
+/// Each of them left out, and all.
+fn lesser() -> [Reduction; 5] {
+    let all = Reduction::ALL;
+    [
+        Reduction { lazy: false, ..all },
+        Reduction { sleep: false, ..all },
+        Reduction { mirror: false, ..all },
+        Reduction { alike: false, ..all },
+        Reduction::NONE,
+    ]
+}
+
+fn effort() -> Effort {
+    Effort { keep_going: true, keep_images: true, ..Effort::on(2) }
+}
+
+/// Two requests of every kind on one queue.
+fn small() -> Scope {
+    Scope { requests: 2, ..Scope::default() }
+}
+
+/// What a search finds: which rules are broken, and which images may be left.
+fn found<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    scope: &Scope,
+) -> (BTreeSet<Rule>, BTreeSet<(usize, u128)>) {
+    let report = explore::<D>(setup, scope, effort(), &Gauge::default());
+    assert!(report.is_complete(), "{scope}");
+    (report.broken.iter().map(|(signature, _)| signature.rule).collect(), report.images)
+}
+
+#[test]
+fn the_images_a_power_loss_may_leave_are_the_same_without_each_reduction() {
+    fn holds<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope) {
+        // A mirror image is another image, so that reduction has no part in this.
+        let with = |reduction| Scope {
+            reduction: Reduction { mirror: false, ..reduction },
+            ..scope.clone()
+        };
+        let (broken, images) = found::<D>(setup, &with(Reduction::ALL));
+        assert!(broken.is_empty(), "{broken:?}");
+        assert!(images.len() > 30, "{} images are no measure", images.len());
+        for reduction in lesser() {
+            let scope = with(reduction);
+            let other = found::<D>(setup, &scope);
+            assert_eq!(other.0, broken, "{scope}");
+            let (more, fewer) =
+                (other.1.difference(&images).count(), images.difference(&other.1).count());
+            assert_eq!((more, fewer), (0, 0), "{scope}: images gained and lost");
+        }
+    }
+    holds::<Blk>(&None, &small());
+    holds::<Blk>(&None, &Scope { queues: 2, rows: vec![Row::C, Row::D], ..small() });
+    let faults = vec![Row::B, Row::C];
+    holds::<Blk>(
+        &None,
+        &Scope { faults: 1, rows: faults, kinds: vec![AskKind::Out, AskKind::Flush], ..small() },
+    );
+    holds::<Pmem>(&None, &Scope { requests: 3, faults: 1, ..small() });
+}
+
+#[test]
+fn a_reduced_search_of_two_lives_comes_to_the_same_verdict() {
+    let scope = Scope { crashes: 2, rows: vec![Row::G], ..small() };
+    for reduction in lesser() {
+        let (broken, _) = found::<Blk>(&None, &Scope { reduction, ..scope.clone() });
+        assert!(broken.is_empty(), "{broken:?}");
+    }
+}
+
+/// How long a story is to its reader: requests sent, and power losses.
+fn length(found: &Counterexample) -> (usize, usize) {
+    let sent = found.actions.iter().filter(|action| matches!(action, Action::Send { .. })).count();
+    let cut = found.actions.iter().filter(|action| matches!(action, Action::Crash(_))).count();
+    (sent, cut)
+}
+
+#[test]
+fn what_is_wrong_is_broken_alike_and_as_shortly_without_each_reduction() {
+    fn holds<D: DeviceUnderTest>(name: &str, setup: &D::Setup, scope: &Scope) -> bool {
+        let all =
+            Scope { reduction: Reduction { mirror: false, ..Reduction::ALL }, ..scope.clone() };
+        let (broken, _) = found::<D>(setup, &all);
+        let least = shortest::<D>(setup, &all, Effort::on(2), &Gauge::default());
+        assert_eq!(broken.is_empty(), least.is_none(), "{name}");
+        for reduction in lesser() {
+            let scope =
+                Scope { reduction: Reduction { mirror: false, ..reduction }, ..scope.clone() };
+            let (rules, _) = found::<D>(setup, &scope);
+            assert_eq!(rules, broken, "{name}: {scope}");
+            let other = shortest::<D>(setup, &scope, Effort::on(2), &Gauge::default());
+            let other = other.as_ref().map(length);
+            assert_eq!(other, least.as_ref().map(length), "{name}: {scope}");
+        }
+        !broken.is_empty()
+    }
+    // One sector, and one row of each sort, are enough to tell searches apart.
+    let scope = Scope { sectors: 1, rows: vec![Row::B, Row::C, Row::F], ..small() };
+    let mut shown = 0;
+    for wrong in Wrong::all() {
+        let name = wrong.name();
+        shown += usize::from(match wrong {
+            Wrong::Disk(fault) => holds::<Blk>(name, &Some(fault), &scope),
+            Wrong::Device(fault) => holds::<WrongDevice>(name, &fault, &scope),
+            Wrong::Memory(fault) => holds::<Pmem>(name, &Some(fault), &scope),
+        });
+    }
+    assert!(shown >= 30, "only {shown} wrong things are broken in this scope");
+}
+
+#[test]
+fn a_reduced_search_takes_a_fraction_of_the_steps() {
+    let steps = |reduction| {
+        let scope = Scope { reduction, rows: vec![Row::G], ..small() };
+        explore::<Blk>(&None, &scope, Effort::on(2), &Gauge::default()).tally.steps
+    };
+    let (all, none) = (steps(Reduction::ALL), steps(Reduction::NONE));
+    assert!(none > 20 * all, "{none} steps without, {all} with");
+}
