@@ -47,6 +47,9 @@ pub(super) struct ExploreArgs {
     /// The most operations that the host fails.
     #[arg(long, default_value_t = 0, value_name = "F")]
     faults: u8,
+    /// The most resets of the device.
+    #[arg(long, default_value_t = 0, value_name = "R")]
+    resets: u8,
     /// What the guest asks for: out, flush, write-zeroes, discard, unmap, in, id.
     #[arg(
         long,
@@ -109,6 +112,7 @@ impl ExploreArgs {
             in_flight: self.in_flight,
             crashes: self.crashes,
             faults: self.faults,
+            resets: self.resets,
             kinds,
             rows,
             features: self.features,

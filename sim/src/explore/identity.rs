@@ -114,6 +114,18 @@ impl Past {
         self.tell(Sort::Other, Print::of(&[4, u64::from(value)]));
     }
 
+    /// The guest has asked for a reset.
+    pub(super) fn reset_begun(&mut self) {
+        self.device.word(6 << 8);
+        self.tell(Sort::Other, Print::of(&[5]));
+    }
+
+    /// The reset has shown, and another life begins.
+    pub(super) fn reset_shown(&mut self) {
+        self.device.word(7 << 8);
+        self.tell(Sort::Other, Print::of(&[6]));
+    }
+
     /// A thread of the device runs: now it sees what was published and what waits.
     pub(super) fn runs(&mut self, queue: u8) {
         self.device.word(u64::from(queue) << 1);
@@ -177,7 +189,7 @@ impl<D: DeviceUnderTest> Node<D> {
                 self.undecided_print(next, self.crashes, self.past.device, &self.left_behind)
             }
             Phase::Living if self.past.fresh => self.fresh_print(),
-            Phase::Living => self.living_print(),
+            Phase::Living | Phase::Resetting => self.living_print(),
         }
     }
 
@@ -222,12 +234,14 @@ impl<D: DeviceUnderTest> Node<D> {
     fn budget(&self, tag: u64, crashes: u8) -> Print {
         let mut print = Print::EMPTY;
         let (left, faults) = (u64::from(self.left), u64::from(self.faults));
-        print.word(tag | left << 8 | u64::from(crashes) << 16 | faults << 24);
+        let resets = u64::from(self.resets);
+        print.word(tag | left << 8 | u64::from(crashes) << 16 | faults << 24 | resets << 40);
         print
     }
 
     fn living_print(&self) -> Print {
-        let mut print = self.budget(1 | u64::from(self.lopsided) << 4, self.crashes);
+        let flags = u64::from(self.lopsided) << 4 | u64::from(self.phase == Phase::Resetting) << 5;
+        let mut print = self.budget(1 | flags, self.crashes);
         let Past { guest, waiting, device, told, neighbours, sort, .. } = &self.past;
         print.print(*device);
         guest.iter().chain(waiting).for_each(|each| print.print(*each));

@@ -14,8 +14,10 @@
 //! goes at any moment, while everything is read back, too. After each power loss the guest reads every sector before it
 //! goes on, and where it has nothing left to do it reads every sector once more.
 //!
+//! If the scope allows, the guest resets the device, too, and waits for that to show.
+//!
 //! Not covered: threads that stop between two of their steps (loom does that), chains that are cut in odd ways, broken
-//! rings, resets, killed backends, resizing. Random runs have all of them.
+//! rings, killed backends, resizing. Random runs have all of them.
 //!
 //! # What makes it small
 //!
@@ -190,28 +192,46 @@ pub fn shortest<D: DeviceUnderTest>(
 ) -> Option<Counterexample> {
     let limits = Limits::of(Effort { keep_going: false, keep_images: false, ..effort });
     for requests in 1..=scope.requests {
-        for crashes in 0..=scope.crashes {
-            for faults in 0..=scope.faults {
-                // What a search makes smaller may leave the shortest run out, though not all of them.
-                let smaller = Scope { requests, crashes, faults, ..scope.clone() };
-                let mut plans = plans::<D>(setup, &smaller);
-                plans.iter_mut().for_each(|plan| plan.look_often = true);
-                let lives = lives::search::<D>(setup, &plans, limits, gauge, &Nothing);
-                let found = lives.found.into_values();
-                let least =
-                    found.min_by(|one, two| (one.1.order(), one.0).cmp(&(two.1.order(), two.0)));
-                let Some(mut best) = least else { continue };
-                while best.1.path.len() > 1
-                    && let Some(better) =
-                        lives::shorter::<D>(setup, &plans, best.1.path.len(), limits, gauge)
-                {
-                    best = better;
-                }
-                return Some(counterexample::<D>(setup, &plans[best.0], &best.1));
+        for (crashes, faults, resets) in troubles(scope) {
+            let smaller = Scope { requests, crashes, faults, resets, ..scope.clone() };
+            let found = shortest_within::<D>(setup, &smaller, limits, gauge);
+            if found.is_some() {
+                return found;
             }
         }
     }
     None
+}
+
+/// Power losses, host failures and resets of the scopes within a scope, fewer of each first.
+fn troubles(scope: &Scope) -> impl Iterator<Item = (u8, u8, u8)> + '_ {
+    (0..=scope.crashes).flat_map(move |crashes| {
+        (0..=scope.faults)
+            .flat_map(move |faults| (0..=scope.resets).map(move |resets| (crashes, faults, resets)))
+    })
+}
+
+/// The run with the fewest steps within a scope that breaks a promise.
+fn shortest_within<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    scope: &Scope,
+    limits: Limits,
+    gauge: &Gauge,
+) -> Option<Counterexample> {
+    let mut plans = plans::<D>(setup, scope);
+    plans.iter_mut().for_each(|plan| plan.look_often = true);
+    let lives = lives::search::<D>(setup, &plans, limits, gauge, &Nothing);
+    let order = |one: &(usize, search::Found), two: &(usize, search::Found)| {
+        (one.1.order(), one.0).cmp(&(two.1.order(), two.0))
+    };
+    let mut best = lives.found.into_values().min_by(order)?;
+    // What makes a search smaller may have left the shortest run out, though not all of them.
+    while best.1.path.len() > 1
+        && let Some(better) = lives::shorter::<D>(setup, &plans, best.1.path.len(), limits, gauge)
+    {
+        best = better;
+    }
+    Some(counterexample::<D>(setup, &plans[best.0], &best.1))
 }
 
 fn counterexample<D: DeviceUnderTest>(

@@ -25,6 +25,8 @@ pub(super) type Done = Result<(), Box<Failure>>;
 pub(super) enum Phase {
     /// It sends requests.
     Living,
+    /// It has asked for a reset and waits for that to show.
+    Resetting,
     /// The power was lost, and it reads everything back: this sector or word is next.
     Recalling {
         /// The number.
@@ -43,10 +45,11 @@ pub(super) struct Node<D: DeviceUnderTest> {
     pub(super) world: World<D>,
     pub(super) cells: Cells,
     pub(super) phase: Phase,
-    /// What the scope has left: requests, power losses, host failures.
+    /// What the scope has left: requests, power losses, host failures, resets.
     pub(super) left: u8,
     pub(super) crashes: u8,
     pub(super) faults: u8,
+    pub(super) resets: u8,
     /// Something has told the two ends of the disk apart.
     pub(super) lopsided: bool,
     /// What the guest last wrote to `writeback`, or found there.
@@ -80,6 +83,7 @@ impl<D: DeviceUnderTest> Node<D> {
             left: scope.requests,
             crashes: scope.crashes,
             faults: scope.faults,
+            resets: scope.resets,
             lopsided: false,
             writes_back: true,
             past: Past::new(!scope.reduction.alike),
@@ -111,6 +115,17 @@ impl<D: DeviceUnderTest> Node<D> {
     /// # Errors
     /// The promise that was broken.
     pub(super) fn take(&mut self, plan: &Plan, unit: &Unit) -> Done {
+        self.do_unit(plan, unit)?;
+        // A guest that waits for a reset looks all the time.
+        if self.phase == Phase::Resetting && self.act(Action::PollReset { device: 0 })? {
+            self.past.reset_shown();
+            self.phase = Phase::Living;
+            self.begin_life(plan)?;
+        }
+        Ok(())
+    }
+
+    fn do_unit(&mut self, plan: &Plan, unit: &Unit) -> Done {
         match *unit {
             Unit::Send { queue, nth } => self.send(plan, queue, nth),
             Unit::Switch { value } => self.switch(value),
@@ -128,6 +143,7 @@ impl<D: DeviceUnderTest> Node<D> {
             Unit::WriteBack { sector } => {
                 self.host(Action::WriteBack { set: SectorSet::range(sector, 1) })
             }
+            Unit::Reset => self.reset(),
             Unit::Cut { survivors } => self.cut(plan, survivors),
             Unit::Recall { content } => self.recall(plan, content),
         }
@@ -210,6 +226,14 @@ impl<D: DeviceUnderTest> Node<D> {
         Ok(())
     }
 
+    fn reset(&mut self) -> Done {
+        self.resets -= 1;
+        self.past.reset_begun();
+        self.act(Action::Reset { device: 0 })?;
+        self.phase = Phase::Resetting;
+        Ok(())
+    }
+
     /// The power goes, and comes back. Which contents have survived is noted, not decided.
     fn cut(&mut self, plan: &Plan, survivors: SectorSet) -> Done {
         self.crashes -= 1;
@@ -219,8 +243,8 @@ impl<D: DeviceUnderTest> Node<D> {
         let carries = self.world.station(0).device.carries();
         if let Some(log) = &self.log {
             let known = match self.phase {
-                Phase::Living => self.cells.len(),
                 Phase::Recalling { next } => next,
+                Phase::Living | Phase::Resetting => self.cells.len(),
             };
             log.lock().expect(WRITING).cut(known, self.cells.len());
         }
@@ -239,8 +263,8 @@ impl<D: DeviceUnderTest> Node<D> {
         let mut all = Vec::with_capacity(self.cells.len() as usize);
         for number in 0..self.cells.len() {
             let undecided = match self.phase {
-                Phase::Living => false,
                 Phase::Recalling { next } => number >= next,
+                Phase::Living | Phase::Resetting => false,
             };
             if undecided {
                 all.push(self.left_behind[number as usize].clone());

@@ -213,6 +213,8 @@ pub struct Scope {
     pub crashes: u8,
     /// The most operations that the host fails.
     pub faults: u8,
+    /// The most resets of the device.
+    pub resets: u8,
     /// What the guest asks for.
     pub kinds: Vec<AskKind>,
     /// The lives it leads, one row in each run.
@@ -240,6 +242,7 @@ impl Default for Scope {
             in_flight: 2,
             crashes: 1,
             faults: 0,
+            resets: 0,
             kinds: vec![Out, Flush, WriteZeroes, Discard],
             rows: Row::ALL.to_vec(),
             features: 0,
@@ -266,6 +269,7 @@ impl Scope {
         within("requests in flight", "in-flight", self.in_flight, 1, 4)?;
         within("power losses", "crashes", self.crashes, 0, 4)?;
         within("host failures", "faults", self.faults, 0, 4)?;
+        within("resets", "resets", self.resets, 0, 4)?;
         if self.kinds.is_empty() || self.rows.is_empty() {
             return Err("a search needs at least one kind of request and one row".to_owned());
         }
@@ -370,12 +374,12 @@ fn ask(kind: Kind, what: AskKind, first: u32, count: u32) -> Option<Ask> {
 /// As the command line takes it.
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Scope { requests, sectors, queues, in_flight, crashes, faults, .. } = self;
+        let Scope { requests, sectors, queues, in_flight, crashes, faults, resets, .. } = self;
         write!(
             f,
             "--requests {requests} --sectors {sectors} --queues {queues} --in-flight {in_flight}"
         )?;
-        write!(f, " --crashes {crashes} --faults {faults}")?;
+        write!(f, " --crashes {crashes} --faults {faults} --resets {resets}")?;
         let kinds: Vec<String> = self.kinds.iter().map(AskKind::to_string).collect();
         let rows: Vec<String> = self.rows.iter().map(Row::to_string).collect();
         write!(f, " --kinds {} --rows {}", kinds.join(","), rows.join(","))?;

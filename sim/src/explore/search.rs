@@ -239,7 +239,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     fn was_cut_alike(&mut self, node: &Node<D>, unit: &Unit) -> Option<Ways> {
         let Unit::Cut { survivors } = unit else { return None };
         if let Some(images) = &mut self.images
-            && node.phase == Phase::Living
+            && !matches!(node.phase, Phase::Recalling { .. })
         {
             let decided = (!self.plan.scope.reduction.lazy).then_some(*survivors);
             node.add_images(decided, images);
@@ -281,10 +281,10 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
 
     /// Reads everything back where nothing else is left to do, or nothing moves though something should.
     fn look(&mut self, node: &Node<D>) {
-        if node.phase != Phase::Living || !node.is_idle() {
+        if matches!(node.phase, Phase::Recalling { .. }) || !node.is_idle() {
             return;
         }
-        let stuck = node.out() > 0;
+        let stuck = node.out() > 0 || node.phase == Phase::Resetting;
         let at_the_end = node.out() == 0 && (node.left == 0 || self.plan.look_often);
         if !stuck && !at_the_end {
             return;

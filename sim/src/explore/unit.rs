@@ -37,6 +37,8 @@ pub(super) enum Unit {
     Fail { op: OpKey, landed: SectorSet, forgets: bool },
     /// The host writes a sector back, unasked.
     WriteBack { sector: u32 },
+    /// The guest resets the device.
+    Reset,
     /// The power goes, and the next life begins. Of what is dirty these survive; nothing is decided in a lazy search.
     Cut { survivors: SectorSet },
     /// The guest reads the next sector, and this is what has survived there.
@@ -56,7 +58,10 @@ impl<D: DeviceUnderTest> Node<D> {
             let queues = station.active.min(4) as u8;
             let stirred = (0..queues).filter(|&queue| station.stirred[usize::from(queue)]);
             out.extend(stirred.map(|queue| Unit::Run { queue }));
-            self.sends(plan, out);
+            if self.phase == Phase::Living {
+                self.sends(plan, out);
+                out.extend((self.resets > 0).then_some(Unit::Reset));
+            }
         }
         self.cuts(plan, out);
     }
