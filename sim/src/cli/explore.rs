@@ -9,17 +9,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::interrupt::stop_at_interrupt;
 use super::output::{self, grouped};
 use super::run::cores;
+use super::statement::Statement;
 use super::target::{Targets, Visit};
 use super::{NOT_COMPLETE, PASSED, VIOLATED};
 use crate::dut::DeviceUnderTest;
 use crate::explore::{
-    AskKind, Checkpoint, Counterexample, Effort, Gauge, Reduction, Report, Row, Scope, go_on,
+    AskKind, Checkpoint, Counterexample, Effort, Gauge, Reduction, Row, Scope, Tally, go_on,
     shortest,
 };
 use crate::inevitable::certainty;
 use crate::run::replay;
 use crate::shrink::{Effort as Work, PLENTY, shrink};
-use crate::spec::Kind;
 use crate::story::{Look, Provenance, tell};
 use crate::trace::{Signature, Trace, parse_features};
 use crate::world::World;
@@ -150,8 +150,22 @@ impl Visit for Exploring<'_> {
         let effort = Effort { states: args.states, ..Effort::on(jobs) };
         let begun = Instant::now();
         let gauge = Gauge { stop: stop_at_interrupt(), ..Gauge::default() };
+        // With fewer requests first: if there is no time for all, those at least are covered.
+        let mut smaller = None;
+        let mut work = Tally::default();
         let report = self.watched(&gauge, begun, || {
-            go_on::<D>(&setup, &self.scope, effort, &gauge, &checkpoint)
+            let mut requests = 1;
+            loop {
+                let scope = Scope { requests, ..self.scope.clone() };
+                let report = go_on::<D>(&setup, &scope, effort, &gauge, &checkpoint);
+                work.add(&report.tally);
+                let ends = !report.broken.is_empty() || !report.is_complete();
+                if ends || requests == self.scope.requests {
+                    return report;
+                }
+                smaller = Some(report);
+                requests += 1;
+            }
         });
         let elapsed = begun.elapsed();
         if let Some(trouble) = checkpoint.trouble() {
@@ -166,8 +180,17 @@ impl Visit for Exploring<'_> {
             checkpoint.remove();
             return Ok(VIOLATED);
         }
-        let kind = D::kinds(&setup)[0];
-        print!("{}", self.statement(&report, kind, elapsed, jobs));
+        let statement = Statement {
+            device: self.device,
+            kind: D::kinds(&setup)[0],
+            scope: &self.scope,
+            report: &report,
+            smaller: smaller.as_ref(),
+            work: &work,
+            elapsed,
+            jobs,
+        };
+        print!("{statement}");
         if !report.is_complete() {
             let shown = checkpoint.path().display();
             println!("  the same command goes on from here ({shown})");
@@ -208,111 +231,6 @@ impl Exploring<'_> {
             bar.finish_and_clear();
             work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
-    }
-
-    /// What was covered, and what came of it.
-    fn statement(&self, report: &Report, kind: Kind, elapsed: Duration, jobs: usize) -> String {
-        let Scope { requests, sectors, queues, in_flight, crashes, faults, .. } = self.scope;
-        let kinds: Vec<String> = self.scope.kinds.iter().map(AskKind::to_string).collect();
-        let rows: Vec<String> = self.scope.rows.iter().map(Row::to_string).collect();
-        let (unit, rows) = match kind {
-            Kind::Disk => ("sector", format!(", rows {}", rows.join(" "))),
-            Kind::Memory => ("word", String::new()),
-        };
-        let many = |count: u8, what: &str| match count {
-            0 => format!("no {what}"),
-            1 => format!("1 {what}"),
-            _ => format!("{count} {what}s"),
-        };
-        let losses = if crashes == 1 {
-            "1 power loss".to_owned()
-        } else {
-            format!("{crashes} power losses")
-        };
-        let mut out = format!(
-            "{}: every workload of up to {} ({}) over {} on {}, up to {in_flight} in flight,\n\
-             {losses}, {}{rows}; every order of effects and completions, every moment of a power loss,\n\
-             every surviving subset of 512-byte atoms\n\n",
-            self.device,
-            many(requests, "request"),
-            kinds.join(", "),
-            many(sectors, unit),
-            many(queues, "queue"),
-            many(faults, "host failure"),
-        );
-        let tally = &report.tally;
-        let verdict = if report.is_complete() {
-            "complete: no promise is broken".to_owned()
-        } else {
-            let (done, parts) = (grouped(report.done), grouped(report.parts));
-            format!(
-                "NOT COMPLETE: no promise is broken in {done} of {parts} parts known so far, and was stopped"
-            )
-        };
-        out += &format!("  {verdict}\n\n");
-        let mut row = |name: &str, figure: u64, more: String| {
-            out += format!("  {name:<36}{:>22}  {more}", grouped(figure)).trim_end();
-            out.push('\n');
-        };
-        let micros = elapsed.as_micros().max(1);
-        let rate = |count: u64| grouped((u128::from(count) * 1_000_000 / micros) as u64);
-        let bits = 129 - 2 * u64::from(u64::BITS - tally.states.leading_zeros());
-        let saturated = if tally.schedules == u64::MAX { " or more" } else { "" };
-        row(
-            "classes of schedules",
-            tally.schedules,
-            format!("in {} lives{saturated}", grouped(report.lives)),
-        );
-        row(
-            "states",
-            tally.states,
-            format!("by 128-bit fingerprints; a collision is less likely than 1 in 2^{bits}"),
-        );
-        row("  come upon again", tally.again, String::new());
-        row(
-            "steps",
-            tally.steps,
-            format!(
-                "{}/s on {jobs} threads; the deepest is {} steps from power-on",
-                rate(tally.steps),
-                tally.deepest
-            ),
-        );
-        row(
-            "  fewer than class by class",
-            tally.schedule_steps / tally.steps.max(1),
-            "times".to_owned(),
-        );
-        row(
-            "steps of the device's threads",
-            tally.device_steps,
-            format!("{}/s", rate(tally.device_steps)),
-        );
-        row(
-            "crash images represented",
-            tally.images,
-            format!("at {} moments", grouped(tally.cuts.max(tally.images.min(1)))),
-        );
-        row(
-            "  contents read back",
-            tally.recalls,
-            format!("of single {unit}s; what they leave open does not matter"),
-        );
-        row("states at rest, read back", tally.looks, String::new());
-        if tally.turned_away > 0 {
-            row(
-                "states not remembered",
-                tally.turned_away,
-                "and maybe visited again: --states was too small".to_owned(),
-            );
-        }
-        out += &format!(
-            "  {}.{} s, {}\n",
-            elapsed.as_secs(),
-            elapsed.subsec_millis() / 100,
-            self.scope
-        );
-        out
     }
 
     /// Shrinks a counterexample, keeps its trace and tells its story.

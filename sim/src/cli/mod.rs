@@ -23,6 +23,7 @@ mod replay;
 mod run;
 mod serve;
 mod shrink;
+mod statement;
 mod target;
 mod until;
 

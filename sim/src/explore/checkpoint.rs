@@ -18,6 +18,7 @@ use super::tally::Tally;
 /// One part that was finished.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
+    requests: u8,
     row: usize,
     path: Path,
     first: u8,
@@ -28,8 +29,8 @@ struct Line {
 
 impl Line {
     fn is_of(&self, task: &Task) -> bool {
-        let Task { root: Root { row, path }, first } = task;
-        self.row == *row && self.first == *first && self.path == *path
+        let Task { requests, root: Root { row, path }, first } = task;
+        self.requests == *requests && self.row == *row && self.first == *first && self.path == *path
     }
 
     fn outcome(&self) -> Option<Outcome> {
@@ -117,6 +118,7 @@ impl Memory for Checkpoint {
         }
         let fresh = outcome.fresh.iter();
         let line = Line {
+            requests: task.requests,
             row: task.root.row,
             path: task.root.path.clone(),
             first: task.first,
@@ -143,7 +145,8 @@ mod tests {
     #[test]
     fn a_search_goes_on_behind_the_last_whole_line() {
         let dir = tempfile::tempdir().expect("a folder");
-        let task = |first| Task { root: Root { row: 2, path: vec![1, 2] }, first };
+        let root = Root { row: 2, path: vec![1, 2] };
+        let task = |first| Task { requests: 3, root: root.clone(), first };
         let mut outcome = Outcome::default();
         outcome.tally.states = 77;
         outcome.fresh.insert((1, 1 << 100), vec![9]);

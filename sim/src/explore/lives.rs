@@ -28,6 +28,8 @@ pub(super) struct Root {
 /// One step out of a root, and all that follows up to the next life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Task {
+    /// Requests of the scope.
+    pub(super) requests: u8,
     pub(super) root: Root,
     pub(super) first: u8,
 }
@@ -101,7 +103,8 @@ pub(super) fn search<D: DeviceUnderTest>(
             let mut units: Vec<Unit> = Vec::new();
             node.enabled(&plans[root.row], &mut units);
             let firsts = 0..units.len().min(usize::from(u8::MAX)) as u8;
-            tasks.extend(firsts.map(|first| Task { root: root.clone(), first }));
+            let requests = plans[root.row].scope.requests;
+            tasks.extend(firsts.map(|first| Task { requests, root: root.clone(), first }));
         }
         lives.tasks += tasks.len() as u64;
         gauge.known.fetch_add(tasks.len() as u64, Ordering::Relaxed);

@@ -25,7 +25,8 @@
 //! * *Lazy*: an operation lands when it completes, unless another one is in flight on the same sector; what a power loss
 //!   leaves of a sector is [decided](cells) when the sector is read. Both only put off what nobody can see.
 //! * *Sleep*: of two [independent](unit) steps one order is enough.
-//! * *Mirror*: a disk has no preferred end, so of two workloads that are mirror images one is enough.
+//! * *Mirror*: a disk has no preferred end and no preferred queue, so of two workloads that are mirror images, or differ in
+//!   which queue is which, one is enough. This one believes that the device tells neither apart.
 //! * *Lives*: after a power loss and with everything read back it does not matter [how one got there](lives).
 //!
 //! The first three can be switched off. Tests hold what is found with and without them against each other, for our device
@@ -87,6 +88,8 @@ impl Effort {
 /// What a search came to.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// Requests of the scope.
+    pub requests: u8,
     /// What was counted.
     pub tally: Tally,
     /// Lives that were searched.
@@ -179,7 +182,7 @@ fn remembering<D: DeviceUnderTest>(
         (signature, counterexample::<D>(setup, &plans[row], &found))
     });
     let broken = broken.collect();
-    Report { tally, lives: roots, done, parts: tasks, broken, images }
+    Report { requests: scope.requests, tally, lives: roots, done, parts: tasks, broken, images }
 }
 
 /// The shortest run within a scope that breaks a promise: with the fewest requests, then the fewest power losses, then the

@@ -52,6 +52,8 @@ pub(super) struct Node<D: DeviceUnderTest> {
     pub(super) resets: u8,
     /// Something has told the two ends of the disk apart.
     pub(super) lopsided: bool,
+    /// Queues that were used since then, which tells them apart.
+    pub(super) used: u8,
     /// What the guest last wrote to `writeback`, or found there.
     pub(super) writes_back: bool,
     pub(super) past: Past,
@@ -85,6 +87,7 @@ impl<D: DeviceUnderTest> Node<D> {
             faults: scope.faults,
             resets: scope.resets,
             lopsided: false,
+            used: 0,
             writes_back: true,
             past: Past::new(!scope.reduction.alike),
             left_behind: Vec::new(),
@@ -170,6 +173,7 @@ impl<D: DeviceUnderTest> Node<D> {
         let id = self.publish(to, ask)?;
         self.left -= 1;
         self.lopsided |= !plan.is_symmetric(nth);
+        self.used = self.used.max(to + 1);
         if ask.is_access() {
             // It came back at once, and what it touched is in the cache.
             self.cells.look(self.world.disk(), self.actions);
@@ -326,6 +330,7 @@ impl<D: DeviceUnderTest> Node<D> {
         } else {
             self.past.all_recalled();
             self.lopsided = !self.is_mirrored();
+            self.used = 0;
             Phase::Living
         };
         Ok(())

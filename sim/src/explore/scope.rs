@@ -43,6 +43,13 @@ impl AskKind {
     ];
 }
 
+impl AskKind {
+    /// Whether a persistent memory knows it.
+    pub(crate) fn is_of_memory(&self) -> bool {
+        matches!(self, AskKind::Out | AskKind::Flush | AskKind::In)
+    }
+}
+
 impl fmt::Display for AskKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(AskKind::ALL.iter().find(|kind| kind.0 == *self).map_or("", |kind| kind.1))
@@ -149,7 +156,7 @@ pub struct Reduction {
     pub lazy: bool,
     /// Sleep sets: of two independent steps only one order is taken.
     pub sleep: bool,
-    /// Of two workloads that are mirror images only one is taken.
+    /// Of two workloads that are mirror images, or differ in which queue is which, only one is taken.
     pub mirror: bool,
     /// States that the rest of a run cannot tell apart are one: whatever the order of neighbours that the oracle does not
     /// ask about, and whatever led to a power loss after which the same is allowed and the same is there.

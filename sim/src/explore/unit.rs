@@ -77,11 +77,14 @@ impl<D: DeviceUnderTest> Node<D> {
         if self.out() >= u32::from(plan.scope.in_flight) {
             return;
         }
+        let mirror = plan.scope.reduction.mirror;
+        // Of queues that were not used yet one is as good as another.
         let queues = self.world.station(0).active as u8;
+        let queues = if mirror { queues.min(self.used + 1) } else { queues };
         for queue in 0..queues {
-            for (nth, &mirror) in plan.mirrors.iter().enumerate() {
+            for (nth, &image) in plan.mirrors.iter().enumerate() {
                 // Of two mirror images the later one is left out until something has told the sides apart.
-                if self.lopsided || !plan.scope.reduction.mirror || nth <= usize::from(mirror) {
+                if self.lopsided || !mirror || nth <= usize::from(image) {
                     out.push(Unit::Send { queue, nth: nth as u8 });
                 }
             }
