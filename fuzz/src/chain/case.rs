@@ -11,6 +11,11 @@ const TABLES: [u32; 2] = [0x800, 0xa00];
 /// Where the header is; data follows it.
 const HEADER: u32 = 0x1000;
 
+/// What a word of memory holds before the guest writes anything: rings and tables of zeroes, and data that differs from place to place.
+pub(super) fn fresh(at: u32) -> u64 {
+    if at < HEADER { 0 } else { u64::from(at).wrapping_mul(0x0101_0305_070b_0d11) }
+}
+
 /// A guest address: one that means something, or any.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Place {
@@ -175,10 +180,6 @@ impl Case {
 
     /// Writes everything to memory and publishes the chain; returns its head.
     pub(super) fn lay_out(&self, memory: &mut Memory) -> u16 {
-        let Ok(data) = u32::try_from(memory.len()) else { unreachable!("a small memory") };
-        for at in (HEADER..data).step_by(8) {
-            memory.write_u64(at, u64::from(at).wrapping_mul(0x0101_0305_070b_0d11));
-        }
         let kind = match self.kind {
             Type::Known(nth) => [0, 1, 4, 8, 11, 13][usize::from(nth % 6)],
             Type::Near(kind) => u32::from(kind % 32),
