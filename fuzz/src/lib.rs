@@ -7,10 +7,12 @@
 //! Nothing here decides what is right where somebody else does: runs and good queues are judged by `powerfail_model`. What has no oracle,
 //! the parsing of chains and the registers, is held against a second implementation written from the standard.
 
+mod bound;
 pub mod chain;
 pub mod config;
 pub mod hostile;
 pub mod pmem;
+mod reference;
 pub mod run;
 pub mod trace;
 

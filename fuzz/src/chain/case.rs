@@ -3,8 +3,8 @@
 use arbitrary::{Arbitrary, Result, Unstructured};
 use powerfail::memory::Memory;
 
-use super::reference::Offer;
-use super::{AVAILABLE, MEMORY, SECTORS, TABLE};
+use super::{AVAILABLE, MEMORY, MOST_SECTORS, MOST_SEGMENTS, SECTORS, TABLE};
+use crate::reference::Offer;
 
 /// Where the indirect tables are.
 const TABLES: [u32; 2] = [0x800, 0xa00];
@@ -175,6 +175,8 @@ impl Case {
             read_only: bit(3) && bit(4),
             fails: bit(5) && bit(6),
             serial: *b"the number of a disk",
+            most_segments: MOST_SEGMENTS,
+            most_sectors: MOST_SECTORS,
         }
     }
 

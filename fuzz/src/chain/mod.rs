@@ -2,13 +2,12 @@
 //!
 //! The bytes become a descriptor table, an indirect table, and a header with segments behind it, most of them near to what a driver would
 //! write. The device takes the chain from a ring over a disk that only takes notes. What it asked of the disk, what it wrote to memory and
-//! how it used the chain must be what [`reference`] says, which was written from the standard's text and shares no line with it.
+//! how it used the chain must be what [`reference`](crate::reference) says, which was written from the standard's text and shares no line with it.
 //!
 //! Not here: more than one chain, and a memory that changes under the device. That is `hostile`.
 
 mod case;
 mod notes;
-pub mod reference;
 
 use arbitrary::{Arbitrary, Unstructured};
 use powerfail::memory::Memory;
@@ -19,20 +18,25 @@ use std::sync::Arc;
 
 use case::Case;
 use notes::Notes;
-use reference::{Offer, Outcome};
+use crate::reference::{self, Offer, Outcome};
 
 /// Bytes of guest memory.
-pub(crate) const MEMORY: u32 = 8 << 10;
+const MEMORY: u32 = 8 << 10;
 /// Where the descriptor table is.
-pub(crate) const TABLE: u32 = 0;
+const TABLE: u32 = 0;
 /// Where the available ring is.
-pub(crate) const AVAILABLE: u32 = 0x400;
+const AVAILABLE: u32 = 0x400;
 /// Where the used ring is.
-pub(crate) const USED: u32 = 0x600;
+const USED: u32 = 0x600;
 /// Sectors of the disk.
 const SECTORS: u64 = 24;
 
-/// No chain takes more steps than this: a request has at most [`reference::MOST_SEGMENTS`] operations.
+/// Most segments of a DISCARD or WRITE_ZEROES.
+const MOST_SEGMENTS: u32 = 4;
+/// Most sectors of a segment.
+const MOST_SECTORS: u32 = 8;
+
+/// No chain takes more steps than this: a request has at most [`MOST_SEGMENTS`] operations.
 const MOST_STEPS: u32 = 100;
 
 thread_local! {
@@ -60,7 +64,7 @@ fn parse(memory: &mut Memory, case: &Case) {
     let offer = case.offer();
     let before = memory.bytes(0, MEMORY).to_vec();
 
-    let expected = reference::serve(&before, TABLE, case.queue_size(), head, &offer);
+    let expected = reference::serve(&before, TABLE.into(), case.queue_size(), head, &offer);
     let found = device(memory, case, &offer);
     assert_eq!(found.ops, expected.ops, "asked of the disk: {case:#x?}");
     let ring = USED..USED + 6 + 8 * u32::from(case.queue_size());
@@ -90,10 +94,10 @@ fn device(memory: &mut Memory, case: &Case, offer: &Offer) -> Outcome {
     let config = Config {
         queue_size: case.queue_size(),
         serial: offer.serial,
-        max_discard_sectors: reference::MOST_SECTORS,
-        max_discard_seg: reference::MOST_SEGMENTS,
-        max_write_zeroes_sectors: reference::MOST_SECTORS,
-        max_write_zeroes_seg: reference::MOST_SEGMENTS,
+        max_discard_sectors: offer.most_sectors,
+        max_discard_seg: offer.most_segments,
+        max_write_zeroes_sectors: offer.most_sectors,
+        max_write_zeroes_seg: offer.most_segments,
         ..Config::default()
     };
     let limits = Limits { read_only: offer.read_only, ..Limits::plain(offer.sectors * 512) };

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use powerfail::memory::Ram;
 use powerfail_device::{Completion, Disk, Errno, Limits, Op, Submission};
 
-use super::reference::{self, Asked};
+use crate::reference::{self, Asked};
 
 /// The disk.
 pub(super) struct Notes {

@@ -5,48 +5,46 @@
 //! INDIRECT means nothing (VS-06); what must be refused is refused before any effect, for every segment, and flags before ranges (AMB-15);
 //! nothing is written to a disk that is read-only (AMB-24); what was not negotiated is UNSUPP (AMB-28).
 
-/// Most segments of a DISCARD or WRITE_ZEROES.
-pub(super) const MOST_SEGMENTS: u32 = 4;
-/// Most sectors of a segment.
-pub(super) const MOST_SECTORS: u32 = 8;
-
 /// One buffer of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// The guest address.
-    pub at: u64,
+    pub(crate) at: u64,
     /// Bytes, not zero.
-    pub len: u64,
+    pub(crate) len: u64,
     /// Whether the device may write it, and not read it.
-    pub writable: bool,
+    pub(crate) writable: bool,
 }
 
 /// A chain as far as it can be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chain {
+pub(crate) struct Chain {
     /// Its buffers, without the empty ones.
-    pub pieces: Vec<Piece>,
+    pub(crate) pieces: Vec<Piece>,
     /// Whether it ends where it says that it ends.
-    pub whole: bool,
+    pub(crate) whole: bool,
 }
 
 /// The disk and what was negotiated about it.
 #[derive(Clone, Debug)]
-pub(super) struct Offer {
-    pub(super) sectors: u64,
+pub(crate) struct Offer {
+    pub(crate) sectors: u64,
     /// FLUSH was accepted, where it is offered; else every write must be stable.
-    pub(super) flush: bool,
-    pub(super) discard: bool,
-    pub(super) write_zeroes: bool,
-    pub(super) read_only: bool,
+    pub(crate) flush: bool,
+    pub(crate) discard: bool,
+    pub(crate) write_zeroes: bool,
+    pub(crate) read_only: bool,
     /// The host fails whatever it is asked.
-    pub(super) fails: bool,
-    pub(super) serial: [u8; 20],
+    pub(crate) fails: bool,
+    pub(crate) serial: [u8; 20],
+    /// Most segments of a DISCARD or WRITE_ZEROES, and most sectors of each.
+    pub(crate) most_segments: u32,
+    pub(crate) most_sectors: u32,
 }
 
 /// What the disk is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     Read { offset: u64, len: u32 },
     Write { offset: u64, bytes: Vec<u8>, stable: bool },
     Sync,
@@ -56,18 +54,18 @@ pub(super) enum Asked {
 
 /// All that can be seen of one chain.
 #[derive(Clone, Debug)]
-pub(super) struct Outcome {
-    pub(super) ops: Vec<Asked>,
+pub(crate) struct Outcome {
+    pub(crate) ops: Vec<Asked>,
     /// Head and length in the used ring; nothing if the ring is broken.
-    pub(super) used: Option<(u32, u32)>,
+    pub(crate) used: Option<(u32, u32)>,
     /// The whole memory, apart from the used ring.
-    pub(super) memory: Vec<u8>,
+    pub(crate) memory: Vec<u8>,
     /// The writable buffers: address and length.
-    pub(super) writable: Vec<(u64, u64)>,
+    pub(crate) writable: Vec<(u64, u64)>,
 }
 
 /// What the disk holds from `offset` on.
-pub(super) fn content(offset: u64) -> impl Iterator<Item = u8> {
+pub(crate) fn content(offset: u64) -> impl Iterator<Item = u8> {
     (offset..).map(|at| (at as u8).wrapping_mul(37) ^ (at >> 8) as u8 ^ 0x80)
 }
 
@@ -76,7 +74,7 @@ const WRITE: u16 = 2;
 const INDIRECT: u16 = 4;
 
 /// Follows the chain that begins at `head` in a table of `size` descriptors.
-pub fn follow(memory: &[u8], table: u64, size: u16, head: u16) -> Chain {
+pub(crate) fn follow(memory: &[u8], table: u64, size: u16, head: u16) -> Chain {
     let mut chain = Chain { pieces: Vec::new(), whole: false };
     let (mut table, mut size) = (table, u32::from(size));
     let (mut index, mut seen, mut indirect, mut total) = (u32::from(head), 0, false, 0u64);
@@ -121,18 +119,30 @@ fn slice(memory: &[u8], at: u64, len: u64) -> Option<&[u8]> {
     memory.get(usize::try_from(at).ok()?..usize::try_from(end).ok()?)
 }
 
+impl Asked {
+    /// The sectors that it may change: the first, and how many.
+    pub(crate) fn changes(&self) -> Option<(u64, u64)> {
+        let (offset, len) = match self {
+            Asked::Read { .. } | Asked::Sync => return None,
+            Asked::Write { offset, bytes, .. } => (*offset, bytes.len() as u64),
+            Asked::Discard { offset, len } | Asked::WriteZeroes { offset, len, .. } => (*offset, *len),
+        };
+        Some((offset / 512, len / 512))
+    }
+}
+
 const OK: u8 = 0;
 const IOERR: u8 = 1;
 const UNSUPP: u8 = 2;
 
 /// What becomes of the chain that was published as `head`.
-pub(super) fn serve(memory: &[u8], table: u32, size: u16, head: u16, offer: &Offer) -> Outcome {
+pub(crate) fn serve(memory: &[u8], table: u64, size: u16, head: u16, offer: &Offer) -> Outcome {
     let mut outcome =
         Outcome { ops: Vec::new(), used: None, memory: memory.to_vec(), writable: Vec::new() };
     if head >= size {
         return outcome;
     }
-    let chain = follow(memory, table.into(), size, head);
+    let chain = follow(memory, table, size, head);
     let writable: Vec<Piece> = chain.pieces.iter().copied().filter(|piece| piece.writable).collect();
     outcome.writable = writable.iter().map(|piece| (piece.at, piece.len)).collect();
     let head = u32::from(head);
@@ -245,7 +255,7 @@ fn ranges(kind: u32, data: &[u8], offer: &Offer) -> Result<Vec<Asked>, u8> {
     if !known {
         return Err(UNSUPP);
     }
-    if !data.len().is_multiple_of(16) || data.len() / 16 > MOST_SEGMENTS as usize {
+    if !data.len().is_multiple_of(16) || data.len() / 16 > offer.most_segments as usize {
         return Err(IOERR);
     }
     let mut ops = Vec::new();
@@ -259,7 +269,7 @@ fn ranges(kind: u32, data: &[u8], offer: &Offer) -> Result<Vec<Asked>, u8> {
             return Err(UNSUPP);
         }
         let end = sector.checked_add(sectors.into());
-        possible &= sectors <= MOST_SECTORS && end.is_some_and(|end| end <= offer.sectors);
+        possible &= sectors <= offer.most_sectors && end.is_some_and(|end| end <= offer.sectors);
         if possible && sectors > 0 {
             let (offset, len) = (sector * 512, u64::from(sectors) * 512);
             ops.push(match kind {
