@@ -64,7 +64,6 @@ impl Watched {
         &self.memory
     }
 
-
     /// The guest writes, as far as there is memory.
     pub(crate) fn write(&mut self, at: u64, bytes: &[u8]) {
         let len = self.shadow.len() as u64;
@@ -77,7 +76,9 @@ impl Watched {
 
     /// Two bytes, zero where there is no memory.
     pub(crate) fn read_u16(&self, at: u64) -> u16 {
-        let byte = |at: u64| usize::try_from(at).ok().and_then(|at| self.shadow.get(at)).map_or(0, |&byte| byte);
+        let byte = |at: u64| {
+            usize::try_from(at).ok().and_then(|at| self.shadow.get(at)).map_or(0, |&byte| byte)
+        };
         u16::from_le_bytes([byte(at), byte(at.wrapping_add(1))])
     }
 
@@ -108,12 +109,20 @@ impl Watched {
     ///
     /// # Panics
     /// If the step broke a bound.
-    pub(crate) fn look(&mut self, ring: Option<&Queue>, mut also: impl FnMut(&[u8], QueueLayout, u16)) -> bool {
+    pub(crate) fn look(
+        &mut self,
+        ring: Option<&Queue>,
+        mut also: impl FnMut(&[u8], QueueLayout, u16),
+    ) -> bool {
         let mut took = false;
         if let (Some(queue), Some(plan)) = (ring, self.ring)
             && queue.next_avail() != self.next_avail
         {
-            assert_eq!(queue.next_avail(), self.next_avail.wrapping_add(1), "a step takes one chain");
+            assert_eq!(
+                queue.next_avail(),
+                self.next_avail.wrapping_add(1),
+                "a step takes one chain"
+            );
             let entry = u64::from(self.next_avail % plan.size);
             let head = self.read_u16(plan.available + 4 + 2 * entry);
             self.next_avail = queue.next_avail();
@@ -121,9 +130,12 @@ impl Watched {
             if head < plan.size {
                 let chain = reference::follow(&self.shadow, plan.descriptors, plan.size, head);
                 let writable = chain.pieces.iter().filter(|piece| piece.writable);
-                let writable: Vec<(u64, u64)> = writable.map(|piece| (piece.at, piece.len)).collect();
+                let writable: Vec<(u64, u64)> =
+                    writable.map(|piece| (piece.at, piece.len)).collect();
                 let used = plan.used..plan.used + 6 + 8 * u64::from(plan.size);
-                self.blind |= writable.iter().any(|&(at, len)| at < used.end && at.saturating_add(len) > used.start);
+                self.blind |= writable
+                    .iter()
+                    .any(|&(at, len)| at < used.end && at.saturating_add(len) > used.start);
                 self.taken.push(Taken { head, writable });
                 also(&self.shadow, plan, head);
                 took = true;
@@ -166,7 +178,10 @@ impl Watched {
     fn may_change(&self, at: u64) -> bool {
         let inside = |start: u64, len: u64| at >= start && at - start < len;
         self.ring.is_some_and(|ring| inside(ring.used, 6 + 8 * u64::from(ring.size)))
-            || self.taken.iter().any(|taken| taken.writable.iter().any(|&(start, len)| inside(start, len)))
+            || self
+                .taken
+                .iter()
+                .any(|taken| taken.writable.iter().any(|&(start, len)| inside(start, len)))
     }
 
     /// Reads one used element.
@@ -179,7 +194,10 @@ impl Watched {
         let (head, len) = (word(at), word(at + 4));
         let place = self.taken.iter().position(|taken| u32::from(taken.head) == head);
         let Some(place) = place else {
-            panic!("head {head} was used and is not in the device's hands, which has {:?}", self.taken);
+            panic!(
+                "head {head} was used and is not in the device's hands, which has {:?}",
+                self.taken
+            );
         };
         let taken = self.taken.remove(place);
         let room: u64 = taken.writable.iter().map(|&(_, len)| len).sum();

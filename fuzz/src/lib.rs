@@ -38,7 +38,11 @@ pub fn explain(name: &str) {
         println!("cargo run -p powerfail-fuzz --bin {name} FILE...     replays");
         return;
     }
-    let target = TARGETS.iter().find(|target| target.0 == name).expect("the bins are named as the targets").1;
+    let target = TARGETS
+        .iter()
+        .find(|target| target.0 == name)
+        .expect("the bins are named as the targets")
+        .1;
     for file in files {
         let bytes = std::fs::read(&file).unwrap_or_else(|e| panic!("cannot read {file}: {e}"));
         target(&bytes);

@@ -125,7 +125,9 @@ impl Asked {
         let (offset, len) = match self {
             Asked::Read { .. } | Asked::Sync => return None,
             Asked::Write { offset, bytes, .. } => (*offset, bytes.len() as u64),
-            Asked::Discard { offset, len } | Asked::WriteZeroes { offset, len, .. } => (*offset, *len),
+            Asked::Discard { offset, len } | Asked::WriteZeroes { offset, len, .. } => {
+                (*offset, *len)
+            }
         };
         Some((offset / 512, len / 512))
     }
@@ -143,7 +145,8 @@ pub(crate) fn serve(memory: &[u8], table: u64, size: u16, head: u16, offer: &Off
         return outcome;
     }
     let chain = follow(memory, table, size, head);
-    let writable: Vec<Piece> = chain.pieces.iter().copied().filter(|piece| piece.writable).collect();
+    let writable: Vec<Piece> =
+        chain.pieces.iter().copied().filter(|piece| piece.writable).collect();
     outcome.writable = writable.iter().map(|piece| (piece.at, piece.len)).collect();
     let head = u32::from(head);
     // The status is the last byte that may be written.

@@ -72,8 +72,10 @@ pub fn target(bytes: &[u8]) {
 
 fn run<D: DeviceUnderTest>(device: &str, kept: &mut Option<World<D>>, bytes: &[u8]) {
     let mut choose = Endless::new(bytes);
-    let schedule =
-        choose.pick(&[Schedule::Uniform, Schedule::Uniform, Schedule::Pct, Schedule::Naive], Site::Option);
+    let schedule = choose.pick(
+        &[Schedule::Uniform, Schedule::Uniform, Schedule::Pct, Schedule::Naive],
+        Site::Option,
+    );
     let setup = D::Setup::default();
     let mut options = Preset::Swarm.draw(D::kinds(&setup), &mut choose);
     options.requests = 1 + options.requests % MOST_REQUESTS;
@@ -89,7 +91,12 @@ fn run<D: DeviceUnderTest>(device: &str, kept: &mut Option<World<D>>, bytes: &[u
 
 /// Tells the story of a failed run and leaves its trace.
 #[cold]
-fn report<D: DeviceUnderTest>(device: &str, options: Options, actions: Vec<Action>, verdict: &Verdict) {
+fn report<D: DeviceUnderTest>(
+    device: &str,
+    options: Options,
+    actions: Vec<Action>,
+    verdict: &Verdict,
+) {
     let failure = verdict.failure.as_deref().expect("somebody found a failure");
     let mut world = World::<D>::new(D::Setup::default(), options, RUN);
     world.keep_journal();
@@ -106,7 +113,8 @@ fn report<D: DeviceUnderTest>(device: &str, options: Options, actions: Vec<Actio
         events: verdict.hash,
         actions,
     };
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("artifacts/run-{:016x}.trace", verdict.hash));
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("artifacts/run-{:016x}.trace", verdict.hash));
     let written = std::fs::create_dir_all(path.parent().expect("in a folder"))
         .and_then(|()| std::fs::write(&path, trace.to_string()));
     let provenance = Provenance { from: "the bytes".to_owned(), ..Provenance::default() };

@@ -133,7 +133,8 @@ impl<'a> Arbitrary<'a> for Case {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Case> {
         let (terms, size, head) = (u.arbitrary()?, u.arbitrary()?, u.arbitrary()?);
         let kind = u.arbitrary()?;
-        let sector = if u.ratio(7, 8)? { u64::from(u.arbitrary::<u8>()? % 26) } else { u.arbitrary()? };
+        let sector =
+            if u.ratio(7, 8)? { u64::from(u.arbitrary::<u8>()? % 26) } else { u.arbitrary()? };
         let mut segments = Vec::new();
         for _ in 0..u.int_in_range(0..=6)? {
             let near = u.ratio(7, 8)?;

@@ -16,9 +16,9 @@ use powerfail_device::{BlockQueue, Config, Limits, Queue, QueueIndex, QueueT, Sh
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use crate::reference::{self, Offer, Outcome};
 use case::Case;
 use notes::Notes;
-use crate::reference::{self, Offer, Outcome};
 
 /// Bytes of guest memory.
 const MEMORY: u32 = 8 << 10;
@@ -68,8 +68,10 @@ fn parse(memory: &mut Memory, case: &Case) {
     let found = device(memory, case, &offer);
     assert_eq!(found.ops, expected.ops, "asked of the disk: {case:#x?}");
     let ring = USED..USED + 6 + 8 * u32::from(case.queue_size());
-    let hits_ring =
-        expected.writable.iter().any(|&(at, len)| at < u64::from(ring.end) && at + len > u64::from(ring.start));
+    let hits_ring = expected
+        .writable
+        .iter()
+        .any(|&(at, len)| at < u64::from(ring.end) && at + len > u64::from(ring.start));
     if !hits_ring {
         assert_eq!(found.used, expected.used, "used: {case:#x?}");
     }
@@ -120,5 +122,10 @@ fn device(memory: &mut Memory, case: &Case, offer: &Offer) -> Outcome {
     }
     let used = (!queue.is_broken()).then(|| (memory.read_u32(USED + 4), memory.read_u32(USED + 8)));
     assert!(queue.is_broken() || queue.in_flight() == 0, "something is still in flight");
-    Outcome { ops: disk.into_ops(), used, memory: memory.bytes(0, MEMORY).to_vec(), writable: Vec::new() }
+    Outcome {
+        ops: disk.into_ops(),
+        used,
+        memory: memory.bytes(0, MEMORY).to_vec(),
+        writable: Vec::new(),
+    }
 }

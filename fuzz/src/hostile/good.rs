@@ -4,7 +4,9 @@
 //! [`reference::serve`](crate::reference::serve) and for ever after, is *fouled*: the good guest asks for no fouled sector any more, and what
 //! the oracle says about one is not listened to. Everything else it is owed whatever its neighbour does.
 
-use powerfail::guest::{Ask, Breach, Done, Layout, MAX_SECTORS, Mischief, QueueDriver, RingPlan, Segments, Shape};
+use powerfail::guest::{
+    Ask, Breach, Done, Layout, MAX_SECTORS, Mischief, QueueDriver, RingPlan, Segments, Shape,
+};
 use powerfail::memory::Memory;
 use powerfail::payload::{self, Author};
 use powerfail::sectors::SectorSet;
@@ -40,14 +42,23 @@ impl Good {
         let mut memory = Memory::new(MEMORY as usize);
         let driver = QueueDriver::new(shape(8), 0, false, AUTHOR, &mut memory);
         let oracle = Oracle::new(Profile::Strict, 1);
-        Good { memory, driver, oracle, fouled: SectorSet::EMPTY, sectors: 1, next_id: 1, live: false }
+        Good {
+            memory,
+            driver,
+            oracle,
+            fouled: SectorSet::EMPTY,
+            sectors: 1,
+            next_id: 1,
+            live: false,
+        }
     }
 
     /// The power comes on for the first time.
     pub(super) fn restart(&mut self, sectors: u32, ring_size: u16) {
         self.driver.reshape(shape(ring_size), &mut self.memory);
         self.oracle.restart(Profile::Strict, sectors);
-        (self.sectors, self.fouled, self.next_id, self.live) = (sectors, SectorSet::EMPTY, 1, false);
+        (self.sectors, self.fouled, self.next_id, self.live) =
+            (sectors, SectorSet::EMPTY, 1, false);
     }
 
     /// A life begins; where its ring is.
@@ -130,15 +141,11 @@ impl Good {
 
     fn send(&mut self, ask: &Ask, layout: Layout) {
         let Good { live, driver, memory, next_id, oracle, .. } = self;
-        if *live && driver.has_room() && driver.send(memory, *next_id, ask, layout, Mischief::None) {
+        if *live && driver.has_room() && driver.send(memory, *next_id, ask, layout, Mischief::None)
+        {
             oracle.submit(RequestId(*next_id), &ask.request(Mischief::None));
             *next_id += 1;
         }
-    }
-
-    /// Whether it has published something and has not looked whether a kick is wanted.
-    pub(super) fn kicks_due(&self) -> bool {
-        self.live && self.driver.kick_due()
     }
 
     /// Whether it kicks now.

@@ -222,7 +222,7 @@ fn behave(bed: &mut Bed, what: Good) {
         Good::Flush => bed.good.flush(),
         Good::Zero { sector, sectors } => bed.good.clear(sector, sectors, false),
         Good::Discard { sector, sectors } => bed.good.clear(sector, sectors, true),
-        Good::Kick => bed.kick_good(),
+        Good::Kick => _ = bed.kick_good(),
         Good::Reap { arm } => bed.good.reap(arm),
     }
 }
@@ -235,7 +235,8 @@ fn host(bed: &mut Bed, nth: u8, what: Host) {
             bed.effect(op, set);
         }
         Host::Done(mask) => {
-            let landed = if op.kind == OpKind::Sync { bed.subset(mask) } else { within(bed, op, mask) };
+            let landed =
+                if op.kind == OpKind::Sync { bed.subset(mask) } else { within(bed, op, mask) };
             bed.complete(op, Outcome::Ok { landed });
         }
         Host::Short(sectors) => {

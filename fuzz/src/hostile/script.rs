@@ -90,31 +90,62 @@ pub(super) enum Move {
     /// The hostile guest writes a request by the book.
     Request(Request),
     /// It writes one descriptor.
-    Descriptor { table: u8, index: u8, place: Place, length: Length, flags: u8, next: u16 },
+    Descriptor {
+        table: u8,
+        index: u8,
+        place: Place,
+        length: Length,
+        flags: u8,
+        next: u16,
+    },
     /// It writes anything anywhere.
-    Scribble { place: Place, bytes: [u8; 8], len: u8 },
+    Scribble {
+        place: Place,
+        bytes: [u8; 8],
+        len: u8,
+    },
     /// It publishes a head.
-    Offer { head: u16 },
+    Offer {
+        head: u16,
+    },
     /// It moves the available index.
-    Jump { by: i8 },
+    Jump {
+        by: i8,
+    },
     Kick,
     /// The thread of its queue runs.
-    Crank { steps: u8 },
+    Crank {
+        steps: u8,
+    },
     Good(Good),
     /// The thread of the good queue runs.
-    CrankGood { steps: u8 },
-    Host { nth: u8, what: Host },
+    CrankGood {
+        steps: u8,
+    },
+    Host {
+        nth: u8,
+        what: Host,
+    },
     /// The host writes back, unasked.
-    WriteBack { mask: u32 },
+    WriteBack {
+        mask: u32,
+    },
     /// The guest writes the cache mode, as bytes anywhere in the configuration space if `odd`.
-    Mode { value: u8, odd: bool, offset: u8 },
+    Mode {
+        value: u8,
+        odd: bool,
+        offset: u8,
+    },
     Reset,
     /// The hostile queue alone is reset, or placed again.
     ResetQueue,
     PauseOrResume,
     /// Everything comes to rest, and is looked at.
     Rest,
-    Power { survivors: u32, wipes: bool },
+    Power {
+        survivors: u32,
+        wipes: bool,
+    },
 }
 
 /// A whole script.
