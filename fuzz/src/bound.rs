@@ -24,6 +24,8 @@ struct Taken {
     head: u16,
     /// Address and length of each writable buffer.
     writable: Vec<(u64, u64)>,
+    /// Of the first with this head: how many with it came back.
+    back: u32,
 }
 
 /// A guest's memory, watched.
@@ -136,7 +138,7 @@ impl Watched {
                 self.blind |= writable
                     .iter()
                     .any(|&(at, len)| at < used.end && at.saturating_add(len) > used.start);
-                self.taken.push(Taken { head, writable });
+                self.taken.push(Taken { head, writable, back: 0 });
                 also(&self.shadow, plan, head);
                 took = true;
             }
@@ -192,15 +194,23 @@ impl Watched {
         let at = plan.used + 4 + 8 * u64::from(self.next_used % plan.size);
         let word = |at| u32::from(self.read_u16(at)) | u32::from(self.read_u16(at + 2)) << 16;
         let (head, len) = (word(at), word(at + 4));
-        let place = self.taken.iter().position(|taken| u32::from(taken.head) == head);
-        let Some(place) = place else {
-            panic!(
-                "head {head} was used and is not in the device's hands, which has {:?}",
-                self.taken
-            );
+        let mut room = None;
+        let (mut out, mut back) = (0, 0);
+        for taken in self.taken.iter_mut().filter(|taken| u32::from(taken.head) == head) {
+            // Which of several with one head came back nobody can tell, so all stay until all came back.
+            if room.is_none() {
+                taken.back += 1;
+            }
+            (out, back) = (out + 1, back + taken.back);
+            let bytes: u64 = taken.writable.iter().map(|&(_, len)| len).sum();
+            room = Some(bytes.max(room.unwrap_or(0)));
+        }
+        let Some(room) = room else {
+            panic!("head {head} was used and is not in the device's hands: {:?}", self.taken);
         };
-        let taken = self.taken.remove(place);
-        let room: u64 = taken.writable.iter().map(|&(_, len)| len).sum();
-        assert!(u64::from(len) <= room, "{len} bytes are claimed of {taken:x?}");
+        assert!(u64::from(len) <= room, "{len} bytes are claimed of {room} in {:x?}", self.taken);
+        if out == back {
+            self.taken.retain(|taken| u32::from(taken.head) != head);
+        }
     }
 }
