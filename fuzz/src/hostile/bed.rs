@@ -52,6 +52,8 @@ pub(super) struct Bed {
     /// Steps since a chain was taken.
     idle_steps: u32,
     chains: u32,
+    /// Operations that the host has ended.
+    ended: u32,
     /// How often in a row the host has put something off.
     put_off: u32,
 }
@@ -103,6 +105,7 @@ impl Bed {
             queue_resetting: false,
             idle_steps: 0,
             chains: 0,
+            ended: 0,
             put_off: 0,
         };
         bed.restart(setup);
@@ -316,6 +319,7 @@ impl Bed {
             self.put_off = 0;
         }
         let memory = if op.lane == 0 { self.hostile.memory() } else { &self.good.memory };
+        self.ended += 1;
         self.disk.complete(op, outcome, memory.ram());
         self.look();
     }
@@ -394,15 +398,15 @@ impl Bed {
         }
         (self.idle_steps, self.chains) = (0, 0);
         loop {
-            // What lands in a buffer may move the available index: such a driver has to kick once more.
-            let before = self.chains;
+            // What lands in a buffer, or comes back, may move an available index that lies in it: such a driver has to kick once more.
+            let before = (self.chains, self.ended);
             self.kick(HOSTILE);
             while self.work() {
                 if self.chains > MOST_CHAINS {
                     return;
                 }
             }
-            if self.chains == before {
+            if (self.chains, self.ended) == before {
                 break;
             }
         }

@@ -49,6 +49,8 @@ pub(super) struct Bed {
     resetting: bool,
     idle_steps: u32,
     chains: u32,
+    /// Operations that the host has ended.
+    ended: u32,
     put_off: u32,
 }
 
@@ -94,6 +96,7 @@ impl Bed {
             resetting: false,
             idle_steps: 0,
             chains: 0,
+            ended: 0,
             put_off: 0,
         }
     }
@@ -376,6 +379,7 @@ impl Bed {
         } else {
             self.put_off = 0;
         }
+        self.ended += 1;
         self.disk.complete(op, outcome, self.guest.memory().ram());
         self.look();
     }
@@ -404,15 +408,15 @@ impl Bed {
     pub(super) fn rest(&mut self) {
         (self.idle_steps, self.chains) = (0, 0);
         loop {
-            // What lands in a buffer may move the available index: such a driver has to kick once more.
-            let before = self.chains;
+            // What lands in a buffer, or comes back, may move an available index that lies in it: such a driver has to kick once more.
+            let before = (self.chains, self.ended);
             self.kick();
             while self.work() {
                 if self.chains > MOST_CHAINS {
                     return;
                 }
             }
-            if self.chains == before {
+            if (self.chains, self.ended) == before {
                 break;
             }
         }
