@@ -36,6 +36,9 @@ pub(super) const OPTIONAL: [u64; 13] = [
     VERSION_1,
 ];
 
+/// Bytes that are looked at: the configuration space, and a few behind its end.
+pub(super) const SPACE: usize = 104;
+
 /// The registers.
 pub(super) struct Registers {
     config: Config,
@@ -53,7 +56,7 @@ pub(super) struct Registers {
     placed: Vec<Option<bool>>,
     may_break: bool,
     /// The generation and the space as they were last seen.
-    seen: Option<(u32, Vec<u8>)>,
+    seen: Option<(u32, [u8; SPACE])>,
 }
 
 impl Registers {
@@ -139,31 +142,33 @@ impl Registers {
         }
     }
 
-    /// One byte of the configuration space: the table of 5.2.4, and zero everywhere else (BLK-D-04). It reads so at any time (CF-01).
-    pub(super) fn config_byte(&self, at: u64) -> u8 {
+    /// The configuration space: the table of 5.2.4, and zero everywhere else (BLK-D-04). It reads so at any time (CF-01).
+    pub(super) fn space(&self) -> [u8; SPACE] {
         let Config { queues, queue_size, seg_max, size_max, .. } = self.config;
         let blocks = self.limits.granule / 512;
         // Two of the descriptors are for the header and the status.
         let seg_max = seg_max.min(u32::from(queue_size) - 2).max(1);
-        let (value, start): (u64, u64) = match at {
-            0..8 => (self.capacity / 512, 0),
-            8..12 => (size_max.into(), 8),
-            12..16 => (seg_max.into(), 12),
-            20..24 => (512, 20),
-            24 => (blocks.ilog2().into(), 24),
-            26..28 => (blocks.into(), 26),
-            28..32 => (blocks.into(), 28),
-            32 => (self.writeback.into(), 32),
-            34..36 => (queues.into(), 34),
-            36..40 => (self.config.max_discard_sectors.into(), 36),
-            40..44 => (self.config.max_discard_seg.into(), 40),
-            44..48 => (u64::from(self.limits.discard_granularity / 512), 44),
-            48..52 => (self.config.max_write_zeroes_sectors.into(), 48),
-            52..56 => (self.config.max_write_zeroes_seg.into(), 52),
-            56 => (self.limits.can_discard.into(), 56),
-            _ => return 0,
-        };
-        value.to_le_bytes()[(at - start) as usize]
+        let mut space = [0; SPACE];
+        for (offset, bytes, value) in [
+            (0, 8, self.capacity / 512),
+            (8, 4, size_max.into()),
+            (12, 4, seg_max.into()),
+            (20, 4, 512),
+            (24, 1, blocks.ilog2().into()),
+            (26, 2, blocks.into()),
+            (28, 4, blocks.into()),
+            (32, 1, self.writeback.into()),
+            (34, 2, queues.into()),
+            (36, 4, self.config.max_discard_sectors.into()),
+            (40, 4, self.config.max_discard_seg.into()),
+            (44, 4, (self.limits.discard_granularity / 512).into()),
+            (48, 4, self.config.max_write_zeroes_sectors.into()),
+            (52, 4, self.config.max_write_zeroes_seg.into()),
+            (56, 1, self.limits.can_discard.into()),
+        ] {
+            space[offset..offset + bytes].copy_from_slice(&u64::to_le_bytes(value)[..bytes]);
+        }
+        space
     }
 
     /// BLK-R-17: the cache mode may be written, as the one byte it is, where CONFIG_WCE was negotiated; nothing else ever (5.2.4).
@@ -277,15 +282,12 @@ impl Registers {
     }
 
     /// CF-03: what reads differently has another generation.
-    pub(super) fn saw(&mut self, generation: u32, space: &[u8]) {
-        for (at, &byte) in (0..).zip(space) {
-            assert_eq!(byte, self.config_byte(at), "byte {at} of the configuration space");
-        }
-        if let Some((before, old)) = &self.seen
+    pub(super) fn saw(&mut self, generation: u32, space: [u8; SPACE]) {
+        assert_eq!(space, self.space(), "the configuration space");
+        if let Some((before, old)) = self.seen.replace((generation, space))
             && old != space
         {
-            assert_ne!(*before, generation, "the space has changed and its generation has not");
+            assert_ne!(before, generation, "the space has changed and its generation has not");
         }
-        self.seen = Some((generation, space.to_vec()));
     }
 }

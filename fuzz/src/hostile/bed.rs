@@ -235,7 +235,10 @@ impl Bed {
             let memory = if other.0 == HOSTILE { self.hostile.memory() } else { &self.good.memory };
             queue.handle_wake(ring, &memory.ram());
         }
-        self.look();
+        // Whoever steps the good queue has not been lent the hostile one's memory, unless it woke it.
+        if index == HOSTILE || matches!(did, Step::Wake(_)) {
+            self.look();
+        }
         match did {
             Step::Signal if index == GOOD => self.good.signalled(),
             Step::Signal => assert!(!self.resetting, "a signal during a reset"),
@@ -321,7 +324,9 @@ impl Bed {
         let memory = if op.lane == 0 { self.hostile.memory() } else { &self.good.memory };
         self.ended += 1;
         self.disk.complete(op, outcome, memory.ram());
-        self.look();
+        if op.lane == 0 {
+            self.look();
+        }
     }
 
     pub(super) fn write_back(&mut self, set: SectorSet) {

@@ -121,13 +121,17 @@ impl Good {
         }
     }
 
-    /// Reads every clean sector by itself, as many at a time as there is room for; `from` is where to go on. False once that is done.
+    /// Reads every clean sector, as many as there is room for; `from` is where to go on. False once that is done.
     pub(super) fn read_all(&mut self, from: &mut u32) -> bool {
+        let fouled = self.fouled;
+        let clean = |sector| !fouled.contains(sector);
         while *from < self.sectors && self.driver.has_room() {
-            if !self.fouled.contains(*from) {
-                self.send(&Ask::In { sector: u64::from(*from), sectors: 1 }, Layout::PLAIN);
+            let end = self.sectors.min(*from + MOST);
+            let sectors = (*from..end).take_while(|&sector| clean(sector)).count() as u32;
+            if sectors > 0 {
+                self.send(&Ask::In { sector: u64::from(*from), sectors }, Layout::PLAIN);
             }
-            *from += 1;
+            *from += sectors.max(1);
         }
         *from < self.sectors
     }

@@ -219,7 +219,7 @@ impl Bed {
     }
 
     pub(super) fn load_all(&mut self) {
-        (0..WORDS).for_each(|word| self.load_words(word, 1));
+        (0..WORDS).step_by(8).for_each(|word| self.load_words(word, 8));
     }
 
     /// The good hand publishes its flush.
