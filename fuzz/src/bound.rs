@@ -18,6 +18,9 @@ use powerfail_device::{Queue, QueueLayout, QueueT};
 
 use crate::reference;
 
+/// What buffers hold that nobody wrote.
+pub(crate) const POISON: u8 = 0xa5;
+
 /// A chain in the device's hands.
 #[derive(Debug)]
 struct Taken {
@@ -54,9 +57,12 @@ impl Watched {
         }
     }
 
-    /// Becomes what [`new`](Self::new) returns.
-    pub(crate) fn restart(&mut self) {
-        self.shadow.fill(0);
+    /// Becomes what [`new`](Self::new) returns, but that everything from `data` on is filled with what no device writes, so that a byte
+    /// written where none may be shows.
+    pub(crate) fn restart(&mut self, data: u32) {
+        let (rings, buffers) = self.shadow.split_at_mut(data as usize);
+        rings.fill(0);
+        buffers.fill(POISON);
         self.memory.write(0, &self.shadow);
         self.ended();
     }

@@ -12,7 +12,9 @@ use powerfail::wire::feature;
 use powerfail_device::wire::{
     STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FEATURES_OK, STATUS_NEEDS_RESET,
 };
-use powerfail_device::{Config, Device, QueueLayout, QueueT, Step, WRITEBACK_OFFSET, step};
+use powerfail_device::{
+    Config, Device, DeviceState, QueueLayout, QueueT, SaveError, Step, WRITEBACK_OFFSET, step,
+};
 use powerfail_model::Terms;
 
 use super::good::{self, Good};
@@ -75,8 +77,8 @@ fn shape(setup: Setup) -> DiskShape {
     }
 }
 
-fn device(setup: Setup, disk: &SimDisk) -> Device {
-    let config = Config {
+fn config(setup: Setup) -> Config {
+    Config {
         queues: 2,
         queue_size: 16,
         serial: SERIAL,
@@ -87,8 +89,11 @@ fn device(setup: Setup, disk: &SimDisk) -> Device {
         max_write_zeroes_sectors: SEGMENT.0,
         max_write_zeroes_seg: SEGMENT.1,
         ..Config::default()
-    };
-    Device::new(config, disk.limits(0)).expect("a configuration like any")
+    }
+}
+
+fn device(setup: Setup, disk: &SimDisk) -> Device {
+    Device::new(config(setup), disk.limits(0)).expect("a configuration like any")
 }
 
 impl Bed {
@@ -117,7 +122,7 @@ impl Bed {
         self.setup = setup;
         self.disk.restart(shape(setup), good::AUTHOR.run);
         self.device = device(setup, &self.disk);
-        self.hostile.restart();
+        self.hostile.restart(super::HEADERS);
         self.good.restart(SECTORS, [4, 8, 8, 16][usize::from(setup.sizes >> 2 & 3)]);
         (self.resetting, self.paused, self.queue_resetting) = (false, false, false);
         (self.idle_steps, self.chains, self.put_off) = (0, 0, 0);
@@ -396,6 +401,38 @@ impl Bed {
         self.paused = !self.paused;
     }
 
+    /// The monitor saves the device, if it is paused and drained, and goes on with one restored from that.
+    pub(super) fn move_on(&mut self) {
+        if !self.device.is_drained() {
+            return;
+        }
+        self.device.begin_save().expect("it is paused and drained");
+        if !self.is_alone() {
+            self.good.save_begun();
+        }
+        while self.step(HOSTILE) || self.end_oldest() {}
+        let state = match self.device.save() {
+            Ok(state) => {
+                if !self.is_alone() {
+                    self.good.saved();
+                }
+                state
+            }
+            Err(SaveError::NotStable(state)) => {
+                assert!(self.host_may_fail(), "the host has not failed, and the device says so");
+                if !self.is_alone() {
+                    self.good.host_failure_shown();
+                }
+                *state
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let state = DeviceState::from_bytes(&state.to_bytes()).expect("our own bytes");
+        let device = Device::restore(config(self.setup), self.disk.limits(0), &state);
+        self.device = device.expect("a state of the same device");
+        self.paused = false;
+    }
+
     /// The host does all that it was asked, the threads run until they have nothing to do, and then nothing may be owed.
     pub(super) fn rest(&mut self) {
         if self.paused {
@@ -434,14 +471,18 @@ impl Bed {
             busy |= steps > 0;
         }
         busy |= self.kick_good();
-        let oldest = self.disk.in_flight().min_by_key(|&(_, nth, _)| nth);
-        if let Some((op, ..)) = oldest {
-            let landed = if op.kind == OpKind::Discard { op.range() } else { SectorSet::EMPTY };
-            self.complete(op, Outcome::Ok { landed });
-            busy = true;
-        }
+        busy |= self.end_oldest();
         self.poll_reset();
         busy
+    }
+
+    /// The host does the oldest thing that it was asked; false if there is none.
+    fn end_oldest(&mut self) -> bool {
+        let oldest = self.disk.in_flight().min_by_key(|&(_, nth, _)| nth);
+        let Some((op, ..)) = oldest else { return false };
+        let landed = if op.kind == OpKind::Discard { op.range() } else { SectorSet::EMPTY };
+        self.complete(op, Outcome::Ok { landed });
+        true
     }
 
     fn check_hostile_rest(&mut self) {

@@ -90,6 +90,18 @@ impl Good {
         self.oracle.set_writeback(read_back);
     }
 
+    pub(super) fn save_begun(&mut self) {
+        self.oracle.save_begun();
+    }
+
+    pub(super) fn saved(&mut self) {
+        self.oracle.saved();
+    }
+
+    pub(super) fn host_failure_shown(&mut self) {
+        self.oracle.host_failure_shown();
+    }
+
     /// Whether it has requests out.
     pub(super) fn waits(&self) -> bool {
         self.driver.out() > 0

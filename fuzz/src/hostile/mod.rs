@@ -109,6 +109,7 @@ fn perform(bed: &mut Bed, next: &Move) {
         Move::Reset => bed.reset(),
         Move::ResetQueue => bed.reset_queue(),
         Move::PauseOrResume => bed.pause_or_resume(),
+        Move::MoveOn => bed.move_on(),
         Move::Rest => bed.rest(),
         Move::Power { survivors, wipes } => {
             let set = bed.subset(survivors);

@@ -140,6 +140,8 @@ pub(super) enum Move {
     /// The hostile queue alone is reset, or placed again.
     ResetQueue,
     PauseOrResume,
+    /// The device is saved and restored, if it is paused and has nothing in flight.
+    MoveOn,
     /// Everything comes to rest, and is looked at.
     Rest,
     Power {

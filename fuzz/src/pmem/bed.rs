@@ -13,7 +13,7 @@ use powerfail_device::{QueueLayout, QueueT, Step};
 use powerfail_model::{Atom, Observed, PmemOracle, PmemRequest, Profile, RequestId, Violation};
 
 use super::Setup;
-use crate::bound::Watched;
+use crate::bound::{POISON, Watched};
 
 /// Bytes of guest memory.
 pub(super) const MEMORY: u32 = 4 << 10;
@@ -23,6 +23,8 @@ const GOOD: (u64, u64) = (0x300, 0x340);
 const HOSTILE: u64 = 0x400;
 /// Where its table is, of 32 descriptors.
 pub(super) const TABLE: u64 = 0x400;
+/// Bytes of that table.
+const TABLE_BYTES: usize = 512;
 /// Where its requests are.
 const REQUESTS: u64 = 0x800;
 /// Words of the persistent memory.
@@ -42,8 +44,8 @@ pub(super) struct Bed {
     oracle: PmemOracle,
     setup: Setup,
     next_id: u32,
-    /// The good hand's flush that is out.
-    flush: Option<RequestId>,
+    /// The good hand's request that is out.
+    asked: Option<RequestId>,
     /// How many used elements it has looked at.
     seen: u16,
     resetting: bool,
@@ -91,7 +93,7 @@ impl Bed {
             oracle: PmemOracle::new(Profile::Strict, WORDS),
             setup,
             next_id: 1,
-            flush: None,
+            asked: None,
             seen: 0,
             resetting: false,
             idle_steps: 0,
@@ -106,9 +108,10 @@ impl Bed {
         self.setup = setup;
         self.disk.restart(shape(), AUTHOR.run);
         self.device = device();
-        self.guest.restart();
+        self.guest.restart(GOOD.0 as u32);
+        self.guest.write(TABLE, &[0; TABLE_BYTES]);
         self.oracle.restart(Profile::Strict, WORDS);
-        (self.next_id, self.flush, self.resetting) = (1, None, false);
+        (self.next_id, self.asked, self.resetting) = (1, None, false);
         (self.idle_steps, self.chains, self.put_off) = (0, 0, 0);
         self.begin();
     }
@@ -165,7 +168,7 @@ impl Bed {
         let live = STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK;
         self.device.set_status(live);
         self.oracle.begin_life(self.host_may_fail());
-        (self.flush, self.seen) = (None, 0);
+        (self.asked, self.seen) = (None, 0);
     }
 
     /// The configuration space says where the memory is iff the driver does not look at the shared memory region (PM-D-02, PM-D-03), which
@@ -222,19 +225,21 @@ impl Bed {
         (0..WORDS).step_by(8).for_each(|word| self.load_words(word, 8));
     }
 
-    /// The good hand publishes its flush.
-    pub(super) fn flush(&mut self) {
-        if self.flush.is_some() || self.resetting || self.is_wild() {
+    /// The good hand publishes a request of this type: a flush, or one that nobody knows.
+    pub(super) fn ask(&mut self, kind: u32) {
+        if self.asked.is_some() || self.resetting || self.is_wild() {
             return;
         }
-        self.guest.write(GOOD.0, &memory::FLUSH.to_le_bytes());
-        self.guest.write(GOOD.1, &[0xc5; 4]);
+        self.guest.write(GOOD.0, &kind.to_le_bytes());
+        self.guest.write(GOOD.1, &[POISON; 4]);
         self.write_descriptor(0, GOOD.0, 4, 1, 1);
         self.write_descriptor(16, GOOD.1, 4, 2, 0);
         let id = self.name();
         self.publish(0);
-        self.oracle.submit(id, PmemRequest::Flush);
-        self.flush = Some(id);
+        let flushes = kind == memory::FLUSH;
+        let request = if flushes { PmemRequest::Flush } else { PmemRequest::Other(kind) };
+        self.oracle.submit(id, request);
+        self.asked = Some(id);
         self.kick();
     }
 
@@ -339,14 +344,14 @@ impl Bed {
             let at = plan.used + 4 + 8 * u64::from(self.seen % plan.size);
             self.seen = self.seen.wrapping_add(1);
             if self.guest.read_u16(at) == 0 {
-                self.flushed();
+                self.answered();
             }
         }
     }
 
-    /// The good hand's flush came back.
-    fn flushed(&mut self) {
-        let id = self.flush.take().expect("the good hand's flush is used once");
+    /// The good hand's request came back.
+    fn answered(&mut self) {
+        let id = self.asked.take().expect("the good hand's request is used once");
         let half = |by| u32::from(self.guest.read_u16(GOOD.1 + by));
         let ret = half(0) | half(2) << 16;
         hold(self.oracle.complete(id, Some(ret)));

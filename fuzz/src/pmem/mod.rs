@@ -4,7 +4,7 @@
 //! good one, which flushes through them; all else the hostile one writes. A *tame* script leaves it at that. A wild one scribbles over
 //! everything, and then only safety is held: the [bound](crate::bound) on what the device writes, and that it comes to rest.
 //!
-//! What the good hand is owed is said by the oracle (PM-D-04, PM-D-05): what was stored before a flush was published that returned 0 survives
+//! What the good hand is owed is said by the oracle (PM-D-04, PM-D-05, AMB-36): what was stored before a flush was published that returned 0 survives
 //! every power cut, and a flush answers 0 or -1, and 0 unless the host may fail. Memory is read back after each cut.
 
 mod bed;
@@ -62,8 +62,10 @@ enum Move {
         word: u8,
         words: u8,
     },
-    /// The good hand publishes its flush, if that is not out.
-    Flush,
+    /// The good hand publishes a flush, or rarely a request of a type that nobody knows, if none of its own is out.
+    Ask {
+        kind: u8,
+    },
     /// The hostile hand publishes a request in this form, of this type.
     Request {
         first: u8,
@@ -148,7 +150,7 @@ fn perform(bed: &mut Bed, next: &Move) {
     match *next {
         Move::Store { word, words } => bed.store(word, words),
         Move::Load { word, words } => bed.load(word, words),
-        Move::Flush => bed.flush(),
+        Move::Ask { kind } => bed.ask(u32::from(kind).saturating_sub(0xe0)),
         Move::Request { first, kind, form } => request(bed, first, kind, form),
         Move::Descriptor { table, index, place, length, flags, next } => {
             let address = address(bed, place);
