@@ -2,7 +2,7 @@
 //!
 //! The bytes become a descriptor table, an indirect table, and a header with segments behind it, most of them near to what a driver would
 //! write. The device takes the chain from a ring over a disk that only takes notes. What it asked of the disk, what it wrote to memory and
-//! how it used the chain must be what [`reference`](crate::reference) says, which was written from the standard's text and shares no line with it.
+//! how it used the chain must be what `reference` says, which was written from the standard's text and shares no line with it.
 //!
 //! Not here: more than one chain, and a memory that changes under the device. That is `hostile`.
 

@@ -1,7 +1,7 @@
 //! A guest that writes anything anywhere at any time, beside one that behaves, on a device whose host may fail and whose power may go.
 //!
-//! The bytes are a [`Script`]. After every step of a device thread and every effect of the host, what happened to the hostile guest's memory
-//! is held against [a bound](crate::bound), and what happened in the good one's against its driver's guards and the oracle. Whenever
+//! The bytes are a `Script`. After every step of a device thread and every effect of the host, what happened to the hostile guest's memory
+//! is held against a bound (`bound`), and what happened in the good one's against its driver's guards and the oracle. Whenever
 //! everything comes to rest:
 //!
 //! - nothing is in flight, no chain that was taken is missing, and nothing published is left lying; or the ring is broken, and the device
@@ -109,7 +109,7 @@ fn perform(bed: &mut Bed, next: &Move) {
         Move::Reset => bed.reset(),
         Move::ResetQueue => bed.reset_queue(),
         Move::PauseOrResume => bed.pause_or_resume(),
-        Move::MoveOn => bed.move_on(),
+        Move::SaveAndRestore => bed.move_on(),
         Move::Rest => bed.rest(),
         Move::Power { survivors, wipes } => {
             let set = bed.subset(survivors);

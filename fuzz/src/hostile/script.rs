@@ -141,7 +141,7 @@ pub(super) enum Move {
     ResetQueue,
     PauseOrResume,
     /// The device is saved and restored, if it is paused and has nothing in flight.
-    MoveOn,
+    SaveAndRestore,
     /// Everything comes to rest, and is looked at.
     Rest,
     Power {

@@ -2,7 +2,7 @@
 //!
 //! There is one queue, so the two guests are one driver with two hands. Descriptors 0 and 1, two buffers and the used ring belong to the
 //! good one, which flushes through them; all else the hostile one writes. A *tame* script leaves it at that. A wild one scribbles over
-//! everything, and then only safety is held: the [bound](crate::bound) on what the device writes, and that it comes to rest.
+//! everything, and then only safety is held: the bound (`bound`) on what the device writes, and that it comes to rest.
 //!
 //! What the good hand is owed is said by the oracle (PM-D-04, PM-D-05, AMB-36): what was stored before a flush was published that returned 0 survives
 //! every power cut, and a flush answers 0 or -1, and 0 unless the host may fail. Memory is read back after each cut.
