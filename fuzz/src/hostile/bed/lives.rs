@@ -1,6 +1,15 @@
 //! How a life of the device begins, and the ways in which it ends: resets, a move to another process, the power.
 
-use super::*;
+use powerfail::sectors::SectorSet;
+use powerfail::spec::ALL_FEATURES;
+use powerfail::wire::feature;
+use powerfail_device::wire::{
+    STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FEATURES_OK,
+};
+use powerfail_device::{Device, DeviceState, QueueLayout, SaveError, WRITEBACK_OFFSET};
+use powerfail_model::Terms;
+
+use super::{Bed, GOOD, HOSTILE, SECTORS, SEGMENT, config, device};
 
 impl Bed {
     /// A life begins: both queues, negotiated and placed.

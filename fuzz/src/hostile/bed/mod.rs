@@ -9,18 +9,11 @@
 mod lives;
 mod rest;
 
-use powerfail::disk::{DiskShape, Lane, OpKey, OpKind, Outcome, SimDisk};
-use powerfail::payload;
+use powerfail::disk::{DiskShape, Lane, OpKey, Outcome, SimDisk};
 use powerfail::sectors::SectorSet;
 use powerfail::spec::{ALL_FEATURES, Kind};
 use powerfail::wire::feature;
-use powerfail_device::wire::{
-    STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FEATURES_OK, STATUS_NEEDS_RESET,
-};
-use powerfail_device::{
-    Config, Device, DeviceState, QueueLayout, QueueT, SaveError, Step, WRITEBACK_OFFSET, step,
-};
-use powerfail_model::Terms;
+use powerfail_device::{Config, Device, QueueLayout, Step, WRITEBACK_OFFSET, step};
 
 use super::good::{self, Good};
 use super::script::Setup;

@@ -1,6 +1,13 @@
 //! Everything comes to rest, and then nothing may be owed; and what the good guest finds when it reads back.
 
-use super::*;
+use powerfail::disk::{OpKind, Outcome};
+use powerfail::payload::{self, Author};
+use powerfail::sectors::SectorSet;
+use powerfail_device::QueueT;
+use powerfail_device::wire::STATUS_NEEDS_RESET;
+
+use super::{Bed, GOOD, HOSTILE, MOST_CHAINS, SECTORS};
+use crate::hostile::good;
 
 impl Bed {
     /// The host does all that it was asked, the threads run until they have nothing to do, and then nothing may be owed.
@@ -82,7 +89,7 @@ impl Bed {
     /// Sectors that belong to nobody are as they were.
     fn check_guards(&self) {
         for sector in SECTORS..self.disk.shape().sectors() {
-            let nobody = payload::Author { disk: payload::Author::NOBODY, ..good::AUTHOR };
+            let nobody = Author { disk: Author::NOBODY, ..good::AUTHOR };
             let (cache, medium) = self.disk.sector(sector);
             let whole = |bytes: &[u8]| payload::is_filled(bytes, nobody, sector, 0);
             assert!(whole(cache) && whole(medium), "sector {sector}, behind the disk, was written");

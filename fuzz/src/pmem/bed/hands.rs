@@ -1,6 +1,10 @@
 //! What the driver's two hands write into its memory: the good one by the book, the hostile one whatever its script lets it.
 
-use super::*;
+use powerfail::wire::memory;
+use powerfail_model::PmemRequest;
+
+use super::{Bed, GOOD, HOSTILE, TABLE};
+use crate::bound::POISON;
 
 impl Bed {
     /// The good hand publishes a request of this type: a flush, or one that nobody knows.

@@ -14,10 +14,10 @@ use powerfail_device::wire::{
     STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FEATURES_OK, STATUS_NEEDS_RESET,
 };
 use powerfail_device::{QueueLayout, QueueT, Step};
-use powerfail_model::{Atom, Observed, PmemOracle, PmemRequest, Profile, RequestId, Violation};
+use powerfail_model::{Atom, Observed, PmemOracle, Profile, RequestId, Violation};
 
 use super::Setup;
-use crate::bound::{POISON, Watched};
+use crate::bound::Watched;
 
 /// Bytes of guest memory.
 pub(super) const MEMORY: u32 = 4 << 10;
