@@ -244,6 +244,10 @@ fn carry_out(
                 // The first that fails is the last that is tried.
                 let tried = if offer.fails { 1 } else { ops.len() };
                 outcome.ops.extend(ops.into_iter().take(tried));
+                // A write of zeroes is a write (AMB-10): where those have to be stable, it is synced.
+                if kind == 13 && !offer.flush && !offer.fails && !outcome.ops.is_empty() {
+                    outcome.ops.push(Asked::Sync);
+                }
                 (done(&outcome.ops), true)
             }
             Err(status) => (status, true),

@@ -6,7 +6,7 @@ use powerfail::wire::feature;
 use powerfail_device::wire::{
     STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FEATURES_OK,
 };
-use powerfail_device::{Device, DeviceState, QueueLayout, SaveError, WRITEBACK_OFFSET};
+use powerfail_device::{Device, DeviceState, QueueLayout, SaveError, Step, WRITEBACK_OFFSET};
 use powerfail_model::Terms;
 
 use super::{Bed, GOOD, HOSTILE, SECTORS, SEGMENT, config, device};
@@ -100,9 +100,20 @@ impl Bed {
                 self.good.reset_shown();
             }
             for queue in [HOSTILE, GOOD] {
-                assert!(!self.step(queue), "queue {queue} does something after its reset");
+                self.listen(queue);
             }
             self.begin();
+        }
+    }
+
+    /// A queue whose reset was shown touches nothing and signals nobody (ST-04). It may still have another one to wake.
+    fn listen(&mut self, queue: u16) {
+        loop {
+            match self.step_as(queue) {
+                Step::Idle => return,
+                Step::Wake(_) => {}
+                did => panic!("queue {queue} after its reset was shown: {did:?}"),
+            }
         }
     }
 

@@ -167,7 +167,11 @@ impl Bed {
 
     /// The thread of a queue takes one step; false if there was nothing to do.
     fn step(&mut self, index: u16) -> bool {
-        let Some((queue, ring)) = self.device.queue_mut(index) else { return false };
+        self.step_as(index) != Step::Idle
+    }
+
+    fn step_as(&mut self, index: u16) -> Step {
+        let Some((queue, ring)) = self.device.queue_mut(index) else { return Step::Idle };
         let memory = if index == HOSTILE { self.hostile.memory() } else { &self.good.memory };
         let ram = memory.ram();
         let mut lane = Lane::new(&mut self.disk, 0, index as u8);
@@ -189,7 +193,7 @@ impl Bed {
         }
         self.idle_steps += u32::from(did != Step::Idle);
         assert!(self.idle_steps < MOST_STEPS, "queue {index} does not come to rest");
-        did != Step::Idle
+        did
     }
 
     /// Holds what was done to the hostile guest's memory against its bound, and notes what the chain that was taken may write to.
