@@ -68,10 +68,16 @@ impl Dance {
                 ring.enable_notification(memory).is_ok()
             }
             Dance::LookAgain => {
-                match ring.avail_idx(memory, std::sync::atomic::Ordering::Acquire) {
-                    Ok(published) if published.0 == ring.next_avail() => *self = Dance::Asleep,
-                    Ok(_) => *self = Dance::Disable,
-                    Err(_) => return Turn::Broken,
+                let Ok(published) = ring.avail_idx(memory, std::sync::atomic::Ordering::Acquire)
+                else {
+                    return Turn::Broken;
+                };
+                match published.0.wrapping_sub(ring.next_avail()) {
+                    0 => *self = Dance::Asleep,
+                    ahead if ahead <= ring.size() => *self = Dance::Disable,
+                    // Not left to the look at the ring that would follow: by then the index may be right again, for a driver can have laid
+                    // it where we ask for kicks, and we would dance with ourselves for ever (VS-10).
+                    _ => return Turn::Broken,
                 }
                 true
             }

@@ -3,7 +3,7 @@
 use crate::support::guest::write;
 use crate::support::{ALL, Rig, rig, rig_with};
 use powerfail_device::wire::*;
-use powerfail_device::{Limits, Step};
+use powerfail_device::{Config, Limits, QueueLayout, Step};
 
 const NO_EVENT_IDX: u64 = ALL & !F_EVENT_IDX;
 
@@ -174,4 +174,24 @@ fn a_ring_outside_memory_needs_a_reset() {
         rig.run();
         assert_ne!(rig.device.status() & STATUS_NEEDS_RESET, 0, "{place:x?}");
     }
+}
+
+#[test]
+fn an_available_index_that_lies_on_the_flags_of_the_used_ring_ends_the_dance() {
+    let config = Config { queue_size: 16, ..Config::default() };
+    let mut rig = Rig::new(config, Limits::plain(64 * 512));
+    rig.boot_placed(NO_EVENT_IDX, |layout| {
+        let available = layout.available + 2;
+        QueueLayout { available, used: available + 2, ..layout }
+    });
+    rig.send(0, &write(0, 1, 1));
+    // The device wants no kicks while it looks, so the index says that one chain was published; and wants them again once it has taken that,
+    // so the index says that none was.
+    for _ in 0..200 {
+        if rig.step(0) == Step::Idle {
+            assert_ne!(rig.device.status() & STATUS_NEEDS_RESET, 0);
+            return;
+        }
+    }
+    panic!("it has nothing to do and does not come to rest");
 }

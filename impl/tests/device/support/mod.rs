@@ -67,6 +67,11 @@ impl Rig {
 
     /// Negotiates `accept`, places all queues and goes live.
     pub fn boot(&mut self, accept: u64) {
+        self.boot_placed(accept, |layout| layout);
+    }
+
+    /// As [`boot`](Rig::boot), with the queues placed as `place` changes their layout.
+    pub fn boot_placed(&mut self, accept: u64, place: impl Fn(QueueLayout) -> QueueLayout) {
         let device = &mut self.device;
         device.set_status(STATUS_ACKNOWLEDGE);
         device.set_status(STATUS_ACKNOWLEDGE | STATUS_DRIVER);
@@ -76,7 +81,7 @@ impl Rig {
         assert_eq!(device.status(), ready, "the features were accepted");
         self.guests.clear();
         for index in 0..device.queues() {
-            let layout = layout(index, 16);
+            let layout = place(layout(index, 16));
             let guest = Guest::new(&self.memory, layout, accept & F_EVENT_IDX != 0);
             self.guests.push(guest);
             if index == 0 || accept & F_MQ != 0 {

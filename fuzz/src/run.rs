@@ -1,0 +1,126 @@
+//! A whole run of the simulator, whose choices are the bytes: guests, schedules, host faults and power cuts, judged by the oracle.
+//!
+//! The first byte says which devices there are, and the rest is a tape of choices. A tape ends before the run does, and what comes after
+//! its end decides what a fuzzer can reach. Zeroes, which [`Tape`] supplies, always choose the first thing possible: such a run does not
+//! end before its patience does. So the tape is continued by a generator with a *fixed* seed: every input is a whole and typical run, the
+//! end of one costs what it does in a campaign, and a byte more or less at the end changes nothing before it.
+//!
+//! Runs are small, so that there are many of them: up to 24 requests where a campaign has up to 54. World and allocations are kept from one
+//! execution to the next, as in a campaign.
+//!
+//! What is broken is a promise, so the panic tells its story, and the run is left as a trace beside the artifact.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+
+use powerfail::action::Action;
+use powerfail::blk::Blk;
+use powerfail::both::Both;
+use powerfail::choose::{Choose, Seeded, Site, Tape};
+use powerfail::dut::DeviceUnderTest;
+use powerfail::pilot::Schedule;
+use powerfail::pmem::Pmem;
+use powerfail::run::{Plan, Verdict, lead, replay};
+use powerfail::spec::{Options, Preset};
+use powerfail::story::{Look, Provenance, tell};
+use powerfail::trace::{Signature, Trace};
+use powerfail::world::World;
+
+/// The most requests of a run, recovery not counted.
+const MOST_REQUESTS: u32 = 24;
+
+/// The number that names the run in its payloads.
+const RUN: u32 = 0x0f22;
+
+/// A tape that goes on after its end.
+struct Endless<'a> {
+    tape: Tape<'a>,
+    after: Seeded,
+}
+
+impl Endless<'_> {
+    fn new(bytes: &[u8]) -> Endless<'_> {
+        Endless { tape: Tape::new(bytes), after: Seeded::new(0) }
+    }
+}
+
+impl Choose for Endless<'_> {
+    #[inline]
+    fn below(&mut self, n: u32, site: Site) -> u32 {
+        if self.tape.is_spent() { self.after.below(n, site) } else { self.tape.below(n, site) }
+    }
+}
+
+thread_local! {
+    static DISK: RefCell<Option<World<Blk>>> = const { RefCell::new(None) };
+    static MEMORY: RefCell<Option<World<Pmem>>> = const { RefCell::new(None) };
+    static BOTH: RefCell<Option<World<Both>>> = const { RefCell::new(None) };
+}
+
+/// Does the run that the bytes are.
+///
+/// # Panics
+/// If a promise is broken, with the story.
+pub fn target(bytes: &[u8]) {
+    let Some((&which, bytes)) = bytes.split_first() else { return };
+    match which % 8 {
+        0 => MEMORY.with_borrow_mut(|world| run("pmem", world, bytes)),
+        1 => BOTH.with_borrow_mut(|world| run("blk+pmem", world, bytes)),
+        _ => DISK.with_borrow_mut(|world| run("blk", world, bytes)),
+    }
+}
+
+fn run<D: DeviceUnderTest>(device: &str, kept: &mut Option<World<D>>, bytes: &[u8]) {
+    let mut choose = Endless::new(bytes);
+    let schedule = choose.pick(
+        &[Schedule::Uniform, Schedule::Uniform, Schedule::Pct, Schedule::Naive],
+        Site::Option,
+    );
+    let setup = D::Setup::default();
+    let mut options = Preset::Swarm.draw(D::kinds(&setup), &mut choose);
+    options.requests = 1 + options.requests % MOST_REQUESTS;
+    let plan = Plan { preset: Preset::Swarm, schedule };
+    let world = kept.get_or_insert_with(|| World::new(setup, options, RUN));
+    let mut actions = Vec::new();
+    let verdict = lead(world, plan, options, RUN, &mut choose, |action| actions.push(*action));
+    if verdict.failure.is_some() {
+        *kept = None;
+        report::<D>(device, options, actions, &verdict);
+    }
+}
+
+/// Tells the story of a failed run and leaves its trace.
+#[cold]
+fn report<D: DeviceUnderTest>(
+    device: &str,
+    options: Options,
+    actions: Vec<Action>,
+    verdict: &Verdict,
+) {
+    let failure = verdict.failure.as_deref().expect("somebody found a failure");
+    let mut world = World::<D>::new(D::Setup::default(), options, RUN);
+    world.keep_journal();
+    replay(&mut world, options, RUN, &actions, |_| {});
+    let trace = Trace {
+        device: device.to_owned(),
+        disk: "sim".to_owned(),
+        broke: Signature::of(&failure.violation),
+        seed: String::new(),
+        run: RUN,
+        options: *world.options(),
+        witness: Vec::new(),
+        only_if: String::new(),
+        events: verdict.hash,
+        actions,
+    };
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("artifacts/run-{:016x}.trace", verdict.hash));
+    let written = std::fs::create_dir_all(path.parent().expect("in a folder"))
+        .and_then(|()| std::fs::write(&path, trace.to_string()));
+    let provenance = Provenance { from: "the bytes".to_owned(), ..Provenance::default() };
+    let story = tell(&world, failure, &provenance, Look::default());
+    match written {
+        Ok(()) => panic!("{story}\n  powerfail shrink {}\n", path.display()),
+        Err(e) => panic!("{story}\n  cannot write {}: {e}\n", path.display()),
+    }
+}

@@ -1,0 +1,92 @@
+//! The trace reader: any bytes are a trace or are refused in one line; what is read is written and read again alike, and replays to a
+//! verdict.
+//!
+//! A file stands for a run, and that run may be any: its host may fail where its options say that it does not, so that a promise is broken
+//! is for the verdict to say and no finding. What *is* one: a panic, of the device or of the simulator, a run without end, and a text that
+//! changes its meaning when it is written down.
+
+use std::cell::RefCell;
+
+use powerfail::blk::Blk;
+use powerfail::dut::DeviceUnderTest;
+use powerfail::pmem::Pmem;
+use powerfail::run::{MOST_STEPS, replay};
+use powerfail::spec::Kind;
+use powerfail::trace::{Trace, judge};
+use powerfail::world::{Failure, World};
+use powerfail_model::Rule;
+
+/// No error has more characters than this: what it quotes is cut.
+const MOST_TOLD: usize = 300;
+
+/// Traces with more actions are not judged, which may take a run for each shift of each line, but replayed once.
+const FEW_ACTIONS: usize = 24;
+
+/// Traces with more actions are read and written, and not replayed: the fuzzer has shorter ones.
+const MOST_ACTIONS: usize = 300;
+
+thread_local! {
+    static DISK: RefCell<Option<World<Blk>>> = const { RefCell::new(None) };
+    static MEMORY: RefCell<Option<World<Pmem>>> = const { RefCell::new(None) };
+}
+
+/// Reads the bytes as a trace, and if they are one writes, reads and replays it.
+///
+/// # Panics
+/// If any of that goes wrong.
+pub fn target(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let trace: Trace = match text.parse() {
+        Ok(trace) => trace,
+        Err(error) => {
+            let told = error.to_string();
+            let one_line = told.lines().count() == 1 && !told.contains(char::is_control);
+            assert!(one_line, "more than a line: {told:?}");
+            assert!(told.chars().count() < MOST_TOLD, "too long: {told:?}");
+            assert!(error.line <= text.lines().count().max(1), "no such line: {told:?}");
+            return;
+        }
+    };
+    let written = trace.to_string();
+    match written.parse::<Trace>() {
+        Ok(again) => {
+            assert_eq!(again, trace, "written, it reads differently:\n{written}");
+            assert_eq!(again.to_string(), written, "read again, it is written differently");
+        }
+        Err(error) => panic!("written, it is no trace: {error}\n{written}"),
+    }
+    if trace.actions.len() > MOST_ACTIONS {
+        return;
+    }
+    match trace.options.kind(0) {
+        Kind::Disk => DISK.with_borrow_mut(|world| follow(world, &trace)),
+        Kind::Memory => MEMORY.with_borrow_mut(|world| follow(world, &trace)),
+    }
+}
+
+fn follow<D: DeviceUnderTest>(kept: &mut Option<World<D>>, trace: &Trace) {
+    let make = || World::new(D::Setup::default(), trace.options, trace.run);
+    let world = kept.get_or_insert_with(make);
+    let before = world.stats().steps;
+    let failure = if trace.actions.len() <= FEW_ACTIONS {
+        judge(world, trace).failure
+    } else {
+        replay(world, trace.options, trace.run, &trace.actions, |_| {}).failure
+    };
+    let steps = world.stats().steps - before;
+    // As much again as a single line may take beyond the bound.
+    assert!(steps <= 2 * MOST_STEPS + 2_000_000, "{steps} steps");
+    let panicked = |failure: &Failure| failure.violation.rule == Rule::DevicePanicked;
+    if let Some(failure) = failure.filter(|failure| panicked(failure)) {
+        *kept = None;
+        panic!("{:?}\n{trace}", failure.violation.note);
+    }
+    world_after(kept);
+}
+
+/// A journal that was kept for a verdict is not wanted by the next replay.
+fn world_after<D: DeviceUnderTest>(kept: &mut Option<World<D>>) {
+    if kept.as_ref().is_some_and(|world| world.journal().is_some()) {
+        *kept = None;
+    }
+}
