@@ -137,15 +137,17 @@ impl Past {
 
     /// An operation was completed.
     pub(super) fn waits(&mut self, op: OpKey, outcome: Outcome) {
-        let (how, landed) = match outcome {
-            Outcome::Ok { landed } => (0, landed),
-            Outcome::Short { bytes } => (u64::from(bytes) << 2 | 1, op.range()),
-            Outcome::Failed { errno, landed, .. } => ((errno as u64) << 2 | 2, landed),
+        let none = SectorSet::EMPTY;
+        let (how, landed, forgot) = match outcome {
+            Outcome::Ok { landed } => (0, landed, none),
+            Outcome::Short { bytes } => (u64::from(bytes) << 2 | 1, op.range(), none),
+            Outcome::Failed { errno, landed, forgot } => ((errno as u64) << 2 | 2, landed, forgot),
         };
         let waiting = &mut self.waiting[usize::from(op.lane)];
         waiting.word(name(op));
         waiting.word(how);
         waiting.word(landed.words()[0]);
+        waiting.word(forgot.words()[0]);
         self.fresh = false;
     }
 
