@@ -14,12 +14,11 @@ use super::target::{Targets, Visit};
 use super::{NOT_COMPLETE, PASSED, VIOLATED};
 use crate::dut::DeviceUnderTest;
 use crate::explore::{
-    AskKind, Checkpoint, Counterexample, Effort, Gauge, Reduction, Row, Scope, Tally, go_on,
-    shortest,
+    AskKind, Checkpoint, Counterexample, Effort, Gauge, Reduction, Row, Scope, Tally, go_on, short,
 };
 use crate::inevitable::certainty;
 use crate::run::replay;
-use crate::shrink::{Effort as Work, PLENTY, shrink};
+use crate::shrink::{Effort as Work, PLENTY, Shrunk, shrink};
 use crate::story::{Look, Provenance, tell};
 use crate::trace::{Signature, Trace, parse_features};
 use crate::world::World;
@@ -172,11 +171,10 @@ impl Visit for Exploring<'_> {
             eprintln!("powerfail: {trouble}: the search cannot go on from here");
         }
         if !report.broken.is_empty() {
-            let found =
-                self.watched(&gauge, begun, || shortest::<D>(&setup, &self.scope, effort, &gauge));
-            let least = report.broken.iter().map(|(_, found)| found);
-            let found = found.or_else(|| least.min_by_key(|found| found.steps).cloned());
-            println!("{}", self.explain::<D>(&setup, &found.expect("something was broken"))?);
+            let mut found =
+                self.watched(&gauge, begun, || short::<D>(&setup, &self.scope, effort, &gauge));
+            found.extend(report.broken.into_iter().map(|(_, found)| found));
+            println!("{}", self.explain::<D>(&setup, &found)?);
             checkpoint.remove();
             return Ok(VIOLATED);
         }
@@ -233,24 +231,33 @@ impl Exploring<'_> {
         })
     }
 
-    /// Shrinks a counterexample, keeps its trace and tells its story.
+    /// Shrinks counterexamples, keeps the trace of the shortest and tells its story.
     fn explain<D: DeviceUnderTest>(
         &self,
         setup: &D::Setup,
-        found: &Counterexample,
+        found: &[Counterexample],
     ) -> Result<String, String> {
         let begun = Instant::now();
         let stop = |_| begun.elapsed() > SHRINK_BUDGET;
         let jobs = self.args.jobs.unwrap_or_else(cores);
         let work = Work { replays: PLENTY, jobs, stop: &stop };
-        let Counterexample { options, run, actions, failure, .. } = found;
-        let signature = Signature::of(&failure.violation);
-        let Some(short) = shrink::<D>(setup, *options, *run, actions, &signature, &work) else {
-            return Err(format!(
-                "{signature} in row {} after {} steps, which does not happen when it is replayed: the search is wrong",
-                found.row, found.steps
-            ));
-        };
+        let mut shortest: Option<(&Counterexample, Shrunk)> = None;
+        for found in found {
+            let Counterexample { options, run, actions, failure, row, steps } = found;
+            let signature = Signature::of(&failure.violation);
+            let Some(short) = shrink::<D>(setup, *options, *run, actions, &signature, &work) else {
+                return Err(format!(
+                    "{signature} in row {row} after {steps} steps, which does not happen when it is replayed: \
+                     the search is wrong"
+                ));
+            };
+            let shorter =
+                |(_, known): &(&Counterexample, Shrunk)| short.actions.len() < known.actions.len();
+            if shortest.as_ref().is_none_or(shorter) {
+                shortest = Some((found, short));
+            }
+        }
+        let (found, short) = shortest.ok_or("something was broken, and nobody knows what")?;
         let seed = format!("explore row {} {} steps", found.row, found.steps);
         let trace = Trace { seed, ..short.trace(self.device, "sim") };
         let path = output::write_trace(&self.args.out, &trace)?;

@@ -186,24 +186,34 @@ fn remembering<D: DeviceUnderTest>(
 }
 
 /// The shortest run within a scope that breaks a promise: with the fewest requests, then the fewest power losses, then the
-/// fewest failures of the host, then the fewest steps. Nothing if none does, or the search was stopped.
+/// fewest failures of the host and resets, then the fewest steps. Nothing if none does, or the search was stopped.
 pub fn shortest<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
     effort: Effort,
     gauge: &Gauge,
 ) -> Option<Counterexample> {
+    short::<D>(setup, scope, effort, gauge).into_iter().next()
+}
+
+/// The [`shortest`] run that breaks a promise, and behind it one of each kind of failure in the least scope that has it.
+pub fn short<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    scope: &Scope,
+    effort: Effort,
+    gauge: &Gauge,
+) -> Vec<Counterexample> {
     let limits = Limits::of(Effort { keep_going: false, keep_images: false, ..effort });
     for requests in 1..=scope.requests {
         for (crashes, faults, resets) in troubles(scope) {
             let smaller = Scope { requests, crashes, faults, resets, ..scope.clone() };
-            let found = shortest_within::<D>(setup, &smaller, limits, gauge);
-            if found.is_some() {
+            let found = short_within::<D>(setup, &smaller, limits, gauge);
+            if !found.is_empty() {
                 return found;
             }
         }
     }
-    None
+    Vec::new()
 }
 
 /// Power losses, host failures and resets of the scopes within a scope, fewer of each first.
@@ -214,27 +224,30 @@ fn troubles(scope: &Scope) -> impl Iterator<Item = (u8, u8, u8)> + '_ {
     })
 }
 
-/// The run with the fewest steps within a scope that breaks a promise.
-fn shortest_within<D: DeviceUnderTest>(
+/// The run with the fewest steps within a scope that breaks a promise, and one of each kind.
+fn short_within<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
     limits: Limits,
     gauge: &Gauge,
-) -> Option<Counterexample> {
+) -> Vec<Counterexample> {
     let mut plans = plans::<D>(setup, scope);
     plans.iter_mut().for_each(|plan| plan.look_often = true);
     let lives = lives::search::<D>(setup, &plans, limits, gauge, &Nothing);
     let order = |one: &(usize, search::Found), two: &(usize, search::Found)| {
         (one.1.order(), one.0).cmp(&(two.1.order(), two.0))
     };
-    let mut best = lives.found.into_values().min_by(order)?;
+    let mut all: Vec<(usize, search::Found)> = lives.found.into_values().collect();
+    all.sort_by(order);
+    let Some(mut best) = all.first().cloned() else { return Vec::new() };
     // What makes a search smaller may have left the shortest run out, though not all of them.
     while best.1.path.len() > 1
         && let Some(better) = lives::shorter::<D>(setup, &plans, best.1.path.len(), limits, gauge)
     {
         best = better;
     }
-    Some(counterexample::<D>(setup, &plans[best.0], &best.1))
+    all.insert(0, best);
+    all.iter().map(|(row, found)| counterexample::<D>(setup, &plans[*row], found)).collect()
 }
 
 fn counterexample<D: DeviceUnderTest>(

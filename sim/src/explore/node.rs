@@ -328,6 +328,8 @@ impl<D: DeviceUnderTest> Node<D> {
         self.phase = if next + 1 < self.cells.len() {
             Phase::Recalling { next: next + 1 }
         } else {
+            // Every answer and every signal of it must have come: nobody looks at this life again.
+            self.act(Action::Rest)?;
             self.past.all_recalled();
             self.lopsided = !self.is_mirrored();
             self.used = 0;
