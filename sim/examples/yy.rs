@@ -84,7 +84,9 @@ fn main() {
                     t.elapsed()
                 );
                 any = true;
-                if !best { break; }
+                if !best {
+                    break;
+                }
             }
         }
         if !any {

@@ -11,7 +11,7 @@
 //! of the scope's kinds on any queue, and at most so many at a time; a thread of the device, once it runs, runs until it
 //! has nothing to do; the guest takes back what was used as soon as a thread has paused. The host lands and completes
 //! operations in any order, a sector at a time, writes back whenever it likes and, if the scope allows, fails. The power
-//! goes at any moment, while everything is read back, too. After each power loss the guest reads every sector before it
+//! goes at any moment, while everything is read back, too. When the power comes on the guest reads every sector before it
 //! goes on, and where it has nothing left to do it reads every sector once more.
 //!
 //! If the scope allows, the guest resets the device, too, and waits for that to show.

@@ -95,9 +95,11 @@ impl<D: DeviceUnderTest> Node<D> {
             actions: 0,
             log,
         };
-        // A disk that nobody has written is one that was read back after a power loss.
+        // The first life begins as every other one does, so it need not be told from them.
         node.past.power_lost(node.world.station(0).device.carries());
         node.begin_life(plan)?;
+        (0..node.cells.len()).try_for_each(|number| node.look_at(plan, number))?;
+        node.act(Action::Rest)?;
         node.past.all_recalled();
         node.lopsided = !node.is_mirrored();
         Ok(node)

@@ -317,6 +317,9 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     fn begin_anew(&mut self, node: &Node<D>, key: u128) {
         self.tally.lives += 1;
         if node.left == 0 {
+            if self.seen.enter(key, 0).is_none() {
+                self.look(node);
+            }
             return;
         }
         let way = self.fresh.entry((node.crashes, key));
