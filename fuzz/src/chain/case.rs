@@ -1,4 +1,5 @@
-//! A chain as a fuzzer writes it: near enough to what a driver writes that mutation reaches every rule, and able to be anything.
+//! A chain as a fuzzer writes it: a request by the book, and descriptors written over it. So it is near enough to what a driver writes that
+//! mutation reaches every rule, and able to be anything.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use powerfail::memory::Memory;
@@ -8,8 +9,12 @@ use crate::reference::Offer;
 
 /// Where the indirect tables are.
 const TABLES: [u32; 2] = [0x800, 0xa00];
-/// Where the header is; data follows it.
+/// Where the header is; segments follow it.
 const HEADER: u32 = 0x1000;
+/// Where the data is.
+const DATA: u32 = 0x1100;
+/// Where the status is.
+const STATUS: u32 = 0x1ff0;
 
 /// What a word of memory holds before the guest writes anything: rings and tables of zeroes, and data that differs from place to place.
 pub(super) fn fresh(at: u32) -> u64 {
@@ -115,6 +120,25 @@ enum Type {
     Any(u32),
 }
 
+/// How the request is laid out by the book, before anything is edited.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Book {
+    /// Sectors of an IN or OUT.
+    sectors: u8,
+    /// Pieces of its data.
+    pieces: u8,
+    /// Of four, one has a table for all of it, and one for all but the header.
+    indirect: u8,
+}
+
+/// A descriptor written over: in the ring's table, or in one of two others.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Edit {
+    table: u8,
+    index: u8,
+    descriptor: Descriptor,
+}
+
 /// A whole case.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
@@ -125,16 +149,16 @@ pub(super) struct Case {
     kind: Type,
     sector: u64,
     segments: Vec<(u64, u32, u32)>,
-    direct: Vec<Descriptor>,
-    tables: [Vec<Descriptor>; 2],
+    book: Book,
+    edits: Vec<Edit>,
 }
 
 impl<'a> Arbitrary<'a> for Case {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Case> {
         let (terms, size, head) = (u.arbitrary()?, u.arbitrary()?, u.arbitrary()?);
         let kind = u.arbitrary()?;
-        let sector =
-            if u.ratio(7, 8)? { u64::from(u.arbitrary::<u8>()? % 26) } else { u.arbitrary()? };
+        let near = u.ratio(7, 8)?;
+        let sector = if near { u64::from(u.arbitrary::<u8>()? % 26) } else { u.arbitrary()? };
         let mut segments = Vec::new();
         for _ in 0..u.int_in_range(0..=6)? {
             let near = u.ratio(7, 8)?;
@@ -145,19 +169,8 @@ impl<'a> Arbitrary<'a> for Case {
                 u.arbitrary()?
             });
         }
-        let mut list = |most: usize| -> Result<Vec<Descriptor>> {
-            (0..u.int_in_range(0..=most)?).map(|_| u.arbitrary()).collect()
-        };
-        Ok(Case {
-            terms,
-            size,
-            head,
-            kind,
-            sector,
-            segments,
-            direct: list(16)?,
-            tables: [list(16)?, list(16)?],
-        })
+        let (book, edits) = (u.arbitrary()?, u.arbitrary()?);
+        Ok(Case { terms, size, head, kind, sector, segments, book, edits })
     }
 }
 
@@ -195,16 +208,52 @@ impl Case {
             memory.write_u64(at, sector);
             memory.write_u64(at + 8, u64::from(sectors) | u64::from(flags) << 32);
         }
-        for (start, list) in
-            [(TABLE, &self.direct), (TABLES[0], &self.tables[0]), (TABLES[1], &self.tables[1])]
-        {
-            for (index, descriptor) in list.iter().enumerate() {
-                descriptor.write(memory, start + 16 * index as u32, index as u16);
-            }
+        self.lay_out_book(memory, kind);
+        for edit in &self.edits {
+            let start = [TABLE, TABLES[0], TABLES[1], TABLE][usize::from(edit.table % 4)];
+            let index = u16::from(edit.index % 18);
+            edit.descriptor.write(memory, start + 16 * u32::from(index), index);
         }
-        let head = u16::from(self.head) % (self.queue_size() + 1);
+        let near = self.head < 0xe0;
+        let head = if near { 0 } else { u16::from(self.head) % (self.queue_size() + 1) };
         memory.write_u16(AVAILABLE + 4, head);
         memory.write_u16(AVAILABLE + 2, 1);
         head
+    }
+
+    /// Writes a chain as a driver would for a request of this kind.
+    fn lay_out_book(&self, memory: &mut Memory, kind: u32) {
+        let (mut at, len, writable) = match kind {
+            0 | 1 => (DATA, 512 * u32::from(self.book.sectors % 8), kind == 0),
+            8 => (DATA, 20, true),
+            11 | 13 => (HEADER + 16, 16 * self.segments.len() as u32, false),
+            _ => (DATA, 0, false),
+        };
+        let mut pieces = vec![(HEADER, 16, false)];
+        let end = at + len;
+        let step = (len / (1 + u32::from(self.book.pieces % 4))).max(1);
+        while at < end {
+            let len = step.min(end - at);
+            pieces.push((at, len, writable));
+            at += len;
+        }
+        pieces.push((STATUS, 1, true));
+        let direct = [pieces.len(), pieces.len(), 0, 1][usize::from(self.book.indirect % 4)];
+        let write = |memory: &mut Memory, at: u32, address: u32, rest: u64| {
+            memory.write_u64(at, address.into());
+            memory.write_u64(at + 8, rest);
+        };
+        for (nth, &(address, len, writable)) in pieces.iter().enumerate() {
+            let (start, index) =
+                if nth < direct { (TABLE, nth) } else { (TABLES[0], nth - direct) };
+            let goes_on = nth + 1 < pieces.len();
+            let flags = u64::from(goes_on) | u64::from(writable) << 1;
+            let rest = u64::from(len) | flags << 32 | (index as u64 + 1) << 48;
+            write(memory, start + 16 * index as u32, address, rest);
+        }
+        if direct < pieces.len() {
+            let len = 16 * (pieces.len() - direct) as u64;
+            write(memory, TABLE + 16 * direct as u32, TABLES[0], len | 4 << 32);
+        }
     }
 }
