@@ -213,7 +213,7 @@ impl Exploring<'_> {
         std::thread::scope(|scope| {
             let work = scope.spawn(long);
             while !work.is_finished() {
-                std::thread::sleep(Duration::from_millis(50));
+                std::thread::park_timeout(Duration::from_millis(50));
                 let (states, done) = (&gauge.states, &gauge.done);
                 bar.set_message(format!(
                     "{} states  {} of {} parts so far",

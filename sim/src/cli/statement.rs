@@ -50,9 +50,10 @@ impl Statement<'_> {
             _ => format!(", {}", many(resets, "reset", "resets")),
         };
         format!(
-            "{}: every workload of up to {} ({}) over {units} on {}, up to {in_flight} in flight,\n\
-             {}, {}{resets}{rows}; every order of effects and completions,\n\
-             every moment at which the power goes, every subset of {atoms} that survives",
+            "{}: every workload of up to {} ({}) over {units} on {},\n\
+             up to {in_flight} in flight, {}, {}{resets}{rows};\n\
+             every order of effects and completions, every moment at which the power goes,\n\
+             every subset of {atoms} that survives",
             self.device,
             many(requests, "request", "requests"),
             kinds.join(", "),
@@ -118,6 +119,8 @@ impl fmt::Display for Statement<'_> {
             row("states not remembered", tally.turned_away, more.to_owned())?;
         }
         let (seconds, tenths) = (elapsed.as_secs(), elapsed.subsec_millis() / 100);
-        writeln!(f, "  {seconds}.{tenths} s, {}", self.scope)
+        writeln!(f, "  took {seconds}.{tenths} s")?;
+        let (numbers, names) = self.scope.flags();
+        writeln!(f, "\n  {numbers}\n  {names}")
     }
 }

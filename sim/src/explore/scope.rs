@@ -378,21 +378,29 @@ fn ask(kind: Kind, what: AskKind, first: u32, count: u32) -> Option<Ask> {
     })
 }
 
+impl Scope {
+    /// As the command line takes it: what is counted, and what is named.
+    pub(crate) fn flags(&self) -> (String, String) {
+        let Scope { requests, sectors, queues, in_flight, crashes, faults, resets, .. } = self;
+        let numbers = format!(
+            "--requests {requests} --sectors {sectors} --queues {queues} --in-flight {in_flight} \
+             --crashes {crashes} --faults {faults} --resets {resets}"
+        );
+        let kinds: Vec<String> = self.kinds.iter().map(AskKind::to_string).collect();
+        let rows: Vec<String> = self.rows.iter().map(Row::to_string).collect();
+        let extra = match self.features {
+            0 => String::new(),
+            more => format!(" --features {}", features(more)),
+        };
+        let (kinds, rows, reduction) = (kinds.join(","), rows.join(","), self.reduction);
+        (numbers, format!("--kinds {kinds} --rows {rows}{extra} --reduce {reduction}"))
+    }
+}
+
 /// As the command line takes it.
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Scope { requests, sectors, queues, in_flight, crashes, faults, resets, .. } = self;
-        write!(
-            f,
-            "--requests {requests} --sectors {sectors} --queues {queues} --in-flight {in_flight}"
-        )?;
-        write!(f, " --crashes {crashes} --faults {faults} --resets {resets}")?;
-        let kinds: Vec<String> = self.kinds.iter().map(AskKind::to_string).collect();
-        let rows: Vec<String> = self.rows.iter().map(Row::to_string).collect();
-        write!(f, " --kinds {} --rows {}", kinds.join(","), rows.join(","))?;
-        if self.features != 0 {
-            write!(f, " --features {}", features(self.features))?;
-        }
-        write!(f, " --reduce {}", self.reduction)
+        let (numbers, names) = self.flags();
+        write!(f, "{numbers} {names}")
     }
 }
