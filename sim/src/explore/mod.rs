@@ -21,15 +21,15 @@
 //!
 //! # What makes it small
 //!
-//! * States that are [one](identity) are visited once.
+//! * *Alike*: states that the rest of a run cannot tell apart are visited once; `identity.rs` says which those are.
 //! * *Lazy*: an operation lands when it completes, unless another one is in flight on the same sector; what a power loss
-//!   leaves of a sector is [decided](cells) when the sector is read. Both only put off what nobody can see.
-//! * *Sleep*: of two [independent](unit) steps one order is enough.
+//!   leaves of a sector is decided when the sector is read (`cells.rs`). Both only put off what nobody can see.
+//! * *Sleep*: of two independent steps one order is enough; `unit.rs` says which are, and claims nothing more.
 //! * *Mirror*: a disk has no preferred end and no preferred queue, so of two workloads that are mirror images, or differ in
 //!   which queue is which, one is enough. This one believes that the device tells neither apart.
-//! * *Lives*: after a power loss and with everything read back it does not matter [how one got there](lives).
+//! * *Lives*: after a power loss and with everything read back it does not matter how one got there (`lives.rs`).
 //!
-//! The first three can be switched off. Tests hold what is found with and without them against each other, for our device
+//! All but the last can be switched off. Tests hold what is found with and without them against each other, for our device
 //! and for every wrong one in scope.
 
 mod cells;
