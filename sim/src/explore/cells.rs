@@ -53,6 +53,8 @@ pub(super) enum How {
 /// What all sectors may hold.
 #[derive(Clone, Debug)]
 pub(super) struct Cells {
+    /// Everything that was cached may survive. If not, the host writes back step by step, and only what is cached may.
+    keeps: bool,
     kind: Kind,
     author: Author,
     base: u32,
@@ -61,10 +63,11 @@ pub(super) struct Cells {
 
 impl Cells {
     /// As the disk of device 0 is now.
-    pub(super) fn new(disk: &SimDisk, run: u32) -> Cells {
+    pub(super) fn new(disk: &SimDisk, run: u32, keeps: bool) -> Cells {
         let shape = disk.shape();
         let empty = Cell { may: [0; MOST], since: [0; MOST], len: 0, dirty: false, taken: false };
         let mut cells = Cells {
+            keeps,
             kind: shape.kinds[0],
             author: Author { run, disk: 0 },
             base: shape.base(0),
@@ -108,6 +111,7 @@ impl Cells {
                 (cell.may[0], cell.since[0], cell.len) = (medium, actions, 1);
             }
             if is_dirty && cell.may[usize::from(cell.len) - 1] != cached {
+                cell.len = if self.keeps { cell.len } else { 1 };
                 let len = usize::from(cell.len);
                 assert!(len < MOST, "more contents than the requests of a scope can write");
                 (cell.may[len], cell.since[len]) = (cached, actions);
@@ -146,17 +150,6 @@ impl Cells {
         self.cells[number as usize].len > 1
     }
 
-    /// Forgets when the host may have written back, as a search does that tries it step by step.
-    pub(super) fn forget_history(&mut self) {
-        for cell in &mut self.cells {
-            if cell.len > 2 {
-                let last = usize::from(cell.len) - 1;
-                (cell.may[1], cell.since[1]) = (cell.may[last], cell.since[last]);
-                cell.len = 2;
-            }
-        }
-    }
-
     /// The code of a sector's bytes.
     pub(super) fn code_of(&self, number: u32, bytes: &[u8]) -> Code {
         self.code(number, bytes)
@@ -186,7 +179,7 @@ impl Cells {
     }
 }
 
-/// Whether a content is one a request or the initial image gave.
+/// The code of zeroes.
 pub(super) fn zero() -> Code {
     payload::code(Observed::Content(powerfail_model::Content::ZERO))
 }

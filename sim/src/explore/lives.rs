@@ -43,7 +43,7 @@ pub(super) struct Outcome {
     pub(super) images: BTreeSet<u128>,
 }
 
-/// What all tasks of a row came to.
+/// What all tasks came to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lives {
     pub(super) tally: Tally,

@@ -76,7 +76,7 @@ impl<D: DeviceUnderTest> Node<D> {
         let mut world = World::<D>::new(setup.clone(), plan.options, RUN);
         world.listen_to_answers();
         world.fit_memory();
-        let cells = Cells::new(world.disk(), RUN);
+        let cells = Cells::new(world.disk(), RUN, plan.scope.reduction.lazy);
         let scope = &plan.scope;
         let mut node = Node {
             world,
@@ -138,12 +138,12 @@ impl<D: DeviceUnderTest> Node<D> {
             Unit::Land { op, sector } => {
                 self.host(Action::Effect { op, set: SectorSet::range(sector, 1) })
             }
-            Unit::Finish { op, landed } => self.finish(plan, op, Outcome::Ok { landed }),
+            Unit::Finish { op, landed } => self.finish(op, Outcome::Ok { landed }),
             Unit::Fail { op, landed, forgets } => {
                 self.faults -= 1;
                 let all = self.world.disk().dirty();
                 let forgot = if forgets { all } else { SectorSet::EMPTY };
-                self.finish(plan, op, Outcome::Failed { errno: EIO, landed, forgot })
+                self.finish(op, Outcome::Failed { errno: EIO, landed, forgot })
             }
             Unit::WriteBack { sector } => {
                 self.host(Action::WriteBack { set: SectorSet::range(sector, 1) })
@@ -223,13 +223,9 @@ impl<D: DeviceUnderTest> Node<D> {
         Ok(())
     }
 
-    fn finish(&mut self, plan: &Plan, op: OpKey, outcome: Outcome) -> Done {
+    fn finish(&mut self, op: OpKey, outcome: Outcome) -> Done {
         self.past.waits(op, outcome);
-        self.host(Action::Complete { op, outcome })?;
-        if !plan.scope.reduction.lazy {
-            self.cells.forget_history();
-        }
-        Ok(())
+        self.host(Action::Complete { op, outcome })
     }
 
     fn reset(&mut self) -> Done {
@@ -255,7 +251,7 @@ impl<D: DeviceUnderTest> Node<D> {
             log.lock().expect(WRITING).cut(known, self.cells.len());
         }
         self.act(Action::Crash(CrashKind::Power { survivors }))?;
-        self.cells = Cells::new(self.world.disk(), self.world.run());
+        self.cells = Cells::new(self.world.disk(), self.world.run(), plan.scope.reduction.lazy);
         if !plan.scope.reduction.lazy {
             self.left_behind = self.may_survive();
         }
