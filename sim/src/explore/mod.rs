@@ -35,10 +35,13 @@
 mod cells;
 mod checkpoint;
 mod identity;
+mod kinds;
 mod lives;
 mod node;
 mod plan;
 mod print;
+mod reduction;
+mod row;
 mod scope;
 mod search;
 mod seen;
@@ -47,7 +50,10 @@ mod unit;
 mod write_down;
 
 pub use checkpoint::Checkpoint;
-pub use scope::{AskKind, Reduction, Row, Scope};
+pub use kinds::AskKind;
+pub use reduction::Reduction;
+pub use row::Row;
+pub use scope::Scope;
 pub use search::Gauge;
 pub use tally::Tally;
 

@@ -1,6 +1,7 @@
 //! One row of a scope, made ready: the options of its world and what its guest may ask for.
 
-use super::scope::{Row, Scope};
+use super::row::Row;
+use super::scope::Scope;
 use crate::dut::DeviceUnderTest;
 use crate::guest::Ask;
 use crate::spec::{Kind, Options};
