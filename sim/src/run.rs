@@ -1,5 +1,6 @@
 //! One run, from a seed or from a list of actions.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use powerfail_model::{Rule, Violation};
@@ -170,15 +171,18 @@ pub(crate) fn guarded<D: DeviceUnderTest>(
             None
         }
         Ok(Err(failure)) => Some(failure),
-        Err(panic) => {
-            let said = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("It did not say why.");
-            let violation = Violation::new(Rule::DevicePanicked).note(format!("It said: {said}"));
-            Some(Box::new(Failure { device: 0, violation }))
-        }
+        Err(panic) => Some(panicked(&*panic)),
     };
     Verdict { hash: world.event_hash(), failure, exhausted }
+}
+
+/// What a panic of a device is to its guest.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Box<Failure> {
+    let said = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("It did not say why.");
+    let violation = Violation::new(Rule::DevicePanicked).note(format!("It said: {said}"));
+    Box::new(Failure { device: 0, violation })
 }

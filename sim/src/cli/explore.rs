@@ -19,6 +19,7 @@ use crate::explore::{
 use crate::inevitable::certainty;
 use crate::run::replay;
 use crate::shrink::{Effort as Work, PLENTY, Shrunk, shrink};
+use crate::spec::Kind;
 use crate::story::{Look, Provenance, tell};
 use crate::trace::{Signature, Trace, parse_features};
 use crate::world::World;
@@ -139,9 +140,8 @@ impl Visit for Exploring<'_> {
         }
         let args = self.args;
         output::make_dir(&args.out)?;
-        let name =
-            format!("powerfail explore {} --device {} {}", program(), self.device, self.scope);
-        let checkpoint = Checkpoint::open(&args.out, &name)?;
+        let search = format!("--device {} {}", self.device, self.scope);
+        let checkpoint = Checkpoint::open(&args.out, &program(), &search)?;
         if checkpoint.finished() > 0 {
             println!("goes on behind {} parts that were finished before", checkpoint.finished());
         }
@@ -265,7 +265,10 @@ impl Exploring<'_> {
         world.keep_journal();
         replay(&mut world, short.options, short.run, &short.actions, |_| {});
         let provenance = Provenance {
-            from: format!("row {}", found.row),
+            from: match D::kinds(setup)[0] {
+                Kind::Disk => format!("row {}", found.row),
+                Kind::Memory => "explored".to_owned(),
+            },
             shrunk: Some((short.from, short.actions.len())),
             replay: Some(format!("powerfail replay {}", path.display())),
             only_if: short.only_if.clone(),

@@ -2,7 +2,6 @@
 
 use powerfail_device::Op;
 
-use super::operation::OpKind;
 use super::sim::{LANES_EACH, SimDisk, lane_index};
 use crate::memory::Ram;
 use crate::payload::SECTOR;
@@ -43,10 +42,5 @@ impl SimDisk {
         let at = (self.shape.base(device) + number) as usize * SECTOR;
         self.cache[at..at + content.len()].copy_from_slice(content);
         self.medium[at..at + content.len()].copy_from_slice(content);
-    }
-
-    /// Whether an operation changes the medium.
-    pub(crate) fn mutates(kind: OpKind) -> bool {
-        !matches!(kind, OpKind::Read | OpKind::Sync)
     }
 }

@@ -34,6 +34,11 @@ impl OpKind {
         (OpKind::WriteZeroes, "write-zeroes"),
     ];
 
+    /// Whether it changes what sectors hold.
+    pub(crate) fn mutates(self) -> bool {
+        !matches!(self, OpKind::Read | OpKind::Sync)
+    }
+
     /// As a person says it.
     pub(crate) fn words(self) -> &'static str {
         match self {

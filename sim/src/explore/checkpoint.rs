@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::lives::{Memory, Outcome, Root, Task};
 use super::search::Path;
 use super::tally::Tally;
+use crate::prng::mix;
 
 /// One part that was finished.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,7 +22,7 @@ struct Line {
     requests: u8,
     row: usize,
     path: Path,
-    first: u8,
+    first: u16,
     tally: Tally,
     /// Power losses left, state, path.
     fresh: Vec<(u8, String, Path)>,
@@ -53,14 +54,16 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Goes on with the search of this name in a folder, or begins it.
+    /// Goes on with a search in a folder, or begins it. Another search has another file; one that another `program` began
+    /// starts from the beginning.
     ///
     /// # Errors
     /// One line, if there can be no file in the folder.
-    pub fn open(dir: &FilePath, name: &str) -> Result<Checkpoint, String> {
-        let path = dir.join("explore.checkpoint");
+    pub fn open(dir: &FilePath, program: &str, search: &str) -> Result<Checkpoint, String> {
+        let number = search.bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
+        let path = dir.join(format!("explore-{number:016x}.checkpoint"));
         let said = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-        let header = format!("{name}\n");
+        let header = format!("powerfail explore {search}, by {program}\n");
         let known = fs::read_to_string(&path).unwrap_or_default();
         let known: Vec<Line> = match known.strip_prefix(&header) {
             Some(lines) => {
@@ -150,7 +153,7 @@ mod tests {
         let mut outcome = Outcome::default();
         outcome.tally.states = 77;
         outcome.fresh.insert((1, 1 << 100), vec![9]);
-        let first = Checkpoint::open(dir.path(), "one").expect("a file");
+        let first = Checkpoint::open(dir.path(), "me", "one").expect("a file");
         first.keep(&task(0), &outcome);
         first.keep(&task(1), &outcome);
         let path = first.path().to_owned();
@@ -158,12 +161,15 @@ mod tests {
         let text = fs::read_to_string(&path).expect("it was written");
         fs::write(&path, &text[..text.len() - 5]).expect("cut in the last line");
 
-        let again = Checkpoint::open(dir.path(), "one").expect("the file");
+        let again = Checkpoint::open(dir.path(), "me", "one").expect("the file");
         assert_eq!(again.finished(), 1);
         let recalled = again.recall(&task(0)).expect("the first was finished");
         assert_eq!((recalled.tally, recalled.fresh), (outcome.tally, outcome.fresh));
         assert!(again.recall(&task(1)).is_none(), "the second was cut off");
         drop(again);
-        assert_eq!(Checkpoint::open(dir.path(), "another").expect("the file").finished(), 0);
+        let open = |program, search| Checkpoint::open(dir.path(), program, search).expect("a file");
+        assert_eq!(open("me", "another").finished(), 0, "another search has a file of its own");
+        assert_eq!(open("me", "one").finished(), 1, "and spoils none");
+        assert_eq!(open("you", "one").finished(), 0, "another program may take other steps");
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Task {
     /// Requests of the scope.
     pub(super) requests: u8,
     pub(super) root: Root,
-    pub(super) first: u8,
+    pub(super) first: u16,
 }
 
 /// What a task came to.
@@ -102,7 +102,7 @@ pub(super) fn search<D: DeviceUnderTest>(
             };
             let mut units: Vec<Unit> = Vec::new();
             node.enabled(&plans[root.row], &mut units);
-            let firsts = 0..units.len().min(usize::from(u8::MAX)) as u8;
+            let firsts = 0..u16::try_from(units.len()).expect("a state has not so many steps");
             let requests = plans[root.row].scope.requests;
             tasks.extend(firsts.map(|first| Task { requests, root: root.clone(), first }));
         }

@@ -10,14 +10,15 @@
 //! One device on the simulated disk, whose [fault model](crate::disk) is the one of random runs. The guest sends requests
 //! of the scope's kinds on any queue, and at most so many at a time; a thread of the device, once it runs, runs until it
 //! has nothing to do; the guest takes back what was used as soon as a thread has paused. The host lands and completes
-//! operations in any order, a sector at a time, writes back whenever it likes and, if the scope allows, fails. The power
-//! goes at any moment, while everything is read back, too. When the power comes on the guest reads every sector before it
+//! operations in any order, a sector at a time, writes back whenever it likes and, if the scope allows, fails them with EIO: a
+//! write that fails has landed in any part, and a failed sync forgets all that was dirty or nothing. The power goes at any
+//! moment, and between any two of the reads that follow a power loss; those are done by a kind host. When the power comes on the guest reads every sector before it
 //! goes on, and where it has nothing left to do it reads every sector once more.
 //!
 //! If the scope allows, the guest resets the device, too, and waits for that to show.
 //!
 //! Not covered: threads that stop between two of their steps (loom does that), chains that are cut in odd ways, broken
-//! rings, killed backends, resizing. Random runs have all of them.
+//! rings, short transfers, killed backends, resizing. Random runs have all of them.
 //!
 //! # What makes it small
 //!

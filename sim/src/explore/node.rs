@@ -11,7 +11,7 @@ use super::scope::Scope;
 use super::unit::{Unit, queue};
 use super::write_down::Log;
 use crate::action::{Action, CrashKind, Until};
-use crate::disk::{OpKey, OpKind, Outcome};
+use crate::disk::{OpKey, Outcome};
 use crate::dut::DeviceUnderTest;
 use crate::guest::{Ask, Layout, Mischief};
 use crate::sectors::SectorSet;
@@ -284,7 +284,7 @@ impl<D: DeviceUnderTest> Node<D> {
     fn may_land(&self, number: u32, may: &mut Vec<(Code, How)>) {
         let sector = self.cells.sector(number);
         for (nth, (op, ..)) in self.world.disk().in_flight().enumerate() {
-            if matches!(op.kind, OpKind::Read | OpKind::Sync) {
+            if !op.kind.mutates() {
                 continue;
             }
             if let Some(bytes) = self.world.would_land(nth, sector) {

@@ -10,22 +10,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use powerfail_model::{Rule, Violation};
-
 use super::node::{Done, Node, Phase};
 use super::plan::Plan;
 use super::seen::{Seen, Ways};
 use super::tally::Tally;
 use super::unit::Unit;
 use crate::dut::DeviceUnderTest;
+use crate::run::panicked;
 use crate::trace::Signature;
 use crate::world::Failure;
 
 /// A way to a state: the number of each step among those that were enabled.
-pub(super) type Path = Vec<u8>;
+pub(super) type Path = Vec<u16>;
 
 /// In a path, that the guest reads everything there.
-pub(super) const LOOK: u8 = u8::MAX;
+pub(super) const LOOK: u16 = u16::MAX;
 
 /// The most steps of a path.
 const DEEPEST: usize = 1 << 10;
@@ -108,7 +107,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     }
 
     /// Goes through everything that follows from one step of a state, which `path` leads to.
-    pub(super) fn from(&mut self, node: &Node<D>, path: &Path, first: u8) {
+    pub(super) fn from(&mut self, node: &Node<D>, path: &Path, first: u16) {
         self.path.clone_from(path);
         let mut units = Vec::new();
         node.enabled(self.plan, &mut units);
@@ -197,7 +196,8 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         }
         self.tally.slept += u64::from(asleep.count_ones());
         // What has no bit never sleeps.
-        let many = units.len() > 64 && todo != 0;
+        let unseen = is_new && !hunting;
+        let many = units.len() > 64 && (todo != 0 || unseen);
         let last = match (many, todo) {
             (true, _) => units.len() - 1,
             (false, 0) => 0,
@@ -262,7 +262,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     /// Takes a step and goes on from there.
     fn follow(&mut self, mut node: Node<D>, units: &[Unit], nth: usize, sleep: &[Unit]) -> Ways {
         let unit = units[nth];
-        self.path.push(nth as u8);
+        self.path.push(u16::try_from(nth).expect("a state has not so many steps"));
         let before = node.world.stats().steps;
         self.tally.steps += 1;
         self.tally.recalls += u64::from(matches!(unit, Unit::Recall { .. }));
@@ -340,13 +340,5 @@ fn mask(units: &[Unit], among: &[Unit]) -> u64 {
 
 /// Does something with a device that may panic.
 fn guarded(step: impl FnOnce() -> Done) -> Done {
-    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
-        let said = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("It did not say why.");
-        let violation = Violation::new(Rule::DevicePanicked).note(format!("It said: {said}"));
-        Err(Box::new(Failure { device: 0, violation }))
-    })
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| Err(panicked(&*panic)))
 }

@@ -16,7 +16,7 @@ use super::cells::Code;
 use super::node::{Node, Phase};
 use super::plan::Plan;
 use crate::action::QueueId;
-use crate::disk::{OpKey, OpKind, SimDisk};
+use crate::disk::{OpKey, OpKind};
 use crate::dut::DeviceUnderTest;
 use crate::sectors::SectorSet;
 
@@ -142,7 +142,7 @@ impl<D: DeviceUnderTest> Node<D> {
         let (mine, _) = disk.nth(nth);
         let mut disputed = SectorSet::EMPTY;
         for (other, (op, _, landed)) in disk.in_flight().enumerate() {
-            let changes = SimDisk::mutates(mine.kind) || SimDisk::mutates(op.kind);
+            let changes = mine.kind.mutates() || op.kind.mutates();
             if other != nth && changes {
                 disputed = disputed.or(op.range().minus(landed));
             }
