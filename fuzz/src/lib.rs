@@ -11,6 +11,7 @@ mod bound;
 pub mod chain;
 pub mod config;
 pub mod hostile;
+mod patience;
 pub mod pmem;
 mod reference;
 pub mod run;

@@ -7,7 +7,7 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use powerfail::blk::Blk;
-use powerfail::explore::{Effort, Gauge, Row, Scope, explore};
+use powerfail::explore::{Effort, Gauge, Row, Scope, Tally, explore};
 use stateright::{Checker, Model, Property};
 
 fn main() {
@@ -21,21 +21,20 @@ fn scope() -> Scope {
 /// Row G of the default scope.
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn states(bencher: Bencher<'_, '_>) {
-    let report = explore::<Blk>(&None, &scope(), Effort::on(1), &Gauge::default());
-    let states = ItemsCount::new(report.tally.states);
-    bencher.counter(states).bench_local(|| {
-        let report = explore::<Blk>(&None, &scope(), Effort::on(1), &Gauge::default());
-        assert!(report.is_complete() && report.broken.is_empty());
-    });
+    search(bencher, |tally| tally.states);
 }
 
 /// The same, counted in steps of the device's thread.
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn device_steps(bencher: Bencher<'_, '_>) {
-    let report = explore::<Blk>(&None, &scope(), Effort::on(1), &Gauge::default());
-    let steps = ItemsCount::new(report.tally.device_steps);
-    bencher.counter(steps).bench_local(|| {
-        let report = explore::<Blk>(&None, &scope(), Effort::on(1), &Gauge::default());
+    search(bencher, |tally| tally.device_steps);
+}
+
+fn search(bencher: Bencher<'_, '_>, items: fn(&Tally) -> u64) {
+    let once = || explore::<Blk>(&None, &scope(), Effort::on(1), &Gauge::default());
+    let items = ItemsCount::new(items(&once().tally));
+    bencher.counter(items).bench_local(|| {
+        let report = once();
         assert!(report.is_complete() && report.broken.is_empty());
     });
 }

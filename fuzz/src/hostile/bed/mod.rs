@@ -18,6 +18,7 @@ use powerfail_device::{Config, Device, QueueLayout, Step, WRITEBACK_OFFSET, step
 use super::good::{self, Good};
 use super::script::Setup;
 use crate::bound::Watched;
+use crate::patience::Patience;
 use crate::reference::{self, Offer};
 
 /// Bytes of the hostile guest's memory.
@@ -55,7 +56,7 @@ pub(super) struct Bed {
     /// Operations that the host has ended.
     ended: u32,
     /// How often in a row the host has put something off.
-    put_off: u32,
+    patience: Patience,
 }
 
 fn shape(setup: Setup) -> DiskShape {
@@ -109,7 +110,7 @@ impl Bed {
             idle_steps: 0,
             chains: 0,
             ended: 0,
-            put_off: 0,
+            patience: Patience::default(),
         };
         bed.restart(setup);
         bed
@@ -123,7 +124,8 @@ impl Bed {
         self.hostile.restart(super::HEADERS);
         self.good.restart(SECTORS, [4, 8, 8, 16][usize::from(setup.sizes >> 2 & 3)]);
         (self.resetting, self.paused, self.queue_resetting) = (false, false, false);
-        (self.idle_steps, self.chains, self.put_off) = (0, 0, 0);
+        (self.idle_steps, self.chains) = (0, 0);
+        self.patience = Patience::default();
         self.begin();
     }
 
@@ -258,15 +260,9 @@ impl Bed {
     }
 
     pub(super) fn complete(&mut self, op: OpKey, outcome: Outcome) {
-        if let Outcome::Failed { errno, .. } = outcome {
-            let transient = errno == 4 || errno == 11;
-            // A host that puts things off for ever is one that fails.
-            if transient && self.put_off > 8 || !transient && !self.host_may_fail() {
-                return;
-            }
-            self.put_off += u32::from(transient);
-        } else {
-            self.put_off = 0;
+        let may_fail = self.host_may_fail();
+        if !self.patience.allows(outcome, may_fail) {
+            return;
         }
         let memory = if op.lane == 0 { self.hostile.memory() } else { &self.good.memory };
         self.ended += 1;

@@ -18,6 +18,7 @@ use powerfail_model::{Atom, Observed, PmemOracle, Profile, RequestId, Violation}
 
 use super::Setup;
 use crate::bound::Watched;
+use crate::patience::Patience;
 
 /// Bytes of guest memory.
 pub(super) const MEMORY: u32 = 4 << 10;
@@ -57,7 +58,7 @@ pub(super) struct Bed {
     chains: u32,
     /// Operations that the host has ended.
     ended: u32,
-    put_off: u32,
+    patience: Patience,
 }
 
 /// Where the type and the response of one of the hostile hand's requests are.
@@ -103,7 +104,7 @@ impl Bed {
             idle_steps: 0,
             chains: 0,
             ended: 0,
-            put_off: 0,
+            patience: Patience::default(),
         }
     }
 
@@ -116,7 +117,8 @@ impl Bed {
         self.guest.write(TABLE, &[0; TABLE_BYTES]);
         self.oracle.restart(Profile::Strict, WORDS);
         (self.next_id, self.asked, self.resetting) = (1, None, false);
-        (self.idle_steps, self.chains, self.put_off) = (0, 0, 0);
+        (self.idle_steps, self.chains) = (0, 0);
+        self.patience = Patience::default();
         self.begin();
     }
 
@@ -289,15 +291,9 @@ impl Bed {
     pub(super) fn complete(&mut self, outcome: Outcome) {
         let oldest = self.disk.in_flight().min_by_key(|&(_, nth, _)| nth);
         let Some((op, ..)) = oldest else { return };
-        if let Outcome::Failed { errno, .. } = outcome {
-            let transient = errno == 4 || errno == 11;
-            // A host that puts things off for ever is one that fails.
-            if transient && self.put_off > 8 || !transient && !self.host_may_fail() {
-                return;
-            }
-            self.put_off += u32::from(transient);
-        } else {
-            self.put_off = 0;
+        let may_fail = self.host_may_fail();
+        if !self.patience.allows(outcome, may_fail) {
+            return;
         }
         self.ended += 1;
         self.disk.complete(op, outcome, self.guest.memory().ram());
