@@ -286,11 +286,13 @@ impl SimDisk {
     pub(super) fn find(&self, key: OpKey) -> Option<usize> {
         let mut oldest: Option<usize> = None;
         for (index, op) in self.in_flight.iter().enumerate() {
-            if op.key == key {
+            if !op.key.is_like(&key) {
+                continue;
+            }
+            if op.key.twin == key.twin {
                 return Some(index);
             }
-            let older = |best: usize| op.nth < self.in_flight[best].nth;
-            if op.key.is_like(&key) && oldest.is_none_or(older) {
+            if oldest.is_none_or(|best| op.nth < self.in_flight[best].nth) {
                 oldest = Some(index);
             }
         }
@@ -313,8 +315,11 @@ impl SimDisk {
             _ => (base + (offset / 512) as u32, (len / 512) as u32),
         };
         let mut key = OpKey { device, lane, kind, sector, sectors, twin: 0 };
-        let twins = self.in_flight.iter().filter(|op| op.key.is_like(&key));
-        key.twin = twins.map(|op| op.key.twin + 1).max().unwrap_or(0);
+        for op in &self.in_flight {
+            if op.key.is_like(&key) {
+                key.twin = key.twin.max(op.key.twin + 1);
+            }
+        }
         let owed = match kind {
             OpKind::Sync => self.taken.and(self.shape.part(device)),
             _ => SectorSet::EMPTY,
