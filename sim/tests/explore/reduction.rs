@@ -68,6 +68,8 @@ fn the_images_a_power_loss_may_leave_are_the_same_without_each_reduction() {
         }
     }
     holds::<Blk>(&None, &small());
+    // One at a time, so that what is overwritten can survive only if it was written back in between.
+    holds::<Blk>(&None, &Scope { in_flight: 1, rows: vec![Row::C, Row::E], ..small() });
     holds::<Blk>(&None, &Scope { queues: 2, rows: vec![Row::C, Row::D], ..small() });
     let faults = vec![Row::B, Row::C];
     holds::<Blk>(
