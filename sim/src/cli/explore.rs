@@ -89,7 +89,6 @@ pub(super) fn run(targets: &impl Targets, args: &ExploreArgs, look: Look) -> Res
         return Err("--jobs 0 searches nothing; give at least 1".to_owned());
     }
     let scope = args.scope();
-    scope.check()?;
     let device = args.device.clone().unwrap_or_else(|| targets.default_device().to_owned());
     if device == "blk+pmem" {
         return Err("a search has one device: give --device blk or --device pmem".to_owned());
@@ -138,6 +137,7 @@ impl Visit for Exploring<'_> {
                 self.device
             ));
         }
+        self.scope.check(D::kinds(&setup)[0])?;
         let args = self.args;
         output::make_dir(&args.out)?;
         let search = format!("--device {} {}", self.device, self.scope);

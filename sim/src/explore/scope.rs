@@ -65,11 +65,11 @@ impl Default for Scope {
 }
 
 impl Scope {
-    /// Whether a search can go so far.
+    /// Whether a search can go so far with a device of this kind.
     ///
     /// # Errors
     /// One line that says what is too much or too little.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self, kind: Kind) -> Result<(), String> {
         let within = |what: &str, flag: &str, number: u8, low: u8, high: u8| {
             if (low..=high).contains(&number) {
                 return Ok(());
@@ -83,8 +83,23 @@ impl Scope {
         within("power losses", "crashes", self.crashes, 0, 4)?;
         within("host failures", "faults", self.faults, 0, 4)?;
         within("resets", "resets", self.resets, 0, 4)?;
-        if self.kinds.is_empty() || self.rows.is_empty() {
-            return Err("a search needs at least one kind of request and one row".to_owned());
+        if self.rows.is_empty() {
+            return Err("a search needs at least one row of the stability table".to_owned());
+        }
+        if kind == Kind::Memory && self.queues > 1 {
+            return Err(format!("a persistent memory has one queue, not --queues {}", self.queues));
+        }
+        // A search of nothing would say that nothing is broken.
+        let empty = self.rows_of(kind).into_iter().find(|&row| self.asks(kind, row).is_empty());
+        if let Some(row) = empty {
+            let kinds: Vec<String> = self.kinds.iter().map(AskKind::to_string).collect();
+            let kinds = kinds.join(",");
+            return Err(match kind {
+                Kind::Disk => {
+                    format!("--kinds {kinds}: in row {row} a guest can ask for none of that")
+                }
+                Kind::Memory => format!("--kinds {kinds}: a persistent memory knows none of that"),
+            });
         }
         let extra = self.features & !EXTRA;
         if extra != 0 {
