@@ -100,7 +100,6 @@ impl Cells {
             let at = self.base + number;
             let (cached, medium) = disk.sector(at);
             let cell = &self.cells[number as usize];
-            // What was clean and is clean has not changed, unless the disk is wrong: two words tell.
             let (is_dirty, is_taken) = (dirty.contains(at), taken.contains(at));
             let medium = self.code(number, medium);
             let cached = if is_dirty { self.code(number, cached) } else { medium };

@@ -256,9 +256,7 @@ impl<D: DeviceUnderTest> Node<D> {
         self.cells.add_to(&mut print);
         let disk = self.world.disk();
         print.word(disk.forgotten().words()[0]);
-        // What lies outside the device's part has no business changing.
-        let outside = disk.dirty().minus(disk.shape().part(0));
-        print.word(outside.words()[0]);
+        print.word(self.outside());
         let mut flying = Print::EMPTY;
         for (nth, (op, _, landed)) in disk.in_flight().enumerate() {
             let owed = disk.owed(nth).words()[0];
@@ -266,6 +264,12 @@ impl<D: DeviceUnderTest> Node<D> {
         }
         print.print(flying);
         print
+    }
+
+    /// What is dirty outside the device's part, where nothing has any business to change: the witness looks there.
+    fn outside(&self) -> u64 {
+        let disk = self.world.disk();
+        disk.dirty().minus(disk.shape().part(0)).words()[0]
     }
 
     /// The fingerprint of a state in which the sectors from `next` on are not known yet.
@@ -278,6 +282,7 @@ impl<D: DeviceUnderTest> Node<D> {
     ) -> Print {
         let mut print = self.budget(2 | u64::from(next) << 32, crashes);
         print.print(device);
+        print.word(self.outside());
         let oracle = self.world.oracle(0);
         let mut allowed = Vec::new();
         for (number, may) in may.iter().enumerate() {

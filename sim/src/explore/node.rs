@@ -165,7 +165,7 @@ impl<D: DeviceUnderTest> Node<D> {
     /// Something of the host, and a look at what it has changed.
     fn host(&mut self, action: Action) -> Done {
         let done = self.act(action)?;
-        debug_assert!(done, "`{action}` was not possible");
+        assert!(done, "`{action}` was not possible");
         self.cells.look(self.world.disk(), self.actions);
         Ok(())
     }
