@@ -22,6 +22,14 @@
 //! used. Every head is thus used exactly once over any number of deaths, though its request may be carried out more than once. A head that
 //! its driver published twice while it was in flight, which no driver may do, counts once.
 //!
+//! A record is believed as far as this text goes and no further: each word is read once, and none is used as an index, a length or a count
+//! before it is compared with the ring's size. Three things differ from one right implementation to another and are accepted:
+//!
+//! - `desc_num` is the size that the front-end asked memory for, which may be larger than the ring;
+//! - a record that was kept over a device reset says the `used_idx` of the ring before: a distance to `used.idx` that is larger than the ring
+//!   is no batch, and every head that is marked is in flight;
+//! - counters count from anywhere. Recovery numbers what is in flight from 0 again, oldest first, so that they never run over.
+//!
 //! Not here: where the memory comes from, and who hands it from one process to the next.
 
 use std::fmt;
@@ -33,8 +41,9 @@ const VERSION: u16 = 1;
 
 /// The memory of one queue's record, in words of eight bytes.
 ///
-/// Only the queue writes it, and no two queues share one. A store becomes visible to a successor after all those before it: the successor runs
-/// when this process is dead, so program order on one processor is enough, and `Release` keeps the compiler from changing it.
+/// Only the queue is to write it, and no two queues share one; but it may be shared with another process, so what a word holds is never more
+/// than a claim. A store becomes visible to a successor after all those before it: the successor runs when this process is dead, so program
+/// order on one processor is enough, and `Release` keeps the compiler from changing it.
 pub trait InflightMemory: fmt::Debug + Send + Sync {
     /// How many words there are; at least [`InflightRecord::words`] of the queue's size.
     fn words(&self) -> usize;
@@ -68,10 +77,6 @@ pub enum InflightError {
     TooSmall(usize),
     /// Written by a version this one does not know.
     Version(u16),
-    /// Made for a queue of this size, which is another's.
-    Size(u16),
-    /// `used.idx` is this far ahead of the record, which is more than could have been in flight.
-    UsedIndex(u16),
     /// The list of the last batch leaves the table.
     Batch(u16),
     /// The used ring is not in guest memory.
@@ -84,12 +89,6 @@ impl fmt::Display for InflightError {
             InflightError::TooSmall(words) => write!(f, "{words} words are too few for a record"),
             InflightError::Version(version) => {
                 write!(f, "the record is of version {version}, not {VERSION}")
-            }
-            InflightError::Size(size) => {
-                write!(f, "the record is of a queue with {size} descriptors")
-            }
-            InflightError::UsedIndex(ahead) => {
-                write!(f, "the used ring is {ahead} entries ahead of the record")
             }
             InflightError::Batch(head) => write!(f, "the record's last batch names head {head}"),
             InflightError::Ring => write!(f, "the used ring is not in guest memory"),
@@ -158,6 +157,25 @@ impl InflightRecord {
         2 + 2 * size as usize
     }
 
+    /// Whether a queue has ever kept a record in this memory.
+    pub fn is_begun(memory: &dyn InflightMemory) -> bool {
+        Front::of(memory.load(1)).version != 0
+    }
+
+    /// Takes everything for ended that this memory says is in flight, of a queue that does not run: a device reset came before it was started.
+    pub fn forget(memory: &dyn InflightMemory) {
+        for state in (2..memory.words()).step_by(2) {
+            if is_inflight(memory.load(state)) {
+                memory.store(state, 0);
+            }
+        }
+    }
+
+    /// Whether nothing is in flight by what this memory says, whatever the size of the queue it was made for.
+    pub fn is_empty(memory: &dyn InflightMemory) -> bool {
+        (2..memory.words()).step_by(2).all(|state| !is_inflight(memory.load(state)))
+    }
+
     /// Opens the record of a queue with `size` descriptors whose used index stands at `used_idx`, and says which heads are in flight: oldest
     /// first. `None` if the memory was never used, which is no record of anything.
     ///
@@ -178,11 +196,10 @@ impl InflightRecord {
                 record.begin(used_idx);
                 Ok((record, None))
             }
-            VERSION if front.desc_num == size => {
+            VERSION => {
                 let heads = record.recover(front, used_idx)?;
                 Ok((record, Some(heads)))
             }
-            VERSION => Err(InflightError::Size(front.desc_num)),
             other => Err(InflightError::Version(other)),
         }
     }
@@ -190,10 +207,9 @@ impl InflightRecord {
     /// A record in other memory that holds the same.
     pub(crate) fn resumed(memory: Arc<dyn InflightMemory>, size: u16) -> InflightRecord {
         let mut record = InflightRecord { memory, size, counter: 0 };
-        let front = record.front();
-        assert!(front.version == VERSION && front.desc_num == size, "no record of such a queue");
+        assert!(record.memory.words() >= InflightRecord::words(size), "no record of such a queue");
         let counters = (0..size).map(|head| record.memory.load(place(head) + 1));
-        record.counter = counters.max().map_or(0, |last| last + 1);
+        record.counter = counters.max().map_or(0, |last| last.wrapping_add(1));
         record
     }
 
@@ -201,7 +217,7 @@ impl InflightRecord {
     pub(crate) fn taken(&mut self, head: u16) {
         let place = place(head);
         self.memory.store(place + 1, self.counter);
-        self.counter += 1;
+        self.counter = self.counter.wrapping_add(1);
         self.memory.store(place, state(true, next_of(self.memory.load(place))));
     }
 
@@ -239,35 +255,38 @@ impl InflightRecord {
         self.memory.store(1, front.word());
     }
 
-    /// Brings the record up to what the used ring says and lists what is in flight.
+    /// Brings the record up to what the used ring says and lists what is in flight, oldest first.
     fn recover(&mut self, front: Front, used_idx: u16) -> Result<Vec<u16>, InflightError> {
-        let mut heads: Vec<u16> =
-            (0..self.size).filter(|head| is_inflight(self.memory.load(place(*head)))).collect();
+        let states: Vec<u64> = (0..self.size).map(|head| self.memory.load(place(head))).collect();
+        let mut marked: Vec<bool> = states.iter().map(|state| is_inflight(*state)).collect();
         let ahead = used_idx.wrapping_sub(front.used_idx);
         // Where nothing is in flight the ring may have begun anew since.
-        if ahead != 0 && !heads.is_empty() {
-            if ahead > self.size {
-                return Err(InflightError::UsedIndex(ahead));
-            }
-            let mut head = front.last_batch_head;
+        if (1..=self.size).contains(&ahead) && marked.contains(&true) {
             let mut batch = Vec::new();
+            let mut head = front.last_batch_head;
             for _ in 0..ahead {
-                if head >= self.size {
-                    return Err(InflightError::Batch(head));
-                }
+                let state = states.get(usize::from(head)).ok_or(InflightError::Batch(head))?;
                 batch.push(head);
-                head = next_of(self.memory.load(place(head)));
+                head = next_of(*state);
             }
-            for head in &batch {
-                self.memory
-                    .store(place(*head), state(false, next_of(self.memory.load(place(*head)))));
+            for head in batch {
+                let (at, used) = (usize::from(head), place(head));
+                marked[at] = false;
+                self.memory.store(used, state(false, next_of(states[at])));
             }
-            heads.retain(|head| !batch.contains(head));
         }
-        self.memory.store(1, Front { used_idx, ..front }.word());
-        let counter = |head: &u16| self.memory.load(place(*head) + 1);
-        heads.sort_by_key(counter);
-        self.counter = heads.last().map_or(0, counter).wrapping_add(1);
+        let desc_num = front.desc_num.max(self.size);
+        self.memory.store(1, Front { desc_num, used_idx, ..front }.word());
+        let in_flight = (0..self.size).filter(|head| marked[usize::from(*head)]);
+        let mut heads: Vec<(u64, u16)> =
+            in_flight.map(|head| (self.memory.load(place(head) + 1), head)).collect();
+        heads.sort_unstable();
+        let heads: Vec<u16> = heads.into_iter().map(|(_, head)| head).collect();
+        // Oldest first: the nth number of n different ones is at least n, so the order holds after each store.
+        for (counter, head) in (0..).zip(&heads) {
+            self.memory.store(place(*head) + 1, counter);
+        }
+        self.counter = heads.len() as u64;
         Ok(heads)
     }
 }
@@ -356,9 +375,7 @@ mod tests {
         let memory = words(8);
         assert_eq!(refused(&memory, 16, 0), InflightError::TooSmall(18));
         let (mut record, _) = open(&memory, 8, 0);
-        assert_eq!(refused(&memory, 4, 0), InflightError::Size(8));
         record.taken(1);
-        assert_eq!(refused(&memory, 8, 9), InflightError::UsedIndex(9));
         memory.0[1].store(
             Front { version: 1, desc_num: 8, last_batch_head: 8, used_idx: 0 }.word(),
             Ordering::Relaxed,
@@ -378,5 +395,104 @@ mod tests {
         record.taken(1);
         record.clear();
         assert_eq!(open(&memory, 4, 0).1, Some(vec![]));
+    }
+
+    #[test]
+    fn a_record_of_more_descriptors_than_the_ring_has_is_gone_on_with() {
+        let memory = words(16);
+        let (mut record, _) = open(&memory, 16, 0);
+        record.taken(3);
+        record.taken(1);
+        assert_eq!(open(&memory, 8, 0).1, Some(vec![3, 1]));
+        assert_eq!(Front::of(memory.0[1].load(Ordering::Relaxed)).desc_num, 16);
+    }
+
+    #[test]
+    fn a_record_kept_over_a_reset_serves_a_ring_of_another_size() {
+        let memory = words(16);
+        let (mut record, _) = open(&memory, 8, 40_000);
+        record.taken(5);
+        record.about_to_use(5);
+        record.used(5, 40_001);
+        let (mut record, heads) = open(&memory, 16, 0);
+        assert_eq!(heads, Some(vec![]));
+        record.taken(12);
+        assert_eq!(open(&memory, 16, 0).1, Some(vec![12]));
+    }
+
+    #[test]
+    fn a_used_index_of_an_earlier_ring_is_no_batch() {
+        let memory = words(8);
+        let (mut record, _) = open(&memory, 8, 1000);
+        record.taken(2);
+        // Another implementation brings `used_idx` up to date only when it uses a head.
+        assert_eq!(open(&memory, 8, 0).1, Some(vec![2]));
+    }
+
+    #[test]
+    fn a_batch_of_several_heads_is_used() {
+        let memory = words(8);
+        let (mut record, _) = open(&memory, 8, 7);
+        for head in [6, 2, 4, 1] {
+            record.taken(head);
+        }
+        // As a batch is written: each head points to the one before it, the first to nowhere.
+        for (head, next) in [(6, 0), (4, 6), (1, 4)] {
+            memory.0[place(head)].store(state(true, next), Ordering::Relaxed);
+        }
+        let front = Front { last_batch_head: 1, ..Front::of(memory.0[1].load(Ordering::Relaxed)) };
+        memory.0[1].store(front.word(), Ordering::Relaxed);
+        assert_eq!(open(&memory, 8, 10).1, Some(vec![2]));
+    }
+
+    #[test]
+    fn counters_may_begin_anywhere() {
+        let memory = words(4);
+        let (mut record, _) = open(&memory, 4, 0);
+        for (head, counter) in [(3, u64::MAX - 1), (0, u64::MAX), (2, 5)] {
+            record.counter = counter;
+            record.taken(head);
+        }
+        let (mut record, heads) = open(&memory, 4, 0);
+        assert_eq!(heads, Some(vec![2, 3, 0]));
+        record.taken(1);
+        assert_eq!(open(&memory, 4, 0).1, Some(vec![2, 3, 0, 1]));
+        let (mut copy, _) = open(&memory, 4, 0);
+        copy.counter = u64::MAX;
+        copy.taken(1);
+        InflightRecord::resumed(Arc::new(memory.clone()), 4).taken(0);
+    }
+
+    /// Memory in which every load finds something else.
+    #[derive(Debug)]
+    struct Restless(AtomicU64);
+
+    impl InflightMemory for Restless {
+        fn words(&self) -> usize {
+            InflightRecord::words(256)
+        }
+
+        fn load(&self, word: usize) -> u64 {
+            let last = self.0.load(Ordering::Relaxed);
+            let next = (last ^ word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
+            self.0.store(next, Ordering::Relaxed);
+            if word == 1 { (next & !0xffff) | u64::from(VERSION) } else { next | 1 }
+        }
+
+        fn store(&self, _: usize, _: u64) {}
+    }
+
+    #[test]
+    fn memory_that_changes_under_the_reader_gives_heads_of_the_ring_each_once() {
+        for seed in 0..2000 {
+            let memory = Arc::new(Restless(AtomicU64::new(seed)));
+            let Ok((_, heads)) = InflightRecord::open(memory, 256, seed as u16) else { continue };
+            let mut heads = heads.expect("it is of version 1");
+            let count = heads.len();
+            heads.sort_unstable();
+            heads.dedup();
+            assert_eq!(heads.len(), count, "no head twice");
+            assert!(heads.iter().all(|head| *head < 256));
+        }
     }
 }

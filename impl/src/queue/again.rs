@@ -57,6 +57,11 @@ impl BlockQueue {
         self.record = Some(InflightRecord::resumed(record, ring.size()));
     }
 
+    /// Whether it keeps a record of what is in flight.
+    pub fn keeps_record(&self) -> bool {
+        self.record.is_some()
+    }
+
     /// Keeps no record any more.
     pub fn keep_no_record(&mut self) {
         self.record = None;

@@ -37,18 +37,30 @@ impl BlockQueue {
         }
     }
 
-    /// Makes a stopped queue ready for its next life.
+    /// Stops as [`stop`](BlockQueue::stop) does and keeps the record as it is: every request that was taken and not answered stays in it,
+    /// for the backend that the driver is handed to. No record is kept from here on.
+    ///
+    /// # Spec
+    /// vhost-user, "Inflight I/O tracking": a head leaves the record when it is used, or when a reset ends it.
+    pub fn leave(&mut self) {
+        self.record = None;
+        self.stop();
+    }
+
+    /// Makes a stopped queue ready for its next life. Its record, if it keeps one, becomes empty: the reset has ended what was in flight.
     ///
     /// # Panics
     /// If something is still in the host's hands.
     pub fn restart(&mut self) {
         assert!(self.is_idle(), "a reset is over when the queue is idle");
         assert_eq!(self.in_flight(), 0, "a reset ends every request");
+        assert!(self.again.is_empty(), "what was to be taken again ended with the rest");
         self.stopped = false;
         self.broken = false;
         self.signal = false;
         self.dance = Dance::Asleep;
         self.kicked = true;
+        self.slots.shrink();
         if let Some(record) = &mut self.record {
             record.clear();
         }

@@ -3,7 +3,7 @@
 use super::BlockQueue;
 use crate::slots::{Kind, Slot};
 use crate::wire::S_OK;
-use virtio_queue::Queue;
+use virtio_queue::{Queue, QueueT};
 use vm_memory::{GuestAddress, GuestMemory};
 
 /// How far the sync is that was asked for to save the device.
@@ -35,7 +35,13 @@ impl BlockQueue {
         self.own_sync = OwnSync::None;
     }
 
-    /// Whether nothing that was taken from the ring is left to do.
+    /// Whether it was paused and not resumed.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Whether nothing that was taken from the ring is left to do: nothing is in flight, nothing in the host's hands, and everything that a
+    /// dead backend had taken was taken again.
     pub fn is_drained(&self) -> bool {
         self.in_flight() == 0 && self.again.is_empty() && self.is_idle()
     }
@@ -67,7 +73,8 @@ impl BlockQueue {
             self.join_gate(ring, memory, slot);
             return true;
         }
-        !self.broken && self.take_again(ring, memory)
+        // Also on a ring that makes no sense any more: these were taken before it broke, and end as what is in flight does.
+        self.slots.live() < usize::from(ring.size()) && self.take_again(ring, memory)
     }
 
     /// The sync was answered; there is no ring to say so on. It may have been given up meanwhile.

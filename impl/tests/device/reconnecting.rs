@@ -124,14 +124,14 @@ fn a_reset_ends_what_the_record_says() {
 }
 
 #[test]
-fn another_queues_record_is_refused_and_nothing_changes() {
-    let record = words(32);
+fn a_record_too_small_for_the_ring_is_refused_and_nothing_changes() {
+    let record = words(8);
     let mut rig = rig(1);
-    drop(InflightRecord::open(Arc::new(record.clone()), 32, 0).expect("an empty one"));
+    drop(InflightRecord::open(Arc::new(record.clone()), 8, 0).expect("an empty one"));
     let (queue, ring) = rig.device.queue_mut(0).expect("it is live");
     let (avail, used) = (ring.next_avail(), ring.next_used());
     let refused = queue.keep_record(Arc::new(record), ring, &rig.memory);
-    assert_eq!(refused, Err(InflightError::Size(32)));
+    assert_eq!(refused, Err(InflightError::TooSmall(18)));
     assert_eq!((ring.next_avail(), ring.next_used()), (avail, used));
     assert_eq!(rig.do_one(&write(4, 9, 1)), S_OK);
 }
