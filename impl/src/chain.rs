@@ -49,7 +49,8 @@ impl Parts {
         u64::from_le_bytes(low)
     }
 
-    /// Walks `chain`, reading every descriptor and every header byte exactly once.
+    /// Walks `chain`, reading every descriptor and every header byte exactly once. A chain of more than `most` descriptors is walked to its
+    /// end, for its status is there, but nothing of it is kept.
     ///
     /// # Errors
     /// See [`Malformed`].
@@ -60,6 +61,7 @@ impl Parts {
         &mut self,
         chain: impl Iterator<Item = Descriptor>,
         memory: &M,
+        most: u32,
     ) -> Result<(), Malformed> {
         self.header_len = 0;
         self.readable.clear();
@@ -68,18 +70,23 @@ impl Parts {
         self.writable_len = 0;
         let mut sound = true;
         let mut more = true;
-        for descriptor in chain {
+        for (descriptor, count) in chain.zip(1..) {
             more = descriptor.has_next();
+            let too_long = count > most;
+            sound &= !too_long;
             let range = GuestRange { addr: descriptor.addr(), len: descriptor.len() };
             if range.len == 0 {
                 continue;
             }
             sound &= if descriptor.is_write_only() {
                 self.writable_len += range.len;
+                if too_long {
+                    self.writable.clear();
+                }
                 self.writable.push(range);
                 inside(memory, range, Permissions::Write)
             } else {
-                self.writable.is_empty() && self.take_readable(memory, range)
+                !too_long && self.writable.is_empty() && self.take_readable(memory, range)
             };
         }
         self.split_status(memory)?;

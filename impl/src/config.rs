@@ -169,6 +169,17 @@ impl Config {
         check_disk(limits)
     }
 
+    /// Most data segments of one request, as the driver is shown them.
+    fn seg_max(&self) -> u32 {
+        self.seg_max.min(u32::from(self.queue_size) - 2).max(1)
+    }
+
+    /// Most descriptors of a chain on a ring of `size`: as many as the ring has (2.7.5.3.1), or as a request of `seg_max` segments takes. A
+    /// driver that was shown `seg_max` before it chose the size of its ring keeps to that (Linux does).
+    pub(crate) fn longest_chain(&self, size: u16) -> u32 {
+        u32::from(size).max(self.seg_max() + 2)
+    }
+
     /// The configuration space with what may change, size and cache mode; bytes that mean nothing are zero (BLK-D-04).
     pub(crate) fn space(
         &self,
@@ -181,7 +192,7 @@ impl Config {
             space[offset..offset + bytes.len()].copy_from_slice(bytes);
         };
         let physical = limits.granule / SECTOR as u32;
-        let seg_max = self.seg_max.min(u32::from(self.queue_size) - 2).max(1);
+        let seg_max = self.seg_max();
         put(0, &(capacity / SECTOR).to_le_bytes());
         put(8, &self.size_max.to_le_bytes());
         put(12, &seg_max.to_le_bytes());

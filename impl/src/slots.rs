@@ -61,7 +61,7 @@ pub(crate) struct Request {
     pub(crate) place: Place,
     /// The operation that is ready or in the host's hands.
     pub(crate) doing: Move,
-    /// Guest memory of the data of an `In` or `Out`.
+    /// Guest memory of the data of an `In` or `Out`; counted in [`Slots::pieces`].
     pub(crate) data: Ranges,
     /// Whether the writable part has bytes before the status.
     pub(crate) has_writable: bool,
@@ -115,18 +115,46 @@ struct Entry {
     request: Request,
 }
 
+/// A list of pieces of memory that is longer gives its room back when its slot is freed; a driver that keeps to `seg_max` has none.
+const MOST_KEPT: usize = 128;
+
+/// Most slots that are kept over a reset.
+const MOST_SLOTS: usize = 256;
+
 /// The slots of one queue; as many as were ever needed at once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slots {
     entries: Vec<Entry>,
     /// The slots that are not live.
     free: Vec<Slot>,
+    /// Number of pieces of guest memory that the live requests have, all together.
+    pieces: usize,
 }
 
 impl Slots {
     /// Number of live requests.
     pub(crate) fn live(&self) -> usize {
         self.entries.len() - self.free.len()
+    }
+
+    /// Number of pieces of guest memory that the live requests hold.
+    pub(crate) fn pieces(&self) -> usize {
+        self.pieces
+    }
+
+    /// Counts the memory that a request was given.
+    pub(crate) fn count_data(&mut self, slot: Slot) {
+        self.pieces += self.get(slot).data.len();
+    }
+
+    /// Gives back what an unusual number of requests has needed. To be called when no request is live.
+    pub(crate) fn shrink(&mut self) {
+        assert_eq!(self.live(), 0, "a live request keeps its slot");
+        if self.entries.len() > MOST_SLOTS {
+            self.entries.truncate(MOST_SLOTS);
+            self.entries.shrink_to_fit();
+            self.free = (0..MOST_SLOTS as Slot).rev().collect();
+        }
     }
 
     /// Takes a slot for a request of `kind`; the caller fills in the rest.
@@ -142,7 +170,6 @@ impl Slots {
         request.head = head;
         request.status = status;
         request.kind = kind;
-        request.data.clear();
         request.extents.clear();
         request.at = 0;
         request.done = 0;
@@ -211,6 +238,12 @@ impl Slots {
         assert!(!request.locked, "it still holds its range lock");
         assert!(request.sync == SyncPart::None, "the gate still counts on its sync");
         entry.live = false;
+        let data = &mut entry.request.data;
+        self.pieces -= data.len();
+        data.clear();
+        if data.capacity() > MOST_KEPT {
+            *data = Ranges::new();
+        }
         self.free.push(slot);
     }
 }

@@ -83,7 +83,7 @@ fn serve(rig: &mut Rig, disk: &mut Null, request: &guest::Request, cuts: &Cuts) 
 #[test]
 fn nothing_is_allocated_in_the_steady_state() {
     let whole = Cuts { header: vec![16], data: vec![u32::MAX], glued: false };
-    let crumbs = Cuts { header: vec![1; 16], data: vec![100; 30], glued: true };
+    let crumbs = Cuts { header: vec![8; 2], data: vec![400; 6], glued: true };
     for granule in [512, 4096] {
         let limits = Limits {
             granule,

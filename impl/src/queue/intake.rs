@@ -16,8 +16,8 @@ use crate::wire::{
     F_DISCARD, F_RO, F_WRITE_ZEROES, ID_BYTES, S_IOERR, S_OK, S_UNSUPP, SECTOR, SEGMENT_BYTES,
     SEGMENT_UNMAP, T_DISCARD, T_FLUSH, T_GET_ID, T_IN, T_OUT, T_WRITE_ZEROES,
 };
-use virtio_queue::Queue;
 use virtio_queue::desc::split::Descriptor;
+use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemory;
 
 /// A status other than OK, found before any effect.
@@ -38,7 +38,8 @@ impl BlockQueue {
         if let Some(record) = &mut self.record {
             record.taken(head);
         }
-        match self.parts.walk(chain, memory) {
+        let most = self.shared.config().longest_chain(ring.size());
+        match self.parts.walk(chain, memory, most) {
             Ok(()) => {}
             Err(Malformed::NoStatus) => return self.give_back(ring, memory, head, 0),
             Err(Malformed::Answerable) => return self.refuse(ring, memory, head, S_IOERR),
@@ -56,7 +57,9 @@ impl BlockQueue {
         let request = self.slots.get_mut(slot);
         request.has_writable = self.parts.writable_len > 0;
         request.write_through = self.shared.write_through();
-        match judge(request, &mut self.parts, &self.shared, memory) {
+        let judged = judge(request, &mut self.parts, &self.shared, memory);
+        self.slots.count_data(slot);
+        match judged {
             Ok(()) => self.begin(ring, memory, slot),
             Err(Refused(status)) => {
                 self.slots.answered(slot);

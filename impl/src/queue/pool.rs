@@ -6,6 +6,9 @@ use crate::buffer::{Buffer, Ranges};
 /// How many of each kind are kept.
 const KEPT: usize = 32;
 
+/// A longer list of ranges is not kept; a driver that keeps to `seg_max` has none.
+const LONGEST: usize = 128;
+
 /// Spare bounces and spare range lists.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
@@ -38,7 +41,9 @@ impl Pool {
     pub(super) fn keep(&mut self, buffer: Buffer) {
         match buffer {
             Buffer::Bounce(bounce) if self.bounces.len() < KEPT => self.bounces.push(bounce),
-            Buffer::Guest(mut ranges) if ranges.spilled() && self.ranges.len() < KEPT => {
+            Buffer::Guest(mut ranges)
+                if ranges.spilled() && ranges.capacity() <= LONGEST && self.ranges.len() < KEPT =>
+            {
                 ranges.clear();
                 self.ranges.push(ranges);
             }

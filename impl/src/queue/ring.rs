@@ -5,6 +5,10 @@ use crate::dance::{Dance, Found, Turn, has_more, next_chain};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemory;
 
+/// Most pieces of guest memory that the requests in flight of one queue may hold together before no more are taken: 4 MiB of descriptions. All
+/// slots of a ring of 1024 with the longest chains that a driver builds stay below it.
+const MOST_PIECES: usize = 1 << 18;
+
 impl BlockQueue {
     /// Takes the next step; `false` iff there is none.
     pub(super) fn dance<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) -> bool {
@@ -15,6 +19,10 @@ impl BlockQueue {
             Turn::Take => {
                 // A request in flight occupies a place in the ring, unless the driver published its head twice.
                 if self.slots.live() >= usize::from(ring.size()) {
+                    return false;
+                }
+                // What is in flight is bounded in memory too; an answer makes room.
+                if self.slots.live() > 0 && self.slots.pieces() >= MOST_PIECES {
                     return false;
                 }
                 if !self.again.is_empty() && self.take_again(ring, memory) {

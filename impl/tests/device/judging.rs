@@ -1,9 +1,9 @@
 //! What must be refused is refused before any effect; what is right is carried out however odd it looks.
 
 use crate::support::guest::{self, discard, flush, get_id, read, segments, write, zeroes};
-use crate::support::{ALL, rig, rig_with};
-use powerfail_device::Limits;
+use crate::support::{ALL, Rig, rig, rig_with};
 use powerfail_device::wire::*;
+use powerfail_device::{Config, Limits, QueueLayout};
 
 /// A request of `kind` over `out` readable and `room` writable bytes.
 fn odd(kind: u32, sector: u64, out: usize, room: u32) -> guest::Request {
@@ -158,11 +158,30 @@ fn the_serial_is_twenty_bytes() {
 }
 
 #[test]
-fn more_segments_than_offered_are_served() {
+fn a_chain_longer_than_the_queue_is_refused_and_its_status_is_reached() {
     let mut rig = rig(1);
-    let cuts = guest::Cuts { header: vec![16], data: vec![64; 300], glued: true };
+    // The ring has 16 descriptors: VS-06.
+    for (pieces, status) in [(14, S_OK), (15, S_IOERR), (300, S_IOERR)] {
+        let cuts = guest::Cuts { header: vec![16], data: vec![64; pieces - 1], glued: false };
+        let sent = rig.guests[0].send_cut(&rig.memory, &read(0, 32), &cuts, true);
+        rig.kick(0);
+        rig.run();
+        assert_eq!(sent.status(&rig.memory), status, "{pieces} pieces of data");
+    }
+}
+
+#[test]
+fn a_driver_that_keeps_to_seg_max_is_served_on_a_ring_of_any_size() {
+    let config = Config { queue_size: 64, ..Config::default() };
+    let mut rig = Rig::new(config, Limits::plain(64 * 512));
+    rig.boot_placed(ALL, |layout| QueueLayout { size: 8, ..layout });
+    let cuts = guest::Cuts { header: vec![16], data: vec![512; 31], glued: false };
     let sent = rig.guests[0].send_cut(&rig.memory, &read(0, 32), &cuts, true);
     rig.kick(0);
     rig.run();
-    assert_eq!(sent.status(&rig.memory), S_OK);
+    assert_eq!(
+        sent.status(&rig.memory),
+        S_OK,
+        "34 descriptors on a ring of 8, 62 segments offered"
+    );
 }
