@@ -6,18 +6,23 @@
 //!
 //! ```text
 //!   Server        accepts one front-end after the other       vhost_user
+//!     └ Connection  messages and their descriptors            connection, message, descriptor
 //!     └ Channel     what the back-end says first              channel
 //!     └ FrontEnd    features, configuration, memory, drain    front_end, table
-//!     └ Lane        queue, ring, disk, guest memory           lane, setup, record, linger
+//!     └ Lane        queue, ring, disk, guest memory           lane, setup, record, notifier, linger, drain
 //! ```
 //!
 //! # What it promises
 //!
-//! - GET_VRING_BASE is answered, and the next front-end accepted, only when every request that was taken is answered on its ring.
+//! - GET_VRING_BASE is answered only when every request that was taken is answered on its ring. When a connection ends, every such request
+//!   is answered, or is on the front-end's in-flight record. Only where there is no record, and what is left is more than the host holds and
+//!   takes longer than a moment, is it abandoned: nobody may be there to see it.
 //! - RESET_DEVICE abandons what the host does not hold and waits for what it does. SET_FEATURES with no ring being served begins a new life
 //!   too, unless the features are the same: so front-ends continue a paused guest.
 //! - What was in flight when a back-end died is carried out by the next one the front-end connects to, each request answered once, and in
-//!   the cache mode that the driver chose (INFLIGHT_SHMFD).
+//!   the cache mode that the driver chose (INFLIGHT_SHMFD). The record may be another implementation's.
+//! - Nothing that a front-end controls is waited for: neither its descriptors, which are looked at before they are used, nor its memory. What
+//!   it wrote down is read once and compared before it counts. One front-end holds the server for as long as it stays connected; others wait.
 //! - A disk that grows is shown to the driver at once, and no request is held against two sizes.
 //! - A disk whose sync failed stays so for every later front-end.
 //! - A front-end that shrinks a file it shares is parted from, and harms nobody else. For that the first memory that is shared takes over
@@ -29,10 +34,19 @@
 //! and one that makes no sense on the error descriptor too.
 
 mod channel;
+mod connection;
+mod descriptor;
+#[expect(
+    clippy::disallowed_types,
+    reason = "how long a front-end's requests are worth waiting for"
+)]
+mod drain;
 mod front_end;
 mod lane;
 #[expect(clippy::disallowed_types, reason = "when a thread sleeps depends on it, not what it does")]
 mod linger;
+mod message;
+mod notifier;
 mod record;
 mod setup;
 mod table;
@@ -43,10 +57,12 @@ use crate::host::{ArcMemory, FileDisk, Regions, UringDisk};
 use crate::shared::{Refused, ResizeError, Shared};
 use crate::wakes::QueueIndex;
 use channel::Channel;
-use front_end::FrontEnd;
-use lane::Lane;
+use connection::{Connection, End};
+use front_end::{Answer, FrontEnd};
 pub use lane::RingError;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use lane::{Lane, News};
+pub use message::{MessageError, Request};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
@@ -54,7 +70,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use vhost::vhost_user::{BackendReqHandler, Error as ProtocolError};
 
 /// The most queues a server may have.
 pub const MOST_QUEUES: u16 = 64;
@@ -88,14 +103,16 @@ pub enum Event {
     Connected(u64),
     /// It has gone and everything it asked for is done.
     Gone(u64),
-    /// It said something that makes no sense, and was disconnected.
-    Confused(u64, ProtocolError),
+    /// It said something that makes no sense or cannot be done, was told so if it asked to be, and was disconnected.
+    Confused(u64, MessageError),
     /// It shrank a file that is guest memory, and was disconnected.
     Shrank(u64),
     /// A ring is not served.
     Ring(QueueIndex, RingError),
     /// A ring goes on with so many requests that a back-end had in flight when it died.
     GoesOn(QueueIndex, u16),
+    /// A ring is served without a record of what is in flight, for which the front-end's memory has too few descriptors.
+    Unrecorded(QueueIndex),
     /// The driver's features cannot be accepted.
     Features(Refused),
     /// Other features came while rings were served; they do not count.
@@ -115,6 +132,11 @@ impl fmt::Display for Event {
             Event::GoesOn(queue, requests) => write!(
                 f,
                 "ring {} goes on with {requests} requests that a server left unanswered",
+                queue.0
+            ),
+            Event::Unrecorded(queue) => write!(
+                f,
+                "ring {} is served, but the front-end's in-flight record has too few descriptors for it",
                 queue.0
             ),
             Event::Features(refused) => write!(f, "the driver's features do not count: {refused}"),
@@ -229,9 +251,12 @@ impl<D: QueueDisk> Server<D> {
     fn work(&self, index: usize, over: &AtomicBool) {
         let wake = |queue: QueueIndex| self.lanes[usize::from(queue.0)].wake();
         let queue = QueueIndex(index as u16);
-        let report = |became| match became {
-            Ok(requests) => (self.report)(Event::GoesOn(queue, requests)),
-            Err(why) => (self.report)(Event::Ring(queue, why)),
+        let report = |news| {
+            (self.report)(match news {
+                News::GoesOn(requests) => Event::GoesOn(queue, requests),
+                News::Unrecorded => Event::Unrecorded(queue),
+                News::NotServed(why) => Event::Ring(queue, why),
+            });
         };
         let part = || {
             self.shrunk.store(true, Ordering::Release);
@@ -276,36 +301,54 @@ impl<D: QueueDisk> Server<D> {
         self.shrunk.store(false, Ordering::Release);
         self.stopper.attend(Some(stream.try_clone()?));
         (self.report)(Event::Connected(n));
-        let front_end = FrontEnd::new(&self.shared, &self.lanes, &self.report, &self.shrunk);
-        let front_end = Arc::new(Mutex::new(front_end));
-        let hears = stream.try_clone()?;
-        let mut connection = BackendReqHandler::from_stream(stream, front_end);
-        let error = loop {
-            let handled = match self.channel.intercept(&hears) {
-                Ok(true) => Ok(()),
-                Ok(false) => connection.handle_request(),
-                Err(error) => Err(ProtocolError::SocketBroken(error)),
-            };
-            if let Err(error) = handled {
-                break error;
-            }
-        };
+        let connection = Connection::new(stream);
+        let is_over = || self.stopper.is_asked() || is_hung_up(&connection);
+        let mut front_end =
+            FrontEnd::new(&self.shared, &self.lanes, &self.report, &self.channel, &is_over);
+        let end = self.converse(&connection, &mut front_end);
         self.channel.close();
-        self.stopper.attend(None);
         // Here everything it asked for is brought to its end, before it sees that it was hung up on.
+        let ending = self.stopper.is_asked();
+        let shrunk = front_end.end(ending) || self.shrunk.load(Ordering::Acquire);
+        self.stopper.attend(None);
         drop(connection);
-        // It may have hung up itself.
-        let _ = hears.shutdown(Shutdown::Both);
-        drop(hears);
-        (self.report)(match error {
-            _ if self.shrunk.load(Ordering::Acquire) => Event::Shrank(n),
-            _ if self.stopper.is_asked() => Event::Gone(n),
-            ProtocolError::Disconnected
-            | ProtocolError::PartialMessage
-            | ProtocolError::SocketBroken(_) => Event::Gone(n),
-            error => Event::Confused(n, error),
+        (self.report)(match end {
+            _ if shrunk => Event::Shrank(n),
+            End::Confused(error) if !self.stopper.is_asked() => Event::Confused(n, error),
+            End::Confused(_) | End::Gone => Event::Gone(n),
         });
         Ok(())
+    }
+
+    /// Answers one message after the other until the connection is over; says why it is.
+    fn converse(&self, connection: &Connection, front_end: &mut FrontEnd<'_, D>) -> End {
+        loop {
+            let mut message = match connection.receive() {
+                Ok(message) => message,
+                Err(end) => return end,
+            };
+            let request = message.request;
+            let answered = match front_end.handle(&mut message) {
+                Ok(Answer::Over) => return End::Gone,
+                Ok(Answer::Body(body, fd)) => {
+                    connection.reply(request, &body, fd.as_ref().map(AsFd::as_fd))
+                }
+                Ok(Answer::Done) if message.needs_reply && front_end.acknowledges() => {
+                    connection.reply(request, &0_u64.to_ne_bytes(), None)
+                }
+                Ok(Answer::Done) => Ok(()),
+                Err(error) => {
+                    if message.needs_reply && front_end.acknowledges() {
+                        // It may be gone; then it does not matter that it was not told.
+                        let _ = connection.reply(request, &1_u64.to_ne_bytes(), None);
+                    }
+                    return End::Confused(error);
+                }
+            };
+            if let Err(end) = answered {
+                return end;
+            }
+        }
     }
 
     /// Makes stable what no flush has.
@@ -369,6 +412,13 @@ impl fmt::Display for GrowError {
 }
 
 impl std::error::Error for GrowError {}
+
+/// Whether nobody is at the other end any more.
+fn is_hung_up(connection: &Connection) -> bool {
+    let mut polled = [PollFd::new(connection, PollFlags::empty())];
+    poll(&mut polled, Some(&Timespec::default())).is_ok()
+        && polled[0].revents().contains(PollFlags::HUP)
+}
 
 /// Does something at the end of its life, however that comes.
 struct OnDrop<F: Fn()>(F);

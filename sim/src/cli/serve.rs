@@ -146,6 +146,8 @@ fn serve<D: QueueDisk>(
     let config = Config {
         writeback: matches!(args.cache, Cache::Writeback),
         serial: args.serial.unwrap_or(Config::default().serial),
+        // The largest there is: a front-end chooses the size, and only what is used takes memory.
+        queue_size: 1 << 15,
         ..Config::default()
     };
     let sectors = lanes[0].limits().capacity / wire::SECTOR;

@@ -27,6 +27,7 @@ pub(crate) const SET_VRING_BASE: u32 = 10;
 pub(crate) const GET_VRING_BASE: u32 = 11;
 pub(crate) const SET_VRING_KICK: u32 = 12;
 pub(crate) const SET_VRING_CALL: u32 = 13;
+pub(crate) const SET_VRING_ERR: u32 = 14;
 pub(crate) const GET_PROTOCOL_FEATURES: u32 = 15;
 pub(crate) const SET_PROTOCOL_FEATURES: u32 = 16;
 pub(crate) const SET_VRING_ENABLE: u32 = 18;
@@ -62,7 +63,7 @@ pub(crate) struct Front {
     pub(crate) stream: UnixStream,
     pub(crate) memory: File,
     pub(crate) kick: OwnedFd,
-    call: OwnedFd,
+    pub(crate) call: OwnedFd,
     published: u16,
 }
 
@@ -83,8 +84,13 @@ pub(crate) fn region(at: u64, len: u64, offset: u64) -> Vec<u8> {
 
 /// The body of GET_INFLIGHT_FD, and of SET_INFLIGHT_FD for memory of so many bytes: one ring of [`SIZE`] descriptors.
 pub(crate) fn record(bytes: u64) -> Vec<u8> {
+    record_of(bytes, 1, SIZE as u16)
+}
+
+/// The same, for so many rings of so many descriptors.
+pub(crate) fn record_of(bytes: u64, rings: u16, size: u16) -> Vec<u8> {
     // Padded to whole words, as the protocol's own structure is.
-    [words(&[bytes, 0]), words(&[1 | u64::from(SIZE) << 16])].concat()
+    [words(&[bytes, 0]), words(&[u64::from(rings) | u64::from(size) << 16])].concat()
 }
 
 /// A new piece of shared memory.
@@ -148,14 +154,19 @@ impl Front {
         self.tell(SET_MEM_TABLE, &table, &[memory.as_fd()])
     }
 
-    /// Sets up the first ring, to go on with the `base`th request.
-    pub(crate) fn set_up(&mut self, base: u16) -> io::Result<()> {
+    /// Sets up the first ring, to go on with the `base`th request, and does not enable it.
+    pub(crate) fn set_up_silently(&mut self, base: u16) -> io::Result<()> {
         self.tell(SET_VRING_NUM, &state(0, SIZE), &[])?;
         self.tell(SET_VRING_BASE, &state(0, base.into()), &[])?;
         self.tell(SET_VRING_ADDR, &Front::address(), &[])?;
         let (kick, call) = (self.kick.try_clone()?, self.call.try_clone()?);
         self.tell(SET_VRING_CALL, &words(&[0]), &[call.as_fd()])?;
-        self.tell(SET_VRING_KICK, &words(&[0]), &[kick.as_fd()])?;
+        self.tell(SET_VRING_KICK, &words(&[0]), &[kick.as_fd()])
+    }
+
+    /// Sets up the first ring, to go on with the `base`th request.
+    pub(crate) fn set_up(&mut self, base: u16) -> io::Result<()> {
+        self.set_up_silently(base)?;
         self.tell(SET_VRING_ENABLE, &state(0, 1), &[])
     }
 
@@ -205,7 +216,8 @@ impl Front {
         Ok(())
     }
 
-    fn answer(&mut self, request: u32) -> io::Result<Vec<u8>> {
+    /// Receives the answer to a message that was sent.
+    pub(crate) fn answer(&mut self, request: u32) -> io::Result<Vec<u8>> {
         let mut header = [0; 12];
         self.stream.read_exact(&mut header)?;
         assert_eq!(header[..4], request.to_le_bytes(), "the answer is to what was asked");
@@ -217,7 +229,12 @@ impl Front {
 
     /// Has the server make memory for the record of what one ring has in flight; returns it with its description.
     pub(crate) fn make_record(&mut self) -> (Vec<u8>, OwnedFd) {
-        self.message(GET_INFLIGHT_FD, 1, &record(0), &[]).unwrap();
+        self.make_record_as(&record(0))
+    }
+
+    /// The same, asked for with this body.
+    pub(crate) fn make_record_as(&mut self, asked: &[u8]) -> (Vec<u8>, OwnedFd) {
+        self.message(GET_INFLIGHT_FD, 1, asked, &[]).unwrap();
         let mut header = [0; 12];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -229,7 +246,7 @@ impl Front {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
-        let mut body = vec![0; record(0).len()];
+        let mut body = vec![0; u32::from_le_bytes(*header.last_chunk().expect("twelve")) as usize];
         self.stream.read_exact(&mut body).unwrap();
         (body, fd.expect("a descriptor comes with it"))
     }
@@ -319,11 +336,16 @@ impl Front {
 
     /// Kicks and sleeps until everything is answered.
     pub(crate) fn finish(&self) {
+        self.finish_as(self.published, || self.used());
+    }
+
+    /// The same, for a ring that it does not know.
+    pub(crate) fn finish_as(&self, published: u16, used: impl Fn() -> u16) {
         self.kick();
-        while self.used() != self.published {
+        while used() != published {
             let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
             let ready = poll(&mut [PollFd::new(&self.call, PollFlags::IN)], Some(&patience));
-            assert_eq!(ready.unwrap(), 1, "{} of {} answered", self.used(), self.published);
+            assert_eq!(ready.unwrap(), 1, "{} of {published} answered", used());
             rustix::io::read(&self.call, &mut [0; 8]).unwrap();
         }
     }
@@ -334,7 +356,8 @@ impl Front {
         self.published = 0;
     }
 
-    fn put(&self, at: u64, bytes: &[u8]) {
+    /// Writes guest memory.
+    pub(crate) fn put(&self, at: u64, bytes: &[u8]) {
         self.memory.write_all_at(bytes, at).unwrap();
     }
 }

@@ -23,5 +23,7 @@ mod port;
 mod reconnecting;
 mod refusing;
 mod restarting;
+mod resubmitting;
 mod serving;
+mod sizes;
 mod transport;

@@ -1,41 +1,66 @@
 //! What one front-end may say, and what the device does about it.
 //!
-//! Everything here happens on the thread that reads the socket. A lane whose state has to change is taken from its thread meanwhile.
+//! Everything here happens on the thread that reads the socket. A lane whose state has to change is taken from its thread meanwhile. A message
+//! that is refused has changed nothing.
 
+use super::channel::Channel;
+use super::connection::{Descriptors, Message};
+use super::descriptor::{check_event, check_kick, discard};
+use super::drain::{Patience, drain};
 use super::lane::{Lane, RingError, State, Taken};
+use super::message::{
+    F_PROTOCOL_FEATURES, Fields, Inflight, MessageError, Region, Request, feature, vring_state,
+};
 use super::record::{self, Records};
 use super::setup::{Parts, Setup};
 use super::table::{Table, lent};
 use super::{Event, Memory, QueueDisk, Report};
-use crate::config::WRITEBACK_OFFSET;
-use crate::helm;
+use crate::config::{CONFIG_BYTES, WRITEBACK_OFFSET};
 use crate::shared::Shared;
-use crate::wakes::QueueIndex;
-use rustix::event::{PollFd, PollFlags, poll};
-use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use vhost::VhostUserMemoryRegionBase;
-use vhost::vhost_user::message::{
-    VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
-    VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures, VhostUserShMemConfig,
-    VhostUserSharedMsg, VhostUserSingleMemoryRegion, VhostUserVirtioFeatures,
-    VhostUserVringAddrFlags, VhostUserVringState,
-};
-use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
+use std::time::Duration;
 
 /// Most memory regions a front-end may share; as many as the kernel's own back-ends take.
 const MOST_REGIONS: u64 = 509;
+
+/// The protocol features that are offered.
+const PROTOCOL: u64 = feature::MQ
+    | feature::REPLY_ACK
+    | feature::BACKEND_REQ
+    | feature::CONFIG
+    | feature::INFLIGHT_SHMFD
+    | feature::RESET_DEVICE
+    | feature::CONFIGURE_MEM_SLOTS;
+
+/// How long what was taken from the rings of a front-end that is gone is still carried out: nobody reads the answers.
+const GONE: Duration = Duration::from_millis(250);
+
+/// How long it is when the server is to end: the front-end is there, and may go on with another one.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// What a message is answered with.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Whether it was carried out, if the front-end wants to know.
+    Done,
+    /// A body, and a descriptor that may come with it.
+    Body(Vec<u8>, Option<OwnedFd>),
+    /// Nothing: the front-end is gone, or the server is to end.
+    Over,
+}
 
 /// A device and the one front-end that is connected to it.
 pub(super) struct FrontEnd<'a, D: QueueDisk> {
     shared: &'a Shared,
     lanes: &'a [Lane<D>],
     report: &'a Report,
-    /// To be told if memory turns out to be shrunk when all is over.
-    shrunk: &'a AtomicBool,
+    channel: &'a Channel,
+    /// Says that nothing need be waited for on this front-end's behalf.
+    is_over: &'a dyn Fn() -> bool,
     owned: bool,
+    /// The protocol features that the front-end has accepted.
+    protocol: u64,
     table: Table,
     /// A cache mode that came before the features that make it count.
     early_mode: Option<u8>,
@@ -44,28 +69,171 @@ pub(super) struct FrontEnd<'a, D: QueueDisk> {
 }
 
 impl<'a, D: QueueDisk> FrontEnd<'a, D> {
-    /// A front-end that has said nothing yet.
+    /// A front-end that has said nothing yet. `is_over` says when it is gone, or the server is to end.
     pub(super) fn new(
         shared: &'a Shared,
         lanes: &'a [Lane<D>],
         report: &'a Report,
-        shrunk: &'a AtomicBool,
+        channel: &'a Channel,
+        is_over: &'a dyn Fn() -> bool,
     ) -> FrontEnd<'a, D> {
-        let table = Table::default();
         FrontEnd {
             shared,
             lanes,
             report,
-            shrunk,
+            channel,
+            is_over,
             owned: false,
-            table,
+            protocol: 0,
+            table: Table::default(),
             early_mode: None,
             records: None,
         }
     }
 
-    fn lane(&self, index: u32) -> Result<&'a Lane<D>> {
-        self.lanes.get(index as usize).ok_or(Error::InvalidParam)
+    /// Whether the front-end is told what became of messages that have no answer of their own.
+    pub(super) fn acknowledges(&self) -> bool {
+        self.protocol & feature::REPLY_ACK != 0
+    }
+
+    /// Carries out a message.
+    ///
+    /// # Errors
+    /// It makes no sense here. It has changed nothing.
+    pub(super) fn handle(&mut self, message: &mut Message) -> Result<Answer, MessageError> {
+        let request = message.request;
+        let descriptors = &mut message.descriptors;
+        let mut body = Fields::of(request, &message.body);
+        let refused = |why: String| MessageError::Refused(request, why);
+        let number = |value: u64| Ok(Answer::Body(value.to_ne_bytes().to_vec(), None));
+        match request {
+            Request::SET_OWNER if std::mem::replace(&mut self.owned, true) => {
+                return Err(refused("it has an owner".to_owned()));
+            }
+            Request::SET_OWNER => {}
+            // Deprecated by the protocol, which asks that it change nothing.
+            Request::RESET_OWNER => self.owned = false,
+            Request::RESET_DEVICE => return Ok(self.reset_device()),
+            Request::GET_FEATURES => return number(self.shared.offered() | F_PROTOCOL_FEATURES),
+            Request::SET_FEATURES => self.set_features(body.u64()?).map_err(refused)?,
+            Request::GET_PROTOCOL_FEATURES => return number(PROTOCOL),
+            // What was not offered and is set all the same does not count.
+            Request::SET_PROTOCOL_FEATURES => self.protocol = body.u64()? & PROTOCOL,
+            Request::GET_QUEUE_NUM => return number(self.lanes.len() as u64),
+            Request::GET_MAX_MEM_SLOTS => return number(MOST_REGIONS),
+            Request::SET_MEM_TABLE => {
+                let regions = memory_table(request, &mut body, descriptors)?;
+                self.share(Table::new(regions).map_err(refused)?).map_err(refused)?;
+            }
+            Request::ADD_MEM_REG => {
+                body.u64()?;
+                let region = Region::read(&mut body)?;
+                let table = self.table.with(region, descriptors.single(request)?);
+                self.share(table.map_err(refused)?).map_err(refused)?;
+            }
+            Request::REM_MEM_REG => {
+                body.u64()?;
+                let table = self.table.without(Region::read(&mut body)?);
+                self.share(table.map_err(refused)?).map_err(refused)?;
+            }
+            Request::SET_VRING_NUM => {
+                let (lane, size) = self.lane_and_number(request, &mut body)?;
+                self.set_size(lane, size).map_err(refused)?;
+            }
+            Request::SET_VRING_ADDR => {
+                let (lane, flags) = self.lane_and_number(request, &mut body)?;
+                if flags != 0 {
+                    return Err(refused(format!("ring flags {flags:#x} were not offered")));
+                }
+                let parts = self.parts(&mut body, request)?;
+                self.set_up(lane, |setup| setup.parts = Some(parts)).map_err(refused)?;
+            }
+            Request::SET_VRING_BASE => {
+                let (lane, base) = self.lane_and_number(request, &mut body)?;
+                self.lanes[lane].take().setup.base = base as u16;
+            }
+            Request::GET_VRING_BASE => {
+                let (lane, _) = self.lane_and_number(request, &mut body)?;
+                return Ok(self.stop_ring(lane));
+            }
+            Request::SET_VRING_KICK => {
+                let (lane, kick) = self.lane_and_descriptor(request, &mut body, descriptors)?;
+                let kick = usable(kick, check_kick).map_err(refused)?;
+                self.set_up(lane, |setup| setup.kick = kick).map_err(refused)?;
+            }
+            Request::SET_VRING_CALL => {
+                let (lane, call) = self.lane_and_descriptor(request, &mut body, descriptors)?;
+                let call = usable(call, check_event).map_err(refused)?;
+                self.lanes[lane].take().set_call(call);
+            }
+            Request::SET_VRING_ERR => {
+                let (lane, error) = self.lane_and_descriptor(request, &mut body, descriptors)?;
+                let error = usable(error, check_event).map_err(refused)?;
+                self.lanes[lane].take().error = error;
+            }
+            Request::SET_VRING_ENABLE => {
+                let (lane, enable) = self.lane_and_number(request, &mut body)?;
+                if enable > 1 {
+                    return Err(refused(format!("{enable} is neither on nor off")));
+                }
+                self.set_up(lane, |setup| setup.enabled = enable == 1).map_err(refused)?;
+            }
+            Request::GET_CONFIG => return self.get_config(request, &mut body),
+            Request::SET_CONFIG => self.set_config(&mut body)?,
+            Request::SET_BACKEND_REQ_FD => {
+                let socket = descriptors.single(request)?;
+                if rustix::net::sockopt::socket_type(&socket).is_err() {
+                    discard(socket);
+                    return Err(refused("a channel must be a socket".to_owned()));
+                }
+                self.channel.open(socket);
+            }
+            Request::GET_INFLIGHT_FD => {
+                let asked = Inflight::read(&mut body)?;
+                let (made, file) = self.make_record(asked).map_err(refused)?;
+                return Ok(Answer::Body(made.body(message.body.len()), Some(file)));
+            }
+            Request::SET_INFLIGHT_FD => {
+                let kept = Inflight::read(&mut body)?;
+                self.keep_records(&kept, descriptors.single(request)?).map_err(refused)?;
+            }
+            unknown => return Err(MessageError::Unknown(unknown)),
+        }
+        Ok(Answer::Done)
+    }
+
+    /// The ring that a message is about, and the number it says of it.
+    fn lane_and_number(
+        &self,
+        request: Request,
+        body: &mut Fields<'_>,
+    ) -> Result<(usize, u32), MessageError> {
+        let (ring, number) = (body.u32()?, body.u32()?);
+        self.ring(request, ring).map(|lane| (lane, number))
+    }
+
+    /// The ring that a message is about, and the descriptor it brings for it; `None` where it says that it brings none.
+    fn lane_and_descriptor(
+        &self,
+        request: Request,
+        body: &mut Fields<'_>,
+        descriptors: &mut Descriptors,
+    ) -> Result<(usize, Option<OwnedFd>), MessageError> {
+        const RING: u64 = 0xff;
+        const NONE: u64 = 1 << 8;
+        let value = body.u64()?;
+        let lane = self.ring(request, (value & RING) as u32)?;
+        match (value & NONE != 0, descriptors.len()) {
+            (true, 0) => Ok((lane, None)),
+            (false, 1) => Ok((lane, descriptors.take())),
+            (_, count) => Err(MessageError::Descriptors(request, count)),
+        }
+    }
+
+    fn ring(&self, request: Request, ring: u32) -> Result<usize, MessageError> {
+        let rings = self.lanes.len();
+        let index = usize::try_from(ring).ok().filter(|index| *index < rings);
+        index.ok_or(MessageError::NoSuchRing(request, ring, rings))
     }
 
     fn take_all(&self) -> Vec<Taken<'a, D>> {
@@ -80,12 +248,27 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
     }
 
     /// Lanes are given the new table before the front-end is told that it counts: what a driver puts on a ring afterwards lies in it.
-    fn share(&mut self, table: Table) -> Result<()> {
-        let regions = table.regions().map_err(Error::ReqHandlerError)?;
+    fn share(&mut self, table: Table) -> Result<(), String> {
+        let regions = table.regions().map_err(|error| format!("guest memory: {error}"))?;
         for lane in self.lanes {
             lane.take().memory = lent(&regions);
         }
         self.table = table;
+        Ok(())
+    }
+
+    fn set_features(&mut self, features: u64) -> Result<(), String> {
+        let unknown = features & !(self.shared.offered() | F_PROTOCOL_FEATURES);
+        if unknown != 0 {
+            return Err(format!("features {unknown:#x} were not offered"));
+        }
+        self.negotiate(features & !F_PROTOCOL_FEATURES);
+        if features & F_PROTOCOL_FEATURES == 0 {
+            // There is no message to enable rings with then.
+            for lane in 0..self.lanes.len() {
+                self.set_up(lane, |setup| setup.enabled = true)?;
+            }
+        }
         Ok(())
     }
 
@@ -129,79 +312,43 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         }
     }
 
-    fn refuse(&self, index: u32, why: RingError) {
-        (self.report)(Event::Ring(QueueIndex(index as u16), why));
-    }
-
     /// Changes what was said about a ring.
-    fn set_up(&self, index: u32, change: impl FnOnce(&mut Setup)) -> Result<()> {
-        let changed = self.lane(index)?.take().set_up(change);
-        changed.map_err(|why| {
-            self.refuse(index, why);
-            Error::InvalidParam
-        })
+    fn set_up(&self, lane: usize, change: impl FnOnce(&mut Setup)) -> Result<(), String> {
+        let changed = self.lanes[lane].take().set_up(change);
+        changed.map_err(|why: RingError| format!("ring {lane}: {why}"))
     }
-}
 
-/// The end of a connection: what was taken is answered, then rings, memory and features are gone.
-impl<D: QueueDisk> Drop for FrontEnd<'_, D> {
-    fn drop(&mut self) {
-        // The driver may live on and be served by the next process.
-        self.records = None;
-        let mut taken = self.take_all();
-        drain(self.lanes, &mut taken);
-        for lane in &mut taken {
-            lane.stop();
-            if lane.memory.is_shrunk() {
-                self.shrunk.store(true, Ordering::Release);
-            }
-            lane.memory = Memory::default();
-            lane.record = None;
-            lane.set_up(|setup| *setup = Default::default())
-                .expect("there is no kick to listen to");
-        }
-        self.forget();
-    }
-}
-
-/// Steps the `taken` of these lanes until nothing is in flight in any of them. The others go on by themselves, for these may wait for them.
-fn drain<D: QueueDisk>(lanes: &[Lane<D>], taken: &mut [Taken<'_, D>]) {
-    let wake = |queue: QueueIndex| lanes[usize::from(queue.0)].wake();
-    let step = |lane: &mut State<D>, woken| lane.step(false, woken, wake);
-    helm::drain(taken, step, |lane| lane.in_flight() == 0, sleep);
-}
-
-/// Waits until something may have come for one of these lanes.
-fn sleep<D: QueueDisk>(taken: &[Taken<'_, D>]) {
-    let bells = taken.iter().map(|lane| lane.bell().as_fd());
-    let completions = taken.iter().filter_map(|lane| lane.disk.completion_fd());
-    let fds: Vec<BorrowedFd<'_>> = bells.chain(completions).collect();
-    let mut polled: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-    // It fails only when a signal came, and then the lanes are looked at once more.
-    let _ = poll(&mut polled, None);
-}
-
-impl<D: QueueDisk> VhostUserBackendReqHandlerMut for FrontEnd<'_, D> {
-    fn set_owner(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.owned, true) {
-            return Err(Error::InvalidOperation("it has an owner"));
-        }
+    fn set_size(&self, lane: usize, size: u32) -> Result<(), String> {
+        let most = self.shared.config().queue_size;
+        let fits = u16::try_from(size).ok().filter(|size| (1..=most).contains(size));
+        let size = fits.ok_or_else(|| {
+            format!("a ring of {size} descriptors, but the server takes at most {most}")
+        })?;
+        self.lanes[lane].take().setup.size = size;
         Ok(())
     }
 
-    /// Deprecated by the protocol, which asks that it change nothing.
-    fn reset_owner(&mut self) -> Result<()> {
-        self.owned = false;
-        Ok(())
+    /// Where the parts of a ring are, by the front-end's addresses.
+    fn parts(&self, body: &mut Fields<'_>, request: Request) -> Result<Parts, MessageError> {
+        let mut place = || {
+            let address = body.u64()?;
+            self.table.guest_address(address).ok_or_else(|| {
+                let why = format!("a ring at {address:#x}, which is in no region that is shared");
+                MessageError::Refused(request, why)
+            })
+        };
+        let (descriptors, used, available) = (place()?, place()?, place()?);
+        Ok(Parts { descriptors, available, used })
     }
 
-    /// Abandons what the host does not hold, and waits for what it does.
-    fn reset_device(&mut self) -> Result<()> {
+    /// Abandons what the host does not hold, and waits for what it does. What the in-flight record says of rings that were not served since
+    /// has ended with the rest.
+    fn reset_device(&mut self) -> Answer {
         let mut taken = self.take_all();
         for lane in &mut taken {
             lane.abandon();
         }
-        drain(self.lanes, &mut taken);
+        drain(self.lanes, &mut taken, State::is_idle, &Patience::for_ever());
         for lane in &mut taken {
             lane.stop();
             let silenced = lane.set_up(|setup| {
@@ -210,175 +357,65 @@ impl<D: QueueDisk> VhostUserBackendReqHandlerMut for FrontEnd<'_, D> {
             });
             silenced.expect("there is no kick to listen to");
         }
+        if let Some(records) = &self.records {
+            records.clear();
+        }
         drop(taken);
         self.forget();
-        Ok(())
+        Answer::Done
     }
 
-    fn get_features(&mut self) -> Result<u64> {
-        Ok(self.shared.offered() | PROTOCOL_FEATURES)
-    }
-
-    fn set_features(&mut self, features: u64) -> Result<()> {
-        if features & !self.get_features()? != 0 {
-            return Err(Error::InvalidParam);
+    /// Answered only when every request that was taken is answered on its ring, those that a dead back-end had taken included.
+    fn stop_ring(&self, lane: usize) -> Answer {
+        let mut taken = [self.lanes[lane].take()];
+        taken[0].pause();
+        drain(self.lanes, &mut taken, State::is_drained, &Patience::unless(self.is_over));
+        let [state] = &mut taken;
+        if !state.is_drained() {
+            return Answer::Over;
         }
-        self.negotiate(features & !PROTOCOL_FEATURES);
-        if features & PROTOCOL_FEATURES == 0 {
-            // There is no message to enable rings with then.
-            for index in 0..self.lanes.len() as u32 {
-                self.set_vring_enable(index, true)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn get_protocol_features(&mut self) -> Result<VhostUserProtocolFeatures> {
-        Ok(VhostUserProtocolFeatures::CONFIG
-            | VhostUserProtocolFeatures::REPLY_ACK
-            | VhostUserProtocolFeatures::MQ
-            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
-            | VhostUserProtocolFeatures::RESET_DEVICE
-            | VhostUserProtocolFeatures::INFLIGHT_SHMFD
-            | VhostUserProtocolFeatures::BACKEND_REQ)
-    }
-
-    fn set_protocol_features(&mut self, _: u64) -> Result<()> {
-        Ok(())
-    }
-
-    fn get_queue_num(&mut self) -> Result<u64> {
-        Ok(self.lanes.len() as u64)
-    }
-
-    fn get_max_mem_slots(&mut self) -> Result<u64> {
-        Ok(MOST_REGIONS)
-    }
-
-    fn set_mem_table(
-        &mut self,
-        regions: &[VhostUserMemoryRegion],
-        files: Vec<File>,
-        _: Option<bool>,
-    ) -> Result<Option<Vec<VhostUserMemoryRegionBase>>> {
-        self.share(Table::new(regions, files)?)?;
-        Ok(None)
-    }
-
-    fn add_mem_region(
-        &mut self,
-        region: &VhostUserSingleMemoryRegion,
-        file: File,
-        _: Option<bool>,
-    ) -> Result<Option<VhostUserMemoryRegionBase>> {
-        self.share(self.table.with(region, file)?)?;
-        Ok(None)
-    }
-
-    fn remove_mem_region(&mut self, region: &VhostUserSingleMemoryRegion) -> Result<()> {
-        self.share(self.table.without(region)?)
-    }
-
-    fn set_vring_num(&mut self, index: u32, size: u32) -> Result<()> {
-        let lane = self.lane(index)?;
-        let most = self.shared.config().queue_size;
-        let size = u16::try_from(size).ok().filter(|size| (1..=most).contains(size));
-        lane.take().setup.size = size.ok_or(Error::InvalidParam)?;
-        Ok(())
-    }
-
-    fn set_vring_addr(
-        &mut self,
-        index: u32,
-        _: VhostUserVringAddrFlags,
-        descriptors: u64,
-        used: u64,
-        available: u64,
-        _: u64,
-    ) -> Result<()> {
-        let place = |address| self.table.guest_address(address).ok_or(Error::InvalidParam);
-        let parts = Parts {
-            descriptors: place(descriptors)?,
-            available: place(available)?,
-            used: place(used)?,
-        };
-        self.set_up(index, |setup| setup.parts = Some(parts))
-    }
-
-    fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
-        self.lane(index)?.take().setup.base = base as u16;
-        Ok(())
-    }
-
-    /// Answered only when every request that was taken is answered on its ring.
-    fn get_vring_base(&mut self, index: u32) -> Result<VhostUserVringState> {
-        let mut taken = [self.lane(index)?.take()];
-        drain(self.lanes, &mut taken);
-        let [lane] = &mut taken;
-        lane.stop();
-        let silenced = lane.set_up(|setup| {
-            setup.kick = None;
-            setup.call = None;
-        });
+        state.stop();
+        let silenced = state.set_up(|setup| setup.kick = None);
         silenced.expect("there is no kick to listen to");
-        Ok(VhostUserVringState::new(index, lane.setup.base.into()))
+        state.set_call(None);
+        Answer::Body(vring_state(lane as u32, state.setup.base.into()), None)
     }
 
-    fn set_vring_kick(&mut self, index: u8, kick: Option<File>) -> Result<()> {
-        self.set_up(index.into(), |setup| setup.kick = kick.map(OwnedFd::from))
-    }
-
-    fn set_vring_call(&mut self, index: u8, call: Option<File>) -> Result<()> {
-        let mut lane = self.lane(index.into())?.take();
-        lane.setup.call = call.map(OwnedFd::from);
-        if lane.is_serving() {
-            // What was used before went to the other one, or nowhere.
-            lane.setup.signal();
+    fn get_config(&self, request: Request, body: &mut Fields<'_>) -> Result<Answer, MessageError> {
+        let (offset, size, flags) = (body.u32()?, body.u32()?, body.u32()?);
+        if size as usize > MOST_CONFIG {
+            return Err(MessageError::Size(request, size as usize));
         }
-        Ok(())
-    }
-
-    fn set_vring_err(&mut self, index: u8, error: Option<File>) -> Result<()> {
-        self.lane(index.into())?.take().setup.error = error.map(OwnedFd::from);
-        Ok(())
-    }
-
-    fn set_vring_enable(&mut self, index: u32, enable: bool) -> Result<()> {
-        self.set_up(index, |setup| setup.enabled = enable)
-    }
-
-    fn get_config(&mut self, offset: u32, size: u32, _: VhostUserConfigFlags) -> Result<Vec<u8>> {
         let mut bytes = vec![0; size as usize];
         self.shared.config_read(offset.into(), &mut bytes);
-        Ok(bytes)
+        let mut answer = [offset, size, flags].map(u32::to_ne_bytes).concat();
+        answer.extend(bytes);
+        Ok(Answer::Body(answer, None))
     }
 
-    fn set_config(&mut self, offset: u32, bytes: &[u8], _: VhostUserConfigFlags) -> Result<()> {
-        match bytes {
+    fn set_config(&mut self, body: &mut Fields<'_>) -> Result<(), MessageError> {
+        let (offset, size, _flags) = (body.u32()?, body.u32()?, body.u32()?);
+        match body.bytes(size as usize)? {
             &[mode] if u64::from(offset) == WRITEBACK_OFFSET => self.set_mode(mode),
-            _ => self.shared.config_write(offset.into(), bytes),
+            bytes => self.shared.config_write(offset.into(), bytes),
         }
         Ok(())
     }
 
-    fn set_gpu_socket(&mut self, _: GpuBackend) -> Result<()> {
-        Err(NOT_OFFERED)
-    }
-
-    fn get_shared_object(&mut self, _: VhostUserSharedMsg) -> Result<File> {
-        Err(NOT_OFFERED)
-    }
-
-    fn get_inflight_fd(&mut self, asked: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {
-        let most = self.shared.config().queue_size;
-        if usize::from(asked.num_queues) > self.lanes.len() || asked.queue_size > most {
-            return Err(Error::InvalidParam);
+    fn make_record(&self, asked: Inflight) -> Result<(Inflight, OwnedFd), String> {
+        let Inflight { queues, queue_size, .. } = asked;
+        let (rings, most) = (self.lanes.len(), self.shared.config().queue_size);
+        if usize::from(queues) > rings || queue_size > most {
+            return Err(format!(
+                "a record for {queues} rings of {queue_size} descriptors, but the server has {rings} \
+                 of at most {most} (--queues)"
+            ));
         }
-        record::make(asked)
+        record::make(queues, queue_size).map_err(|error| format!("no memory to share: {error}"))
     }
 
-    fn set_inflight_fd(&mut self, kept: &VhostUserInflight, file: File) -> Result<()> {
-        let records = Records::map(kept, file)?;
+    fn keep_records(&mut self, kept: &Inflight, file: OwnedFd) -> Result<(), String> {
+        let records = Records::map(kept, file, self.lanes.len())?;
         for (lane, part) in self.lanes.iter().zip(&records.parts) {
             lane.take().record = Some(Arc::clone(part));
         }
@@ -391,28 +428,76 @@ impl<D: QueueDisk> VhostUserBackendReqHandlerMut for FrontEnd<'_, D> {
         Ok(())
     }
 
-    fn set_device_state_fd(
-        &mut self,
-        _: VhostTransferStateDirection,
-        _: VhostTransferStatePhase,
-        _: File,
-    ) -> Result<Option<File>> {
-        Err(NOT_OFFERED)
-    }
-
-    fn check_device_state(&mut self) -> Result<()> {
-        Err(NOT_OFFERED)
-    }
-
-    fn get_shmem_config(&mut self) -> Result<VhostUserShMemConfig> {
-        Err(NOT_OFFERED)
-    }
-
-    fn set_log_base(&mut self, _: &VhostUserLog, _: File) -> Result<()> {
-        Err(NOT_OFFERED)
+    /// The end of the connection, after which nothing is left of the front-end; says whether it has shrunk the memory it shared.
+    ///
+    /// What is on an in-flight record stays there, for the server that the front-end goes on with. What is on none is brought to its end, but
+    /// only for a while: nobody may be there to see it. What the host has in its hands is waited for.
+    pub(super) fn end(mut self, ending: bool) -> bool {
+        // The driver may live on and be served by the next process.
+        self.records = None;
+        let mut taken = self.take_all();
+        for lane in &mut taken {
+            if lane.is_recorded() { lane.leave() } else { lane.pause() }
+        }
+        let patience = Patience::of(if ending { ENDING } else { GONE });
+        drain(self.lanes, &mut taken, State::is_drained, &patience);
+        for lane in &mut taken {
+            lane.abandon();
+        }
+        drain(self.lanes, &mut taken, State::is_idle, &Patience::for_ever());
+        let mut shrunk = false;
+        for lane in &mut taken {
+            lane.stop();
+            shrunk |= lane.memory.is_shrunk();
+            lane.memory = Memory::default();
+            lane.record = None;
+            lane.set_up(|setup| *setup = Setup::default()).expect("there is no kick to listen to");
+            lane.set_call(None);
+            lane.error = None;
+        }
+        drop(taken);
+        self.forget();
+        shrunk
     }
 }
 
-const PROTOCOL_FEATURES: u64 = VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
+/// A descriptor that passes a check, or none.
+///
+/// # Errors
+/// It does not pass; says what it is.
+fn usable(
+    fd: Option<OwnedFd>,
+    check: impl Fn(&OwnedFd) -> Result<(), String>,
+) -> Result<Option<OwnedFd>, String> {
+    let Some(fd) = fd else { return Ok(None) };
+    match check(&fd) {
+        Ok(()) => Ok(Some(fd)),
+        Err(why) => {
+            discard(fd);
+            Err(why)
+        }
+    }
+}
 
-const NOT_OFFERED: Error = Error::InvalidOperation("it was not offered");
+/// Most bytes of the configuration space in one message.
+const MOST_CONFIG: usize = 256;
+
+const _: () = assert!(CONFIG_BYTES <= MOST_CONFIG);
+
+/// The regions of a memory table, each with its file.
+fn memory_table(
+    request: Request,
+    body: &mut Fields<'_>,
+    descriptors: &mut Descriptors,
+) -> Result<Vec<(Region, OwnedFd)>, MessageError> {
+    let (regions, _padding) = (body.u32()?, body.u32()?);
+    if regions as usize != descriptors.len() {
+        return Err(MessageError::Descriptors(request, descriptors.len()));
+    }
+    let mut table = Vec::new();
+    for _ in 0..regions {
+        let region = Region::read(body)?;
+        table.push((region, descriptors.take().expect("there are as many")));
+    }
+    Ok(table)
+}

@@ -4,11 +4,12 @@
 //! thread that answers the front-end takes the lane from it for a moment, to change what has to be changed or to step it to its end.
 
 use super::linger::Linger;
+use super::notifier::Notifier;
 use super::setup::{Kick, Setup};
 use super::{Memory, QueueDisk};
 use crate::crank::{Step, settle, step};
 use crate::helm::{self, Bell, Helm};
-use crate::inflight::{InflightError, InflightMemory};
+use crate::inflight::{InflightError, InflightMemory, InflightRecord};
 use crate::queue::BlockQueue;
 use crate::shared::Shared;
 use crate::wakes::QueueIndex;
@@ -23,8 +24,13 @@ use virtio_queue::{Queue, QueueT};
 /// Why a ring is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RingError {
-    /// Its size is not a power of two, or above the offer.
-    Size,
+    /// Its size is not a power of two, or above what the server takes.
+    Size {
+        /// In descriptors.
+        size: u16,
+        /// The most that the server takes.
+        most: u16,
+    },
     /// The driver's features were not accepted, or there were none.
     Features,
     /// A part of it lies in no region of guest memory.
@@ -37,11 +43,24 @@ pub enum RingError {
     Record(InflightError),
 }
 
+/// What has become of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// It is served, and goes on with so many requests that a dead back-end had in flight.
+    GoesOn(u16),
+    /// It is served, and what is in flight is on no record: the front-end's memory for it has too few descriptors.
+    Unrecorded,
+    /// It is not served.
+    NotServed(RingError),
+}
+
 impl fmt::Display for RingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             RingError::Record(error) => return error.fmt(f),
-            RingError::Size => "its size is not a power of two",
+            RingError::Size { size, most } => {
+                return write!(f, "its size is {size}, and it must be a power of two up to {most}");
+            }
             RingError::Features => "no features were negotiated for it",
             RingError::Memory => "it is not in the memory that the front-end shares",
             RingError::Broken => "what is on it makes no sense",
@@ -94,11 +113,15 @@ const MOST_OWED: u8 = 32;
 
 const IN: epoll::EventFlags = epoll::EventFlags::IN;
 
+/// A kick wakes once for each time it was written to, whatever is left in it.
+const ONCE_A_WRITE: epoll::EventFlags = epoll::EventFlags::ET;
+
 impl<D: QueueDisk> Lane<D> {
     pub(super) fn open(index: QueueIndex, shared: &Arc<Shared>, disk: D) -> io::Result<Lane<D>> {
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let listen = |fd, name| epoll::add(&epoll, fd, epoll::EventData::new_u64(name), IN);
+        let (call, error) = (Notifier::new(), None);
         listen(bell.as_fd(), BELL)?;
         if let Some(fd) = disk.completion_fd() {
             listen(fd, DONE)?;
@@ -108,6 +131,8 @@ impl<D: QueueDisk> Lane<D> {
             disk,
             memory: Memory::default(),
             setup: Setup::default(),
+            call,
+            error,
             record: None,
             ring: None,
             refused: false,
@@ -135,13 +160,13 @@ impl<D: QueueDisk> Lane<D> {
     }
 
     /// The life of the thread of this queue, until `over` says that it is over and the bell has rung. `report` is told what has become of a
-    /// ring: how many requests of a dead back-end it goes on with, or why it is not served.
+    /// ring, and `part` that the front-end has shrunk its memory.
     pub(super) fn work(
         &self,
         shared: &Shared,
         over: &AtomicBool,
         wake: impl Fn(QueueIndex),
-        report: impl Fn(Result<u16, RingError>),
+        report: impl Fn(News),
         part: impl Fn(),
     ) {
         let mut events = [epoll::Event { flags: IN, data: epoll::EventData::new_u64(BELL) }; 3];
@@ -163,15 +188,15 @@ impl<D: QueueDisk> Lane<D> {
             if came(KICK)
                 && let Err(why) = turn.hear()
             {
-                report(Err(why));
+                report(News::NotServed(why));
             }
             match turn.start(shared) {
-                Ok(0) => {}
-                other => report(other),
+                Ok(news) => news.into_iter().for_each(&report),
+                Err(why) => report(News::NotServed(why)),
             }
-            turn.run(|lane, woken| lane.step(true, woken, &wake) || lane.lingers());
+            turn.run(|lane, woken| lane.step(woken, &wake) || lane.lingers());
             if turn.is_newly_broken() {
-                report(Err(RingError::Broken));
+                report(News::NotServed(RingError::Broken));
             }
             // While the lane is held: afterwards it may be the next front-end's.
             if turn.memory.is_shrunk() {
@@ -188,6 +213,10 @@ pub(super) struct State<D> {
     pub(super) disk: D,
     pub(super) memory: Memory,
     pub(super) setup: Setup,
+    /// Tells the driver that something was used.
+    call: Notifier,
+    /// The eventfd or pipe on which the front-end wants to hear that the ring makes no sense.
+    pub(super) error: Option<OwnedFd>,
     /// Where it keeps a record of what is in flight, if the front-end has given it a place.
     pub(super) record: Option<Arc<dyn InflightMemory>>,
     /// The ring that is served, if there is one.
@@ -203,8 +232,8 @@ pub(super) struct State<D> {
 }
 
 impl<D: QueueDisk> State<D> {
-    /// Takes one step; takes nothing from the ring unless `takes`, and the ring is enabled. Says whether anything moved.
-    pub(super) fn step(&mut self, takes: bool, woken: bool, wake: impl Fn(QueueIndex)) -> bool {
+    /// Takes one step. Nothing new is taken from a ring that is not enabled, nor while the queue is paused. Says whether anything moved.
+    pub(super) fn step(&mut self, woken: bool, wake: impl Fn(QueueIndex)) -> bool {
         let State { block, disk, memory, setup, ring, linger, owed, .. } = self;
         let Some(ring) = ring else { return false };
         if woken {
@@ -212,7 +241,7 @@ impl<D: QueueDisk> State<D> {
         }
         // It asks for kicks only when it will not look any more.
         let lingers = block.is_about_to_sleep() && linger.is_worth_it();
-        let takes = takes && setup.enabled && !lingers;
+        let takes = block.is_paused() || (setup.enabled && !lingers);
         match if takes { step } else { settle }(block, ring, disk, memory) {
             Step::Completed => linger.found(),
             Step::Submitted | Step::Ring => {}
@@ -235,7 +264,7 @@ impl<D: QueueDisk> State<D> {
     /// Signals the driver, if that is owed.
     fn signal(&mut self) {
         if self.owed.take().is_some() {
-            self.setup.signal();
+            self.call.notify();
         }
     }
 
@@ -268,31 +297,32 @@ impl<D: QueueDisk> State<D> {
         Ok(())
     }
 
-    /// Begins to serve the ring, if the front-end wants that and it is not done already. Returns how many requests of a dead back-end it goes
-    /// on with.
-    fn start(&mut self, shared: &Shared) -> Result<u16, RingError> {
+    /// Begins to serve the ring, if the front-end wants that and it is not done already.
+    fn start(&mut self, shared: &Shared) -> Result<Option<News>, RingError> {
         if self.ring.is_some() || self.refused || self.setup.audible().is_none() {
-            return Ok(0);
+            return Ok(None);
         }
         let ring = self.judge(shared);
         self.refused = ring.is_err();
         let ring = self.ring.insert(ring?);
-        match self.record {
-            // What it has taken and not answered is what the record said.
-            Some(_) => Ok(ring.next_avail().wrapping_sub(ring.next_used())),
-            None => Ok(0),
+        if !self.block.keeps_record() {
+            return Ok(self.record.is_some().then_some(News::Unrecorded));
         }
+        // What it has taken and not answered is what the record said.
+        let taken = ring.next_avail().wrapping_sub(ring.next_used());
+        Ok((taken > 0).then_some(News::GoesOn(taken)))
     }
 
     /// The ring as it was set up, and where a dead back-end left it.
     fn judge(&mut self, shared: &Shared) -> Result<Queue, RingError> {
         let mut ring = self.setup.judge(&self.memory, shared)?;
-        match self.record.clone() {
-            Some(record) => {
-                let kept = self.block.keep_record(record, &mut ring, &self.memory);
-                kept.map_err(RingError::Record)?;
+        self.block.keep_no_record();
+        if let Some(record) = &self.record {
+            match self.block.keep_record(Arc::clone(record), &mut ring, &self.memory) {
+                // A front-end that has asked for less memory than its ring takes is served, as one that has asked for none is.
+                Err(InflightError::TooSmall(_)) if InflightRecord::is_empty(&**record) => {}
+                kept => kept.map_err(RingError::Record)?,
             }
-            None => self.block.keep_no_record(),
         }
         Ok(ring)
     }
@@ -302,7 +332,11 @@ impl<D: QueueDisk> State<D> {
         if !self.block.is_broken() || std::mem::replace(&mut self.refused, true) {
             return false;
         }
-        self.setup.complain();
+        if let Some(error) = self.error.take() {
+            let mut notifier = Notifier::new();
+            notifier.set(Some(error));
+            notifier.notify();
+        }
         true
     }
 
@@ -315,7 +349,7 @@ impl<D: QueueDisk> State<D> {
         change(&mut self.setup);
         if let Some(kick) = self.setup.audible() {
             let name = epoll::EventData::new_u64(KICK);
-            epoll::add(&self.epoll, kick, name, IN).map_err(|_| RingError::Kick)?;
+            epoll::add(&self.epoll, kick, name, IN | ONCE_A_WRITE).map_err(|_| RingError::Kick)?;
             self.listening = true;
         }
         // What came while the ring was not enabled was not looked at.
@@ -330,28 +364,58 @@ impl<D: QueueDisk> State<D> {
         }
     }
 
+    /// Signals by this eventfd or pipe from now on, and at once if the ring is served: what was used before went to the other one, or nowhere.
+    pub(super) fn set_call(&mut self, call: Option<OwnedFd>) {
+        self.call.set(call);
+        if self.is_serving() {
+            self.call.notify();
+        }
+    }
+
     pub(super) fn is_serving(&self) -> bool {
         self.ring.is_some()
     }
 
-    /// Number of requests that were taken and not answered.
-    pub(super) fn in_flight(&self) -> usize {
-        self.block.in_flight()
+    /// Takes nothing new from the ring from now on; [`stop`](State::stop) ends that.
+    pub(super) fn pause(&mut self) {
+        self.block.pause();
     }
 
-    /// Abandons what is not in the host's hands; nothing is answered from here on.
+    /// Whether everything that was taken is answered, what a dead back-end had taken included.
+    pub(super) fn is_drained(&self) -> bool {
+        self.block.is_drained()
+    }
+
+    /// Whether the host has nothing in its hands.
+    pub(super) fn is_idle(&self) -> bool {
+        self.block.is_idle()
+    }
+
+    /// Whether there is a record of what is in flight.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.block.keeps_record()
+    }
+
+    /// A reset: abandons what is not in the host's hands, and nothing is answered from here on.
     pub(super) fn abandon(&mut self) {
         self.block.stop();
         self.owed = None;
     }
 
+    /// The front-end is left: as [`abandon`](State::abandon), but what is in flight stays on record.
+    pub(super) fn leave(&mut self) {
+        self.signal();
+        self.block.leave();
+    }
+
     /// Serves the ring no more; what was said about it says where the driver goes on.
     ///
     /// # Panics
-    /// If something is in flight.
+    /// If something is in the host's hands.
     pub(super) fn stop(&mut self) {
         self.block.stop();
         self.block.restart();
+        self.block.resume();
         self.refused = false;
         if let Some(ring) = self.ring.take() {
             self.setup.base = ring.next_avail();

@@ -5,16 +5,22 @@
 //! its own, on a cache line of its own. Behind the parts is a word that only we know: the cache mode, which a driver chose once and will not
 //! choose again because its disk was served by another process meanwhile.
 
+use super::descriptor::{check_memory, discard};
+use super::message::Inflight;
 use crate::host::shrunk::Watch;
 use crate::inflight::{InflightMemory, InflightRecord};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, ftruncate, memfd_create};
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use vhost::vhost_user::message::VhostUserInflight;
-use vhost::vhost_user::{Error, Result};
 use vm_memory::{FileOffset, MmapRegion, VolatileMemory};
+
+/// Most rings that a record may be for: as many as the virtio transports have.
+const MOST_RINGS: u16 = 1024;
+/// Most descriptors of each: as many as a split ring has.
+const MOST_DESCRIPTORS: u16 = 32768;
 
 /// What parts begin at multiples of, in bytes.
 const LINE: usize = 64;
@@ -32,18 +38,13 @@ const MODE: u64 = u64::from_be_bytes(*b"pfmode\0\0");
 ///
 /// # Errors
 /// The host has no memory to share.
-pub(super) fn make(asked: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {
-    let VhostUserInflight { num_queues, queue_size, .. } = *asked;
-    let len = (usize::from(num_queues) * part(queue_size) + LINE) as u64;
-    let made = || -> io::Result<File> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = memfd_create("powerfail-inflight", flags)?;
-        ftruncate(&file, len)?;
-        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        Ok(File::from(file))
-    };
-    let file = made().map_err(Error::ReqHandlerError)?;
-    Ok((VhostUserInflight::new(len, 0, num_queues, queue_size), file))
+pub(super) fn make(queues: u16, queue_size: u16) -> io::Result<(Inflight, OwnedFd)> {
+    let len = (usize::from(queues) * part(queue_size) + LINE) as u64;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = memfd_create("powerfail-inflight", flags)?;
+    ftruncate(&file, len)?;
+    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok((Inflight { len, offset: 0, queues, queue_size }, file))
 }
 
 /// The memory of all queues, mapped.
@@ -102,32 +103,57 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Maps it.
+    /// Maps the memory, of which the first `lanes` parts will be used.
+    ///
+    /// Nothing of the description is believed: the memory is as long as its file says, and only as much of it is mapped as its parts take.
     ///
     /// # Errors
-    /// It is smaller than it has to be, or cannot be mapped.
-    pub(super) fn map(kept: &VhostUserInflight, file: File) -> Result<Records> {
-        let VhostUserInflight { mmap_size, mmap_offset, num_queues, queue_size } = *kept;
-        let len = usize::try_from(mmap_size).map_err(|_| Error::InvalidParam)?;
-        let end = mmap_offset.checked_add(mmap_size).ok_or(Error::InvalidParam)?;
-        let part = part(queue_size);
-        let queues = usize::from(num_queues);
-        if len < queues * part || file_len(&file)? < end {
-            return Err(Error::InvalidParam);
+    /// It is too small for what it is said to hold, or is no memory that can be mapped; says which.
+    pub(super) fn map(kept: &Inflight, file: OwnedFd, lanes: usize) -> Result<Records, String> {
+        let Inflight { len, offset, queues, queue_size } = *kept;
+        if queues == 0 || queues > MOST_RINGS || !(1..=MOST_DESCRIPTORS).contains(&queue_size) {
+            return Err(format!(
+                "an in-flight record of {queues} rings of {queue_size} descriptors: \
+                 it is for 1 to {MOST_RINGS} rings of 1 to {MOST_DESCRIPTORS}"
+            ));
         }
-        let map = MmapRegion::<()>::from_file(FileOffset::new(file, mmap_offset), len);
-        let map = map.map_err(|error| Error::ReqHandlerError(io::Error::other(error)))?;
+        if let Err(why) = check_memory(&file) {
+            discard(file);
+            return Err(why);
+        }
+        let (queues, part) = (usize::from(queues), part(queue_size));
+        let needed = queues * part;
+        let there = fstat(&file).map_err(|error| format!("the in-flight record: {error}"))?.st_size;
+        let there = u64::try_from(there).unwrap_or(0).saturating_sub(offset).min(len);
+        if there < needed as u64 {
+            return Err(format!(
+                "an in-flight record of {there} bytes: {queues} rings of {queue_size} descriptors \
+                 take {needed}"
+            ));
+        }
+        let has_mode = there >= (needed + LINE) as u64;
+        let mapped = if has_mode { needed + LINE } else { needed };
+        let file = FileOffset::new(File::from(file), offset);
+        let map = MmapRegion::<()>::from_file(file, mapped);
+        let map = map.map_err(|error| format!("the in-flight record: {error}"))?;
         let first = map.as_ptr().addr();
-        let watch = Watch::over(first..first + len).map_err(Error::ReqHandlerError)?;
+        let watch = Watch::over(first..first + mapped);
+        let watch = watch.map_err(|error| format!("the in-flight record: {error}"))?;
         let shared = Arc::new(Shared { map, _watch: watch });
         let words = InflightRecord::words(queue_size);
-        let parts = (0..queues).map(|queue| {
+        let parts = (0..queues.min(lanes)).map(|queue| {
             let shared = Arc::clone(&shared);
             Arc::new(Part { shared, at: queue * part, words }) as Arc<dyn InflightMemory>
         });
         let parts = parts.collect();
-        let mode = (len >= queues * part + LINE).then_some(queues * part);
-        Ok(Records { parts, shared, mode })
+        Ok(Records { parts, shared, mode: has_mode.then_some(needed) })
+    }
+
+    /// A device reset has ended whatever was in flight, also on rings that were not served since.
+    pub(super) fn clear(&self) {
+        for part in &self.parts {
+            InflightRecord::forget(&**part);
+        }
     }
 
     /// The cache mode a forerunner left, as the byte in the configuration space. If there was one and it did not say, write through: that
@@ -141,9 +167,9 @@ impl Records {
         }
     }
 
-    /// Whether anything was ever recorded.
+    /// Whether a back-end has ever kept a record here: it says the version of its layout.
     fn is_used(&self) -> bool {
-        self.parts.iter().any(|part| (0..part.words()).any(|word| part.load(word) != 0))
+        self.parts.iter().any(|part| InflightRecord::is_begun(&**part))
     }
 
     /// Leaves the cache mode to whoever comes after this process.
@@ -154,25 +180,23 @@ impl Records {
     }
 }
 
-fn file_len(file: &File) -> Result<u64> {
-    Ok(file.metadata().map_err(Error::ReqHandlerError)?.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn map(kept: &Inflight, file: &OwnedFd) -> Result<Records, String> {
+        Records::map(kept, file.try_clone().expect("a descriptor"), 4)
+    }
+
     #[test]
     fn what_was_made_is_there_for_whoever_maps_it_next() {
-        let (kept, file) = make(&VhostUserInflight::new(0, 0, 3, 128)).expect("memory");
-        let records = |file: &File| {
-            Records::map(&kept, file.try_clone().expect("a descriptor")).expect("records")
-        };
-        assert_eq!(records(&file).mode(), None, "nobody was there before");
-        records(&file).set_mode(1);
-        assert_eq!(records(&file).mode(), Some(1), "somebody was, and served no ring");
-        records(&file).set_mode(u8::MAX);
-        let first = records(&file).parts;
+        let (kept, file) = make(3, 128).expect("memory");
+        let records = || map(&kept, &file).expect("records");
+        assert_eq!(records().mode(), None, "nobody was there before");
+        records().set_mode(1);
+        assert_eq!(records().mode(), Some(1), "somebody was, and served no ring");
+        records().set_mode(u8::MAX);
+        let first = records().parts;
         assert_eq!(first.len(), 3);
         for (queue, part) in (1..).zip(&first) {
             assert_eq!(part.words(), 258);
@@ -182,43 +206,59 @@ mod tests {
             }
         }
         drop(first);
-        for (queue, part) in (1..).zip(&records(&file).parts) {
+        for (queue, part) in (1..).zip(&records().parts) {
             assert!((0..part.words()).all(|word| part.load(word) == queue * 1000 + word as u64));
         }
-        assert_eq!(records(&file).mode(), Some(0), "who came before did not say");
+        assert_eq!(records().mode(), Some(0), "who came before did not say");
         for mode in [1, 0] {
-            records(&file).set_mode(mode);
-            assert_eq!(records(&file).mode(), Some(mode));
+            records().set_mode(mode);
+            assert_eq!(records().mode(), Some(mode));
         }
     }
 
     #[test]
     fn memory_without_room_for_the_mode_is_taken_too() {
-        let (kept, file) = make(&VhostUserInflight::new(0, 0, 2, 64)).expect("memory");
-        let kept = VhostUserInflight::new(kept.mmap_size - LINE as u64, 0, 2, 64);
-        let records = Records::map(&kept, file).expect("records");
+        let (kept, file) = make(2, 64).expect("memory");
+        let kept = Inflight { len: kept.len - LINE as u64, ..kept };
+        let records = map(&kept, &file).expect("records");
         records.set_mode(1);
         records.parts[1].store(1, 1);
         assert_eq!(records.mode(), Some(0));
     }
 
     #[test]
-    fn memory_that_is_too_small_is_refused() {
-        let (kept, file) = make(&VhostUserInflight::new(0, 0, 2, 64)).expect("memory");
-        let again = || file.try_clone().expect("a descriptor");
-        for (len, offset, queues, size) in [
-            (kept.mmap_size, 0, 3, 64),
-            (kept.mmap_size, 0, 2, 128),
-            (kept.mmap_size - 65, 0, 2, 64),
-            (kept.mmap_size + 1, 0, 2, 64),
-            (kept.mmap_size, 4096, 2, 64),
-            (kept.mmap_size, u64::MAX, 2, 64),
+    fn rings_that_the_server_does_not_have_are_left_alone() {
+        let (kept, file) = make(9, 64).expect("memory");
+        assert_eq!(map(&kept, &file).expect("records").parts.len(), 4);
+    }
+
+    #[test]
+    fn memory_that_cannot_hold_the_record_is_refused() {
+        let (kept, file) = make(2, 64).expect("memory");
+        for (len, offset, queues, queue_size) in [
+            (kept.len, 0, 3, 64),
+            (kept.len, 0, 2, 128),
+            (kept.len - 65, 0, 2, 64),
+            (kept.len, 4096, 2, 64),
+            (kept.len, u64::MAX, 2, 64),
+            (u64::MAX, 0, u16::MAX, u16::MAX),
+            (u64::MAX, 0, 1024, 32768),
+            (kept.len, 0, 0, 64),
+            (kept.len, 0, 2, 0),
         ] {
-            let wrong = VhostUserInflight::new(len, offset, queues, size);
-            assert!(
-                Records::map(&wrong, again()).is_err(),
-                "{len} bytes at {offset} for {queues} x {size}"
-            );
+            let wrong = Inflight { len, offset, queues, queue_size };
+            let refused = map(&wrong, &file);
+            assert!(refused.is_err(), "{len} bytes at {offset} for {queues} x {queue_size}");
         }
+    }
+
+    #[test]
+    fn a_sparse_giant_is_mapped_and_not_read() {
+        let file = memfd_create("giant", MemfdFlags::CLOEXEC).expect("memory");
+        ftruncate(&file, 64 << 30).expect("a hole");
+        let giant = Inflight { len: 64 << 30, offset: 0, queues: 1024, queue_size: 32768 };
+        assert_eq!(map(&giant, &file).expect("records").mode(), None);
+        let blocks = fstat(&file).expect("a file").st_blocks;
+        assert!(blocks * 512 < 1 << 20, "{blocks} blocks were touched");
     }
 }

@@ -1,4 +1,4 @@
-//! What a front-end has said about one ring: plain data, and the three descriptors it talks through.
+//! What a front-end has said about one ring: plain data, and the descriptor of its kick.
 //!
 //! A ring is served from when everything is said about it and it is enabled until it is stopped; a front-end may have published before, so
 //! its first kick is not waited for. What is said about a ring that is served counts from its next start on, but for the descriptors and
@@ -7,7 +7,6 @@
 use super::lane::RingError;
 use crate::shared::Shared;
 use crate::wire::F_EVENT_IDX;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,8 +31,6 @@ pub(super) struct Setup {
     /// The available index to go on from.
     pub(super) base: u16,
     pub(super) enabled: bool,
-    pub(super) call: Option<OwnedFd>,
-    pub(super) error: Option<OwnedFd>,
     pub(super) kick: Option<OwnedFd>,
 }
 
@@ -43,7 +40,7 @@ pub(super) enum Kick {
     Came,
     /// Somebody else has read it.
     Gone,
-    /// It is no eventfd, and would be readable for ever.
+    /// It cannot be read like an eventfd.
     Dead,
 }
 
@@ -66,16 +63,6 @@ impl Setup {
         }
     }
 
-    /// Tells the driver that something was used. A counter that is full says so already.
-    pub(super) fn signal(&self) {
-        notify(self.call.as_ref());
-    }
-
-    /// Tells the front-end that the ring makes no sense.
-    pub(super) fn complain(&self) {
-        notify(self.error.as_ref());
-    }
-
     /// The ring, going on where the driver last saw an answer.
     pub(super) fn judge<M: GuestMemory>(
         &self,
@@ -85,14 +72,14 @@ impl Setup {
         let features = shared.negotiated();
         let most = shared.config().queue_size;
         if !self.size.is_power_of_two() || self.size > most {
-            return Err(RingError::Size);
+            return Err(RingError::Size { size: self.size, most });
         }
         if features == 0 {
             return Err(RingError::Features);
         }
         // `virtio-queue` takes an available ring at 0 for a missing one.
         let parts = self.parts.filter(|parts| parts.available != 0).ok_or(RingError::Memory)?;
-        let mut queue = Queue::new(most).map_err(|_| RingError::Size)?;
+        let mut queue = Queue::new(most).map_err(|_| RingError::Size { size: self.size, most })?;
         queue.set_size(self.size);
         let placed = queue
             .try_set_desc_table_address(GuestAddress(parts.descriptors))
@@ -108,16 +95,5 @@ impl Setup {
         queue.set_next_used(used.map_err(|_| RingError::Memory)?.0);
         queue.set_event_idx(features & F_EVENT_IDX != 0);
         Ok(queue)
-    }
-}
-
-/// Adds one to an eventfd, if that is possible without waiting.
-fn notify(event: Option<&OwnedFd>) {
-    let Some(event) = event else { return };
-    let mut writable = [PollFd::new(event, PollFlags::OUT)];
-    let ready = poll(&mut writable, Some(&Timespec::default()));
-    if ready.is_ok() && writable[0].revents().contains(PollFlags::OUT) {
-        // A front-end that handed over something else than an eventfd is not told.
-        let _ = rustix::io::write(event, &1_u64.to_ne_bytes());
     }
 }

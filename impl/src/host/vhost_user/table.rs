@@ -3,13 +3,14 @@
 //! Rings are placed by the front-end's own addresses, everything on them by the guest's.
 
 use super::Memory;
+use super::descriptor::{check_memory, discard};
+use super::message::Region;
 use crate::host::Regions;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use vhost::vhost_user::message::{VhostUserMemoryRegion, VhostUserSingleMemoryRegion};
-use vhost::vhost_user::{Error, Result};
-use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
 /// The regions that are shared now.
 #[derive(Debug, Default)]
@@ -26,10 +27,9 @@ struct Place {
     len: u64,
 }
 
-impl From<&VhostUserMemoryRegion> for Place {
-    fn from(region: &VhostUserMemoryRegion) -> Place {
-        let VhostUserMemoryRegion { guest_phys_addr, memory_size, user_addr, .. } = *region;
-        Place { guest: guest_phys_addr, front_end: user_addr, len: memory_size }
+impl From<&Region> for Place {
+    fn from(region: &Region) -> Place {
+        Place { guest: region.guest, front_end: region.front_end, len: region.len }
     }
 }
 
@@ -38,22 +38,23 @@ impl Table {
     ///
     /// # Errors
     /// A region cannot be mapped, or two overlap.
-    pub(super) fn new(regions: &[VhostUserMemoryRegion], files: Vec<File>) -> Result<Table> {
-        let mapped = regions.iter().zip(files).map(|(region, file)| map(region, file));
-        let mapped = mapped.collect::<Result<_>>()?;
+    pub(super) fn new(regions: Vec<(Region, OwnedFd)>) -> Result<Table, String> {
+        let places = regions.iter().map(|(region, _)| Place::from(region)).collect();
+        let mapped = regions.into_iter().map(|(region, file)| map(region, file));
+        let mapped = mapped.collect::<Result<_, _>>()?;
         let memory = GuestMemoryMmap::from_regions(mapped).map_err(no_sense)?;
-        Ok(Table { memory, places: regions.iter().map(Place::from).collect() })
+        Ok(Table { memory, places })
     }
 
     /// The table with one region more.
     ///
     /// # Errors
     /// It cannot be mapped, or overlaps another.
-    pub(super) fn with(&self, region: &VhostUserSingleMemoryRegion, file: File) -> Result<Table> {
+    pub(super) fn with(&self, region: Region, file: OwnedFd) -> Result<Table, String> {
         let mapped = Arc::new(map(region, file)?);
         let memory = self.memory.insert_region(mapped).map_err(no_sense)?;
         let mut places = self.places.clone();
-        places.push(Place::from(&**region));
+        places.push(Place::from(&region));
         Ok(Table { memory, places })
     }
 
@@ -61,11 +62,11 @@ impl Table {
     ///
     /// # Errors
     /// There is no such region.
-    pub(super) fn without(&self, region: &VhostUserSingleMemoryRegion) -> Result<Table> {
-        let at = GuestAddress(region.guest_phys_addr);
-        let (memory, _) = self.memory.remove_region(at, region.memory_size).map_err(no_sense)?;
+    pub(super) fn without(&self, region: Region) -> Result<Table, String> {
+        let at = GuestAddress(region.guest);
+        let (memory, _) = self.memory.remove_region(at, region.len).map_err(no_sense)?;
         let mut places = self.places.clone();
-        places.retain(|place| place.guest != region.guest_phys_addr);
+        places.retain(|place| place.guest != region.guest);
         Ok(Table { memory, places })
     }
 
@@ -91,16 +92,20 @@ pub(super) fn lent(regions: &Regions) -> Memory {
     Memory::from(Arc::new(regions.clone()))
 }
 
-fn map(region: &VhostUserMemoryRegion, file: File) -> Result<GuestRegionMmap> {
-    // The front-end's end of it has to exist too, or addresses could not be told apart.
-    if region.user_addr.checked_add(region.memory_size).is_none() {
-        return Err(Error::InvalidParam);
+fn map(region: Region, file: OwnedFd) -> Result<GuestRegionMmap, String> {
+    let Region { guest, len, front_end, offset } = region;
+    if let Err(why) = check_memory(&file) {
+        discard(file);
+        return Err(why);
     }
-    let mapped = region.mmap_region(file)?;
-    let region = GuestRegionMmap::new(mapped, GuestAddress(region.guest_phys_addr));
-    region.ok_or(Error::InvalidParam)
+    // The front-end's end of it has to exist too, or addresses could not be told apart.
+    let bytes = usize::try_from(len).ok().filter(|_| front_end.checked_add(len).is_some());
+    let outside = || format!("a region of {len} bytes at {guest:#x} does not fit an address space");
+    let file = FileOffset::new(File::from(file), offset);
+    let mapped = MmapRegion::from_file(file, bytes.ok_or_else(outside)?).map_err(no_sense)?;
+    GuestRegionMmap::new(mapped, GuestAddress(guest)).ok_or_else(outside)
 }
 
-fn no_sense(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::ReqHandlerError(io::Error::other(error))
+fn no_sense(error: impl std::error::Error) -> String {
+    format!("guest memory: {error}")
 }

@@ -1,0 +1,227 @@
+//! What a descriptor is that a front-end handed over, found out without asking the descriptor itself.
+//!
+//! Even `fstat`, `poll` or `close` on a file of a FUSE file system waits for its daemon, which may be the front-end; and what waits there not
+//! even SIGKILL ends. So the kernel's own tables are read first (`/proc/self/fd`, `/proc/self/fdinfo`, `/proc/self/mountinfo`), which ask
+//! nobody, and only descriptors of kinds that cannot block are used:
+//!
+//! | for | taken |
+//! |---|---|
+//! | kick | an eventfd that is not a semaphore |
+//! | call, error | an eventfd, or the writing end of a pipe (User Mode Linux) |
+//! | guest memory, record | a memfd, or a regular file of a file system in memory, of huge pages, or on a local disk |
+//!
+//! Everything else is refused with a line that says what it is, and closed by a thread of its own, for closing may wait as well.
+
+use rustix::fs::{OFlags, fcntl_get_seals, fcntl_getfl};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+
+/// File systems whose regular files never wait for another program. FUSE, network and automounted ones are missing on purpose.
+const LOCAL: [&str; 17] = [
+    "bcachefs",
+    "btrfs",
+    "devtmpfs",
+    "erofs",
+    "exfat",
+    "ext2",
+    "ext3",
+    "ext4",
+    "f2fs",
+    "hugetlbfs",
+    "jfs",
+    "overlay",
+    "ramfs",
+    "reiserfs",
+    "tmpfs",
+    "xfs",
+    "zfs",
+];
+
+/// What a descriptor is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// An event counter; one with semaphore semantics gives its count away one by one.
+    Event { semaphore: bool },
+    /// An end of an unnamed pipe.
+    Pipe,
+    /// Memory of the kernel's with a file's interface: a memfd, or a file on tmpfs or hugetlbfs.
+    Memory,
+    /// A file on a disk of this machine, or a device.
+    Local,
+    /// Anything else, by the name that the kernel gives it.
+    Other(String),
+}
+
+impl Kind {
+    /// Looks at a descriptor. Never waits.
+    pub(super) fn of(fd: BorrowedFd<'_>) -> Kind {
+        let number = fd.as_raw_fd();
+        // Seals are an attribute of memory that no file system is asked for.
+        if fcntl_get_seals(fd).is_ok() {
+            return Kind::Memory;
+        }
+        let Ok(name) = fs::read_link(format!("/proc/self/fd/{number}")) else {
+            return Kind::Other("a descriptor that cannot be looked at without /proc".to_owned());
+        };
+        let name = name.to_string_lossy().into_owned();
+        if name == "anon_inode:[eventfd]" {
+            let semaphore = field(number, "eventfd-semaphore:").is_some_and(|value| value != "0");
+            return Kind::Event { semaphore };
+        }
+        if name.starts_with("pipe:[") {
+            return Kind::Pipe;
+        }
+        // A path-only descriptor is good for nothing, and most calls refuse it.
+        let is_path = fcntl_getfl(fd).is_ok_and(|flags| flags.contains(OFlags::PATH));
+        match field(number, "mnt_id:").and_then(|mount| file_system(&mount)) {
+            Some(kind) if LOCAL.contains(&kind.as_str()) && !is_path => Kind::Local,
+            Some(kind) if name.starts_with('/') => Kind::Other(format!("a file on {kind}")),
+            _ => Kind::Other(format!("{name:?}")),
+        }
+    }
+
+    /// As a front-end's owner would say it.
+    pub(super) fn describe(&self) -> &str {
+        match self {
+            Kind::Event { semaphore: false } => "an eventfd",
+            Kind::Event { semaphore: true } => "an eventfd that is a semaphore",
+            Kind::Pipe => "a pipe",
+            Kind::Memory => "memory",
+            Kind::Local => "a file",
+            Kind::Other(name) => name,
+        }
+    }
+}
+
+/// Checks that a descriptor can be a kick.
+///
+/// # Errors
+/// It is something else; says what.
+pub(super) fn check_kick(fd: &OwnedFd) -> Result<(), String> {
+    match Kind::of(fd.as_fd()) {
+        Kind::Event { semaphore: false } => Ok(()),
+        other => Err(format!("a kick must be an eventfd, and this is {}", other.describe())),
+    }
+}
+
+/// Checks that a descriptor can be notified by.
+///
+/// # Errors
+/// It is neither an eventfd nor a pipe; says what it is.
+pub(super) fn check_event(fd: &OwnedFd) -> Result<(), String> {
+    match Kind::of(fd.as_fd()) {
+        Kind::Event { .. } | Kind::Pipe => Ok(()),
+        other => Err(format!("it must be an eventfd or a pipe, and this is {}", other.describe())),
+    }
+}
+
+/// Checks that a descriptor can be mapped as memory, and that neither mapping nor touching it can wait for another program.
+///
+/// # Errors
+/// It is something else; says what.
+pub(super) fn check_memory(fd: &OwnedFd) -> Result<(), String> {
+    let kind = Kind::of(fd.as_fd());
+    let is_memory = match kind {
+        Kind::Memory => true,
+        // It is local, so asking its file system is no risk.
+        Kind::Local => rustix::fs::fstat(fd)
+            .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()),
+        _ => false,
+    };
+    if is_memory {
+        return Ok(());
+    }
+    let what = kind.describe();
+    Err(format!("guest memory must be a memfd or a local file, and this is {what}"))
+}
+
+/// One field of what the kernel says about an open descriptor.
+fn field(number: i32, name: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(value.trim().to_owned())
+}
+
+/// The type of the file system of a mount of this process's namespace.
+fn file_system(mount: &str) -> Option<String> {
+    let text = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let line = text.lines().find(|line| line.split(' ').next() == Some(mount))?;
+    let (_, behind) = line.split_once(" - ")?;
+    behind.split(' ').next().map(str::to_owned)
+}
+
+/// Most threads that close descriptors at a time; all but one are there because another one waits.
+const MOST_CLOSERS: usize = 8;
+
+/// Descriptors that are to be closed where nobody waits.
+struct Closing {
+    waiting: Vec<OwnedFd>,
+    closers: usize,
+}
+
+static CLOSING: Mutex<Closing> = Mutex::new(Closing { waiting: Vec::new(), closers: 0 });
+
+/// Closes a descriptor that is not used. One that may wait at it is closed by a thread that nobody waits for.
+pub(super) fn discard(fd: OwnedFd) {
+    if !matches!(Kind::of(fd.as_fd()), Kind::Other(_)) {
+        return drop(fd);
+    }
+    let mut closing = crate::sync::lock(&CLOSING);
+    closing.waiting.push(fd);
+    if closing.closers < MOST_CLOSERS && spawn("close", close_waiting).is_ok() {
+        closing.closers += 1;
+    }
+}
+
+fn close_waiting() {
+    loop {
+        let mut closing = crate::sync::lock(&CLOSING);
+        let Some(fd) = closing.waiting.pop() else {
+            closing.closers -= 1;
+            return;
+        };
+        drop(closing);
+        drop(fd);
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{EventfdFlags, eventfd};
+    use rustix::fs::{MemfdFlags, memfd_create};
+    use std::fs::File;
+
+    fn event(flags: EventfdFlags) -> OwnedFd {
+        eventfd(0, flags).expect("an eventfd")
+    }
+
+    #[test]
+    fn kicks_are_eventfds() {
+        assert_eq!(check_kick(&event(EventfdFlags::empty())), Ok(()));
+        let semaphore = check_kick(&event(EventfdFlags::SEMAPHORE)).unwrap_err();
+        assert!(semaphore.contains("semaphore"), "{semaphore}");
+        let (reader, _writer) = std::io::pipe().expect("a pipe");
+        let pipe = check_kick(&OwnedFd::from(reader)).unwrap_err();
+        assert!(pipe.contains("a pipe"), "{pipe}");
+    }
+
+    #[test]
+    fn memory_is_a_memfd_or_a_local_file() {
+        let memfd = memfd_create("memory", MemfdFlags::CLOEXEC).expect("memory");
+        assert_eq!(check_memory(&memfd), Ok(()));
+        let file = tempfile::tempfile().expect("a file");
+        assert_eq!(check_memory(&OwnedFd::from(file)), Ok(()));
+        for path in ["/dev/null", "/dev/zero", "/tmp", "/proc/self/maps"] {
+            let other = OwnedFd::from(File::open(path).expect(path));
+            assert!(check_memory(&other).is_err(), "{path}");
+        }
+        assert!(check_memory(&event(EventfdFlags::empty())).is_err());
+    }
+}

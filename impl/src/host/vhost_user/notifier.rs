@@ -1,0 +1,183 @@
+//! A descriptor of a front-end's that is told of something, and never waited for.
+//!
+//! The front-end shares the open descriptor with us, flags and all: a check that there is room, or O_NONBLOCK set on it, holds until the
+//! front-end changes its mind, which it may do between our look and our write. So nothing is written to an eventfd here. It is registered with
+//! a small io_uring, and an empty operation on that ring makes the kernel add one to it: the kernel does that without waiting, whatever the
+//! count is, and refuses to register what is no eventfd. A pipe is opened anew, which gives it flags that are only ours.
+//!
+//! Where the host has no io_uring, the eventfd is made non-blocking and written to if it has room; a blocking reader of the front-end's then
+//! sees EAGAIN. A count that is full says already what there is to say.
+
+use super::descriptor::Kind;
+use io_uring::{IoUring, opcode};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// Notifies a front-end by the descriptor it gave, if it gave one.
+pub(super) struct Notifier {
+    /// A ring with at most one eventfd registered; `None` where the host has none to give.
+    ring: Option<IoUring>,
+    target: Target,
+}
+
+enum Target {
+    None,
+    /// The kernel adds one to the eventfd that is registered with the ring.
+    Registered,
+    /// A non-blocking eventfd.
+    Event(OwnedFd),
+    /// The writing end of a pipe, opened here.
+    Pipe(OwnedFd),
+}
+
+impl fmt::Debug for Notifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.target {
+            Target::None => "Notifier(none)",
+            Target::Registered => "Notifier(registered)",
+            Target::Event(_) => "Notifier(event)",
+            Target::Pipe(_) => "Notifier(pipe)",
+        })
+    }
+}
+
+impl Notifier {
+    /// One that notifies nobody yet.
+    pub(super) fn new() -> Notifier {
+        Notifier { ring: IoUring::new(1).ok(), target: Target::None }
+    }
+
+    /// Notifies by this eventfd or pipe from now on, or not at all. Never waits.
+    pub(super) fn set(&mut self, fd: Option<OwnedFd>) {
+        if let (Target::Registered, Some(ring)) = (&self.target, &self.ring) {
+            ring.submitter().unregister_eventfd().expect("one is registered");
+        }
+        self.target = fd.map_or(Target::None, |fd| self.accept(fd));
+    }
+
+    fn accept(&self, fd: OwnedFd) -> Target {
+        if Kind::of(fd.as_fd()) == Kind::Pipe {
+            let again = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            // It fails where nobody reads the pipe any more.
+            return open(again, flags, Mode::empty()).map_or(Target::None, Target::Pipe);
+        }
+        let register = |ring: &IoUring| ring.submitter().register_eventfd(fd.as_raw_fd());
+        if self.ring.as_ref().is_some_and(|ring| register(ring).is_ok()) {
+            return Target::Registered;
+        }
+        if let Ok(flags) = fcntl_getfl(&fd) {
+            // Where that fails, a count with room is still written to without waiting.
+            let _ = fcntl_setfl(&fd, flags | OFlags::NONBLOCK);
+        }
+        Target::Event(fd)
+    }
+
+    /// Adds one to the front-end's count, if that is possible without waiting; if not, the count is full and says so.
+    pub(super) fn notify(&mut self) {
+        match &self.target {
+            Target::None => {}
+            Target::Registered => {
+                let ring = self.ring.as_mut().expect("it is registered with the ring");
+                let nothing = opcode::Nop::new().build();
+                // SAFETY: the operation refers to no memory.
+                let pushed = unsafe { ring.submission().push(&nothing) };
+                // It is full where the kernel took nothing the last time: it is asked again.
+                drop(pushed);
+                // It fails only where the kernel is out of memory or a signal came; the next one counts for both.
+                let _ = ring.submit();
+                ring.completion().for_each(drop);
+            }
+            Target::Event(fd) => {
+                let mut writable = [PollFd::new(fd, PollFlags::OUT)];
+                let ready = poll(&mut writable, Some(&Timespec::default()));
+                if ready.is_ok() && writable[0].revents().contains(PollFlags::OUT) {
+                    let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
+                }
+            }
+            Target::Pipe(fd) => {
+                // It fails only when the pipe is full, or nobody reads it any more.
+                let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{EventfdFlags, eventfd};
+
+    fn count(fd: &OwnedFd) -> u64 {
+        let mut count = [0; 8];
+        rustix::io::read(fd, &mut count).expect("something is there");
+        u64::from_ne_bytes(count)
+    }
+
+    /// Notifiers as the host has a ring to give, and as it has not.
+    fn each(test: impl Fn(Notifier)) {
+        test(Notifier::new());
+        test(Notifier { ring: None, target: Target::None });
+    }
+
+    fn event(count: u64) -> (OwnedFd, Option<OwnedFd>) {
+        let event = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
+        if count > 0 {
+            rustix::io::write(&event, &count.to_ne_bytes()).expect("there is room");
+        }
+        let copy = event.try_clone().expect("a copy");
+        (event, Some(copy))
+    }
+
+    #[test]
+    fn an_eventfd_counts_notifications() {
+        each(|mut notifier| {
+            let (first, copy) = event(0);
+            notifier.notify();
+            notifier.set(copy);
+            for _ in 0..1000 {
+                notifier.notify();
+            }
+            assert_eq!(count(&first), 1000);
+            let (second, copy) = event(0);
+            notifier.set(copy);
+            notifier.notify();
+            notifier.set(None);
+            notifier.notify();
+            assert_eq!(count(&second), 1);
+        });
+    }
+
+    #[test]
+    fn an_eventfd_that_is_full_is_not_waited_for() {
+        each(|mut notifier| {
+            let (full, copy) = event(u64::MAX - 1);
+            notifier.set(copy);
+            if matches!(notifier.target, Target::Registered) {
+                // The front-end sees to it that it blocks.
+                fcntl_setfl(&full, OFlags::empty()).expect("its own flags");
+            }
+            notifier.notify();
+            notifier.notify();
+            assert!(count(&full) >= u64::MAX - 1);
+        });
+    }
+
+    #[test]
+    fn a_full_pipe_is_not_waited_for() {
+        each(|mut notifier| {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            let writer = OwnedFd::from(writer);
+            notifier.set(Some(writer.try_clone().expect("a copy")));
+            let flags = fcntl_getfl(&writer).expect("flags");
+            fcntl_setfl(&writer, flags | OFlags::NONBLOCK).expect("set");
+            while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
+            fcntl_setfl(&writer, flags).expect("set");
+            notifier.notify();
+            drop(reader);
+            notifier.notify();
+        });
+    }
+}
