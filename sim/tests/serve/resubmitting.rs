@@ -158,14 +158,13 @@ fn a_record_with_too_little_room_does_not_keep_a_ring_from_being_served() {
     let mut daemon = place.serve(&[]);
     let mut front = Front::negotiated(&place.socket());
     let file = memory(4096);
-    front.tell(SET_INFLIGHT_FD, &record_of(4096, 1, 16), &[file.as_fd()]).unwrap();
+    front.tell(SET_INFLIGHT_FD, &record_of(4096, 1, SIZE as u16 / 4), &[file.as_fd()]).unwrap();
     front.share(1 << 20).unwrap();
     front.set_up(0).unwrap();
     assert!(daemon.until("ring 0").contains("too few descriptors"));
     front.publish(0, 1, DATA);
     front.finish();
     assert_eq!(front.status(0), 0);
-    assert!(16 < SIZE, "the ring has more");
 }
 
 #[test]
