@@ -203,10 +203,6 @@ mod tests {
         let message = connection.receive().expect("a message");
         assert_eq!((message.request, message.needs_reply), (Request::GET_CONFIG, true));
         assert_eq!(message.body, [1, 2, 3, 4]);
-            let message = connection.receive().expect("a message");
-            assert_eq!((message.request, message.needs_reply), (Request::GET_CONFIG, true));
-            assert_eq!(message.body, [1, 2, 3, 4]);
-        });
     }
 
     #[test]
