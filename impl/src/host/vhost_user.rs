@@ -159,6 +159,8 @@ pub enum ServeError {
     Host(io::Error),
     /// The disk could not be synced at the end: what was written since the last flush may be lost.
     Sync(Errno),
+    /// A sync failed while the disk was served, and guests were told so: what they had written may be lost, though a later sync ended well.
+    SyncFailed,
 }
 
 impl fmt::Display for ServeError {
@@ -169,6 +171,9 @@ impl fmt::Display for ServeError {
             ServeError::Sync(errno) => {
                 let error = io::Error::from_raw_os_error(errno.0);
                 write!(f, "the disk could not be synced, unflushed writes may be lost: {error}")
+            }
+            ServeError::SyncFailed => {
+                write!(f, "a sync failed while it was served, unflushed writes may be lost")
             }
         }
     }
@@ -360,7 +365,12 @@ impl<D: QueueDisk> Server<D> {
         disk.doorbell();
         loop {
             if let Some(completion) = disk.complete(&memory) {
-                return completion.result.map(|_| ()).map_err(ServeError::Sync);
+                completion.result.map_err(ServeError::Sync)?;
+                return if self.shared.sync_failed() {
+                    Err(ServeError::SyncFailed)
+                } else {
+                    Ok(())
+                };
             }
             if let Some(fd) = disk.completion_fd() {
                 let mut polled = [PollFd::new(&fd, PollFlags::IN)];

@@ -171,7 +171,7 @@ fn serve<D: QueueDisk>(
     let _ = fs::remove_file(&args.socket);
     match ended {
         Ok(()) => Ok(PASSED),
-        Err(error @ ServeError::Sync(_)) => {
+        Err(error @ (ServeError::Sync(_) | ServeError::SyncFailed)) => {
             eprintln!("powerfail: {file}: {error}");
             Ok(VIOLATED)
         }
