@@ -137,6 +137,8 @@ pub struct Blk {
     pub(crate) records: Vec<Arc<SimRecord>>,
     /// The queues, as bits, that do not know their record yet.
     unrecorded: u8,
+    /// The front-end has left with this cache mode, and comes back to this process.
+    left: Option<u8>,
 }
 
 impl Clone for Blk {
@@ -148,6 +150,7 @@ impl Clone for Blk {
             keeps_records: self.keeps_records,
             records: self.records.iter().map(copy).collect(),
             unrecorded: self.unrecorded,
+            left: self.left,
         };
         for (index, record) in clone.records.iter().enumerate() {
             let known = clone.unrecorded & 1 << index == 0;
@@ -240,6 +243,7 @@ impl DeviceUnderTest for Blk {
             keeps_records: spec.record,
             records: Vec::new(),
             unrecorded: 0,
+            left: None,
         }
     }
 
@@ -370,6 +374,24 @@ impl DeviceUnderTest for Blk {
         Some(moved)
     }
 
+    fn restart_rings(&mut self) -> bool {
+        let drained = self.registers.device.is_drained();
+        if drained {
+            self.registers.device.restart_rings();
+            self.forget_records();
+        }
+        drained
+    }
+
+    fn leave(&mut self) {
+        let mut mode = [0];
+        self.config_read(config::WRITEBACK, &mut mode);
+        self.left = Some(mode[0]);
+        self.registers.device.leave();
+        // It looks at no record any more.
+        self.unrecorded = 0;
+    }
+
     fn resize(&mut self, sectors: u32) {
         let grown = self.registers.device.resize(u64::from(sectors) * 512);
         grown.expect("the world lets disks grow by whole granules");
@@ -429,8 +451,13 @@ impl DeviceUnderTest for Blk {
         host: &mut Host<'_>,
     ) {
         let mut mode = [0];
-        self.config_read(config::WRITEBACK, &mut mode);
-        self.registers = Registers::on(spec, host.disk.limits(host.device));
+        if let Some(left) = self.left.take() {
+            mode = [left];
+            assert!(self.registers.device.is_left(), "the host has nothing of it in its hands");
+        } else {
+            self.config_read(config::WRITEBACK, &mut mode);
+            self.registers = Registers::on(spec, host.disk.limits(host.device));
+        }
         assert!(self.registers.negotiate(negotiated), "it did so before");
         if negotiated & feature::CONFIG_WCE != 0 {
             self.config_write(config::WRITEBACK, &mode);

@@ -121,6 +121,14 @@ impl DeviceUnderTest for Both {
         either!(self, this => this.move_on(spec, host))
     }
 
+    fn restart_rings(&mut self) -> bool {
+        either!(self, this => this.restart_rings())
+    }
+
+    fn leave(&mut self) {
+        either!(self, this => this.leave());
+    }
+
     fn resize(&mut self, sectors: u32) {
         either!(self, this => this.resize(sectors));
     }

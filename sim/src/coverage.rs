@@ -107,6 +107,12 @@ pub enum Situation {
     ReconnectedInFlight,
     /// A backend died under a live driver with an operation that had landed in part.
     ReconnectedInsideWrite,
+    /// A backend died, or was left, before everything that its forerunner had in flight was answered.
+    CarriedTwice,
+    /// A front-end left a backend that had requests in flight.
+    LeftInFlight,
+    /// Rings were stopped while requests of a dead backend were in flight.
+    StoppedCarried,
     /// It died between taking a head and recording it.
     KilledBeforeRecord,
     /// It died between a used element and the index.
@@ -179,6 +185,9 @@ impl Situation {
         Situation::GrownSectorWritten,
         Situation::ReconnectedInFlight,
         Situation::ReconnectedInsideWrite,
+        Situation::CarriedTwice,
+        Situation::LeftInFlight,
+        Situation::StoppedCarried,
         Situation::KilledBeforeRecord,
         Situation::KilledAtElement,
         Situation::KilledAtIndex,
@@ -243,6 +252,9 @@ impl Situation {
             Situation::GrownSectorWritten => "write to sectors that had grown",
             Situation::ReconnectedInFlight => "reconnect with operations in flight",
             Situation::ReconnectedInsideWrite => "reconnect inside a write",
+            Situation::CarriedTwice => "requests carried over two backends",
+            Situation::LeftInFlight => "front-end left with requests in flight",
+            Situation::StoppedCarried => "rings stopped with a dead backend's requests in flight",
             Situation::KilledBeforeRecord => "killed between head and record",
             Situation::KilledAtElement => "killed between used element and index",
             Situation::KilledAtIndex => "killed between used index and record",

@@ -185,6 +185,19 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
         None
     }
 
+    /// [`pause`](Abilities::pause): stops the rings of a paused device and starts them again where
+    /// they are, once everything that was taken is answered; the device is not paused then. False if
+    /// that is not so yet, or never done.
+    fn restart_rings(&mut self) -> bool {
+        false
+    }
+
+    /// [`reconnect`](Abilities::reconnect): the front-end leaves. Nothing more is answered, what is
+    /// in flight stays on record, and what the host has in hand comes back in the steps that follow;
+    /// then it comes back to the same process, and the world goes on with
+    /// [`reconnect`](Self::reconnect).
+    fn leave(&mut self) {}
+
     /// [`resize`](Abilities::resize): the disk has so many sectors now, more than before.
     fn resize(&mut self, _sectors: u32) {}
 

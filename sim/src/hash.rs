@@ -157,6 +157,8 @@ impl Chain {
                     Life::Resume => (1, 0),
                     Life::Save => (2, 0),
                     Life::Restore => (3, 0),
+                    Life::RestartRings => (10, 0),
+                    Life::Leave => (11, 0),
                     Life::Resize { sectors } => (4, u64::from(sectors)),
                     Life::ResetQueue { queue } => (5, u64::from(queue)),
                     Life::PollQueue { queue } => (6, u64::from(queue)),

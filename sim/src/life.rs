@@ -58,6 +58,11 @@ pub enum Life {
     Save,
     /// That is over: its state is saved, and another process goes on from it.
     Restore,
+    /// Paused and drained, its rings are stopped; then they are started again where they are.
+    RestartRings,
+    /// The front-end leaves, what the host has in hand ends, and the front-end comes back with its
+    /// record of what was in flight.
+    Leave,
     /// Its disk has grown to so many sectors, and it is told.
     Resize {
         /// The new size.
@@ -97,6 +102,8 @@ impl Life {
             Life::Resume => "the device is resumed".to_owned(),
             Life::Save => "the device is being saved".to_owned(),
             Life::Restore => "the device is restored".to_owned(),
+            Life::RestartRings => "the rings are stopped and started again".to_owned(),
+            Life::Leave => "the front-end leaves and comes back".to_owned(),
             Life::Resize { sectors } => format!("the disk grows to {sectors} sectors"),
             Life::ResetQueue { queue } => format!("queue {queue} is reset"),
             Life::PollQueue { queue } => format!("the reset of queue {queue} shows"),

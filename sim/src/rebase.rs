@@ -213,7 +213,9 @@ impl<D: DeviceUnderTest> Line<'_, D> {
             return Ok(());
         }
         match what {
-            Life::Save | Life::Restore if self.world.station(device).paused => {
+            Life::Save | Life::Restore | Life::RestartRings
+                if self.world.station(device).paused =>
+            {
                 for _ in 0..PATIENCE {
                     if self.budget.left == 0 || self.step(action)? {
                         break;

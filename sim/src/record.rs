@@ -59,6 +59,14 @@ impl SimRecord {
         true
     }
 
+    /// Takes everything for ended, and the used index for where the driver is. Only a wrong device
+    /// does this.
+    pub(crate) fn unmark(&self) {
+        for state in self.words.iter().skip(2).step_by(2) {
+            state.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Marks the head that was used last as in flight. Only a wrong device does this.
     pub(crate) fn mark_last(&self) {
         let [_, _, _, _, low, high, ..] = self.words[1].load(Ordering::Relaxed).to_ne_bytes();

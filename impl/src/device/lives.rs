@@ -107,6 +107,39 @@ impl Device {
         }
     }
 
+    /// Stops the rings of a drained device and starts them again where they are, as a vhost-user front-end does that asks for their base
+    /// (GET_VRING_BASE) and sets it; then it is not paused any more. Records of what is in flight are to be given anew.
+    ///
+    /// # Panics
+    /// If the device is not drained.
+    pub fn restart_rings(&mut self) {
+        assert!(self.is_drained(), "a ring is stopped when everything that was taken is answered");
+        for lane in &mut self.queues {
+            // The driver may be owed one, and the ring knows nothing of that.
+            let signal = lane.block.poll_signal();
+            lane.block.stop();
+            lane.block.restart();
+            lane.block.go_on(false, signal);
+        }
+        self.resume();
+    }
+
+    /// The front-end leaves: nothing more is answered, and what is in flight stays on the records. Every queue is to be stepped until the host
+    /// has nothing in its hands; then the device [is left](Device::is_left). A pause ends with it.
+    pub fn leave(&mut self) {
+        self.resume();
+        for lane in &mut self.queues {
+            lane.block.leave();
+        }
+        self.begin_reset();
+    }
+
+    /// Whether the front-end has left, and nothing is in the host's hands. The device is in its reset state then, on the same open disk: what
+    /// comes next may be the same front-end with its records, and a sync that failed has failed for it too.
+    pub fn is_left(&mut self) -> bool {
+        self.status() == 0
+    }
+
     /// Whether it was paused and not resumed.
     pub fn is_paused(&self) -> bool {
         self.paused

@@ -48,8 +48,9 @@ impl SimDisk {
         !set.is_empty()
     }
 
-    /// One device's backend dies. What it had in flight stays as far as it has landed; no DMA
-    /// happens any more. If somebody `told` the guest of a failure, forgotten sectors are evicted;
+    /// One device's backend dies. What it had in flight stays as far as it has landed, and the next
+    /// sync owes that too: a host finishes what it was given before another backend opens the disk.
+    /// No DMA happens any more. If somebody `told` the guest of a failure, forgotten sectors are evicted;
     /// else they are dirty again.
     pub fn backend_kill(&mut self, device: u8, told: bool) {
         self.in_flight.retain(|op| op.key.device != device);
@@ -57,7 +58,9 @@ impl SimDisk {
         for lane in 0..LANES_EACH {
             self.ready[lane_index(device, lane)].clear();
         }
-        let forgotten = self.forgotten.and(self.shape.part(device));
+        let part = self.shape.part(device);
+        self.taken = self.taken.or(self.dirty.and(part));
+        let forgotten = self.forgotten.and(part);
         if told {
             self.evict(forgotten);
         } else {

@@ -231,9 +231,17 @@ impl QueueDriver {
         };
         let writes = wire.writes;
         let has_status = self.shape.kind == Kind::Disk;
-        let glued = layout.glued == 1 && (writes || len == 0) && has_status;
-        let status = plan.status(if glued { Some(len) } else { None });
-        let cut = cut(&plan, &wire, len, status, layout, mischief);
+        let cut_as = |layout: Layout| {
+            let glued = layout.glued == 1 && (writes || len == 0) && has_status;
+            let status = plan.status(if glued { Some(len) } else { None });
+            (layout, status, cut(&plan, &wire, len, status, layout, mischief))
+        };
+        let (mut layout, mut status, mut cut) = cut_as(layout);
+        // A driver must not build a chain longer than the queue, in a table or not (2.7.5.3.1).
+        if cut.pieces().len() > usize::from(self.ring.plan().size) {
+            let plain = Layout { indirect: layout.indirect, ..Layout::PLAIN };
+            (layout, status, cut) = cut_as(plain);
+        }
         let broken_end = match mischief {
             Mischief::Loop => Some(u16::MAX),
             Mischief::Dangling => Some(self.shape.ring_size + 7),

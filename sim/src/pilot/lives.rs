@@ -20,7 +20,8 @@ impl Pilot {
             return None;
         }
         for device in 0..self.options.devices {
-            if let Some(what) = self.goes_on(world, choose, device) {
+            let goes_on = self.goes_on(world, choose, device);
+            if let Some(what) = goes_on.or_else(|| self.interrupts(world, choose, device)) {
                 return Some(Action::Life { device, what });
             }
         }
@@ -47,6 +48,7 @@ impl Pilot {
             let gives_up = choose.below(5, Site::Life) == 0;
             return Some(match station.moving {
                 _ if gives_up => Life::Resume,
+                Moving::No if choose.below(2, Site::Life) == 0 => Life::RestartRings,
                 Moving::No => Life::Save,
                 Moving::Saving => Life::Restore,
             });
@@ -67,6 +69,32 @@ impl Pilot {
         None
     }
 
+    /// A backend that goes on for a dead one is stopped, left or dies as well, at any step of that.
+    fn interrupts<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+        device: u8,
+    ) -> Option<Life> {
+        let station = world.station(device);
+        if !station.live || station.paused || !station.is_carrying() {
+            return None;
+        }
+        if choose.below(8, Site::Life) != 0 {
+            return None;
+        }
+        Some(match choose.below(4, Site::Life) {
+            0 => Life::Pause,
+            1 => Life::Leave,
+            2 => Life::Reconnect { inside: None },
+            _ => {
+                let queue = choose.below(u32::from(station.active.max(1)), Site::Life) as u8;
+                let cut = Cut::NAMES[choose.below(3, Site::Life) as usize].0;
+                Life::Reconnect { inside: Some((queue, cut)) }
+            }
+        })
+    }
+
     fn begins<D: DeviceUnderTest, C: Choose>(
         &self,
         world: &World<D>,
@@ -76,7 +104,7 @@ impl Pilot {
         let station = world.station(to.device);
         let can = station.device.can();
         let disk = &self.options.spec.disk;
-        match choose.below(6, Site::Life) {
+        match choose.below(7, Site::Life) {
             0 | 1 if can.pause => Some(Life::Pause),
             2 if can.resize => {
                 let sectors = station.capacity + disk.granule / 512;
@@ -85,6 +113,7 @@ impl Pilot {
             3 if can.queue_reset && station.may_reset_queues() => {
                 Some(Life::ResetQueue { queue: to.queue })
             }
+            6 if can.reconnect && self.options.spec.record => Some(Life::Leave),
             4 | 5 if can.reconnect && self.options.spec.record => {
                 let inside = match choose.below(5, Site::Life) {
                     0 | 1 => None,

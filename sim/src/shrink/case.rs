@@ -103,6 +103,7 @@ impl Cost {
                 self.crashes += 1;
                 self.steps += u32::from(inside.is_some());
             }
+            Action::Life { what: Life::Leave, .. } => self.crashes += 1,
             Action::Life { what: Life::PollQueue { .. }, .. } => {}
             Action::Life { .. } => self.orders += 1,
             Action::Crank { until, .. } => {

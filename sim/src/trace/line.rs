@@ -186,6 +186,8 @@ fn life(f: &mut fmt::Formatter<'_>, device: u8, what: &Life) -> fmt::Result {
         Life::Resume => write!(f, "resume {name}"),
         Life::Save => write!(f, "save {name}"),
         Life::Restore => write!(f, "restore {name}"),
+        Life::RestartRings => write!(f, "restart-rings {name}"),
+        Life::Leave => write!(f, "leave {name}"),
         Life::Resize { sectors } => write!(f, "resize {name} sectors={sectors}"),
         Life::ResetQueue { queue } => write!(f, "reset-queue {}", QueueId { device, queue }),
         Life::PollQueue { queue } => write!(f, "queue-reset {}", QueueId { device, queue }),
@@ -420,6 +422,8 @@ impl FromStr for Action {
             "resume" => Action::Life { device: words.device()?, what: Life::Resume },
             "save" => Action::Life { device: words.device()?, what: Life::Save },
             "restore" => Action::Life { device: words.device()?, what: Life::Restore },
+            "restart-rings" => Action::Life { device: words.device()?, what: Life::RestartRings },
+            "leave" => Action::Life { device: words.device()?, what: Life::Leave },
             "resize" => {
                 let device = words.device()?;
                 let sectors = words.parsed("sectors")?.ok_or("sectors= is missing")?;
@@ -495,6 +499,8 @@ mod tests {
             Life::Resume,
             Life::Save,
             Life::Restore,
+            Life::RestartRings,
+            Life::Leave,
             Life::Resize { sectors: 24 },
             Life::ResetQueue { queue: 3 },
             Life::PollQueue { queue: 0 },

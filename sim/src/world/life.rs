@@ -6,9 +6,10 @@ use super::judge::Failure;
 use super::{Outcome, Station, World};
 use crate::action::QueueId;
 use crate::coverage::Situation;
-use crate::dut::{DeviceUnderTest, Host};
+use crate::dut::{DeviceUnderTest, Host, Progress};
 use crate::guest::{Ask, QueueDriver};
 use crate::life::{Cut, Life, Moved, Moving, QueueLife};
+use crate::sectors::SectorSet;
 use crate::wire::config;
 
 impl<D: DeviceUnderTest> World<D> {
@@ -29,6 +30,10 @@ impl<D: DeviceUnderTest> World<D> {
             Life::Pause if can.pause => Ok(self.pause(device)),
             Life::Save if station.paused => Ok(self.save(device)),
             Life::Restore if station.moving == Moving::Saving => self.move_on(device),
+            Life::RestartRings if station.paused && station.moving == Moving::No => {
+                Ok(self.restart_rings(device))
+            }
+            Life::Leave if can.reconnect => self.leave_backend(device),
             Life::Resize { sectors } if can.resize => self.resize(device, sectors),
             Life::ResetQueue { queue } if can.queue_reset => Ok(self.reset_queue(device, queue)),
             Life::PollQueue { queue } => self.poll_queue(device, queue),
@@ -198,22 +203,83 @@ impl<D: DeviceUnderTest> World<D> {
         true
     }
 
-    /// The backend dies, and another one goes on.
-    fn reconnect(&mut self, device: u8, inside: Option<(u8, Cut)>) -> Outcome {
+    fn restart_rings(&mut self, device: u8) -> bool {
+        let station = &mut self.stations[usize::from(device)];
+        let carried = station.is_carrying();
+        if !station.device.restart_rings() {
+            return false;
+        }
+        self.coverage.hit_if(carried, Situation::StoppedCarried);
+        station.unpaused();
+        station.stir();
+        true
+    }
+
+    /// Whether a device can be gone on for by another one, by what is on record.
+    fn may_be_left(&self, device: u8) -> bool {
         let station = self.station(device);
         let all_live = (0..station.active).all(|queue| station.is_queue_live(queue as u8));
-        let exists = inside.is_none_or(|(queue, _)| u16::from(queue) < station.active);
         // Heads that were published twice count once in the record: their driver may lose one.
-        if !all_live || !exists || station.doubled || !self.options.spec.record {
+        all_live && !station.doubled && self.options.spec.record
+    }
+
+    /// The backend dies, and another one goes on.
+    fn reconnect(&mut self, device: u8, inside: Option<(u8, Cut)>) -> Outcome {
+        let exists = inside.is_none_or(|(queue, _)| u16::from(queue) < self.station(device).active);
+        if !exists || !self.may_be_left(device) {
             return Ok(false);
         }
         if let Some((queue, cut)) = inside {
             self.die_inside(QueueId { device, queue }, cut)?;
         }
         self.note_reconnect(device);
+        let station = &self.stations[usize::from(device)];
+        self.disk.backend_kill(device, station.oracle.host_failed());
+        self.go_on(device)
+    }
+
+    /// The front-end leaves the backend. What the host has in hand ends, and the front-end comes back.
+    fn leave_backend(&mut self, device: u8) -> Outcome {
+        if !self.may_be_left(device) {
+            return Ok(false);
+        }
+        let station = &mut self.stations[usize::from(device)];
+        let busy = station.queues.iter().any(|queue| queue.outstanding().next().is_some());
+        self.coverage.hit_if(busy, Situation::LeftInFlight);
+        station.device.leave();
+        loop {
+            for queue in 0..self.station(device).active as u8 {
+                self.run_dry(QueueId { device, queue })?;
+            }
+            let mine = self.disk.in_flight().map(|(key, ..)| key).find(|key| key.device == device);
+            let Some(op) = mine else { break };
+            self.complete(op, crate::disk::Outcome::Ok { landed: SectorSet::EMPTY });
+        }
+        self.go_on(device)
+    }
+
+    /// Steps a queue's thread until it has nothing to do.
+    fn run_dry(&mut self, to: QueueId) -> Outcome {
+        let may_fail = self.options.host_may_fail();
+        // Far more steps than there are operations to take back.
+        for _ in 0..1000 {
+            let World { memory, disk, stations, .. } = self;
+            let station = &mut stations[usize::from(to.device)];
+            let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
+            if station.device.step(u16::from(to.queue), &mut host) == Progress::Idle {
+                break;
+            }
+            self.observe(to)?;
+        }
+        Ok(true)
+    }
+
+    /// The backend that the front-end is connected to now goes on with the rings as they are.
+    fn go_on(&mut self, device: u8) -> Outcome {
+        let again = self.station(device).is_carrying();
+        self.coverage.hit_if(again, Situation::CarriedTwice);
         let World { setup, options, memory, disk, stations, .. } = self;
         let station = &mut stations[usize::from(device)];
-        disk.backend_kill(device, station.oracle.host_failed());
         station.oracle.disk().reconnect();
         let out = station.queues.iter().flat_map(QueueDriver::outstanding);
         station.carried = out.map(|(id, _)| id).max().unwrap_or(0);
@@ -269,6 +335,12 @@ impl<D: DeviceUnderTest> World<D> {
 }
 
 impl<D> Station<D> {
+    /// Whether a request is in flight that was so when a backend died or was left.
+    pub(crate) fn is_carrying(&self) -> bool {
+        let mut out = self.queues.iter().flat_map(QueueDriver::outstanding);
+        out.any(|(id, _)| id <= self.carried)
+    }
+
     /// Whether a queue is in use and not being reset.
     pub(crate) fn is_queue_live(&self, queue: u8) -> bool {
         self.live

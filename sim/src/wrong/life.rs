@@ -17,6 +17,11 @@ pub enum LifeFault {
     SkipsInFlight,
     /// Who goes on after a death takes what was used last for in flight.
     RepeatsUsed,
+    /// A ring is stopped when nothing is in flight, though not everything was taken again that a dead
+    /// backend had taken.
+    StopsWhileTakingAgain,
+    /// Who is left forgets what is in flight.
+    ForgetsWhenLeft,
     /// All queues but the first keep to the size the disk had at first.
     CapacityPerQueue,
     /// The capacity changes and the generation does not.
@@ -34,7 +39,7 @@ pub enum LifeFault {
 type Facts = (LifeFault, &'static str, &'static str, &'static [Rule]);
 
 /// Each with its name, what is wrong in a line, and the rules that should notice.
-const FACTS: [Facts; 12] = [
+const FACTS: [Facts; 14] = [
     (
         LifeFault::WaitsAfterRestore,
         "waits-after-restore",
@@ -86,6 +91,38 @@ const FACTS: [Facts; 12] = [
             Rule::Misplaced,
             Rule::MediumMisplaced,
             Rule::NeverUsed,
+        ],
+    ),
+    (
+        LifeFault::StopsWhileTakingAgain,
+        "stops-while-taking-again",
+        "a ring is stopped before all that a dead backend had taken was taken again",
+        &[
+            Rule::NeverUsed,
+            Rule::UsedTwice,
+            Rule::UsedRingBroken,
+            Rule::UsedLength,
+            Rule::UnknownStatus,
+            Rule::WroteOutside,
+            Rule::TornAtom,
+            Rule::Misplaced,
+            Rule::MediumMisplaced,
+        ],
+    ),
+    (
+        LifeFault::ForgetsWhenLeft,
+        "forgets-when-left",
+        "a backend whose front-end leaves forgets what is in flight",
+        &[
+            Rule::NeverUsed,
+            Rule::UsedTwice,
+            Rule::UsedRingBroken,
+            Rule::UsedLength,
+            Rule::UnknownStatus,
+            Rule::WroteOutside,
+            Rule::TornAtom,
+            Rule::Misplaced,
+            Rule::MediumMisplaced,
         ],
     ),
     (

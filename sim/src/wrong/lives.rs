@@ -164,6 +164,35 @@ impl WrongDevice {
         self.inner.is_drained() || (self.is(LifeFault::PauseWithoutDrain) && self.lives.paused)
     }
 
+    pub(super) fn life_restart_rings(&mut self) -> bool {
+        if self.is(LifeFault::StopsWhileTakingAgain) && self.lives.paused {
+            let device = &mut self.inner.registers.device;
+            let idle = (0..device.queues()).all(|index| {
+                device.queue_mut(index).is_none_or(|(queue, _)| queue.in_flight() == 0)
+            });
+            if !idle {
+                return false;
+            }
+            // What was not taken again is forgotten with its record, and the base is behind it.
+            for index in 0..device.queues() {
+                if let Some((queue, _)) = device.queue_mut(index) {
+                    queue.stop();
+                    queue.restart();
+                }
+            }
+        }
+        let restarted = self.inner.restart_rings();
+        self.lives.paused &= !restarted;
+        restarted
+    }
+
+    pub(super) fn life_leave(&mut self) {
+        if self.is(LifeFault::ForgetsWhenLeft) {
+            self.inner.records.iter().for_each(|record| record.unmark());
+        }
+        self.inner.leave();
+    }
+
     pub(super) fn life_begin_save(&mut self) {
         self.lives.hurried = match self.life_fault() {
             Some(LifeFault::PauseWithoutDrain) => !self.inner.is_drained(),

@@ -362,6 +362,14 @@ impl DeviceUnderTest for WrongDevice {
         self.life_move_on(host)
     }
 
+    fn restart_rings(&mut self) -> bool {
+        self.life_restart_rings()
+    }
+
+    fn leave(&mut self) {
+        self.life_leave();
+    }
+
     fn resize(&mut self, sectors: u32) {
         self.inner.resize(sectors);
     }
