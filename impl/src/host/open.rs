@@ -103,11 +103,13 @@ impl fmt::Display for OpenError {
                  resize the file, or open it without",
                 Shown(path)
             ),
-            OpenError::Again(path, error) => write!(
-                f,
-                "{}: cannot be opened once for each queue ({error}); is /proc mounted?",
-                Shown(path)
-            ),
+            OpenError::Again(path, error) => {
+                write!(f, "{}: cannot be opened once for each queue ({error})", Shown(path))?;
+                match error.kind() {
+                    io::ErrorKind::NotFound => f.write_str("; is /proc mounted?"),
+                    _ => Ok(()),
+                }
+            }
             OpenError::Uring(path, error) => write!(
                 f,
                 "{}: the host gives no io_uring ({error}); see the sysctl \
@@ -152,7 +154,7 @@ impl OpenFile {
         claim::claim(&file, read_only).map_err(|denied| match denied {
             Denied::Server => OpenError::InUse(path.to_owned()),
             Denied::Program => OpenError::Locked(path.to_owned()),
-            Denied::Host(error) => host(error),
+            Denied::Host(error) => host(io::Error::other(format!("cannot be locked ({error})"))),
         })?;
         // Unlike its metadata, the end of a block device tells its size.
         let capacity = file.seek(SeekFrom::End(0)).map_err(host)?;

@@ -176,7 +176,9 @@ impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ServeError::Config(error) => error.fmt(f),
-            ServeError::Host(error) => error.fmt(f),
+            ServeError::Host(error) => {
+                write!(f, "the host has no descriptors or threads for a server: {error}")
+            }
             ServeError::Sync(errno) => {
                 let error = io::Error::from_raw_os_error(errno.0);
                 write!(f, "the disk could not be synced, unflushed writes may be lost: {error}")
