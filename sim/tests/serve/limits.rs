@@ -76,8 +76,8 @@ fn spare_descriptors(daemon: &Daemon, spare: Option<usize>) {
 
 #[test]
 fn a_server_without_descriptors_waits_for_them() {
-    // With none it cannot accept, and with one or two it cannot serve whom it has accepted.
-    for spare in 0..=2 {
+    // With none it cannot accept, and with one it cannot serve whom it has accepted.
+    for spare in 0..=1 {
         let place = Place::new(16 * EACH);
         let mut daemon = place.serve(&[]);
         let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
@@ -102,6 +102,29 @@ fn a_server_without_descriptors_waits_for_them() {
         assert_eq!(status.code(), Some(0), "{said}");
         assert!(!place.socket().exists());
     }
+}
+
+#[test]
+fn a_front_end_that_there_are_too_few_descriptors_for_is_hung_up_on() {
+    let place = Place::new(16 * EACH);
+    let daemon = place.serve(&["--queues", "2"]);
+    let mut served = [0, 0];
+    for spare in 2..16 {
+        spare_descriptors(&daemon, Some(spare));
+        // Whoever is not served is told by the end of the connection; nobody waits.
+        let done = Guest::connect(&place.socket(), PLAIN, 2).map(|mut guest| {
+            guest.submit(1, 0, Ask::Flush);
+            guest.kick(1);
+            guest.wait(1)
+        });
+        served[usize::from(matches!(done, Ok(Ok(_))))] += 1;
+        spare_descriptors(&daemon, None);
+        let mut guest = Guest::connect(&place.socket(), PLAIN, 2).unwrap();
+        guest.write(1, 0, spare as u8);
+        assert_eq!(guest.read(0, 0), [spare as u8; PIECE], "the next one is served");
+    }
+    assert!(served.into_iter().all(|times| times > 0), "{served:?}");
+    assert_eq!(daemon.end(Signal::TERM).0.code(), Some(0));
 }
 
 #[test]
