@@ -2,6 +2,7 @@
 //!
 //! Disks do what they are told and report how it went; whatever can be wrong lies above the seam.
 
+mod claim;
 mod file;
 mod flight;
 #[expect(clippy::disallowed_types, reason = "a sync takes too long for a queue's own thread")]
@@ -10,6 +11,7 @@ mod memory;
 mod open;
 mod regions;
 mod ring;
+mod shown;
 mod shrunk;
 mod slices;
 #[expect(clippy::disallowed_types, reason = "how a write is made depends on it, not what it does")]
@@ -23,4 +25,5 @@ pub use map::{MapError, MapLane, MappedFile};
 pub use memory::ArcMemory;
 pub use open::{Access, Growth, OpenError};
 pub use regions::Regions;
+pub use shown::Shown;
 pub use uring::{SerialUring, UringDisk};

@@ -39,6 +39,7 @@ mod record;
 mod replay_dir;
 pub mod run;
 pub mod sectors;
+mod shell;
 pub mod shrink;
 pub mod spec;
 pub mod story;

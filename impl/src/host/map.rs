@@ -14,6 +14,7 @@
 mod lane;
 
 use super::open::{Access, OpenError, OpenFile};
+use super::shown::Shown;
 use super::shrunk::Watch;
 use crate::disk::Errno;
 use std::fmt;
@@ -53,16 +54,16 @@ impl fmt::Display for MapError {
                 f,
                 "{}: a persistent memory is a whole number of pages of {page} bytes, not {size} \
                  bytes; resize the file",
-                path.display()
+                Shown(path)
             ),
             MapError::OtherSize { path, size, announced } => write!(
                 f,
                 "{}: is {size} bytes long, and the guest was told {announced}; a persistent \
                  memory neither grows nor shrinks, so resize the file or announce it anew",
-                path.display()
+                Shown(path)
             ),
             MapError::Host(path, error) => {
-                write!(f, "{}: cannot be mapped ({error})", path.display())
+                write!(f, "{}: cannot be mapped ({error})", Shown(path))
             }
         }
     }

@@ -1,15 +1,20 @@
 //! Opening a file or block device as a disk, for every way to drive it.
 //!
-//! Whoever has it open for writing has it alone: two servers on one file would each promise what the other undoes. And what an earlier
-//! server left volatile is made stable first, for nobody else knows of it any more.
+//! Whoever has it open for writing has it alone: two servers on one file would each promise what the other undoes (see `claim` for files; a
+//! block device is opened exclusively, so a mounted one is refused). And what an earlier server left volatile is made stable first, for
+//! nobody else knows of it any more.
+//!
+//! The type is looked at before the file is opened, because opening something else may wait for ever, or do something.
 
+use super::claim::{self, Denied};
+use super::shown::Shown;
 use super::units;
 use crate::disk::{Errno, Limits};
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,10 +33,16 @@ pub struct Access {
 pub enum OpenError {
     /// The host refused to open it, to lock it or to tell its size.
     Host(PathBuf, io::Error),
+    /// It is something else than a file or a block device: this.
+    NoDisk(PathBuf, &'static str),
     /// Its size in bytes is not a whole number of sectors.
     Size(PathBuf, u64),
-    /// Somebody else has it open.
+    /// Another server has it open.
     InUse(PathBuf),
+    /// Another program has it open, and has locked it as QEMU does.
+    Locked(PathBuf),
+    /// The host uses this block device itself.
+    Busy(PathBuf),
     /// What is on it cannot be made stable.
     Sync(PathBuf, io::Error),
     /// The host has no direct I/O for it.
@@ -47,44 +58,63 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OpenError::Host(path, error) => write!(f, "{}: {error}", path.display()),
+            OpenError::Host(path, error) => write!(f, "{}: {error}", Shown(path)),
+            OpenError::NoDisk(path, kind) => write!(
+                f,
+                "{}: is a {kind}, and a disk is a file or a block device; name another",
+                Shown(path)
+            ),
             OpenError::Size(path, size) => write!(
                 f,
                 "{}: a disk is a whole number of 512-byte sectors, not {size} bytes",
-                path.display()
+                Shown(path)
             ),
             OpenError::InUse(path) => write!(
                 f,
                 "{}: another server has it open; end that one, or name another file",
-                path.display()
+                Shown(path)
+            ),
+            OpenError::Locked(path) => write!(
+                f,
+                "{}: QEMU, or another program that locks images as QEMU does, has it open; end that \
+                 one, or name another file",
+                Shown(path)
+            ),
+            OpenError::Busy(path) => write!(
+                f,
+                "{}: the host uses this block device: it is mounted, swap, part of another device, \
+                 or served; unmount it, or name another",
+                Shown(path)
             ),
             OpenError::Sync(path, error) => write!(
                 f,
                 "{}: what an earlier server wrote cannot be made stable ({error}); see to the \
                  host's storage, then check what is on the disk",
-                path.display()
+                Shown(path)
             ),
             OpenError::NoDirect(path) => write!(
                 f,
                 "{}: the host has no direct I/O for this file; open it without",
-                path.display()
+                Shown(path)
             ),
             OpenError::DirectSize(path, size, unit) => write!(
                 f,
                 "{}: direct I/O wants a whole number of {unit} bytes here, not {size} bytes; \
                  resize the file, or open it without",
-                path.display()
+                Shown(path)
             ),
-            OpenError::Again(path, error) => write!(
-                f,
-                "{}: cannot be opened once for each queue ({error}); is /proc mounted?",
-                path.display()
-            ),
+            OpenError::Again(path, error) => {
+                write!(f, "{}: cannot be opened once for each queue ({error})", Shown(path))?;
+                match error.kind() {
+                    io::ErrorKind::NotFound => f.write_str("; is /proc mounted?"),
+                    _ => Ok(()),
+                }
+            }
             OpenError::Uring(path, error) => write!(
                 f,
                 "{}: the host gives no io_uring ({error}); see the sysctl \
                  kernel.io_uring_disabled, or open it as a plain file",
-                path.display()
+                Shown(path)
             ),
         }
     }
@@ -120,14 +150,11 @@ impl OpenFile {
     pub(super) fn open(path: &Path, access: Access) -> Result<OpenFile, OpenError> {
         let Access { read_only, direct } = access;
         let host = |error| OpenError::Host(path.to_owned(), error);
-        let mut file = access.options().open(path).map_err(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) if direct => OpenError::NoDirect(path.to_owned()),
-            _ => host(error),
-        })?;
-        let lock = if read_only { libc::LOCK_SH } else { libc::LOCK_EX };
-        flock(&file, lock | libc::LOCK_NB).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => OpenError::InUse(path.to_owned()),
-            _ => host(error),
+        let mut file = access.open(path)?;
+        claim::claim(&file, read_only).map_err(|denied| match denied {
+            Denied::Server => OpenError::InUse(path.to_owned()),
+            Denied::Program => OpenError::Locked(path.to_owned()),
+            Denied::Host(error) => host(io::Error::other(format!("cannot be locked ({error})"))),
         })?;
         // Unlike its metadata, the end of a block device tells its size.
         let capacity = file.seek(SeekFrom::End(0)).map_err(host)?;
@@ -219,12 +246,61 @@ impl Growth {
 }
 
 impl Access {
-    fn options(self) -> OpenOptions {
-        let flags = if self.direct { libc::O_DIRECT } else { 0 };
+    /// Opens what is at `path`, if it is a file or a block device.
+    ///
+    /// A block device is opened exclusively: the host refuses that where it uses the device, and does not mount it while it is open so. With
+    /// `read_only` this is asked and then given up again, because readers share.
+    fn open(self, path: &Path) -> Result<File, OpenError> {
+        let host = |error| OpenError::Host(path.to_owned(), error);
+        let mut look = OpenOptions::new();
+        let found = look.read(true).custom_flags(libc::O_PATH).open(path).map_err(host)?;
+        let kind = found.metadata().map_err(host)?.file_type();
+        if let Some(name) = no_disk(kind) {
+            return Err(OpenError::NoDisk(path.to_owned(), name));
+        }
+        let open = |flags| {
+            let opened = self.options(flags).open(by_descriptor(&found));
+            opened.map_err(|error| match error.raw_os_error() {
+                Some(libc::EINVAL) if self.direct => OpenError::NoDirect(path.to_owned()),
+                Some(libc::EBUSY) if kind.is_block_device() => OpenError::Busy(path.to_owned()),
+                // The file was found: what is missing is /proc.
+                Some(libc::ENOENT) => OpenError::Again(path.to_owned(), error),
+                _ => host(error),
+            })
+        };
+        if !kind.is_block_device() {
+            return open(0);
+        }
+        let alone = open(libc::O_EXCL)?;
+        if self.read_only { open(0) } else { Ok(alone) }
+    }
+
+    fn options(self, flags: libc::c_int) -> OpenOptions {
+        let direct = if self.direct { libc::O_DIRECT } else { 0 };
         let mut options = OpenOptions::new();
-        options.read(true).write(!self.read_only).custom_flags(flags);
+        options.read(true).write(!self.read_only).custom_flags(direct | flags);
         options
     }
+}
+
+/// The name of a kind of file that cannot be a disk.
+fn no_disk(kind: FileType) -> Option<&'static str> {
+    if kind.is_file() || kind.is_block_device() {
+        None
+    } else if kind.is_dir() {
+        Some("directory")
+    } else if kind.is_fifo() {
+        Some("FIFO")
+    } else if kind.is_socket() {
+        Some("socket")
+    } else {
+        Some("character device")
+    }
+}
+
+/// A path to an open file that is not the one it was opened by, which may lead to another file by now.
+fn by_descriptor(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 impl Locked {
@@ -232,10 +308,9 @@ impl Locked {
         Locked::open_again(&Arc::new(self))
     }
 
-    /// By its descriptor and not by its path, which may lead to another file by now.
+    /// Not exclusively, which the first one is.
     fn open_again(this: &Arc<Locked>) -> Result<OpenFile, OpenError> {
-        let place = format!("/proc/self/fd/{}", this.file.as_raw_fd());
-        let opened = this.access.options().open(place);
+        let opened = this.access.options(0).open(by_descriptor(&this.file));
         let file = opened.map_err(|error| OpenError::Again(this.path.clone(), error))?;
         Ok(OpenFile { file, shared: Arc::clone(this) })
     }
@@ -243,16 +318,7 @@ impl Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // A ring that is gone may hold the file for a while yet, and the lock would stay with it.
-        // Nothing can be done if this fails, and nothing is wrong then but a wait.
-        let _ = flock(&self.file, libc::LOCK_UN);
-    }
-}
-
-fn flock(file: &File, operation: libc::c_int) -> io::Result<()> {
-    // SAFETY: the descriptor is open for as long as `file` is.
-    match unsafe { libc::flock(file.as_raw_fd(), operation) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+        // A ring that is gone may hold the file for a while yet, and the claim would stay with it.
+        claim::release(&self.file);
     }
 }

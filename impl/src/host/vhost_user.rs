@@ -63,6 +63,7 @@ pub use lane::RingError;
 use lane::{Lane, News};
 pub use message::{MessageError, Request};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::net::{SocketFlags, accept_with};
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
@@ -70,9 +71,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// The most queues a server may have.
 pub const MOST_QUEUES: u16 = 64;
+
+/// How long a front-end waits that the host had no descriptor or memory for, before it is accepted again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The guest memory that the disk below a server is lent: whoever holds it keeps it mapped.
 pub type Memory = ArcMemory<Regions>;
@@ -103,6 +108,8 @@ pub enum Event {
     Connected(u64),
     /// It has gone and everything it asked for is done.
     Gone(u64),
+    /// The host has no descriptor or memory for a front-end that connects; told once until one is served.
+    Unaccepted(io::Error),
     /// It said something that makes no sense or cannot be done, was told so if it asked to be, and was disconnected.
     Confused(u64, MessageError),
     /// It shrank a file that is guest memory, and was disconnected.
@@ -124,6 +131,10 @@ impl fmt::Display for Event {
         match self {
             Event::Connected(n) => write!(f, "front-end {n} connected"),
             Event::Gone(n) => write!(f, "front-end {n} is gone"),
+            Event::Unaccepted(error) => write!(
+                f,
+                "front-ends that connect cannot be served ({error}); trying again until they can"
+            ),
             Event::Confused(n, error) => write!(f, "front-end {n} disconnected: {error}"),
             Event::Shrank(n) => {
                 write!(f, "front-end {n} disconnected: it shrank the memory it shares")
@@ -167,7 +178,9 @@ impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ServeError::Config(error) => error.fmt(f),
-            ServeError::Host(error) => error.fmt(f),
+            ServeError::Host(error) => {
+                write!(f, "the host has no descriptors or threads for a server: {error}")
+            }
             ServeError::Sync(errno) => {
                 let error = io::Error::from_raw_os_error(errno.0);
                 write!(f, "the disk could not be synced, unflushed writes may be lost: {error}")
@@ -228,10 +241,11 @@ impl<D: QueueDisk> Server<D> {
         self.stopper.clone()
     }
 
-    /// Serves whoever connects to `listener`, one after the other, until it is stopped; then the disk is synced.
+    /// Serves whoever connects to `listener`, one after the other, until it is stopped; then the disk is synced. A host that is short of
+    /// descriptors or memory when somebody connects is reported, and asked again a moment later.
     ///
     /// # Errors
-    /// The host has no threads or descriptors left, or the last sync failed.
+    /// The host has no threads left for the queues, or the last sync failed.
     #[expect(clippy::disallowed_methods, reason = "a thread for each queue is what a server is")]
     pub fn run(&mut self, listener: UnixListener) -> Result<(), ServeError> {
         let over = AtomicBool::new(false);
@@ -246,7 +260,8 @@ impl<D: QueueDisk> Server<D> {
                 let thread = std::thread::Builder::new().name(format!("queue-{index}"));
                 thread.spawn_scoped(scope, move || this.work(index, over))?;
             }
-            self.accept(&listener)
+            self.accept(&listener);
+            Ok::<_, io::Error>(())
         });
         ended?;
         self.sync()
@@ -270,20 +285,38 @@ impl<D: QueueDisk> Server<D> {
         self.lanes[index].work(&self.shared, over, wake, report, part);
     }
 
-    /// Accepts and serves one front-end after the other until it is stopped.
-    fn accept(&self, listener: &UnixListener) -> io::Result<()> {
-        let mut served = 0;
-        while self.wait(listener)? {
-            let (stream, _) = match listener.accept() {
-                Ok(accepted) => accepted,
-                // Whoever was at the door has gone again.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                Err(error) => return Err(error),
+    /// Accepts and serves one front-end after the other until it is stopped. No error of the host ends that: it may be over in a moment.
+    fn accept(&self, listener: &UnixListener) {
+        let (mut served, mut told) = (0, None);
+        while !self.stopper.is_asked() {
+            let done = match self.wait(listener) {
+                Ok(true) => accept_with(listener, SocketFlags::CLOEXEC)
+                    .map_err(io::Error::from)
+                    .and_then(|accepted| self.serve(accepted.into(), served + 1)),
+                Ok(false) => return,
+                Err(error) => Err(error),
             };
-            served += 1;
-            self.serve(stream, served)?;
+            match done.map_err(|error| (error.kind(), error)) {
+                Ok(()) => {
+                    (served, told) = (served + 1, None);
+                    continue;
+                }
+                // The front-end has gone again, or a signal came.
+                Err((
+                    io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::Interrupted
+                    | io::ErrorKind::WouldBlock,
+                    _,
+                )) => {}
+                Err((_, error)) => {
+                    if told.replace(error.raw_os_error()) != Some(error.raw_os_error()) {
+                        (self.report)(Event::Unaccepted(error));
+                    }
+                }
+            }
+            // It may still wait to be accepted: asking again at once would take a whole processor.
+            std::thread::park_timeout(PAUSE);
         }
-        Ok(())
     }
 
     /// Waits until somebody connects; `false` if the server was stopped instead.
@@ -302,9 +335,13 @@ impl<D: QueueDisk> Server<D> {
     }
 
     /// Serves a front-end until it is gone.
+    ///
+    /// # Errors
+    /// The host has no descriptors for it, so it was hung up on before anything was served.
     fn serve(&self, stream: UnixStream, n: u64) -> io::Result<()> {
+        let ends = stream.try_clone()?;
         self.shrunk.store(false, Ordering::Release);
-        self.stopper.attend(Some(stream.try_clone()?));
+        self.stopper.attend(Some(ends));
         (self.report)(Event::Connected(n));
         let connection = Connection::new(stream);
         let is_over = || self.stopper.is_asked() || is_hung_up(&connection);

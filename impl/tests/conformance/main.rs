@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a test program exports nothing")]
 
 mod body;
+mod claiming;
 mod hosts;
 mod opening;
 mod rings;

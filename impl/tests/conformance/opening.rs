@@ -4,6 +4,10 @@ use crate::body::{guest, run};
 use crate::hosts::{DIRECT, KINDS, Kind, Lane, Memory, OnHost, scratch};
 use powerfail_device::host::OpenError;
 use powerfail_device::{Disk, Errno, Op};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 #[test]
 fn a_disk_stays_within_its_bounds_and_within_guest_memory() {
@@ -89,7 +93,28 @@ fn a_disk_opened_read_only_takes_no_writes() {
 fn what_is_no_disk_is_refused_in_one_line() {
     let place = scratch();
     let path = place.path().join("odd");
+    let fifo = place.path().join("a\nfifo");
+    let name = CString::new(fifo.as_os_str().as_bytes()).expect("no zero byte");
+    // SAFETY: the path is a string that ends with a zero byte.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    let socket = place.path().join("socket");
+    let _socket = UnixListener::bind(&socket).expect("a socket");
     for kind in KINDS {
+        for (path, name) in [
+            (&*fifo, "FIFO"),
+            (&*socket, "socket"),
+            (place.path(), "directory"),
+            (Path::new("/dev/null"), "character device"),
+        ] {
+            // A FIFO that nobody writes to or reads from would be waited for.
+            let read_only = Lane::open_read_only(kind, path).err().expect("it is no disk");
+            for refused in [refusal(kind, path), read_only] {
+                let said = refused.to_string();
+                assert!(matches!(refused, OpenError::NoDisk(..)), "{refused}");
+                assert!(said.contains(&format!("is a {name}, and a disk")), "{said}");
+                assert_eq!(said.lines().count(), 1, "{said}");
+            }
+        }
         std::fs::write(&path, vec![0; 1000]).expect("room for a file");
         let odd = refusal(kind, &path);
         assert!(matches!(odd, OpenError::Size(_, 1000)), "{odd}");
@@ -134,7 +159,7 @@ fn a_disk_has_one_server_or_only_readers() {
     }
 }
 
-fn refusal(kind: Kind, path: &std::path::Path) -> OpenError {
+fn refusal(kind: Kind, path: &Path) -> OpenError {
     match Lane::open(kind, path) {
         Ok(_) => panic!("{kind:?} opened {}", path.display()),
         Err(error) => error,

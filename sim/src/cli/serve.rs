@@ -2,39 +2,48 @@
 //!
 //! Everything that can be refused is refused before anything is changed: a socket somebody listens on, a file somebody serves, a size that
 //! makes no sense.
+//!
+//! Whatever happens to its log, the server goes on and ends as it should: see `log`.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+mod log;
+mod place;
+mod socket;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use powerfail_device::host::vhost_user::{
-    Grower, MOST_QUEUES, QueueDisk, ServeError, Server, Stopper,
+    Event, Grower, MOST_QUEUES, QueueDisk, ServeError, Server, Stopper,
 };
-use powerfail_device::host::{Access, FileDisk, Growth, OpenError, UringDisk};
+use powerfail_device::host::{Access, FileDisk, Growth, OpenError, Shown, UringDisk};
 use powerfail_device::{Config, wire};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
-use super::{PASSED, VIOLATED};
+use super::{PASSED, USAGE, VIOLATED};
+use log::{Log, Topic};
+use place::Created;
+use socket::Bound;
 
 /// How long a file may be locked before it counts as somebody else's.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ServeArgs {
-    /// The socket to listen on. One that nobody listens on any more is replaced.
+    /// The socket to listen on. One that nobody listens on any more is replaced. Whoever may connect to it
+    /// has the disk, one front-end at a time and for as long as it stays connected.
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
-    /// The file or block device that is the disk; its size is a multiple of 512 bytes.
+    /// The file or block device that is the disk; its size is a multiple of 512 bytes. It is locked,
+    /// also as QEMU's programs do, and a block device must not be mounted.
     #[arg(long, value_name = "PATH")]
     file: PathBuf,
     /// How many request queues, each with a thread of its own.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_QUEUES)))]
     queues: u16,
-    /// Take no writes.
+    /// Take no writes. The file may have other readers, but no writer.
     #[arg(long, conflicts_with = "create")]
     readonly: bool,
     /// Around the host's page cache.
@@ -46,7 +55,8 @@ pub(super) struct ServeArgs {
     /// What the guest sees as the disk's serial, at most 20 bytes.
     #[arg(long, value_name = "ID", value_parser = serial)]
     serial: Option<Serial>,
-    /// Make the file first, with holes only, of this size: 64M, 1G or a number of bytes. It must not exist.
+    /// Make the file first, with holes only, of this size: 64M, 1G or a number of bytes. It must not exist,
+    /// and is stable with its name before the socket is there.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     create: Option<u64>,
 }
@@ -97,24 +107,38 @@ fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Serves until a signal comes, and has told what there was to tell.
 pub(super) fn run(args: &ServeArgs) -> Result<u8, String> {
-    let stale = is_stale(&args.socket)?;
-    let mut created = create(args)?;
+    let log = Log::start().map_err(|e| format!("no thread for the log: {e}"))?;
+    let code = open_and_serve(args, &log).unwrap_or_else(|why| {
+        log.say(why);
+        USAGE
+    });
+    log.finish();
+    Ok(code)
+}
+
+fn open_and_serve(args: &ServeArgs, log: &Log) -> Result<u8, String> {
+    // A file that may not grow is an errno of the host's then, and not the end of the server.
+    let beyond_a_limit = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGXFSZ, beyond_a_limit).map_err(|e| format!("signals: {e}"))?;
+    let stale = socket::is_stale(&args.socket)?;
+    let mut created = place::prepare(&args.file, args.create)?;
     let access = Access { read_only: args.readonly, direct: args.direct };
     let queues = 0..args.queues;
     match patiently(|| UringDisk::open(&args.file, access)) {
         Ok(disk) => {
             let lanes: Result<_, _> = queues.map(|_| disk.lane()).collect();
             let lanes = lanes.map_err(|e| e.to_string())?;
-            serve(args, stale, &mut created, lanes, disk.growth())
+            serve(args, log, stale, &mut created, lanes, disk.growth())
         }
         Err(OpenError::Uring(_, error)) if !args.direct => {
-            eprintln!("powerfail: no io_uring ({error}): one request of a queue at a time");
+            log.say(format_args!("no io_uring ({error}): one request of a queue at a time"));
             let disk = patiently(|| FileDisk::open(&args.file, args.readonly));
             let disk = disk.map_err(|e| e.to_string())?;
             let lanes: Result<_, _> = queues.map(|_| disk.lane()).collect();
             let lanes = lanes.map_err(|e| e.to_string())?;
-            serve(args, stale, &mut created, lanes, disk.growth())
+            serve(args, log, stale, &mut created, lanes, disk.growth())
         }
         Err(error) => Err(error.to_string()),
     }
@@ -126,7 +150,9 @@ fn patiently<D>(open: impl Fn() -> Result<D, OpenError>) -> Result<D, OpenError>
     let begun = Instant::now();
     loop {
         match open() {
-            Err(OpenError::InUse(_)) if begun.elapsed() < PATIENCE => {
+            Err(OpenError::InUse(_) | OpenError::Locked(_) | OpenError::Busy(_))
+                if begun.elapsed() < PATIENCE =>
+            {
                 std::thread::park_timeout(Duration::from_millis(10));
             }
             opened => return opened,
@@ -137,12 +163,13 @@ fn patiently<D>(open: impl Fn() -> Result<D, OpenError>) -> Result<D, OpenError>
 /// Serves until a signal comes. Nothing was changed before this but what was `created`.
 fn serve<D: QueueDisk>(
     args: &ServeArgs,
+    log: &Log,
     stale: bool,
     created: &mut Created,
     lanes: Vec<D>,
     growth: Growth,
 ) -> Result<u8, String> {
-    let (file, socket) = (args.file.display(), args.socket.display());
+    let (file, socket) = (Shown(&args.file), Shown(&args.socket));
     let config = Config {
         writeback: matches!(args.cache, Cache::Writeback),
         serial: args.serial.unwrap_or(Config::default().serial),
@@ -151,31 +178,37 @@ fn serve<D: QueueDisk>(
         ..Config::default()
     };
     let sectors = lanes[0].limits().capacity / wire::SECTOR;
-    let report = Box::new(|event| eprintln!("powerfail: {event}"));
+    let events = log.clone();
+    let report = Box::new(move |event| events.mention(topic(&event), event));
     let mut server = Server::new(config, lanes, report).map_err(|e| e.to_string())?;
 
-    heed_signals(server.stopper(), server.grower(), growth, file.to_string())?;
-    if stale {
-        fs::remove_file(&args.socket).map_err(|e| format!("{socket}: {e}"))?;
-    }
-    let listener = UnixListener::bind(&args.socket).map_err(|e| format!("{socket}: {e}"))?;
+    heed_signals(server.stopper(), server.grower(), growth, file.to_string(), log.clone())?;
+    let (listener, bound) = Bound::bind(&args.socket, stale)?;
     created.keep();
     // A thread that finds one of our own mistakes must not leave a guest waiting for ever.
-    std::panic::set_hook(Box::new(|info| {
-        eprintln!("powerfail: {info}");
+    let panics = log.clone();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.to_string();
+        panics.last_words(text.lines().collect::<Vec<_>>().join(" "));
         std::process::abort();
     }));
-    eprintln!("powerfail: {file} ({sectors} sectors) is served on {socket}");
+    log.say(format_args!("{file} ({sectors} sectors) is served on {socket}"));
     let ended = server.run(listener);
-    // Somebody else may have tidied up already.
-    let _ = fs::remove_file(&args.socket);
+    drop(bound);
     match ended {
         Ok(()) => Ok(PASSED),
         Err(error @ (ServeError::Sync(_) | ServeError::SyncFailed)) => {
-            eprintln!("powerfail: {file}: {error}");
+            log.say(format_args!("{file}: {error}"));
             Ok(VIOLATED)
         }
         Err(error) => Err(error.to_string()),
+    }
+}
+
+fn topic(event: &Event) -> Topic {
+    match event {
+        Event::Connected(_) | Event::Gone(_) => Topic::Connections,
+        _ => Topic::Rest,
     }
 }
 
@@ -185,13 +218,14 @@ fn heed_signals(
     grower: Grower,
     growth: Growth,
     file: String,
+    log: Log,
 ) -> Result<(), String> {
     let heeded = [SIGINT, SIGTERM, SIGHUP, SIGUSR1];
     let mut signals = Signals::new(heeded).map_err(|e| format!("signals: {e}"))?;
     let heed = move || {
         for signal in signals.forever() {
             if signal == SIGUSR1 {
-                eprintln!("powerfail: {file}{}", look(&growth, &grower));
+                log.mention(Topic::Rest, format_args!("{file}{}", look(&growth, &grower)));
             } else {
                 stopper.stop();
             }
@@ -213,66 +247,6 @@ fn look(growth: &Growth, grower: &Grower) -> String {
         Ok(false) => " is as large as it was".to_owned(),
         Err(error) => format!(" has {} sectors now: {error}", capacity / wire::SECTOR),
     }
-}
-
-/// Whether a socket is there that nobody listens on.
-fn is_stale(socket: &Path) -> Result<bool, String> {
-    let shown = socket.display();
-    match fs::symlink_metadata(socket) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(format!("{shown}: {error}")),
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(format!("{shown} is not a socket: choose another path"));
-        }
-        Ok(_) => {}
-    }
-    match UnixStream::connect(socket) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(format!("{shown}: {error}"))
-        }
-        _ => Err(format!("{shown} is in use by another server")),
-    }
-}
-
-/// A file that was made here, and is taken away again if nothing comes of it.
-struct Created(Option<PathBuf>);
-
-impl Created {
-    fn keep(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Created {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            // The error that led here is the one to tell.
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
-/// Makes the file, if that was asked for.
-fn create(args: &ServeArgs) -> Result<Created, String> {
-    let shown = args.file.display();
-    let Some(size) = args.create else {
-        return match fs::metadata(&args.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(format!("{shown} does not exist: --create SIZE makes it"))
-            }
-            _ => Ok(Created(None)),
-        };
-    };
-    let made = File::create_new(&args.file);
-    let file = made.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => format!("{shown} exists already: leave out --create"),
-        _ => format!("{shown}: {error}"),
-    })?;
-    let created = Created(Some(args.file.clone()));
-    file.set_len(size).map_err(|error| format!("{shown}: {error}"))?;
-    file.sync_all().map_err(|error| format!("{shown}: {error}"))?;
-    Ok(created)
 }
 
 #[cfg(test)]

@@ -22,9 +22,11 @@ use fuser::{Config, MountOption, Session};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
+use powerfail_device::host::Shown;
 
 use super::power::Power;
 use super::served::Served;
+use crate::shell;
 
 /// Why there is no file system.
 #[derive(Debug)]
@@ -46,15 +48,15 @@ impl fmt::Display for MountError {
                 write!(f, "power cuts need FUSE, and /dev/fuse cannot be opened: {error}")
             }
             MountError::Stale(paths) => {
-                let all = paths.iter().map(|path| path.display().to_string());
+                let all = paths.iter().map(|path| shell::word(path));
                 let all = all.collect::<Vec<_>>().join(" ");
                 write!(f, "a process has died and left its mounts: `umount {all} && rm {all}`")
             }
-            MountError::NoFile(path, error) => write!(f, "{}: {error}", path.display()),
+            MountError::NoFile(path, error) => write!(f, "{}: {error}", Shown(path)),
             MountError::Refused(path, error) => write!(
                 f,
                 "cannot mount over {}: {error}; it takes root, or fusermount3",
-                path.display()
+                Shown(path)
             ),
         }
     }

@@ -3,10 +3,14 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+/// Far longer than anything takes that is waited for: what hangs is a failure of the test.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// A directory with a disk in it, and the socket it is served on.
 pub(crate) struct Place {
@@ -65,13 +69,33 @@ impl Place {
 
     /// Serves the disk; returns once it listens.
     pub(crate) fn serve(&self, more: &[&str]) -> Daemon {
-        let mut child = self.command(more).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
-        let mut daemon = Daemon { child, stderr };
-        let first = daemon.line();
-        assert!(first.contains("is served on"), "{first}");
-        daemon
+        Daemon::start(self.command(more))
     }
+}
+
+/// Runs a command that has to end by itself, and says little.
+pub(crate) fn output(mut command: Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > LONG {
+            child.kill().unwrap();
+            let said = child.wait_with_output().unwrap().stderr;
+            panic!("{command:?} does not end: {}", String::from_utf8_lossy(&said));
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// Runs a command that has to be refused and returns its line.
+pub(crate) fn refused(command: Command) -> String {
+    let output = output(command);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
 }
 
 /// What a process has of the host's.
@@ -105,6 +129,25 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
+    /// Runs a command that serves; returns once it listens.
+    pub(crate) fn start(mut command: Command) -> Daemon {
+        let mut daemon = Daemon::of(command.stderr(Stdio::piped()).spawn().unwrap());
+        let first = daemon.line();
+        assert!(first.contains("is served on"), "{first}");
+        daemon
+    }
+
+    /// A process whose standard error is a pipe.
+    pub(crate) fn of(mut child: Child) -> Daemon {
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        Daemon { child, stderr }
+    }
+
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The next line it says.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
@@ -146,8 +189,13 @@ impl Daemon {
     }
 
     /// Sends it a signal and waits for its end; returns what it said meanwhile too.
-    pub(crate) fn end(mut self, signal: Signal) -> (ExitStatus, String) {
+    pub(crate) fn end(self, signal: Signal) -> (ExitStatus, String) {
         self.signal(signal);
+        self.ended()
+    }
+
+    /// Waits for its end; returns what it said meanwhile too.
+    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
         let mut said = String::new();
         while self.stderr.read_line(&mut said).unwrap() > 0 {}
         (self.child.wait().unwrap(), said)

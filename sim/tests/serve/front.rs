@@ -103,7 +103,11 @@ pub(crate) fn memory(len: u64) -> File {
 impl Front {
     /// Connects, and says nothing.
     pub(crate) fn silent(socket: &Path) -> Front {
-        let stream = UnixStream::connect(socket).unwrap();
+        Front::over(UnixStream::connect(socket).unwrap())
+    }
+
+    /// One that is connected.
+    pub(crate) fn over(stream: UnixStream) -> Front {
         // Far longer than any answer takes: a server that is stuck is a failure and not a hang.
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let event = || eventfd(0, EventfdFlags::CLOEXEC).unwrap();

@@ -4,17 +4,8 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
-use crate::daemon::Place;
+use crate::daemon::{Place, refused};
 use crate::guest::{Ask, Guest, PIECE, PLAIN};
-
-/// Runs a command that has to be refused and returns its line.
-fn refused(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
-    said
-}
 
 #[test]
 fn a_file_that_is_no_disk() {
