@@ -82,7 +82,7 @@ fn a_guest_that_cannot_be_told_has_them_too() {
     assert_eq!(capacity(&mut front), 66);
     let file = front.memory.try_clone().unwrap();
     assert!(front.tell(SET_BACKEND_REQ_FD, &[], &[file.as_fd()]).is_err());
-    daemon.until("SET_BACKEND_REQ_FD: a channel must be a socket");
+    daemon.until("SET_BACKEND_REQ_FD: a channel must be a local socket");
 }
 
 #[test]

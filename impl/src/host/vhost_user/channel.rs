@@ -16,8 +16,8 @@ pub(super) struct Channel(Mutex<Option<OwnedFd>>);
 
 impl Channel {
     /// The front-end listens on this socket from now on.
-    pub(super) fn open(&self, socket: OwnedFd) {
-        *crate::sync::lock(&self.0) = Some(socket);
+    pub(super) fn open(&self, socket: Option<OwnedFd>) {
+        *crate::sync::lock(&self.0) = socket;
     }
 
     /// There is none any more.

@@ -7,12 +7,15 @@
 //! | for | taken |
 //! |---|---|
 //! | kick | an eventfd that is not a semaphore |
-//! | call, error | an eventfd, or the writing end of a pipe (User Mode Linux) |
+//! | call, error | an eventfd; or, of User Mode Linux, the writing end of a pipe or a local socket |
+//! | channel of the back-end | a local socket |
 //! | guest memory, record | a memfd, or a regular file of a file system in memory, of huge pages, or on a local disk |
 //!
 //! Everything else is refused with a line that says what it is, and closed by a thread of its own, for closing may wait as well.
 
 use rustix::fs::{OFlags, fcntl_get_seals, fcntl_getfl};
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::socket_domain;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -46,6 +49,8 @@ pub(super) enum Kind {
     Event { semaphore: bool },
     /// An end of an unnamed pipe.
     Pipe,
+    /// A socket of this machine's (AF_UNIX), whose closing never lingers.
+    Socket,
     /// Memory of the kernel's with a file's interface: a memfd, or a file on tmpfs or hugetlbfs.
     Memory,
     /// A file on a disk of this machine, or a device.
@@ -73,6 +78,9 @@ impl Kind {
         if name.starts_with("pipe:[") {
             return Kind::Pipe;
         }
+        if socket_domain(fd).is_ok_and(|domain| domain == AddressFamily::UNIX) {
+            return Kind::Socket;
+        }
         // A path-only descriptor is good for nothing, and most calls refuse it.
         let is_path = fcntl_getfl(fd).is_ok_and(|flags| flags.contains(OFlags::PATH));
         match field(number, "mnt_id:").and_then(|mount| file_system(&mount)) {
@@ -88,6 +96,7 @@ impl Kind {
             Kind::Event { semaphore: false } => "an eventfd",
             Kind::Event { semaphore: true } => "an eventfd that is a semaphore",
             Kind::Pipe => "a pipe",
+            Kind::Socket => "a local socket",
             Kind::Memory => "memory",
             Kind::Local => "a file",
             Kind::Other(name) => name,
@@ -109,11 +118,25 @@ pub(super) fn check_kick(fd: &OwnedFd) -> Result<(), String> {
 /// Checks that a descriptor can be notified by.
 ///
 /// # Errors
-/// It is neither an eventfd nor a pipe; says what it is.
+/// It is neither an eventfd nor a pipe nor a local socket; says what it is.
 pub(super) fn check_event(fd: &OwnedFd) -> Result<(), String> {
     match Kind::of(fd.as_fd()) {
-        Kind::Event { .. } | Kind::Pipe => Ok(()),
-        other => Err(format!("it must be an eventfd or a pipe, and this is {}", other.describe())),
+        Kind::Event { .. } | Kind::Pipe | Kind::Socket => Ok(()),
+        other => Err(format!(
+            "it must be an eventfd, a pipe or a local socket, and this is {}",
+            other.describe()
+        )),
+    }
+}
+
+/// Checks that a descriptor can be the channel on which the back-end speaks.
+///
+/// # Errors
+/// It is no local socket; says what it is.
+pub(super) fn check_channel(fd: &OwnedFd) -> Result<(), String> {
+    match Kind::of(fd.as_fd()) {
+        Kind::Socket => Ok(()),
+        other => Err(format!("a channel must be a local socket, and this is {}", other.describe())),
     }
 }
 

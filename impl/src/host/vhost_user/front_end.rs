@@ -5,7 +5,7 @@
 
 use super::channel::Channel;
 use super::connection::{Descriptors, Message};
-use super::descriptor::{check_event, check_kick, discard};
+use super::descriptor::{check_channel, check_event, check_kick, discard};
 use super::drain::{Patience, drain};
 use super::lane::{Lane, RingError, State, Taken};
 use super::message::{
@@ -125,6 +125,9 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
                 let regions = memory_table(request, &mut body, descriptors)?;
                 self.share(Table::new(regions).map_err(refused)?).map_err(refused)?;
             }
+            Request::ADD_MEM_REG if self.table.regions_shared() as u64 >= MOST_REGIONS => {
+                return Err(refused(format!("more than {MOST_REGIONS} regions")));
+            }
             Request::ADD_MEM_REG => {
                 body.u64()?;
                 let region = Region::read(&mut body)?;
@@ -181,11 +184,8 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
             Request::GET_CONFIG => return self.get_config(request, &mut body),
             Request::SET_CONFIG => self.set_config(&mut body)?,
             Request::SET_BACKEND_REQ_FD => {
-                let socket = descriptors.single(request)?;
-                if rustix::net::sockopt::socket_type(&socket).is_err() {
-                    discard(socket);
-                    return Err(refused("a channel must be a socket".to_owned()));
-                }
+                let socket = Some(descriptors.single(request)?);
+                let socket = usable(socket, check_channel).map_err(refused)?;
                 self.channel.open(socket);
             }
             Request::GET_INFLIGHT_FD => {

@@ -3,7 +3,8 @@
 //! The front-end shares the open descriptor with us, flags and all: a check that there is room, or O_NONBLOCK set on it, holds until the
 //! front-end changes its mind, which it may do between our look and our write. So nothing is written to an eventfd here. It is registered with
 //! a small io_uring, and an empty operation on that ring makes the kernel add one to it: the kernel does that without waiting, whatever the
-//! count is, and refuses to register what is no eventfd. A pipe is opened anew, which gives it flags that are only ours.
+//! count is, and refuses to register what is no eventfd. A pipe is opened anew, which gives it flags that are only ours, and to a socket each
+//! write says that it does not wait.
 //!
 //! Where the host has no io_uring, the eventfd is made non-blocking and written to if it has room; a blocking reader of the front-end's then
 //! sees EAGAIN. A count that is full says already what there is to say.
@@ -12,6 +13,7 @@ use super::descriptor::Kind;
 use io_uring::{IoUring, opcode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+use rustix::net::{SendFlags, send};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -30,6 +32,8 @@ enum Target {
     Event(OwnedFd),
     /// The writing end of a pipe, opened here.
     Pipe(OwnedFd),
+    /// A local socket.
+    Socket(OwnedFd),
 }
 
 impl fmt::Debug for Notifier {
@@ -39,6 +43,7 @@ impl fmt::Debug for Notifier {
             Target::Registered => "Notifier(registered)",
             Target::Event(_) => "Notifier(event)",
             Target::Pipe(_) => "Notifier(pipe)",
+            Target::Socket(_) => "Notifier(socket)",
         })
     }
 }
@@ -58,7 +63,11 @@ impl Notifier {
     }
 
     fn accept(&self, fd: OwnedFd) -> Target {
-        if Kind::of(fd.as_fd()) == Kind::Pipe {
+        let kind = Kind::of(fd.as_fd());
+        if kind == Kind::Socket {
+            return Target::Socket(fd);
+        }
+        if kind == Kind::Pipe {
             let again = format!("/proc/self/fd/{}", fd.as_raw_fd());
             let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
             // It fails where nobody reads the pipe any more.
@@ -100,6 +109,10 @@ impl Notifier {
             Target::Pipe(fd) => {
                 // It fails only when the pipe is full, or nobody reads it any more.
                 let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
+            }
+            Target::Socket(fd) => {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                let _ = send(fd, &1_u64.to_ne_bytes(), flags);
             }
         }
     }
@@ -176,6 +189,22 @@ mod tests {
             while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
             fcntl_setfl(&writer, flags).expect("set");
             notifier.notify();
+            drop(reader);
+            notifier.notify();
+        });
+    }
+
+    #[test]
+    fn a_full_socket_is_not_waited_for() {
+        each(|mut notifier| {
+            let (reader, writer) = std::os::unix::net::UnixStream::pair().expect("a pair");
+            notifier.set(Some(OwnedFd::from(writer)));
+            notifier.notify();
+            let mut told = [0; 8];
+            std::io::Read::read_exact(&mut &reader, &mut told).expect("it was told");
+            assert_eq!(u64::from_ne_bytes(told), 1);
+            // Far more than a socket has room for.
+            (0..100_000).for_each(|_| notifier.notify());
             drop(reader);
             notifier.notify();
         });

@@ -70,6 +70,11 @@ impl Table {
         Ok(Table { memory, places })
     }
 
+    /// How many regions there are.
+    pub(super) fn regions_shared(&self) -> usize {
+        self.places.len()
+    }
+
     /// Where the guest sees what the front-end has at `address`.
     pub(super) fn guest_address(&self, address: u64) -> Option<u64> {
         self.places.iter().find_map(|place| {
