@@ -111,7 +111,34 @@ impl Shrunk {
     }
 }
 
-/// Shrinks a failing run.
+/// A failing run as a trace, as long as it is: found on the device and disk with these names.
+pub fn unshrunk<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    options: Options,
+    run: u32,
+    actions: Vec<Action>,
+    signature: &Signature,
+    (device, disk): (&str, &str),
+) -> Trace {
+    let mut world = World::<D>::new(setup.clone(), options, run);
+    world.keep_journal();
+    let verdict = replay(&mut world, options, run, &actions, |_| {});
+    let failure = verdict.failure.filter(|f| Signature::of(&f.violation) == *signature);
+    Trace {
+        device: device.to_owned(),
+        disk: disk.to_owned(),
+        broke: signature.clone(),
+        seed: String::new(),
+        run,
+        options,
+        witness: failure.map_or_else(Vec::new, |failure| witness(&world, &failure)),
+        only_if: String::new(),
+        events: verdict.hash,
+        actions,
+    }
+}
+
+/// Shrinks a failing run. The result has no more actions than were given.
 ///
 /// Returns nothing if the actions do not fail with this signature when replayed.
 pub fn shrink<D: DeviceUnderTest>(
@@ -124,9 +151,10 @@ pub fn shrink<D: DeviceUnderTest>(
 ) -> Option<Shrunk> {
     let search = Search::<D>::new(setup, signature, effort);
     let given = Case { options, run, actions: actions.to_vec() };
-    let mut best = search
+    let first = search
         .attempt(&(given.clone(), Mode::Strict))
         .or_else(|| search.attempt(&(given, Mode::ByMeaning)))?;
+    let mut best = first.clone();
     let mut complete = from_every_side(&search, &mut best);
     nail_down(&search, &mut best);
     // What was nailed down may be gone about in other ways.
@@ -138,6 +166,10 @@ pub fn shrink<D: DeviceUnderTest>(
             break;
         }
         best = again;
+    }
+    if best.actions.len() > actions.len() {
+        // What was nailed down is all there was to do.
+        best = first;
     }
     let only_if = counterfactual::find(&search, &best);
     let mut world = World::<D>::new(setup.clone(), best.options, best.run);
