@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -25,6 +26,8 @@ pub(super) fn heed(winds_down: bool) -> Result<Stopped, String> {
     let stopped = Stopped::default();
     let told = Arc::clone(&stopped);
     let said = |e: std::io::Error| format!("cannot heed signals: {e}");
+    // A limit on the size of files is then an error like a full disk.
+    flag::register(SIGXFSZ, Arc::default()).map_err(said)?;
     let mut heeded = vec![SIGINT, SIGTERM];
     // `nohup` has it ignored, and means it.
     if !is_ignored(SIGHUP) {

@@ -138,7 +138,7 @@ pub fn unshrunk<D: DeviceUnderTest>(
     }
 }
 
-/// Shrinks a failing run. The result has no more actions than were given.
+/// Shrinks a failing run. The result has no more actions than were given, if these fail as they stand.
 ///
 /// Returns nothing if the actions do not fail with this signature when replayed.
 pub fn shrink<D: DeviceUnderTest>(
@@ -151,25 +151,20 @@ pub fn shrink<D: DeviceUnderTest>(
 ) -> Option<Shrunk> {
     let search = Search::<D>::new(setup, signature, effort);
     let given = Case { options, run, actions: actions.to_vec() };
-    let first = search
+    let mut best = search
         .attempt(&(given.clone(), Mode::Strict))
         .or_else(|| search.attempt(&(given, Mode::ByMeaning)))?;
-    let mut best = first.clone();
     let mut complete = from_every_side(&search, &mut best);
-    nail_down(&search, &mut best);
+    nail_down(&search, &mut best, actions.len());
     // What was nailed down may be gone about in other ways.
     loop {
         let mut again = best.clone();
         complete &= from_every_side(&search, &mut again);
-        nail_down(&search, &mut again);
+        nail_down(&search, &mut again, actions.len());
         if again.actions.len() >= best.actions.len() {
             break;
         }
         best = again;
-    }
-    if best.actions.len() > actions.len() {
-        // What was nailed down is all there was to do.
-        best = first;
     }
     let only_if = counterfactual::find(&search, &best);
     let mut world = World::<D>::new(setup.clone(), best.options, best.run);
@@ -208,8 +203,8 @@ fn from_every_side<D: DeviceUnderTest>(search: &Search<'_, D>, best: &mut Case) 
 
 /// Puts an `await` behind the step at which each request came back that nobody waits for yet, if
 /// the failure stays the same. On the device that failed they do nothing; on another the request
-/// may take longer.
-fn nail_down<D: DeviceUnderTest>(search: &Search<'_, D>, best: &mut Case) {
+/// may take longer. Not where that makes more than `most` actions.
+fn nail_down<D: DeviceUnderTest>(search: &Search<'_, D>, best: &mut Case, most: usize) {
     let timeline = search.with(best, |world| Timeline::of(world, best));
     let mut actions = Vec::with_capacity(best.actions.len() + 4);
     let last = best.actions.len().saturating_sub(1);
@@ -226,6 +221,7 @@ fn nail_down<D: DeviceUnderTest>(search: &Search<'_, D>, best: &mut Case) {
         }
     }
     if actions.len() > best.actions.len()
+        && actions.len() <= most
         && let Some(nailed) = search.attempt(&(Case { actions, ..*best }, Mode::Strict))
     {
         *best = nailed;
