@@ -3,18 +3,18 @@
 //! What is read was named by a person, and may be a device without an end, a pipe without a writer or
 //! a folder. It is opened without waiting, looked at, and read up to a limit.
 //!
-//! What is written is written under a name of its own that nobody else has, made stable, and then
+//! What is written is written without a name, or under one that nobody else has, made stable, and then
 //! moved to where it belongs. A process that ends at any moment leaves what was there before or the
-//! new file, and two processes that write in one folder do not meet. A link that lies at the temporary
-//! name is not followed.
+//! new file, and two processes that write in one folder do not meet. No link is followed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with};
 use rustix::io::Errno;
 
 use crate::leftovers::{self, Listed};
@@ -74,13 +74,23 @@ pub(crate) fn read_text(path: &Path, most: u64, kind: &str) -> Result<String, St
     })
 }
 
-/// A file under a name of its own. It is removed when dropped, unless it was moved to its place.
+/// A file on its way to its place. It is gone when dropped, unless it was moved there.
+///
+/// It has no name until then, where the file system can do that, so that not even a process that is killed
+/// leaves one. Elsewhere it has a name of its own.
 #[derive(Debug)]
 pub(crate) struct Part {
-    path: PathBuf,
     file: File,
-    placed: bool,
-    _listed: Listed,
+    name: Name,
+}
+
+#[derive(Debug)]
+enum Name {
+    None,
+    /// For as long as it is listed.
+    Own(PathBuf, #[expect(dead_code, reason = "it is held")] Listed),
+    /// It is in its place.
+    Placed(PathBuf),
 }
 
 impl Part {
@@ -89,17 +99,21 @@ impl Part {
     /// # Errors
     /// What the host says.
     pub(crate) fn beside(place: &Path) -> io::Result<Part> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let process = std::process::id();
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(libc::O_TMPFILE).mode(0o666);
+        if let Ok(file) = options.open(folder(place)) {
+            return Ok(Part { file, name: Name::None });
+        }
+        Part::named(place)
+    }
+
+    fn named(place: &Path) -> io::Result<Part> {
         loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = place.with_file_name(format!(".powerfail-{process}-{number}.part"));
+            let path = own_name(place);
             let mut options = OpenOptions::new();
             options.write(true).create_new(true);
             match leftovers::file(&path, || options.open(&path)) {
-                Ok((file, listed)) => {
-                    return Ok(Part { path, file, placed: false, _listed: listed });
-                }
+                Ok((file, listed)) => return Ok(Part { file, name: Name::Own(path, listed) }),
                 // Of a process that was killed, or of one that is called the same elsewhere.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -124,10 +138,22 @@ impl Part {
         if let Ok(found) = place.metadata() {
             // Whoever may read the old one may read the new one; where that cannot be kept, so be it.
             let _ = self.file.set_permissions(found.permissions());
+        } else if matches!(self.name, Name::None) && self.place(place).is_ok() {
+            return Ok(());
         }
-        fs::rename(&self.path, place)?;
-        self.placed = true;
-        settle(place);
+        while matches!(self.name, Name::None) {
+            // Only what has a name can take the place of something.
+            let path = own_name(place);
+            match leftovers::file(&path, || self.link(&path)) {
+                Ok(((), listed)) => self.name = Name::Own(path, listed),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if let Name::Own(path, _) | Name::Placed(path) = &self.name {
+            fs::rename(path, place)?;
+        }
+        self.settle(place);
         Ok(())
     }
 
@@ -136,34 +162,62 @@ impl Part {
     /// # Errors
     /// [`ErrorKind::AlreadyExists`], and then it can be tried elsewhere; or what the host says.
     pub(crate) fn place(&mut self, place: &Path) -> io::Result<()> {
-        match renameat_with(CWD, &self.path, CWD, place, RenameFlags::NOREPLACE) {
-            // Not every file system can do that; a second name does not replace either.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                fs::hard_link(&self.path, place)?;
-                fs::remove_file(&self.path)?;
-            }
-            moved => moved?,
+        match &self.name {
+            Name::None => self.link(place)?,
+            Name::Own(path, _) | Name::Placed(path) => move_new(path, place)?,
         }
-        place.clone_into(&mut self.path);
-        self.placed = true;
-        settle(place);
+        self.settle(place);
         Ok(())
+    }
+
+    /// Gives it a name that nothing has.
+    fn link(&self, path: &Path) -> io::Result<()> {
+        let open = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        linkat(CWD, open, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(io::Error::from)
+    }
+
+    fn settle(&mut self, place: &Path) {
+        self.name = Name::Placed(place.to_owned());
+        settle(place);
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if !self.placed {
+        if let Name::Own(path, _) = &self.name {
             // It is only litter.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(path);
         }
     }
 }
 
+/// Moves a file to where nothing is.
+fn move_new(path: &Path, place: &Path) -> io::Result<()> {
+    match renameat_with(CWD, path, CWD, place, RenameFlags::NOREPLACE) {
+        // Not every file system can do that; a second name does not replace either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::hard_link(path, place)?;
+            fs::remove_file(path)
+        }
+        moved => moved.map_err(io::Error::from),
+    }
+}
+
+/// A name beside a file that this process has not had before.
+fn own_name(place: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    place.with_file_name(format!(".powerfail-{process}-{number}.part"))
+}
+
+fn folder(place: &Path) -> &Path {
+    let folder = place.parent().filter(|parent| !parent.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
 /// Makes the name of a file stable. A folder that cannot be synced has no better to offer.
 pub(crate) fn settle(place: &Path) {
-    let folder = place.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) {
+    if let Ok(folder) = File::open(folder(place)) {
         let _ = folder.sync_all();
     }
 }
@@ -214,24 +268,62 @@ pub(crate) const CHECKSUM: u64 = 0xcbf2_9ce4_8422_2325;
 mod tests {
     use super::*;
 
+    /// Both ways of making one.
+    const WAYS: [fn(&Path) -> io::Result<Part>; 2] = [Part::beside, Part::named];
+
     #[test]
     fn what_is_new_replaces_nothing() {
+        for way in WAYS {
+            let dir = tempfile::tempdir().expect("a folder");
+            let path = |name| dir.path().join(name);
+            let read = |name| fs::read(path(name)).expect("it is there");
+            fs::write(path("a"), b"one").expect("a file");
+            let mut part = way(&path("a")).expect("a folder to be in");
+            part.fill(b"three").expect("there is room");
+            for _ in 0..2 {
+                let taken = part.place(&path("a")).expect_err("something is there");
+                assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
+            }
+            part.place(&path("b")).expect("nothing is there");
+            part.place(&path("c")).expect("nothing is there");
+            drop(part);
+            assert_eq!((read("a"), read("c")), (b"one".to_vec(), b"three".to_vec()));
+            let mut part = way(&path("a")).expect("a folder to be in");
+            part.fill(b"four").expect("there is room");
+            part.replace(&path("a")).expect("it takes its place");
+            let mut part = way(&path("d")).expect("a folder to be in");
+            part.fill(b"five").expect("there is room");
+            part.replace(&path("d")).expect("there is nothing to replace");
+            drop(way(&path("e")).expect("a folder to be in"));
+            assert_eq!((read("a"), read("d")), (b"four".to_vec(), b"five".to_vec()));
+            assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 3, "no litter");
+        }
+    }
+
+    #[test]
+    fn no_link_is_followed() {
         let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("a");
-        write_new(&path, b"one").expect("nothing is there");
-        let said = write_new(&path, b"two").expect_err("something is there");
-        assert!(said.contains("a exists") && said.contains("name another file"), "{said}");
-        let mut part = Part::beside(&path).expect("a name of its own");
-        part.fill(b"three").expect("there is room");
-        let taken = part.place(&path).expect_err("it was taken meanwhile");
-        assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
-        part.place(&dir.path().join("b")).expect("nothing is there");
-        drop(part);
-        assert_eq!(fs::read(&path).expect("it is there"), b"one");
-        assert_eq!(fs::read(dir.path().join("b")).expect("it is there"), b"three");
-        write_whole(&path, b"four").expect("it is replaced");
-        assert_eq!(fs::read(&path).expect("it is there"), b"four");
-        assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 2, "no litter");
+        let victim = dir.path().join("victim");
+        fs::write(&victim, b"precious").expect("a file");
+        let place = dir.path().join("a");
+        // The names that come next, for whatever other tests take meanwhile.
+        let next = own_name(&place).display().to_string();
+        let (before, number) = next.trim_end_matches(".part").rsplit_once('-').expect("a number");
+        let number: u64 = number.parse().expect("a number");
+        for number in number..number + 100 {
+            let link = format!("{before}-{number}.part");
+            std::os::unix::fs::symlink(&victim, link).expect("a link");
+        }
+        for way in WAYS {
+            let mut part = way(&place).expect("a folder to be in");
+            part.fill(b"new").expect("there is room");
+            part.replace(&place).expect("it takes its place");
+            assert_eq!(fs::read(&place).expect("it is there"), b"new");
+        }
+        std::os::unix::fs::symlink(&victim, dir.path().join("b")).expect("a link");
+        write_whole(&dir.path().join("b"), b"new").expect("the link is replaced");
+        assert!(write_new(&dir.path().join("b"), b"new").is_err());
+        assert_eq!(fs::read(&victim).expect("it is there"), b"precious");
     }
 
     #[test]

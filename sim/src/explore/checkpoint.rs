@@ -182,8 +182,12 @@ impl Checkpoint {
         file.set_len(whole.len as u64).map_err(said)?;
         file.seek(io::SeekFrom::End(0)).map_err(said)?;
         let mut sink = Sink { file, sum: whole.sum, len: whole.len as u64, stable: Instant::now() };
-        if whole.contents.is_empty() {
-            sink.append(header).map_err(said)?;
+        if whole.contents.is_empty()
+            && let Err(error) = sink.append(header)
+        {
+            // What holds nothing is only litter.
+            let _ = fs::remove_file(&path);
+            return Err(said(error));
         }
         sink.file.sync_data().map_err(said)?;
         settle(&path);

@@ -10,16 +10,16 @@ use powerfail::prng::Prng;
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Place, WRONG, end, pause, whole_summary, whole_trace};
+use crate::{Place, WRONG, end, pause, until, whole_summary, whole_trace};
 
 fn send(child: &Child, signal: Signal) {
     // It may have ended by itself.
     let _ = kill_process(Pid::from_child(child), signal);
 }
 
-/// Runs that fail, and go on until somebody ends them.
-fn endless(place: &Place) -> Child {
-    let args = ["run", "--keep-going", "--seeds", "1000000000", "--jobs", "1", "--out", "d"];
+/// Runs that fail, and go on for a while.
+fn long(place: &Place) -> Child {
+    let args = ["run", "--keep-going", "--seeds", "20000", "--jobs", "1", "--out", "d"];
     let mut command = place.command(&[&args[..], &WRONG].concat());
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
 }
@@ -30,7 +30,7 @@ fn told(child: &mut Child) -> String {
     let line = lines.next().expect("something is found").expect("text");
     let (what, path) = line.rsplit_once(": ").expect("a path");
     assert!(what.contains("seed ") && what.contains(" breaks "), "{line}");
-    // Whoever does not read what comes next holds nothing up.
+    // Nobody reads what comes next, which holds nothing up.
     path.to_owned()
 }
 
@@ -38,7 +38,7 @@ fn told(child: &mut Child) -> String {
 fn what_was_told_outlives_any_signal() {
     for signal in [Signal::KILL, Signal::TERM, Signal::HUP, Signal::INT] {
         let place = Place::new();
-        let mut child = endless(&place);
+        let mut child = long(&place);
         let path = told(&mut child);
         let trace = whole_trace(&place.path(&path));
         assert!(trace.actions.len() > 50, "nothing was shrunk before it was told");
@@ -66,10 +66,8 @@ fn a_second_signal_ends_at_once() {
     let size = fcntl_setpipe_size(&writer, 4096).expect("a small pipe");
     writer.write_all(&vec![b'x'; size]).expect("there is room");
     let args = ["run", "--seeds", "256", "--out", "d"];
-    let child = place.command(&args).stdout(writer).spawn().expect("it starts");
-    while !place.path("d/summary.json").exists() {
-        pause();
-    }
+    let mut child = place.command(&args).stdout(writer).spawn().expect("it starts");
+    until(&mut child, || place.path("d/summary.json").exists());
     send(&child, Signal::TERM);
     send(&child, Signal::INT);
     let status = end(child);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use powerfail::trace::Trace;
 
 /// Longer than anything takes that does not wait for ever.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Breaks a promise in each few seeds.
 const WRONG: [&str; 4] = ["--disk", "wrong:early-flush", "--profile", "bench"];
@@ -111,6 +111,19 @@ fn end(mut child: Child) -> ExitStatus {
             child.kill().expect("it is ours");
             child.wait().expect("it is ours");
             panic!("it hangs");
+        }
+        pause();
+    }
+}
+
+/// Waits for something that a process does before it ends.
+fn until(child: &mut Child, done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(child.try_wait().expect("it is ours").is_none(), "it has ended");
+        if begun.elapsed() > PATIENCE {
+            child.kill().expect("it is ours");
+            panic!("it does not come");
         }
         pause();
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Place, WRONG, end, pause, said};
+use crate::{Place, WRONG, end, said, until};
 
 /// A command, its exit code, and the beginnings of the names of the files it leaves.
 const COMMANDS: [(&str, i32, &[&str]); 20] = [
@@ -111,10 +111,7 @@ fn a_reader_that_takes_nothing_is_waited_for_with_everything_kept() {
     writer.write_all(&vec![b'x'; size]).expect("there is room");
     let args = [&["run", "--seeds", "256", "--out", "d"][..], &WRONG].concat();
     let mut child = place.command(&args).stdout(writer).spawn().expect("it starts");
-    while place.files("d").len() < 2 {
-        assert!(child.try_wait().expect("it is ours").is_none(), "it has ended");
-        pause();
-    }
+    until(&mut child, || place.files("d").len() == 2);
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::TERM).expect("it is ours");
     assert_eq!(end(child).code(), Some(1), "a signal ends the wait, and nothing else");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{Place, Said};
+use crate::{Place, Said, until};
 
 const SEARCH: [&str; 9] =
     ["explore", "--requests", "3", "--rows", "A", "--jobs", "1", "--out", "d"];
@@ -17,21 +17,15 @@ fn counts(ran: &Said) -> (Vec<String>, bool) {
 /// A search that was stopped with so many parts finished; its checkpoint.
 fn stopped(place: &Place, lines: usize) -> std::path::PathBuf {
     let mut child = place.command(&SEARCH).spawn().expect("it starts");
-    let checkpoint = loop {
-        if let Some(name) = place.files("d").into_iter().find(|name| name.ends_with(".checkpoint"))
-        {
-            let path = place.path("d").join(name);
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            if text.lines().count() > lines {
-                break path;
-            }
-        }
-        assert!(child.try_wait().expect("it is ours").is_none(), "it has ended");
-        crate::pause();
+    let checkpoint = || {
+        let path = place.path("d").join(place.files("d").first()?);
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        (text.lines().count() > lines).then_some(path)
     };
+    until(&mut child, || checkpoint().is_some());
     child.kill().expect("it is ours");
     child.wait().expect("it ends");
-    checkpoint
+    checkpoint().expect("it stays")
 }
 
 #[test]
