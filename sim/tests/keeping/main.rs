@@ -9,8 +9,10 @@ mod resuming;
 mod writing;
 
 use std::fs;
+use std::io::read_to_string;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use powerfail::trace::Trace;
@@ -94,10 +96,14 @@ struct Said {
 }
 
 fn said(mut command: Command) -> Said {
-    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-    let Output { status, stdout, stderr } = output.expect("the program starts");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    Said { code: status.code(), out: text(stdout), err: text(stderr) }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let (out, err) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
+    let out = std::thread::spawn(|| read_to_string(out).expect("text"));
+    let err = std::thread::spawn(|| read_to_string(err).expect("text"));
+    let code = end(child).code();
+    let text = |thread: JoinHandle<String>| thread.join().expect("it has read all");
+    Said { code, out: text(out), err: text(err) }
 }
 
 /// Waits for the end of a process. One that has none is killed, and that is a failure.

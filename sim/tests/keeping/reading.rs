@@ -30,13 +30,9 @@ fn what_is_no_file_is_refused_in_a_line() {
             &["image", path, "-o", "i"],
             &["export", path, "--log-writes", "l"],
         ] {
-            let mut command = place.command(args);
-            command.stderr(std::process::Stdio::piped());
-            let mut child = command.spawn().expect("it starts");
-            let stderr = child.stderr.take().expect("it is piped");
-            assert_eq!(end(child).code(), Some(2), "{args:?}");
-            let said = std::io::read_to_string(stderr).expect("text");
-            assert!(said.contains(path) && said.lines().count() == 1, "{args:?}: {said}");
+            let ran = place.powerfail(args);
+            assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{args:?}: {}", ran.err);
+            assert!(ran.err.contains(path) && ran.err.lines().count() == 1, "{}", ran.err);
         }
         let child = place.command(&["replay", path, "--bisect"]).spawn().expect("it starts");
         assert_eq!(end(child).code(), Some(125));
