@@ -13,7 +13,7 @@
 //! chain's writable bytes (VS-13). A guest can make a buffer of its own used ring, and then what stands in it proves nothing: from such a
 //! chain on, until the next life, only the first bound is held, with no chain counted as used.
 
-use powerfail::memory::Memory;
+use powerfail::memory::{Memory, Ram};
 use powerfail_device::{Queue, QueueLayout, QueueT};
 
 use crate::reference;
@@ -67,9 +67,9 @@ impl Watched {
         self.ended();
     }
 
-    /// The memory, to lend to a device.
-    pub(crate) fn memory(&self) -> &Memory {
-        &self.memory
+    /// The memory as a device is lent it.
+    pub(crate) fn ram(&mut self) -> Ram<'_> {
+        self.memory.ram()
     }
 
     /// The guest writes, as far as there is memory.

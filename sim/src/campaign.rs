@@ -14,6 +14,7 @@ use crate::action::Action;
 use crate::coverage::Coverage;
 use crate::dut::DeviceUnderTest;
 use crate::run::{Plan, Verdict, run_seed, world};
+use crate::threads::on_threads;
 use crate::trace::Signature;
 use crate::world::{Failure, Stats, World};
 
@@ -118,7 +119,7 @@ pub struct Gauge {
     pub failures: AtomicU64,
     /// A bit for every situation that was reached.
     pub situations: AtomicU64,
-    /// Set to stop after the blocks at hand.
+    /// Set to stop after the runs at hand.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -129,32 +130,30 @@ pub fn campaign<D: DeviceUnderTest>(
     gauge: &Gauge,
     watch: impl FnMut(&Gauge),
 ) -> Report {
-    campaign_beyond::<D>(setup, orders, &BTreeSet::new(), gauge, watch)
+    campaign_beyond::<D>(setup, orders, &BTreeSet::new(), gauge, &|_, _| {}, watch)
 }
 
-/// As [`campaign`], where `known` failures are counted and are no reason to stop.
+/// As [`campaign`], where `known` failures are counted and are no reason to stop. `found` hears of the
+/// first failure of every other kind at once, on the thread that came upon it: not always the one with
+/// the smallest seed, and not always one that the report has, which ends with a whole block.
 pub fn campaign_beyond<D: DeviceUnderTest>(
     setup: &D::Setup,
     orders: Orders,
     known: &BTreeSet<Signature>,
     gauge: &Gauge,
+    found: &(dyn Fn(&Signature, &Finding) + Sync),
     watch: impl FnMut(&Gauge),
 ) -> Report {
     let shared = Shared {
         next: AtomicU64::new(0),
         last: AtomicU64::new(u64::MAX),
         done: Mutex::new(BTreeMap::new()),
+        told: Mutex::new(known.clone()),
+        found,
         begun: Instant::now(),
     };
-    std::thread::scope(|scope| {
-        let jobs: Vec<_> = (0..orders.jobs.max(1))
-            .map(|_| scope.spawn(|| work::<D>(setup, &orders, known, gauge, &shared)))
-            .collect();
-        watch_until(gauge, watch, || jobs.iter().all(|job| job.is_finished()));
-        for job in jobs {
-            job.join().expect("a worker catches the panics of its runs");
-        }
-    });
+    let work = || work::<D>(setup, &orders, known, gauge, &shared);
+    on_threads(orders.jobs, &work, |over| watch_until(gauge, watch, over));
     let last = shared.last.into_inner();
     let mut report = Report::default();
     for (block, part) in shared.done.into_inner().expect("no worker panics") {
@@ -173,12 +172,24 @@ fn watch_until(gauge: &Gauge, mut watch: impl FnMut(&Gauge), done: impl Fn() -> 
     watch(gauge);
 }
 
-struct Shared {
+struct Shared<'a> {
     next: AtomicU64,
     /// The last block that counts: the first in which something new was found.
     last: AtomicU64,
     done: Mutex<BTreeMap<u64, Report>>,
+    /// The kinds of failures that `found` need not hear of, or has heard of.
+    told: Mutex<BTreeSet<Signature>>,
+    found: &'a (dyn Fn(&Signature, &Finding) + Sync),
     begun: Instant,
+}
+
+impl Shared<'_> {
+    fn tell(&self, signature: &Signature, finding: &Finding) {
+        let is_first = self.told.lock().expect("no worker panics").insert(signature.clone());
+        if is_first {
+            (self.found)(signature, finding);
+        }
+    }
 }
 
 fn work<D: DeviceUnderTest>(
@@ -186,7 +197,7 @@ fn work<D: DeviceUnderTest>(
     orders: &Orders,
     known: &BTreeSet<Signature>,
     gauge: &Gauge,
-    shared: &Shared,
+    shared: &Shared<'_>,
 ) {
     let mut world = world::<D>(setup, orders.plan, orders.from);
     loop {
@@ -197,7 +208,7 @@ fn work<D: DeviceUnderTest>(
         if over || late || gauge.stop.load(Ordering::Relaxed) {
             return;
         }
-        let report = run_block(setup, &mut world, orders, block, gauge);
+        let report = run_block(setup, &mut world, orders, block, gauge, shared);
         let news = report.findings.keys().any(|signature| !known.contains(signature));
         let found = news || report.divergence.is_some();
         if found && !orders.keep_going {
@@ -213,11 +224,15 @@ fn run_block<D: DeviceUnderTest>(
     orders: &Orders,
     block: u64,
     gauge: &Gauge,
+    shared: &Shared<'_>,
 ) -> Report {
     let mut report = Report::default();
     world.forget_counts();
     let first = block * BLOCK;
-    for nth in first..(first + BLOCK).min(orders.seeds) {
+    for nth in first..first.saturating_add(BLOCK).min(orders.seeds) {
+        if gauge.stop.load(Ordering::Relaxed) {
+            break;
+        }
         let seed = orders.from.wrapping_add(nth);
         let verdict = run_seed(world, orders.plan, seed, |_| {});
         report.hash = report.hash.wrapping_mul(0x100_0000_01b3).wrapping_add(verdict.hash);
@@ -235,8 +250,12 @@ fn run_block<D: DeviceUnderTest>(
         report.failures += 1;
         gauge.failures.fetch_add(1, Ordering::Relaxed);
         let signature = Signature::of(&failure.violation);
-        let finding = report.findings.entry(signature);
-        finding.or_insert(Finding { seed, failure, count: 0 }).count += 1;
+        let entry = report.findings.entry(signature.clone());
+        let finding = entry.or_insert(Finding { seed, failure, count: 0 });
+        finding.count += 1;
+        if finding.count == 1 {
+            shared.tell(&signature, finding);
+        }
     }
     report.stats = *world.stats();
     report.coverage = *world.coverage();

@@ -7,10 +7,14 @@
 //! [`DeviceUnderTest`](dut::DeviceUnderTest); ours is [`Blk`](blk::Blk), the code that ships. What
 //! the guest sees is judged by `powerfail_model`, which knows neither the device nor the disk.
 
+// What is printed goes through one place in `cli`, where it cannot fail.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod action;
 pub mod blk;
 pub mod both;
 pub mod campaign;
+mod caught;
 pub mod choose;
 mod cli;
 pub mod coverage;
@@ -20,10 +24,12 @@ pub mod disk;
 pub mod dut;
 pub mod explore;
 pub mod export;
+mod files;
 pub mod guest;
 pub mod hash;
 pub mod inevitable;
 mod known;
+mod leftovers;
 pub mod life;
 pub mod memory;
 pub mod on_cuts;
@@ -43,6 +49,7 @@ mod shell;
 pub mod shrink;
 pub mod spec;
 pub mod story;
+mod threads;
 pub mod trace;
 pub mod wire;
 pub mod world;

@@ -21,16 +21,23 @@ use vm_memory::{
 
 /// The bytes of one guest's memory.
 ///
-/// Accessors take `&self`, since the device and the guest both hold the memory for the whole run;
-/// the type is not `Sync`, so they always take turns.
+/// The guest and the device take turns: [`ram`](Memory::ram), through which a device writes, borrows
+/// the memory for as long as the device has it, so bytes that were lent cannot change meanwhile.
+///
+/// ```compile_fail,E0502
+/// # use powerfail::memory::Memory;
+/// let mut memory = Memory::new(4096);
+/// let before = memory.bytes(0, 1);
+/// memory.ram().write(0, &[1]);
+/// assert_eq!(before, [0]);
+/// ```
 #[derive(Debug)]
 pub struct Memory {
     base: NonNull<u8>,
     len: usize,
 }
 
-// SAFETY: the allocation is owned by this value alone and has no thread affinity; only `Sync` would
-// be wrong, for the accessors write through `&self`.
+// SAFETY: the allocation is owned by this value alone and has no thread affinity.
 unsafe impl Send for Memory {}
 
 impl Memory {
@@ -69,10 +76,19 @@ impl Memory {
         Layout::from_size_align(len, 4096).expect("a page-aligned layout of a small size")
     }
 
-    /// The region as a device sees it.
+    /// The region as a device sees it. Nobody else reads or writes it while a device has it.
     #[inline]
     #[must_use]
-    pub fn ram(&self) -> Ram<'_> {
+    pub fn ram(&mut self) -> Ram<'_> {
+        Ram { base: self.base.as_ptr(), len: self.len, owner: PhantomData }
+    }
+
+    /// The region for code that only reads from it, beside other readers.
+    ///
+    /// # Safety
+    /// Nothing is written through it.
+    #[inline]
+    pub(crate) unsafe fn ram_to_read(&self) -> Ram<'_> {
         Ram { base: self.base.as_ptr(), len: self.len, owner: PhantomData }
     }
 
@@ -90,7 +106,7 @@ impl Memory {
         false
     }
 
-    /// The bytes `at..at + len`, to look at. Borrowed shortly: nobody may write meanwhile.
+    /// The bytes `at..at + len`, to look at.
     ///
     /// # Panics
     /// If the range leaves the memory.
@@ -100,8 +116,8 @@ impl Memory {
         let start = self.check(at, len);
         // SAFETY: `check` has shown the offset to lie inside the allocation.
         let first = unsafe { self.base.as_ptr().add(start) };
-        // SAFETY: `check` has shown the whole range to lie inside the allocation; the type is not
-        // `Sync` and no caller keeps the slice over a device step.
+        // SAFETY: `check` has shown the whole range to lie inside the allocation, and all that writes
+        // to it borrows `self` mutably for as long as it may: `bytes_mut`, `ram`.
         unsafe { std::slice::from_raw_parts(first, len as usize) }
     }
 
@@ -199,7 +215,7 @@ impl Drop for Memory {
 pub struct Ram<'a> {
     base: *mut u8,
     len: usize,
-    owner: PhantomData<&'a Memory>,
+    owner: PhantomData<&'a mut Memory>,
 }
 
 impl Ram<'_> {
@@ -325,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_range_that_leaves_memory_is_refused() {
-        let memory = Memory::new(4096);
+        let mut memory = Memory::new(4096);
         let ram = memory.ram();
         assert!(ram.write_slice(b"dev", GuestAddress(4094)).is_err());
         assert!(ram.read_obj::<u64>(GuestAddress(u64::MAX - 3)).is_err());

@@ -15,10 +15,11 @@ use powerfail_device::host::{Access, FileDisk, OpenError, SerialUring};
 use powerfail_device::{Disk, Limits};
 
 use crate::blk::Registers;
-use crate::cuts::{Mount, MountError, Power, is_stale};
+use crate::cuts::{Mount, MountError, Power};
 use crate::disk::SimDisk;
 use crate::dut::{DeviceUnderTest, End, Host, Progress};
 use crate::guest::RingPlan;
+use crate::leftovers::{self, Listed, is_dead, unmount_dead};
 use crate::memory::Ram;
 use crate::payload::SECTOR;
 use crate::spec::Spec;
@@ -40,7 +41,7 @@ struct Pool {
     path: PathBuf,
     leased: BTreeSet<u32>,
     /// A file is made iff this pool created it, and so may write and remove it.
-    made: BTreeSet<u32>,
+    made: BTreeMap<u32, Listed>,
     /// Whether they are mapped.
     mapped: bool,
     /// The file systems over them, if their power is to be cut.
@@ -54,22 +55,19 @@ impl Files {
     /// # Errors
     /// The file exists already, or cannot be made.
     pub fn new(path: PathBuf, fault: Option<DiskFault>) -> io::Result<Files> {
-        create_new(&path)?;
-        let made = BTreeSet::from([0]);
+        let made = BTreeMap::from([(0, create_new(&path)?)]);
         let pool = Pool { path, leased: BTreeSet::new(), made, mapped: false, mounts: None };
         Ok(Files { pool: Arc::new(Mutex::new(pool)), fault })
     }
 
-    /// The same, each under a [file system that forgets](crate::cuts). It is mounted here.
+    /// The same, each under a [file system that forgets](crate::cuts). It is mounted here. What a killed
+    /// process has left mounted under these names is taken away first.
     ///
     /// # Errors
-    /// Besides those of [`new`](Self::new): nothing can be mounted here.
+    /// Besides those of [`new`](Self::new): nothing can be mounted here, or what is left of a killed
+    /// process cannot be taken away.
     pub fn with_power_cuts(path: PathBuf, fault: Option<DiskFault>) -> Result<Files, MountError> {
-        let dead: Vec<PathBuf> =
-            (0..MOST_DEAD).map(|n| numbered(&path, n)).filter(|path| is_stale(path)).collect();
-        if !dead.is_empty() {
-            return Err(MountError::Stale(dead));
-        }
+        clear(&path)?;
         let files = Files::new(path.clone(), fault).map_err(|e| MountError::NoFile(path, e))?;
         files.pool.lock().unwrap_or_else(PoisonError::into_inner).mounts = Some(BTreeMap::new());
         files.try_lease()?;
@@ -81,6 +79,9 @@ impl Files {
     /// # Errors
     /// As [`with_power_cuts`](Self::with_power_cuts).
     pub fn mapped(path: PathBuf, power_cuts: bool) -> Result<Files, MountError> {
+        if power_cuts {
+            clear(&path)?;
+        }
         let files = Files::new(path.clone(), None).map_err(|e| MountError::NoFile(path, e))?;
         let mut pool = files.pool.lock().unwrap_or_else(PoisonError::into_inner);
         pool.mapped = true;
@@ -100,12 +101,24 @@ impl Files {
 
     fn try_lease(&self) -> Result<Lease, MountError> {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = (0..)
-            .filter(|number| !pool.leased.contains(number))
-            .find(|number| pool.made.contains(number) || !is_taken(&pool.named(*number)))
+        let free = (0..).filter(|number| !pool.leased.contains(number));
+        let (number, made) = free
+            .filter_map(|number| match pool.made.contains_key(&number) {
+                true => Some((number, Ok(None))),
+                // Somebody else's file keeps its number. Where none can be made, that is the error.
+                false => match create_new(&pool.named(number)) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
+                    made => Some((number, made.map(Some))),
+                },
+            })
+            .next()
             .expect("there are more numbers than files");
-        pool.made.insert(number);
         let path = pool.named(number);
+        match made {
+            Ok(None) => {}
+            Ok(Some(listed)) => drop(pool.made.insert(number, listed)),
+            Err(error) => return Err(MountError::NoFile(path, error)),
+        }
         let mapped = pool.mapped;
         let power = match &mut pool.mounts {
             None => None,
@@ -135,7 +148,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         // What is covered cannot be removed.
         self.mounts = None;
-        for number in &self.made {
+        for number in self.made.keys() {
             // It is only litter: nobody minds if it is gone already.
             let _ = std::fs::remove_file(self.named(*number));
         }
@@ -151,15 +164,21 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     name.into()
 }
 
-/// Whether somebody else's file is there. If not, it is made; where it cannot be, opening it will
-/// say why.
-fn is_taken(path: &Path) -> bool {
-    create_new(path).is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
+/// Makes an empty file where there is none.
+fn create_new(path: &Path) -> io::Result<Listed> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    leftovers::file(path, || options.open(path)).map(|(_, listed)| listed)
 }
 
-/// Makes an empty file where there is none.
-fn create_new(path: &Path) -> io::Result<()> {
-    std::fs::OpenOptions::new().write(true).create_new(true).open(path).map(drop)
+/// Takes away what a killed process has left mounted under these names.
+fn clear(path: &Path) -> Result<(), MountError> {
+    let dead = (0..MOST_DEAD).map(|number| numbered(path, number)).filter(|path| is_dead(path));
+    let left: Vec<PathBuf> = dead.filter(|path| !unmount_dead(path)).collect();
+    match left.is_empty() {
+        true => Ok(()),
+        false => Err(MountError::Stale(left)),
+    }
 }
 
 /// The right to use one file.

@@ -1,11 +1,11 @@
 //! One run, from a seed or from a list of actions.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use powerfail_model::{Rule, Violation};
 
 use crate::action::Action;
+use crate::caught::{caught, said};
 use crate::choose::{Choose, Seeded};
 use crate::dut::DeviceUnderTest;
 use crate::pilot::{Pilot, Schedule};
@@ -137,7 +137,7 @@ pub fn unfold<D: DeviceUnderTest>(
     let mut unfolded = Vec::new();
     for action in actions {
         let before = world.journal().map_or(0, |journal| journal.events().len());
-        let done = catch_unwind(AssertUnwindSafe(|| world.step(action)));
+        let done = caught(|| world.step(action));
         let events = world.journal().map(|journal| &journal.events()[before..]).unwrap_or_default();
         let did = events.iter().filter_map(|event| match event {
             Event::Did(action) => Some(*action),
@@ -165,7 +165,7 @@ pub(crate) fn guarded<D: DeviceUnderTest>(
     run: impl FnOnce(&mut World<D>) -> Result<bool, Box<Failure>>,
 ) -> Verdict {
     let mut exhausted = false;
-    let failure = match catch_unwind(AssertUnwindSafe(|| run(world))) {
+    let failure = match caught(|| run(world)) {
         Ok(Ok(given_up)) => {
             exhausted = given_up;
             None
@@ -178,11 +178,6 @@ pub(crate) fn guarded<D: DeviceUnderTest>(
 
 /// What a panic of a device is to its guest.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Box<Failure> {
-    let said = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("It did not say why.");
-    let violation = Violation::new(Rule::DevicePanicked).note(format!("It said: {said}"));
+    let violation = Violation::new(Rule::DevicePanicked).note(format!("It said: {}", said(panic)));
     Box::new(Failure { device: 0, violation })
 }

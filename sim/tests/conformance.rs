@@ -37,7 +37,8 @@ impl<'a> Subject for Simulated<'a> {
 #[test]
 fn the_simulated_disk_conforms() {
     let end = REGIONS.iter().map(|(start, len)| start.0 as usize + len).max();
-    let memory = Memory::new(end.expect("there is memory"));
+    let mut memory = Memory::new(end.expect("there is memory"));
+    let ram = memory.ram();
     for granule in [512, 2048] {
         let shape = DiskShape {
             spare: 0,
@@ -51,6 +52,6 @@ fn the_simulated_disk_conforms() {
             depth: 16,
             read_only: false,
         };
-        conforms(|| Simulated { disk: SimDisk::new(shape, 0), ram: memory.ram(), turn: 0 });
+        conforms(|| Simulated { disk: SimDisk::new(shape, 0), ram, turn: 0 });
     }
 }

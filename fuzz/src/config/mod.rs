@@ -295,7 +295,7 @@ impl Bench {
 
     fn step(&mut self, index: u16) {
         let before = self.memory.bytes(0, MEMORY as u32).to_vec();
-        let stepped = step_once(&mut self.device, index, &self.memory, &self.limits);
+        let stepped = step_once(&mut self.device, index, &mut self.memory, &self.limits);
         // What is not live is not stepped; what is paused may be (ST-01).
         assert_eq!(stepped.is_some(), self.model.is_stepped(index), "queue {index} is stepped");
         if stepped.is_some() {
@@ -315,7 +315,7 @@ impl Bench {
         assert_eq!(begun.is_ok(), self.model.is_paused(), "a paused device is saved");
         begun.ok()?;
         for _ in 0..8 {
-            step_once(&mut self.device, 0, &self.memory, &self.limits);
+            step_once(&mut self.device, 0, &mut self.memory, &self.limits);
         }
         Some(self.device.save().expect("the disk does not fail"))
     }
@@ -329,11 +329,11 @@ impl Bench {
         assert_eq!(damaged.to_bytes(), bytes, "a state reads back as it is written");
         let limits = Limits { capacity: self.model.capacity(), ..self.limits };
         let Ok(mut device) = Device::restore(self.config.clone(), limits, &damaged) else { return };
-        let memory = Memory::new(MEMORY as usize);
+        let mut memory = Memory::new(MEMORY as usize);
         for index in 0..device.queues() {
             // A ring that begins anywhere makes no sense, or is empty; it ends soon in either case.
             let mut steps = 0;
-            while step_once(&mut device, index, &memory, &limits)
+            while step_once(&mut device, index, &mut memory, &limits)
                 .is_some_and(|step| step != Step::Idle)
             {
                 steps += 1;
@@ -362,7 +362,12 @@ impl Bench {
 }
 
 /// One step of a queue over a disk that does what it is asked at once.
-fn step_once(device: &mut Device, index: u16, memory: &Memory, limits: &Limits) -> Option<Step> {
+fn step_once(
+    device: &mut Device,
+    index: u16,
+    memory: &mut Memory,
+    limits: &Limits,
+) -> Option<Step> {
     let (queue, ring) = device.queue_mut(index)?;
     let mut disk = Still { limits: *limits, done: None };
     let ram = memory.ram();

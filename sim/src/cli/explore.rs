@@ -1,24 +1,27 @@
 //! `powerfail explore`: every schedule up to a scope, and what that came to.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::interrupt::stop_at_interrupt;
-use super::output::{self, grouped};
-use super::run::cores;
+use super::found::Folder;
+use super::interrupt::Stopped;
+use super::output::grouped;
+use super::run::{cores, give_threads};
 use super::statement::Statement;
 use super::target::{Targets, Visit};
-use super::{NOT_COMPLETE, PASSED, VIOLATED};
+use super::{NOT_COMPLETE, PASSED, VIOLATED, say};
 use crate::dut::DeviceUnderTest;
 use crate::explore::{
     AskKind, Checkpoint, Counterexample, Effort, Gauge, Reduction, Row, Scope, Tally, go_on, short,
 };
 use crate::inevitable::certainty;
 use crate::run::replay;
-use crate::shrink::{Effort as Work, PLENTY, Shrunk, shrink};
+use crate::shrink::{Effort as Work, PLENTY, Shrunk, shrink, unshrunk};
 use crate::spec::Kind;
 use crate::story::{Look, Provenance, tell};
 use crate::trace::{Signature, Trace, parse_features};
@@ -84,16 +87,22 @@ pub(super) struct ExploreArgs {
     out: PathBuf,
 }
 
-pub(super) fn run(targets: &impl Targets, args: &ExploreArgs, look: Look) -> Result<u8, String> {
+pub(super) fn run(
+    targets: &impl Targets,
+    args: &ExploreArgs,
+    look: Look,
+    stopped: &Stopped,
+) -> Result<u8, String> {
     if args.jobs == Some(0) {
         return Err("--jobs 0 searches nothing; give at least 1".to_owned());
     }
+    give_threads(args.jobs)?;
     let scope = args.scope();
     let device = args.device.clone().unwrap_or_else(|| targets.default_device().to_owned());
     if device == "blk+pmem" {
         return Err("a search has one device: give --device blk or --device pmem".to_owned());
     }
-    targets.find(&device, "sim", Exploring { args, scope, device: &device, look })?
+    targets.find(&device, "sim", Exploring { args, scope, device: &device, look, stopped })?
 }
 
 impl ExploreArgs {
@@ -125,6 +134,7 @@ struct Exploring<'a> {
     scope: Scope,
     device: &'a str,
     look: Look,
+    stopped: &'a Stopped,
 }
 
 impl Visit for Exploring<'_> {
@@ -139,24 +149,33 @@ impl Visit for Exploring<'_> {
         }
         self.scope.check(D::kinds(&setup)[0])?;
         let args = self.args;
-        output::make_dir(&args.out)?;
+        let folder = Folder::open(&args.out)?;
         let search = format!("--device {} {}", self.device, self.scope);
         let checkpoint = Checkpoint::open(&args.out, &program(), &search)?;
         if checkpoint.finished() > 0 {
-            println!("goes on behind {} parts that were finished before", checkpoint.finished());
+            let finished = checkpoint.finished();
+            say::line(format_args!("goes on behind {finished} parts that were finished before"));
         }
         let jobs = args.jobs.unwrap_or_else(cores);
         let effort = Effort { states: args.states, ..Effort::on(jobs) };
         let begun = Instant::now();
-        let gauge = Gauge { stop: stop_at_interrupt(), ..Gauge::default() };
+        let gauge = Gauge { stop: Arc::clone(self.stopped), ..Gauge::default() };
         // With fewer requests first: if there is no time for all, those at least are covered.
         let mut smaller = None;
         let mut work = Tally::default();
+        let found = |signature: &Signature, found: &Counterexample| {
+            let broken = format!("row {}: {signature} after {} steps", found.row, found.steps);
+            let kept = folder.keep(&self.unshrunk::<D>(&setup, signature, found));
+            match kept {
+                Ok(path) => say::note(format_args!("{broken}: {}", path.display())),
+                Err(what) => say::note(format_args!("{broken}; {what}")),
+            }
+        };
         let report = self.watched(&gauge, begun, || {
             let mut requests = 1;
             loop {
                 let scope = Scope { requests, ..self.scope.clone() };
-                let report = go_on::<D>(&setup, &scope, effort, &gauge, &checkpoint);
+                let report = go_on::<D>(&setup, &scope, effort, &gauge, &checkpoint, &found);
                 work.add(&report.tally);
                 let ends = !report.broken.is_empty() || !report.is_complete();
                 if ends || requests == self.scope.requests {
@@ -167,14 +186,12 @@ impl Visit for Exploring<'_> {
             }
         });
         let elapsed = begun.elapsed();
-        if let Some(trouble) = checkpoint.trouble() {
-            eprintln!("powerfail: {trouble}: the search cannot go on from here");
-        }
+        let settled = checkpoint.settle();
         if !report.broken.is_empty() {
             let mut found =
                 self.watched(&gauge, begun, || short::<D>(&setup, &self.scope, effort, &gauge));
             found.extend(report.broken.into_iter().map(|(_, found)| found));
-            println!("{}", self.explain::<D>(&setup, &found)?);
+            say::line(self.explain::<D>(&setup, &found, &folder)?);
             checkpoint.remove();
             return Ok(VIOLATED);
         }
@@ -188,10 +205,13 @@ impl Visit for Exploring<'_> {
             elapsed,
             jobs,
         };
-        print!("{statement}");
+        say::out(statement);
         if !report.is_complete() {
             let shown = checkpoint.path().display();
-            println!("  the same command goes on from here ({shown})");
+            match settled {
+                Ok(()) => say::line(format_args!("  the same command goes on from here ({shown})")),
+                Err(what) => say::note(format_args!("{what}: the search cannot go on from here")),
+            }
             return Ok(NOT_COMPLETE);
         }
         checkpoint.remove();
@@ -211,7 +231,8 @@ impl Exploring<'_> {
         let style = ProgressStyle::with_template("{spinner} {elapsed}  {msg}");
         bar.set_style(style.expect("the template is fixed"));
         std::thread::scope(|scope| {
-            let work = scope.spawn(long);
+            let thread = std::thread::Builder::new();
+            let work = thread.spawn_scoped(scope, long).expect("as many threads were given before");
             while !work.is_finished() {
                 std::thread::park_timeout(Duration::from_millis(50));
                 let (states, done) = (&gauge.states, &gauge.done);
@@ -231,17 +252,32 @@ impl Exploring<'_> {
         })
     }
 
-    /// Shrinks counterexamples, keeps the trace of the shortest and tells its story.
+    /// The trace of a counterexample as it was found.
+    fn unshrunk<D: DeviceUnderTest>(
+        &self,
+        setup: &D::Setup,
+        signature: &Signature,
+        found: &Counterexample,
+    ) -> Trace {
+        let Counterexample { options, run, actions, .. } = found;
+        let names = (self.device, "sim");
+        let trace = unshrunk::<D>(setup, *options, *run, actions.clone(), signature, names);
+        Trace { seed: seed(found), ..trace }
+    }
+
+    /// Shrinks counterexamples, keeps the shortest of each kind and tells the story of the shortest.
     fn explain<D: DeviceUnderTest>(
         &self,
         setup: &D::Setup,
         found: &[Counterexample],
+        folder: &Folder<'_>,
     ) -> Result<String, String> {
         let begun = Instant::now();
-        let stop = |_| begun.elapsed() > SHRINK_BUDGET;
+        let stopped = || self.stopped.load(Ordering::Relaxed);
+        let stop = |_| begun.elapsed() > SHRINK_BUDGET || stopped();
         let jobs = self.args.jobs.unwrap_or_else(cores);
         let work = Work { replays: PLENTY, jobs, stop: &stop };
-        let mut shortest: Option<(&Counterexample, Shrunk)> = None;
+        let mut of_each: BTreeMap<Signature, (&Counterexample, Shrunk)> = BTreeMap::new();
         for found in found {
             let Counterexample { options, run, actions, failure, row, steps } = found;
             let signature = Signature::of(&failure.violation);
@@ -253,14 +289,33 @@ impl Exploring<'_> {
             };
             let shorter =
                 |(_, known): &(&Counterexample, Shrunk)| short.actions.len() < known.actions.len();
-            if shortest.as_ref().is_none_or(shorter) {
-                shortest = Some((found, short));
+            if of_each.get(&signature).is_none_or(shorter) {
+                of_each.insert(signature, (found, short));
             }
         }
-        let (found, short) = shortest.ok_or("something was broken, and nobody knows what")?;
-        let seed = format!("explore row {} {} steps", found.row, found.steps);
-        let trace = Trace { seed, ..short.trace(self.device, "sim") };
-        let path = output::write_trace(&self.args.out, &trace)?;
+        let mut kept = BTreeMap::new();
+        for (signature, (found, short)) in &of_each {
+            let trace = Trace { seed: seed(found), ..short.trace(self.device, "sim") };
+            let path = folder.keep(&trace);
+            if let Err(what) = &path {
+                say::note(what);
+            }
+            kept.insert(signature.clone(), path);
+        }
+        // The first that was found of those that are as short.
+        let place = |one: &Counterexample| found.iter().position(|other| std::ptr::eq(one, other));
+        let shortest =
+            of_each.iter().min_by_key(|(_, (found, short))| (short.actions.len(), place(found)));
+        let (signature, (found, short)) =
+            shortest.ok_or("something was broken, and nobody knows what")?;
+        let path = kept.remove(signature).and_then(Result::ok);
+        let besides: String = kept
+            .iter()
+            .filter_map(|(signature, path)| Some((signature, path.as_ref().ok()?)))
+            .map(|(signature, path)| {
+                format!("  found besides: {signature} in {}\n", path.display())
+            })
+            .collect();
         let mut world = World::<D>::new(setup.clone(), short.options, short.run);
         world.keep_journal();
         replay(&mut world, short.options, short.run, &short.actions, |_| {});
@@ -270,12 +325,17 @@ impl Exploring<'_> {
                 Kind::Memory => "explored".to_owned(),
             },
             shrunk: Some((short.from, short.actions.len())),
-            replay: Some(format!("powerfail replay {}", path.display())),
+            replay: path.map(|path| format!("powerfail replay {}", path.display())),
             only_if: short.only_if.clone(),
             certainty: certainty(&world),
         };
-        Ok(tell(&world, &short.failure, &provenance, self.look))
+        Ok(tell(&world, &short.failure, &provenance, self.look) + &besides)
     }
+}
+
+/// Where a counterexample came from, as traces say it.
+fn seed(found: &Counterexample) -> String {
+    format!("explore row {} {} steps", found.row, found.steps)
 }
 
 /// A number for the program itself: another one may take other steps.

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::output::write_new;
 use super::replay::names;
 use super::target::{Targets, Visit};
-use super::{PASSED, Subject};
+use super::{PASSED, Subject, say};
 use crate::dut::DeviceUnderTest;
 use crate::export::image::{Survivors, image};
 use crate::export::{first_power_loss, replay_before};
+use crate::files::write_new;
 use crate::pilot::Schedule;
 use crate::spec::Preset;
 use crate::trace::{Trace, read};
@@ -107,7 +107,7 @@ impl<T: Take> Visit for Taking<'_, T> {
         let taken = take.take(&mut world, &trace, device);
         let (bytes, says) = taken.map_err(|e| format!("{shown}: {e}"))?;
         write_new(output, &bytes)?;
-        println!("{}: {says}", output.display());
+        say::line(format_args!("{}: {says}", output.display()));
         Ok(PASSED)
     }
 }

@@ -7,35 +7,45 @@
 //! |---|---|
 //! | 0 | no promise was broken |
 //! | 1 | a promise was broken |
-//! | 2 | the input makes no sense |
+//! | 2 | the input makes no sense, or what nothing depends on yet cannot be written |
 //! | 3 | a run was not reproducible |
 //! | 4 | nothing volatile was ever cut, so nothing was measured |
 //! | 5 | a replay did not reach the situation its trace is about |
 //! | 6 | a search was stopped before it was through |
+//! | 7 | powerfail itself made a mistake, and says where |
+//!
+//! They do not depend on who takes what is printed: see [`say`]. A command that a signal ends at once
+//! has no code of its own; see [`interrupt`].
 
 mod explore;
 mod export;
+mod found;
 mod image;
 mod interrupt;
 mod look;
 mod output;
 mod replay;
 mod run;
+mod say;
+#[allow(clippy::print_stderr, reason = "the server has a log of its own")]
 mod serve;
 mod shrink;
 mod statement;
 mod target;
 mod until;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::caught::is_of_a_device;
 use crate::dut::DeviceUnderTest;
 use crate::pilot::Schedule;
 use crate::spec::Preset;
+use interrupt::Stopped;
 use target::{Builtin, Own, Targets};
 
 /// No promise was broken.
@@ -52,6 +62,8 @@ const NOT_MEASURED: u8 = 4;
 const NOT_REACHED: u8 = 5;
 /// A search was stopped before it was through.
 const NOT_COMPLETE: u8 = 6;
+/// Powerfail itself made a mistake.
+const MISTAKEN: u8 = 7;
 /// What `git bisect run` takes for: this commit cannot be tested.
 const BISECT_SKIP: u8 = 125;
 
@@ -179,6 +191,9 @@ struct ShrinkArgs {
     /// How many threads; all cores if not given.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+    /// Replace a file that is there already.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     subject: Subject,
 }
@@ -203,28 +218,48 @@ pub fn builtin() -> ExitCode {
 }
 
 fn begin(targets: &impl Targets) -> ExitCode {
-    // A device that panics is a result, told like every other one.
-    std::panic::set_hook(Box::new(|_| {}));
+    std::panic::set_hook(Box::new(|info| {
+        // A device that panics is a result, told like every other one.
+        if !is_of_a_device() {
+            let said = info.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+            say::note(format_args!("this is a mistake of powerfail itself: {said}"));
+        }
+    }));
     let cli = Cli::parse();
-    let result = match cli.command {
-        Command::Run(args) => run::run(targets, &args, cli.color.look(false)),
-        Command::Explore(args) => explore::run(targets, &args, cli.color.look(false)),
-        Command::Replay(args) => replay::replay(targets, &args, cli.color.look(args.all)),
-        Command::Shrink(args) => shrink::run(targets, &args, cli.color.look(false)),
+    let bisects = matches!(&cli.command, Command::Replay(args) if args.bisect);
+    let result = catch_unwind(AssertUnwindSafe(|| dispatch(targets, cli)));
+    let code = match result {
+        Ok(Ok(code)) => code,
+        Ok(Err(what)) => {
+            say::note(what);
+            USAGE
+        }
+        Err(_) if bisects => BISECT_SKIP,
+        Err(_) => MISTAKEN,
+    };
+    ExitCode::from(code)
+}
+
+fn dispatch(targets: &impl Targets, cli: Cli) -> Result<u8, String> {
+    let colour = cli.color;
+    let stopped = match &cli.command {
+        // It has signals of its own.
+        Command::Serve(_) => Stopped::default(),
+        Command::Run(_) | Command::Explore(_) | Command::Shrink(_) => interrupt::heed(true)?,
+        _ => interrupt::heed(false)?,
+    };
+    match cli.command {
+        Command::Run(args) => run::run(targets, &args, colour.look(false), &stopped),
+        Command::Explore(args) => explore::run(targets, &args, colour.look(false), &stopped),
+        Command::Replay(args) => replay::replay(targets, &args, colour.look(args.all)),
+        Command::Shrink(args) => shrink::run(targets, &args, colour.look(false), &stopped),
         Command::Image(args) => image::run(targets, &args),
         Command::Export(args) => export::run(targets, &args),
         Command::Serve(args) => serve::run(&args),
         Command::Hash(args) => replay::hash(targets, &args),
         Command::Wrong => {
-            print!("{}", targets.wrong());
+            say::out(targets.wrong());
             Ok(PASSED)
-        }
-    };
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(what) => {
-            eprintln!("powerfail: {what}");
-            ExitCode::from(USAGE)
         }
     }
 }

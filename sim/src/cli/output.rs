@@ -1,17 +1,15 @@
 //! What is printed and written at the end of a set of runs.
 
-use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::campaign::Report;
 use crate::coverage::Situation;
+use crate::files::{CHECKSUM, checksum, write_whole};
 use crate::known::Known;
 use crate::spec::Kind;
-use crate::trace::Trace;
 
 /// The counts of a set of runs: the same for any number of jobs.
 #[derive(Serialize)]
@@ -69,7 +67,8 @@ pub(super) struct Made<'a> {
     pub(super) known: &'a Known,
 }
 
-/// Writes `summary.json`, whole or not at all.
+/// Writes `summary.json`, whole or not at all. Its last field is the checksum of all bytes before that
+/// field's line.
 pub(super) fn write_summary(dir: &Path, made: &Made<'_>, report: &Report) -> Result<(), String> {
     let stats = &report.stats;
     let summary = Summary {
@@ -112,70 +111,11 @@ pub(super) fn write_summary(dir: &Path, made: &Made<'_>, report: &Report) -> Res
             .collect(),
     };
     let text = serde_json::to_string_pretty(&summary).expect("plain data is JSON");
+    let fields = text.strip_suffix("\n}").expect("it is an object");
+    let fields = format!("{fields},\n");
+    let sum = checksum(CHECKSUM, fields.as_bytes());
+    let text = format!("{fields}  \"checksum\": \"fnv1a64:{sum:016x}\"\n}}\n");
     write_whole(&dir.join("summary.json"), text.as_bytes())
-}
-
-/// Writes a trace under the next free number; returns where.
-pub(super) fn write_trace(dir: &Path, trace: &Trace) -> Result<PathBuf, String> {
-    for number in 1..=9999 {
-        let path = dir.join(format!("{number:04}-{}.trace", trace.broke.rule.name()));
-        let prefix = format!("{number:04}-");
-        if !taken(dir, &prefix)? {
-            write_whole(&path, trace.to_string().as_bytes())?;
-            return Ok(path);
-        }
-    }
-    Err(format!("{} is full of traces: move some away", dir.display()))
-}
-
-fn taken(dir: &Path, prefix: &str) -> Result<bool, String> {
-    let entries =
-        fs::read_dir(dir).map_err(|e| format!("cannot look into {}: {e}", dir.display()))?;
-    Ok(entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(prefix)))
-}
-
-/// Makes the directory that results go to.
-pub(super) fn make_dir(dir: &Path) -> Result<(), String> {
-    fs::create_dir_all(dir).map_err(|e| format!("cannot make the folder {}: {e}", dir.display()))
-}
-
-/// Writes a file, whole or not at all.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let said = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
-    let part = path.with_extension("part");
-    let mut file = fs::File::create(&part).map_err(said)?;
-    file.write_all(bytes).map_err(said)?;
-    file.sync_all().map_err(said)?;
-    fs::rename(&part, path).map_err(said)
-}
-
-/// Writes a file where there is none, whole or not at all.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let shown = path.display();
-    // The half-written file is one of its own, so that it is nobody else's.
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
-    for taken in [path, &part] {
-        if taken.symlink_metadata().is_ok() {
-            let taken = taken.display();
-            return Err(format!(
-                "{taken} exists, and writing {shown} would overwrite it: name another file"
-            ));
-        }
-    }
-    let said = |e: std::io::Error| format!("cannot write {shown}: {e}");
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&part).map_err(said)?;
-    let mut write = || {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&part, path)
-    };
-    write().map_err(|e| {
-        // It is only litter: what matters is why it was not written.
-        let _ = fs::remove_file(&part);
-        said(e)
-    })
 }
 
 /// The figures of a set of runs, as a table.

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::output::write_whole;
 use super::target::{Targets, Visit, with_power_cuts};
 use super::until::Stop;
-use super::{BISECT_SKIP, NOT_REACHED, PASSED, ReplayArgs, Subject, VIOLATED};
+use super::{BISECT_SKIP, NOT_REACHED, PASSED, ReplayArgs, Subject, VIOLATED, say};
 use crate::dut::DeviceUnderTest;
+use crate::files::{read_text, write_whole};
 use crate::inevitable::certainty;
 use crate::run::{Plan, run_seed, world};
-use crate::story::{Look, Provenance, tell};
-use crate::trace::{Judged, Replayed, Trace, judge, read};
+use crate::story::{Look, Provenance, recount, tell};
+use crate::trace::{Judged, MOST_BYTES, Replayed, Trace, judge, read, with_remarks_of};
 use crate::world::World;
 
 pub(super) fn replay(targets: &impl Targets, args: &ReplayArgs, look: Look) -> Result<u8, String> {
@@ -28,7 +28,7 @@ pub(super) fn replay(targets: &impl Targets, args: &ReplayArgs, look: Look) -> R
         Ok(code @ (PASSED | VIOLATED)) => code,
         Ok(_) => BISECT_SKIP,
         Err(what) => {
-            eprintln!("powerfail: {what}");
+            say::note(what);
             BISECT_SKIP
         }
     })
@@ -84,7 +84,7 @@ impl Visit for Hash {
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> u8 {
         let mut world = world::<D>(&setup, self.plan, self.seed);
         let verdict = run_seed(&mut world, self.plan, self.seed, |_| {});
-        println!("{:016x}", verdict.hash);
+        say::line(format_args!("{:016x}", verdict.hash));
         PASSED
     }
 }
@@ -108,12 +108,16 @@ impl Visit for Seed {
             Some(failure) => {
                 let provenance =
                     Provenance { from: format!("seed {seed}"), ..Provenance::default() };
-                print!("{}", tell(&world, &failure, &provenance, look));
+                say::out(tell(&world, &failure, &provenance, look));
                 VIOLATED
             }
             None => {
                 let hash = verdict.hash;
-                println!("seed {seed} passes: {actions} actions, events {hash:016x}");
+                if look.all {
+                    say::line(recount(&world, &format!("seed {seed}"), look));
+                }
+                let what = format_args!("{actions} actions, events {hash:016x}");
+                say::line(format_args!("seed {seed} passes: {what}"));
                 PASSED
             }
         }
@@ -142,28 +146,32 @@ impl Visit for Traced<'_> {
             let only_if = Some(trace.only_if.clone()).filter(|clause| same && !clause.is_empty());
             let provenance =
                 Provenance { from: name.clone(), only_if, certainty, ..Provenance::default() };
-            println!("{}", tell(&world, failure, &provenance, *look));
+            say::line(tell(&world, failure, &provenance, *look));
+        } else if look.all && !judged.actions.is_empty() {
+            say::line(recount(&world, name, *look));
         }
         let lines = trace.actions.len();
         if judged.moved > 0 {
-            println!("{name} rebased: {} of {lines} lines moved", judged.moved);
+            say::line(format_args!("{name} rebased: {} of {lines} lines moved", judged.moved));
         }
         let code = match &judged.replayed {
             Replayed::Fails => {
-                println!("{name} fails: {}", trace.broke);
+                say::line(format_args!("{name} fails: {}", trace.broke));
                 VIOLATED
             }
             Replayed::FailsOtherwise(signature) => {
-                println!("{name} fails with {signature}; it was recorded for {}", trace.broke);
+                let recorded = format_args!("it was recorded for {}", trace.broke);
+                say::line(format_args!("{name} fails with {signature}; {recorded}"));
                 if args.bisect { BISECT_SKIP } else { VIOLATED }
             }
             Replayed::Passes => {
                 let promise = trace.broke.rule.promise();
-                println!("{name} passes: the situation was reached and {promise}");
+                let what = format_args!("the situation was reached and {promise}");
+                say::line(format_args!("{name} passes: {what}"));
                 PASSED
             }
             Replayed::NotReached(what) => {
-                println!("{name} did not reach its situation: {what}");
+                say::line(format_args!("{name} did not reach its situation: {what}"));
                 NOT_REACHED
             }
         };
@@ -179,19 +187,21 @@ impl Traced<'_> {
     fn rewrite(&self, judged: &Judged) -> Result<(), String> {
         let Traced { trace, name, args, .. } = self;
         if judged.replayed != Replayed::Fails {
-            println!("{name} is left as it is: only a trace that fails can be brought up to date");
+            let why = "only a trace that fails can be brought up to date";
+            say::line(format_args!("{name} is left as it is: {why}"));
             return Ok(());
         }
         let actions = judged.actions.clone();
-        let text = Trace { actions, events: judged.hash, ..(*trace).clone() }.to_string();
+        let now = Trace { actions, events: judged.hash, ..(*trace).clone() };
         let path = args.trace.as_deref().unwrap_or(Path::new(name));
-        let before = std::fs::read_to_string(path).unwrap_or_default();
+        let before = read_text(path, MOST_BYTES, "trace")?;
+        let text = with_remarks_of(&before, trace, &now);
         if before == text {
-            println!("{name} is up to date");
+            say::line(format_args!("{name} is up to date"));
             return Ok(());
         }
         write_whole(path, text.as_bytes())?;
-        println!("{name} is rewritten");
+        say::line(format_args!("{name} is rewritten"));
         Ok(())
     }
 }

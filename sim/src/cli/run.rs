@@ -1,38 +1,50 @@
 //! `powerfail run`.
 
-use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::interrupt::stop_at_interrupt;
+use super::found::Folder;
+use super::interrupt::Stopped;
 use super::output::{self, Made};
 use super::replay::names;
-use super::target::{Targets, Visit};
-use super::{NOT_MEASURED, NOT_REPRODUCIBLE, PASSED, RunArgs, VIOLATED};
+use super::target::{Targets, Visit, without_power_cuts};
+use super::{NOT_MEASURED, NOT_REPRODUCIBLE, PASSED, RunArgs, VIOLATED, say};
 use crate::action::Action;
 use crate::campaign::{Divergence, Finding, Gauge, Orders, Report, campaign_beyond};
 use crate::coverage::Situation;
 use crate::dut::DeviceUnderTest;
+use crate::files::read_text;
 use crate::inevitable::certainty;
 use crate::known::Known;
 use crate::pilot::Schedule;
 use crate::run::{Plan, replay, run_number, run_seed, world};
-use crate::shrink::{Effort, PLENTY, shrink};
-use crate::spec::Preset;
+use crate::shrink::{Effort, PLENTY, shrink, unshrunk};
+use crate::spec::{Options, Preset};
 use crate::story::{Look, Provenance, tell};
+use crate::threads;
 use crate::trace::{Signature, Trace};
+use crate::world::World;
 
 /// So many runs of the swarm reach every situation, or something is wrong with the generator.
 const ENOUGH: u64 = 100_000;
 
+/// No file of known findings is larger than this many bytes.
+const MOST_KNOWN: u64 = 4 << 20;
+
 /// The longest that shrinking one kind of failure may take; `powerfail shrink` goes on.
 const SHRINK_BUDGET: Duration = Duration::from_secs(10);
 
-pub(super) fn run(targets: &impl Targets, args: &RunArgs, look: Look) -> Result<u8, String> {
+pub(super) fn run(
+    targets: &impl Targets,
+    args: &RunArgs,
+    look: Look,
+    stopped: &Stopped,
+) -> Result<u8, String> {
     let (device, disk) = names(targets, &args.subject, None);
     if args.seeds == 0 {
         return Err("--seeds 0 runs nothing; give at least 1".to_owned());
@@ -40,8 +52,19 @@ pub(super) fn run(targets: &impl Targets, args: &RunArgs, look: Look) -> Result<
     if args.jobs == Some(0) {
         return Err("--jobs 0 runs nothing; give at least 1".to_owned());
     }
+    if args.from.checked_add(args.seeds - 1).is_none() {
+        let (from, seeds) = (args.from, args.seeds);
+        let room = u64::MAX - from;
+        return Err(format!(
+            "--from {from} --seeds {seeds} goes past the last seed, {}: give at most --seeds {}",
+            u64::MAX,
+            room.saturating_add(1)
+        ));
+    }
+    give_threads(args.jobs)?;
     let known = args.known.as_deref().map(read_known).transpose()?.unwrap_or_default();
-    targets.find(&device, &disk, Running { args, device: &device, disk: &disk, look, known })?
+    let (device, disk) = (&*device, &*disk);
+    targets.find(device, disk, Running { args, device, disk, look, known, stopped })?
 }
 
 struct Running<'a> {
@@ -50,6 +73,7 @@ struct Running<'a> {
     disk: &'a str,
     look: Look,
     known: Known,
+    stopped: &'a Stopped,
 }
 
 impl Visit for Running<'_> {
@@ -58,20 +82,15 @@ impl Visit for Running<'_> {
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
         let args = self.args;
         let jobs = self.jobs();
-        output::make_dir(&args.out)?;
+        let folder = Folder::open(&args.out)?;
         let plan = Plan { preset: args.subject.profile, schedule: args.subject.schedule };
         let (from, seeds) = (args.from, args.seeds);
         let orders =
             Orders { plan, from, seeds, jobs, limit: args.limit, keep_going: args.keep_going };
         let begun = Instant::now();
-        let report = watched::<D>(&setup, orders, &self.known);
+        let report = self.watched::<D>(&setup, orders, &folder);
         let elapsed = begun.elapsed();
 
-        for (signature, finding) in self.news(&report) {
-            println!("{}", self.explain::<D>(&setup, plan, signature, finding)?);
-        }
-        print!("{}", output::table(&report, elapsed, jobs, D::kinds(&setup)));
-        self.list_known(&report);
         let made = Made {
             device: self.device,
             disk: self.disk,
@@ -80,43 +99,129 @@ impl Visit for Running<'_> {
             from: args.from,
             known: &self.known,
         };
-        output::write_summary(&args.out, &made, &report)?;
-        if let Some(divergence) = &report.divergence {
-            eprintln!("{}", diverged(divergence));
-            return Ok(NOT_REPRODUCIBLE);
+        // Before anything is shrunk or printed, which may take long.
+        let summary = output::write_summary(&args.out, &made, &report);
+        for (signature, finding) in self.news(&report) {
+            say::line(self.explain::<D>(&setup, plan, signature, finding, &folder));
         }
-        if let Some(seed) = self.differs_elsewhere::<D>(&setup, plan, &report) {
-            eprintln!("seed {seed} is not reproducible: another process saw other events");
-            return Ok(NOT_REPRODUCIBLE);
-        }
-        if self.news(&report).next().is_some() {
-            return Ok(VIOLATED);
-        }
-        if report.failures > 0 {
-            println!("  nothing new: all that was broken is known");
-        }
-        if !D::SURVIVES_POWER_LOSS {
-            println!("  no power was lost in these runs: durability was not measured");
-            return Ok(PASSED);
-        }
-        if report.stats.volatile_losses == 0 {
-            println!("  NOT MEASURED: nothing volatile was ever cut");
-            return Ok(NOT_MEASURED);
-        }
-        let all = plan.preset == Preset::Swarm && plan.schedule != Schedule::Naive;
-        if D::ON_SIM_DISK && all && report.stats.runs >= ENOUGH {
-            let missing = report.coverage.missing(D::kinds(&setup));
-            let missing: Vec<&str> = missing.map(Situation::name).collect();
-            if !missing.is_empty() {
-                println!("  NOT MEASURED: never reached: {}", missing.join("; "));
-                return Ok(NOT_MEASURED);
+        for (signature, path) in folder.kept() {
+            if !report.findings.contains_key(&signature) {
+                let shown = path.display();
+                say::line(format_args!("  found besides, and not shrunk: {signature} in {shown}"));
             }
         }
-        Ok(PASSED)
+        say::out(output::table(&report, elapsed, jobs, D::kinds(&setup)));
+        self.list_known(&report);
+        let code = self.verdict::<D>(&setup, plan, &report);
+        match summary {
+            Ok(()) => Ok(code),
+            Err(what) if matches!(code, VIOLATED | NOT_REPRODUCIBLE) => {
+                say::note(what);
+                Ok(code)
+            }
+            Err(what) => Err(what),
+        }
     }
 }
 
 impl Running<'_> {
+    /// What the runs come to, as an exit code.
+    fn verdict<D: DeviceUnderTest>(&self, setup: &D::Setup, plan: Plan, report: &Report) -> u8 {
+        if let Some(divergence) = &report.divergence {
+            say::note(diverged(divergence));
+            return NOT_REPRODUCIBLE;
+        }
+        if let Some(seed) = self.differs_elsewhere::<D>(setup, plan, report) {
+            let what = "is not reproducible: another process saw other events";
+            say::note(format_args!("seed {seed} {what}"));
+            return NOT_REPRODUCIBLE;
+        }
+        if self.news(report).next().is_some() {
+            return VIOLATED;
+        }
+        if self.is_stopped() {
+            let (runs, seeds) =
+                (output::grouped(report.stats.runs), output::grouped(self.args.seeds));
+            say::line(format_args!("  stopped by a signal after {runs} of {seeds} runs"));
+        }
+        if report.failures > 0 {
+            say::line("  nothing new: all that was broken is known");
+        }
+        if !D::SURVIVES_POWER_LOSS {
+            say::line("  no power was lost in these runs: durability was not measured");
+            return PASSED;
+        }
+        if report.stats.volatile_losses == 0 {
+            say::line("  NOT MEASURED: nothing volatile was ever cut");
+            return NOT_MEASURED;
+        }
+        let all = plan.preset == Preset::Swarm && plan.schedule != Schedule::Naive;
+        if D::ON_SIM_DISK && all && report.stats.runs >= ENOUGH {
+            let missing = report.coverage.missing(D::kinds(setup));
+            let missing: Vec<&str> = missing.map(Situation::name).collect();
+            if !missing.is_empty() {
+                say::line(format_args!("  NOT MEASURED: never reached: {}", missing.join("; ")));
+                return NOT_MEASURED;
+            }
+        }
+        PASSED
+    }
+
+    /// Whether a signal has told the command to stop.
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Runs with a progress bar, and stops cleanly at a signal. What is found is told and kept at once.
+    fn watched<D: DeviceUnderTest>(
+        &self,
+        setup: &D::Setup,
+        orders: Orders,
+        folder: &Folder<'_>,
+    ) -> Report {
+        let gauge = Gauge { stop: Arc::clone(self.stopped), ..Gauge::default() };
+        let bar = ProgressBar::new(orders.seeds);
+        let style = "{wide_bar} {human_pos}/{human_len} runs  {per_sec}  {msg}  eta {eta}";
+        bar.set_style(ProgressStyle::with_template(style).expect("the template is fixed"));
+        let found = |signature: &Signature, finding: &Finding| {
+            let seed = finding.seed;
+            let recorded = Recorded::of::<D>(setup, orders.plan, seed);
+            let kept =
+                folder.keep(&self.unshrunk::<D>(setup, orders.plan, seed, signature, recorded));
+            let told = match kept {
+                Ok(path) => format!("seed {seed} breaks {signature}: {}", path.display()),
+                Err(what) => format!("seed {seed} breaks {signature}; {what}"),
+            };
+            bar.suspend(|| say::note(told));
+        };
+        let known = self.known.signatures();
+        let report = campaign_beyond::<D>(setup, orders, &known, &gauge, &found, |gauge| {
+            bar.set_position(gauge.runs.load(Ordering::Relaxed));
+            let failures = gauge.failures.load(Ordering::Relaxed);
+            let reached = gauge.situations.load(Ordering::Relaxed).count_ones();
+            let all = Situation::of(D::kinds(setup)).count();
+            bar.set_message(format!("{failures} violations  {reached}/{all} situations"));
+        });
+        bar.finish_and_clear();
+        report
+    }
+
+    /// The trace of a seed as it was found.
+    fn unshrunk<D: DeviceUnderTest>(
+        &self,
+        setup: &D::Setup,
+        plan: Plan,
+        seed: u64,
+        signature: &Signature,
+        recorded: Recorded,
+    ) -> Trace {
+        let Recorded { options, actions } = recorded;
+        let names = (self.device, self.disk);
+        let run = run_number(seed);
+        let trace = unshrunk::<D>(setup, options, run, actions, signature, names);
+        Trace { seed: format!("{seed} {} {}", plan.preset, plan.schedule), ..trace }
+    }
+
     /// How many threads.
     fn jobs(&self) -> usize {
         self.args.jobs.unwrap_or_else(cores)
@@ -136,52 +241,89 @@ impl Running<'_> {
             match report.findings.get(signature) {
                 Some(finding) => {
                     let runs = runs(finding.count);
-                    println!(
-                        "  known: {signature} in {runs}, first in seed {} ({note})",
-                        finding.seed
-                    );
+                    let seed = finding.seed;
+                    let what = format_args!("in {runs}, first in seed {seed} ({note})");
+                    say::line(format_args!("  known: {signature} {what}"));
                 }
-                None => println!("  known, not seen: {signature} ({note})"),
+                None => say::line(format_args!("  known, not seen: {signature} ({note})")),
             }
         }
     }
 
-    /// Shrinks one failure, keeps its trace and tells its story.
+    /// Shrinks one failure, keeps its trace and tells its story. After a signal it is told as it is.
     fn explain<D: DeviceUnderTest>(
         &self,
         setup: &D::Setup,
         plan: Plan,
         signature: &Signature,
         finding: &Finding,
-    ) -> Result<String, String> {
+        folder: &Folder<'_>,
+    ) -> String {
         let seed = finding.seed;
-        let run = run_number(seed);
-        let mut world = world::<D>(setup, plan, seed);
-        let options = *world.options();
-        let mut actions: Vec<Action> = Vec::new();
-        run_seed(&mut world, plan, seed, |action| actions.push(*action));
+        let recorded = Recorded::of::<D>(setup, plan, seed);
         let begun = Instant::now();
-        let stop = |_| begun.elapsed() > SHRINK_BUDGET;
+        let stop = |_| begun.elapsed() > SHRINK_BUDGET || self.is_stopped();
         let effort = Effort { replays: PLENTY, jobs: self.jobs(), stop: &stop };
-        let Some(short) = shrink::<D>(setup, options, run, &actions, signature, &effort) else {
-            return Ok(format!("seed {seed}: {} (does not replay)", finding.failure.violation));
+        let Recorded { options, actions } = &recorded;
+        let run = run_number(seed);
+        let short = match self.is_stopped() {
+            true => None,
+            false => match shrink::<D>(setup, *options, run, actions, signature, &effort) {
+                Some(short) => Some(short),
+                None => {
+                    let kept = folder.kept().remove(signature);
+                    let kept = kept.map(|path| format!(": {}", path.display())).unwrap_or_default();
+                    let violation = &finding.failure.violation;
+                    return format!("seed {seed}: {violation} (does not replay){kept}");
+                }
+            },
         };
-        let trace = Trace {
-            seed: format!("{seed} {} {}", plan.preset, plan.schedule),
-            ..short.trace(self.device, self.disk)
+        let from = actions.len();
+        let trace = match &short {
+            Some(short) => Trace {
+                seed: format!("{seed} {} {}", plan.preset, plan.schedule),
+                ..short.trace(self.device, self.disk)
+            },
+            None => self.unshrunk::<D>(setup, plan, seed, signature, recorded),
         };
-        let path = output::write_trace(&self.args.out, &trace)?;
+        let kept = folder.keep(&trace);
+        let mut world = World::<D>::new(setup.clone(), trace.options, trace.run);
         world.keep_journal();
-        replay(&mut world, short.options, short.run, &short.actions, |_| {});
-        let runs = runs(finding.count);
-        let provenance = Provenance {
-            from: format!("seed {seed} ({runs})"),
-            shrunk: Some((short.from, short.actions.len())),
-            replay: Some(format!("powerfail replay {}", path.display())),
-            only_if: short.only_if.clone(),
-            certainty: certainty(&world),
+        let verdict = replay(&mut world, trace.options, trace.run, &trace.actions, |_| {});
+        let failure = match &short {
+            Some(short) => &short.failure,
+            None => verdict.failure.as_ref().unwrap_or(&finding.failure),
         };
-        Ok(tell(&world, &short.failure, &provenance, self.look))
+        let provenance = Provenance {
+            from: format!("seed {seed} ({})", runs(finding.count)),
+            shrunk: short.as_ref().map(|short| (from, short.actions.len())),
+            replay: Some(match &kept {
+                Ok(path) => format!("powerfail replay {}", path.display()),
+                Err(_) => self.again(plan, seed),
+            }),
+            only_if: short.as_ref().and_then(|short| short.only_if.clone()),
+            certainty: if short.is_some() { certainty(&world) } else { None },
+        };
+        if let Err(what) = &kept {
+            say::note(format_args!("seed {seed}: {what}"));
+        }
+        let mut story = tell(&world, failure, &provenance, self.look);
+        if let (None, Ok(path)) = (&short, &kept) {
+            story += &format!("  not shrunk: `powerfail shrink {}` does that\n", path.display());
+        }
+        story
+    }
+
+    /// The command that does a run again of which there is no trace.
+    fn again(&self, plan: Plan, seed: u64) -> String {
+        let Running { device, disk, .. } = self;
+        let Plan { preset, schedule } = plan;
+        let (disk, cuts) = without_power_cuts(disk);
+        let cuts = if cuts { " --power-cuts" } else { "" };
+        format!(
+            "powerfail replay --seed {seed} --device {device} --disk {disk}{cuts} \
+             --profile {preset} --schedule {schedule}"
+        )
     }
 
     /// Runs a few seeds, and every kind of failure, in a process of its own, and returns the first
@@ -192,6 +334,9 @@ impl Running<'_> {
         plan: Plan,
         report: &Report,
     ) -> Option<u64> {
+        if self.is_stopped() {
+            return None;
+        }
         let program = std::env::current_exe().ok()?;
         // Two processes do not share a file.
         let on_file = ["file:", "uring:", "map:"].iter().any(|kind| self.disk.contains(kind));
@@ -208,10 +353,34 @@ impl Running<'_> {
                 .args(["--device", self.device, "--disk", &disk])
                 .args(["--profile", &plan.preset.to_string()])
                 .args(["--schedule", &plan.schedule.to_string()])
+                .stdin(Stdio::null())
                 .output();
-            let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-            !said.is_ok_and(|said| said.trim() == format!("{here:016x}"))
+            let said = match output {
+                Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+                Err(error) => {
+                    say::note(format_args!("seed {seed} was not run in another process: {error}"));
+                    return false;
+                }
+            };
+            // Ctrl-C ends the other process, too.
+            said.trim() != format!("{here:016x}") && !self.is_stopped()
         })
+    }
+}
+
+/// What a seed comes to, to be replayed.
+struct Recorded {
+    options: Options,
+    actions: Vec<Action>,
+}
+
+impl Recorded {
+    fn of<D: DeviceUnderTest>(setup: &D::Setup, plan: Plan, seed: u64) -> Recorded {
+        let mut world = world::<D>(setup, plan, seed);
+        let options = *world.options();
+        let mut actions = Vec::new();
+        run_seed(&mut world, plan, seed, |action| actions.push(*action));
+        Recorded { options, actions }
     }
 }
 
@@ -221,9 +390,8 @@ fn runs(count: u64) -> String {
 
 /// Reads a file of known findings; one that has expired by now is an error.
 fn read_known(path: &Path) -> Result<Known, String> {
-    let shown = path.display();
-    let text = fs::read_to_string(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
-    Known::read(&text, &today()).map_err(|e| format!("{shown}: {e}"))
+    let text = read_text(path, MOST_KNOWN, "list of findings")?;
+    Known::read(&text, &today()).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 /// The date, as `2027-03-01`. What is known may expire; no run depends on it.
@@ -231,6 +399,17 @@ fn read_known(path: &Path) -> Result<Known, String> {
 fn today() -> String {
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
     now.split_once('T').map_or(now.clone(), |(date, _)| date.to_owned())
+}
+
+/// Whether the host gives as many threads as were asked for.
+///
+/// # Errors
+/// One line: it does not.
+pub(super) fn give_threads(jobs: Option<usize>) -> Result<(), String> {
+    let jobs = jobs.unwrap_or_else(cores);
+    threads::give(jobs).map_err(|(given, error)| {
+        format!("cannot start {jobs} threads, only {given}: {error}; give fewer --jobs")
+    })
 }
 
 /// How many threads a machine is good for.
@@ -258,21 +437,4 @@ fn diverged(divergence: &Divergence) -> String {
         show(&divergence.first),
         show(&divergence.second)
     )
-}
-
-/// Runs with a progress bar, and stops cleanly at Ctrl-C.
-fn watched<D: DeviceUnderTest>(setup: &D::Setup, orders: Orders, known: &Known) -> Report {
-    let gauge = Gauge { stop: stop_at_interrupt(), ..Gauge::default() };
-    let bar = ProgressBar::new(orders.seeds);
-    let style = "{wide_bar} {human_pos}/{human_len} runs  {per_sec}  {msg}  eta {eta}";
-    bar.set_style(ProgressStyle::with_template(style).expect("the template is fixed"));
-    let report = campaign_beyond::<D>(setup, orders, &known.signatures(), &gauge, |gauge| {
-        bar.set_position(gauge.runs.load(Ordering::Relaxed));
-        let failures = gauge.failures.load(Ordering::Relaxed);
-        let reached = gauge.situations.load(Ordering::Relaxed).count_ones();
-        let all = Situation::of(D::kinds(setup)).count();
-        bar.set_message(format!("{failures} violations  {reached}/{all} situations"));
-    });
-    bar.finish_and_clear();
-    report
 }

@@ -1,34 +1,44 @@
 //! `powerfail shrink`: a shorter trace of the same failure.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::interrupt::stop_at_interrupt;
+use super::found::Folder;
+use super::interrupt::Stopped;
 use super::output;
 use super::replay::names;
-use super::run::cores;
+use super::run::{cores, give_threads};
 use super::target::{Targets, Visit};
-use super::{NOT_REACHED, PASSED, ShrinkArgs};
+use super::{NOT_REACHED, PASSED, ShrinkArgs, VIOLATED, say};
 use crate::action::Action;
 use crate::dut::DeviceUnderTest;
+use crate::files::{Part, write_new, write_whole};
 use crate::inevitable::certainty;
 use crate::run::{Plan, replay, run_number, run_seed, world};
-use crate::shrink::{Effort, PLENTY, Standing, shrink};
+use crate::shrink::{Effort, PLENTY, Standing, shrink, unshrunk};
 use crate::spec::Options;
 use crate::story::{Look, Provenance, tell};
 use crate::trace::{Signature, Trace, read};
 use crate::world::World;
 
-pub(super) fn run(targets: &impl Targets, args: &ShrinkArgs, look: Look) -> Result<u8, String> {
+pub(super) fn run(
+    targets: &impl Targets,
+    args: &ShrinkArgs,
+    look: Look,
+    stopped: &Stopped,
+) -> Result<u8, String> {
     if args.jobs == Some(0) {
         return Err("--jobs 0 does nothing; give at least 1".to_owned());
     }
+    give_threads(args.jobs)?;
     let trace = args.trace.as_deref().map(read).transpose()?;
     let (device, disk) = names(targets, &args.subject, trace.as_ref());
-    targets.find(&device, &disk, Shrinking { args, trace, device: &device, disk: &disk, look })?
+    let (device, disk) = (&*device, &*disk);
+    targets.find(device, disk, Shrinking { args, trace, device, disk, look, stopped })?
 }
 
 struct Shrinking<'a> {
@@ -37,6 +47,7 @@ struct Shrinking<'a> {
     device: &'a str,
     disk: &'a str,
     look: Look,
+    stopped: &'a Stopped,
 }
 
 /// What is to be shrunk.
@@ -54,9 +65,15 @@ impl Visit for Shrinking<'_> {
     type Out = Result<u8, String>;
 
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
+        // Before the work: it is not to be for nothing.
+        let place = self.place()?;
         let Some(found) = self.found::<D>(&setup) else { return Ok(PASSED) };
+        let longer = self.keep_as_found::<D>(&setup, &found, &place);
+        if let Err(what) = &longer {
+            say::note(format_args!("{} fails with {}; {what}", found.name, found.signature));
+        }
         let begun = Instant::now();
-        let stopped = stop_at_interrupt();
+        let stopped = self.stopped;
         let bar = ProgressBar::new_spinner();
         let style = ProgressStyle::with_template("{spinner} {msg}");
         bar.set_style(style.expect("the template is fixed"));
@@ -75,30 +92,36 @@ impl Visit for Shrinking<'_> {
         let short = shrink::<D>(&setup, options, run, &actions, &signature, &effort);
         bar.finish_and_clear();
         let Some(short) = short else {
-            println!("{name} does not fail with {signature} here: there is nothing to shrink");
+            let what = "here: there is nothing to shrink";
+            say::line(format_args!("{name} does not fail with {signature} {what}"));
             return Ok(NOT_REACHED);
         };
         let trace = Trace { seed, ..short.trace(self.device, self.disk) };
-        let path = self.write(&trace)?;
+        let written = place.write(&trace);
         let mut world = World::<D>::new(setup, trace.options, trace.run);
         world.keep_journal();
         replay(&mut world, trace.options, trace.run, &trace.actions, |_| {});
-        let shown = path.display();
+        let shown = written.as_ref().map(|path| path.display().to_string());
         let provenance = Provenance {
             from: name,
             shrunk: Some((short.from, short.actions.len())),
-            replay: Some(format!("powerfail replay {shown}")),
+            replay: shown.clone().ok().map(|shown| format!("powerfail replay {shown}")),
             only_if: short.only_if.clone(),
             certainty: certainty(&world),
         };
-        print!("{}", tell(&world, &short.failure, &provenance, self.look));
-        println!(
-            "  {} replays in {}",
-            output::grouped(short.replays.into()),
-            told(begun.elapsed())
-        );
-        if !short.complete {
-            println!("  not as short as can be: `powerfail shrink {shown}` goes on from here");
+        say::out(tell(&world, &short.failure, &provenance, self.look));
+        let replays = output::grouped(short.replays.into());
+        say::line(format_args!("  {replays} replays in {}", told(begun.elapsed())));
+        match shown {
+            Ok(shown) if !short.complete => {
+                let on = format!("`powerfail shrink {shown} --force -o {shown}` goes on from here");
+                say::line(format_args!("  not as short as can be: {on}"));
+            }
+            Ok(_) => {}
+            Err(what) => {
+                say::note(what);
+                return Ok(VIOLATED);
+            }
         }
         Ok(PASSED)
     }
@@ -124,7 +147,7 @@ impl Shrinking<'_> {
         let mut actions = Vec::new();
         let verdict = run_seed(&mut world, plan, seed, |action| actions.push(*action));
         let Some(failure) = verdict.failure else {
-            println!("seed {seed} passes: there is nothing to shrink");
+            say::line(format_args!("seed {seed} passes: there is nothing to shrink"));
             return None;
         };
         Some(Found {
@@ -137,20 +160,70 @@ impl Shrinking<'_> {
         })
     }
 
-    /// Writes the shorter trace: where it was asked for, else beside the longer one, else among the
+    /// Where the shorter trace goes: where it was asked for, else beside the longer one, else among the
     /// others.
-    fn write(&self, trace: &Trace) -> Result<PathBuf, String> {
+    fn place(&self) -> Result<Place<'_>, String> {
         let path = match (&self.args.output, &self.args.trace) {
             (Some(path), _) => path.clone(),
             (None, Some(longer)) => beside(longer),
-            (None, None) => {
-                let dir = Path::new("out");
-                output::make_dir(dir)?;
-                return output::write_trace(dir, trace);
-            }
+            (None, None) => return Ok(Place::Numbered(Folder::open(Path::new("out"))?)),
         };
-        output::write_whole(&path, trace.to_string().as_bytes())?;
-        Ok(path)
+        let shown = path.display();
+        let is_there = path.symlink_metadata().is_ok();
+        if is_there && !self.args.force {
+            return Err(format!("{shown} exists: give --force to replace it, or -o another file"));
+        }
+        if path.is_dir() {
+            return Err(format!("{shown} is a folder: give -o a file"));
+        }
+        Part::beside(&path).map_err(|e| format!("cannot write {shown}: {e}"))?;
+        Ok(Place::At { path, replace: Cell::new(is_there) })
+    }
+
+    /// Keeps what was found of a seed, before it is made short. A trace is kept already.
+    fn keep_as_found<D: DeviceUnderTest>(
+        &self,
+        setup: &D::Setup,
+        found: &Found,
+        place: &Place<'_>,
+    ) -> Result<(), String> {
+        if self.trace.is_some() {
+            return Ok(());
+        }
+        let Found { options, run, actions, signature, seed, .. } = found;
+        let names = (self.device, self.disk);
+        let trace = unshrunk::<D>(setup, *options, *run, actions.clone(), signature, names);
+        let path = place.write(&Trace { seed: seed.clone(), ..trace })?;
+        say::note(format_args!("{} fails with {signature}: {}", found.name, path.display()));
+        Ok(())
+    }
+}
+
+/// Where the trace goes.
+enum Place<'a> {
+    Numbered(Folder<'a>),
+    At {
+        path: PathBuf,
+        /// Whether what is there is to be replaced: it was meant, or is ours.
+        replace: Cell<bool>,
+    },
+}
+
+impl Place<'_> {
+    /// Writes a trace there, in the place of a longer one that was written before.
+    fn write(&self, trace: &Trace) -> Result<PathBuf, String> {
+        match self {
+            Place::Numbered(folder) => folder.keep(trace),
+            Place::At { path, replace } => {
+                let bytes = trace.to_string().into_bytes();
+                match replace.get() {
+                    true => write_whole(path, &bytes)?,
+                    false => write_new(path, &bytes)?,
+                }
+                replace.set(true);
+                Ok(path.clone())
+            }
+        }
     }
 }
 

@@ -24,6 +24,11 @@ pub(super) fn with_power_cuts(disk: &str) -> String {
     format!("{POWER_CUTS}{}", disk.strip_prefix(POWER_CUTS).unwrap_or(disk))
 }
 
+/// The name of the disk itself, and whether its power is to be cut.
+pub(super) fn without_power_cuts(disk: &str) -> (&str, bool) {
+    disk.strip_prefix(POWER_CUTS).map_or((disk, false), |disk| (disk, true))
+}
+
 /// Something to do with whichever device was named.
 pub(super) trait Visit {
     /// What it comes to.

@@ -3,7 +3,7 @@
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::target::Visit;
-use super::{PASSED, VIOLATED};
+use super::{PASSED, VIOLATED, say};
 use crate::dut::DeviceUnderTest;
 use crate::run::{guarded, replay};
 use crate::story::{Look, scene};
@@ -35,14 +35,15 @@ impl Visit for Stop<'_> {
         let done = &actions[..before - 1];
         let verdict = replay(&mut world, trace.options, trace.run, done, |_| skipped += 1);
         if let Some(failure) = verdict.failure {
-            println!("{name} fails before action {before}: {}", failure.violation);
+            say::line(format_args!("{name} fails before action {before}: {}", failure.violation));
             return Ok(VIOLATED);
         }
-        println!("{name} before action {before} of {}: {next}", actions.len());
+        say::line(format_args!("{name} before action {before} of {}: {next}", actions.len()));
         if skipped > 0 {
-            println!("{skipped} of the actions before it were not possible as they stand");
+            let what = "of the actions before it were not possible as they stand";
+            say::line(format_args!("{skipped} {what}"));
         }
-        println!("\n{}", scene(&world, look));
+        say::line(format_args!("\n{}", scene(&world, look)));
         if !is_traced() {
             return Ok(PASSED);
         }
@@ -51,7 +52,7 @@ impl Visit for Stop<'_> {
         let verdict = guarded(&mut world, |world| world.step(next).map(|_| false));
         match verdict.failure {
             Some(failure) => {
-                println!("action {before} fails: {}", failure.violation);
+                say::line(format_args!("action {before} fails: {}", failure.violation));
                 Ok(VIOLATED)
             }
             None => Ok(PASSED),

@@ -32,6 +32,5 @@ mod power;
 mod served;
 
 pub use contents::Deaf;
-pub(crate) use mount::is_stale;
 pub use mount::{Mount, MountError};
 pub use power::Power;

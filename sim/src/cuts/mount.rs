@@ -14,18 +14,17 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use fuser::{Config, MountOption, Session};
-use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::SigSet;
 use powerfail_device::host::Shown;
 
 use super::power::Power;
 use super::served::Served;
+use crate::leftovers::{self, Listed, MOUNTED, Unmounted, is_dead, unmount};
 use crate::shell;
 
 /// Why there is no file system.
@@ -64,18 +63,13 @@ impl fmt::Display for MountError {
 
 impl std::error::Error for MountError {}
 
-/// Whether what is at this path is the mount of a process that has died.
-pub(crate) fn is_stale(path: &Path) -> bool {
-    let error = path.metadata().err().and_then(|error| error.raw_os_error());
-    error == Some(libc::ENOTCONN)
-}
-
 /// The file system over one file, until it is dropped.
 #[derive(Debug)]
 pub struct Mount {
     path: PathBuf,
     power: Power,
     server: Option<JoinHandle<()>>,
+    _listed: Listed,
 }
 
 impl Mount {
@@ -98,7 +92,7 @@ impl Mount {
     }
 
     fn cover(path: &Path, mapped: bool) -> Result<Mount, MountError> {
-        if is_stale(path) {
+        if is_dead(path) {
             return Err(MountError::Stale(vec![path.to_owned()]));
         }
         let path = path.canonicalize().map_err(|e| MountError::NoFile(path.to_owned(), e))?;
@@ -106,6 +100,7 @@ impl Mount {
         drop(fuse.map_err(MountError::NoFuse)?);
         let power = Power::default();
         let (tell, told) = mpsc::channel();
+        let listed = leftovers::mount(&path);
         let served = Served { power: power.clone(), mapped };
         let place = path.clone();
         let server = std::thread::Builder::new()
@@ -114,7 +109,7 @@ impl Mount {
             .map_err(|e| MountError::Refused(path.clone(), e))?;
         let begun = told.recv().unwrap_or_else(|_| Err(io::Error::other("its thread has ended")));
         begun.map_err(|e| MountError::Refused(path.clone(), e))?;
-        Ok(Mount { path, power, server: Some(server) })
+        Ok(Mount { path, power, server: Some(server), _listed: listed })
     }
 
     /// The switch.
@@ -127,14 +122,13 @@ impl Mount {
 /// Takes the file system away, also from under handles that are still open: these fail from then on.
 impl Drop for Mount {
     fn drop(&mut self) {
-        // By force, so that the connection ends now; lazily, so that no open handle can object.
-        let forced = umount2(&self.path, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH);
-        if forced == Err(Errno::EPERM) {
-            // Not ours to do. The helper takes it out of sight; the server ends with the last handle.
-            let _ = Command::new("fusermount3").args(["-u", "-z", "--"]).arg(&self.path).status();
-            return;
+        match unmount(&self.path) {
+            // The server ends with the last handle.
+            Ok(Unmounted::OutOfSight) => return,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return,
+            // If that failed it was taken away by somebody else, and the server has ended.
+            Ok(Unmounted::Ended) | Err(_) => {}
         }
-        // It was taken away by somebody else if that failed: the server has ended all the same.
         if let Some(server) = self.server.take() {
             let _ = server.join();
         }
@@ -143,9 +137,11 @@ impl Drop for Mount {
 
 /// Mounts, says how it went, and serves until there is nothing more to serve.
 fn serve(served: Served, path: &Path, tell: &mpsc::Sender<io::Result<()>>) {
+    // The handler of a signal may write to a descriptor, which is not in this table, or another one.
+    let _ = SigSet::all().thread_block();
     let session = descriptors_of_its_own().and_then(|()| {
         let mut config = Config::default();
-        config.mount_options = vec![MountOption::FSName("powerfail".to_owned())];
+        config.mount_options = vec![MountOption::FSName(MOUNTED.to_owned())];
         Session::new(served, path, &config)
     });
     match session {

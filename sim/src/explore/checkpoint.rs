@@ -1,20 +1,30 @@
 //! What is kept of a search that was stopped, so that it goes on from there.
 //!
 //! A search is cut into parts that do the same whenever they are done. The file has a line for each that was finished:
-//! which one, what it counted, and the lives it led to. A line that was not finished is no line. The first line says what
-//! search it is and of which program; another one starts from the beginning.
+//! which one, what it counted, and the lives it led to. The first line says what search it is and of which program; another
+//! one starts from the beginning.
+//!
+//! A search that believed a wrong line would call complete what is not. So each begins with a checksum of it and of all
+//! before it. What does not match is never believed: a last line that was half written is done again, and a file that is
+//! damaged before its end is refused.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::lives::{Memory, Outcome, Root, Task};
-use super::search::Path;
+use super::search::{Found, Path};
 use super::tally::Tally;
+use crate::files::{CHECKSUM, checksum, open_regular, read_open, settle};
 use crate::prng::mix;
+use crate::trace::Signature;
 
 /// One part that was finished.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,13 +54,91 @@ impl Line {
     }
 }
 
+/// No checkpoint is larger than this many bytes.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Processes that search the same in one folder at a time, each with a file of its own.
+const MOST_AT_ONCE: u32 = 64;
+
+/// How often what is written is made stable. More than this is never lost, and it is only work.
+const STABLE_AFTER: Duration = Duration::from_secs(1);
+
 /// The finished parts of a search, in a file.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
     known: Vec<Line>,
     /// Where finished parts go, and what went wrong with that.
-    file: Mutex<Result<File, String>>,
+    sink: Mutex<Result<Sink, String>>,
+}
+
+/// The end of the file.
+#[derive(Debug)]
+struct Sink {
+    /// Locked as long as it is open.
+    file: File,
+    /// The checksum of the last line.
+    sum: u64,
+    len: u64,
+    stable: Instant,
+}
+
+impl Sink {
+    fn append(&mut self, content: &str) -> io::Result<()> {
+        self.sum = checksum(self.sum, content.as_bytes());
+        let line = format!("{:016x} {content}\n", self.sum);
+        self.len += line.len() as u64;
+        if self.len > MOST_BYTES {
+            return Err(io::Error::other(format!("it would be larger than {MOST_BYTES} bytes")));
+        }
+        self.file.write_all(line.as_bytes())?;
+        if self.stable.elapsed() > STABLE_AFTER {
+            self.file.sync_data()?;
+            self.stable = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+/// What is whole of a checkpoint: the contents of its lines, the checksum of the last one, and where
+/// that ends.
+struct Whole<'a> {
+    contents: Vec<&'a str>,
+    sum: u64,
+    len: usize,
+}
+
+impl Whole<'_> {
+    /// Checks every line. A line is damaged if its checksum is not that of the line before and its
+    /// content; so none can be changed, taken out, doubled or moved without one that is.
+    ///
+    /// # Errors
+    /// The number of the first damaged line, unless it is the last one: a process that was killed, or a
+    /// host that lost its power, may have left that half written.
+    fn of(bytes: &[u8]) -> Result<Whole<'_>, usize> {
+        let mut whole = Whole { contents: Vec::new(), sum: CHECKSUM, len: 0 };
+        let mut lines = bytes.split_inclusive(|&byte| byte == b'\n');
+        while let Some(line) = lines.next() {
+            let Some(content) = checked(line, whole.sum) else {
+                return match lines.next() {
+                    None => Ok(whole),
+                    Some(_) => Err(whole.contents.len() + 1),
+                };
+            };
+            whole.sum = checksum(whole.sum, content.as_bytes());
+            whole.len += line.len();
+            whole.contents.push(content);
+        }
+        Ok(whole)
+    }
+}
+
+/// The content of a line, if it has the right checksum behind a line with the checksum `before`.
+fn checked(line: &[u8], before: u64) -> Option<&str> {
+    let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
+    let (sum, content) = line.split_once(' ')?;
+    let right = format!("{:016x}", checksum(before, content.as_bytes()));
+    (sum == right).then_some(content)
 }
 
 impl Checkpoint {
@@ -58,30 +146,52 @@ impl Checkpoint {
     /// starts from the beginning.
     ///
     /// # Errors
-    /// One line, if there can be no file in the folder.
+    /// One line: there can be no file in the folder, or the one that is there is damaged.
     pub fn open(dir: &FilePath, program: &str, search: &str) -> Result<Checkpoint, String> {
         let number = search.bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
-        let path = dir.join(format!("explore-{number:016x}.checkpoint"));
-        let said = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-        let header = format!("powerfail explore {search}, by {program}\n");
-        let known = fs::read_to_string(&path).unwrap_or_default();
-        let known: Vec<Line> = match known.strip_prefix(&header) {
-            Some(lines) => {
-                lines.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
+        let header = format!("powerfail explore {search}, by {program}");
+        for nth in 1..=MOST_AT_ONCE {
+            let more = if nth == 1 { String::new() } else { format!("-{nth}") };
+            let path = dir.join(format!("explore-{number:016x}{more}.checkpoint"));
+            let opened = open_alone(&path);
+            let opened = opened.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+            if let Some(file) = opened {
+                return Checkpoint::go_on(path, file, &header);
             }
-            None => Vec::new(),
-        };
-        // What is kept is written anew: a half-written line at the end would spoil the next one.
-        let mut text = header;
-        for line in &known {
-            text += &serde_json::to_string(line).expect("plain data is JSON");
-            text.push('\n');
         }
-        let part = path.with_extension("part");
-        fs::write(&part, text).map_err(said)?;
-        fs::rename(&part, &path).map_err(said)?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(said)?;
-        Ok(Checkpoint { path, known, file: Mutex::new(Ok(file)) })
+        Err(format!("{MOST_AT_ONCE} processes do this search in {}", dir.display()))
+    }
+
+    fn go_on(path: PathBuf, mut file: File, header: &str) -> Result<Checkpoint, String> {
+        let shown = path.display();
+        let said = |e: io::Error| format!("cannot write {shown}: {e}");
+        let damaged = |line: usize| {
+            format!("{shown} is damaged in line {line}: remove it, and the search begins anew")
+        };
+        let bytes = read_open(&file, &path, MOST_BYTES, "checkpoint")?;
+        let mut whole = Whole::of(&bytes).map_err(damaged)?;
+        if whole.contents.first().is_none_or(|first| *first != header) {
+            whole = Whole::of(&[]).map_err(damaged)?;
+        }
+        let lines = whole.contents.iter().enumerate().skip(1);
+        let known: Result<Vec<Line>, String> = lines
+            .map(|(nth, line)| serde_json::from_str(line).map_err(|_| damaged(nth + 1)))
+            .collect();
+        let known = known?;
+        // A half-written line at the end would spoil the next one.
+        file.set_len(whole.len as u64).map_err(said)?;
+        file.seek(io::SeekFrom::End(0)).map_err(said)?;
+        let mut sink = Sink { file, sum: whole.sum, len: whole.len as u64, stable: Instant::now() };
+        if whole.contents.is_empty()
+            && let Err(error) = sink.append(header)
+        {
+            // What holds nothing is only litter.
+            let _ = fs::remove_file(&path);
+            return Err(said(error));
+        }
+        sink.file.sync_data().map_err(said)?;
+        settle(&path);
+        Ok(Checkpoint { path, known, sink: Mutex::new(Ok(sink)) })
     }
 
     /// How many parts were finished before.
@@ -102,10 +212,22 @@ impl Checkpoint {
         let _ = fs::remove_file(&self.path);
     }
 
-    /// What went wrong with keeping it, if anything.
-    #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.file.lock().ok()?.as_ref().err().cloned()
+    /// Makes all of it stable.
+    ///
+    /// # Errors
+    /// What went wrong with that, or with anything that was to be kept before.
+    pub fn settle(&self) -> Result<(), String> {
+        let Ok(mut sink) = self.sink.lock() else { return Ok(()) };
+        if let Ok(open) = &mut *sink
+            && let Err(error) = open.file.sync_data()
+        {
+            *sink = Err(self.said(&error));
+        }
+        sink.as_ref().map(drop).map_err(String::clone)
+    }
+
+    fn said(&self, error: &io::Error) -> String {
+        format!("cannot write {}: {error}", self.path.display())
     }
 }
 
@@ -130,13 +252,34 @@ impl Memory for Checkpoint {
                 .map(|(&(left, state), path)| (left, format!("{state:x}"), path.clone()))
                 .collect(),
         };
-        let mut text = serde_json::to_string(&line).expect("plain data is JSON");
-        text.push('\n');
-        let Ok(mut file) = self.file.lock() else { return };
-        if let Ok(open) = &mut *file
-            && let Err(error) = open.write_all(text.as_bytes())
+        let text = serde_json::to_string(&line).expect("plain data is JSON");
+        let Ok(mut sink) = self.sink.lock() else { return };
+        if let Ok(open) = &mut *sink
+            && let Err(error) = open.append(&text)
         {
-            *file = Err(format!("cannot write {}: {error}", self.path.display()));
+            *sink = Err(self.said(&error));
+        }
+    }
+
+    fn found(&self, _row: usize, _signature: &Signature, _found: &Found) {}
+}
+
+/// Opens a checkpoint, or makes it, for this process alone. Nothing if another one has it.
+fn open_alone(path: &FilePath) -> io::Result<Option<File>> {
+    loop {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = open_regular(path, &mut options, libc::O_NOFOLLOW)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            // Where nothing can be locked, only this process is thought to be there.
+            Err(_) => return Ok(Some(file)),
+        }
+        // Who had it may have removed it meanwhile.
+        let (mine, there) = (file.metadata()?, path.symlink_metadata());
+        if there.is_ok_and(|there| (there.dev(), there.ino()) == (mine.dev(), mine.ino())) {
+            return Ok(Some(file));
         }
     }
 }
@@ -171,5 +314,76 @@ mod tests {
         assert_eq!(open("me", "another").finished(), 0, "another search has a file of its own");
         assert_eq!(open("me", "one").finished(), 1, "and spoils none");
         assert_eq!(open("you", "one").finished(), 0, "another program may take other steps");
+    }
+
+    #[test]
+    fn two_searches_at_once_have_a_file_each() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let open = || Checkpoint::open(dir.path(), "me", "one").expect("a file");
+        let (first, second) = (open(), open());
+        assert_ne!(first.path(), second.path());
+        let (one, two) = (first.path().to_owned(), second.path().to_owned());
+        first.remove();
+        assert!(!one.exists() && two.exists(), "one does not remove what is the other's");
+        assert_eq!(open().path(), one);
+    }
+
+    #[test]
+    fn nothing_damaged_is_believed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = Root { row: 2, path: vec![1, 2] };
+        let begun = Checkpoint::open(dir.path(), "me", "one").expect("a file");
+        for first in 0..6 {
+            let mut outcome = Outcome::default();
+            outcome.tally.states = 77 + u64::from(first);
+            outcome.fresh.insert((1, 1 << 100), vec![first]);
+            begun.keep(&Task { requests: 3, root: root.clone(), first }, &outcome);
+        }
+        let path = begun.path().to_owned();
+        drop(begun);
+        let good = fs::read(&path).expect("it was written");
+        let lines: Vec<&[u8]> = good.split_inclusive(|&byte| byte == b'\n').collect();
+        assert_eq!(lines.len(), 7);
+        // How many lines of `good` what is there begins with, or that it is refused.
+        let finished = |bytes: &[u8]| {
+            fs::write(&path, bytes).expect("a file");
+            let opened = Checkpoint::open(dir.path(), "me", "one");
+            let opened = opened.map_err(|said| {
+                let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+                assert!(said.contains(&name) && said.contains("remove it"), "{said}");
+            });
+            let known = opened.ok()?;
+            let whole = (0..known.finished() as u16).all(|first| {
+                let task = Task { requests: 3, root: root.clone(), first };
+                let recalled = known.recall(&task);
+                recalled.is_some_and(|done| done.tally.states == 77 + u64::from(first))
+            });
+            assert!(whole, "what is believed is what was done");
+            Some(known.finished())
+        };
+        assert_eq!(finished(&good), Some(6));
+        let last = good.len() - lines[6].len();
+        for at in 0..good.len() {
+            let mut spoilt = good.clone();
+            spoilt[at] ^= 1;
+            // The line break before the last line is that of the one before, which it joins.
+            let kept = (at >= last).then_some(5).or((at == last - 1).then_some(4));
+            assert_eq!(finished(&spoilt), kept, "a bit of byte {at}");
+            let cut = good[..at].iter().filter(|&&byte| byte == b'\n').count();
+            assert_eq!(finished(&good[..at]), Some(cut.saturating_sub(1)), "cut at {at}");
+        }
+        for nth in 0..5 {
+            let mut without = lines.clone();
+            without.remove(nth);
+            assert_eq!(finished(&without.concat()), None, "without line {nth}");
+            let mut doubled = lines.clone();
+            doubled.insert(nth, lines[nth]);
+            assert_eq!(finished(&doubled.concat()), None, "with line {nth} twice");
+            let mut swapped = lines.clone();
+            swapped.swap(nth, nth + 1);
+            assert_eq!(finished(&swapped.concat()), None, "with line {nth} moved");
+        }
+        let zeros = [&good[..last], &[0; 500][..]].concat();
+        assert_eq!(finished(&zeros), Some(5), "a host that lost its power leaves zeros");
     }
 }

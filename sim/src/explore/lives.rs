@@ -16,6 +16,7 @@ use super::tally::Tally;
 use super::unit::Unit;
 use super::write_down;
 use crate::dut::DeviceUnderTest;
+use crate::threads::on_threads;
 use crate::trace::Signature;
 
 /// A root: the row it belongs to, the power losses it has left and its state; and the first way to it.
@@ -65,6 +66,9 @@ pub(super) trait Memory: Sync {
 
     /// The task came to this.
     fn keep(&self, task: &Task, outcome: &Outcome);
+
+    /// A promise was broken in a row, and this is a first way to it.
+    fn found(&self, row: usize, signature: &Signature, found: &Found);
 }
 
 /// Searches every life of every row. Stops with the first broken promise, unless told to go on.
@@ -89,6 +93,7 @@ pub(super) fn search<D: DeviceUnderTest>(
                 lives.tally.failures += 1;
                 let signature = Signature::of(&failure.violation);
                 let found = Found { path: Path::new(), failure };
+                memory.found(row, &signature, &found);
                 lives.found.entry(signature).or_insert((row, found));
             }
         }
@@ -177,29 +182,29 @@ fn all<D: DeviceUnderTest>(
 ) -> Vec<Option<Outcome>> {
     let next = Mutex::new(0..tasks.len());
     let results = Mutex::new(vec![None; tasks.len()]);
-    std::thread::scope(|scope| {
-        for _ in 0..limits.jobs.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let taken = next.lock().expect("nobody panics with it").next();
-                    let Some(nth) = taken else { break };
-                    if gauge.stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let task = &tasks[nth];
-                    let outcome = match memory.recall(task) {
-                        Some(outcome) => outcome,
-                        None => one::<D>(setup, &plans[task.root.row], task, limits, gauge),
-                    };
-                    if outcome.tally.stopped == 0 {
-                        memory.keep(task, &outcome);
-                        gauge.done.fetch_add(1, Ordering::Relaxed);
-                    }
-                    results.lock().expect("nobody panics with it")[nth] = Some(outcome);
-                }
-            });
+    let work = || {
+        loop {
+            let taken = next.lock().expect("nobody panics with it").next();
+            let Some(nth) = taken else { break };
+            if gauge.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let task = &tasks[nth];
+            let outcome = match memory.recall(task) {
+                Some(outcome) => outcome,
+                None => one::<D>(setup, &plans[task.root.row], task, limits, gauge),
+            };
+            for (signature, found) in &outcome.found {
+                memory.found(task.root.row, signature, found);
+            }
+            if outcome.tally.stopped == 0 {
+                memory.keep(task, &outcome);
+                gauge.done.fetch_add(1, Ordering::Relaxed);
+            }
+            results.lock().expect("nobody panics with it")[nth] = Some(outcome);
         }
-    });
+    };
+    on_threads(limits.jobs, &work, |_| {});
     results.into_inner().expect("all threads are through")
 }
 
@@ -231,19 +236,16 @@ pub(super) fn shorter<D: DeviceUnderTest>(
     let next = Mutex::new(0..plans.len());
     let best: Mutex<BTreeMap<(usize, usize), Found>> = Mutex::default();
     let take = || next.lock().expect("nobody panics with it").next();
-    std::thread::scope(|scope| {
-        for _ in 0..limits.jobs.max(1) {
-            scope.spawn(|| {
-                while let Some(row) = take() {
-                    let found = within::<D>(setup, &plans[row], than - 1, limits, gauge);
-                    if let Some(found) = found {
-                        let mut best = best.lock().expect("nobody panics with it");
-                        best.insert((found.path.len(), row), found);
-                    }
-                }
-            });
+    let work = || {
+        while let Some(row) = take() {
+            let found = within::<D>(setup, &plans[row], than - 1, limits, gauge);
+            if let Some(found) = found {
+                let mut best = best.lock().expect("nobody panics with it");
+                best.insert((found.path.len(), row), found);
+            }
         }
-    });
+    };
+    on_threads(limits.jobs, &work, |_| {});
     let best = best.into_inner().expect("all threads are through").pop_first();
     best.map(|((_, row), found)| (row, found))
 }

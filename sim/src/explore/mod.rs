@@ -59,6 +59,7 @@ pub use search::Gauge;
 pub use tally::Tally;
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 use crate::action::Action;
 use crate::dut::DeviceUnderTest;
@@ -146,6 +147,34 @@ impl Memory for Nothing {
     }
 
     fn keep(&self, _task: &Task, _outcome: &Outcome) {}
+
+    fn found(&self, _row: usize, _signature: &Signature, _found: &search::Found) {}
+}
+
+/// What is kept in a file, and somebody who hears of the first failure of each kind.
+struct Telling<'a, D: DeviceUnderTest> {
+    checkpoint: &'a Checkpoint,
+    setup: &'a D::Setup,
+    plans: &'a [Plan],
+    told: Mutex<BTreeSet<Signature>>,
+    tell: &'a (dyn Fn(&Signature, &Counterexample) + Sync),
+}
+
+impl<D: DeviceUnderTest> Memory for Telling<'_, D> {
+    fn recall(&self, task: &Task) -> Option<Outcome> {
+        self.checkpoint.recall(task)
+    }
+
+    fn keep(&self, task: &Task, outcome: &Outcome) {
+        self.checkpoint.keep(task, outcome);
+    }
+
+    fn found(&self, row: usize, signature: &Signature, found: &search::Found) {
+        if self.told.lock().is_ok_and(|mut told| told.insert(signature.clone())) {
+            let found = counterexample::<D>(self.setup, &self.plans[row], found);
+            (self.tell)(signature, &found);
+        }
+    }
 }
 
 fn plans<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope) -> Vec<Plan> {
@@ -160,18 +189,23 @@ pub fn explore<D: DeviceUnderTest>(
     effort: Effort,
     gauge: &Gauge,
 ) -> Report {
-    remembering::<D>(setup, scope, effort, gauge, &Nothing)
+    remembering::<D>(setup, scope, effort, gauge, &plans::<D>(setup, scope), &Nothing)
 }
 
-/// As [`explore`], going on where the search was stopped before.
+/// As [`explore`], going on where the search was stopped before. `found` hears of the first failure of
+/// each kind at once, on the thread that came upon it.
 pub fn go_on<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
     effort: Effort,
     gauge: &Gauge,
     checkpoint: &Checkpoint,
+    found: &(dyn Fn(&Signature, &Counterexample) + Sync),
 ) -> Report {
-    remembering::<D>(setup, scope, effort, gauge, checkpoint)
+    let plans = plans::<D>(setup, scope);
+    let told = Mutex::default();
+    let memory = Telling::<D> { checkpoint, setup, plans: &plans, told, tell: found };
+    remembering::<D>(setup, scope, effort, gauge, &plans, &memory)
 }
 
 fn remembering<D: DeviceUnderTest>(
@@ -179,11 +213,11 @@ fn remembering<D: DeviceUnderTest>(
     scope: &Scope,
     effort: Effort,
     gauge: &Gauge,
+    plans: &[Plan],
     memory: &impl Memory,
 ) -> Report {
-    let plans = plans::<D>(setup, scope);
     let limits = Limits::of(effort);
-    let lives = lives::search::<D>(setup, &plans, limits, gauge, memory);
+    let lives = lives::search::<D>(setup, plans, limits, gauge, memory);
     let Lives { tally, found, images, roots, done, tasks } = lives;
     let broken = found.into_iter().map(|(signature, (row, found))| {
         (signature, counterexample::<D>(setup, &plans[row], &found))

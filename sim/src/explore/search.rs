@@ -7,7 +7,6 @@
 //! [`lives`](super::lives)), for how it came about does not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::node::{Done, Node, Phase};
@@ -15,6 +14,7 @@ use super::plan::Plan;
 use super::seen::{Seen, Ways};
 use super::tally::Tally;
 use super::unit::Unit;
+use crate::caught::caught;
 use crate::dut::DeviceUnderTest;
 use crate::run::panicked;
 use crate::trace::Signature;
@@ -340,5 +340,5 @@ fn mask(units: &[Unit], among: &[Unit]) -> u64 {
 
 /// Does something with a device that may panic.
 fn guarded(step: impl FnOnce() -> Done) -> Done {
-    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+    caught(step).unwrap_or_else(|panic| Err(panicked(&*panic)))
 }

@@ -3,7 +3,6 @@
 //! A lazy search decides only when a sector is read what has survived there. A trace says at the time what happens: that
 //! the host wrote a sector back, that an operation landed in it before the power went, that it survived.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cells::How;
@@ -11,6 +10,7 @@ use super::node::Node;
 use super::plan::Plan;
 use super::search::{LOOK, Path};
 use crate::action::{Action, CrashKind};
+use crate::caught::caught;
 use crate::dut::DeviceUnderTest;
 use crate::sectors::SectorSet;
 
@@ -94,7 +94,7 @@ pub(super) fn run<D: DeviceUnderTest>(setup: &D::Setup, plan: &Plan, path: &Path
     let log = Arc::new(Mutex::new(Log::default()));
     // The device may panic on its last step; what it was asked is in the log by then.
     let shared = Arc::clone(&log);
-    let walk = catch_unwind(AssertUnwindSafe(move || {
+    let walk = caught(move || {
         let Ok(mut node) = Node::<D>::new(setup, plan, Some(shared)) else { return };
         let mut units = Vec::new();
         for &nth in path {
@@ -108,7 +108,7 @@ pub(super) fn run<D: DeviceUnderTest>(setup: &D::Setup, plan: &Plan, path: &Path
                 break;
             }
         }
-    }));
+    });
     drop(walk);
     let log = log.lock().unwrap_or_else(PoisonError::into_inner);
     log.written_down()

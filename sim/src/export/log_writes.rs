@@ -13,10 +13,9 @@
 //! Not here: what comes after a power loss, for the format cannot say that content was lost; and
 //! what the medium held at first, which [`image`](super::image) gives.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::{Part, first_power_loss, replay_before};
 use crate::action::{Action, Until};
+use crate::caught::caught;
 use crate::disk::{DiskShape, Note};
 use crate::dut::DeviceUnderTest;
 use crate::payload::SECTOR;
@@ -119,7 +118,7 @@ fn answers<D: DeviceUnderTest>(
         };
         for _ in 0..most {
             let submitted = world.disk().submitted();
-            let done = catch_unwind(AssertUnwindSafe(|| world.step(&single)));
+            let done = caught(|| world.step(&single));
             let place = world.disk().record().len();
             let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
             for event in &events[heard.min(events.len())..] {

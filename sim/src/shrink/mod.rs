@@ -111,7 +111,34 @@ impl Shrunk {
     }
 }
 
-/// Shrinks a failing run.
+/// A failing run as a trace, as long as it is: found on the device and disk with these names.
+pub fn unshrunk<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    options: Options,
+    run: u32,
+    actions: Vec<Action>,
+    signature: &Signature,
+    (device, disk): (&str, &str),
+) -> Trace {
+    let mut world = World::<D>::new(setup.clone(), options, run);
+    world.keep_journal();
+    let verdict = replay(&mut world, options, run, &actions, |_| {});
+    let failure = verdict.failure.filter(|f| Signature::of(&f.violation) == *signature);
+    Trace {
+        device: device.to_owned(),
+        disk: disk.to_owned(),
+        broke: signature.clone(),
+        seed: String::new(),
+        run,
+        options,
+        witness: failure.map_or_else(Vec::new, |failure| witness(&world, &failure)),
+        only_if: String::new(),
+        events: verdict.hash,
+        actions,
+    }
+}
+
+/// Shrinks a failing run. The result has no more actions than were given, if these fail as they stand.
 ///
 /// Returns nothing if the actions do not fail with this signature when replayed.
 pub fn shrink<D: DeviceUnderTest>(
@@ -128,12 +155,12 @@ pub fn shrink<D: DeviceUnderTest>(
         .attempt(&(given.clone(), Mode::Strict))
         .or_else(|| search.attempt(&(given, Mode::ByMeaning)))?;
     let mut complete = from_every_side(&search, &mut best);
-    nail_down(&search, &mut best);
+    nail_down(&search, &mut best, actions.len());
     // What was nailed down may be gone about in other ways.
     loop {
         let mut again = best.clone();
         complete &= from_every_side(&search, &mut again);
-        nail_down(&search, &mut again);
+        nail_down(&search, &mut again, actions.len());
         if again.actions.len() >= best.actions.len() {
             break;
         }
@@ -176,8 +203,8 @@ fn from_every_side<D: DeviceUnderTest>(search: &Search<'_, D>, best: &mut Case) 
 
 /// Puts an `await` behind the step at which each request came back that nobody waits for yet, if
 /// the failure stays the same. On the device that failed they do nothing; on another the request
-/// may take longer.
-fn nail_down<D: DeviceUnderTest>(search: &Search<'_, D>, best: &mut Case) {
+/// may take longer. Not where that makes more than `most` actions.
+fn nail_down<D: DeviceUnderTest>(search: &Search<'_, D>, best: &mut Case, most: usize) {
     let timeline = search.with(best, |world| Timeline::of(world, best));
     let mut actions = Vec::with_capacity(best.actions.len() + 4);
     let last = best.actions.len().saturating_sub(1);
@@ -194,6 +221,7 @@ fn nail_down<D: DeviceUnderTest>(search: &Search<'_, D>, best: &mut Case) {
         }
     }
     if actions.len() > best.actions.len()
+        && actions.len() <= most
         && let Some(nailed) = search.attempt(&(Case { actions, ..*best }, Mode::Strict))
     {
         *best = nailed;

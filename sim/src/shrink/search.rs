@@ -27,7 +27,8 @@ pub(super) const STRATEGIES: usize = ALL.len();
 pub(super) struct Search<'a, D: DeviceUnderTest> {
     signature: &'a Signature,
     effort: &'a Effort<'a>,
-    threads: ThreadPool,
+    /// Without any the calling one does all.
+    threads: Option<ThreadPool>,
     /// A world for whoever needs one.
     worlds: Mutex<Vec<World<D>>>,
     setup: &'a D::Setup,
@@ -44,7 +45,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         Search {
             signature,
             effort,
-            threads: threads.build().expect("threads can be started"),
+            threads: threads.build().ok(),
             worlds: Mutex::new(Vec::new()),
             setup,
             replays: AtomicU32::new(0),
@@ -161,7 +162,10 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         match tries {
             [] => None,
             [only] => better(only),
-            _ => self.threads.install(|| tries.par_iter().find_map_first(better)),
+            _ => match &self.threads {
+                Some(threads) => threads.install(|| tries.par_iter().find_map_first(better)),
+                None => tries.iter().find_map(better),
+            },
         }
     }
 }

@@ -72,6 +72,19 @@ impl About {
         About { scope, device: failure.device, others, named, capacity, base }
     }
 
+    /// Everything, because nothing was broken. Where one device has to be meant, it is the first.
+    pub(super) fn everything(options: &Options) -> About {
+        let disk = &options.spec.disk;
+        About {
+            scope: Scope::Everything,
+            device: 0,
+            others: true,
+            named: Vec::new(),
+            capacity: disk.room(),
+            base: disk.base(0),
+        }
+    }
+
     /// The requests that the verdict names.
     pub(super) fn named(&self) -> &[u32] {
         &self.named

@@ -80,7 +80,7 @@ pub fn tell<D: DeviceUnderTest>(
         also.extend(cast.all().filter(|(_, role)| role.status.is_none()).map(|(id, _)| id));
     }
     let about = About::new(options, failure, look.all, silent, &also);
-    let lines = lanes::draw(options, events, failure, &about, &cast, D::ON_SIM_DISK);
+    let lines = lanes::draw(options, events, Some(failure), &about, &cast, D::ON_SIM_DISK);
     let offered = world.station(failure.device).device.offered();
     let device = failure.device;
     let why = Why { options, violation, device, offered, cast: &cast, lines: &lines };
@@ -116,6 +116,25 @@ pub fn tell<D: DeviceUnderTest>(
     page.paragraph(&clause, 2, Tone::Plain);
     page.gap();
     page.closing(&counts(events, provenance), provenance.replay.as_deref());
+    page.out
+}
+
+/// Tells everything that happened in a run in which no promise was broken, and which the world has just
+/// done with a journal. `from` is the seed, or the trace. Lines are as in [`tell`].
+#[must_use]
+pub fn recount<D: DeviceUnderTest>(world: &World<D>, from: &str, look: Look) -> String {
+    let options = world.options();
+    let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
+    let cast = Cast::new(events, None, unit_of(options.kind(0)));
+    let about = About::everything(options);
+    let lines = lanes::draw(options, events, None, &about, &cast, D::ON_SIM_DISK);
+    let brush = Brush { colour: look.colour, names: &[] };
+    let mut page = Page { out: String::new(), width: look.columns(), brush };
+    page.paragraph(&format!("{from}   no promise is broken"), 0, Tone::Plain);
+    page.gap();
+    page.out.push_str(&table::draw(&lines, page.width, &page.brush));
+    page.gap();
+    page.paragraph(&counts(events, &Provenance::default()), 2, Tone::Plain);
     page.out
 }
 

@@ -9,6 +9,7 @@ mod judge;
 mod line;
 mod options;
 mod read;
+mod remarks;
 
 pub(crate) use features::{features, parse as parse_features};
 
@@ -16,4 +17,6 @@ pub use file::{Signature, Trace, TraceError, VERSION};
 pub use judge::{Judged, Replayed, judge};
 pub use line::request_name;
 pub(crate) use options::possible;
+pub(crate) use read::MOST_BYTES;
 pub use read::read;
+pub(crate) use remarks::with_remarks_of;

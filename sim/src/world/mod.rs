@@ -231,7 +231,9 @@ impl<D: DeviceUnderTest> World<D> {
     /// What an operation in flight would write to a sector of the medium. Nothing if it would
     /// write nothing there any more.
     pub(crate) fn would_land(&self, nth: usize, sector: u32) -> Option<[u8; SECTOR]> {
-        self.disk.would_land(nth, sector, self.memory.ram())
+        // SAFETY: looking ahead lands nothing, and reads what the operation would write.
+        let ram = unsafe { self.memory.ram_to_read() };
+        self.disk.would_land(nth, sector, ram)
     }
 
     /// A copy to look ahead with: it keeps no journal.

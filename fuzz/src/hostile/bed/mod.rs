@@ -174,15 +174,15 @@ impl Bed {
 
     fn step_as(&mut self, index: u16) -> Step {
         let Some((queue, ring)) = self.device.queue_mut(index) else { return Step::Idle };
-        let memory = if index == HOSTILE { self.hostile.memory() } else { &self.good.memory };
-        let ram = memory.ram();
+        let ram = if index == HOSTILE { self.hostile.ram() } else { self.good.memory.ram() };
         let mut lane = Lane::new(&mut self.disk, 0, index as u8);
         let did = step(queue, ring, &mut lane, &ram);
         if let Step::Wake(other) = did
             && let Some((queue, ring)) = self.device.queue_mut(other.0)
         {
-            let memory = if other.0 == HOSTILE { self.hostile.memory() } else { &self.good.memory };
-            queue.handle_wake(ring, &memory.ram());
+            let hostile = other.0 == HOSTILE;
+            let ram = if hostile { self.hostile.ram() } else { self.good.memory.ram() };
+            queue.handle_wake(ring, &ram);
         }
         // Whoever steps the good queue has not been lent the hostile one's memory, unless it woke it.
         if index == HOSTILE || matches!(did, Step::Wake(_)) {
@@ -254,8 +254,8 @@ impl Bed {
     }
 
     pub(super) fn effect(&mut self, op: OpKey, set: SectorSet) {
-        let memory = if op.lane == 0 { self.hostile.memory() } else { &self.good.memory };
-        self.disk.effect(op, set, memory.ram());
+        let ram = if op.lane == 0 { self.hostile.ram() } else { self.good.memory.ram() };
+        self.disk.effect(op, set, ram);
         self.look();
     }
 
@@ -264,9 +264,9 @@ impl Bed {
         if !self.patience.allows(outcome, may_fail) {
             return;
         }
-        let memory = if op.lane == 0 { self.hostile.memory() } else { &self.good.memory };
+        let ram = if op.lane == 0 { self.hostile.ram() } else { self.good.memory.ram() };
         self.ended += 1;
-        self.disk.complete(op, outcome, memory.ram());
+        self.disk.complete(op, outcome, ram);
         if op.lane == 0 {
             self.look();
         }

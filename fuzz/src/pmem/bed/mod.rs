@@ -241,7 +241,7 @@ impl Bed {
     fn step(&mut self) -> bool {
         let Some((queue, ring)) = self.device.queue_mut() else { return false };
         let mut lane = MemoryLane::new(&mut self.disk, 0);
-        let did = step(queue, ring, &mut lane, &self.guest.memory().ram());
+        let did = step(queue, ring, &mut lane, &self.guest.ram());
         assert!(did != Step::Signal || !self.resetting, "a signal during a reset");
         self.look();
         self.idle_steps += u32::from(did != Step::Idle);
@@ -296,7 +296,7 @@ impl Bed {
             return;
         }
         self.ended += 1;
-        self.disk.complete(op, outcome, self.guest.memory().ram());
+        self.disk.complete(op, outcome, self.guest.ram());
         self.look();
     }
 

@@ -7,10 +7,29 @@ use crate::sectors::SectorSet;
 
 impl Teller<'_> {
     pub(super) fn unasked(&mut self, what: &str, set: SectorSet) {
-        let set = self.about.shown(set);
-        if !set.is_empty() {
-            let text = format!("{what}{} {set}", self.device_name(self.failure.device));
-            self.line(Mark::Nothing).host = text;
+        for device in self.devices_told() {
+            let set = self.shown(set, device);
+            if !set.is_empty() {
+                let text = format!("{what}{} {set}", self.device_name(device));
+                self.line(Mark::Nothing).host = text;
+            }
+        }
+    }
+
+    /// The devices whose sectors are told: the one that failed, or all.
+    fn devices_told(&self) -> std::ops::Range<u8> {
+        match self.failure {
+            Some(failure) => failure.device..failure.device + 1,
+            None => 0..self.options.devices,
+        }
+    }
+
+    /// Of these sectors of the medium, those of a device that matter, counted as the guest does.
+    pub(super) fn shown(&self, set: SectorSet, device: u8) -> SectorSet {
+        let disk = &self.options.spec.disk;
+        match self.failure {
+            Some(_) => self.about.shown(set),
+            None => set.and(disk.part(device)).lowered(disk.base(device)),
         }
     }
 
@@ -38,7 +57,7 @@ impl Teller<'_> {
             Outcome::Ok { .. } => format!("{what} done"),
             Outcome::Short { bytes } => format!("{what} stops after {bytes} bytes"),
             Outcome::Failed { errno, forgot, .. } => {
-                let forgot = match self.about.shown(forgot) {
+                let forgot = match self.shown(forgot, op.device) {
                     set if set.is_empty() => String::new(),
                     set => format!(", forgets {set}"),
                 };
@@ -66,9 +85,19 @@ impl Teller<'_> {
                     (_, 1) => "power loss".to_owned(),
                     (nth, _) => format!("power loss {nth}"),
                 };
-                let host = match self.about.shown(survivors) {
-                    kept if kept.is_empty() => "cache lost".to_owned(),
-                    kept => format!("cache lost but {kept}"),
+                let told = self.devices_told();
+                let all = told.len() > 1;
+                let kept: Vec<String> = told
+                    .map(|device| (device, self.shown(survivors, device)))
+                    .filter(|(_, kept)| !kept.is_empty())
+                    .map(|(device, kept)| match all {
+                        true => format!("{kept} of{}", self.device_name(device)),
+                        false => kept.to_string(),
+                    })
+                    .collect();
+                let host = match kept.is_empty() {
+                    true => "cache lost".to_owned(),
+                    false => format!("cache lost but {}", kept.join(" and ")),
                 };
                 (Mark::PowerLoss, text, host)
             }

@@ -56,11 +56,11 @@ impl Line {
     }
 }
 
-/// Draws the lines that matter for a failure.
+/// Draws the lines that matter for a failure; all of them if there was none.
 pub(super) fn draw(
     options: &Options,
     events: &[Event],
-    failure: &Failure,
+    failure: Option<&Failure>,
     about: &About,
     cast: &Cast,
     sees_host: bool,
@@ -89,7 +89,9 @@ pub(super) fn draw(
     for event in events {
         teller.event(event);
     }
-    verdict::mark(&mut teller.lines, events, failure, cast, teller.step);
+    if let Some(failure) = failure {
+        verdict::mark(&mut teller.lines, events, failure, cast, teller.step);
+    }
     for (index, line) in teller.lines.iter_mut().enumerate() {
         line.number = index + 1;
     }
@@ -109,7 +111,7 @@ enum Synced {
 
 struct Teller<'a> {
     options: &'a Options,
-    failure: &'a Failure,
+    failure: Option<&'a Failure>,
     about: &'a About,
     cast: &'a Cast,
     lines: Vec<Line>,
@@ -184,17 +186,18 @@ impl Teller<'_> {
 
     fn completed(&mut self, to: QueueId, id: u32, ask: &Ask, status: u8) {
         let name = self.cast.name(id);
-        let violation = &self.failure.violation;
-        let seen = violation.because.iter().rev().find_map(|reason| match reason {
+        let violation = self.failure.map(|failure| &failure.violation);
+        let because = violation.map_or(&[][..], |violation| &violation.because);
+        let seen = because.iter().rev().find_map(|reason| match reason {
             Reason::ReadSaw { id: read, content, .. } if read.0 == id => Some(*content),
             _ => None,
         });
         let early = *ask == Ask::Flush && status == 0;
         let synced = self.syncs.iter().find(|flush| flush.0 == id).map_or(Synced::Never, |f| f.1);
-        let counts = violation.because.iter().any(
+        let counts = because.iter().any(
             |reason| matches!(reason, Reason::FlushCompleted { id: flush, .. } if flush.0 == id),
         );
-        let text = match (seen, violation.atom) {
+        let text = match (seen, violation.and_then(|violation| violation.atom)) {
             (Some(content), Some(atom)) => {
                 format!("{name}: {} {atom} holds {}", self.cast.unit(), self.cast.observed(content))
             }
@@ -278,7 +281,7 @@ impl Teller<'_> {
             }
             Action::Effect { op, set } => {
                 let owner = self.work.owner(&op);
-                let set = self.about.shown(set);
+                let set = self.shown(set, op.device);
                 if self.about.operation(&op, owner) && !set.is_empty() {
                     let sectors = if set.len() == 1 { "sector" } else { "sectors" };
                     let what = self.op(&op);

@@ -1,0 +1,130 @@
+//! What was found, kept as it comes.
+//!
+//! A finding is told and written before anything more is done about it: shrinking takes a while, and the
+//! rest of a night longer. It is written as long as it is; when it was made short, that takes its place.
+//! So whatever ends the program, what was told is kept. If it cannot be kept it is told all the same.
+//!
+//! Traces are numbered. Several processes may number traces in one folder: a number belongs to who sees no
+//! other trace with it once its own is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::say;
+use crate::files::{Part, write_whole};
+use crate::trace::{Signature, Trace};
+
+/// The last number of a trace.
+const MOST: u16 = 9999;
+
+/// A folder that findings go to.
+pub(super) struct Folder<'a> {
+    dir: &'a Path,
+    /// Where the trace of each kind of failure is.
+    kept: Mutex<BTreeMap<Signature, PathBuf>>,
+}
+
+impl Folder<'_> {
+    /// Makes the folder, if it is not there, and sees whether files can be made in it.
+    ///
+    /// # Errors
+    /// One line: they cannot.
+    pub(super) fn open(dir: &Path) -> Result<Folder<'_>, String> {
+        let shown = dir.display();
+        fs::create_dir_all(dir).map_err(|e| format!("cannot make the folder {shown}: {e}"))?;
+        let part = Part::beside(&dir.join("trace"));
+        let mut part = part.map_err(|e| format!("cannot write in the folder {shown}: {e}"))?;
+        if let Err(error) = part.fill(&[0; 4096]) {
+            // A disk that is full may have room by then, and the story is told in any case.
+            say::note(format_args!("{shown}: {error}: what is found may be told and not kept"));
+        }
+        Ok(Folder { dir, kept: Mutex::default() })
+    }
+
+    /// Keeps a trace, in the place of a longer one of the same kind. Returns where.
+    ///
+    /// # Errors
+    /// One line.
+    pub(super) fn keep(&self, trace: &Trace) -> Result<PathBuf, String> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = trace.to_string().into_bytes();
+        if let Some(path) = kept.get(&trace.broke) {
+            write_whole(path, &bytes)?;
+            return Ok(path.clone());
+        }
+        let path = write_numbered(self.dir, trace.broke.rule.name(), &bytes)?;
+        kept.insert(trace.broke.clone(), path.clone());
+        Ok(path)
+    }
+
+    /// Where the traces are that were kept, by what they are about.
+    pub(super) fn kept(&self) -> BTreeMap<Signature, PathBuf> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Writes a trace under a number that no other one has.
+fn write_numbered(dir: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, String> {
+    let said = |e: io::Error| format!("cannot write a trace in {}: {e}", dir.display());
+    let mut part = Part::beside(&dir.join("trace")).map_err(said)?;
+    part.fill(bytes).map_err(said)?;
+    let mut number = 0;
+    loop {
+        let taken = numbers(dir).map_err(said)?;
+        let free = (number + 1..=MOST).find(|number| !taken.contains_key(number));
+        let full = || format!("{} is full of traces: move some away", dir.display());
+        number = free.ok_or_else(full)?;
+        let path = dir.join(format!("{number:04}-{name}.trace"));
+        match part.place(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+            placed => placed.map_err(said)?,
+        }
+        // Of two that came at the same time one at least sees the other, and moves on.
+        if numbers(dir).map_err(said)?.get(&number).is_none_or(|names| names.len() == 1) {
+            return Ok(path);
+        }
+    }
+}
+
+/// The numbers that files in a folder begin with, and the files.
+fn numbers(dir: &Path) -> io::Result<BTreeMap<u16, BTreeSet<String>>> {
+    let mut numbers: BTreeMap<u16, BTreeSet<String>> = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let number = name.split_once('-').filter(|(number, _)| number.len() == 4);
+        if let Some(number) = number.and_then(|(number, _)| number.parse().ok()) {
+            numbers.entry(number).or_default().insert(name);
+        }
+    }
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_given_out_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("0002-mine.txt"), "mine").expect("a file");
+        let names = ["lost", "stale", "torn"];
+        std::thread::scope(|scope| {
+            for name in names {
+                let write =
+                    || write_numbered(dir.path(), name, name.as_bytes()).expect("there is room");
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        assert_eq!(fs::read(write()).expect("it is there"), name.as_bytes());
+                    }
+                });
+            }
+        });
+        let numbers = numbers(dir.path()).expect("the folder");
+        assert!(numbers.values().all(|names| names.len() == 1), "{numbers:?}");
+        assert_eq!(numbers.len(), 61);
+        assert_eq!(fs::read_dir(dir.path()).expect("the folder").count(), 61, "no litter");
+    }
+}
