@@ -124,7 +124,7 @@ impl Conversation<'_, '_> {
         if self.draws.once_in(12) {
             return;
         }
-        self.tell(SET_OWNER, &[], &[]);
+        self.say(message(SET_OWNER, VERSION, &[]), &[]);
         self.ask(GET_FEATURES, &[]);
         self.ask(GET_PROTOCOL_FEATURES, &[]);
         self.say(message(SET_PROTOCOL_FEATURES, VERSION, &words(&[PROTOCOL])), &[]);
@@ -183,8 +183,7 @@ impl Conversation<'_, '_> {
             _ => self.ask(GET_FEATURES, &[]),
         }
         let Conversation { end, field, fds, meddlers, .. } = self;
-        let tally =
-            Tally { messages: end.sent, answers: end.answers, whole: u64::from(!end.gone) };
+        let tally = Tally { messages: end.sent, answers: end.answers, whole: u64::from(!end.gone) };
         drop((end, fds));
         meddlers.into_iter().for_each(Meddler::end);
         field.check_margins();
@@ -623,7 +622,8 @@ impl Conversation<'_, '_> {
     /// Cuts or lengthens what was shared.
     fn resize(&mut self) {
         if self.draws.once_in(3) {
-            let len = self.draws.pick(&[0, MARGIN, MARGIN + LEN / 2, MARGIN + LEN, LEN + 2 * MARGIN]);
+            let len =
+                self.draws.pick(&[0, MARGIN, MARGIN + LEN / 2, MARGIN + LEN, LEN + 2 * MARGIN]);
             self.field.cut(len);
         } else {
             self.fds.resize(self.draws);

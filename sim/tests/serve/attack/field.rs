@@ -176,7 +176,10 @@ impl Field {
             if !self.cut {
                 self.file.read_exact_at(&mut margin, at).expect("it is there");
                 let touched = margin.iter().position(|byte| *byte != UNTOUCHED);
-                assert_eq!(touched, None, "bytes beside guest memory, which begins at {MARGIN}, from {at} on");
+                assert_eq!(
+                    touched, None,
+                    "bytes beside guest memory, which begins at {MARGIN}, from {at} on"
+                );
             }
         }
     }

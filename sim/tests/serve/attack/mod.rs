@@ -24,6 +24,7 @@ mod descriptors;
 mod draws;
 mod field;
 mod front_end;
+mod mad_guest;
 mod protocol;
 mod right;
 mod watch;

@@ -14,12 +14,12 @@ use crate::judged::times;
 /// Bytes of the disk.
 const DISK: u64 = 64 << 20;
 
-/// The ways it is served, one after the other.
+/// The ways it is served, one after the other; each has at least two queues.
 const WAYS: [&[&str]; 4] = [
     &["--queues", "2"],
     &["--queues", "2", "--direct"],
     &["--queues", "4", "--cache", "writethrough"],
-    &["--queues", "1"],
+    &["--queues", "3"],
 ];
 
 /// How many seeds belong to one life of a server: the bits below say which attack of that life it is.
@@ -119,7 +119,8 @@ impl Watch {
     }
 
     pub(crate) fn connect(&self) -> UnixStream {
-        UnixStream::connect(self.place.socket()).unwrap_or_else(|error| self.fail(&error.to_string()))
+        UnixStream::connect(self.place.socket())
+            .unwrap_or_else(|error| self.fail(&error.to_string()))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -131,11 +132,12 @@ impl Watch {
     fn check(&mut self) {
         self.serve_right_client();
         let level = self.level;
-        let settled = self.until("it keeps descriptors or threads of clients that are gone", |watch| {
-            let now = Footprint::of(watch.child.id());
-            let level = now.descriptors <= level.descriptors && now.threads <= level.threads;
-            level.then_some(now)
-        });
+        let settled =
+            self.until("it keeps descriptors or threads of clients that are gone", |watch| {
+                let now = Footprint::of(watch.child.id());
+                let level = now.descriptors <= level.descriptors && now.threads <= level.threads;
+                level.then_some(now)
+            });
         self.resident.push(settled.resident);
         let size = fs::metadata(self.place.disk()).unwrap().len();
         assert_eq!(size, DISK, "{}", self.named("the disk has changed its size"));
@@ -157,7 +159,11 @@ impl Watch {
                 return found;
             }
             if begun.elapsed() > right::PATIENCE {
-                self.fail(&format!("{what}: {:?} after {:?}", Footprint::of(self.child.id()), self.level));
+                self.fail(&format!(
+                    "{what}: {:?} after {:?}",
+                    Footprint::of(self.child.id()),
+                    self.level
+                ));
             }
             std::thread::park_timeout(Duration::from_millis(1));
         }
