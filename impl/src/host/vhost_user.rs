@@ -246,25 +246,39 @@ impl<D: QueueDisk> Server<D> {
     ///
     /// # Errors
     /// The host has no threads left for the queues, or the last sync failed.
-    #[expect(clippy::disallowed_methods, reason = "a thread for each queue is what a server is")]
     pub fn run(&mut self, listener: UnixListener) -> Result<(), ServeError> {
+        self.with_threads(|| {
+            self.accept(&listener);
+            Ok(())
+        })?;
+        self.sync()
+    }
+
+    /// Serves the front-end at the other end of a connection, until it is gone. What it did not flush is not synced.
+    ///
+    /// # Errors
+    /// The host has no threads or descriptors left.
+    pub fn serve_connection(&mut self, stream: UnixStream) -> Result<(), ServeError> {
+        Ok(self.with_threads(|| self.serve(stream, 1))?)
+    }
+
+    /// Has a thread for each queue while `serve` serves.
+    #[expect(clippy::disallowed_methods, reason = "a thread for each queue is what a server is")]
+    fn with_threads(&self, serve: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let over = AtomicBool::new(false);
-        let ended = std::thread::scope(|scope| {
+        std::thread::scope(|scope| {
             // Whatever happens here, the threads end: the scope waits for them.
             let _end = OnDrop(|| {
                 over.store(true, Ordering::Release);
                 self.lanes.iter().for_each(Lane::ring_bell);
             });
             for index in 0..self.lanes.len() {
-                let (this, over) = (&*self, &over);
+                let (this, over) = (self, &over);
                 let thread = std::thread::Builder::new().name(format!("queue-{index}"));
                 thread.spawn_scoped(scope, move || this.work(index, over))?;
             }
-            self.accept(&listener);
-            Ok::<_, io::Error>(())
-        });
-        ended?;
-        self.sync()
+            serve()
+        })
     }
 
     /// What the thread of a queue does.

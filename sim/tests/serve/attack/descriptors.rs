@@ -134,8 +134,8 @@ impl Descriptors {
             6 => Descriptors::memory(1 << 42).into(),
             // The disk itself, as memory.
             7 => OpenOptions::new().read(true).write(true).open(&self.disk)?.into(),
-            8 => self.file(LEN)?,
-            9 => self.file(4096)?,
+            8 => file(LEN)?,
+            9 => file(4096)?,
             10 => event(0, EventfdFlags::NONBLOCK)?,
             11 => event(0, EventfdFlags::empty())?,
             12 => event(FULL, EventfdFlags::NONBLOCK)?,
@@ -169,7 +169,7 @@ impl Descriptors {
                 listen(&listener, 1)?;
                 listener
             }
-            25 => File::open(self.folder())?.into(),
+            25 => File::open("/")?.into(),
             26 => File::open("/dev/null")?.into(),
             27 => OpenOptions::new().read(true).write(true).open("/dev/zero")?.into(),
             28 => OpenOptions::new().write(true).open("/dev/full")?.into(),
@@ -196,18 +196,14 @@ impl Descriptors {
             _ => self.own.try_clone()?,
         })
     }
+}
 
-    fn folder(&self) -> &Path {
-        self.disk.parent().expect("the disk is in a folder")
-    }
-
-    /// A regular file of so many bytes, which has no name any more.
-    fn file(&self, len: u64) -> std::io::Result<OwnedFd> {
-        let file = tempfile::tempfile_in(self.folder())?;
-        file.set_len(len)?;
-        file.write_all_at(&[0x5a; 512], 0)?;
-        Ok(file.into())
-    }
+/// A regular file of so many bytes, without a name.
+fn file(len: u64) -> std::io::Result<OwnedFd> {
+    let file = tempfile::tempfile()?;
+    file.set_len(len)?;
+    file.write_all_at(&[0x5a; 512], 0)?;
+    Ok(file.into())
 }
 
 fn sealed(seals: SealFlags) -> Result<OwnedFd, Errno> {

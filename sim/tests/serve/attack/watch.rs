@@ -159,11 +159,8 @@ impl Watch {
                 return found;
             }
             if begun.elapsed() > right::PATIENCE {
-                self.fail(&format!(
-                    "{what}: {:?} after {:?}",
-                    Footprint::of(self.child.id()),
-                    self.level
-                ));
+                let (level, now) = (self.level, Footprint::of(self.child.id()));
+                self.fail(&format!("{what}: {now:?} after {level:?}, {}", self.descriptors()));
             }
             std::thread::park_timeout(Duration::from_millis(1));
         }
@@ -188,6 +185,18 @@ impl Watch {
         let largest = |part: &[usize]| part.iter().copied().max().unwrap_or(0);
         let (early, late) = (largest(early), largest(late));
         assert!(late <= early + MORE_KIB, "{}", self.named(&format!("{late} KiB after {early}")));
+    }
+
+    /// What its descriptors are.
+    fn descriptors(&self) -> String {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).into_iter().flatten();
+        let mut names: Vec<String> = open
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok())
+            .map(|path| path.display().to_string())
+            .collect();
+        names.sort();
+        names.join(", ")
     }
 
     fn named(&self, what: &str) -> String {
