@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use arbitrary::{Arbitrary, Unstructured};
 use powerfail_device::vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use powerfail_device::{
-    BlockQueue, Completion, Config, Disk, InflightError, InflightMemory, InflightRecord, Limits, Op,
-    Queue, QueueIndex, QueueT, Shared, Step, Submission, step, wire,
+    BlockQueue, Completion, Config, Disk, InflightError, InflightMemory, InflightRecord, Limits,
+    Op, Queue, QueueIndex, QueueT, Shared, Step, Submission, step, wire,
 };
 
 /// Bytes of guest memory, and where the parts of the ring are; the largest has 256 descriptors.
@@ -292,11 +292,7 @@ impl Guest {
 }
 
 /// A queue of a device that lives for so many steps; says whether it had come to rest.
-fn live(
-    guest: &Guest,
-    record: Arc<dyn InflightMemory>,
-    steps: u32,
-) -> Result<bool, InflightError> {
+fn live(guest: &Guest, record: Arc<dyn InflightMemory>, steps: u32) -> Result<bool, InflightError> {
     let limits = Limits::plain(64 * 512);
     let shared = Shared::new(Config::default(), limits).expect("a right configuration");
     shared.negotiate(shared.offered()).expect("what was offered");
