@@ -62,7 +62,7 @@ use front_end::{Answer, FrontEnd};
 pub use lane::RingError;
 use lane::{Lane, News};
 pub use message::{MessageError, Request};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::net::{SocketFlags, accept_with};
 use std::fmt;
 use std::io;
@@ -358,7 +358,7 @@ impl<D: QueueDisk> Server<D> {
         self.stopper.attend(Some(ends));
         (self.report)(Event::Connected(n));
         let connection = Connection::new(stream);
-        let is_over = || self.stopper.is_asked() || is_hung_up(&connection);
+        let is_over = || self.stopper.is_asked() || connection.is_hung_up();
         let mut front_end =
             FrontEnd::new(&self.shared, &self.lanes, &self.report, &self.channel, &is_over);
         let end = self.converse(&connection, &mut front_end);
@@ -473,13 +473,6 @@ impl fmt::Display for GrowError {
 }
 
 impl std::error::Error for GrowError {}
-
-/// Whether nobody is at the other end any more.
-fn is_hung_up(connection: &Connection) -> bool {
-    let mut polled = [PollFd::new(connection, PollFlags::empty())];
-    poll(&mut polled, Some(&Timespec::default())).is_ok()
-        && polled[0].revents().contains(PollFlags::HUP)
-}
 
 /// Does something at the end of its life, however that comes.
 struct OnDrop<F: Fn()>(F);

@@ -25,6 +25,7 @@ mod draws;
 mod field;
 mod front_end;
 mod mad_guest;
+mod own_end;
 mod protocol;
 mod right;
 mod watch;

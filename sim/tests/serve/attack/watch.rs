@@ -110,7 +110,8 @@ impl Watch {
         let mut watch =
             Watch { name: name.to_owned(), way, place, child, level, slowest, resident, seed: 0 };
         watch.serve_right_client();
-        // The connection of the right client may be there still.
+        // All threads run by now, but the connection of the right client may be there still.
+        watch.level = Footprint::of(watch.child.id());
         for _ in 0..50 {
             std::thread::park_timeout(Duration::from_millis(1));
             let now = Footprint::of(watch.child.id());
