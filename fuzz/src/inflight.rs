@@ -287,6 +287,9 @@ impl Guest {
         ring.set_avail_ring_address(Some(AVAILABLE as u32), None);
         ring.set_used_ring_address(Some(USED as u32), None);
         ring.set_ready(true);
+        // As a transport sets it that knows of nothing in flight.
+        ring.set_next_avail(self.used_idx());
+        ring.set_next_used(self.used_idx());
         ring
     }
 }
