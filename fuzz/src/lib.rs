@@ -11,23 +11,27 @@ mod bound;
 pub mod chain;
 pub mod config;
 pub mod hostile;
+pub mod inflight;
 mod patience;
 pub mod pmem;
 mod reference;
 pub mod run;
 pub mod trace;
+pub mod vhost_user;
 
 /// A target: its name, which is also that of its corpus, and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 8] = [
     ("run", run::target),
     ("hostile", hostile::target),
     ("chain", chain::target),
     ("config", config::target),
     ("trace", trace::target),
     ("pmem", pmem::target),
+    ("vhost_user", vhost_user::target),
+    ("inflight", inflight::target),
 ];
 
 /// Says what to do with a target that was not built for the fuzzer, and hands it the files named on the command line, if there are any:

@@ -64,6 +64,16 @@ fn hostile_guests_of_a_memory_hurt_nobody() {
 }
 
 #[test]
+fn whatever_a_front_end_says_the_next_one_is_served() {
+    replay(TARGETS[6]);
+}
+
+#[test]
+fn records_of_any_bytes_are_refused_or_gone_on_with() {
+    replay(TARGETS[7]);
+}
+
+#[test]
 fn every_corpus_belongs_to_a_target() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut found: Vec<String> = fs::read_dir(folder)

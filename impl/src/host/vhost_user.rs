@@ -62,7 +62,7 @@ use front_end::{Answer, FrontEnd};
 pub use lane::RingError;
 use lane::{Lane, News};
 pub use message::{MessageError, Request};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::net::{SocketFlags, accept_with};
 use std::fmt;
 use std::io;
@@ -246,25 +246,39 @@ impl<D: QueueDisk> Server<D> {
     ///
     /// # Errors
     /// The host has no threads left for the queues, or the last sync failed.
-    #[expect(clippy::disallowed_methods, reason = "a thread for each queue is what a server is")]
     pub fn run(&mut self, listener: UnixListener) -> Result<(), ServeError> {
+        self.with_threads(|| {
+            self.accept(&listener);
+            Ok(())
+        })?;
+        self.sync()
+    }
+
+    /// Serves the front-end at the other end of a connection, until it is gone. What it did not flush is not synced.
+    ///
+    /// # Errors
+    /// The host has no threads or descriptors left.
+    pub fn serve_connection(&mut self, stream: UnixStream) -> Result<(), ServeError> {
+        Ok(self.with_threads(|| self.serve(stream, 1))?)
+    }
+
+    /// Has a thread for each queue while `serve` serves.
+    #[expect(clippy::disallowed_methods, reason = "a thread for each queue is what a server is")]
+    fn with_threads(&self, serve: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let over = AtomicBool::new(false);
-        let ended = std::thread::scope(|scope| {
+        std::thread::scope(|scope| {
             // Whatever happens here, the threads end: the scope waits for them.
             let _end = OnDrop(|| {
                 over.store(true, Ordering::Release);
                 self.lanes.iter().for_each(Lane::ring_bell);
             });
             for index in 0..self.lanes.len() {
-                let (this, over) = (&*self, &over);
+                let (this, over) = (self, &over);
                 let thread = std::thread::Builder::new().name(format!("queue-{index}"));
                 thread.spawn_scoped(scope, move || this.work(index, over))?;
             }
-            self.accept(&listener);
-            Ok::<_, io::Error>(())
-        });
-        ended?;
-        self.sync()
+            serve()
+        })
     }
 
     /// What the thread of a queue does.
@@ -344,7 +358,7 @@ impl<D: QueueDisk> Server<D> {
         self.stopper.attend(Some(ends));
         (self.report)(Event::Connected(n));
         let connection = Connection::new(stream);
-        let is_over = || self.stopper.is_asked() || is_hung_up(&connection);
+        let is_over = || self.stopper.is_asked() || connection.is_hung_up();
         let mut front_end =
             FrontEnd::new(&self.shared, &self.lanes, &self.report, &self.channel, &is_over);
         let end = self.converse(&connection, &mut front_end);
@@ -459,13 +473,6 @@ impl fmt::Display for GrowError {
 }
 
 impl std::error::Error for GrowError {}
-
-/// Whether nobody is at the other end any more.
-fn is_hung_up(connection: &Connection) -> bool {
-    let mut polled = [PollFd::new(connection, PollFlags::empty())];
-    poll(&mut polled, Some(&Timespec::default())).is_ok()
-        && polled[0].revents().contains(PollFlags::HUP)
-}
 
 /// Does something at the end of its life, however that comes.
 struct OnDrop<F: Fn()>(F);

@@ -1,5 +1,6 @@
 //! A running `powerfail serve`.
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -61,7 +62,9 @@ impl Place {
 
     /// The command that serves the disk, with these arguments more.
     pub(crate) fn command(&self, more: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_powerfail"));
+        let program = env::var_os("POWERFAIL_SERVER");
+        let mut command =
+            Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_powerfail").into()));
         command.arg("serve").arg("--socket").arg(self.socket());
         command.arg("--file").arg(self.disk()).args(more);
         command
@@ -111,6 +114,20 @@ pub(crate) struct Footprint {
 }
 
 impl Footprint {
+    /// What a process has.
+    pub(crate) fn of(process: u32) -> Footprint {
+        let about = |what: &str| format!("/proc/{process}/{what}");
+        let status = fs::read_to_string(about("status")).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.and_then(|line| line.trim().strip_suffix(" kB"));
+        Footprint {
+            descriptors: fs::read_dir(about("fd")).unwrap().count(),
+            threads: threads(process),
+            mappings: fs::read_to_string(about("maps")).unwrap().lines().count(),
+            resident: resident.expect("a number of kB").parse().unwrap(),
+        }
+    }
+
     /// The larger one of each number.
     pub(crate) fn max(self, other: Footprint) -> Footprint {
         Footprint {
@@ -120,6 +137,14 @@ impl Footprint {
             resident: self.resident.max(other.resident),
         }
     }
+}
+
+/// Number of threads of a process, without those of the kernel's that carry out what its rings cannot do at once: these end when they please.
+fn threads(process: u32) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
+    // One that has just ended has no name.
+    names.flatten().filter(|name| !name.starts_with("iou-wrk")).count()
 }
 
 /// The process; killed if a test ends without it.
@@ -168,24 +193,7 @@ impl Daemon {
 
     /// What it has of the host's.
     pub(crate) fn footprint(&self) -> Footprint {
-        let about = |what: &str| format!("/proc/{}/{what}", self.child.id());
-        let status = fs::read_to_string(about("status")).unwrap();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let resident = resident.and_then(|line| line.trim().strip_suffix(" kB"));
-        Footprint {
-            descriptors: fs::read_dir(about("fd")).unwrap().count(),
-            threads: self.threads(),
-            mappings: fs::read_to_string(about("maps")).unwrap().lines().count(),
-            resident: resident.expect("a number of kB").parse().unwrap(),
-        }
-    }
-
-    /// Number of its threads, without those of the kernel's that carry out what its rings cannot do at once: these end when they please.
-    fn threads(&self) -> usize {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
-        // One that has just ended has no name.
-        names.flatten().filter(|name| !name.starts_with("iou-wrk")).count()
+        Footprint::of(self.child.id())
     }
 
     /// Sends it a signal and waits for its end; returns what it said meanwhile too.

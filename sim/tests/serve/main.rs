@@ -8,6 +8,7 @@
 //!     cargo test -p powerfail --test serve --test power_cuts -- --nocapture
 //! ```
 
+mod attack;
 mod calling;
 mod cutting;
 mod daemon;

@@ -9,15 +9,19 @@ use super::message::{
     HEADER, MOST_BODY, MOST_DESCRIPTORS, MessageError, NEED_REPLY, REPLY, Request, VERSION,
     VERSION_MASK,
 };
-use rustix::io::retry_on_intr;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    SendAncillaryMessage, SendFlags, recvmsg, send, sendmsg,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+
+/// How long a front-end may be busy with something else while hundreds of answers wait for it.
+const SLOW: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 /// A message as it came.
 #[derive(Debug)]
@@ -121,10 +125,14 @@ impl Connection {
                 recvmsg(&self.stream, into, &mut control, RecvFlags::CMSG_CLOEXEC)
             });
             let got = got.map_err(|_| End::Gone)?;
+            let before = descriptors.len();
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(fds) = message {
                     descriptors.0.extend(fds);
                 }
+            }
+            if before < descriptors.len() {
+                self.check_sockets(&descriptors.0[before..])?;
             }
             lost |= got.flags.contains(ReturnFlags::CTRUNC);
             if got.bytes == 0 {
@@ -135,10 +143,30 @@ impl Connection {
         Ok(lost)
     }
 
+    /// Checks that none of these keeps the other end of this connection open: a front-end that has died would be waited for, for ever.
+    fn check_sockets(&self, fds: &[OwnedFd]) -> Result<(), End> {
+        for fd in fds {
+            descriptor::empty_socket(fd).map_err(MessageError::Socket)?;
+        }
+        // If one of them was the other end, nothing can be sent there any more, though nobody has hung up.
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        if send(&self.stream, &[], flags) == Err(Errno::PIPE) && !self.is_hung_up() {
+            return Err(MessageError::Socket("the front-end's own end".to_owned()).into());
+        }
+        Ok(())
+    }
+
+    /// Whether nobody is at the other end any more.
+    pub(super) fn is_hung_up(&self) -> bool {
+        let mut polled = [PollFd::new(&self.stream, PollFlags::empty())];
+        poll(&mut polled, Some(&Timespec::default())).is_ok()
+            && polled[0].revents().contains(PollFlags::HUP)
+    }
+
     /// Answers a message.
     ///
     /// # Errors
-    /// The front-end is gone.
+    /// The front-end is gone, or does not read its answers.
     pub(super) fn reply(
         &self,
         request: Request,
@@ -158,12 +186,23 @@ impl Connection {
         let mut sent = 0;
         while sent < bytes.len() {
             let from = &[IoSlice::new(&bytes[sent..])];
-            let more =
-                retry_on_intr(|| sendmsg(&self.stream, from, &mut control, SendFlags::NOSIGNAL));
-            sent += more.map_err(|_| End::Gone)?;
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            match retry_on_intr(|| sendmsg(&self.stream, from, &mut control, flags)) {
+                Ok(more) => sent += more,
+                Err(Errno::AGAIN) if self.has_room() => continue,
+                Err(Errno::AGAIN) => return Err(MessageError::Unread(request).into()),
+                Err(_) => return Err(End::Gone),
+            }
             control.clear();
         }
         Ok(())
+    }
+
+    /// Waits until an answer can be sent, for a while.
+    fn has_room(&self) -> bool {
+        let mut polled = [PollFd::new(&self.stream, PollFlags::OUT)];
+        // A signal ends it too soon, and then it is tried once more.
+        !matches!(poll(&mut polled, Some(&SLOW)), Ok(0))
     }
 }
 
@@ -208,14 +247,10 @@ mod tests {
     #[test]
     fn descriptors_of_every_piece_are_kept() {
         let (front_end, connection) = pair();
+        let (reader, _writer) = std::io::pipe().expect("a pipe");
         let bytes = [header(5, 1, 4), vec![0; 4]].concat();
         for part in bytes.chunks(5) {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-            let mut control = SendAncillaryBuffer::new(&mut space);
-            let fds = [front_end.as_fd()];
-            assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
-            sendmsg(&front_end, &[IoSlice::new(part)], &mut control, SendFlags::empty())
-                .expect("sent");
+            send_with(&front_end, part, reader.as_fd());
         }
         assert_eq!(connection.receive().expect("a message").descriptors.len(), 4);
     }
@@ -236,6 +271,61 @@ mod tests {
                 Err(End::Confused(error)) => assert_eq!(error.to_string(), said),
                 other => panic!("{other:?}"),
             }
+        }
+    }
+
+    fn send_with(to: &UnixStream, bytes: &[u8], fd: BorrowedFd<'_>) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds = [fd];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+        sendmsg(to, &[IoSlice::new(bytes)], &mut control, SendFlags::empty()).expect("sent");
+    }
+
+    /// What comes with half a header, from a front-end that is gone then.
+    fn end_after(fd: impl FnOnce(&UnixStream) -> OwnedFd) -> String {
+        let (front_end, connection) = pair();
+        let fd = fd(&front_end);
+        send_with(&front_end, &header(13, 1, 8)[..3], fd.as_fd());
+        drop((fd, front_end));
+        match connection.receive().expect_err("half a header") {
+            End::Gone => "gone".to_owned(),
+            End::Confused(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_front_end_that_hands_over_its_own_end_is_not_waited_for() {
+        let own = |front_end: &UnixStream| front_end.as_fd().try_clone_to_owned().expect("a copy");
+        let said = end_after(own);
+        assert!(said.starts_with("the front-end's own end came with a message"), "{said}");
+        // It lies in the queue of the socket that comes.
+        let hidden = end_after(|front_end| {
+            let (to, from) = UnixStream::pair().expect("a pair of sockets");
+            send_with(&to, b"x", front_end.as_fd());
+            from.into()
+        });
+        assert_eq!(hidden, "gone");
+        let listening = end_after(|_| {
+            let path = tempfile::tempdir().expect("a folder");
+            let path = path.path().join("socket");
+            std::os::unix::net::UnixListener::bind(path).expect("a socket").into()
+        });
+        assert!(listening.starts_with("a listening socket came with a message"), "{listening}");
+        let other = end_after(|_| UnixStream::pair().expect("a pair of sockets").0.into());
+        assert_eq!(other, "gone");
+    }
+
+    #[test]
+    fn answers_that_nobody_reads_end_the_connection() {
+        let (front_end, connection) = pair();
+        let ended = (0..1_000_000).find_map(|_| {
+            let request = Request::GET_CONFIG;
+            connection.reply(request, &[0; 256], None).err()
+        });
+        match ended {
+            Some(End::Confused(MessageError::Unread(Request::GET_CONFIG))) => drop(front_end),
+            other => panic!("{other:?}"),
         }
     }
 }

@@ -14,8 +14,7 @@
 //! Everything else is refused with a line that says what it is, and closed by a thread of its own, for closing may wait as well.
 
 use rustix::fs::{OFlags, fcntl_get_seals, fcntl_getfl};
-use rustix::net::AddressFamily;
-use rustix::net::sockopt::socket_domain;
+use rustix::net::{AddressFamily, RecvFlags, Shutdown, SocketType, recv, shutdown, sockopt};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -78,7 +77,7 @@ impl Kind {
         if name.starts_with("pipe:[") {
             return Kind::Pipe;
         }
-        if socket_domain(fd).is_ok_and(|domain| domain == AddressFamily::UNIX) {
+        if sockopt::socket_domain(fd).is_ok_and(|domain| domain == AddressFamily::UNIX) {
             return Kind::Socket;
         }
         // A path-only descriptor is good for nothing, and most calls refuse it.
@@ -158,6 +157,26 @@ pub(super) fn check_memory(fd: &OwnedFd) -> Result<(), String> {
     }
     let what = kind.describe();
     Err(format!("guest memory must be a memfd or a local file, and this is {what}"))
+}
+
+/// Has nothing lie in a socket, now or later: if the front-end's end of its own connection did, it would stay open here, and the front-end's
+/// death would not be noticed. What is sent through the socket from here is not touched. Does nothing to other descriptors, and never waits.
+///
+/// # Errors
+/// It listens for connections, in which anything may lie, or is no stream.
+pub(super) fn empty_socket(fd: &OwnedFd) -> Result<(), String> {
+    match (sockopt::socket_type(fd), sockopt::socket_acceptconn(fd)) {
+        (Err(_), _) => return Ok(()),
+        (Ok(SocketType::STREAM), Ok(false)) => {}
+        (Ok(SocketType::STREAM), _) => return Err("a listening socket".to_owned()),
+        (Ok(_), _) => return Err("a socket that is no stream".to_owned()),
+    }
+    // From here on nothing can be put into it. One that was never connected may say that it is not.
+    let _ = shutdown(fd, Shutdown::Read);
+    let mut bytes = [0; 4096];
+    // Descriptors are dropped, for no room is given to them.
+    while recv(fd, &mut bytes[..], RecvFlags::DONTWAIT).is_ok_and(|(_, bytes)| bytes > 0) {}
+    Ok(())
 }
 
 /// One field of what the kernel says about an open descriptor.

@@ -112,6 +112,10 @@ pub enum MessageError {
     NoSuchRing(Request, u32, usize),
     /// Something in the message, or that came with it, cannot be used.
     Refused(Request, String),
+    /// A socket came that may hold the front-end's own end of the connection open, for the reason that is said.
+    Socket(String),
+    /// So many answers are not read that there is no room for this one.
+    Unread(Request),
 }
 
 impl fmt::Display for MessageError {
@@ -135,6 +139,12 @@ impl fmt::Display for MessageError {
                 write!(f, "{request} for ring {ring}, but the server has {rings}")
             }
             MessageError::Refused(request, why) => write!(f, "{request}: {why}"),
+            MessageError::Socket(what) => {
+                write!(f, "{what} came with a message: it would keep the connection open for ever")
+            }
+            MessageError::Unread(request) => {
+                write!(f, "the answer to {request} has no room: those before it are not read")
+            }
         }
     }
 }

@@ -1,0 +1,31 @@
+//! Programs that attack a server at random, from both sides: a front-end that says anything, and a guest that writes anywhere while it is
+//! served.
+//!
+//! After every few rounds a right client is served, and nothing of the host's is left over; at the end SIGTERM ends the server. What is
+//! drawn is printed as a seed, and a seed begins where another run failed; threads race, so a seed may have to be tried more than once.
+//!
+//! ```console
+//! $ POWERFAIL_ATTACK_SECONDS=1800 cargo test --release -p powerfail --test serve attack -- --nocapture
+//! ```
+//!
+//! takes half an hour of each, and `POWERFAIL_SERVER=PATH` attacks a server that was built otherwise, with AddressSanitizer for one:
+//!
+//! ```console
+//! $ RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/address \
+//!     cargo +nightly build --release --target x86_64-unknown-linux-gnu
+//! $ POWERFAIL_SERVER=target/address/x86_64-unknown-linux-gnu/release/powerfail \
+//!     POWERFAIL_ATTACK_SECONDS=1800 cargo test --release -p powerfail --test serve attack -- --nocapture
+//! ```
+//!
+//! Not here: whether the disk keeps its promises to whoever is attacked beside; each front-end has the server for itself.
+
+mod conversation;
+mod descriptors;
+mod draws;
+mod field;
+mod front_end;
+mod mad_guest;
+mod own_end;
+mod protocol;
+mod right;
+mod watch;
