@@ -30,3 +30,4 @@ mod resubmitting;
 mod serving;
 mod sizes;
 mod transport;
+mod verdicts;
