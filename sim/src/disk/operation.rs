@@ -184,3 +184,15 @@ pub(super) fn describe(op: &Op) -> (OpKind, u64, u64) {
         Op::WriteZeroes { offset, len, .. } => (OpKind::WriteZeroes, *offset, *len),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stable_write_of_an_old_trace_is_read_as_a_write() {
+        let old: OpKey = "b.q1:write-stable@2+3#1".parse().unwrap();
+        assert_eq!(old, "b.q1:write@2+3#1".parse().unwrap());
+        assert_eq!(old.to_string(), "b.q1:write@2+3#1");
+    }
+}
