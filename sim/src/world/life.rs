@@ -233,8 +233,10 @@ impl<D: DeviceUnderTest> World<D> {
             self.die_inside(QueueId { device, queue }, cut)?;
         }
         self.note_reconnect(device);
-        let station = &self.stations[usize::from(device)];
+        let station = &mut self.stations[usize::from(device)];
         self.disk.backend_kill(device, station.oracle.host_failed());
+        // Who leaves a backend finds it with the same open disk; this one opens it anew.
+        station.reopened();
         self.go_on(device)
     }
 
@@ -281,7 +283,6 @@ impl<D: DeviceUnderTest> World<D> {
         let World { setup, options, memory, disk, stations, .. } = self;
         let station = &mut stations[usize::from(device)];
         station.oracle.disk().reconnect();
-        station.reopened();
         let out = station.queues.iter().flat_map(QueueDriver::outstanding);
         station.carried = out.map(|(id, _)| id).max().unwrap_or(0);
         let mut rings = [crate::guest::RingPlan::at(0, 2, 0, false); super::MAX_QUEUES];
