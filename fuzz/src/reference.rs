@@ -46,7 +46,7 @@ pub(crate) struct Offer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     Read { offset: u64, len: u32 },
-    Write { offset: u64, bytes: Vec<u8>, stable: bool },
+    Write { offset: u64, bytes: Vec<u8> },
     Sync,
     Discard { offset: u64, len: u64 },
     WriteZeroes { offset: u64, len: u64, may_unmap: bool },
@@ -225,7 +225,10 @@ fn carry_out(
             }
             if !data.is_empty() {
                 let (offset, bytes) = (sector * 512, data.to_vec());
-                outcome.ops.push(Asked::Write { offset, bytes, stable: !offer.flush });
+                outcome.ops.push(Asked::Write { offset, bytes });
+                if !offer.flush && !offer.fails {
+                    outcome.ops.push(Asked::Sync);
+                }
             }
             (done(&outcome.ops), true)
         }

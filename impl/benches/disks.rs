@@ -48,7 +48,7 @@ mod rows {
         let addr = GuestAddress(u64::from(slot * BLOCK));
         let buffer = Buffer::Guest([GuestRange { addr, len: BLOCK }].into_iter().collect());
         match writes {
-            true => Op::Write { offset, from: buffer, stable: false },
+            true => Op::Write { offset, from: buffer },
             false => Op::Read { offset, into: buffer },
         }
     }

@@ -7,13 +7,18 @@
 //! What a disk promises:
 //!
 //! - Every accepted submission completes exactly once. Nothing lands after its completion was taken.
-//! - A completed write is seen by later reads; power loss may undo it unless it was `stable` or a later sync completed without error.
+//! - A completed write is seen by later reads; power loss may undo it unless a later sync completed without error.
 //! - A sync that completes without error made stable every effect whose completion was taken, on any lane, before the sync was submitted.
-//! - A write takes effect at most once per granule; a short transfer of `n` bytes touched nothing at or after `n`; `EINTR` and `EAGAIN`
-//!   touched nothing; any other error may have landed in any part.
+//! - A write takes effect at most once per granule; a short transfer of `n` bytes touched nothing at or after `n`.
+//! - An operation that fails has lost at most what [`Errno::harm`] says: one that is no sync harms no byte outside its own range and nothing
+//!   that is already stable. A disk whose host reports an earlier failed write-back through a later write keeps that for its next sync.
+//!
+//! There is no operation that writes *and* makes stable. Linux has one (RWF_DSYNC), but it returns one error for two steps: an ENOSPC of the
+//! write lost nothing, an ENOSPC of the sync behind it (delayed allocation, thin provisioning, NFS) may have dropped other dirty pages, and
+//! both look alike. The device writes first and syncs next, so that every error has one meaning.
 
 use crate::buffer::Buffer;
-use std::fmt;
+use crate::errno::{Errno, OpKind};
 use vm_memory::GuestMemory;
 
 /// Names one operation from its submission to its completion; opaque to disks.
@@ -39,48 +44,6 @@ impl Token {
     /// How often that slot had been used before.
     pub const fn generation(self) -> u32 {
         self.generation
-    }
-}
-
-/// Why the host refused or failed an operation: a positive `errno`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Errno(pub i32);
-
-impl Errno {
-    /// Interrupted before anything was touched.
-    pub const EINTR: Errno = Errno(4);
-    /// Input/output error: any part may have landed.
-    pub const EIO: Errno = Errno(5);
-    /// Not now; nothing was touched.
-    pub const EAGAIN: Errno = Errno(11);
-    /// Guest memory that was to be read or written is not there.
-    pub const EFAULT: Errno = Errno(14);
-    /// The operation's shape is wrong.
-    pub const EINVAL: Errno = Errno(22);
-    /// No space left.
-    pub const ENOSPC: Errno = Errno(28);
-    /// This disk cannot do that; nothing was touched.
-    pub const EOPNOTSUPP: Errno = Errno(95);
-
-    /// Whether nothing was touched and asking again is the answer.
-    pub fn is_transient(self) -> bool {
-        matches!(self, Errno::EINTR | Errno::EAGAIN)
-    }
-}
-
-impl fmt::Debug for Errno {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match *self {
-            Errno::EINTR => "EINTR",
-            Errno::EIO => "EIO",
-            Errno::EAGAIN => "EAGAIN",
-            Errno::EFAULT => "EFAULT",
-            Errno::EINVAL => "EINVAL",
-            Errno::ENOSPC => "ENOSPC",
-            Errno::EOPNOTSUPP => "EOPNOTSUPP",
-            Errno(other) => return write!(f, "Errno({other})"),
-        };
-        f.write_str(name)
     }
 }
 
@@ -140,8 +103,6 @@ pub enum Op {
         offset: u64,
         /// Where the bytes come from.
         from: Buffer,
-        /// Whether the bytes must survive power loss once this completes.
-        stable: bool,
     },
     /// Makes stable every effect whose completion was taken before now, on any lane.
     Sync,
@@ -161,6 +122,19 @@ pub enum Op {
         /// Whether the disk may deallocate them to get there.
         may_unmap: bool,
     },
+}
+
+impl Op {
+    /// What it is, whatever it is about.
+    pub fn kind(&self) -> OpKind {
+        match self {
+            Op::Read { .. } => OpKind::Read,
+            Op::Write { .. } => OpKind::Write,
+            Op::Sync => OpKind::Sync,
+            Op::Discard { .. } => OpKind::Discard,
+            Op::WriteZeroes { .. } => OpKind::WriteZeroes,
+        }
+    }
 }
 
 /// One operation on its way to a disk.

@@ -127,10 +127,9 @@ impl Gate {
         self.waiting
     }
 
-    /// A write that had to be stable failed: as bad as a failed sync. Returns who has to look again.
-    pub(crate) fn fail(&mut self) -> QueueSet {
+    /// A sync had failed before this gate was made.
+    pub(crate) fn adopt_failure(&mut self) {
         self.failed = true;
-        self.waiting
     }
 
     /// `queue` has no requests at the gate any more.

@@ -3,6 +3,7 @@
 //!
 //! What the gate decides is in [`gate`](crate::gate). Here is how the two are kept in step: a failure is told outside while the lock is held.
 
+use crate::errno::{Errno, Harm, OpKind};
 use crate::gate::Gate;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock};
 use crate::wakes::{QueueIndex, QueueSet};
@@ -32,25 +33,30 @@ impl Gatehouse {
         lock(&self.gate)
     }
 
-    /// Whether a sync, or a write that had to be stable, has failed since it was opened.
+    /// Whether a sync has failed since it was opened.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// The sync that ran in `queue`'s lane has ended; returns who has to look at the gate again.
-    pub(crate) fn end_sync(&self, queue: QueueIndex, made_stable: bool) -> QueueSet {
+    /// The sync that ran in `queue`'s lane has ended, or is not tried any more; returns who has to look at the gate again.
+    pub(crate) fn end_sync<T>(&self, queue: QueueIndex, result: &Result<T, Errno>) -> QueueSet {
         let mut gate = self.gate();
-        if !made_stable {
-            self.failed.store(true, Ordering::Release);
+        match result {
+            Ok(_) => gate.finish(queue, true),
+            Err(errno) if errno.harm(OpKind::Sync) == Harm::Unsynced => {
+                self.failed.store(true, Ordering::Release);
+                gate.finish(queue, false)
+            }
+            // It was put off, and nothing is lost: it stands for nobody, and others may try.
+            Err(_) => gate.give_up(queue),
         }
-        gate.finish(queue, made_stable)
     }
 
-    /// A write that had to be stable failed: nothing can be promised any more. Returns who has to look at the gate again.
-    pub(crate) fn fail(&self) -> QueueSet {
+    /// A sync had failed before: what is opened here is what a saved device had open.
+    pub(crate) fn adopt_failure(&self) {
         let mut gate = self.gate();
         self.failed.store(true, Ordering::Release);
-        gate.fail()
+        gate.adopt_failure();
     }
 
     /// What is below was opened afresh and synced without error.

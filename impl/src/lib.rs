@@ -13,7 +13,7 @@
 //!     └ BlockQueue  requests in flight: ring → judgement → operations → answer  queue/*, chain, slots, plan
 //!   Helm            who steps a queue that has a thread of its own               helm
 //!   step, crank     join a queue and its lane of the disk                       crank
-//!   Disk            the seam: Submission down, Completion up                    disk, buffer, bounce
+//!   Disk            the seam: Submission down, Completion up                    disk, errno, buffer, bounce
 //!     └ FileDisk    a file of a Linux host                                      host/file
 //!     └ UringDisk   the same over io_uring                                      host/uring
 //!   Server          the rings of a guest in another process, over vhost-user    host/vhost_user
@@ -30,9 +30,9 @@
 //!   share syncs; they never share one that began before them.
 //! - In write-through mode, which includes a driver that declined FLUSH (rows B, D and F), OUT and WRITE_ZEROES are answered OK only when they
 //!   are stable. The mode is sampled once, when the request is taken.
-//! - Once a sync, or a write that had to be stable, has failed, no FLUSH and no write-through write succeeds on that open disk, across device
-//!   resets too (AMB-02). [`Device::reopened`] is the only way back. A backend that starts again syncs its disk before it makes a
-//!   [`Device`], and does not start if that fails.
+//! - Once a sync has failed, no FLUSH and no write-through write succeeds on that open disk, across device resets too (AMB-02).
+//!   [`Device::reopened`] is the only way back. A backend that starts again syncs its disk before it makes a [`Device`], and does not start
+//!   if that fails. Nothing else has that effect: an operation that fails otherwise fails its own request ([`Errno::harm`]).
 //! - What must be refused is refused before any effect, for every segment (BLK-D-21 to BLK-D-23, AMB-15). RO counts when offered.
 //! - Every head published is used exactly once (VS-16), unless a reset ends it; after a reset shows done nothing of the old life lands in
 //!   guest memory or on the disk (ST-04, AMB-21).
@@ -56,6 +56,7 @@ mod crank;
 mod dance;
 mod device;
 mod disk;
+mod errno;
 mod gate;
 mod gatehouse;
 pub mod helm;
@@ -78,7 +79,8 @@ pub use buffer::{Buffer, GuestRange, Ranges};
 pub use config::{CONFIG_BYTES, Config, ConfigError, WRITEBACK_OFFSET};
 pub use crank::{Step, crank, settle, step};
 pub use device::{Device, QueueError, QueueLayout, RestoreError, SaveError};
-pub use disk::{Completion, Disk, Errno, Limits, Op, Submission, Token};
+pub use disk::{Completion, Disk, Limits, Op, Submission, Token};
+pub use errno::{Errno, Harm, OpKind};
 pub use inflight::{InflightError, InflightMemory, InflightRecord};
 pub use queue::BlockQueue;
 pub use shared::{Refused, ResizeError, Shared};

@@ -6,6 +6,7 @@
 
 use crate::config::{CONFIG_BYTES, Config, ConfigError, WRITEBACK_OFFSET};
 use crate::disk::Limits;
+use crate::errno::Errno;
 use crate::gate::Gate;
 use crate::gatehouse::Gatehouse;
 use crate::locks::RangeLocks;
@@ -163,7 +164,7 @@ impl Shared {
         self.capacity.store(state.capacity, Ordering::Release);
         self.generation.store(state.generation, Ordering::Release);
         if state.failed {
-            self.fail();
+            self.gatehouse.adopt_failure();
         }
     }
 
@@ -206,7 +207,7 @@ impl Shared {
         self.write_through.load(Ordering::Acquire)
     }
 
-    /// Whether a sync, or a write that had to be stable, has failed since the disk was opened.
+    /// Whether a sync has failed since the disk was opened.
     pub fn sync_failed(&self) -> bool {
         self.gatehouse.has_failed()
     }
@@ -258,14 +259,9 @@ impl Shared {
         lock(&self.locks)
     }
 
-    /// The sync that ran in `queue`'s lane has ended; returns who has to look at the gate again.
-    pub(crate) fn end_sync(&self, queue: QueueIndex, made_stable: bool) -> QueueSet {
-        self.gatehouse.end_sync(queue, made_stable)
-    }
-
-    /// A write that had to be stable failed: nothing can be promised any more. Returns who has to look at the gate again.
-    pub(crate) fn fail(&self) -> QueueSet {
-        self.gatehouse.fail()
+    /// The sync that ran in `queue`'s lane has ended, or is not tried any more; returns who has to look at the gate again.
+    pub(crate) fn end_sync<T>(&self, queue: QueueIndex, result: &Result<T, Errno>) -> QueueSet {
+        self.gatehouse.end_sync(queue, result)
     }
 
     /// Whether partial granules exist, so that requests need range locks.

@@ -32,7 +32,7 @@ pub struct DeviceState {
     pub capacity: u64,
     /// Whether the driver is owed a configuration change notification.
     pub config_signal: bool,
-    /// Whether a sync, or a write that had to be stable, has failed: then what completed may not be stable, and no flush will say so.
+    /// Whether a sync has failed: then what completed may not be stable, and no flush will say so.
     pub failed: bool,
     /// The most descriptors of a queue.
     pub max_queue_size: u16,

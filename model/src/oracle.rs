@@ -295,6 +295,34 @@ impl Oracle {
         status: u8,
         seen: &[Observed],
     ) -> Result<(), Violation> {
+        self.completed(id, status, seen, true)
+    }
+
+    /// As [`complete`](Self::complete), where whoever watches the host knows that it gave no reason to fail this request: no operation
+    /// of its own failed, and no sync has since the disk was opened.
+    ///
+    /// # Errors
+    /// Besides, [`Rule::LegalRequestFailed`] if a legal request failed all the same.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn complete_without_excuse(
+        &mut self,
+        id: RequestId,
+        status: u8,
+        seen: &[Observed],
+    ) -> Result<(), Violation> {
+        self.completed(id, status, seen, false)
+    }
+
+    #[inline]
+    fn completed(
+        &mut self,
+        id: RequestId,
+        status: u8,
+        seen: &[Observed],
+        excused: bool,
+    ) -> Result<(), Violation> {
         let at = self.tick();
         let slot = Slot::of(id);
         let Some(entry) = self.ledger.entry(slot).copied() else {
@@ -313,7 +341,8 @@ impl Oracle {
         self.last = CompletionFacts { id, kind: entry.kind, status, ..NOTHING_COMPLETED };
         self.land(slot, &entry, status, sub, at);
         let effect = self.take_effect(slot, &entry, status, sub, at, seen);
-        match entry.ruling.broken_by(status) {
+        let unexcused = || entry.ruling.broken_without_excuse(status).filter(|_| !excused);
+        match entry.ruling.broken_by(status).or_else(unexcused) {
             None => effect.map_err(|violation| *violation),
             // What came of it counts, though there is worse to say.
             Some(rule) => {

@@ -143,9 +143,30 @@ impl PmemOracle {
     /// 5.19.7.3: "0" for success and "-1" for failure (PM-D-05). What is neither promises no more than a failure does, and is wrong unless
     /// the request asked for nothing that makes sense.
     pub fn complete(&mut self, id: RequestId, ret: Option<u32>) -> Result<(), Violation> {
+        self.completed(id, ret, Oracle::complete)
+    }
+
+    /// As [`complete`](Self::complete), where the host gave no reason to fail; see [`Oracle::complete_without_excuse`].
+    ///
+    /// # Errors
+    /// Besides, [`Rule::LegalFlushFailed`] if a legal flush failed all the same.
+    pub fn complete_without_excuse(
+        &mut self,
+        id: RequestId,
+        ret: Option<u32>,
+    ) -> Result<(), Violation> {
+        self.completed(id, ret, Oracle::complete_without_excuse)
+    }
+
+    fn completed(
+        &mut self,
+        id: RequestId,
+        ret: Option<u32>,
+        complete: impl FnOnce(&mut Oracle, RequestId, u8, &[Observed]) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
         let entry = self.oracle.ledger.entry(Slot::of(id)).copied();
         let status = if ret == Some(DONE) { S_OK } else { S_IOERR };
-        let told = self.oracle.complete(id, status, &[]).map_err(in_words);
+        let told = complete(&mut self.oracle, id, status, &[]).map_err(in_words);
         let is_answer = matches!(ret, Some(DONE | FAILED))
             || entry.is_none_or(|entry| entry.ruling.asks_nothing());
         let broken = match told {

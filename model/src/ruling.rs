@@ -54,14 +54,17 @@ pub(crate) struct Ruling {
     pub(crate) effect: Effect,
     /// The first reason to refuse it.
     reason: Option<Rule>,
+    /// Only a host that fails excuses another answer than OK.
+    only_host: bool,
 }
 
 impl Ruling {
-    const SERVE: Self = Self { answers: Answers::OK, effect: Effect::Asked, reason: None };
+    const SERVE: Self =
+        Self { answers: Answers::OK, effect: Effect::Asked, reason: None, only_host: false };
     /// Of a request that is not there.
     pub(crate) const NONE: Self =
-        Self { answers: Answers::NONE, effect: Effect::Never, reason: None };
-    const FREE: Self = Self { answers: Answers::ALL, effect: Effect::Never, reason: None };
+        Self { answers: Answers::NONE, effect: Effect::Never, reason: None, only_host: false };
+    const FREE: Self = Self { answers: Answers::ALL, ..Self::NONE };
 
     /// The rules on `request` under `terms`.
     #[inline]
@@ -100,7 +103,7 @@ impl Ruling {
         };
         let plain = if profile == Profile::Literal { plain.by_the_letter() } else { plain };
         if terms.host_may_fail && plain.answers.contains(S_OK) {
-            Self { answers: Answers::ALL, ..plain }
+            Self { answers: Answers::ALL, only_host: plain.answers == Answers::OK, ..plain }
         } else {
             plain
         }
@@ -113,7 +116,7 @@ impl Ruling {
             | Some(Rule::ReadOnlyServed | Rule::UnknownFlagServed | Rule::DiscardUnmapServed) => {
                 self
             }
-            Some(_) => Self { answers: Answers::ALL, effect: Effect::Perhaps, reason: None },
+            Some(_) => Self { answers: Answers::ALL, effect: Effect::Perhaps, ..Self::NONE },
         }
     }
 
@@ -137,6 +140,11 @@ impl Ruling {
     /// Whether the rules say nothing of how it is answered.
     pub(crate) fn asks_nothing(self) -> bool {
         self.reason.is_none() && self.effect != Effect::Asked
+    }
+
+    /// The rule that `status` breaks if the host gave no reason for it, beside those of [`broken_by`](Self::broken_by).
+    pub(crate) fn broken_without_excuse(self, status: u8) -> Option<Rule> {
+        (self.only_host && status != S_OK).then_some(Rule::LegalRequestFailed)
     }
 
     /// The rule that `status` breaks, if it breaks one.
@@ -166,7 +174,7 @@ fn forgiven(profile: Profile) -> Effect {
 ///
 /// Each is whether it holds, the rule that success would break, and the answers it asks for.
 fn refuse<const N: usize>(reasons: [(bool, Rule, Answers); N]) -> Ruling {
-    let mut ruling = Ruling { answers: Answers::NONE, effect: Effect::Never, reason: None };
+    let mut ruling = Ruling::NONE;
     for (holds, rule, answers) in reasons {
         if holds {
             ruling.answers = ruling.answers.with(answers);

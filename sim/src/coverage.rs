@@ -39,6 +39,8 @@ pub enum Situation {
     WritebackInFlight,
     /// A flush was sent after a sync had failed.
     FailedSyncThenFlush,
+    /// A flush succeeded after the host had failed a write.
+    FailedWriteThenFlush,
     /// A failed sync forgot dirty sectors.
     SyncForgot,
     /// A reset began with operations in the host's hands.
@@ -151,6 +153,7 @@ impl Situation {
         Situation::OverlapOnTwoQueues,
         Situation::WritebackInFlight,
         Situation::FailedSyncThenFlush,
+        Situation::FailedWriteThenFlush,
         Situation::SyncForgot,
         Situation::ResetInFlight,
         Situation::CrashInRecovery,
@@ -216,6 +219,7 @@ impl Situation {
             Situation::OverlapOnTwoQueues => "overlapping writes on two queues",
             Situation::WritebackInFlight => "writeback written with a write in flight",
             Situation::FailedSyncThenFlush => "flush after a failed sync",
+            Situation::FailedWriteThenFlush => "flush done after a failed write",
             Situation::SyncForgot => "failed sync forgot dirty sectors",
             Situation::ResetInFlight => "reset with operations in flight",
             Situation::CrashInRecovery => "crash during recovery",

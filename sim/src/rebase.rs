@@ -407,7 +407,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
 fn is_like(key: &OpKey, op: &OpKey, left: SectorSet) -> bool {
     let family = |kind: OpKind| match kind {
         OpKind::Read => 0,
-        OpKind::Write | OpKind::StableWrite => 1,
+        OpKind::Write => 1,
         OpKind::Sync => 2,
         OpKind::Discard | OpKind::WriteZeroes => 3,
     };

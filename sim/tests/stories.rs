@@ -269,11 +269,11 @@ fn a_stable_write_in_the_wrong_place_is_certain_once_it_has_landed() {
         writes.join("; ")
     );
     let told = Case::new("misdirected-up", &actions).run(Look::default());
-    // The write is stable as it lands, and the sector it lands in was never to change: from there on
-    // no power loss brings that back. One step before, the power may still go first.
-    let landed = told.done_when(|event| {
-        matches!(event, Event::Did(Action::Complete { op, .. }) if op.kind == OpKind::StableWrite && op.sector % 8 == 1)
-    });
+    // The sync makes stable what landed in a sector that was never to change: from there on no power
+    // loss brings that back. One step before, the power may still go first.
+    let landed = told.done_when(
+        |event| matches!(event, Event::Did(Action::Complete { op, .. }) if op.kind == OpKind::Sync),
+    );
     assert_eq!(told.certainty.from, Some(landed), "{}", told.text);
     assert!(told.certainty.before < FUTURES, "{}", told.text);
 }

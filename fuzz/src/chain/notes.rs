@@ -44,11 +44,11 @@ impl Disk<Ram<'_>> for Notes {
                 }
                 (Asked::Read { offset, len }, Some(into), len)
             }
-            Op::Write { offset, from, stable } => {
+            Op::Write { offset, from } => {
                 let mut bytes = vec![0; from.len() as usize];
                 from.read_at(memory, 0, &mut bytes).expect("the device has checked the buffer");
                 let len = from.len();
-                (Asked::Write { offset, bytes, stable }, Some(from), len)
+                (Asked::Write { offset, bytes }, Some(from), len)
             }
             Op::Sync => (Asked::Sync, None, 0),
             Op::Discard { offset, len } => (Asked::Discard { offset, len }, None, 0),

@@ -8,7 +8,8 @@ use super::open::{Access, Growth, OpenError, OpenFile};
 use super::slices::{MOST_PIECES, keep_sectors_whole, mark_dirty, slices};
 use crate::bounce::Bounce;
 use crate::buffer::Buffer;
-use crate::disk::{Completion, Disk, Errno, Limits, Op, Submission};
+use crate::disk::{Completion, Disk, Limits, Op, Submission};
+use crate::errno::Errno;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -65,15 +66,11 @@ impl FileDisk {
                     .and_then(|at| self.read(memory, at, &mut into));
                 (result, Some(into))
             }
-            Op::Write { offset, mut from, stable } => {
-                let written = self
+            Op::Write { offset, mut from } => {
+                let result = self
                     .file
                     .place(offset, from.len().into())
                     .and_then(|at| self.write(memory, at, &mut from));
-                let result = match written {
-                    Ok(moved) if stable => self.sync().map(|_| moved),
-                    other => other,
-                };
                 (result, Some(from))
             }
             Op::Sync => (self.sync(), None),
@@ -132,7 +129,7 @@ impl FileDisk {
 
     fn sync(&self) -> Result<u32, Errno> {
         // SAFETY: the descriptor is open for as long as `self.file` is.
-        match unsafe { libc::fdatasync(self.file.file().as_raw_fd()) } {
+        match unsafe { libc::fdatasync(self.file.syncs().as_raw_fd()) } {
             0 => Ok(0),
             _ => Err(last_errno()),
         }

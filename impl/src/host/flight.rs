@@ -8,21 +8,23 @@ use super::open::OpenFile;
 use super::slices::{MOST_PIECES, are_aligned, keep_sectors_whole, mark_dirty, slices};
 use crate::bounce::Bounce;
 use crate::buffer::Buffer;
-use crate::disk::{Completion, Errno, Op, Submission, Token};
+use crate::disk::{Completion, Op, Submission, Token};
+use crate::errno::Errno;
 use io_uring::{opcode, squeue, types};
 use smallvec::SmallVec;
 use vm_memory::bitmap::BitmapSlice;
 use vm_memory::volatile_memory::PtrGuardMut;
 use vm_memory::{GuestMemory, Permissions, VolatileSlice};
 
-/// The place of the file in the ring's table of registered files.
+/// The places in the ring's table of registered files: of what is read and written, and of what is synced.
 const FILE: types::Fixed = types::Fixed(0);
+const SYNCS: types::Fixed = types::Fixed(1);
 
 /// What the kernel is asked to do.
 #[derive(Clone, Copy)]
 enum Call {
     Readv { offset: u64 },
-    Writev { offset: u64, stable: bool },
+    Writev { offset: u64 },
     Fdatasync,
     Fallocate { mode: libc::c_int, offset: u64, len: u64 },
 }
@@ -67,7 +69,7 @@ impl<H> Flight<H> {
         let Submission { token, op } = submission;
         let (call, mut buffer) = match op {
             Op::Read { offset, into } => (Call::Readv { offset }, Some(into)),
-            Op::Write { offset, from, stable } => (Call::Writev { offset, stable }, Some(from)),
+            Op::Write { offset, from } => (Call::Writev { offset }, Some(from)),
             Op::Sync => (Call::Fdatasync, None),
             Op::Discard { offset, len } => {
                 (Call::Fallocate { mode: libc::FALLOC_FL_PUNCH_HOLE, offset, len }, None)
@@ -93,11 +95,10 @@ impl<H> Flight<H> {
             Call::Readv { offset } => {
                 opcode::Readv::new(FILE, iovecs, count).offset(offset).build()
             }
-            Call::Writev { offset, stable } => {
-                let flags = if stable { libc::RWF_DSYNC } else { 0 };
-                opcode::Writev::new(FILE, iovecs, count).offset(offset).rw_flags(flags).build()
+            Call::Writev { offset } => {
+                opcode::Writev::new(FILE, iovecs, count).offset(offset).build()
             }
-            Call::Fdatasync => opcode::Fsync::new(FILE).flags(types::FsyncFlags::DATASYNC).build(),
+            Call::Fdatasync => opcode::Fsync::new(SYNCS).flags(types::FsyncFlags::DATASYNC).build(),
             Call::Fallocate { mode, offset, len } => {
                 let mode = mode | libc::FALLOC_FL_KEEP_SIZE;
                 opcode::Fallocate::new(FILE, len).offset(offset).mode(mode).build()
@@ -105,11 +106,11 @@ impl<H> Flight<H> {
         }
     }
 
-    /// The memory, the offset and the direction of a transfer that need not be stable.
-    pub(super) fn volatile_transfer(&self) -> Option<(&[libc::iovec], u64, Access)> {
+    /// The memory, the offset and the direction of a transfer.
+    pub(super) fn transfer(&self) -> Option<(&[libc::iovec], u64, Access)> {
         let (offset, access) = match self.call {
             Call::Readv { offset } => (offset, Access::Reads),
-            Call::Writev { offset, stable: false } => (offset, Access::Writes),
+            Call::Writev { offset } => (offset, Access::Writes),
             _ => return None,
         };
         Some((&self.pieces.iovecs, offset, access))
@@ -173,7 +174,7 @@ impl Pieces {
                 return file.place(offset, len).map(|_| Pieces::default());
             }
             Call::Readv { offset } => (offset, Permissions::Write),
-            Call::Writev { offset, .. } => (offset, Permissions::Read),
+            Call::Writev { offset } => (offset, Permissions::Read),
         };
         let buffer = buffer.expect("transfers have memory");
         file.place(offset, buffer.len().into())?;

@@ -16,7 +16,7 @@ mod lane;
 use super::open::{Access, OpenError, OpenFile};
 use super::shown::Shown;
 use super::shrunk::Watch;
-use crate::disk::Errno;
+use crate::errno::Errno;
 use std::fmt;
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsRawFd;

@@ -9,7 +9,8 @@
 use super::claim::{self, Denied};
 use super::shown::Shown;
 use super::units;
-use crate::disk::{Errno, Limits};
+use crate::disk::Limits;
+use crate::errno::Errno;
 use std::fmt;
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -136,13 +137,16 @@ struct Locked {
     memory_align: Option<usize>,
 }
 
-/// A lane's own open file.
+/// A lane's own open files: one to read and write, one to sync.
 ///
-/// Linux tells of a failed sync once for each open file description. If lanes shared one, the sync that fails on one lane would be followed
-/// by a success on another before anybody knows, and what is lost would be promised.
+/// Linux reports a failed write-back once for each open file description, and not only to `fdatasync`: NFS reports it to the next write, and so
+/// does any file system mounted with `sync`. If lanes shared a description, the sync that fails on one lane would be followed by a success on
+/// another before anybody knows. If a lane wrote and synced through one, a write could take the report that the sync was to give, and what is
+/// lost would be promised. So nothing but syncs goes through `syncs`, and a failed write says nothing about any other.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     file: File,
+    syncs: File,
     shared: Arc<Locked>,
 }
 
@@ -201,6 +205,11 @@ impl OpenFile {
 
     pub(super) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// The same file, to be synced.
+    pub(super) fn syncs(&self) -> &File {
+        &self.syncs
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -310,9 +319,11 @@ impl Locked {
 
     /// Not exclusively, which the first one is.
     fn open_again(this: &Arc<Locked>) -> Result<OpenFile, OpenError> {
-        let opened = this.access.options(0).open(by_descriptor(&this.file));
-        let file = opened.map_err(|error| OpenError::Again(this.path.clone(), error))?;
-        Ok(OpenFile { file, shared: Arc::clone(this) })
+        let open = || {
+            let opened = this.access.options(0).open(by_descriptor(&this.file));
+            opened.map_err(|error| OpenError::Again(this.path.clone(), error))
+        };
+        Ok(OpenFile { file: open()?, syncs: open()?, shared: Arc::clone(this) })
     }
 }
 

@@ -34,7 +34,8 @@ impl<H> Ring<H> {
     pub(super) fn new(file: OpenFile) -> Result<Ring<H>, OpenError> {
         let refused = |error| OpenError::Uring(file.path().to_owned(), error);
         let uring = IoUring::new(ROOM).map_err(refused)?;
-        uring.submitter().register_files(&[file.file().as_raw_fd()]).map_err(refused)?;
+        let files = [file.file(), file.syncs()].map(AsRawFd::as_raw_fd);
+        uring.submitter().register_files(&files).map_err(refused)?;
         Ok(Ring {
             uring,
             spot: Spot::new(&file),

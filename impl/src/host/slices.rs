@@ -1,7 +1,7 @@
 //! Guest memory as a host's system call wants it: pieces of this process's memory.
 
 use crate::buffer::GuestRange;
-use crate::disk::Errno;
+use crate::errno::Errno;
 use crate::wire::SECTOR;
 use smallvec::SmallVec;
 use vm_memory::bitmap::{BS, BitmapSlice};

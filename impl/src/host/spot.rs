@@ -6,7 +6,7 @@
 //! writeback, if too much is dirty. So a write is made on the spot, and one that took long sends those after it to the ring, whose workers
 //! wait instead of the queue.
 //!
-//! Not for direct I/O, which the ring does without workers, nor for writes that must be stable, which always wait.
+//! Not for direct I/O, which the ring does without workers, nor for syncs, which always wait.
 
 use super::flight::{Access, Flight};
 use super::open::OpenFile;
@@ -53,7 +53,7 @@ impl Spot {
         if !self.reads && matches!(self.writes, Writes::Ring) {
             return None;
         }
-        let (iovecs, offset, access) = flight.volatile_transfer()?;
+        let (iovecs, offset, access) = flight.transfer()?;
         if iovecs.iter().map(|iovec| iovec.iov_len).sum::<usize>() > MOST_BYTES {
             return None;
         }

@@ -52,7 +52,8 @@ mod setup;
 mod table;
 
 use crate::config::{Config, ConfigError};
-use crate::disk::{Disk, Errno, Op, Submission, Token};
+use crate::disk::{Disk, Op, Submission, Token};
+use crate::errno::Errno;
 use crate::host::{ArcMemory, FileDisk, Regions, UringDisk};
 use crate::shared::{Refused, ResizeError, Shared};
 use crate::wakes::QueueIndex;

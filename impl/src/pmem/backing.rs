@@ -8,7 +8,8 @@
 //!
 //! Retrying, sharing and remembering failures are *not* a backing's business.
 
-use crate::disk::{Errno, Token};
+use crate::disk::Token;
+use crate::errno::Errno;
 
 /// What became of one sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,8 @@ use super::shared::PmemShared;
 use super::wire::{R_FAILED, R_OK, RESPONSE_BYTES, T_FLUSH};
 use crate::buffer::{Ranges, copy_in};
 use crate::dance::{Dance, Found, Turn, next_chain};
-use crate::disk::{Errno, Token};
+use crate::disk::Token;
+use crate::errno::Errno;
 use crate::gate::SyncNumber;
 use crate::queue::wants_signal;
 use crate::sync::Arc;
@@ -169,22 +170,19 @@ impl PmemQueue {
         };
         self.generation = self.generation.wrapping_add(1);
         leader.in_host = false;
-        let untouched = completion.result.is_err_and(Errno::is_transient);
-        if untouched && self.stopped {
-            self.shared.gatehouse.gate().give_up(REQ_VQ);
-            return;
-        }
-        if untouched && leader.fruitless < PATIENCE {
+        let put_off = completion.result.is_err_and(Errno::is_transient);
+        if put_off && !self.stopped && leader.fruitless < PATIENCE {
             leader.fruitless += 1;
             self.leader = Some(leader);
             return;
         }
         // The gate is not reset: a failure counts in the next life too.
-        self.shared.gatehouse.end_sync(REQ_VQ, completion.result.is_ok());
+        self.shared.gatehouse.end_sync(REQ_VQ, &completion.result);
         if self.stopped {
             return;
         }
-        let ret = if self.shared.sync_failed() { R_FAILED } else { R_OK };
+        let stable = completion.result.is_ok() && !self.shared.sync_failed();
+        let ret = if stable { R_OK } else { R_FAILED };
         self.answer(ring, memory, leader.flush.head, &leader.flush.response, ret);
         self.look_at_gate(ring, memory);
     }

@@ -7,9 +7,8 @@
 
 use super::{BlockQueue, OwnSync};
 use crate::dance::Dance;
-use crate::disk::Errno;
-use crate::plan::Move;
-use crate::slots::{Kind, Place, Slot, SyncPart};
+use crate::errno::Errno;
+use crate::slots::{Place, Slot, SyncPart};
 use crate::wakes::QueueSet;
 
 impl BlockQueue {
@@ -70,16 +69,10 @@ impl BlockQueue {
     pub(super) fn outlive(&mut self, slot: Slot, result: &Result<u32, Errno>) {
         let request = self.slots.get_mut(slot);
         request.place = Place::Ready;
-        let untouched = result.is_err_and(Errno::is_transient);
-        let stable = request.write_through && request.kind == Kind::Out;
-        let wrote = matches!(request.doing, Move::Direct { .. } | Move::PatchWrite { .. });
-        if request.sync == SyncPart::Runs && !untouched {
+        if request.sync == SyncPart::Runs {
             // The gate is not reset: a failure counts in the next life too, and other queues may wait for this very sync.
             request.sync = SyncPart::None;
-            let woken = self.shared.end_sync(self.index, result.is_ok());
-            self.wake_others(woken);
-        } else if stable && wrote && result.is_err() && !untouched {
-            let woken = self.shared.fail();
+            let woken = self.shared.end_sync(self.index, result);
             self.wake_others(woken);
         }
         self.abandon(slot);

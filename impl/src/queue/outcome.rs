@@ -4,7 +4,7 @@
 
 use crate::bounce::Bounce;
 use crate::buffer::{Buffer, copy_in, copy_out};
-use crate::disk::Errno;
+use crate::errno::Errno;
 use crate::plan::Move;
 use crate::slots::{Kind, Request};
 use vm_memory::GuestMemory;

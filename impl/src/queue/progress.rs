@@ -1,12 +1,13 @@
 //! What a request does next, what it asks of the disk for it, and what the disk's answer means.
 //!
 //! A request has one operation in the host's hands at a time. Short transfers go on where they stopped, in whole granules, so that nothing
-//! takes effect twice; `EINTR` and `EAGAIN` ask again, a bounded number of times in a row; every other error ends the request.
+//! takes effect twice; `EINTR` and `EAGAIN` ask again, a bounded number of times in a row; every other error ends the request, and only that.
 
 use super::BlockQueue;
 use super::outcome::{Outcome, outcome};
 use crate::buffer::{Buffer, cut};
-use crate::disk::{Errno, Op, Submission};
+use crate::disk::{Op, Submission};
+use crate::errno::Errno;
 use crate::plan::{self, Move};
 use crate::slots::{Kind, Place, Slot};
 use crate::wire::S_OK;
@@ -58,11 +59,9 @@ impl BlockQueue {
     fn all_done<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
         let request = self.slots.get(slot);
         match request.kind {
-            // Zeroes are not written stable one by one, so in write-through mode a sync has to follow (BLK-D-30, AMB-10).
-            Kind::WriteZeroes if request.write_through => self.join_gate(ring, memory, slot),
-            // Some sync failed meanwhile: nothing is promised any more, not even what this disk says is stable.
-            Kind::Out if request.write_through && self.shared.sync_failed() => {
-                self.fail(ring, memory, slot);
+            // Stable by a sync that starts from now on, which writes of all queues share (BLK-D-29, BLK-D-30, AMB-10).
+            Kind::Out | Kind::WriteZeroes if request.write_through => {
+                self.join_gate(ring, memory, slot);
             }
             _ => self.answer(ring, memory, slot, S_OK),
         }
@@ -75,7 +74,6 @@ impl BlockQueue {
         }
         let request = self.slots.get_mut(slot);
         request.place = Place::Host;
-        let stable = request.write_through && request.kind == Kind::Out;
         let op = match request.doing {
             Move::Direct { offset, len } => {
                 let mut ranges = self.pool.ranges(request.data.len());
@@ -87,7 +85,7 @@ impl BlockQueue {
                 let buffer = Buffer::Guest(ranges);
                 match request.kind {
                     Kind::In => Op::Read { offset, into: buffer },
-                    _ => Op::Write { offset, from: buffer, stable },
+                    _ => Op::Write { offset, from: buffer },
                 }
             }
             Move::Around { offset, len } => {
@@ -100,12 +98,12 @@ impl BlockQueue {
             }
             Move::PatchWrite { offset, .. } => {
                 let patch = request.patch.take().expect("the granule was read and patched");
-                Op::Write { offset, from: Buffer::Bounce(patch), stable }
+                Op::Write { offset, from: Buffer::Bounce(patch) }
             }
             Move::ZeroWrite { offset, len } => {
                 let mut bounce = self.pool.bounce(len as usize);
                 bounce.as_mut_slice().fill(0);
-                Op::Write { offset, from: Buffer::Bounce(bounce), stable }
+                Op::Write { offset, from: Buffer::Bounce(bounce) }
             }
             Move::Zeroes { offset, len } => {
                 let may_unmap = request.extents[request.at].may_unmap;
@@ -158,13 +156,9 @@ impl BlockQueue {
                 self.plan(slot);
             }
             Outcome::Again | Outcome::Failed => {
-                let stable = request.write_through && request.kind == Kind::Out;
-                let wrote = !matches!(request.doing, Move::PatchRead { .. });
+                // It fails alone, whatever the error was: no write has lost what completed before it (`Harm`).
                 let patch = request.patch.take().map(Buffer::Bounce);
                 self.keep_buffer(patch);
-                if stable && wrote {
-                    self.lose_faith(ring, memory);
-                }
                 self.unlock(slot);
                 self.fail(ring, memory, slot);
             }

@@ -4,11 +4,10 @@
 
 use super::BlockQueue;
 use super::progress::PATIENCE;
-use crate::disk::Errno;
+use crate::errno::Errno;
 use crate::locks::Holder;
 use crate::plan::Move;
 use crate::slots::{Kind, Place, Slot, SyncPart};
-use crate::wakes::QueueSet;
 use crate::wire::{S_IOERR, S_OK};
 use virtio_queue::Queue;
 use vm_memory::GuestMemory;
@@ -115,20 +114,9 @@ impl BlockQueue {
             return self.make_ready(slot);
         }
         request.sync = SyncPart::None;
-        let woken = self.shared.end_sync(self.index, result.is_ok());
-        // A write that had to be stable may have failed while the sync ran.
-        let status = if self.shared.sync_failed() { S_IOERR } else { S_OK };
-        self.answer(ring, memory, slot, status);
-        self.wake_at_gate(ring, memory, woken);
-    }
-
-    /// A write that had to be stable failed: no promise can be kept from now on.
-    pub(super) fn lose_faith<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) {
-        let woken = self.shared.fail();
-        self.wake_at_gate(ring, memory, woken);
-    }
-
-    fn wake_at_gate<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, mut woken: QueueSet) {
+        let mut woken = self.shared.end_sync(self.index, &result);
+        let stable = result.is_ok() && !self.shared.sync_failed();
+        self.answer(ring, memory, slot, if stable { S_OK } else { S_IOERR });
         woken.remove(self.index);
         self.wakes.extend(woken);
         self.look_at_gate(ring, memory);

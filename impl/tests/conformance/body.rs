@@ -41,7 +41,7 @@ fn scattered_writes_are_read_back_on_every_lane<S: Subject>(subject: &mut S) {
     let content = pattern(3, unit as usize * 3);
     fill(subject, 0x1000, &content);
     let from = guest(&[(0x1000, 1), (0x1001, unit * 3 - 2), (0x1000 + u64::from(unit) * 3 - 1, 1)]);
-    let write = Op::Write { offset: 2 * u64::from(unit), from, stable: false };
+    let write = Op::Write { offset: 2 * u64::from(unit), from };
     assert_eq!(run(subject, 0, write).result, Ok(3 * unit));
     for lane in [1, 0] {
         let into = guest(&[(0x2_0003, unit + 188), (0x8001, unit - 188)]);
@@ -57,11 +57,9 @@ fn bounces_come_home<S: Subject>(subject: &mut S) {
     let unit = granule(subject);
     let mut bounce = Bounce::zeroed(unit as usize);
     bounce.as_mut_slice().fill(7);
-    for stable in [false, true] {
-        let from = Buffer::Bounce(bounce.clone());
-        let done = run(subject, 0, Op::Write { offset: 0, from, stable });
-        assert_eq!((done.result, done.buffer), (Ok(unit), Some(Buffer::Bounce(bounce.clone()))));
-    }
+    let from = Buffer::Bounce(bounce.clone());
+    let done = run(subject, 0, Op::Write { offset: 0, from });
+    assert_eq!((done.result, done.buffer), (Ok(unit), Some(Buffer::Bounce(bounce.clone()))));
     assert_eq!(read(subject, 0, 1), bounce.as_slice());
     // One that has held more is as long as it says.
     let mut long = Bounce::zeroed(unit as usize * 4);
@@ -126,7 +124,7 @@ fn a_full_lane_completes_each_token_once<S: Subject>(subject: &mut S) {
     for at in 0..room {
         let op = if at < many {
             let from = guest(&[(u64::from(at % 15) * u64::from(unit), unit)]);
-            Op::Write { offset: u64::from(at) * u64::from(unit), from, stable: at % 7 == 3 }
+            Op::Write { offset: u64::from(at) * u64::from(unit), from }
         } else {
             Op::Sync
         };
@@ -217,7 +215,7 @@ fn write<S: Subject>(subject: &mut S, lane: usize, granule: u64, count: u64, byt
     let mut bounce = Bounce::zeroed((count * unit) as usize);
     bounce.as_mut_slice().fill(byte);
     let from = Buffer::Bounce(bounce);
-    let done = run(subject, lane, Op::Write { offset: granule * unit, from, stable: false });
+    let done = run(subject, lane, Op::Write { offset: granule * unit, from });
     assert_eq!(done.result, Ok((count * unit) as u32));
 }
 

@@ -22,7 +22,7 @@ fn a_disk_stays_within_its_bounds_and_within_guest_memory() {
             (0, [(0xffff, 4096)], Errno::EFAULT),
             (0, [(u64::MAX - 4095, 4096)], Errno::EFAULT),
         ] {
-            let write = Op::Write { offset, from: guest(&pieces), stable: false };
+            let write = Op::Write { offset, from: guest(&pieces) };
             let done = run(&mut subject, 0, write);
             assert_eq!((done.result, done.buffer), (Err(errno), Some(guest(&pieces))), "{kind:?}");
             let done = run(&mut subject, 0, Op::Read { offset, into: guest(&pieces) });
@@ -58,8 +58,7 @@ fn a_transfer_of_more_pieces_than_a_call_takes_is_short_or_whole() {
         let mut subject = OnHost::new(kind, &place.path().join("disk"), 16384);
         let pieces: Vec<(u64, u32)> = (0..2048).map(|at| (at * 16, 4)).collect();
         // Pieces of sectors are written as one, so that no sector can be torn.
-        let done =
-            run(&mut subject, 0, Op::Write { offset: 0, from: guest(&pieces), stable: true });
+        let done = run(&mut subject, 0, Op::Write { offset: 0, from: guest(&pieces) });
         assert_eq!(done.result, Ok(8192), "{kind:?}");
         let done = run(&mut subject, 0, Op::Read { offset: 0, into: guest(&pieces) });
         let direct = matches!(kind, Kind::Serial(DIRECT) | Kind::Uring(DIRECT));
@@ -79,7 +78,7 @@ fn a_disk_opened_read_only_takes_no_writes() {
         let mut subject = OnHost::on(first);
         let (offset, len) = (0, 4096);
         for op in [
-            Op::Write { offset, from: guest(&[(0, 4096)]), stable: false },
+            Op::Write { offset, from: guest(&[(0, 4096)]) },
             Op::WriteZeroes { offset, len, may_unmap: false },
             Op::Discard { offset, len },
         ] {

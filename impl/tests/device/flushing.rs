@@ -25,12 +25,12 @@ fn writes_are_stable_by_the_rows_of_the_table() {
     let none = F_VERSION_1;
     let (flush, wce) = (none | F_FLUSH, none | F_FLUSH | F_CONFIG_WCE);
     assert_eq!(written(none, none, None), "write@0+1", "row A: FLUSH was not offered");
-    assert_eq!(written(flush, none, None), "stable@0+1", "row B: FLUSH was declined");
-    assert_eq!(written(wce, none, None), "stable@0+1", "row B");
+    assert_eq!(written(flush, none, None), "write@0+1 sync", "row B: FLUSH was declined");
+    assert_eq!(written(wce, none, None), "write@0+1 sync", "row B");
     assert_eq!(written(wce, flush, None), "write@0+1", "row C");
-    assert_eq!(written(wce, F_CONFIG_WCE, None), "stable@0+1", "row D: starts write-through");
+    assert_eq!(written(wce, F_CONFIG_WCE, None), "write@0+1 sync", "row D: starts write-through");
     assert_eq!(written(wce, F_CONFIG_WCE, Some(1)), "write@0+1", "row E");
-    assert_eq!(written(wce, wce, Some(0)), "stable@0+1", "row F");
+    assert_eq!(written(wce, wce, Some(0)), "write@0+1 sync", "row F");
     assert_eq!(written(wce, wce, None), "write@0+1", "row G");
     assert_eq!(written(wce, wce, Some(7)), "write@0+1", "row G: any other value is 1");
 }
@@ -127,28 +127,113 @@ fn a_failed_sync_fails_every_flush_and_every_write_through_write_for_good() {
         assert_eq!(rig.device.status(), 0);
         rig.boot(ALL);
     }
-    assert!(!rig.host.log().contains("stable"), "refused before any effect");
+    assert!(!rig.host.log().contains("write@0+2"), "refused before any effect");
     rig.device.set_status(0);
     rig.device.reopened();
     rig.boot(ALL);
     assert_eq!(rig.do_one(&flush()), S_OK);
 }
 
+/// Every error a host may end an operation with, and some that nobody expects.
+const ERRNOS: [Errno; 14] = [
+    Errno::EIO,
+    Errno::EFAULT,
+    Errno::EINVAL,
+    Errno::EFBIG,
+    Errno::ENOSPC,
+    Errno::EDQUOT,
+    Errno::EOPNOTSUPP,
+    Errno(1),
+    Errno(9),
+    Errno(12),
+    Errno(30),
+    Errno(61),
+    Errno(84),
+    Errno(4095),
+];
+
 #[test]
-fn a_failed_stable_write_is_a_failed_sync() {
-    for (fault, after) in
-        [(EIO, S_IOERR), (Fault::Short(0), S_IOERR), (Fault::Errno(Errno::EINTR), S_OK)]
-    {
-        let mut rig = rig(1);
-        rig.writeback(0);
-        rig.host.fail([fault]);
-        assert_eq!(rig.do_one(&write(0, 1, 1)), after);
-        assert_eq!(rig.do_one(&flush()), after);
+fn whatever_a_write_fails_with_is_its_own_affair() {
+    for errno in ERRNOS {
+        for mode in [0, 1] {
+            let mut rig = rig(1);
+            rig.writeback(mode);
+            rig.host.fail([Fault::Errno(errno)]);
+            assert_eq!(rig.do_one(&write(0, 1, 1)), S_IOERR, "{errno:?}");
+            assert_eq!(rig.do_one(&write(0, 1, 1)), S_OK, "{errno:?}");
+            assert_eq!(rig.do_one(&flush()), S_OK, "{errno:?}");
+            rig.host.fail([Fault::Errno(errno)]);
+            assert_eq!(rig.do_one(&read(0, 1)), S_IOERR, "{errno:?}");
+            for other in [zeroes(0, 1), discard(0, 1)] {
+                rig.host.fail([Fault::Errno(errno)]);
+                let advice = errno == Errno::EOPNOTSUPP;
+                let status = if advice { S_OK } else { S_IOERR };
+                assert_eq!(rig.do_one(&other), status, "{errno:?}");
+            }
+            assert_eq!(rig.do_one(&flush()), S_OK, "{errno:?}");
+            assert!(!rig.device.shared().sync_failed(), "{errno:?}");
+        }
     }
 }
 
 #[test]
-fn a_stable_write_in_flight_when_a_sync_fails_does_not_succeed() {
+fn whatever_a_sync_fails_with_counts_for_good() {
+    for errno in ERRNOS {
+        for mode in [0, 1] {
+            let mut rig = rig(1);
+            rig.writeback(mode);
+            rig.host.fail([Fault::None, Fault::Errno(errno)]);
+            assert_eq!(rig.do_one(&write(0, 1, 1)), if mode == 0 { S_IOERR } else { S_OK });
+            assert_eq!(rig.do_one(&flush()), S_IOERR, "{errno:?}");
+            assert_eq!(rig.do_one(&flush()), S_IOERR, "{errno:?}");
+            rig.writeback(0);
+            assert_eq!(rig.do_one(&write(0, 1, 1)), S_IOERR, "{errno:?}");
+            assert!(rig.device.shared().sync_failed(), "{errno:?}");
+        }
+    }
+}
+
+#[test]
+fn a_sync_that_is_put_off_for_ever_fails_only_those_who_waited_for_it() {
+    for errno in [Errno::EINTR, Errno::EAGAIN] {
+        let mut rig = rig(1);
+        rig.host.fail([Fault::Errno(errno); 201]);
+        assert_eq!(rig.do_one(&flush()), S_IOERR, "{errno:?}");
+        assert_eq!(rig.do_one(&flush()), S_OK, "nothing was lost: {errno:?}");
+    }
+}
+
+#[test]
+fn a_write_through_write_that_moved_nothing_fails_alone() {
+    let mut rig = rig(1);
+    rig.writeback(0);
+    rig.host.fail([Fault::Short(0)]);
+    assert_eq!(rig.do_one(&write(0, 1, 1)), S_IOERR);
+    assert_eq!(rig.host.log(), "write@0+1");
+    assert_eq!(rig.do_one(&flush()), S_OK);
+}
+
+#[test]
+fn write_through_writes_of_all_queues_share_syncs() {
+    let mut rig = rig(2);
+    rig.writeback(0);
+    rig.host.hold();
+    let first = rig.send(0, &write(0, 1, 1));
+    let second = rig.send(1, &write(1, 2, 1));
+    rig.run();
+    rig.complete(0, 0);
+    rig.complete(1, 0);
+    assert_eq!(rig.statuses(&[&first, &second]), "??", "written, and not yet stable");
+    let third = rig.send(0, &write(2, 3, 1));
+    rig.run();
+    rig.host.release();
+    rig.run();
+    assert_eq!(rig.statuses(&[&first, &second, &third]), "ooo");
+    assert_eq!(rig.host.log(), "write@0+1 write@1+1 sync write@2+1 sync");
+}
+
+#[test]
+fn a_write_through_write_in_flight_when_a_sync_fails_does_not_succeed() {
     let mut rig = rig(2);
     rig.writeback(0);
     rig.host.hold();
@@ -159,20 +244,6 @@ fn a_stable_write_in_flight_when_a_sync_fails_does_not_succeed() {
     rig.complete(1, 0);
     rig.host.release();
     rig.run();
-    assert_eq!(rig.statuses(&[&write, &flush]), "ee");
-}
-
-#[test]
-fn a_sync_that_ends_well_after_a_stable_write_failed_does_not_succeed() {
-    let mut rig = rig(2);
-    rig.writeback(0);
-    rig.host.hold();
-    let write = rig.send(0, &write(0, 1, 1));
-    let flush = rig.send(1, &flush());
-    rig.run();
-    rig.host.fail([EIO]);
-    rig.complete(0, 0);
-    rig.complete(1, 0);
     assert_eq!(rig.statuses(&[&write, &flush]), "ee");
 }
 

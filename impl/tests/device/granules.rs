@@ -30,7 +30,7 @@ fn a_partial_granule_is_read_patched_and_written_back() {
     assert_eq!(rig.host.sectors()[..12], [9, 9, 1, 1, 1, 1, 1, 1, 1, 1, 9, 9]);
     rig.writeback(0);
     assert_eq!(rig.do_one(&write(1, 2, 1)), S_OK);
-    assert_eq!(rig.host.log(), "read@0+4 stable@0+4", "only the write has to be stable");
+    assert_eq!(rig.host.log(), "read@0+4 write@0+4 sync", "one sync for all of it");
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn faults_in_the_middle_of_a_patch_lose_nothing() {
 }
 
 #[test]
-fn a_granule_that_cannot_be_read_is_no_failed_sync() {
+fn a_granule_that_cannot_be_read_or_written_is_no_failed_sync() {
     let mut rig = coarse_rig(1, 1024);
     rig.writeback(0);
     rig.host.fail([Fault::Errno(Errno::EIO)]);
@@ -57,6 +57,9 @@ fn a_granule_that_cannot_be_read_is_no_failed_sync() {
     assert_eq!(rig.do_one(&flush()), S_OK);
     rig.host.fail([Fault::None, Fault::Errno(Errno::EIO)]);
     assert_eq!(rig.do_one(&write(1, 1, 1)), S_IOERR, "its write failed");
+    assert_eq!(rig.do_one(&flush()), S_OK);
+    rig.host.fail([Fault::None, Fault::None, Fault::Errno(Errno::EIO)]);
+    assert_eq!(rig.do_one(&write(1, 1, 1)), S_IOERR, "its sync failed");
     assert_eq!(rig.do_one(&flush()), S_IOERR);
 }
 

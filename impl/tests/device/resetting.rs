@@ -143,19 +143,26 @@ fn a_sync_that_fails_during_a_reset_still_counts() {
 }
 
 #[test]
-fn a_stable_write_that_fails_during_a_reset_still_counts() {
-    for (fault, after) in [(Errno::EIO, S_IOERR), (Errno::EINTR, S_OK)] {
+fn the_sync_of_a_write_that_fails_during_a_reset_still_counts_and_the_write_does_not() {
+    for (faults, after) in [
+        ([Fault::None, Fault::Errno(Errno::EIO)], S_IOERR),
+        ([Fault::None, Fault::Errno(Errno::EINTR)], S_OK),
+        ([Fault::Errno(Errno::EIO), Fault::None], S_OK),
+    ] {
         let mut rig = rig(1);
         rig.writeback(0);
         rig.host.hold();
         rig.send(0, &write(0, 1, 1));
         rig.run();
+        rig.host.fail(faults);
+        if faults[0] == Fault::None {
+            rig.complete(0, 0);
+        }
         rig.device.set_status(0);
-        rig.host.fail([Fault::Errno(fault)]);
         rig.host.release();
         rig.run();
         rig.boot(ALL);
-        assert_eq!(rig.do_one(&flush()), after);
+        assert_eq!(rig.do_one(&flush()), after, "{faults:?}");
     }
 }
 

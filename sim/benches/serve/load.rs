@@ -6,29 +6,45 @@ use crate::BYTES;
 use crate::daemon::Daemon;
 use crate::guest::{Ask, EVENT_IDX, Guest, PIECE};
 
+/// FLUSH and CONFIG_WCE: who takes neither is written through.
+const CACHED: u64 = 1 << 9 | 1 << 11;
+
 /// One kind of load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     writes: bool,
     /// A flush follows every so many requests; 0 for never.
     flush_every: u64,
+    /// The guest takes no FLUSH, so every write is stable when it is answered.
+    through: bool,
     depth: usize,
 }
 
 impl Load {
-    pub(crate) const ALL: [Load; 6] = [
-        Load { writes: false, flush_every: 0, depth: 1 },
-        Load { writes: false, flush_every: 0, depth: 32 },
-        Load { writes: true, flush_every: 0, depth: 1 },
-        Load { writes: true, flush_every: 0, depth: 32 },
-        Load { writes: true, flush_every: 8, depth: 1 },
-        Load { writes: true, flush_every: 8, depth: 32 },
+    const READS: Load = Load { writes: false, flush_every: 0, through: false, depth: 1 };
+    const WRITES: Load = Load { writes: true, ..Load::READS };
+
+    pub(crate) const ALL: [Load; 8] = [
+        Load::READS,
+        Load { depth: 32, ..Load::READS },
+        Load::WRITES,
+        Load { depth: 32, ..Load::WRITES },
+        Load { flush_every: 8, ..Load::WRITES },
+        Load { flush_every: 8, depth: 32, ..Load::WRITES },
+        Load { through: true, ..Load::WRITES },
+        Load { through: true, depth: 32, ..Load::WRITES },
     ];
+
+    /// Whether the peer does the same: it writes through only if it is told so in another way.
+    pub(crate) fn has_peer(self) -> bool {
+        !self.through
+    }
 
     pub(crate) fn name(self) -> String {
         let what = if self.writes { "write" } else { "read" };
         let flushes = if self.flush_every > 0 { ", flush every 8" } else { "" };
-        format!("{what} 4 KiB{flushes}, depth {}", self.depth)
+        let through = if self.through { ", written through" } else { "" };
+        format!("{what} 4 KiB{flushes}{through}, depth {}", self.depth)
     }
 }
 
@@ -72,7 +88,8 @@ impl Requests {
 
 /// Keeps `load` going for about `time`.
 pub(crate) fn run(daemon: &Daemon, load: Load, time: Duration) -> Result<Sample, String> {
-    let guest = Guest::connect(daemon.socket(), EVENT_IDX, 1);
+    let features = if load.through { EVENT_IDX & !CACHED } else { EVENT_IDX };
+    let guest = Guest::connect(daemon.socket(), features, 1);
     let mut guest = guest.map_err(|error| format!("no connection: {error}"))?;
     let mut requests = Requests { load, block: 7, count: 0 };
     for slot in 0..load.depth {

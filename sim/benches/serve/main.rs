@@ -102,6 +102,9 @@ fn row(args: &Args, load: Load, direct: bool, cache: &str, peer: &Backend) -> Re
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..args.samples {
         for (backend, samples) in [(&Backend::Ours, &mut ours), (peer, &mut theirs)] {
+            if !load.has_peer() && !matches!(backend, Backend::Ours) {
+                continue;
+            }
             if let Some(daemon) = Daemon::start(backend, &args.file, direct)? {
                 samples.push(load::run(&daemon, load, time)?);
             }

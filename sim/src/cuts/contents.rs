@@ -16,8 +16,6 @@ pub enum Deaf {
     ToNothing,
     /// Syncs.
     ToSyncs,
-    /// That a write must be stable.
-    ToStableWrites,
 }
 
 /// Names an open file, from its opening to its release.
@@ -57,6 +55,10 @@ pub(super) struct Contents {
     /// How many files were ever opened.
     openings: u64,
     failing: Option<Failing>,
+    /// How the next write fails, before anything is written.
+    refusing: Option<Errno>,
+    /// Writes report a failed write-back too, and not only syncs.
+    reports_to_writes: bool,
     /// How many syncs have failed, and how the last one did.
     failed: u64,
     error: Option<Errno>,
@@ -122,6 +124,32 @@ impl Contents {
         self.failing = failing.map(|(errno, forgets)| Failing { errno, forgets });
     }
 
+    /// Makes the next write fail, which writes nothing.
+    pub(super) fn refuse_next_write(&mut self, errno: Errno) {
+        self.refusing = Some(errno);
+    }
+
+    /// Some of what is dirty was to be written back, unasked, and could not be: it is forgotten. Every open file is told of that
+    /// once, at its next write or sync.
+    pub(super) fn fail_write_back(&mut self, errno: Errno, set: SectorSet) {
+        self.forget(Failing { errno, forgets: set.and(self.dirty) });
+        self.reports_to_writes = true;
+    }
+
+    fn forget(&mut self, Failing { errno, forgets }: Failing) {
+        self.dirty = self.dirty.minus(forgets);
+        self.forgotten = self.forgotten.or(forgets);
+        self.failed += 1;
+        self.error = Some(errno);
+    }
+
+    /// What an open file was not told yet.
+    fn news(&mut self, handle: Handle) -> Result<(), Errno> {
+        let opened = self.opened.get_mut(&handle).expect("it was checked");
+        let news = std::mem::replace(&mut opened.told, self.failed) < self.failed;
+        self.error.filter(|_| news).map_or(Ok(()), Err)
+    }
+
     /// From now on it is deaf to these.
     pub(super) fn turn_deaf(&mut self, deaf: Deaf) {
         self.deaf = deaf;
@@ -149,6 +177,8 @@ impl Contents {
         self.cache.copy_from_slice(&self.medium);
         (self.dirty, self.forgotten) = Default::default();
         self.failing = None;
+        self.refusing = None;
+        self.reports_to_writes = false;
         self.life += 1;
     }
 
@@ -185,13 +215,19 @@ impl Contents {
         stable: bool,
     ) -> Result<u32, Errno> {
         self.check(handle)?;
+        if let Some(errno) = self.refusing.take() {
+            return Err(errno);
+        }
+        if self.reports_to_writes {
+            self.news(handle)?;
+        }
         let range = self.within(offset, bytes.len() as u64);
         if range.is_empty() && !bytes.is_empty() {
             return Err(Errno::ENOSPC);
         }
         self.cache[range.clone()].copy_from_slice(&bytes[..range.len()]);
         self.changed(&range);
-        if stable && self.deaf != Deaf::ToStableWrites {
+        if stable {
             self.sync_set(handle, touched(&range))?;
         }
         Ok(range.len() as u32)
@@ -203,7 +239,7 @@ impl Contents {
         let range = self.within(offset, len);
         self.cache[range.clone()].fill(0);
         self.changed(&range);
-        if opened.stable && self.deaf != Deaf::ToStableWrites {
+        if opened.stable {
             self.sync_set(handle, touched(&range))?;
         }
         Ok(())
@@ -219,17 +255,12 @@ impl Contents {
         self.syncs += 1;
         if let Some(failing) = self.failing.take() {
             let forgets = failing.forgets.and(set).and(self.dirty);
-            self.dirty = self.dirty.minus(forgets);
-            self.forgotten = self.forgotten.or(forgets);
-            self.failed += 1;
-            self.error = Some(failing.errno);
+            self.forget(Failing { forgets, ..failing });
         } else {
             self.write_back(set);
         }
         // Every open file is told of a failure once, whoever asked for the sync that failed.
-        let opened = self.opened.get_mut(&handle).expect("it was checked");
-        let news = std::mem::replace(&mut opened.told, self.failed) < self.failed;
-        self.error.filter(|_| news).map_or(Ok(()), Err)
+        self.news(handle)
     }
 
     fn changed(&mut self, range: &Range<usize>) {

@@ -49,6 +49,18 @@ impl Power {
         self.contents().fail_next(Some((errno, forgets)));
     }
 
+    /// Makes the next write fail with this error and write nothing. It does so once, and not any
+    /// more after a power cut.
+    pub fn refuse_next_write(&self, errno: Errno) {
+        self.contents().refuse_next_write(errno);
+    }
+
+    /// Fails to write back these dirty sectors, unasked, and forgets that they were dirty. As NFS
+    /// does, it tells every open file once: at its next sync, or at its next write.
+    pub fn fail_write_back(&self, errno: Errno, set: SectorSet) {
+        self.contents().fail_write_back(errno, set);
+    }
+
     /// Takes back [`fail_next_sync`](Self::fail_next_sync).
     pub fn fail_no_sync(&self) {
         self.contents().fail_next(None);

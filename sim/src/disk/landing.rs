@@ -3,6 +3,7 @@
 
 use powerfail_device::{Completion, Errno, Op};
 
+use super::errno::{Damage, PUT_OFF, damage};
 use super::operation::{OpKey, OpKind, Outcome};
 use super::sim::{Ready, SimDisk, lane_index};
 use crate::memory::Ram;
@@ -63,24 +64,17 @@ impl SimDisk {
         let Some(index) = self.find(key) else { return false };
         let range = key.range();
         let left = range.minus(self.in_flight[index].landed);
-        let transfers = matches!(key.kind, OpKind::Read | OpKind::Write | OpKind::StableWrite);
+        let transfers = matches!(key.kind, OpKind::Read | OpKind::Write);
         let len = key.sectors * SECTOR as u32;
         let mut forgets = SectorSet::EMPTY;
         let result = match outcome {
             Outcome::Ok { landed } => {
                 let part = if key.kind == OpKind::Discard { landed.and(left) } else { left };
                 let reached = part.is_empty() || self.land(index, part, memory);
-                match key.kind {
-                    OpKind::StableWrite => {
-                        self.persist(range);
-                        self.record_write(range, true);
-                    }
-                    OpKind::Sync => {
-                        let owed = self.in_flight[index].owed;
-                        self.persist(owed.or(landed).and(self.dirty));
-                        self.record_synced(self.in_flight[index].nth);
-                    }
-                    _ => {}
+                if key.kind == OpKind::Sync {
+                    let owed = self.in_flight[index].owed;
+                    self.persist(owed.or(landed).and(self.dirty));
+                    self.record_synced(self.in_flight[index].nth);
                 }
                 match (reached, transfers) {
                     (false, _) => Err(Errno::EFAULT),
@@ -99,37 +93,27 @@ impl SimDisk {
                 }
                 let part = head.and(left);
                 let reached = part.is_empty() || self.land(index, part, memory);
-                if key.kind == OpKind::StableWrite {
-                    self.persist(head);
-                    self.record_write(head, true);
-                }
                 self.cut_short.push((key, key.sector + bytes / 512));
                 if reached { Ok(bytes) } else { Err(Errno::EFAULT) }
             }
             Outcome::Failed { errno, landed, forgot } => {
-                let errno = Errno(errno);
-                let transient = errno.is_transient() || errno == Errno::EOPNOTSUPP;
-                if transient && !self.in_flight[index].landed.is_empty() {
-                    return false;
-                }
-                let part = landed.and(left);
-                if !transient && !part.is_empty() && key.kind != OpKind::Read {
-                    self.land(index, part, memory);
-                }
-                if !transient {
-                    match key.kind {
-                        OpKind::Sync => {
-                            forgets = forgot.and(self.shape.part(key.device));
-                            self.syncs_failed += 1;
+                match damage(key.kind, errno) {
+                    // A read has filled some memory, and nobody looks at it.
+                    Damage::None if key.kind == OpKind::Read && !PUT_OFF.contains(&errno) => {}
+                    Damage::None if !self.in_flight[index].landed.is_empty() => return false,
+                    Damage::None => {}
+                    Damage::Landed => {
+                        let part = landed.and(left);
+                        if !part.is_empty() {
+                            self.land(index, part, memory);
                         }
-                        OpKind::StableWrite => {
-                            forgets = forgot.and(range);
-                            self.syncs_failed += 1;
-                        }
-                        _ => {}
+                    }
+                    Damage::Forgot => {
+                        forgets = forgot.and(self.shape.part(key.device));
+                        self.syncs_failed += 1;
                     }
                 }
-                Err(errno)
+                Err(Errno(errno))
             }
         };
         let op = self.in_flight.swap_remove(index);

@@ -44,7 +44,7 @@ impl SimDisk {
         let set = set.and(self.forgotten);
         copy(&self.medium, &mut self.cache, set);
         self.forgotten = self.forgotten.minus(set);
-        self.record_write(set, false);
+        self.record_write(set);
         !set.is_empty()
     }
 

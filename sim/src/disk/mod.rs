@@ -10,8 +10,9 @@
 //! * A sync makes stable every effect whose completion was **taken** before the sync was
 //!   **submitted**, through any lane, in this backend life or an earlier one. Which sectors it owes
 //!   is fixed at submission; whatever else it persists is a choice.
-//! * A short transfer touched nothing at or after its end; an interrupted or refused one touched
-//!   nothing; a failed one may have landed in any part. Nothing lands after a completion.
+//! * A short transfer touched nothing at or after its end; one that was put off touched nothing; a
+//!   failed one may have landed in any part, and has cost nothing else ([`damage`]). Nothing lands
+//!   after a completion.
 //! * A failed sync may forget, sector by sector, that data of its own device's part was dirty: a
 //!   later sync then succeeds without it. The cache still shows it until it is evicted, which may happen once somebody was
 //!   told, and happens to all of it when the backend dies. If nobody was told, nothing was
@@ -27,6 +28,7 @@
 //! sectors torn inside: an atom is one sector.
 
 mod ahead;
+mod errno;
 mod landing;
 mod lane;
 mod loss;
@@ -38,6 +40,8 @@ mod shape;
 mod sim;
 mod witness;
 
+pub use errno::{Damage, damage};
+pub(crate) use errno::{EIO, FAILED, PUT_OFF};
 pub use lane::{Lane, Twist};
 pub use memory::MemoryLane;
 pub use operation::{OpKey, OpKind, Outcome};

@@ -14,8 +14,6 @@ pub enum OpKind {
     Read,
     /// Copy sectors from guest memory into the cache.
     Write,
-    /// The same, stable when it completes.
-    StableWrite,
     /// Make completed effects stable.
     Sync,
     /// Maybe zero sectors.
@@ -25,10 +23,9 @@ pub enum OpKind {
 }
 
 impl OpKind {
-    const NAMES: [(OpKind, &'static str); 6] = [
+    const NAMES: [(OpKind, &'static str); 5] = [
         (OpKind::Read, "read"),
         (OpKind::Write, "write"),
-        (OpKind::StableWrite, "write-stable"),
         (OpKind::Sync, "sync"),
         (OpKind::Discard, "discard"),
         (OpKind::WriteZeroes, "write-zeroes"),
@@ -44,7 +41,6 @@ impl OpKind {
         match self {
             OpKind::Read => "read",
             OpKind::Write => "write",
-            OpKind::StableWrite => "stable write",
             OpKind::Sync => "sync",
             OpKind::Discard => "discard",
             OpKind::WriteZeroes => "write-zeroes",
@@ -123,6 +119,8 @@ impl FromStr for OpKey {
         };
         let lane = who.strip_prefix('q').and_then(|n| n.parse().ok()).ok_or_else(bad)?;
         let (name, place) = what.split_once('@').unwrap_or((what, "0+0"));
+        // There were writes that were stable when they completed. Now a sync follows them.
+        let name = if name == "write-stable" { "write" } else { name };
         let kind = OpKind::NAMES.iter().find(|n| n.1 == name).ok_or_else(bad)?.0;
         let (sector, sectors) = place.split_once('+').ok_or_else(bad)?;
         let number =
@@ -150,7 +148,7 @@ pub enum Outcome {
         bytes: u32,
     },
     /// It failed. `landed` says what a write had done all the same; `forgot` which dirty sectors a
-    /// failed sync, or a failed stable write, no longer knows to be dirty.
+    /// failed sync no longer knows to be dirty.
     Failed {
         /// A positive error number.
         errno: i32,
@@ -180,14 +178,21 @@ pub(super) struct InFlight {
 pub(super) fn describe(op: &Op) -> (OpKind, u64, u64) {
     match op {
         Op::Read { offset, into } => (OpKind::Read, *offset, u64::from(into.len())),
-        Op::Write { offset, from, stable: false } => {
-            (OpKind::Write, *offset, u64::from(from.len()))
-        }
-        Op::Write { offset, from, stable: true } => {
-            (OpKind::StableWrite, *offset, u64::from(from.len()))
-        }
+        Op::Write { offset, from } => (OpKind::Write, *offset, u64::from(from.len())),
         Op::Sync => (OpKind::Sync, 0, 0),
         Op::Discard { offset, len } => (OpKind::Discard, *offset, *len),
         Op::WriteZeroes { offset, len, .. } => (OpKind::WriteZeroes, *offset, *len),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stable_write_of_an_old_trace_is_read_as_a_write() {
+        let old: OpKey = "b.q1:write-stable@2+3#1".parse().unwrap();
+        assert_eq!(old, "b.q1:write@2+3#1".parse().unwrap());
+        assert_eq!(old.to_string(), "b.q1:write@2+3#1");
     }
 }

@@ -4,7 +4,6 @@
 //! The order is the one in which things became true for whoever asked:
 //!
 //! * what was written stands where its completion was taken, with the bytes the cache held then;
-//! * a stable write stands where it completed, for it is stable from there on;
 //! * a sync stands where it was submitted, if it succeeded: what stands before it is what it owes.
 //!
 //! What has landed without being answered is not in the list until [`SimDisk::close_record`] puts
@@ -24,8 +23,6 @@ pub enum Note {
         sector: u32,
         /// What they hold.
         bytes: Vec<u8>,
-        /// Whether they survive a power loss from here on.
-        stable: bool,
     },
     /// Neighbouring sectors were discarded, and are zero.
     Discard {
@@ -79,11 +76,7 @@ impl SimDisk {
                 let image = if survives { &self.cache } else { &self.medium };
                 image[sector as usize * SECTOR..][..SECTOR].iter().copied()
             });
-            let note = Note::Write {
-                sector: run.nth(0).unwrap_or(0),
-                bytes: bytes.collect(),
-                stable: false,
-            };
+            let note = Note::Write { sector: run.nth(0).unwrap_or(0), bytes: bytes.collect() };
             if let Some(record) = &mut self.record {
                 record.notes.push(note);
             }
@@ -129,22 +122,18 @@ impl SimDisk {
     fn record_answer(&mut self, ready: &Ready) {
         match ready.kind {
             OpKind::Read | OpKind::Sync => {}
-            // Noted when it was done.
-            OpKind::StableWrite if ready.completion.result.is_ok() => {}
             OpKind::Discard => self.record_discard(ready.landed),
-            OpKind::Write | OpKind::StableWrite | OpKind::WriteZeroes => {
-                self.record_write(ready.landed, false);
-            }
+            OpKind::Write | OpKind::WriteZeroes => self.record_write(ready.landed),
         }
     }
 
     /// These sectors hold what the cache holds.
-    pub(super) fn record_write(&mut self, set: SectorSet, stable: bool) {
+    pub(super) fn record_write(&mut self, set: SectorSet) {
         let Some(record) = &mut self.record else { return };
         for run in runs(set) {
             let Some(sector) = run.nth(0) else { continue };
             let bytes = &self.cache[sector as usize * SECTOR..][..run.len() as usize * SECTOR];
-            record.notes.push(Note::Write { sector, bytes: bytes.to_vec(), stable });
+            record.notes.push(Note::Write { sector, bytes: bytes.to_vec() });
         }
         record.unnoted = record.unnoted.minus(set);
     }

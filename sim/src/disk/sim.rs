@@ -242,7 +242,7 @@ impl SimDisk {
         self.in_flight.iter().max_by_key(|op| op.nth).map(|op| op.key)
     }
 
-    /// How many syncs have failed, and writes that had to be stable.
+    /// How many syncs have failed.
     #[must_use]
     pub fn syncs_failed(&self) -> u32 {
         self.syncs_failed

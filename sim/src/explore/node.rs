@@ -11,7 +11,7 @@ use super::scope::Scope;
 use super::unit::{Unit, queue};
 use super::write_down::Log;
 use crate::action::{Action, CrashKind, Until};
-use crate::disk::{OpKey, Outcome};
+use crate::disk::{EIO, OpKey, Outcome};
 use crate::dut::DeviceUnderTest;
 use crate::guest::{Ask, Layout, Mischief};
 use crate::sectors::SectorSet;
@@ -36,8 +36,6 @@ pub(super) enum Phase {
 
 /// How requests are cut: into as few descriptors of the ring as can be.
 const LAYOUT: Layout = Layout { indirect: 1, ..Layout::PLAIN };
-/// The error of a host that fails.
-const EIO: i32 = 5;
 
 /// One state.
 #[derive(Clone, Debug)]

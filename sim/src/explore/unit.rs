@@ -129,9 +129,8 @@ impl<D: DeviceUnderTest> Node<D> {
                 }
             }
             _ => {
-                let forgets = op.kind == OpKind::StableWrite;
                 let landed = if plan.scope.reduction.lazy { left } else { SectorSet::EMPTY };
-                out.extend(subsets(landed).map(|landed| Unit::Fail { op, landed, forgets }));
+                out.extend(subsets(landed).map(|landed| Unit::Fail { op, landed, forgets: false }));
             }
         }
     }
@@ -213,7 +212,7 @@ fn completes(unit: &Unit) -> Option<u8> {
 /// Whether a step of the host makes something stable, or forgets that it is not.
 fn settles(unit: &Unit) -> bool {
     match unit {
-        Unit::Finish { op, .. } => matches!(op.kind, OpKind::Sync | OpKind::StableWrite),
+        Unit::Finish { op, .. } => op.kind == OpKind::Sync,
         Unit::Fail { .. } | Unit::WriteBack { .. } => true,
         _ => false,
     }

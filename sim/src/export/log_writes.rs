@@ -27,7 +27,6 @@ use crate::world::{Event, World};
 const MAGIC: u64 = 0x006a_7366_7773_6872;
 const VERSION: u64 = 1;
 const FLUSH: u64 = 1 << 0;
-const FUA: u64 = 1 << 1;
 const DISCARD: u64 = 1 << 2;
 const MARK: u64 = 1 << 3;
 
@@ -85,7 +84,7 @@ pub fn log_writes<D: DeviceUnderTest>(
         }
         match clipped {
             None => {}
-            Some(Clipped::Write { sector, bytes, stable }) => log.write(sector, bytes, stable),
+            Some(Clipped::Write { sector, bytes }) => log.write(sector, bytes),
             Some(Clipped::Discard { sector, sectors }) => log.discard(sector, sectors),
             Some(Clipped::Flush) => log.flush(),
         }
@@ -153,7 +152,7 @@ fn answers<D: DeviceUnderTest>(
 
 /// A note as one device has it, with sectors counted within its part.
 enum Clipped<'a> {
-    Write { sector: u32, bytes: &'a [u8], stable: bool },
+    Write { sector: u32, bytes: &'a [u8] },
     Discard { sector: u32, sectors: u32 },
     Flush,
 }
@@ -166,11 +165,11 @@ fn clip<'a>(note: &'a Note, shape: &DiskShape, device: u8) -> Option<Clipped<'a>
         set.nth(0).map(|first| (first, set.len()))
     };
     match note {
-        Note::Write { sector, bytes, stable } => {
+        Note::Write { sector, bytes } => {
             let (first, sectors) = mine(*sector, (bytes.len() / SECTOR) as u32)?;
             let from = (first - sector) as usize * SECTOR;
             let bytes = &bytes[from..from + sectors as usize * SECTOR];
-            Some(Clipped::Write { sector: first - base, bytes, stable: *stable })
+            Some(Clipped::Write { sector: first - base, bytes })
         }
         Note::Discard { sector, sectors } => {
             let (first, sectors) = mine(*sector, *sectors)?;
@@ -187,9 +186,9 @@ impl Log {
         self.writes + self.flushes + self.discards + self.marks
     }
 
-    fn write(&mut self, sector: u32, bytes: &[u8], stable: bool) {
+    fn write(&mut self, sector: u32, bytes: &[u8]) {
         let sectors = (bytes.len() / SECTOR) as u64;
-        self.header(sector, sectors, if stable { FUA } else { 0 }, &[]);
+        self.header(sector, sectors, 0, &[]);
         self.bytes.extend_from_slice(bytes);
         self.writes += 1;
     }

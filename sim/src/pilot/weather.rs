@@ -3,15 +3,10 @@
 use super::Pilot;
 use crate::action::Action;
 use crate::choose::{Choose, Site};
-use crate::disk::{OpKey, OpKind, Outcome};
+use crate::disk::{Damage, EIO, FAILED, OpKey, OpKind, Outcome, PUT_OFF, damage};
 use crate::dut::DeviceUnderTest;
 use crate::sectors::SectorSet;
 use crate::world::World;
-
-const EIO: i32 = 5;
-const EINTR: i32 = 4;
-const EAGAIN: i32 = 11;
-const ENOSPC: i32 = 28;
 
 /// A subset of `set`, whole in units of `tear` sectors: nothing, everything, or any of it.
 pub(super) fn subset<C: Choose>(
@@ -65,7 +60,7 @@ impl Pilot {
             }
         }
         let outcome = self.outcome(world, choose, op, landed);
-        let put_off = matches!(outcome, Outcome::Failed { errno: EINTR | EAGAIN, .. });
+        let put_off = matches!(outcome, Outcome::Failed { errno, .. } if PUT_OFF.contains(&errno));
         self.put_off = if put_off { self.put_off + 1 } else { 0 };
         Action::Complete { op, outcome }
     }
@@ -82,11 +77,11 @@ impl Pilot {
         // A host that puts everything off for ever is not one that never fails.
         let may_put_off = landed.is_empty() && self.put_off < 16;
         if may_put_off && choose.chance(options.transient, Site::Fault) {
-            let errno = choose.pick(&[EINTR, EAGAIN], Site::Fault);
+            let errno = choose.pick(&PUT_OFF, Site::Fault);
             return failed(errno, SectorSet::EMPTY, SectorSet::EMPTY);
         }
         let granule = options.spec.disk.granule / 512;
-        let transfers = matches!(op.kind, OpKind::Read | OpKind::Write | OpKind::StableWrite);
+        let transfers = matches!(op.kind, OpKind::Read | OpKind::Write);
         if transfers && op.sectors > granule && choose.chance(options.short, Site::Fault) {
             let units = 1 + choose.below(op.sectors / granule - 1, Site::Fault);
             let head = SectorSet::range(op.sector, units * granule);
@@ -94,18 +89,9 @@ impl Pilot {
                 return Outcome::Short { bytes: units * granule * 512 };
             }
         }
-        let syncs = matches!(op.kind, OpKind::Sync | OpKind::StableWrite);
-        let ratio = if syncs { options.fail_sync } else { options.fail };
+        let ratio = if op.kind == OpKind::Sync { options.fail_sync } else { options.fail };
         if choose.chance(ratio, Site::Fault) {
-            let errno = choose.pick(&[EIO, EIO, ENOSPC], Site::Fault);
-            let part = subset(choose, op.range().minus(landed), tear, Site::Fault);
-            let dirty = world.disk().dirty();
-            let forgot = match op.kind {
-                OpKind::Sync => subset(choose, dirty, tear, Site::Fault),
-                OpKind::StableWrite => subset(choose, op.range(), tear, Site::Fault),
-                _ => SectorSet::EMPTY,
-            };
-            return failed(errno, part, forgot);
+            return self.failure(world, choose, op, landed);
         }
         let extra = match op.kind {
             OpKind::Discard => subset(choose, op.range(), tear, Site::Operation),
@@ -113,6 +99,37 @@ impl Pilot {
             _ => SectorSet::EMPTY,
         };
         Outcome::Ok { landed: extra }
+    }
+
+    /// An operation fails, in one of the ways in which it can from where it is.
+    fn failure<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+        op: OpKey,
+        landed: SectorSet,
+    ) -> Outcome {
+        let tear = self.options.spec.disk.tear;
+        let nothing = SectorSet::EMPTY;
+        // Half of what fails is the medium's doing.
+        let errno = match choose.below(2, Site::Fault) {
+            0 => EIO,
+            _ => choose.pick(&FAILED, Site::Fault),
+        };
+        match damage(op.kind, errno) {
+            Damage::None if op.kind == OpKind::Read || landed.is_empty() => {
+                failed(errno, nothing, nothing)
+            }
+            // It has begun, so it was not refused.
+            Damage::None => failed(EIO, nothing, nothing),
+            Damage::Landed => {
+                let part = subset(choose, op.range().minus(landed), tear, Site::Fault);
+                failed(errno, part, nothing)
+            }
+            Damage::Forgot => {
+                failed(errno, nothing, subset(choose, world.disk().dirty(), tear, Site::Fault))
+            }
+        }
     }
 
     /// The host writes back or evicts something, unasked.

@@ -198,7 +198,7 @@ impl Work {
 fn is_for(kind: OpKind, ask: &Ask) -> bool {
     match kind {
         OpKind::Read => matches!(ask, Ask::In { .. }),
-        OpKind::Write | OpKind::StableWrite => matches!(ask, Ask::Out { .. }),
+        OpKind::Write => matches!(ask, Ask::Out { .. }),
         OpKind::Sync => *ask == Ask::Flush,
         OpKind::Discard => matches!(ask, Ask::Discard(_)),
         OpKind::WriteZeroes => matches!(ask, Ask::WriteZeroes(_)),

@@ -79,6 +79,11 @@ pub fn tell<D: DeviceUnderTest>(
         // What writes where nothing may be written is often left from a request that had no end.
         also.extend(cast.all().filter(|(_, role)| role.status.is_none()).map(|(id, _)| id));
     }
+    if matches!(rule, Rule::LegalRequestFailed | Rule::LegalFlushFailed) {
+        // What failed with a cause is often what made this one fail without.
+        let failed = |role: &cast::Role| role.status.is_some_and(|status| status != 0);
+        also.extend(cast.all().filter(|(_, role)| failed(role)).map(|(id, _)| id));
+    }
     let about = About::new(options, failure, look.all, silent, &also);
     let lines = lanes::draw(options, events, Some(failure), &about, &cast, D::ON_SIM_DISK);
     let offered = world.station(failure.device).device.offered();

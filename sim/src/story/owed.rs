@@ -24,7 +24,7 @@ pub(super) fn sentences(why: &Why<'_>) -> Vec<String> {
         | Rule::WrongRefusal => served(why),
         Rule::LegalRequestFailed => request(why, |why, name, id| {
             format!(
-                "{name}{} asks for nothing that may be refused, and the host has done all it was asked: the answer must be ok.",
+                "{name}{} asks for nothing that may be refused, and the host has done all it was asked for it: the answer must be ok.",
                 why.sent(id)
             )
         }),
@@ -32,7 +32,7 @@ pub(super) fn sentences(why: &Why<'_>) -> Vec<String> {
             format!("{name}{} has a type that no memory knows, so nothing was made persistent: it must not return 0.", why.sent(id))
         }),
         Rule::LegalFlushFailed => request(why, |why, name, id| {
-            format!("{name}{} is a flush, and the host has done all it was asked: it must return 0.", why.sent(id))
+            format!("{name}{} is a flush, and the host has done all it was asked for it: it must return 0.", why.sent(id))
         }),
         Rule::NoSuchReturn => request(why, |why, name, id| {
             format!("{name}{} must return 0 for success or -1 for failure, as four bytes: a driver knows nothing else.", why.sent(id))

@@ -31,6 +31,7 @@ impl<D: DeviceUnderTest> World<D> {
             driver.abandon(memory);
         }
         station.still();
+        station.reopened();
         station.device.restart(setup, &options.spec, disk, device, End::BackendKill);
         // What it had in flight makes room on a disk that others share.
         stations.iter_mut().for_each(Station::stir);
@@ -52,6 +53,7 @@ impl<D: DeviceUnderTest> World<D> {
                 driver.abandon(memory);
             }
             station.still();
+            station.reopened();
             station.was_reset = false;
             station.discarded_before_loss = station.discarded_before_loss.or(station.discarded);
             let survivors = survivors.lowered(options.spec.disk.base(device));

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::coverage::Situation;
-use crate::disk::{OpKey, OpKind, Outcome};
+use crate::disk::{OpKey, OpKind, Outcome, PUT_OFF};
 use crate::dut::DeviceUnderTest;
 use crate::sectors::SectorSet;
 use crate::spec::Kind;
@@ -22,6 +22,11 @@ impl<D: DeviceUnderTest> World<D> {
             let forgets = !forgot.and(self.disk.dirty()).is_empty();
             self.coverage.hit_if(forgets, Situation::SyncForgot);
         }
+        if let Outcome::Failed { errno, .. } = outcome
+            && !PUT_OFF.contains(&errno)
+        {
+            self.note_failure(op);
+        }
         if let Some(station) = self.stations.get_mut(usize::from(op.device)) {
             let waits = station.kind == Kind::Memory && station.queues[0].out() > 1;
             self.coverage.hit_if(waits, Situation::FlushesShared);
@@ -33,6 +38,25 @@ impl<D: DeviceUnderTest> World<D> {
             }
         }
         true
+    }
+
+    /// What the guest may be told from now on: a failed sync excuses every flush, another failed
+    /// operation the request it is for.
+    #[cold]
+    fn note_failure(&mut self, op: OpKey) {
+        let disk = self.options.spec.disk;
+        let Some(station) = self.stations.get_mut(usize::from(op.device)) else { return };
+        if op.kind == OpKind::Sync {
+            station.sync_failed = true;
+            return;
+        }
+        station.write_failed |= op.kind.mutates();
+        let Some(queue) = station.queues.get(usize::from(op.lane)) else { return };
+        let range = op.range().lowered(disk.base(op.device));
+        let own = queue
+            .outstanding()
+            .filter(|(_, ask)| !super::covered(ask, disk.room()).and(range).is_empty());
+        station.excused.extend(own.map(|(id, _)| id));
     }
 
     /// The sectors that a power loss may take, of the whole medium: of the simulated disk, or of

@@ -46,6 +46,12 @@ pub(crate) struct Station<D> {
     pub(crate) carried: u32,
     /// The guest has published a head twice in this life.
     pub(crate) doubled: bool,
+    /// A sync of its part has failed since its backend was opened: no flush need succeed.
+    pub(crate) sync_failed: bool,
+    /// Requests out of which an operation of their own failed: they may fail.
+    pub(crate) excused: Vec<u32>,
+    /// A write failed while no sync had, since its backend was opened.
+    pub(crate) write_failed: bool,
     /// The queues one by one.
     pub(crate) lives: [QueueLife; MAX_QUEUES],
 }
@@ -66,7 +72,14 @@ impl<D> Station<D> {
         self.kicked = false;
         self.carried = 0;
         self.doubled = false;
+        self.excused.clear();
         self.lives = [QueueLife::Live; MAX_QUEUES];
+    }
+
+    /// The disk was opened afresh: what failed before says nothing about it.
+    pub(crate) fn reopened(&mut self) {
+        self.sync_failed = false;
+        self.write_failed = false;
     }
 
     /// Every thread of the device may have something to do.
@@ -116,12 +129,16 @@ impl<D: DeviceUnderTest> World<D> {
                         kicked: false,
                         carried: 0,
                         doubled: false,
+                        sync_failed: false,
+                        excused: Vec::new(),
+                        write_failed: false,
                         lives: [QueueLife::Live; MAX_QUEUES],
                     });
                     stations.last_mut().expect("just pushed")
                 }
             };
             station.still();
+            station.reopened();
             station.capacity = spec.disk.capacity;
             station.discarded = SectorSet::EMPTY;
             station.discarded_before_loss = SectorSet::EMPTY;

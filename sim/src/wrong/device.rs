@@ -36,6 +36,10 @@ pub enum DeviceFault {
     UsedIndexJumps,
     /// A reset forgets that a sync had failed.
     FailureForgottenAtReset,
+    /// A failed sync fails those who waited for it, and is forgotten.
+    FailureForgotten,
+    /// A write-through write that the host failed counts as a failed sync.
+    PoisonedByWrite,
     /// The used length is one too many.
     LengthOneMore,
     /// The status is written as four bytes.
@@ -75,7 +79,7 @@ pub enum DeviceFault {
 type Facts = (DeviceFault, &'static str, &'static str, &'static [Rule]);
 
 /// Each with its name, what is wrong in a line, and the rules that should notice.
-const FACTS: [Facts; 29] = [
+const FACTS: [Facts; 31] = [
     (
         DeviceFault::LateAfterReset,
         "late-after-reset",
@@ -160,6 +164,24 @@ const FACTS: [Facts; 29] = [
         "failure-forgotten-at-reset",
         "a reset forgets that a sync had failed",
         &[Rule::StableWriteLost, Rule::StaleRead, Rule::NotZeroed],
+    ),
+    (
+        DeviceFault::FailureForgotten,
+        "failed-sync-forgotten",
+        "a failed sync fails the flush that asked for it, and the next one succeeds",
+        &[
+            Rule::StableWriteLost,
+            Rule::WriteThroughLost,
+            Rule::FlushlessWriteLost,
+            Rule::StaleRead,
+            Rule::NotZeroed,
+        ],
+    ),
+    (
+        DeviceFault::PoisonedByWrite,
+        "poisoned-by-write",
+        "after a write-through write that the host refused no flush succeeds any more",
+        &[Rule::LegalRequestFailed],
     ),
     (
         DeviceFault::LengthOneMore,

@@ -27,8 +27,6 @@ pub enum DiskFault {
     UnmapForZeroes,
     /// After a failed sync the next attempt is believed.
     SyncRetried,
-    /// A stable write is not.
-    StableIgnored,
     /// What was read once is served from memory for ever.
     StaleRead,
     /// A short transfer is reported as whole.
@@ -62,7 +60,7 @@ pub enum DiskFault {
 
 impl DiskFault {
     /// All of them.
-    pub const ALL: [DiskFault; 26] = [
+    pub const ALL: [DiskFault; 25] = [
         DiskFault::EarlyFlush,
         DiskFault::SyncMissesSector,
         DiskFault::DroppedWrite,
@@ -74,7 +72,6 @@ impl DiskFault {
         DiskFault::ZeroesNothing,
         DiskFault::UnmapForZeroes,
         DiskFault::SyncRetried,
-        DiskFault::StableIgnored,
         DiskFault::StaleRead,
         DiskFault::ShortBelieved,
         DiskFault::CutShort,
@@ -147,11 +144,6 @@ impl DiskFault {
             DiskFault::SyncRetried => {
                 ("sync-retried", "a failed sync is tried again and believed", &[StableWriteLost])
             }
-            DiskFault::StableIgnored => (
-                "stable-ignored",
-                "a write-through write stays in the cache",
-                &[WriteThroughLost, FlushlessWriteLost],
-            ),
             DiskFault::StaleRead => (
                 "stale-read",
                 "what was read once is served from memory for ever",

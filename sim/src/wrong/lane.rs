@@ -97,7 +97,7 @@ impl<'a, L> FaultyLane<'a, L> {
             (DiskFault::WriteRepeated, Op::Write { offset, from, .. }) => {
                 if let Some(bytes) = bytes_of(from, memory) {
                     let from = Buffer::Bounce(bytes);
-                    let op = Op::Write { offset: *offset, from, stable: false };
+                    let op = Op::Write { offset: *offset, from };
                     self.watch(token, Watch::Repeat { op });
                 }
             }
@@ -163,7 +163,6 @@ impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
                 *offset = offset.saturating_sub(granule);
                 *len = end - *offset;
             }
-            (DiskFault::StableIgnored, Op::Write { stable, .. }) => *stable = false,
             (DiskFault::CutShort, Op::Write { from, .. })
                 if u64::from(from.len()) > granule && self.now_and_then() =>
             {

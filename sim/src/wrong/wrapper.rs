@@ -28,6 +28,8 @@ pub struct WrongDevice {
     last_status: Option<u32>,
     /// A reset has shown, and no life has begun since.
     reset_shown: bool,
+    /// No flush succeeds until the disk is opened again.
+    poisoned: bool,
 }
 
 impl WrongDevice {
@@ -55,6 +57,7 @@ impl WrongDevice {
                 | DeviceFault::HeaderWritten
                 | DeviceFault::StatusWrittenAgain
                 | DeviceFault::Panics
+                | DeviceFault::PoisonedByWrite
                 | DeviceFault::Answer(_)
                 | DeviceFault::Life(LifeFault::CapacityPerQueue)
         )
@@ -99,6 +102,32 @@ impl WrongDevice {
         }
     }
 
+    /// Takes a write-through write that the host failed for a failed sync.
+    fn poison(&mut self, request: &BlockRequest, status_at: u32, status: u8, host: &mut Host<'_>) {
+        let len = u64::from(request.data_out);
+        let end = request.sector.checked_add(len / 512);
+        let legal = request.data_in == 0
+            && len.is_multiple_of(512)
+            && end.is_some_and(|end| end <= u64::from(self.spec.disk.capacity))
+            && !self.spec.disk.read_only;
+        let through = self.inner.registers.device.shared().write_through();
+        match (request.kind, status) {
+            (request::OUT, 1) if legal && through => self.poisoned = true,
+            (request::FLUSH, 0) if self.poisoned => host.ram.write(status_at, &[1]),
+            _ => {}
+        }
+    }
+
+    /// Forgets a failed sync once nobody waits for it any more.
+    fn forget_failure(&mut self) {
+        let device = &mut self.inner.registers.device;
+        let mut queues = 0..self.spec.queues;
+        let busy = |queue| device.queue_mut(queue).is_none_or(|(queue, _)| queue.in_flight() > 0);
+        if !queues.any(busy) && device.shared().sync_failed() {
+            device.reopened();
+        }
+    }
+
     fn spoil_request(&mut self, queue: u16, chain: Chain, host: &mut Host<'_>) {
         let Ok(request) = BlockRequest::parse(&host.ram, chain) else { return };
         let last = |spans: &[(u32, u32)]| {
@@ -123,6 +152,7 @@ impl WrongDevice {
             DeviceFault::Life(_) if status == 0 && self.spoil_grown(queue, &request) => {
                 host.ram.write(status_at, &[1]);
             }
+            DeviceFault::PoisonedByWrite => self.poison(&request, status_at, status, host),
             DeviceFault::Panics => assert!(request.kind != request::GET_ID, "as it was told to"),
             DeviceFault::Answer(fault) => {
                 let bits = (self.offered(), self.negotiated);
@@ -164,6 +194,7 @@ impl DeviceUnderTest for WrongDevice {
             said_mode: None,
             last_status: None,
             reset_shown: false,
+            poisoned: false,
         }
     }
 
@@ -276,6 +307,9 @@ impl DeviceUnderTest for WrongDevice {
         }
         if self.fault == DeviceFault::WantsReset {
             self.count += 1;
+        }
+        if self.fault == DeviceFault::FailureForgotten {
+            self.forget_failure();
         }
         if progress == Progress::Signal
             && self.fault == DeviceFault::LostSignal

@@ -5,6 +5,7 @@ mod in_flight;
 mod judged;
 mod lanes;
 mod mapped;
+mod reports;
 mod runs;
 mod system_calls;
 

@@ -55,9 +55,8 @@ fn a_thousand_cuts_below_io_uring_break_no_promise() {
 }
 
 /// What is wrong about durability, and nothing that a file without power cuts would show.
-const WRONG: [DiskFault; 6] = [
+const WRONG: [DiskFault; 5] = [
     DiskFault::EarlyFlush,
-    DiskFault::StableIgnored,
     DiskFault::SyncErrorSwallowed,
     DiskFault::SyncRetried,
     DiskFault::CleanAfterReset,

@@ -32,3 +32,4 @@ mod resubmitting;
 mod serving;
 mod sizes;
 mod transport;
+mod verdicts;

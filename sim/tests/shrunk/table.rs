@@ -7,7 +7,7 @@
 use powerfail_model::Rule;
 
 /// What is wrong, the promise it breaks, and the fewest actions known to do it.
-pub(crate) const SHORTEST: [(&str, Rule, usize); 99] = [
+pub(crate) const SHORTEST: [(&str, Rule, usize); 100] = [
     ("early-flush", Rule::StableWriteLost, 9),
     ("sync-misses-sector", Rule::StableWriteLost, 9),
     ("dropped-write", Rule::StaleRead, 6),
@@ -19,7 +19,6 @@ pub(crate) const SHORTEST: [(&str, Rule, usize); 99] = [
     ("zeroes-nothing", Rule::NotZeroed, 5),
     ("unmap-for-zeroes", Rule::NotZeroed, 7),
     ("sync-retried", Rule::StableWriteLost, 12),
-    ("stable-ignored", Rule::WriteThroughLost, 7),
     ("stale-read", Rule::StaleRead, 5),
     ("short-believed", Rule::UsedLength, 5),
     ("cut-short", Rule::StaleRead, 6),
@@ -48,6 +47,8 @@ pub(crate) const SHORTEST: [(&str, Rule, usize); 99] = [
     ("used-unpublished", Rule::UsedUnpublished, 5),
     ("used-index-jumps", Rule::UsedRingBroken, 4),
     ("failure-forgotten-at-reset", Rule::StableWriteLost, 14),
+    ("failed-sync-forgotten", Rule::StableWriteLost, 11),
+    ("poisoned-by-write", Rule::LegalRequestFailed, 7),
     ("length-one-more", Rule::UsedLength, 3),
     ("status-too-wide", Rule::WroteOutside, 3),
     ("header-written", Rule::WroteReadable, 3),

@@ -4,7 +4,8 @@
 //! stores to a mapping. There is one sync at a time, so there is one thread and no queue.
 
 use super::MappedFile;
-use crate::disk::{Errno, Token};
+use crate::disk::Token;
+use crate::errno::Errno;
 use crate::pmem::{Backing, Synced};
 use crate::sync::lock;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};

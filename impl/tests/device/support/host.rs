@@ -189,7 +189,7 @@ impl State {
             Op::Read { offset, into } => {
                 (*offset, u64::from(into.len()), limits.max_transfer.into(), granule)
             }
-            Op::Write { offset, from, .. } => {
+            Op::Write { offset, from } => {
                 (*offset, u64::from(from.len()), limits.max_transfer.into(), granule)
             }
             Op::Sync => return,
@@ -227,7 +227,7 @@ impl State {
                 into.write_at(memory, 0, &bytes[from..from + len]).expect("guest memory");
                 Some(into)
             }
-            Op::Write { offset, from, .. } => {
+            Op::Write { offset, from } => {
                 let to = offset as usize;
                 from.read_at(memory, 0, &mut bytes[to..to + len]).expect("guest memory");
                 Some(from)
@@ -257,10 +257,7 @@ fn in_words(op: &Op) -> String {
     let place = |offset: u64, len: u64| format!("@{}+{}", offset / 512, len / 512);
     match op {
         Op::Read { offset, into } => format!("read{}", place(*offset, into.len().into())),
-        Op::Write { offset, from, stable } => {
-            let name = if *stable { "stable" } else { "write" };
-            format!("{name}{}", place(*offset, from.len().into()))
-        }
+        Op::Write { offset, from } => format!("write{}", place(*offset, from.len().into())),
         Op::Sync => "sync".to_owned(),
         Op::Discard { offset, len } => format!("discard{}", place(*offset, *len)),
         Op::WriteZeroes { offset, len, .. } => format!("zeroes{}", place(*offset, *len)),

@@ -1,12 +1,10 @@
 //! Plainer worlds.
 
-use powerfail_device::Errno;
-
 use super::requests::placed;
 use super::{Mode, Said};
 use crate::action::Action;
 use crate::choose::Ratio;
-use crate::disk::Outcome;
+use crate::disk::{Outcome, PUT_OFF};
 use crate::shrink::case::Case;
 use crate::shrink::places;
 use crate::shrink::timeline::Timeline;
@@ -98,10 +96,7 @@ fn options(case: &Case, nth: usize) -> Option<Case> {
 /// Whether the host fails for good, which it may only where the options say so.
 fn is_failure(action: &Action) -> bool {
     match action {
-        Action::Complete { outcome: Outcome::Failed { errno, .. }, .. } => {
-            let errno = Errno(*errno);
-            !errno.is_transient() && errno != Errno::EOPNOTSUPP
-        }
+        Action::Complete { outcome: Outcome::Failed { errno, .. }, .. } => !PUT_OFF.contains(errno),
         _ => false,
     }
 }

@@ -1,0 +1,29 @@
+//! The device's table of what a failed operation may have lost, and the simulated disk's, hold each other up: the disk does no more
+//! damage than the device reckons with, and no less, so that a device that reckons with less is caught.
+
+use powerfail::disk::{Damage, OpKind as Asked, damage};
+use powerfail_device::{Errno, Harm, OpKind};
+
+/// As many as Linux has.
+const MOST: i32 = 4095;
+
+#[test]
+fn the_simulated_disk_does_the_damage_that_the_device_reckons_with() {
+    let kinds = [
+        (Asked::Read, OpKind::Read),
+        (Asked::Write, OpKind::Write),
+        (Asked::Sync, OpKind::Sync),
+        (Asked::Discard, OpKind::Discard),
+        (Asked::WriteZeroes, OpKind::WriteZeroes),
+    ];
+    for errno in 1..=MOST {
+        for (asked, kind) in kinds {
+            let expected = match damage(asked, errno) {
+                Damage::None => Harm::Nothing,
+                Damage::Landed => Harm::OwnRange,
+                Damage::Forgot => Harm::Unsynced,
+            };
+            assert_eq!(Errno(errno).harm(kind), expected, "errno {errno} of {kind:?}");
+        }
+    }
+}
