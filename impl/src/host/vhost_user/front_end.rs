@@ -37,7 +37,7 @@ const PROTOCOL: u64 = feature::MQ
 const GONE: Duration = Duration::from_millis(250);
 
 /// How long it is when the server is to end: the front-end is there, and may go on with another one.
-const ENDING: Duration = Duration::from_secs(5);
+const ENDING: Duration = Duration::from_secs(2);
 
 /// What a message is answered with.
 #[derive(Debug)]
