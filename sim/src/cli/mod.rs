@@ -27,7 +27,6 @@ mod output;
 mod replay;
 mod run;
 mod say;
-#[allow(clippy::print_stderr, reason = "the server has a log of its own")]
 mod serve;
 mod shrink;
 mod statement;
