@@ -2,7 +2,8 @@
 //! served.
 //!
 //! After every few rounds a right client is served, and nothing of the host's is left over; at the end SIGTERM ends the server. What is
-//! drawn is printed as a seed, and a seed begins where another run failed; threads race, so a seed may have to be tried more than once.
+//! drawn is printed as a seed when something is wrong, and POWERFAIL_ATTACK_SEED begins a run with it; threads race, so a seed may have to be
+//! tried more than once.
 //!
 //! ```console
 //! $ POWERFAIL_ATTACK_SECONDS=1800 cargo test --release -p powerfail --test serve attack -- --nocapture
@@ -13,9 +14,12 @@
 //! ```console
 //! $ RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/address \
 //!     cargo +nightly build --release --target x86_64-unknown-linux-gnu
-//! $ POWERFAIL_SERVER=target/address/x86_64-unknown-linux-gnu/release/powerfail \
-//!     POWERFAIL_ATTACK_SECONDS=1800 cargo test --release -p powerfail --test serve attack -- --nocapture
+//! $ POWERFAIL_SERVER=$PWD/target/address/x86_64-unknown-linux-gnu/release/powerfail \
+//!     ASAN_OPTIONS=quarantine_size_mb=8 POWERFAIL_ATTACK_SECONDS=1800 \
+//!     cargo test --release -p powerfail --test serve attack -- --nocapture
 //! ```
+//!
+//! By default AddressSanitizer keeps 256 MiB of what was freed, which a look at the server's memory cannot tell from memory that is lost.
 //!
 //! Not here: whether the disk keeps its promises to whoever is attacked beside; each front-end has the server for itself.
 
