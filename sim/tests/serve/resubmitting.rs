@@ -15,38 +15,40 @@ use crate::front::{
 
 /// Requests in flight: as many as the guest has slots for.
 const IN_FLIGHT: u16 = 16;
-/// Descriptors that the record has room for. It may be more than the ring has.
-const RECORDED: u16 = 256;
+/// Descriptors of the ring.
+const RING: u16 = SIZE as u16;
 
 /// A record as a back-end leaves it, byte for byte as the protocol has it.
 struct Left {
     file: OwnedFd,
     body: Vec<u8>,
+    descriptors: u16,
 }
 
 impl Left {
-    /// With these heads in flight, the first one longest, and the `used_idx` that was last written down.
-    fn new(heads: &[u16], used_idx: u16) -> Left {
-        let bytes = (16 + 16 * u64::from(RECORDED)).next_multiple_of(64) + 64;
+    /// Of a ring with so many descriptors and all requests in flight, the first one longest. `used_idx` is what was last written down.
+    fn new(descriptors: u16, used_idx: u16) -> Left {
+        let bytes = (16 + 16 * u64::from(descriptors)).next_multiple_of(64) + 64;
         let file = memory(bytes);
         let mut front = vec![0; 8];
-        for field in [1, RECORDED, 0, used_idx] {
+        for field in [1, descriptors, 0, used_idx] {
             front.extend(u16::to_ne_bytes(field));
         }
         file.write_all_at(&front, 0).unwrap();
         // Counters begin wherever the dead back-end was, even where they are about to run over.
-        for (head, counter) in heads.iter().zip(u64::MAX - u64::from(IN_FLIGHT)..) {
-            let at = 16 + 16 * u64::from(*head);
+        for (slot, counter) in (0..IN_FLIGHT).zip(u64::MAX - u64::from(IN_FLIGHT)..) {
+            let at = 16 + 16 * 4 * u64::from(slot);
             file.write_all_at(&[1], at).unwrap();
             file.write_all_at(&counter.to_ne_bytes(), at + 8).unwrap();
         }
-        Left { file: file.into(), body: record_of(bytes, 1, RECORDED) }
+        let body = record_of(bytes, 1, descriptors);
+        Left { file: file.into(), body, descriptors }
     }
 
     /// How many heads it says are in flight.
     fn in_flight(&self) -> u16 {
         let file = std::fs::File::from(self.file.try_clone().unwrap());
-        (0..RECORDED)
+        (0..self.descriptors)
             .map(|head| {
                 let mut byte = [0];
                 file.read_exact_at(&mut byte, 16 + 16 * u64::from(head)).unwrap();
@@ -68,16 +70,12 @@ fn about_to_go_on(place: &Place, left: &Left) -> Front {
     front
 }
 
-fn heads() -> Vec<u16> {
-    (0..IN_FLIGHT).map(|slot| slot * 4).collect()
-}
-
 #[test]
 fn a_ring_that_is_stopped_has_answered_all_of_them() {
     let place = Place::new(u64::from(IN_FLIGHT) * 512);
     let _daemon = place.serve(&["--cache", "writethrough"]);
     for _ in 0..40 {
-        let left = Left::new(&heads(), 0);
+        let left = Left::new(RING, 0);
         let mut front = about_to_go_on(&place, &left);
         front.send(SET_VRING_ENABLE, &state(0, 1), &[]);
         front.send(GET_VRING_BASE, &state(0, 0), &[]);
@@ -93,7 +91,7 @@ fn a_front_end_that_leaves_finds_the_others_on_its_record() {
     let place = Place::new(u64::from(IN_FLIGHT) * 512);
     let mut daemon = place.serve(&["--cache", "writethrough"]);
     for _ in 0..40 {
-        let left = Left::new(&heads(), 0);
+        let left = Left::new(RING, 0);
         let mut front = about_to_go_on(&place, &left);
         front.send(SET_VRING_ENABLE, &state(0, 1), &[]);
         front.stream.shutdown(Shutdown::Write).unwrap();
@@ -108,7 +106,7 @@ fn a_server_that_is_told_to_end_leaves_the_others_on_record_for_the_next() {
     let place = Place::new(u64::from(IN_FLIGHT) * 512);
     for _ in 0..10 {
         let daemon = place.serve(&["--cache", "writethrough"]);
-        let left = Left::new(&heads(), 0);
+        let left = Left::new(RING, 0);
         let mut front = about_to_go_on(&place, &left);
         front.send(SET_VRING_ENABLE, &state(0, 1), &[]);
         let (status, said) = daemon.end(Signal::TERM);
@@ -131,7 +129,7 @@ fn a_server_that_is_told_to_end_leaves_the_others_on_record_for_the_next() {
 fn a_device_reset_ends_those_of_rings_that_were_not_started() {
     let place = Place::new(u64::from(IN_FLIGHT) * 512);
     let _daemon = place.serve(&[]);
-    let left = Left::new(&heads(), 0);
+    let left = Left::new(RING, 0);
     let mut front = about_to_go_on(&place, &left);
     front.tell(RESET_DEVICE, &[], &[]).unwrap();
     assert_eq!(left.in_flight(), 0);
@@ -143,7 +141,7 @@ fn a_record_of_another_implementation_is_gone_on_with() {
     let _daemon = place.serve(&[]);
     // Kept over a device reset, its index is that of the ring before; and it is for more descriptors than the ring has.
     for used_idx in [0, 1000, 40_000] {
-        let left = Left::new(&heads(), used_idx);
+        let left = Left::new(RING * 4, used_idx);
         let mut front = about_to_go_on(&place, &left);
         front.tell(SET_VRING_ENABLE, &state(0, 1), &[]).unwrap();
         front.finish();
@@ -158,7 +156,7 @@ fn a_record_with_too_little_room_does_not_keep_a_ring_from_being_served() {
     let mut daemon = place.serve(&[]);
     let mut front = Front::negotiated(&place.socket());
     let file = memory(4096);
-    front.tell(SET_INFLIGHT_FD, &record_of(4096, 1, SIZE as u16 / 4), &[file.as_fd()]).unwrap();
+    front.tell(SET_INFLIGHT_FD, &record_of(4096, 1, RING / 4), &[file.as_fd()]).unwrap();
     front.share(1 << 20).unwrap();
     front.set_up(0).unwrap();
     assert!(daemon.until("ring 0").contains("too few descriptors"));

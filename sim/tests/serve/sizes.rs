@@ -17,11 +17,14 @@ const USED: u64 = 0x1a_0000;
 /// Where its requests have header, data and status, 32 bytes each, and indirect tables.
 const REQUESTS: u64 = 0x20_0000;
 const TABLE: u64 = 0x40_0000;
-const LARGE: u64 = 0x80_0000;
+/// Tables of requests whose data is where the others have theirs.
+const TABLES: u64 = 0x80_0000;
+const LARGE: u64 = 0x90_0000;
 
 /// GET_ID: the smallest request with data.
 const GET_ID: u32 = 8;
 const IN: u32 = 0;
+const OUT: u32 = 1;
 
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
@@ -79,15 +82,18 @@ impl Large {
         self.publish(head);
     }
 
-    /// Publishes a read of one sector in as many pieces as a table has.
-    fn long_read(&mut self, head: u16, descriptors: u16) {
-        self.front.put(0, &[&IN.to_le_bytes()[..], &[0; 12]].concat());
+    /// Publishes a write in as many pieces as a table has.
+    fn long_write(&mut self, head: u16, descriptors: u16) {
+        self.front.put(0, &[&OUT.to_le_bytes()[..], &[0; 12]].concat());
         let last = descriptors - 1;
+        // Bytes one by one, and what is left of a whole number of sectors.
+        let rest = 512 - u32::from(descriptors - 3) % 512;
         let table: Vec<u8> = (0..descriptors)
             .flat_map(|index| {
                 let (addr, len, flags): (u64, u32, u16) = match index {
                     0 => (0, 16, NEXT),
-                    _ if index < last => (DATA, 1, NEXT | WRITE),
+                    _ if index < last - 1 => (DATA, 1, NEXT),
+                    _ if index < last => (DATA, rest, NEXT),
                     _ => (16, 1, WRITE),
                 };
                 let mut bytes = addr.to_le_bytes().to_vec();
@@ -184,12 +190,12 @@ fn a_record_for_more_rings_than_there_are_is_refused_with_their_number() {
 
 #[test]
 fn chains_longer_than_the_queue_are_refused_and_take_no_memory() {
-    let place = Place::new(64 * 512);
-    let daemon = place.serve(&[]);
+    let place = Place::new(1 << 20);
+    let daemon = place.serve(&["--cache", "writethrough"]);
     let mut guest = Large::connect(&place, 256);
     let before = daemon.footprint().resident;
     for head in 0..=255 {
-        guest.long_read(head, u16::MAX);
+        guest.long_write(head, u16::MAX);
     }
     guest.finish();
     let mut status = [0];
@@ -203,29 +209,35 @@ fn chains_longer_than_the_queue_are_refused_and_take_no_memory() {
 
 #[test]
 fn requests_of_a_front_end_that_is_gone_are_not_carried_out_for_ever() {
-    // Thirty-two requests of 256 reads of 16 MiB: 128 GiB.
-    let place = Place::new(16 << 20);
+    const PIECES: u16 = 120;
+    const PIECE: u32 = 4 << 20;
+    // Reads of 480 MiB, 256 of them.
+    let place = Place::new(u64::from(PIECES) * u64::from(PIECE));
     let mut daemon = place.serve(&[]);
     let mut guest = Large::connect(&place, 256);
-    for head in 0..32 {
+    let memory = guest.front.memory.try_clone().unwrap();
+    for head in 0..256 {
         let request = REQUESTS + u64::from(head) * 32;
         guest.front.put(request, &[&IN.to_le_bytes()[..], &[0; 12]].concat());
-        let table = TABLE + u64::from(head) * 4096;
-        for index in 0..18_u16 {
+        let table = TABLES + u64::from(head) * 2048;
+        for index in 0..PIECES + 2 {
             let parts = match index {
                 0 => (request, 16, NEXT, 1),
-                17 => (request + 16, 1, WRITE, 0),
-                _ => (DESCRIPTORS - (1 << 20), 1 << 20, NEXT | WRITE, index + 1),
+                _ if index > PIECES => (request + 16, 1, WRITE, 0),
+                _ => (TABLE, PIECE, NEXT | WRITE, index + 1),
             };
             guest.descriptor(table + 16 * u64::from(index), parts);
         }
         let at = DESCRIPTORS + 16 * u64::from(head);
-        guest.descriptor(at, (table, 16 * 18, INDIRECT, 0));
+        guest.descriptor(at, (table, 16 * u32::from(PIECES + 2), INDIRECT, 0));
         guest.publish(head);
     }
     guest.front.kick();
     drop(guest);
     daemon.until("is gone");
+    let mut used = [0; 2];
+    memory.read_exact_at(&mut used, USED + 2).unwrap();
+    assert!(u16::from_le_bytes(used) < 256, "all were carried out, and nobody reads them");
     let mut next = Front::ready(&place.socket());
     next.publish(0, 1, DATA);
     next.finish();
