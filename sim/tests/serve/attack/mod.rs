@@ -30,6 +30,6 @@ mod field;
 mod front_end;
 mod mad_guest;
 mod own_end;
-mod protocol;
+pub(crate) mod protocol;
 mod right;
 mod watch;

@@ -13,12 +13,29 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-pub(crate) use crate::front::{
-    ADD_MEM_REG, GET_CONFIG, GET_FEATURES, GET_INFLIGHT_FD, GET_PROTOCOL_FEATURES, GET_VRING_BASE,
-    REM_MEM_REG, RESET_DEVICE, SET_BACKEND_REQ_FD, SET_CONFIG, SET_FEATURES, SET_INFLIGHT_FD,
-    SET_MEM_TABLE, SET_OWNER, SET_PROTOCOL_FEATURES, SET_VRING_ADDR, SET_VRING_BASE,
-    SET_VRING_CALL, SET_VRING_ENABLE, SET_VRING_ERR, SET_VRING_KICK, SET_VRING_NUM, words,
-};
+// The messages, by their numbers in the protocol.
+pub(crate) const GET_FEATURES: u32 = 1;
+pub(crate) const SET_FEATURES: u32 = 2;
+pub(crate) const SET_OWNER: u32 = 3;
+pub(crate) const SET_MEM_TABLE: u32 = 5;
+pub(crate) const SET_VRING_NUM: u32 = 8;
+pub(crate) const SET_VRING_ADDR: u32 = 9;
+pub(crate) const SET_VRING_BASE: u32 = 10;
+pub(crate) const GET_VRING_BASE: u32 = 11;
+pub(crate) const SET_VRING_KICK: u32 = 12;
+pub(crate) const SET_VRING_CALL: u32 = 13;
+pub(crate) const SET_VRING_ERR: u32 = 14;
+pub(crate) const GET_PROTOCOL_FEATURES: u32 = 15;
+pub(crate) const SET_PROTOCOL_FEATURES: u32 = 16;
+pub(crate) const SET_VRING_ENABLE: u32 = 18;
+pub(crate) const SET_BACKEND_REQ_FD: u32 = 21;
+pub(crate) const GET_CONFIG: u32 = 24;
+pub(crate) const SET_CONFIG: u32 = 25;
+pub(crate) const GET_INFLIGHT_FD: u32 = 31;
+pub(crate) const SET_INFLIGHT_FD: u32 = 32;
+pub(crate) const RESET_DEVICE: u32 = 34;
+pub(crate) const ADD_MEM_REG: u32 = 37;
+pub(crate) const REM_MEM_REG: u32 = 38;
 
 /// VERSION_1, FLUSH, CONFIG_WCE, MQ, DISCARD, WRITE_ZEROES, INDIRECT_DESC and the bit that allows protocol features.
 pub(crate) const FEATURES: u64 =
@@ -37,6 +54,11 @@ const HEADER: usize = 12;
 
 /// As many descriptors as Linux lets one message carry.
 pub(crate) const MOST_DESCRIPTORS: usize = 253;
+
+/// Words of a body.
+pub(crate) fn words(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
 
 /// The body of a message about one ring.
 pub(crate) fn state(index: u32, value: u32) -> Vec<u8> {
