@@ -7,6 +7,9 @@ use crate::dut::DeviceUnderTest;
 use crate::life::{Abilities, Cut, Life, Moving, QueueLife};
 use crate::world::World;
 
+/// How often in a life a backend is interrupted that goes on for a dead one.
+const MOST_CARRIED: u32 = 2;
+
 impl Pilot {
     /// Something of a device's life, or nothing this time.
     pub(super) fn lives<D: DeviceUnderTest, C: Choose>(
@@ -77,7 +80,9 @@ impl Pilot {
         device: u8,
     ) -> Option<Life> {
         let station = world.station(device);
-        if !station.live || station.paused || !station.is_carrying() {
+        // Each backend that carries a write out once more is another way to explain what is read.
+        let often = station.carried_again >= MOST_CARRIED;
+        if !station.live || station.paused || often || !station.is_carrying() {
             return None;
         }
         if choose.below(8, Site::Life) != 0 {

@@ -282,6 +282,7 @@ impl<D: DeviceUnderTest> World<D> {
         self.coverage.hit_if(again, Situation::CarriedTwice);
         let World { setup, options, memory, disk, stations, .. } = self;
         let station = &mut stations[usize::from(device)];
+        station.carried_again += u32::from(again);
         station.oracle.disk().reconnect();
         let out = station.queues.iter().flat_map(QueueDriver::outstanding);
         station.carried = out.map(|(id, _)| id).max().unwrap_or(0);

@@ -44,6 +44,8 @@ pub(crate) struct Station<D> {
     pub(crate) kicked: bool,
     /// The newest request that was in flight when a backend died under its driver; zero if none was.
     pub(crate) carried: u32,
+    /// How often another backend had to go on for one that had not answered all of that.
+    pub(crate) carried_again: u32,
     /// The guest has published a head twice in this life.
     pub(crate) doubled: bool,
     /// A sync of its part has failed since its backend was opened: no flush need succeed.
@@ -71,6 +73,7 @@ impl<D> Station<D> {
         self.moving = Moving::No;
         self.kicked = false;
         self.carried = 0;
+        self.carried_again = 0;
         self.doubled = false;
         self.excused.clear();
         self.lives = [QueueLife::Live; MAX_QUEUES];
@@ -128,6 +131,7 @@ impl<D: DeviceUnderTest> World<D> {
                         moving: Moving::No,
                         kicked: false,
                         carried: 0,
+                        carried_again: 0,
                         doubled: false,
                         sync_failed: false,
                         excused: Vec::new(),
