@@ -47,6 +47,11 @@ impl Pilot {
         if !station.live {
             return None;
         }
+        // Stopped while it takes a dead backend's requests again: before that is over.
+        let stops = station.paused && station.moving == Moving::No && station.is_carrying();
+        if stops && choose.below(2, Site::Life) == 0 {
+            return Some(Life::RestartRings);
+        }
         if station.paused && choose.below(5, Site::Life) == 0 {
             let gives_up = choose.below(5, Site::Life) == 0;
             return Some(match station.moving {
@@ -85,7 +90,7 @@ impl Pilot {
         if !station.live || station.paused || often || !station.is_carrying() {
             return None;
         }
-        if choose.below(8, Site::Life) != 0 {
+        if choose.below(4, Site::Life) != 0 {
             return None;
         }
         Some(match choose.below(4, Site::Life) {

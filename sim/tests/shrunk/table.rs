@@ -7,7 +7,7 @@
 use powerfail_model::Rule;
 
 /// What is wrong, the promise it breaks, and the fewest actions known to do it.
-pub(crate) const SHORTEST: [(&str, Rule, usize); 100] = [
+pub(crate) const SHORTEST: [(&str, Rule, usize); 102] = [
     ("early-flush", Rule::StableWriteLost, 9),
     ("sync-misses-sector", Rule::StableWriteLost, 9),
     ("dropped-write", Rule::StaleRead, 6),
@@ -83,6 +83,8 @@ pub(crate) const SHORTEST: [(&str, Rule, usize); 100] = [
     ("save-without-sync", Rule::StableWriteLost, 10),
     ("late-after-queue-reset", Rule::TornAtom, 9),
     ("skips-in-flight", Rule::NeverUsed, 5),
+    ("stops-while-taking-again", Rule::UsedTwice, 9),
+    ("forgets-when-left", Rule::UsedTwice, 6),
     ("repeats-used", Rule::UsedTwice, 6),
     ("capacity-per-queue", Rule::LegalRequestFailed, 4),
     ("generation-kept", Rule::GenerationStale, 2),
