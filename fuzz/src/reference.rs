@@ -23,12 +23,16 @@ pub(crate) struct Chain {
     pub(crate) pieces: Vec<Piece>,
     /// Whether it ends where it says that it ends.
     pub(crate) whole: bool,
+    /// How many descriptors it has, empty ones and those of a table included.
+    pub(crate) visited: u32,
 }
 
 /// The disk and what was negotiated about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
     pub(crate) sectors: u64,
+    /// Most data segments of a request, as the driver is shown them.
+    pub(crate) seg_max: u32,
     /// FLUSH was accepted, where it is offered; else every write must be stable.
     pub(crate) flush: bool,
     pub(crate) discard: bool,
@@ -75,7 +79,7 @@ const INDIRECT: u16 = 4;
 
 /// Follows the chain that begins at `head` in a table of `size` descriptors.
 pub(crate) fn follow(memory: &[u8], table: u64, size: u16, head: u16) -> Chain {
-    let mut chain = Chain { pieces: Vec::new(), whole: false };
+    let mut chain = Chain { pieces: Vec::new(), whole: false, visited: 0 };
     let (mut table, mut size) = (table, u32::from(size));
     let (mut index, mut seen, mut indirect, mut total) = (u32::from(head), 0, false, 0u64);
     loop {
@@ -97,6 +101,7 @@ pub(crate) fn follow(memory: &[u8], table: u64, size: u16, head: u16) -> Chain {
             (table, size, index, seen, indirect) = (address, len / 16, 0, 0, true);
             continue;
         }
+        chain.visited += 1;
         // "Drivers MUST NOT add a descriptor chain longer than 2^32 bytes in total" (VS-05).
         total += u64::from(len);
         if total > u64::from(u32::MAX) {
@@ -157,6 +162,8 @@ pub(crate) fn serve(memory: &[u8], table: u64, size: u16, head: u16, offer: &Off
     };
     let total: u64 = writable.iter().map(|piece| piece.len).sum();
     let (answer, filled) = match read(memory, &chain) {
+        // "A driver MUST NOT create a descriptor chain longer than the Queue Size" (2.7.5.3.1), but for one that `seg_max` allows.
+        Some(_) if chain.visited > u32::from(size).max(offer.seg_max + 2) => (IOERR, total == 1),
         Some(readable) => carry_out(&mut outcome, &writable, &readable, total - 1, offer),
         None => (IOERR, total == 1),
     };

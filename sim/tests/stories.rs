@@ -229,6 +229,12 @@ impl Told {
         let at = self.events.iter().position(is).expect("it happens");
         steps(&self.events[..=at]).count()
     }
+
+    /// The same, for the last such event.
+    fn done_last(&self, is: impl Fn(&Event) -> bool) -> usize {
+        let at = self.events.iter().rposition(is).expect("it happens");
+        steps(&self.events[..=at]).count()
+    }
 }
 
 #[test]
@@ -271,7 +277,7 @@ fn a_stable_write_in_the_wrong_place_is_certain_once_it_has_landed() {
     let told = Case::new("misdirected-up", &actions).run(Look::default());
     // The sync makes stable what landed in a sector that was never to change: from there on no power
     // loss brings that back. One step before, the power may still go first.
-    let landed = told.done_when(
+    let landed = told.done_last(
         |event| matches!(event, Event::Did(Action::Complete { op, .. }) if op.kind == OpKind::Sync),
     );
     assert_eq!(told.certainty.from, Some(landed), "{}", told.text);

@@ -183,6 +183,7 @@ impl Case {
         let bit = |nth: u8| self.terms >> nth & 1 != 0;
         Offer {
             sectors: SECTORS,
+            seg_max: u32::from(self.queue_size()).saturating_sub(2).max(1),
             flush: !bit(0),
             discard: !bit(1),
             write_zeroes: !bit(2),

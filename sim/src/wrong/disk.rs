@@ -58,6 +58,10 @@ pub enum DiskFault {
     CleanAfterReset,
 }
 
+/// The rules that a stable write is lost by: which one depends on the row, for a write that must be
+/// stable when it completes is synced too.
+const LOST: [Rule; 3] = [Rule::StableWriteLost, Rule::WriteThroughLost, Rule::FlushlessWriteLost];
+
 impl DiskFault {
     /// All of them.
     pub const ALL: [DiskFault; 25] = [
@@ -95,9 +99,7 @@ impl DiskFault {
             WriteThroughLost,
         };
         match self {
-            DiskFault::EarlyFlush => {
-                ("early-flush", "a flush is answered without any sync", &[StableWriteLost])
-            }
+            DiskFault::EarlyFlush => ("early-flush", "a flush is answered without any sync", &LOST),
             DiskFault::SyncMissesSector => (
                 "sync-misses-sector",
                 "a sync leaves one dirty sector out",
@@ -142,7 +144,7 @@ impl DiskFault {
                 &[NotZeroed, StableWriteLost, WriteThroughLost],
             ),
             DiskFault::SyncRetried => {
-                ("sync-retried", "a failed sync is tried again and believed", &[StableWriteLost])
+                ("sync-retried", "a failed sync is tried again and believed", &LOST)
             }
             DiskFault::StaleRead => (
                 "stale-read",
@@ -168,7 +170,7 @@ impl DiskFault {
                 &[ForeignContent],
             ),
             DiskFault::SyncErrorSwallowed => {
-                ("sync-error-swallowed", "a failed sync is reported as done", &[StableWriteLost])
+                ("sync-error-swallowed", "a failed sync is reported as done", &LOST)
             }
             DiskFault::WriteRepeated => (
                 "write-repeated",

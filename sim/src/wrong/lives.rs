@@ -187,10 +187,11 @@ impl WrongDevice {
     }
 
     pub(super) fn life_leave(&mut self) {
+        // What is wrong in another way is left as if its process died.
         if self.is(LifeFault::ForgetsWhenLeft) {
             self.inner.records.iter().for_each(|record| record.unmark());
+            self.inner.leave();
         }
-        self.inner.leave();
     }
 
     pub(super) fn life_begin_save(&mut self) {

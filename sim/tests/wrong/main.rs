@@ -93,10 +93,10 @@ fn every_clause_about_persistence_is_held_by_one_rule() {
     for (clause, name, rule) in CLAUSES {
         let bag = bags().iter().find(|bag| bag.wrong.name() == name).expect("a known name");
         println!("{clause:44} {name:26} {}", bag.listing());
-        assert_eq!(bag.usual(), Some(rule), "{clause}: {}", bag.listing());
         // Where flushes are refused or the mode is write-through, the same write is lost by
         // another name.
         let kin = |other: &Rule| *other == rule || (LOST.contains(&rule) && LOST.contains(other));
+        assert!(bag.usual().as_ref().is_some_and(kin), "{clause}: {}", bag.listing());
         let by_kin: u32 = bag.rules.iter().filter(|(other, _)| kin(other)).map(|(_, n)| n).sum();
         let share = 100 * by_kin / bag.caught();
         assert!(share >= 50, "{clause}: {share} % by {}", rule.name());
