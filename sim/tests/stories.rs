@@ -276,11 +276,14 @@ fn a_stable_write_in_the_wrong_place_is_certain_once_it_has_landed() {
     );
     let told = Case::new("misdirected-up", &actions).run(Look::default());
     // The sync makes stable what landed in a sector that was never to change: from there on no power
-    // loss brings that back. One step before, the power may still go first.
-    let landed = told.done_last(
-        |event| matches!(event, Event::Did(Action::Complete { op, .. }) if op.kind == OpKind::Sync),
-    );
-    assert_eq!(told.certainty.from, Some(landed), "{}", told.text);
+    // loss brings that back. Between the two the power may go first, which few of the futures tried do.
+    let done = |kind: OpKind| {
+        told.done_last(
+            |event| matches!(event, Event::Did(Action::Complete { op, .. }) if op.kind == kind),
+        )
+    };
+    let from = told.certainty.from.expect("it was certain in the end");
+    assert!((done(OpKind::Write)..=done(OpKind::Sync)).contains(&from), "{}", told.text);
     assert!(told.certainty.before < FUTURES, "{}", told.text);
 }
 

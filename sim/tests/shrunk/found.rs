@@ -10,7 +10,7 @@ use powerfail::shrink::{Effort, Shrunk, shrink};
 use powerfail::trace::{Replayed, Signature, judge};
 use powerfail::world::World;
 use powerfail::wrong::{Wrong, WrongDevice};
-use powerfail_model::Rule;
+use powerfail_model::{Class, Rule};
 
 /// A search is given up after so many seeds.
 const PATIENCE: u64 = 20_000;
@@ -59,6 +59,9 @@ impl Story {
     }
 }
 
+/// The rules that a stable write is lost by.
+const LOST: [Rule; 3] = [Rule::StableWriteLost, Rule::WriteThroughLost, Rule::FlushlessWriteLost];
+
 fn found<D: DeviceUnderTest, Ours: DeviceUnderTest>(
     setup: D::Setup,
     wrong: Wrong,
@@ -78,6 +81,11 @@ fn found<D: DeviceUnderTest, Ours: DeviceUnderTest>(
             continue;
         }
         let signature = Signature::of(&failure.violation);
+        // A lost write below which an older one comes back is another failure: it takes a request and a
+        // reset more than the shortest known.
+        if LOST.contains(&rule) && signature.class == Class::Resurrected {
+            continue;
+        }
         let options = *tried.options();
         let effort = Effort::plenty(1);
         let short = shrink::<D>(&setup, options, run_number(seed), &actions, &signature, &effort)
