@@ -14,6 +14,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use powerfail_device::host::Shown;
 use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with};
 use rustix::io::Errno;
 
@@ -39,7 +40,7 @@ pub(crate) fn open_regular(path: &Path, options: &mut OpenOptions, flags: i32) -
 /// One line with its name, that calls it no `kind` if it is too large.
 pub(crate) fn read(path: &Path, most: u64, kind: &str) -> Result<Vec<u8>, String> {
     let file = open_regular(path, OpenOptions::new().read(true), 0);
-    let file = file.map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let file = file.map_err(|e| format!("cannot read {}: {e}", Shown(path)))?;
     read_open(&file, path, most, kind)
 }
 
@@ -53,7 +54,7 @@ pub(crate) fn read_open(
     most: u64,
     kind: &str,
 ) -> Result<Vec<u8>, String> {
-    let shown = path.display();
+    let shown = Shown(path);
     let mut bytes = Vec::new();
     let read = file.take(most + 1).read_to_end(&mut bytes);
     read.map_err(|e| format!("cannot read {shown}: {e}"))?;
@@ -70,7 +71,7 @@ pub(crate) fn read_open(
 pub(crate) fn read_text(path: &Path, most: u64, kind: &str) -> Result<String, String> {
     String::from_utf8(read(path, most, kind)?).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
-        format!("{} is no {kind}: byte {at} is not text", path.display())
+        format!("{} is no {kind}: byte {at} is not text", Shown(path))
     })
 }
 
@@ -232,7 +233,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
         part.fill(bytes)?;
         part.replace(path)
     };
-    write().map_err(|e| format!("cannot write {}: {e}", path.display()))
+    write().map_err(|e| format!("cannot write {}: {e}", Shown(path)))
 }
 
 /// Writes a file where there is none, whole or not at all.
@@ -240,7 +241,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
 /// # Errors
 /// One line; nothing that was there is touched.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let shown = path.display();
+    let shown = Shown(path);
     let exists = || format!("{shown} exists, and writing it would overwrite it: name another file");
     if path.symlink_metadata().is_ok() {
         return Err(exists());

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use powerfail_device::host::Shown;
 
 use super::found::Folder;
 use super::interrupt::Stopped;
@@ -21,6 +22,7 @@ use crate::explore::{
 };
 use crate::inevitable::certainty;
 use crate::run::replay;
+use crate::shell::word;
 use crate::shrink::{Effort as Work, PLENTY, Shrunk, shrink, unshrunk};
 use crate::spec::Kind;
 use crate::story::{Look, Provenance, tell};
@@ -167,7 +169,7 @@ impl Visit for Exploring<'_> {
             let broken = format!("row {}: {signature} after {} steps", found.row, found.steps);
             let kept = folder.keep(&self.unshrunk::<D>(&setup, signature, found));
             match kept {
-                Ok(path) => say::note(format_args!("{broken}: {}", path.display())),
+                Ok(path) => say::note(format_args!("{broken}: {}", Shown(&path))),
                 Err(what) => say::note(format_args!("{broken}; {what}")),
             }
         };
@@ -207,7 +209,7 @@ impl Visit for Exploring<'_> {
         };
         say::out(statement);
         if !report.is_complete() {
-            let shown = checkpoint.path().display();
+            let shown = Shown(checkpoint.path());
             match settled {
                 Ok(()) => say::line(format_args!("  the same command goes on from here ({shown})")),
                 Err(what) => say::note(format_args!("{what}: the search cannot go on from here")),
@@ -312,9 +314,7 @@ impl Exploring<'_> {
         let besides: String = kept
             .iter()
             .filter_map(|(signature, path)| Some((signature, path.as_ref().ok()?)))
-            .map(|(signature, path)| {
-                format!("  found besides: {signature} in {}\n", path.display())
-            })
+            .map(|(signature, path)| format!("  found besides: {signature} in {}\n", Shown(path)))
             .collect();
         let mut world = World::<D>::new(setup.clone(), short.options, short.run);
         world.keep_journal();
@@ -325,7 +325,7 @@ impl Exploring<'_> {
                 Kind::Memory => "explored".to_owned(),
             },
             shrunk: Some((short.from, short.actions.len())),
-            replay: path.map(|path| format!("powerfail replay {}", path.display())),
+            replay: path.map(|path| format!("powerfail replay {}", word(&path))),
             only_if: short.only_if.clone(),
             certainty: certainty(&world),
         };

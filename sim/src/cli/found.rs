@@ -13,6 +13,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use powerfail_device::host::Shown;
+
 use super::say;
 use crate::files::{Part, write_whole};
 use crate::trace::{Signature, Trace};
@@ -33,7 +35,7 @@ impl Folder<'_> {
     /// # Errors
     /// One line: they cannot.
     pub(super) fn open(dir: &Path) -> Result<Folder<'_>, String> {
-        let shown = dir.display();
+        let shown = Shown(dir);
         fs::create_dir_all(dir).map_err(|e| format!("cannot make the folder {shown}: {e}"))?;
         let part = Part::beside(&dir.join("trace"));
         let mut part = part.map_err(|e| format!("cannot write in the folder {shown}: {e}"))?;
@@ -68,14 +70,14 @@ impl Folder<'_> {
 
 /// Writes a trace under a number that no other one has.
 fn write_numbered(dir: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, String> {
-    let said = |e: io::Error| format!("cannot write a trace in {}: {e}", dir.display());
+    let said = |e: io::Error| format!("cannot write a trace in {}: {e}", Shown(dir));
     let mut part = Part::beside(&dir.join("trace")).map_err(said)?;
     part.fill(bytes).map_err(said)?;
     let mut number = 0;
     loop {
         let taken = numbers(dir).map_err(said)?;
         let free = (number + 1..=MOST).find(|number| !taken.contains_key(number));
-        let full = || format!("{} is full of traces: move some away", dir.display());
+        let full = || format!("{} is full of traces: move some away", Shown(dir));
         number = free.ok_or_else(full)?;
         let path = dir.join(format!("{number:04}-{name}.trace"));
         match part.place(&path) {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use powerfail_device::host::Shown;
+
 use super::replay::names;
 use super::target::{Targets, Visit};
 use super::{PASSED, Subject, say};
@@ -93,7 +95,7 @@ impl<T: Take> Visit for Taking<'_, T> {
 
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
         let Taking { source, trace, name, output, take } = self;
-        let shown = source.trace.display();
+        let shown = Shown(&source.trace);
         if !D::ON_SIM_DISK {
             return Err(format!(
                 "{name} keeps nothing on the simulated disk: nothing can be taken"
@@ -107,7 +109,7 @@ impl<T: Take> Visit for Taking<'_, T> {
         let taken = take.take(&mut world, &trace, device);
         let (bytes, says) = taken.map_err(|e| format!("{shown}: {e}"))?;
         write_new(output, &bytes)?;
-        say::line(format_args!("{}: {says}", output.display()));
+        say::line(format_args!("{}: {says}", Shown(output)));
         Ok(PASSED)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use powerfail_device::host::Shown;
+
 use super::target::{Targets, Visit, with_power_cuts};
 use super::until::Stop;
 use super::{BISECT_SKIP, NOT_REACHED, PASSED, ReplayArgs, Subject, VIOLATED, say};
@@ -42,7 +44,7 @@ fn replay_trace(
 ) -> Result<u8, String> {
     let trace = read(path)?;
     let (device, disk) = names(targets, &args.subject, Some(&trace));
-    let name = path.display().to_string();
+    let name = Shown(path).to_string();
     if let Some(before) = args.until {
         return targets.find(&device, &disk, Stop { trace: &trace, name, before, look })?;
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use powerfail_device::host::Shown;
 
 use super::found::Folder;
 use super::interrupt::Stopped;
@@ -23,6 +24,7 @@ use crate::inevitable::certainty;
 use crate::known::Known;
 use crate::pilot::Schedule;
 use crate::run::{Plan, replay, run_number, run_seed, world};
+use crate::shell::word;
 use crate::shrink::{Effort, PLENTY, shrink, unshrunk};
 use crate::spec::{Options, Preset};
 use crate::story::{Look, Provenance, tell};
@@ -106,7 +108,7 @@ impl Visit for Running<'_> {
         }
         for (signature, path) in folder.kept() {
             if !report.findings.contains_key(&signature) {
-                let shown = path.display();
+                let shown = Shown(&path);
                 say::line(format_args!("  found besides, and not shrunk: {signature} in {shown}"));
             }
         }
@@ -189,7 +191,7 @@ impl Running<'_> {
             let kept =
                 folder.keep(&self.unshrunk::<D>(setup, orders.plan, seed, signature, recorded));
             let told = match kept {
-                Ok(path) => format!("seed {seed} breaks {signature}: {}", path.display()),
+                Ok(path) => format!("seed {seed} breaks {signature}: {}", Shown(&path)),
                 Err(what) => format!("seed {seed} breaks {signature}; {what}"),
             };
             bar.suspend(|| say::note(told));
@@ -272,7 +274,7 @@ impl Running<'_> {
                 Some(short) => Some(short),
                 None => {
                     let kept = folder.kept().remove(signature);
-                    let kept = kept.map(|path| format!(": {}", path.display())).unwrap_or_default();
+                    let kept = kept.map(|path| format!(": {}", Shown(&path))).unwrap_or_default();
                     let violation = &finding.failure.violation;
                     return format!("seed {seed}: {violation} (does not replay){kept}");
                 }
@@ -298,7 +300,7 @@ impl Running<'_> {
             from: format!("seed {seed} ({})", runs(finding.count)),
             shrunk: short.as_ref().map(|short| (from, short.actions.len())),
             replay: Some(match &kept {
-                Ok(path) => format!("powerfail replay {}", path.display()),
+                Ok(path) => format!("powerfail replay {}", word(path)),
                 Err(_) => self.again(plan, seed),
             }),
             only_if: short.as_ref().and_then(|short| short.only_if.clone()),
@@ -309,7 +311,7 @@ impl Running<'_> {
         }
         let mut story = tell(&world, failure, &provenance, self.look);
         if let (None, Ok(path)) = (&short, &kept) {
-            story += &format!("  not shrunk: `powerfail shrink {}` does that\n", path.display());
+            story += &format!("  not shrunk: `powerfail shrink {}` does that\n", word(path));
         }
         story
     }
@@ -320,6 +322,7 @@ impl Running<'_> {
         let Plan { preset, schedule } = plan;
         let (disk, cuts) = without_power_cuts(disk);
         let cuts = if cuts { " --power-cuts" } else { "" };
+        let disk = word(Path::new(disk));
         format!(
             "powerfail replay --seed {seed} --device {device} --disk {disk}{cuts} \
              --profile {preset} --schedule {schedule}"
@@ -391,7 +394,7 @@ fn runs(count: u64) -> String {
 /// Reads a file of known findings; one that has expired by now is an error.
 fn read_known(path: &Path) -> Result<Known, String> {
     let text = read_text(path, MOST_KNOWN, "list of findings")?;
-    Known::read(&text, &today()).map_err(|e| format!("{}: {e}", path.display()))
+    Known::read(&text, &today()).map_err(|e| format!("{}: {e}", Shown(path)))
 }
 
 /// The date, as `2027-03-01`. What is known may expire; no run depends on it.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use powerfail_device::host::Shown;
 
 use super::found::Folder;
 use super::interrupt::Stopped;
@@ -19,6 +20,7 @@ use crate::dut::DeviceUnderTest;
 use crate::files::{Part, write_new, write_whole};
 use crate::inevitable::certainty;
 use crate::run::{Plan, replay, run_number, run_seed, world};
+use crate::shell::word;
 use crate::shrink::{Effort, PLENTY, Standing, shrink, unshrunk};
 use crate::spec::Options;
 use crate::story::{Look, Provenance, tell};
@@ -101,7 +103,7 @@ impl Visit for Shrinking<'_> {
         let mut world = World::<D>::new(setup, trace.options, trace.run);
         world.keep_journal();
         replay(&mut world, trace.options, trace.run, &trace.actions, |_| {});
-        let shown = written.as_ref().map(|path| path.display().to_string());
+        let shown = written.as_ref().map(|path| word(path));
         let provenance = Provenance {
             from: name,
             shrunk: Some((short.from, short.actions.len())),
@@ -137,7 +139,7 @@ impl Shrinking<'_> {
                 actions: trace.actions.clone(),
                 signature: trace.broke.clone(),
                 seed: trace.seed.clone(),
-                name: self.args.trace.as_ref().map_or(String::new(), |p| p.display().to_string()),
+                name: self.args.trace.as_ref().map_or(String::new(), |p| Shown(p).to_string()),
             });
         }
         let seed = self.args.seed.expect("clap asks for one of the two");
@@ -168,7 +170,7 @@ impl Shrinking<'_> {
             (None, Some(longer)) => beside(longer),
             (None, None) => return Ok(Place::Numbered(Folder::open(Path::new("out"))?)),
         };
-        let shown = path.display();
+        let shown = Shown(&path);
         let is_there = path.symlink_metadata().is_ok();
         if is_there && !self.args.force {
             return Err(format!("{shown} exists: give --force to replace it, or -o another file"));
@@ -194,7 +196,7 @@ impl Shrinking<'_> {
         let names = (self.device, self.disk);
         let trace = unshrunk::<D>(setup, *options, *run, actions.clone(), signature, names);
         let path = place.write(&Trace { seed: seed.clone(), ..trace })?;
-        say::note(format_args!("{} fails with {signature}: {}", found.name, path.display()));
+        say::note(format_args!("{} fails with {signature}: {}", found.name, Shown(&path)));
         Ok(())
     }
 }

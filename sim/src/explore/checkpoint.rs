@@ -15,6 +15,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use powerfail_device::host::Shown;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -154,16 +155,16 @@ impl Checkpoint {
             let more = if nth == 1 { String::new() } else { format!("-{nth}") };
             let path = dir.join(format!("explore-{number:016x}{more}.checkpoint"));
             let opened = open_alone(&path);
-            let opened = opened.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+            let opened = opened.map_err(|e| format!("cannot write {}: {e}", Shown(&path)))?;
             if let Some(file) = opened {
                 return Checkpoint::go_on(path, file, &header);
             }
         }
-        Err(format!("{MOST_AT_ONCE} processes do this search in {}", dir.display()))
+        Err(format!("{MOST_AT_ONCE} processes do this search in {}", Shown(dir)))
     }
 
     fn go_on(path: PathBuf, mut file: File, header: &str) -> Result<Checkpoint, String> {
-        let shown = path.display();
+        let shown = Shown(&path);
         let said = |e: io::Error| format!("cannot write {shown}: {e}");
         let damaged = |line: usize| {
             format!("{shown} is damaged in line {line}: remove it, and the search begins anew")
@@ -227,7 +228,7 @@ impl Checkpoint {
     }
 
     fn said(&self, error: &io::Error) -> String {
-        format!("cannot write {}: {error}", self.path.display())
+        format!("cannot write {}: {error}", Shown(&self.path))
     }
 }
 

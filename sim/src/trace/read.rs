@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use powerfail_device::host::Shown;
+
 use super::file::Trace;
 use crate::files::read_text;
 
@@ -14,5 +16,5 @@ pub(crate) const MOST_BYTES: u64 = 64 << 20;
 /// One line with the file's name, and the line in it if one makes no sense.
 pub fn read(path: &Path) -> Result<Trace, String> {
     let text = read_text(path, MOST_BYTES, "trace")?;
-    text.parse().map_err(|e| format!("{}: {e}", path.display()))
+    text.parse().map_err(|e| format!("{}: {e}", Shown(path)))
 }

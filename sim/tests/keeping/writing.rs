@@ -174,3 +174,17 @@ fn shrinking_makes_no_trace_longer() {
     }
     assert!(before < 20, "{before} actions");
 }
+
+#[test]
+fn a_command_that_is_told_can_be_copied_whatever_the_folder_is_called() {
+    for out in ["two words", "it's", "-d"] {
+        let place = Place::new();
+        let out = format!("--out={out}");
+        let ran = place.powerfail(&[&["run", "--seeds", "256", &out][..], &WRONG].concat());
+        assert_eq!(ran.code, Some(1), "{}", ran.err);
+        let told = ran.out.lines().find_map(|line| line.trim().strip_prefix("powerfail replay "));
+        let told = told.unwrap_or_else(|| panic!("no command: {}", ran.out));
+        let again = place.after(&format!("eval \"set -- replay {told}\""), &[]);
+        assert_eq!(said(again).code, Some(1), "{told}");
+    }
+}
