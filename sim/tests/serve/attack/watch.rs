@@ -52,7 +52,9 @@ impl Campaign {
             let mut watch = Watch::begin(name, WAYS[(self.seed >> ATTACKS) as usize % WAYS.len()]);
             while self.begun.elapsed() < until {
                 watch.seed = self.seed;
-                attack(&watch, self.seed);
+                let named = Named(&watch);
+                attack(named.0, self.seed);
+                drop(named);
                 watch.check();
                 self.seed += 1;
             }
@@ -61,6 +63,17 @@ impl Campaign {
             self.seed = ((self.seed >> ATTACKS) + 1) << ATTACKS;
         }
         println!("{name}: {counted:?}");
+    }
+}
+
+/// Names the seed of an attack that finds something wrong by itself.
+struct Named<'a>(&'a Watch);
+
+impl Drop for Named<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.0.named("said above"));
+        }
     }
 }
 
