@@ -141,9 +141,9 @@ impl Conversation<'_, '_> {
 
     fn step(&mut self) {
         match self.draws.below(32) {
-            0 => self.anything(),
-            1 => self.mutated(),
-            2 => self.cut_up(),
+            0 => self.out_of_shape(Self::anything),
+            1 => self.out_of_shape(Self::mutated),
+            2 => self.out_of_shape(Self::cut_up),
             3 => self.many_at_once(),
             4..=8 => self.publish(),
             9 => self.scribble(),
@@ -225,6 +225,13 @@ impl Conversation<'_, '_> {
             6 => FEATURES & !(1 << self.draws.below(34)),
             _ => FEATURES & self.draws.word(),
         }
+    }
+
+    /// Says something after which the server may take the next message, or a part of it, for the rest of this one. Its descriptor then goes
+    /// with what it was never meant for, the guest's memory with a record of what is in flight for one.
+    fn out_of_shape(&mut self, say: impl FnOnce(&mut Self)) {
+        say(self);
+        self.field.give_up_margins();
     }
 
     /// Any message at all.

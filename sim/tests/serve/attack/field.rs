@@ -67,8 +67,8 @@ pub(crate) struct Field {
     file: File,
     /// How many requests were published on each queue.
     published: [u16; 4],
-    /// The file was shorter once, so what is behind the memory is gone.
-    cut: bool,
+    /// What is beside the memory says nothing any more.
+    unsure: bool,
 }
 
 impl Field {
@@ -80,7 +80,7 @@ impl Field {
         for at in [0, MARGIN + LEN] {
             file.write_all_at(&margin, at).expect("memory");
         }
-        Field { file, published: [0; 4], cut: false }
+        Field { file, published: [0; 4], unsure: false }
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -160,10 +160,15 @@ impl Field {
         self.published = [0; 4];
     }
 
-    /// Makes the file this long. It may be longer than it was.
+    /// Makes the file this long. It may be longer than it was, and what was behind the memory is gone.
     pub(crate) fn cut(&mut self, len: u64) {
-        self.cut = true;
+        self.unsure = true;
         self.file.set_len(len).expect("it is ours");
+    }
+
+    /// Has nobody look at the margins any more: the server may have been told that they are memory.
+    pub(crate) fn give_up_margins(&mut self) {
+        self.unsure = true;
     }
 
     /// Looks at the margins.
@@ -173,7 +178,7 @@ impl Field {
     pub(crate) fn check_margins(&self) {
         let mut margin = vec![0; MARGIN as usize];
         for at in [0, MARGIN + LEN] {
-            if !self.cut {
+            if !self.unsure {
                 self.file.read_exact_at(&mut margin, at).expect("it is there");
                 let touched = margin.iter().position(|byte| *byte != UNTOUCHED);
                 assert_eq!(

@@ -25,8 +25,9 @@ const WAYS: [&[&str]; 4] = [
 /// How many seeds belong to one life of a server: the bits below say which attack of that life it is.
 const ATTACKS: u32 = 20;
 
-/// Memory in KiB that a server may have gained late in its life.
+/// Memory in KiB that a server may have gained late in its life: our own, and one that was built otherwise, whose sanitizer remembers much.
 const MORE_KIB: usize = 8 << 10;
+const MORE_KIB_ELSEWHERE: usize = 64 << 10;
 
 /// Seconds that an attack lasts, and the seed it begins with.
 pub(crate) struct Campaign {
@@ -52,7 +53,9 @@ impl Campaign {
             let mut watch = Watch::begin(name, WAYS[(self.seed >> ATTACKS) as usize % WAYS.len()]);
             while self.begun.elapsed() < until {
                 watch.seed = self.seed;
-                attack(&watch, self.seed);
+                let named = Named(&watch);
+                attack(named.0, self.seed);
+                drop(named);
                 watch.check();
                 self.seed += 1;
             }
@@ -61,6 +64,17 @@ impl Campaign {
             self.seed = ((self.seed >> ATTACKS) + 1) << ATTACKS;
         }
         println!("{name}: {counted:?}");
+    }
+}
+
+/// Names the seed of an attack that finds something wrong by itself.
+struct Named<'a>(&'a Watch);
+
+impl Drop for Named<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.0.named("said above"));
+        }
     }
 }
 
@@ -186,7 +200,9 @@ impl Watch {
         let (early, late) = self.resident.split_at(self.resident.len().div_ceil(4));
         let largest = |part: &[usize]| part.iter().copied().max().unwrap_or(0);
         let (early, late) = (largest(early), largest(late));
-        assert!(late <= early + MORE_KIB, "{}", self.named(&format!("{late} KiB after {early}")));
+        let elsewhere = std::env::var_os("POWERFAIL_SERVER").is_some();
+        let more = if elsewhere { MORE_KIB_ELSEWHERE } else { MORE_KIB };
+        assert!(late <= early + more, "{}", self.named(&format!("{late} KiB after {early}")));
     }
 
     /// What its descriptors are.
