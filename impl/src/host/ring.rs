@@ -7,7 +7,7 @@ use super::flight::{Flight, Landed};
 use super::open::{OpenError, OpenFile};
 use super::spot::Spot;
 use crate::disk::{Completion, Submission};
-use io_uring::IoUring;
+use io_uring::{IoUring, opcode};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -16,6 +16,27 @@ use vm_memory::GuestMemory;
 /// How many operations a ring has at a time; a power of two. Its submission queue is as long, and its completion queue twice as long, so
 /// neither is ever full.
 const ROOM: u32 = 128;
+
+/// Creates an io_uring of `entries` submissions and has the kernel complete an empty operation on it.
+///
+/// A filter of system calls may allow `io_uring_setup` and refuse `io_uring_enter`: the first request is too late to learn of it.
+///
+/// # Errors
+/// The error of the system call that the host refuses.
+pub(super) fn working_uring(entries: u32) -> io::Result<IoUring> {
+    let mut uring = IoUring::new(entries)?;
+    let nothing = opcode::Nop::new().build();
+    // SAFETY: the operation refers to no memory.
+    let pushed = unsafe { uring.submission().push(&nothing) };
+    pushed.expect("a new ring is empty");
+    while let Err(error) = uring.submit_and_wait(1) {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    uring.completion().for_each(drop);
+    Ok(uring)
+}
 
 /// A ring whose operations each hold an `H` until they are done.
 pub(super) struct Ring<H> {
@@ -33,7 +54,7 @@ pub(super) struct Ring<H> {
 impl<H> Ring<H> {
     pub(super) fn new(file: OpenFile) -> Result<Ring<H>, OpenError> {
         let refused = |error| OpenError::Uring(file.path().to_owned(), error);
-        let uring = IoUring::new(ROOM).map_err(refused)?;
+        let uring = working_uring(ROOM).map_err(refused)?;
         let files = [file.file(), file.syncs()].map(AsRawFd::as_raw_fd);
         uring.submitter().register_files(&files).map_err(refused)?;
         Ok(Ring {

@@ -15,21 +15,26 @@ use crate::guest::{Ask, Guest, PIECE, PLAIN};
 
 const EACH: u64 = PIECE as u64;
 
-/// Makes a system call of the command fail with this errno: always, or if its first argument is this one.
-pub(crate) fn fails(command: &mut Command, call: libc::c_long, first: Option<u32>, errno: i32) {
+/// Makes a system call of the command fail with this errno: always, or if the argument of this index has this value.
+pub(crate) fn fails(
+    command: &mut Command,
+    call: libc::c_long,
+    argument: Option<(u32, u32)>,
+    errno: i32,
+) {
     let filter = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let (load, is, end) = (
         libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
         libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
         libc::BPF_RET | libc::BPF_K,
     );
-    // The number of the call is at offset 0, and the lower half of its first argument at 16.
+    // The number of the call is at offset 0, and the lower halves of its arguments at 16, 24 and so on.
     let mut program = vec![filter(load, 0, 0, 0)];
-    if let Some(first) = first {
+    if let Some((index, value)) = argument {
         program.extend([
             filter(is, 0, 3, call as u32),
-            filter(load, 0, 0, 16),
-            filter(is, 0, 1, first),
+            filter(load, 0, 0, 16 + 8 * index),
+            filter(is, 0, 1, value),
         ]);
     } else {
         program.push(filter(is, 0, 1, call as u32));
@@ -195,7 +200,7 @@ fn a_file_to_make_is_stable_with_its_name() {
         let place = Place::new(0);
         fs::remove_file(place.disk()).unwrap();
         let mut command = place.command(&["--create", "1M"]);
-        fails(&mut command, libc::SYS_fsync, Some(descriptor), libc::EIO);
+        fails(&mut command, libc::SYS_fsync, Some((0, descriptor)), libc::EIO);
         command.stderr(Stdio::piped());
         let mut daemon = Daemon::of(command.spawn().unwrap());
         let said = daemon.line();
@@ -226,4 +231,24 @@ fn a_server_removes_only_its_own_socket() {
     let _other = UnixListener::bind(place.socket()).unwrap();
     assert_eq!(daemon.end(Signal::TERM).0.code(), Some(0));
     UnixStream::connect(place.socket()).expect("the other one is still there");
+}
+
+/// A filter may refuse any of the three calls of an io_uring: the server then serves without one.
+#[test]
+fn a_server_does_without_an_io_uring_that_it_may_not_use() {
+    for call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register] {
+        let place = Place::new(16 * EACH);
+        let mut command = place.command(&[]);
+        fails(&mut command, call, None, libc::EPERM);
+        command.stderr(Stdio::piped());
+        let mut daemon = Daemon::of(command.spawn().unwrap());
+        daemon.until("no io_uring");
+        daemon.until("is served on");
+        let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
+        guest.write(0, EACH, 7);
+        assert_eq!(guest.read(0, EACH), [7; PIECE], "system call {call}");
+        drop(guest);
+        let (status, said) = daemon.end(Signal::TERM);
+        assert_eq!(status.code(), Some(0), "system call {call}: {said}");
+    }
 }

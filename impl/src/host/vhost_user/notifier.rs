@@ -10,6 +10,7 @@
 //! sees EAGAIN. A count that is full says already what there is to say.
 
 use super::descriptor::Kind;
+use crate::host::ring::working_uring;
 use io_uring::{IoUring, opcode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
@@ -51,7 +52,7 @@ impl fmt::Debug for Notifier {
 impl Notifier {
     /// One that notifies nobody yet.
     pub(super) fn new() -> Notifier {
-        Notifier { ring: IoUring::new(1).ok(), target: Target::None }
+        Notifier { ring: working_uring(1).ok(), target: Target::None }
     }
 
     /// Notifies by this eventfd or pipe from now on, or not at all. Never waits.
