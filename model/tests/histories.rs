@@ -159,6 +159,18 @@ fn live_reads_go_forward() {
     ]);
 }
 
+/// Each read may have seen any of three hundred requests: the explanations would be without number.
+#[test]
+fn zeroes_of_hundreds_of_requests_are_judged() {
+    let steps = |step: fn(usize) -> String| (1..=300).map(step).collect::<String>();
+    let zeroes = steps(|id| format!("z{id}>2; "));
+    let answers = steps(|id| format!("{id} ok; "));
+    let reads = "?2=0; ".repeat(12);
+    check(&format!("{zeroes}{reads}{answers}?2=0"), "-");
+    check(&format!("{zeroes}{reads}{answers}W999>2; ?2=0"), "stale-read");
+    check(&format!("{zeroes}{reads}{answers}W999>2; F1000; POWER; ?2=0"), "stable-write-lost");
+}
+
 #[test]
 fn zeroes_are_written_and_discards_only_permitted() {
     table(&[

@@ -1,5 +1,6 @@
 //! What a read may return from an atom, and what it tells about the order of writes there.
 
+use super::weighing::MOST_COMPARED;
 use super::{Around, AtomState};
 use crate::graph::{Node, may_read, may_survive};
 use crate::ledger::{Ledger, Slot};
@@ -70,9 +71,19 @@ impl AtomState {
         let fits = |nodes: &[Node], v: usize| {
             self.shows(nodes[v].content, content) && may_read(nodes, v, from, to, ledger)
         };
+        let fitting =
+            |nodes: &[Node]| (0..nodes.len()).filter(|&v| fits(nodes, v)).collect::<Vec<usize>>();
+        let places: Vec<Vec<usize>> = self.explanations().map(|nodes| fitting(nodes)).collect();
+        let too_many = places.iter().map(Vec::len).sum::<usize>() > MOST_COMPARED;
         let mut next = Vec::new();
-        for nodes in self.explanations() {
-            for v in (0..nodes.len()).filter(|&v| fits(nodes, v)) {
+        for (nodes, places) in self.explanations().zip(places) {
+            if too_many && places.len() > 1 {
+                // An explanation forbids less than each of its continuations: the read is not
+                // held against it.
+                next.push(nodes.clone());
+                continue;
+            }
+            for v in places {
                 let mut nodes = nodes.clone();
                 nodes[v] = told(nodes[v], content, ledger).after_read(from, to);
                 next.push(nodes);

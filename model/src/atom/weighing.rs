@@ -9,7 +9,7 @@ use crate::names::Content;
 const MOST_EXPLANATIONS: usize = 64;
 
 /// More than this are not even compared with each other, for that takes a time that grows with the square of their number.
-const MOST_COMPARED: usize = 4 * MOST_EXPLANATIONS;
+pub(super) const MOST_COMPARED: usize = 4 * MOST_EXPLANATIONS;
 
 impl AtomState {
     /// Drops every explanation that forbids at least what another forbids.
