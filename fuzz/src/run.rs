@@ -15,10 +15,10 @@ use std::path::PathBuf;
 
 use powerfail::base::choose::{Choose, Seeded, Site, Tape};
 use powerfail::devices::blk::Blk;
-use powerfail::devices::blk_pmem::Both;
+use powerfail::devices::blk_pmem::BlkPmem;
 use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
-use powerfail::report::{Look, Provenance, tell};
+use powerfail::report::{Provenance, Style, tell};
 use powerfail::run::{Plan, Verdict, lead, replay};
 use powerfail::schedule::Schedule;
 use powerfail::schedule::options::{Options, Preset};
@@ -54,7 +54,7 @@ impl Choose for Endless<'_> {
 thread_local! {
     static DISK: RefCell<Option<World<Blk>>> = const { RefCell::new(None) };
     static MEMORY: RefCell<Option<World<Pmem>>> = const { RefCell::new(None) };
-    static BOTH: RefCell<Option<World<Both>>> = const { RefCell::new(None) };
+    static BOTH: RefCell<Option<World<BlkPmem>>> = const { RefCell::new(None) };
 }
 
 /// Does the run that the bytes are.
@@ -118,7 +118,7 @@ fn report<D: DeviceUnderTest>(
     let written = std::fs::create_dir_all(path.parent().expect("in a folder"))
         .and_then(|()| std::fs::write(&path, trace.to_string()));
     let provenance = Provenance { from: "the bytes".to_owned(), ..Provenance::default() };
-    let story = tell(&world, failure, &provenance, Look::default());
+    let story = tell(&world, failure, &provenance, Style::default());
     match written {
         Ok(()) => panic!("{story}\n  powerfail shrink {}\n", path.display()),
         Err(e) => panic!("{story}\n  cannot write {}: {e}\n", path.display()),

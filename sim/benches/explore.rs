@@ -7,7 +7,7 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use powerfail::devices::blk::Blk;
-use powerfail::explore::{Effort, Gauge, Row, Scope, Tally, explore};
+use powerfail::explore::{Effort, Progress, Row, Scope, Tally, explore};
 use stateright::{Checker, Model, Property};
 
 fn main() {
@@ -31,7 +31,7 @@ fn device_steps(bencher: Bencher<'_, '_>) {
 }
 
 fn search(bencher: Bencher<'_, '_>, items: fn(&Tally) -> u64) {
-    let once = || explore::<Blk>(&None, &scope(), Effort::on(1), &Gauge::default());
+    let once = || explore::<Blk>(&None, &scope(), Effort::on(1), &Progress::default());
     let items = ItemsCount::new(items(&once().tally));
     bencher.counter(items).bench_local(|| {
         let report = once();

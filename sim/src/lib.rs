@@ -1,7 +1,7 @@
 //! Deterministic simulation of virtio storage: a real device, a scheduler that owns every
 //! uncertainty, power cuts at the worst moments, and an independent oracle.
 //!
-//! A [`Pilot`](schedule::Pilot) draws numbers from a [`Choose`](base::choose::Choose) and turns them into
+//! A [`Scheduler`](schedule::Scheduler) draws numbers from a [`Choose`](base::choose::Choose) and turns them into
 //! [`Action`](world::action::Action)s; a [`World`](world::World) does them, one at a time, and draws
 //! nothing. The device under test is anything that implements
 //! [`DeviceUnderTest`](dut::DeviceUnderTest); ours is [`Blk`](devices::blk::Blk), the code that ships. What

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::dut::DeviceUnderTest;
-use crate::report::{Look, Provenance, tell};
+use crate::report::{Provenance, Style, tell};
 use crate::run::{Replayed, judge};
 use crate::trace::read;
 use crate::world::World;
@@ -66,7 +66,7 @@ fn replay_file<D: DeviceUnderTest>(path: &Path) -> Result<ReplayedTrace, String>
     let mut world = World::<D>::new(D::Setup::default(), trace.options, trace.run);
     let judged = judge(&mut world, &trace);
     let provenance = Provenance { from: name.clone(), ..Provenance::default() };
-    let story = judged.failure.map(|failure| tell(&world, &failure, &provenance, Look::default()));
+    let story = judged.failure.map(|failure| tell(&world, &failure, &provenance, Style::default()));
     Ok(ReplayedTrace { name, replayed: judged.replayed, story })
 }
 

@@ -4,10 +4,10 @@
 //! itself, on an otherwise plain device, is run over fewer seeds; `POWERFAIL_SEEDS` sets another
 //! number for each of them.
 
-use powerfail::devices::permissive::{Demon, MemoryDemon, MemoryWhim, Whim};
+use powerfail::devices::permissive::{Liberty, MemoryLiberty, PermissiveDevice, PermissiveMemory};
 use powerfail::dut::DeviceUnderTest;
 use powerfail::run::Plan;
-use powerfail::run::campaign::{Gauge, Orders, Report, campaign};
+use powerfail::run::campaign::{Orders, Progress, Report, campaign};
 use powerfail::schedule::Schedule;
 use powerfail::schedule::options::Preset;
 use powerfail::world::coverage::Situation;
@@ -22,9 +22,9 @@ const DEMONIC: [Situation; 5] = [
 ];
 
 /// Runs seeds and returns what the oracle said, a line for each kind.
-fn heard(whim: Option<Whim>, preset: Preset, schedule: Schedule, seeds: u64) -> Vec<String> {
-    let (report, said) = heard_of::<Demon>(whim, preset, schedule, seeds);
-    if whim.is_none() && schedule == Schedule::Uniform {
+fn heard(liberty: Option<Liberty>, preset: Preset, schedule: Schedule, seeds: u64) -> Vec<String> {
+    let (report, said) = heard_of::<PermissiveDevice>(liberty, preset, schedule, seeds);
+    if liberty.is_none() && schedule == Schedule::Uniform {
         for situation in DEMONIC {
             assert!(report.coverage.count(situation) > 1000, "too tame: {}", situation.name());
         }
@@ -33,18 +33,18 @@ fn heard(whim: Option<Whim>, preset: Preset, schedule: Schedule, seeds: u64) -> 
 }
 
 fn heard_of<D: DeviceUnderTest>(
-    whim: D::Setup,
+    liberty: D::Setup,
     preset: Preset,
     schedule: Schedule,
     seeds: u64,
 ) -> (Report, Vec<String>) {
     let plan = Plan { preset, schedule };
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
-    let report = campaign::<D>(&whim, orders, &Gauge::default(), |_| {});
+    let report = campaign::<D>(&liberty, orders, &Progress::default(), |_| {});
     assert!(report.divergence.is_none(), "not reproducible: {:?}", report.divergence);
     let stats = &report.stats;
     println!(
-        "{whim:?} {preset} {schedule}: {} runs, {} requests, {} power losses, {} failures heard",
+        "{liberty:?} {preset} {schedule}: {} runs, {} requests, {} power losses, {} failures heard",
         stats.runs, stats.requests, stats.power_losses, report.failures
     );
     let finding = |(signature, finding): (_, &powerfail::run::campaign::Finding)| {
@@ -65,26 +65,26 @@ fn the_oracle_is_silent_about_the_demon() {
 #[test]
 fn the_oracle_is_silent_about_every_oddity() {
     let seeds = std::env::var("POWERFAIL_SEEDS").ok().and_then(|text| text.parse().ok());
-    for whim in Whim::ALL {
-        let said = heard(Some(whim), Preset::Swarm, Schedule::Uniform, seeds.unwrap_or(4000));
-        assert_eq!(said, Vec::<String>::new(), "{whim:?}");
+    for liberty in Liberty::ALL {
+        let said = heard(Some(liberty), Preset::Swarm, Schedule::Uniform, seeds.unwrap_or(4000));
+        assert_eq!(said, Vec::<String>::new(), "{liberty:?}");
     }
 }
 
 #[test]
 fn the_oracle_is_silent_about_the_demonic_memory_and_every_oddity_of_it() {
     for (schedule, seeds) in [(Schedule::Uniform, 100_000), (Schedule::Pct, 30_000)] {
-        let (report, said) = heard_of::<MemoryDemon>(None, Preset::Swarm, schedule, seeds);
+        let (report, said) = heard_of::<PermissiveMemory>(None, Preset::Swarm, schedule, seeds);
         assert_eq!(said, Vec::<String>::new());
         for situation in [Situation::CrashWithThreeLoose, Situation::StoreDuringFlush] {
             assert!(report.coverage.count(situation) > 1000, "too tame: {}", situation.name());
         }
     }
     let seeds = std::env::var("POWERFAIL_SEEDS").ok().and_then(|text| text.parse().ok());
-    for whim in MemoryWhim::ALL {
+    for liberty in MemoryLiberty::ALL {
         let seeds = seeds.unwrap_or(4000);
         let (_, said) =
-            heard_of::<MemoryDemon>(Some(whim), Preset::Swarm, Schedule::Uniform, seeds);
-        assert_eq!(said, Vec::<String>::new(), "{whim:?}");
+            heard_of::<PermissiveMemory>(Some(liberty), Preset::Swarm, Schedule::Uniform, seeds);
+        assert_eq!(said, Vec::<String>::new(), "{liberty:?}");
     }
 }

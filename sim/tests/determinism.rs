@@ -5,10 +5,10 @@ use std::process::Command;
 use powerfail::base::choose::Tape;
 use powerfail::base::prng::Prng;
 use powerfail::devices::blk::Blk;
-use powerfail::run::campaign::{Gauge, Orders, campaign};
+use powerfail::run::campaign::{Orders, Progress, campaign};
 use powerfail::run::{Plan, lead, replay, run_number, run_seed, world};
 use powerfail::schedule::options::Preset;
-use powerfail::schedule::{Pilot, Schedule};
+use powerfail::schedule::{Schedule, Scheduler};
 use powerfail::world::action::Action;
 
 const PLAN: Plan = Plan { preset: Preset::Swarm, schedule: Schedule::Uniform };
@@ -92,7 +92,7 @@ fn the_number_of_jobs_changes_nothing() {
     let report = |jobs| {
         let orders =
             Orders { plan: PLAN, from: 5, seeds: 3000, jobs, limit: None, keep_going: true };
-        campaign::<Blk>(&None, orders, &Gauge::default(), |_| {})
+        campaign::<Blk>(&None, orders, &Progress::default(), |_| {})
     };
     let (one, three) = (report(1), report(3));
     assert_eq!((one.hash, one.stats), (three.hash, three.stats));
@@ -107,9 +107,9 @@ fn a_pilot_always_ends() {
         let mut tape = Tape::new(&[]);
         let options = Preset::Swarm.draw(Default::default(), &mut tape);
         world.restart(options, 9);
-        let mut pilot = Pilot::new(schedule, options, &mut tape);
+        let mut scheduler = Scheduler::new(schedule, options, &mut tape);
         let mut actions = 0;
-        while let Some(action) = pilot.next(&world, &mut tape) {
+        while let Some(action) = scheduler.next(&world, &mut tape) {
             world.step(&action).unwrap();
             actions += 1;
             assert!(actions < 100_000, "{schedule} goes on for ever");

@@ -1,9 +1,9 @@
 //! Our device keeps its promises on a real file too, with and without io_uring, and a wrong file disk is
 //! noticed there.
 
-use powerfail::devices::blk_file::{FileLane, Files, OnFile};
+use powerfail::devices::blk_file::{BlkFile, FileLane, Files};
 use powerfail::devices::faulty::DiskFault;
-use powerfail::run::campaign::{Gauge, Orders, Report, campaign};
+use powerfail::run::campaign::{Orders, Progress, Report, campaign};
 use powerfail::run::{Plan, run_seed, world};
 use powerfail_device::host::{FileDisk, SerialUring};
 
@@ -12,7 +12,7 @@ fn run<L: FileLane>(fault: Option<DiskFault>, seeds: u64) -> Report {
     let files = Files::new(place.path().join("disk"), fault).expect("a file can be written");
     let plan = Plan::default();
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
-    let report = campaign::<OnFile<L>>(&files, orders, &Gauge::default(), |_| {});
+    let report = campaign::<BlkFile<L>>(&files, orders, &Progress::default(), |_| {});
     println!("{fault:?}: {:?}", report.stats);
     for (signature, finding) in &report.findings {
         println!("{signature}: {} times, seed {}", finding.count, finding.seed);
@@ -61,8 +61,8 @@ fn a_file_and_a_ring_come_to_the_same() {
     let files = |name: &str| Files::new(place.path().join(name), None).expect("a file");
     let (file, ring) = (files("file"), files("ring"));
     let plan = Plan::default();
-    let mut on_file = world::<OnFile>(&file, plan, 0);
-    let mut on_ring = world::<OnFile<SerialUring>>(&ring, plan, 0);
+    let mut on_file = world::<BlkFile>(&file, plan, 0);
+    let mut on_ring = world::<BlkFile<SerialUring>>(&ring, plan, 0);
     for seed in 0..100 {
         let hash = run_seed(&mut on_file, plan, seed, |_| {}).hash;
         assert_eq!(run_seed(&mut on_ring, plan, seed, |_| {}).hash, hash, "seed {seed}");
@@ -74,7 +74,7 @@ fn a_cloned_world_has_files_of_its_own() {
     let place = tempfile::tempdir().expect("a place for files");
     let files = Files::new(place.path().join("disk"), None).expect("a file can be written");
     let plan = Plan::default();
-    let mut one = world::<OnFile>(&files, plan, 0);
+    let mut one = world::<BlkFile>(&files, plan, 0);
     let mut other = one.clone();
     for seed in 0..20 {
         let hash = run_seed(&mut one, plan, seed, |_| {}).hash;

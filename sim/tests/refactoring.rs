@@ -438,7 +438,7 @@ fn generated_otherwise(trace: &Trace) -> Trace {
     for ratio in [
         &mut options.kill,
         &mut options.chase,
-        &mut options.mischief,
+        &mut options.malformation,
         &mut options.again,
         &mut options.toggle,
         &mut options.reset,

@@ -1,12 +1,12 @@
 //! Our device keeps its promises, over many seeds, and the seeds reach what they should.
 
 use powerfail::devices::blk::Blk;
-use powerfail::devices::blk_pmem::Both;
+use powerfail::devices::blk_pmem::BlkPmem;
 use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
 use powerfail::guest::Kind;
 use powerfail::run::Plan;
-use powerfail::run::campaign::{Gauge, Orders, Report, campaign};
+use powerfail::run::campaign::{Orders, Progress, Report, campaign};
 use powerfail::schedule::Schedule;
 use powerfail::schedule::options::Preset;
 use powerfail::world::coverage::Situation;
@@ -23,7 +23,7 @@ fn run_on<D: DeviceUnderTest>(
 ) -> Report {
     let plan = Plan { preset, schedule };
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
-    let report = campaign::<D>(setup, orders, &Gauge::default(), |_| {});
+    let report = campaign::<D>(setup, orders, &Progress::default(), |_| {});
     println!("{preset} {schedule}: {:?}", report.stats);
     for (signature, finding) in &report.findings {
         println!("{signature}: {} times, seed {}", finding.count, finding.seed);
@@ -65,9 +65,9 @@ fn a_persistent_memory_is_silent_and_reaches_every_situation() {
 
 #[test]
 fn a_disk_and_a_memory_of_one_guest_are_silent() {
-    let report = run_on::<Both>(&(), Preset::Swarm, Schedule::Uniform, 30_000);
-    reached_everything(&report, Both::kinds(&()));
-    run_on::<Both>(&(), Preset::Swarm, Schedule::Pct, 10_000);
+    let report = run_on::<BlkPmem>(&(), Preset::Swarm, Schedule::Uniform, 30_000);
+    reached_everything(&report, BlkPmem::kinds(&()));
+    run_on::<BlkPmem>(&(), Preset::Swarm, Schedule::Pct, 10_000);
 }
 
 #[test]

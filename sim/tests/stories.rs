@@ -9,7 +9,7 @@ use powerfail::devices::faulty::{Wrong, WrongDevice};
 use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
 use powerfail::host::disk::OpKind;
-use powerfail::report::{Look, Provenance, tell};
+use powerfail::report::{Provenance, Style, tell};
 use powerfail::run::certainty::{Certainty, FUTURES, certainty, steps};
 use powerfail::run::judge;
 use powerfail::run::{Plan, replay, run_seed, world};
@@ -21,7 +21,7 @@ use powerfail::world::{Event, Failure, World};
 const WIDTHS: [usize; 5] = [60, 72, 80, 100, 140];
 
 /// What a world that has failed is asked in one of these tests.
-type Ask<'a> = &'a mut dyn FnMut(&str, &dyn Fn(Look) -> String, &Failure);
+type GuestRequest<'a> = &'a mut dyn FnMut(&str, &dyn Fn(Style) -> String, &Failure);
 
 /// Wrong devices may panic, thousands of times.
 fn quiet() {
@@ -43,11 +43,16 @@ fn provenance(from: &str) -> Provenance {
     }
 }
 
-fn ask<D: DeviceUnderTest>(name: &str, world: &World<D>, failure: &Failure, asked: Ask<'_>) {
+fn ask<D: DeviceUnderTest>(
+    name: &str,
+    world: &World<D>,
+    failure: &Failure,
+    asked: GuestRequest<'_>,
+) {
     asked(name, &|look| tell(world, failure, &provenance(name), look), failure);
 }
 
-fn seeds<D: DeviceUnderTest>(setup: D::Setup, name: &str, asked: Ask<'_>) {
+fn seeds<D: DeviceUnderTest>(setup: D::Setup, name: &str, asked: GuestRequest<'_>) {
     for (preset, seeds) in [(Preset::Swarm, 0..120), (Preset::Calm, 0..40)] {
         let plan = Plan { preset, ..Plan::default() };
         let mut told = 0;
@@ -65,14 +70,14 @@ fn seeds<D: DeviceUnderTest>(setup: D::Setup, name: &str, asked: Ask<'_>) {
     }
 }
 
-fn traced<D: DeviceUnderTest>(setup: D::Setup, name: &str, trace: &Trace, asked: Ask<'_>) {
+fn traced<D: DeviceUnderTest>(setup: D::Setup, name: &str, trace: &Trace, asked: GuestRequest<'_>) {
     let mut world = World::<D>::new(setup, trace.options, trace.run);
     let failure = judge(&mut world, trace).failure.expect("saved traces fail");
     ask(name, &world, &failure, asked);
 }
 
 /// Every saved trace, and failures of everything wrong: two devices, several queues and lives.
-fn every_story(asked: Ask<'_>) {
+fn every_story(asked: GuestRequest<'_>) {
     quiet();
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../traces");
     for entry in fs::read_dir(dir).unwrap() {
@@ -125,18 +130,18 @@ fn no_line_is_too_wide_and_nothing_is_lost_by_breaking_lines() {
     every_story(&mut |name, tell, _| {
         told += 1;
         for all in [false, true] {
-            let whole = tell(Look { width: 4000, colour: false, all });
+            let whole = tell(Style { width: 4000, colour: false, all });
             devices += u32::from(whole.contains("start b"));
             queues += u32::from(whole.contains(" on q1"));
             lives += u32::from(whole.contains("life 3"));
             for width in WIDTHS {
-                let text = tell(Look { width, colour: false, all });
+                let text = tell(Style { width, colour: false, all });
                 for line in text.lines() {
                     let columns = line.chars().count();
                     assert!(columns <= width, "{name} at {width} is {columns} wide: {line}");
                 }
                 assert_eq!(letters(&text), letters(&whole), "{name} at {width}:\n{text}\n{whole}");
-                let coloured = tell(Look { width, colour: true, all });
+                let coloured = tell(Style { width, colour: true, all });
                 assert_eq!(seen(&coloured), text, "{name} at {width} in colours");
             }
         }
@@ -147,7 +152,7 @@ fn no_line_is_too_wide_and_nothing_is_lost_by_breaking_lines() {
 #[test]
 fn below_sixty_columns_a_story_is_sixty_wide() {
     let failing = Case::new("early-flush", LOST);
-    let text = |width| failing.told(Look { width, ..Look::default() });
+    let text = |width| failing.told(Style { width, ..Style::default() });
     assert_eq!(text(10), text(60));
     assert_ne!(text(60), text(72));
 }
@@ -155,7 +160,7 @@ fn below_sixty_columns_a_story_is_sixty_wide() {
 #[test]
 fn every_story_has_a_cross_a_reason_and_points_at_its_own_lines() {
     every_story(&mut |name, tell, failure| {
-        let text = tell(Look::default());
+        let text = tell(Style::default());
         let table = text.lines().filter_map(|line| line.get(..5)?.trim().parse::<usize>().ok());
         let last = table.max().unwrap_or(0);
         assert!(last > 0, "{name} has no table:\n{text}");
@@ -169,7 +174,7 @@ fn every_story_has_a_cross_a_reason_and_points_at_its_own_lines() {
         let silent = failure.violation.rule == powerfail_model::Rule::DevicePanicked;
         let reason = below.split("It fails if and only if").next().unwrap().trim();
         assert!(silent || !reason.is_empty(), "{name} does not say why:\n{text}");
-        let all = tell(Look { all: true, ..Look::default() });
+        let all = tell(Style { all: true, ..Style::default() });
         assert!(all.lines().count() >= text.lines().count(), "{name}:\n{all}\n{text}");
     });
 }
@@ -198,7 +203,7 @@ impl Case {
         Case { wrong, options, actions: actions.split(';').map(parse).collect() }
     }
 
-    fn run(&self, look: Look) -> Told {
+    fn run(&self, look: Style) -> Told {
         match self.wrong {
             Wrong::Disk(fault) => self.run_on::<Blk>(Some(fault), look),
             Wrong::Device(fault) => self.run_on::<WrongDevice>(fault, look),
@@ -206,7 +211,7 @@ impl Case {
         }
     }
 
-    fn run_on<D: DeviceUnderTest>(&self, setup: D::Setup, look: Look) -> Told {
+    fn run_on<D: DeviceUnderTest>(&self, setup: D::Setup, look: Style) -> Told {
         quiet();
         let mut world = World::<D>::new(setup, self.options, 7);
         world.keep_journal();
@@ -219,7 +224,7 @@ impl Case {
         Told { events, certainty, text }
     }
 
-    fn told(&self, look: Look) -> String {
+    fn told(&self, look: Style) -> String {
         self.run(look).text
     }
 }
@@ -240,7 +245,7 @@ impl Told {
 
 #[test]
 fn an_early_flush_is_certain_only_from_the_power_loss_on() {
-    let told = Case::new("early-flush", LOST).run(Look::default());
+    let told = Case::new("early-flush", LOST).run(Style::default());
     // Until then the write is in the cache: a sync of a later flush never comes, but a run without a
     // power loss, or one that the sector survives, breaks nothing.
     let lost = told.done_when(|event| matches!(event, Event::Did(Action::Crash(_))));
@@ -255,7 +260,7 @@ fn zeroes_that_are_nowhere_are_certain_once_they_are_stable() {
         let actions = format!(
             "start a accept={features}; send q0 z1 write-zeroes 0+1; rest; send q0 r2 in 0+1; rest"
         );
-        Case::new("zeroes-nothing", &actions).run(Look::default())
+        Case::new("zeroes-nothing", &actions).run(Style::default())
     };
     // In write-back mode a power loss before the read excuses everything, so only the read shows it.
     let volatile = run("flush,write-zeroes,version-1");
@@ -275,7 +280,7 @@ fn a_stable_write_in_the_wrong_place_is_certain_once_it_has_landed() {
         "start a accept=version-1; {}; send q0 r9 in 0+8; rest; send q0 r10 in 8+8; rest; send q0 r11 in 16+8; rest; send q0 r12 in 24+8; rest; send q0 r13 in 32+8; rest; send q0 r14 in 40+8; rest; send q0 r15 in 48+8; rest",
         writes.join("; ")
     );
-    let told = Case::new("misdirected-up", &actions).run(Look::default());
+    let told = Case::new("misdirected-up", &actions).run(Style::default());
     // The sync makes stable what landed in a sector that was never to change: from there on no power
     // loss brings that back. Between the two the power may go first, which few of the futures tried do.
     let done = |kind: OpKind| {
@@ -291,7 +296,7 @@ fn a_stable_write_in_the_wrong_place_is_certain_once_it_has_landed() {
 #[test]
 fn a_panic_is_survived_and_counts() {
     let told = Case::new("panics", "start a accept=version-1; send q0 i1 get-id; rest")
-        .run(Look::default());
+        .run(Style::default());
     assert!(told.text.contains("panics"), "{}", told.text);
     // Up to the step that panics the power may go first, so only that step makes it certain.
     assert_eq!(told.certainty.from, None, "{}", told.text);
@@ -301,11 +306,11 @@ fn a_panic_is_survived_and_counts() {
 #[test]
 fn lives_and_power_losses_are_numbered_where_there_are_several() {
     let actions = format!("start a accept=flush,version-1; crash power survivors=none; {LOST}");
-    let text = Case::new("early-flush", &actions).told(Look::default());
+    let text = Case::new("early-flush", &actions).told(Style::default());
     for part in ["life 1: start", "life 3: start", " power loss 1 -", " power loss 2 -"] {
         assert!(text.contains(part), "{part}:\n{text}");
     }
-    let once = Case::new("early-flush", LOST).told(Look::default());
+    let once = Case::new("early-flush", LOST).told(Style::default());
     assert!(once.contains(" power loss -"), "{once}");
 }
 
@@ -313,9 +318,9 @@ fn lives_and_power_losses_are_numbered_where_there_are_several() {
 fn what_does_not_touch_the_sector_is_told_only_if_everything_is() {
     let actions = LOST.replacen("rest;", "rest; send q0 w7 out 9+1; send q0 i8 get-id; rest;", 1);
     let case = Case::new("early-flush", &actions);
-    let text = case.told(Look::default());
+    let text = case.told(Style::default());
     assert!(!text.contains("w7") && !text.contains("i8") && !text.contains("kick"), "{text}");
-    let all = case.told(Look { all: true, ..Look::default() });
+    let all = case.told(Style { all: true, ..Style::default() });
     for part in ["w7: out 9+1", "i8: get-id", "kick", "signal", "runs", "takes back"] {
         assert!(all.contains(part), "{part}:\n{all}");
     }

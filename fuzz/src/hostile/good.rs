@@ -9,7 +9,8 @@ use powerfail::guest::Kind;
 use powerfail::guest::memory::Memory;
 use powerfail::guest::payload::{self, Author};
 use powerfail::guest::{
-    Ask, Breach, Done, Layout, MAX_SECTORS, Mischief, QueueDriver, RingPlan, Segments, Shape,
+    Breach, Done, GuestRequest, Layout, MAX_SECTORS, Malformation, QueueDriver, RingPlan, Segments,
+    Shape,
 };
 use powerfail_model::{Atom, Observed, Oracle, Profile, RequestId, Segment, Terms, Violation};
 
@@ -109,18 +110,18 @@ impl Good {
 
     pub(super) fn write(&mut self, sector: u8, sectors: u8, layout: u16) {
         if let Some((sector, sectors)) = self.clean(sector, sectors) {
-            self.send(&Ask::Out { sector, sectors }, cut(layout));
+            self.send(&GuestRequest::Out { sector, sectors }, cut(layout));
         }
     }
 
     pub(super) fn read(&mut self, sector: u8, sectors: u8, layout: u16) {
         if let Some((sector, sectors)) = self.clean(sector, sectors) {
-            self.send(&Ask::In { sector, sectors }, cut(layout));
+            self.send(&GuestRequest::In { sector, sectors }, cut(layout));
         }
     }
 
     pub(super) fn flush(&mut self) {
-        self.send(&Ask::Flush, Layout::PLAIN);
+        self.send(&GuestRequest::Flush, Layout::PLAIN);
     }
 
     /// Writes zeroes, or discards.
@@ -128,7 +129,11 @@ impl Good {
         if let Some((sector, sectors)) = self.clean(sector, sectors) {
             let mut segments = Segments::NONE;
             segments.push(Segment { sector, sectors, flags: 0 });
-            let ask = if discards { Ask::Discard(segments) } else { Ask::WriteZeroes(segments) };
+            let ask = if discards {
+                GuestRequest::Discard(segments)
+            } else {
+                GuestRequest::WriteZeroes(segments)
+            };
             self.send(&ask, Layout::PLAIN);
         }
     }
@@ -141,7 +146,7 @@ impl Good {
             let end = self.sectors.min(*from + MOST);
             let sectors = (*from..end).take_while(|&sector| clean(sector)).count() as u32;
             if sectors > 0 {
-                self.send(&Ask::In { sector: u64::from(*from), sectors }, Layout::PLAIN);
+                self.send(&GuestRequest::In { sector: u64::from(*from), sectors }, Layout::PLAIN);
             }
             *from += sectors.max(1);
         }
@@ -155,11 +160,13 @@ impl Good {
         clean.then_some((sector.into(), sectors))
     }
 
-    fn send(&mut self, ask: &Ask, layout: Layout) {
+    fn send(&mut self, ask: &GuestRequest, layout: Layout) {
         let Good { live, driver, memory, next_id, oracle, .. } = self;
-        if *live && driver.has_room() && driver.send(memory, *next_id, ask, layout, Mischief::None)
+        if *live
+            && driver.has_room()
+            && driver.send(memory, *next_id, ask, layout, Malformation::None)
         {
-            oracle.submit(RequestId(*next_id), &ask.request(Mischief::None));
+            oracle.submit(RequestId(*next_id), &ask.request(Malformation::None));
             *next_id += 1;
         }
     }
@@ -197,7 +204,7 @@ impl Good {
     fn judge(&mut self, done: &Done) {
         let mut seen = [Observed::Garbage; MAX_SECTORS as usize];
         let mut found = 0;
-        if let Ask::In { sector, sectors } = done.ask
+        if let GuestRequest::In { sector, sectors } = done.ask
             && done.status == 0
         {
             found = sectors as usize;

@@ -63,7 +63,7 @@ enum Move {
         words: u8,
     },
     /// The good hand publishes a flush, or rarely a request of a type that nobody knows, if none of its own is out.
-    Ask {
+    GuestRequest {
         kind: u8,
     },
     /// The hostile hand publishes a request in this form, of this type.
@@ -150,7 +150,7 @@ fn perform(bed: &mut Bed, next: &Move) {
     match *next {
         Move::Store { word, words } => bed.store(word, words),
         Move::Load { word, words } => bed.load(word, words),
-        Move::Ask { kind } => bed.ask(u32::from(kind).saturating_sub(0xe0)),
+        Move::GuestRequest { kind } => bed.ask(u32::from(kind).saturating_sub(0xe0)),
         Move::Request { first, kind, form } => request(bed, first, kind, form),
         Move::Descriptor { table, index, place, length, flags, next } => {
             let address = address(bed, place);

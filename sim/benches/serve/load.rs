@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::BYTES;
 use crate::daemon::Daemon;
-use crate::guest::{Ask, EVENT_IDX, Guest, PIECE};
+use crate::guest::{EVENT_IDX, Guest, GuestRequest, PIECE};
 
 /// FLUSH and CONFIG_WCE: who takes neither is written through.
 const CACHED: u64 = 1 << 9 | 1 << 11;
@@ -75,14 +75,14 @@ struct Requests {
 }
 
 impl Requests {
-    fn following(&mut self) -> Ask {
+    fn following(&mut self) -> GuestRequest {
         self.count += 1;
         if self.load.flush_every > 0 && self.count.is_multiple_of(self.load.flush_every + 1) {
-            return Ask::Flush;
+            return GuestRequest::Flush;
         }
         self.block = (self.block * 5 + 3) % (BYTES / PIECE as u64);
         let offset = self.block * PIECE as u64;
-        if self.load.writes { Ask::Write(offset) } else { Ask::Read(offset) }
+        if self.load.writes { GuestRequest::Write(offset) } else { GuestRequest::Read(offset) }
     }
 }
 

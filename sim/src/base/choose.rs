@@ -33,7 +33,7 @@ pub enum Site {
     /// Whether and how the power goes.
     Crash,
     /// What else happens to a device.
-    Life,
+    Lifecycle,
 }
 
 /// A source of choices.

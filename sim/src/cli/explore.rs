@@ -19,10 +19,11 @@ use super::{NOT_COMPLETE, PASSED, VIOLATED, say};
 use crate::base::shell::word;
 use crate::dut::DeviceUnderTest;
 use crate::explore::{
-    AskKind, Checkpoint, Counterexample, Effort, Gauge, Reduction, Row, Scope, Tally, go_on, short,
+    Checkpoint, Counterexample, Effort, Progress, Reduction, RequestKind, Row, Scope, Tally, go_on,
+    short,
 };
 use crate::guest::Kind;
-use crate::report::{Look, Provenance, tell};
+use crate::report::{Provenance, Style, tell};
 use crate::run::certainty::certainty;
 use crate::run::replay;
 use crate::shrink::{Effort as Work, PLENTY, Shrunk, shrink, unshrunk};
@@ -62,7 +63,7 @@ pub(super) struct ExploreArgs {
         default_value = "out,flush,write-zeroes,discard",
         value_name = "KINDS"
     )]
-    kinds: Vec<AskKind>,
+    kinds: Vec<RequestKind>,
     /// The rows of the stability table, A to H, that a guest may negotiate.
     #[arg(long, value_delimiter = ',', default_value = "A,B,C,D,E,F,G,H", value_name = "ROWS")]
     rows: Vec<Row>,
@@ -92,7 +93,7 @@ pub(super) struct ExploreArgs {
 pub(super) fn run(
     targets: &impl Targets,
     args: &ExploreArgs,
-    look: Look,
+    style: Style,
     stopped: &Stopped,
 ) -> Result<u8, String> {
     if args.jobs == Some(0) {
@@ -104,7 +105,7 @@ pub(super) fn run(
     if device == "blk+pmem" {
         return Err("a search has one device: give --device blk or --device pmem".to_owned());
     }
-    targets.find(&device, "sim", Exploring { args, scope, device: &device, look, stopped })?
+    targets.find(&device, "sim", Exploring { args, scope, device: &device, style, stopped })?
 }
 
 impl ExploreArgs {
@@ -135,7 +136,7 @@ struct Exploring<'a> {
     args: &'a ExploreArgs,
     scope: Scope,
     device: &'a str,
-    look: Look,
+    style: Style,
     stopped: &'a Stopped,
 }
 
@@ -161,7 +162,7 @@ impl Visit for Exploring<'_> {
         let jobs = args.jobs.unwrap_or_else(cores);
         let effort = Effort { states: args.states, ..Effort::on(jobs) };
         let begun = Instant::now();
-        let gauge = Gauge { stop: Arc::clone(self.stopped), ..Gauge::default() };
+        let progress = Progress { stop: Arc::clone(self.stopped), ..Progress::default() };
         // With fewer requests first: if there is no time for all, those at least are covered.
         let mut smaller = None;
         let mut work = Tally::default();
@@ -173,11 +174,11 @@ impl Visit for Exploring<'_> {
                 Err(what) => say::note(format_args!("{broken}; {what}")),
             }
         };
-        let report = self.watched(&gauge, begun, || {
+        let report = self.watched(&progress, begun, || {
             let mut requests = 1;
             loop {
                 let scope = Scope { requests, ..self.scope.clone() };
-                let report = go_on::<D>(&setup, &scope, effort, &gauge, &checkpoint, &found);
+                let report = go_on::<D>(&setup, &scope, effort, &progress, &checkpoint, &found);
                 work.add(&report.tally);
                 let ends = !report.broken.is_empty() || !report.is_complete();
                 if ends || requests == self.scope.requests {
@@ -190,8 +191,8 @@ impl Visit for Exploring<'_> {
         let elapsed = begun.elapsed();
         let settled = checkpoint.settle();
         if !report.broken.is_empty() {
-            let mut found =
-                self.watched(&gauge, begun, || short::<D>(&setup, &self.scope, effort, &gauge));
+            let mut found = self
+                .watched(&progress, begun, || short::<D>(&setup, &self.scope, effort, &progress));
             found.extend(report.broken.into_iter().map(|(_, found)| found));
             say::line(self.explain::<D>(&setup, &found, &folder)?);
             checkpoint.remove();
@@ -225,7 +226,7 @@ impl Exploring<'_> {
     /// Does something long, with a line that says how far it has come.
     fn watched<T: Send>(
         &self,
-        gauge: &Gauge,
+        progress: &Progress,
         begun: Instant,
         long: impl FnOnce() -> T + Send,
     ) -> T {
@@ -237,16 +238,16 @@ impl Exploring<'_> {
             let work = thread.spawn_scoped(scope, long).expect("as many threads were given before");
             while !work.is_finished() {
                 std::thread::park_timeout(Duration::from_millis(50));
-                let (states, done) = (&gauge.states, &gauge.done);
+                let (states, done) = (&progress.states, &progress.done);
                 bar.set_message(format!(
                     "{} states  {} of {} parts so far",
                     grouped(states.load(Ordering::Relaxed)),
                     done.load(Ordering::Relaxed),
-                    gauge.known.load(Ordering::Relaxed)
+                    progress.known.load(Ordering::Relaxed)
                 ));
                 bar.tick();
                 if self.args.limit.is_some_and(|limit| begun.elapsed() > limit) {
-                    gauge.stop.store(true, Ordering::Relaxed);
+                    progress.stop.store(true, Ordering::Relaxed);
                 }
             }
             bar.finish_and_clear();
@@ -329,7 +330,7 @@ impl Exploring<'_> {
             only_if: short.only_if.clone(),
             certainty: certainty(&world),
         };
-        Ok(tell(&world, &short.failure, &provenance, self.look) + &besides)
+        Ok(tell(&world, &short.failure, &provenance, self.style) + &besides)
     }
 }
 

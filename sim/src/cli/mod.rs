@@ -22,7 +22,6 @@ mod export;
 mod found;
 mod image;
 mod interrupt;
-mod look;
 mod output;
 mod replay;
 mod run;
@@ -30,6 +29,7 @@ mod say;
 mod serve;
 mod shrink;
 mod statement;
+mod style;
 mod target;
 mod until;
 
@@ -74,7 +74,7 @@ struct Cli {
     command: Command,
     /// Colours in stories.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
-    color: look::Colour,
+    color: style::Colour,
 }
 
 #[derive(Debug, Subcommand)]
@@ -248,10 +248,10 @@ fn dispatch(targets: &impl Targets, cli: Cli) -> Result<u8, String> {
         _ => interrupt::heed(false)?,
     };
     match cli.command {
-        Command::Run(args) => run::run(targets, &args, colour.look(false), &stopped),
-        Command::Explore(args) => explore::run(targets, &args, colour.look(false), &stopped),
-        Command::Replay(args) => replay::replay(targets, &args, colour.look(args.all)),
-        Command::Shrink(args) => shrink::run(targets, &args, colour.look(false), &stopped),
+        Command::Run(args) => run::run(targets, &args, colour.style(false), &stopped),
+        Command::Explore(args) => explore::run(targets, &args, colour.style(false), &stopped),
+        Command::Replay(args) => replay::replay(targets, &args, colour.style(args.all)),
+        Command::Shrink(args) => shrink::run(targets, &args, colour.style(false), &stopped),
         Command::Image(args) => image::run(targets, &args),
         Command::Export(args) => export::run(targets, &args),
         Command::Serve(args) => serve::run(&args),

@@ -9,21 +9,25 @@ use super::until::Stop;
 use super::{BISECT_SKIP, NOT_REACHED, PASSED, ReplayArgs, Subject, VIOLATED, say};
 use crate::base::files::{read_text, write_whole};
 use crate::dut::DeviceUnderTest;
-use crate::report::{Look, Provenance, recount, tell};
+use crate::report::{Provenance, Style, recount, tell};
 use crate::run::certainty::certainty;
 use crate::run::{Judged, Replayed, judge};
 use crate::run::{Plan, run_seed, world};
 use crate::trace::{MOST_BYTES, Trace, read, with_remarks_of};
 use crate::world::World;
 
-pub(super) fn replay(targets: &impl Targets, args: &ReplayArgs, look: Look) -> Result<u8, String> {
+pub(super) fn replay(
+    targets: &impl Targets,
+    args: &ReplayArgs,
+    style: Style,
+) -> Result<u8, String> {
     let Some(path) = &args.trace else {
         let seed = args.seed.expect("clap asks for one of the two");
         let plan = Plan { preset: args.subject.profile, schedule: args.subject.schedule };
         let (device, disk) = names(targets, &args.subject, None);
-        return targets.find(&device, &disk, Seed { plan, seed, look });
+        return targets.find(&device, &disk, Seed { plan, seed, style });
     };
-    let outcome = replay_trace(targets, args, path, look);
+    let outcome = replay_trace(targets, args, path, style);
     if !args.bisect {
         return outcome;
     }
@@ -41,15 +45,15 @@ fn replay_trace(
     targets: &impl Targets,
     args: &ReplayArgs,
     path: &Path,
-    look: Look,
+    style: Style,
 ) -> Result<u8, String> {
     let trace = read(path)?;
     let (device, disk) = names(targets, &args.subject, Some(&trace));
     let name = Shown(path).to_string();
     if let Some(before) = args.until {
-        return targets.find(&device, &disk, Stop { trace: &trace, name, before, look })?;
+        return targets.find(&device, &disk, Stop { trace: &trace, name, before, style })?;
     }
-    targets.find(&device, &disk, Traced { trace: &trace, name, args, look })?
+    targets.find(&device, &disk, Traced { trace: &trace, name, args, style })?
 }
 
 pub(super) fn hash(targets: &impl Targets, args: &ReplayArgs) -> Result<u8, String> {
@@ -95,14 +99,14 @@ impl Visit for Hash {
 struct Seed {
     plan: Plan,
     seed: u64,
-    look: Look,
+    style: Style,
 }
 
 impl Visit for Seed {
     type Out = u8;
 
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> u8 {
-        let Seed { plan, seed, look } = self;
+        let Seed { plan, seed, style } = self;
         let mut world = world::<D>(&setup, plan, seed);
         world.keep_journal();
         let mut actions = 0;
@@ -111,13 +115,13 @@ impl Visit for Seed {
             Some(failure) => {
                 let provenance =
                     Provenance { from: format!("seed {seed}"), ..Provenance::default() };
-                say::out(tell(&world, &failure, &provenance, look));
+                say::out(tell(&world, &failure, &provenance, style));
                 VIOLATED
             }
             None => {
                 let hash = verdict.hash;
-                if look.all {
-                    say::line(recount(&world, &format!("seed {seed}"), look));
+                if style.all {
+                    say::line(recount(&world, &format!("seed {seed}"), style));
                 }
                 let what = format_args!("{actions} actions, events {hash:016x}");
                 say::line(format_args!("seed {seed} passes: {what}"));
@@ -131,14 +135,14 @@ struct Traced<'a> {
     trace: &'a Trace,
     name: String,
     args: &'a ReplayArgs,
-    look: Look,
+    style: Style,
 }
 
 impl Visit for Traced<'_> {
     type Out = Result<u8, String>;
 
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
-        let Traced { trace, name, args, look } = &self;
+        let Traced { trace, name, args, style } = &self;
         let mut world = World::<D>::new(setup, trace.options, trace.run);
         let judged = judge(&mut world, trace);
         if let Some(failure) = &judged.failure {
@@ -149,9 +153,9 @@ impl Visit for Traced<'_> {
             let only_if = Some(trace.only_if.clone()).filter(|clause| same && !clause.is_empty());
             let provenance =
                 Provenance { from: name.clone(), only_if, certainty, ..Provenance::default() };
-            say::line(tell(&world, failure, &provenance, *look));
-        } else if look.all && !judged.actions.is_empty() {
-            say::line(recount(&world, name, *look));
+            say::line(tell(&world, failure, &provenance, *style));
+        } else if style.all && !judged.actions.is_empty() {
+            say::line(recount(&world, name, *style));
         }
         let lines = trace.actions.len();
         if judged.moved > 0 {

@@ -19,8 +19,8 @@ use crate::base::files::read_text;
 use crate::base::shell::word;
 use crate::base::threads;
 use crate::dut::DeviceUnderTest;
-use crate::report::{Look, Provenance, tell};
-use crate::run::campaign::{Divergence, Finding, Gauge, Orders, Report, campaign_beyond};
+use crate::report::{Provenance, Style, tell};
+use crate::run::campaign::{Divergence, Finding, Orders, Progress, Report, campaign_beyond};
 use crate::run::certainty::certainty;
 use crate::run::known::Known;
 use crate::run::{Plan, replay, run_number, run_seed, world};
@@ -44,7 +44,7 @@ const SHRINK_BUDGET: Duration = Duration::from_secs(10);
 pub(super) fn run(
     targets: &impl Targets,
     args: &RunArgs,
-    look: Look,
+    style: Style,
     stopped: &Stopped,
 ) -> Result<u8, String> {
     let (device, disk) = names(targets, &args.subject, None);
@@ -66,14 +66,14 @@ pub(super) fn run(
     give_threads(args.jobs)?;
     let known = args.known.as_deref().map(read_known).transpose()?.unwrap_or_default();
     let (device, disk) = (&*device, &*disk);
-    targets.find(device, disk, Running { args, device, disk, look, known, stopped })?
+    targets.find(device, disk, Running { args, device, disk, style, known, stopped })?
 }
 
 struct Running<'a> {
     args: &'a RunArgs,
     device: &'a str,
     disk: &'a str,
-    look: Look,
+    style: Style,
     known: Known,
     stopped: &'a Stopped,
 }
@@ -181,7 +181,7 @@ impl Running<'_> {
         orders: Orders,
         folder: &Folder<'_>,
     ) -> Report {
-        let gauge = Gauge { stop: Arc::clone(self.stopped), ..Gauge::default() };
+        let progress = Progress { stop: Arc::clone(self.stopped), ..Progress::default() };
         let bar = ProgressBar::new(orders.seeds);
         let style = "{wide_bar} {human_pos}/{human_len} runs  {per_sec}  {msg}  eta {eta}";
         bar.set_style(ProgressStyle::with_template(style).expect("the template is fixed"));
@@ -197,10 +197,10 @@ impl Running<'_> {
             bar.suspend(|| say::note(told));
         };
         let known = self.known.signatures();
-        let report = campaign_beyond::<D>(setup, orders, &known, &gauge, &found, |gauge| {
-            bar.set_position(gauge.runs.load(Ordering::Relaxed));
-            let failures = gauge.failures.load(Ordering::Relaxed);
-            let reached = gauge.situations.load(Ordering::Relaxed).count_ones();
+        let report = campaign_beyond::<D>(setup, orders, &known, &progress, &found, |progress| {
+            bar.set_position(progress.runs.load(Ordering::Relaxed));
+            let failures = progress.failures.load(Ordering::Relaxed);
+            let reached = progress.situations.load(Ordering::Relaxed).count_ones();
             let all = Situation::of(D::kinds(setup)).count();
             bar.set_message(format!("{failures} violations  {reached}/{all} situations"));
         });
@@ -309,7 +309,7 @@ impl Running<'_> {
         if let Err(what) = &kept {
             say::note(format_args!("seed {seed}: {what}"));
         }
-        let mut story = tell(&world, failure, &provenance, self.look);
+        let mut story = tell(&world, failure, &provenance, self.style);
         if let (None, Ok(path)) = (&short, &kept) {
             story += &format!("  not shrunk: `powerfail shrink {}` does that\n", word(path));
         }

@@ -225,7 +225,7 @@ fn heed_signals(
     let heed = move || {
         for signal in signals.forever() {
             if signal == SIGUSR1 {
-                log.mention(Topic::Rest, format_args!("{file}{}", look(&growth, &grower)));
+                log.mention(Topic::Rest, format_args!("{file}{}", style(&growth, &grower)));
             } else {
                 stopper.stop();
             }
@@ -237,7 +237,7 @@ fn heed_signals(
 }
 
 /// Looks whether the file has grown, and says what came of it.
-fn look(growth: &Growth, grower: &Grower) -> String {
+fn style(growth: &Growth, grower: &Grower) -> String {
     let capacity = match growth.look() {
         Ok(capacity) => capacity,
         Err(error) => return format!(": {error}"),

@@ -18,7 +18,7 @@ use super::{NOT_REACHED, PASSED, ShrinkArgs, VIOLATED, say};
 use crate::base::files::{Part, write_new, write_whole};
 use crate::base::shell::word;
 use crate::dut::DeviceUnderTest;
-use crate::report::{Look, Provenance, tell};
+use crate::report::{Provenance, Style, tell};
 use crate::run::certainty::certainty;
 use crate::run::{Plan, replay, run_number, run_seed, world};
 use crate::schedule::options::Options;
@@ -30,7 +30,7 @@ use crate::world::action::Action;
 pub(super) fn run(
     targets: &impl Targets,
     args: &ShrinkArgs,
-    look: Look,
+    style: Style,
     stopped: &Stopped,
 ) -> Result<u8, String> {
     if args.jobs == Some(0) {
@@ -40,7 +40,7 @@ pub(super) fn run(
     let trace = args.trace.as_deref().map(read).transpose()?;
     let (device, disk) = names(targets, &args.subject, trace.as_ref());
     let (device, disk) = (&*device, &*disk);
-    targets.find(device, disk, Shrinking { args, trace, device, disk, look, stopped })?
+    targets.find(device, disk, Shrinking { args, trace, device, disk, style, stopped })?
 }
 
 struct Shrinking<'a> {
@@ -48,7 +48,7 @@ struct Shrinking<'a> {
     trace: Option<Trace>,
     device: &'a str,
     disk: &'a str,
-    look: Look,
+    style: Style,
     stopped: &'a Stopped,
 }
 
@@ -111,7 +111,7 @@ impl Visit for Shrinking<'_> {
             only_if: short.only_if.clone(),
             certainty: certainty(&world),
         };
-        say::out(tell(&world, &short.failure, &provenance, self.look));
+        say::out(tell(&world, &short.failure, &provenance, self.style));
         let replays = output::grouped(short.replays.into());
         say::line(format_args!("  {replays} replays in {}", told(begun.elapsed())));
         match shown {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::output::grouped;
-use crate::explore::{AskKind, Report, Row, Scope, Tally};
+use crate::explore::{Report, RequestKind, Row, Scope, Tally};
 use crate::guest::Kind;
 
 /// The statement of a search in which nothing was broken.
@@ -34,9 +34,9 @@ impl Statement<'_> {
     fn scope(&self) -> String {
         let Scope { requests, sectors, queues, in_flight, crashes, faults, resets, .. } =
             *self.scope;
-        let has = |kind: &&AskKind| self.kind == Kind::Disk || kind.is_of_memory();
+        let has = |kind: &&RequestKind| self.kind == Kind::Disk || kind.is_of_memory();
         let kinds: Vec<String> =
-            self.scope.kinds.iter().filter(has).map(AskKind::to_string).collect();
+            self.scope.kinds.iter().filter(has).map(RequestKind::to_string).collect();
         let rows: Vec<String> = self.scope.rows.iter().map(Row::to_string).collect();
         let (units, rows, atoms) = match self.kind {
             Kind::Disk => {

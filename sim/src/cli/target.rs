@@ -7,12 +7,12 @@ use std::marker::PhantomData;
 use powerfail_device::host::{FileDisk, SerialUring};
 
 use crate::devices::blk::Blk;
-use crate::devices::blk_file::{FileLane, Files, OnFile};
-use crate::devices::blk_pmem::Both;
-use crate::devices::blk_power_cut::OnCuts;
+use crate::devices::blk_file::{BlkFile, FileLane, Files};
+use crate::devices::blk_pmem::BlkPmem;
+use crate::devices::blk_power_cut::BlkPowerCut;
 use crate::devices::faulty::{Wrong, WrongDevice};
 use crate::devices::pmem::Pmem;
-use crate::devices::pmem_file::{MapFault, Maps, OnMap};
+use crate::devices::pmem_file::{MapFault, Maps, PmemFile};
 use crate::dut::DeviceUnderTest;
 use crate::host::power_cut_fs::MountError;
 
@@ -143,7 +143,7 @@ impl Targets for Builtin {
             (Some(_), Some(_)) => Err("one wrong thing at a time".to_owned()),
             (None, None) => Ok(match device {
                 "pmem" => visit.visit::<Pmem>(None),
-                "blk+pmem" => visit.visit::<Both>(()),
+                "blk+pmem" => visit.visit::<BlkPmem>(()),
                 _ => visit.visit::<Blk>(None),
             }),
             (Some(wrong), None) | (None, Some(wrong)) => Ok(match wrong {
@@ -192,8 +192,8 @@ fn find_map<V: Visit>(
     })?;
     let maps = Maps { files, fault: MapFault::None };
     Ok(match power_cuts {
-        false => visit.visit::<OnMap<false>>(maps),
-        true => visit.visit::<OnMap<true>>(maps),
+        false => visit.visit::<PmemFile<false>>(maps),
+        true => visit.visit::<PmemFile<true>>(maps),
     })
 }
 
@@ -225,8 +225,8 @@ fn find_file<L: FileLane, V: Visit>(
     // Whether the host has this kind of disk.
     L::open(path.as_ref(), false).map_err(|error| error.to_string())?;
     Ok(match below {
-        None => visit.visit::<OnFile<L>>(files),
-        Some(_) => visit.visit::<OnCuts<L>>(files),
+        None => visit.visit::<BlkFile<L>>(files),
+        Some(_) => visit.visit::<BlkPowerCut<L>>(files),
     })
 }
 

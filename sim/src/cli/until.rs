@@ -5,7 +5,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use super::target::Visit;
 use super::{PASSED, VIOLATED, say};
 use crate::dut::DeviceUnderTest;
-use crate::report::{Look, scene};
+use crate::report::{Style, snapshot};
 use crate::run::{guarded, replay};
 use crate::trace::Trace;
 use crate::world::World;
@@ -15,14 +15,14 @@ pub(super) struct Stop<'a> {
     pub(super) name: String,
     /// The action to stop before, counted from one.
     pub(super) before: usize,
-    pub(super) look: Look,
+    pub(super) style: Style,
 }
 
 impl Visit for Stop<'_> {
     type Out = Result<u8, String>;
 
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
-        let Stop { trace, name, before, look } = self;
+        let Stop { trace, name, before, style } = self;
         let actions = &trace.actions;
         let Some(next) = before.checked_sub(1).and_then(|at| actions.get(at)) else {
             let count = actions.len();
@@ -43,7 +43,7 @@ impl Visit for Stop<'_> {
             let what = "of the actions before it were not possible as they stand";
             say::line(format_args!("{skipped} {what}"));
         }
-        say::line(format_args!("\n{}", scene(&world, look)));
+        say::line(format_args!("\n{}", snapshot(&world, style)));
         if !is_traced() {
             return Ok(PASSED);
         }

@@ -15,7 +15,7 @@ use crate::dut::{DeviceUnderTest, End, Host, Progress};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
 use crate::guest::wire::{config, feature, memory};
-use crate::host::disk::{Lane, SimDisk, Twist};
+use crate::host::disk::{BelowSeam, Lane, SimDisk};
 
 // The status bits a driver writes: virtio 1.4, 2.1.
 const ACKNOWLEDGE: u8 = 1;
@@ -307,15 +307,15 @@ impl DeviceUnderTest for Blk {
         match &mut self.faulty {
             None => self.registers.step(queue, &mut lane, host.ram),
             Some(state) => {
-                let twist = match state.fault() {
-                    DiskFault::Shifted => Twist::Shifted,
-                    DiskFault::SyncMissesSector => Twist::MissesSector,
-                    DiskFault::CrossedDevices => Twist::Crossed,
-                    DiskFault::ZeroesNotSynced => Twist::LeavesZeroes,
-                    DiskFault::SpillsOver => Twist::Spills,
-                    _ => Twist::None,
+                let fault = match state.fault() {
+                    DiskFault::Shifted => BelowSeam::Shifted,
+                    DiskFault::SyncMissesSector => BelowSeam::MissesSector,
+                    DiskFault::CrossedDevices => BelowSeam::Crossed,
+                    DiskFault::ZeroesNotSynced => BelowSeam::LeavesZeroes,
+                    DiskFault::SpillsOver => BelowSeam::Spills,
+                    _ => BelowSeam::None,
                 };
-                let lane = lane.twisted(twist);
+                let lane = lane.with_fault(fault);
                 let mut lane = FaultyLane::new(lane, state, queue as u8);
                 self.registers.step(queue, &mut lane, host.ram)
             }

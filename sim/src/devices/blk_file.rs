@@ -2,7 +2,7 @@
 //!
 //! There is no power loss here, for a file does not forget; backends die and devices are reset
 //! instead. It holds the simulated disk against a real one. Where the files are under a [file
-//! system that forgets](crate::host::power_cut_fs), it is [`OnCuts`](crate::devices::blk_power_cut::OnCuts) that is tested.
+//! system that forgets](crate::host::power_cut_fs), it is [`BlkPowerCut`](crate::devices::blk_power_cut::BlkPowerCut) that is tested.
 
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -258,7 +258,7 @@ impl FileLane for SerialUring {
 
 /// Our block device on a file.
 #[derive(Debug)]
-pub struct OnFile<L = FileDisk> {
+pub struct BlkFile<L = FileDisk> {
     registers: Registers,
     /// One for each queue.
     lanes: Vec<L>,
@@ -270,8 +270,8 @@ pub struct OnFile<L = FileDisk> {
 }
 
 /// A clone has a file of its own, with the same content.
-impl<L: FileLane> Clone for OnFile<L> {
-    fn clone(&self) -> OnFile<L> {
+impl<L: FileLane> Clone for BlkFile<L> {
+    fn clone(&self) -> BlkFile<L> {
         let lease = self.files.lease();
         let content = std::fs::read(&self.lease.path);
         content.and_then(|bytes| lease.fill(&bytes)).expect("the file is copied");
@@ -283,7 +283,7 @@ impl<L: FileLane> Clone for OnFile<L> {
             // Opening has synced it; what is not stable there shall not be stable here.
             mine.copy_from(theirs);
         }
-        OnFile {
+        BlkFile {
             registers: self.registers.clone(),
             lanes,
             faulty: self.faulty.clone(),
@@ -295,7 +295,7 @@ impl<L: FileLane> Clone for OnFile<L> {
     }
 }
 
-impl<L: FileLane> OnFile<L> {
+impl<L: FileLane> BlkFile<L> {
     /// The switch of its file, if it is under a file system that forgets.
     pub(crate) fn power(&self) -> Option<&Power> {
         self.lease.power.as_ref()
@@ -320,7 +320,7 @@ fn limits(spec: &Spec) -> Limits {
     Limits { read_only: spec.disk.read_only, ..Limits::plain(capacity) }
 }
 
-impl<L: FileLane> DeviceUnderTest for OnFile<L> {
+impl<L: FileLane> DeviceUnderTest for BlkFile<L> {
     type Setup = Files;
 
     const ON_SIM_DISK: bool = false;
@@ -329,13 +329,13 @@ impl<L: FileLane> DeviceUnderTest for OnFile<L> {
 
     /// # Panics
     /// If the file cannot be written.
-    fn open(files: &Files, spec: &Spec, disk: &SimDisk, device: u8) -> OnFile<L> {
+    fn open(files: &Files, spec: &Spec, disk: &SimDisk, device: u8) -> BlkFile<L> {
         let lease = files.lease();
         if let Err(error) = lease.fill(disk.image(device)) {
             panic!("{}: {error}", lease.path.display());
         }
         let read_only = spec.disk.read_only;
-        OnFile {
+        BlkFile {
             registers: Registers::on(spec, limits(spec)),
             lanes: open_lanes(&lease.path, read_only, spec.queues),
             faulty: files.fault.map(|fault| Box::new(FaultyState::new(fault))),

@@ -11,7 +11,7 @@ use crate::host::disk::SimDisk;
 
 /// One of the two.
 #[derive(Clone, Debug)]
-pub enum Both {
+pub enum BlkPmem {
     /// The disk.
     Disk(Box<Blk>),
     /// The memory.
@@ -22,13 +22,13 @@ pub enum Both {
 macro_rules! either {
     ($self:expr, $device:ident => $what:expr) => {
         match $self {
-            Both::Disk($device) => $what,
-            Both::Memory($device) => $what,
+            BlkPmem::Disk($device) => $what,
+            BlkPmem::Memory($device) => $what,
         }
     };
 }
 
-impl DeviceUnderTest for Both {
+impl DeviceUnderTest for BlkPmem {
     type Setup = ();
 
     const ON_SIM_DISK: bool = true;
@@ -38,10 +38,10 @@ impl DeviceUnderTest for Both {
         [Kind::Disk, Kind::Memory]
     }
 
-    fn open(_setup: &(), spec: &Spec, disk: &SimDisk, device: u8) -> Both {
+    fn open(_setup: &(), spec: &Spec, disk: &SimDisk, device: u8) -> BlkPmem {
         match device {
-            0 => Both::Disk(Box::new(Blk::open(&None, spec, disk, device))),
-            _ => Both::Memory(Box::new(Pmem::open(&None, spec, disk, device))),
+            0 => BlkPmem::Disk(Box::new(Blk::open(&None, spec, disk, device))),
+            _ => BlkPmem::Memory(Box::new(Pmem::open(&None, spec, disk, device))),
         }
     }
 

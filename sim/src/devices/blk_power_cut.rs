@@ -1,6 +1,6 @@
 //! Our block device on a real file whose power is cut: durability, measured through system calls.
 //!
-//! It is [`OnFile`] with its files under a [file system that forgets](crate::host::power_cut_fs). What is dirty
+//! It is [`BlkFile`] with its files under a [file system that forgets](crate::host::power_cut_fs). What is dirty
 //! there is cut, and written back, by the same choices as on the simulated disk, which are in the
 //! trace. Which syncs fail, and what they forget, is drawn from the run's number and in no trace:
 //! it changes with the steps before it.
@@ -13,7 +13,7 @@ use powerfail_device::host::FileDisk;
 
 use crate::base::prng::{Prng, mix};
 use crate::base::sectors::SectorSet;
-use crate::devices::blk_file::{FileLane, Files, OnFile};
+use crate::devices::blk_file::{BlkFile, FileLane, Files};
 use crate::dut::Spec;
 use crate::dut::{DeviceUnderTest, End, Host, Progress};
 use crate::guest::RingPlan;
@@ -25,21 +25,25 @@ const ONE_FAILS_IN: u32 = 6;
 
 /// Our block device on a file whose power can be cut.
 #[derive(Debug)]
-pub struct OnCuts<L: FileLane = FileDisk> {
-    device: OnFile<L>,
-    weather: Prng,
+pub struct BlkPowerCut<L: FileLane = FileDisk> {
+    device: BlkFile<L>,
+    host_faults: Prng,
     /// How many syncs there had been when the fate of the next one was drawn last.
     drawn_at: Option<u64>,
 }
 
-impl<L: FileLane> Clone for OnCuts<L> {
-    fn clone(&self) -> OnCuts<L> {
-        let OnCuts { device, weather, drawn_at } = self;
-        OnCuts { device: device.clone(), weather: weather.clone(), drawn_at: *drawn_at }
+impl<L: FileLane> Clone for BlkPowerCut<L> {
+    fn clone(&self) -> BlkPowerCut<L> {
+        let BlkPowerCut { device, host_faults, drawn_at } = self;
+        BlkPowerCut {
+            device: device.clone(),
+            host_faults: host_faults.clone(),
+            drawn_at: *drawn_at,
+        }
     }
 }
 
-impl<L: FileLane> OnCuts<L> {
+impl<L: FileLane> BlkPowerCut<L> {
     fn power(&self) -> &Power {
         self.device.power().expect("these files have a switch")
     }
@@ -51,10 +55,10 @@ impl<L: FileLane> OnCuts<L> {
             return;
         }
         self.drawn_at = Some(syncs);
-        let fails = self.weather.below(ONE_FAILS_IN) == 0;
-        let errno = if self.weather.below(4) == 0 { Errno::ENOSPC } else { Errno::EIO };
-        let some = SectorSet::from_words([(); 4].map(|()| self.weather.word()));
-        let forgets = match self.weather.below(3) {
+        let fails = self.host_faults.below(ONE_FAILS_IN) == 0;
+        let errno = if self.host_faults.below(4) == 0 { Errno::ENOSPC } else { Errno::EIO };
+        let some = SectorSet::from_words([(); 4].map(|()| self.host_faults.word()));
+        let forgets = match self.host_faults.below(3) {
             0 => SectorSet::EMPTY,
             1 => SectorSet::range(0, SectorSet::CAPACITY),
             _ => some,
@@ -67,25 +71,25 @@ impl<L: FileLane> OnCuts<L> {
     }
 }
 
-impl<L: FileLane> DeviceUnderTest for OnCuts<L> {
+impl<L: FileLane> DeviceUnderTest for BlkPowerCut<L> {
     type Setup = Files;
 
     const ON_SIM_DISK: bool = false;
     const SURVIVES_POWER_LOSS: bool = true;
-    const RING_BASE: bool = OnFile::<L>::RING_BASE;
+    const RING_BASE: bool = BlkFile::<L>::RING_BASE;
 
     /// # Panics
     /// If the files have no power to be cut, or cannot be used.
-    fn open(files: &Files, spec: &Spec, disk: &SimDisk, device: u8) -> OnCuts<L> {
+    fn open(files: &Files, spec: &Spec, disk: &SimDisk, device: u8) -> BlkPowerCut<L> {
         // The payload of the first sector names the run.
         let seed = disk
             .image(device)
             .iter()
             .take(16)
             .fold(u64::from(device), |seed, &byte| mix(seed ^ u64::from(byte)).wrapping_add(1));
-        let device = OnFile::<L>::open(files, spec, disk, device);
+        let device = BlkFile::<L>::open(files, spec, disk, device);
         assert!(device.power().is_some(), "a file without power cuts has no power to lose");
-        OnCuts { device, weather: Prng::new(seed), drawn_at: None }
+        BlkPowerCut { device, host_faults: Prng::new(seed), drawn_at: None }
     }
 
     fn restart(&mut self, files: &Files, spec: &Spec, disk: &SimDisk, device: u8, end: End) {

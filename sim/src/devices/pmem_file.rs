@@ -55,13 +55,13 @@ pub struct Maps {
 
 /// Our persistent memory on a mapped file, with power cuts or without.
 #[derive(Debug)]
-pub struct OnMap<const CUTS: bool> {
+pub struct PmemFile<const CUTS: bool> {
     device: PmemDevice,
     maps: Maps,
     /// Nothing while another process takes over.
     map: Option<Mapped>,
     lease: Lease,
-    weather: Prng,
+    host_faults: Prng,
     /// What was stored and is not known to be stable.
     stored: SectorSet,
 }
@@ -118,7 +118,7 @@ impl Backing for Mapped {
     }
 }
 
-impl<const CUTS: bool> OnMap<CUTS> {
+impl<const CUTS: bool> PmemFile<CUTS> {
     fn mapped(&self) -> &Mapped {
         self.map.as_ref().expect("only a restart takes it away, and puts another there")
     }
@@ -126,11 +126,11 @@ impl<const CUTS: bool> OnMap<CUTS> {
     /// Decides over the next sync.
     fn draw_fate(&mut self) {
         let Some(power) = &self.lease.power else { return };
-        let fails = self.weather.below(ONE_FAILS_IN) == 0;
-        let forgets = match self.weather.below(3) {
+        let fails = self.host_faults.below(ONE_FAILS_IN) == 0;
+        let forgets = match self.host_faults.below(3) {
             0 => SectorSet::EMPTY,
             1 => SectorSet::range(0, SectorSet::CAPACITY),
-            _ => SectorSet::from_words([(); 4].map(|()| self.weather.word())),
+            _ => SectorSet::from_words([(); 4].map(|()| self.host_faults.word())),
         };
         if fails {
             power.fail_next_sync(Errno::EIO, forgets);
@@ -141,8 +141,8 @@ impl<const CUTS: bool> OnMap<CUTS> {
 }
 
 /// A clone has a file of its own, with the same content.
-impl<const CUTS: bool> Clone for OnMap<CUTS> {
-    fn clone(&self) -> OnMap<CUTS> {
+impl<const CUTS: bool> Clone for PmemFile<CUTS> {
+    fn clone(&self) -> PmemFile<CUTS> {
         let lease = self.maps.files.lease();
         let mut bytes = vec![0; REGION.1 as usize];
         let memory = self.mapped().map.memory();
@@ -152,18 +152,18 @@ impl<const CUTS: bool> Clone for OnMap<CUTS> {
         if let (Some(mine), Some(theirs)) = (&lease.power, &self.lease.power) {
             mine.copy_from(theirs);
         }
-        OnMap {
+        PmemFile {
             device: self.device.clone(),
             maps: self.maps.clone(),
             map: Some(Mapped { done: self.mapped().done, ..map }),
             lease,
-            weather: self.weather.clone(),
+            host_faults: self.host_faults.clone(),
             stored: self.stored,
         }
     }
 }
 
-impl<const CUTS: bool> DeviceUnderTest for OnMap<CUTS> {
+impl<const CUTS: bool> DeviceUnderTest for PmemFile<CUTS> {
     type Setup = Maps;
 
     const ON_SIM_DISK: bool = false;
@@ -177,7 +177,7 @@ impl<const CUTS: bool> DeviceUnderTest for OnMap<CUTS> {
 
     /// # Panics
     /// If the file cannot be written or mapped.
-    fn open(maps: &Maps, spec: &Spec, disk: &SimDisk, device: u8) -> OnMap<CUTS> {
+    fn open(maps: &Maps, spec: &Spec, disk: &SimDisk, device: u8) -> PmemFile<CUTS> {
         let lease = maps.files.lease();
         let mut image = disk.image(device).to_vec();
         image.resize(REGION.1 as usize, 0);
@@ -186,12 +186,12 @@ impl<const CUTS: bool> DeviceUnderTest for OnMap<CUTS> {
         }
         assert!(lease.power.is_some() == CUTS, "the files have a switch iff their power is cut");
         let seed = mix(disk.load(device, 0));
-        OnMap {
+        PmemFile {
             device: pmem::device(spec),
             maps: maps.clone(),
             map: Some(Mapped::open(&lease, maps.fault)),
             lease,
-            weather: Prng::new(seed),
+            host_faults: Prng::new(seed),
             stored: SectorSet::EMPTY,
         }
     }

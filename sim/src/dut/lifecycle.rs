@@ -49,7 +49,7 @@ impl Cut {
 
 /// Something that happens to a live device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum Lifecycle {
     /// Nothing is taken from its rings from now on.
     Pause,
     /// It goes on.
@@ -93,22 +93,22 @@ pub enum Life {
     },
 }
 
-impl Life {
+impl Lifecycle {
     /// What happened, as a sentence of a story.
     #[must_use]
     pub fn happened(self) -> String {
         match self {
-            Life::Pause => "the device is paused".to_owned(),
-            Life::Resume => "the device is resumed".to_owned(),
-            Life::Save => "the device is being saved".to_owned(),
-            Life::Restore => "the device is restored".to_owned(),
-            Life::RestartRings => "the rings are stopped and started again".to_owned(),
-            Life::Leave => "the front-end leaves and comes back".to_owned(),
-            Life::Resize { sectors } => format!("the disk grows to {sectors} sectors"),
-            Life::ResetQueue { queue } => format!("queue {queue} is reset"),
-            Life::PollQueue { queue } => format!("the reset of queue {queue} shows"),
-            Life::PlaceQueue { queue, .. } => format!("queue {queue} is placed anew"),
-            Life::Reconnect { .. } => "the backend dies and another goes on".to_owned(),
+            Lifecycle::Pause => "the device is paused".to_owned(),
+            Lifecycle::Resume => "the device is resumed".to_owned(),
+            Lifecycle::Save => "the device is being saved".to_owned(),
+            Lifecycle::Restore => "the device is restored".to_owned(),
+            Lifecycle::RestartRings => "the rings are stopped and started again".to_owned(),
+            Lifecycle::Leave => "the front-end leaves and comes back".to_owned(),
+            Lifecycle::Resize { sectors } => format!("the disk grows to {sectors} sectors"),
+            Lifecycle::ResetQueue { queue } => format!("queue {queue} is reset"),
+            Lifecycle::PollQueue { queue } => format!("the reset of queue {queue} shows"),
+            Lifecycle::PlaceQueue { queue, .. } => format!("queue {queue} is placed anew"),
+            Lifecycle::Reconnect { .. } => "the backend dies and another goes on".to_owned(),
         }
     }
 }
@@ -124,7 +124,7 @@ pub enum Moved {
 
 /// A queue as its driver sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) enum QueueLife {
+pub(crate) enum QueueState {
     /// In use, if the device is.
     #[default]
     Live,

@@ -9,7 +9,7 @@
 
 use powerfail_model::Observed;
 
-use super::print::Print;
+use super::fingerprint::Fingerprint;
 use crate::guest::Kind;
 use crate::guest::payload::{self, Author};
 use crate::host::disk::{OpKey, SimDisk};
@@ -167,12 +167,12 @@ impl Cells {
 
     /// Adds everything that matters of it to a fingerprint.
     #[inline]
-    pub(super) fn add_to(&self, print: &mut Print) {
+    pub(super) fn add_to(&self, fingerprint: &mut Fingerprint) {
         for cell in &self.cells {
             let len = usize::from(cell.len);
-            print.word(len as u64 | u64::from(cell.dirty) << 8 | u64::from(cell.taken) << 9);
+            fingerprint.word(len as u64 | u64::from(cell.dirty) << 8 | u64::from(cell.taken) << 9);
             for &code in &cell.may[..len] {
-                print.word(code);
+                fingerprint.word(code);
             }
         }
     }

@@ -20,9 +20,9 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::lives::{Memory, Outcome, Root, Task};
 use super::search::{Found, Path};
 use super::tally::Tally;
+use super::tasks::{Outcome, Root, Task, TaskStore};
 use crate::base::files::{CHECKSUM, checksum, open_regular, read_open, settle};
 use crate::base::prng::mix;
 use crate::trace::Signature;
@@ -232,7 +232,7 @@ impl Checkpoint {
     }
 }
 
-impl Memory for Checkpoint {
+impl TaskStore for Checkpoint {
     fn recall(&self, task: &Task) -> Option<Outcome> {
         self.known.iter().find(|line| line.is_of(task))?.outcome()
     }

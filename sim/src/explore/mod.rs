@@ -22,10 +22,10 @@
 //!
 //! # What makes it small
 //!
-//! * *Alike*: states that the rest of a run cannot tell apart are visited once; `identity.rs` says which those are.
+//! * *Alike*: states that the rest of a run cannot tell apart are visited once; `history.rs` says which those are.
 //! * *Lazy*: an operation lands when it completes, unless another one is in flight on the same sector; what a power loss
 //!   leaves of a sector is decided when the sector is read (`cells.rs`). Both only put off what nobody can see.
-//! * *Sleep*: of two independent steps one order is enough; `unit.rs` says which are, and claims nothing more.
+//! * *Sleep*: of two independent steps one order is enough; `step.rs` says which are, and claims nothing more.
 //! * *Mirror*: a disk has no preferred end and no preferred queue, so of two workloads that are mirror images, or differ in
 //!   which queue is which, one is enough. This one believes that the device tells neither apart.
 //! * *Lives*: after a power loss and with everything read back it does not matter how one got there (`lives.rs`).
@@ -35,27 +35,27 @@
 
 mod cells;
 mod checkpoint;
-mod identity;
+mod fingerprint;
+mod history;
 mod kinds;
-mod lives;
 mod node;
 mod plan;
-mod print;
 mod reduction;
 mod row;
 mod scope;
 mod search;
-mod seen;
+mod step;
 mod tally;
-mod unit;
+mod tasks;
+mod visited;
 mod write_down;
 
 pub use checkpoint::Checkpoint;
-pub use kinds::AskKind;
+pub use kinds::RequestKind;
 pub use reduction::Reduction;
 pub use row::Row;
 pub use scope::Scope;
-pub use search::Gauge;
+pub use search::Progress;
 pub use tally::Tally;
 
 use std::collections::BTreeSet;
@@ -66,8 +66,8 @@ use crate::schedule::options::Options;
 use crate::trace::Signature;
 use crate::world::Failure;
 use crate::world::action::Action;
-use lives::{Limits, Lives, Memory, Outcome, Task};
 use plan::Plan;
+use tasks::{Limits, Outcome, Outcomes, Task, TaskStore};
 
 /// How much a search may take.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +141,7 @@ pub struct Counterexample {
 /// Nothing is remembered from one search to the next.
 struct Nothing;
 
-impl Memory for Nothing {
+impl TaskStore for Nothing {
     fn recall(&self, _task: &Task) -> Option<Outcome> {
         None
     }
@@ -160,7 +160,7 @@ struct Telling<'a, D: DeviceUnderTest> {
     tell: &'a (dyn Fn(&Signature, &Counterexample) + Sync),
 }
 
-impl<D: DeviceUnderTest> Memory for Telling<'_, D> {
+impl<D: DeviceUnderTest> TaskStore for Telling<'_, D> {
     fn recall(&self, task: &Task) -> Option<Outcome> {
         self.checkpoint.recall(task)
     }
@@ -187,9 +187,9 @@ pub fn explore<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
     effort: Effort,
-    gauge: &Gauge,
+    progress: &Progress,
 ) -> Report {
-    remembering::<D>(setup, scope, effort, gauge, &plans::<D>(setup, scope), &Nothing)
+    remembering::<D>(setup, scope, effort, progress, &plans::<D>(setup, scope), &Nothing)
 }
 
 /// As [`explore`], going on where the search was stopped before. `found` hears of the first failure of
@@ -198,27 +198,27 @@ pub fn go_on<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
     effort: Effort,
-    gauge: &Gauge,
+    progress: &Progress,
     checkpoint: &Checkpoint,
     found: &(dyn Fn(&Signature, &Counterexample) + Sync),
 ) -> Report {
     let plans = plans::<D>(setup, scope);
     let told = Mutex::default();
     let memory = Telling::<D> { checkpoint, setup, plans: &plans, told, tell: found };
-    remembering::<D>(setup, scope, effort, gauge, &plans, &memory)
+    remembering::<D>(setup, scope, effort, progress, &plans, &memory)
 }
 
 fn remembering<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
     effort: Effort,
-    gauge: &Gauge,
+    progress: &Progress,
     plans: &[Plan],
-    memory: &impl Memory,
+    memory: &impl TaskStore,
 ) -> Report {
     let limits = Limits::of(effort);
-    let lives = lives::search::<D>(setup, plans, limits, gauge, memory);
-    let Lives { tally, found, images, roots, done, tasks } = lives;
+    let lives = tasks::search::<D>(setup, plans, limits, progress, memory);
+    let Outcomes { tally, found, images, roots, done, tasks } = lives;
     let broken = found.into_iter().map(|(signature, (row, found))| {
         (signature, counterexample::<D>(setup, &plans[row], &found))
     });
@@ -232,9 +232,9 @@ pub fn shortest<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
     effort: Effort,
-    gauge: &Gauge,
+    progress: &Progress,
 ) -> Option<Counterexample> {
-    short::<D>(setup, scope, effort, gauge).into_iter().next()
+    short::<D>(setup, scope, effort, progress).into_iter().next()
 }
 
 /// The [`shortest`] run that breaks a promise, and behind it one of each kind of failure in the least scope that has it.
@@ -242,13 +242,13 @@ pub fn short<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
     effort: Effort,
-    gauge: &Gauge,
+    progress: &Progress,
 ) -> Vec<Counterexample> {
     let limits = Limits::of(Effort { keep_going: false, keep_images: false, ..effort });
     for requests in 1..=scope.requests {
         for (crashes, faults, resets) in troubles(scope) {
             let smaller = Scope { requests, crashes, faults, resets, ..scope.clone() };
-            let found = short_within::<D>(setup, &smaller, limits, gauge);
+            let found = short_within::<D>(setup, &smaller, limits, progress);
             if !found.is_empty() {
                 return found;
             }
@@ -270,11 +270,11 @@ fn short_within<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
     limits: Limits,
-    gauge: &Gauge,
+    progress: &Progress,
 ) -> Vec<Counterexample> {
     let mut plans = plans::<D>(setup, scope);
     plans.iter_mut().for_each(|plan| plan.look_often = true);
-    let lives = lives::search::<D>(setup, &plans, limits, gauge, &Nothing);
+    let lives = tasks::search::<D>(setup, &plans, limits, progress, &Nothing);
     let order = |one: &(usize, search::Found), two: &(usize, search::Found)| {
         (one.1.order(), one.0).cmp(&(two.1.order(), two.0))
     };
@@ -283,7 +283,8 @@ fn short_within<D: DeviceUnderTest>(
     let Some(mut best) = all.first().cloned() else { return Vec::new() };
     // What makes a search smaller may have left the shortest run out, though not all of them.
     while best.1.path.len() > 1
-        && let Some(better) = lives::shorter::<D>(setup, &plans, best.1.path.len(), limits, gauge)
+        && let Some(better) =
+            tasks::shorter::<D>(setup, &plans, best.1.path.len(), limits, progress)
     {
         best = better;
     }

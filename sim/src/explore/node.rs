@@ -1,18 +1,18 @@
 //! One state of a search: a world, what the scope has left, and what of the past may still matter.
 //!
-//! Here is how a step is done. What makes two states one is in [`identity`](super::identity).
+//! Here is how a step is done. What makes two states one is in [`history`](super::history).
 
 use std::sync::{Arc, Mutex};
 
 use super::cells::{Cells, Code, How};
-use super::identity::Past;
+use super::history::History;
 use super::plan::Plan;
 use super::scope::Scope;
-use super::unit::{Unit, queue};
+use super::step::{Step, queue};
 use super::write_down::Log;
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
-use crate::guest::{Ask, Layout, Mischief};
+use crate::guest::{GuestRequest, Layout, Malformation};
 use crate::host::disk::{EIO, OpKey, Outcome};
 use crate::world::action::{Action, CrashKind, Until};
 use crate::world::{Failure, World};
@@ -54,7 +54,7 @@ pub(super) struct Node<D: DeviceUnderTest> {
     pub(super) used: u8,
     /// What the guest last wrote to `writeback`, or found there.
     pub(super) writes_back: bool,
-    pub(super) past: Past,
+    pub(super) history: History,
     /// After a power loss, what each sector may hold, and how.
     pub(super) left_behind: Vec<Vec<(Code, How)>>,
     next_id: u32,
@@ -87,68 +87,68 @@ impl<D: DeviceUnderTest> Node<D> {
             lopsided: false,
             used: 0,
             writes_back: true,
-            past: Past::new(!scope.reduction.alike),
+            history: History::new(!scope.reduction.alike),
             left_behind: Vec::new(),
             next_id: 1,
             actions: 0,
             log,
         };
         // The first life begins as every other one does, so it need not be told from them.
-        node.past.power_lost(node.world.station(0).device.carries());
+        node.history.power_lost(node.world.slot(0).device.carries());
         node.begin_life(plan)?;
         (0..node.cells.len()).try_for_each(|number| node.look_at(plan, number))?;
         node.act(Action::Rest)?;
-        node.past.all_recalled();
+        node.history.all_recalled();
         node.lopsided = !node.is_mirrored();
         Ok(node)
     }
 
     /// How many requests are out.
     pub(super) fn out(&self) -> u32 {
-        self.world.station(0).queues.iter().map(|queue| u32::from(queue.out())).sum()
+        self.world.slot(0).queues.iter().map(|queue| u32::from(queue.out())).sum()
     }
 
     /// Whether nothing moves but the guest.
     pub(super) fn is_idle(&self) -> bool {
-        self.world.disk().busy() == 0 && !self.world.station(0).stirred.contains(&true)
+        self.world.disk().busy() == 0 && !self.world.slot(0).runnable.contains(&true)
     }
 
     /// Does one step.
     ///
     /// # Errors
     /// The promise that was broken.
-    pub(super) fn take(&mut self, plan: &Plan, unit: &Unit) -> Done {
-        self.do_unit(plan, unit)?;
+    pub(super) fn take(&mut self, plan: &Plan, step: &Step) -> Done {
+        self.do_unit(plan, step)?;
         // A guest that waits for a reset looks all the time.
         if self.phase == Phase::Resetting && self.act(Action::PollReset { device: 0 })? {
-            self.past.reset_shown();
+            self.history.reset_shown();
             self.phase = Phase::Living;
             self.begin_life(plan)?;
         }
         Ok(())
     }
 
-    fn do_unit(&mut self, plan: &Plan, unit: &Unit) -> Done {
-        match *unit {
-            Unit::Send { queue, nth } => self.send(plan, queue, nth),
-            Unit::Switch { value } => self.switch(value),
-            Unit::Run { queue } => self.run(queue),
-            Unit::Land { op, sector } => {
+    fn do_unit(&mut self, plan: &Plan, step: &Step) -> Done {
+        match *step {
+            Step::Send { queue, nth } => self.send(plan, queue, nth),
+            Step::Switch { value } => self.switch(value),
+            Step::Run { queue } => self.run(queue),
+            Step::Land { op, sector } => {
                 self.host(Action::Effect { op, set: SectorSet::range(sector, 1) })
             }
-            Unit::Finish { op, landed } => self.finish(op, Outcome::Ok { landed }),
-            Unit::Fail { op, landed, forgets } => {
+            Step::Finish { op, landed } => self.finish(op, Outcome::Ok { landed }),
+            Step::Fail { op, landed, forgets } => {
                 self.faults -= 1;
                 let all = self.world.disk().dirty();
                 let forgot = if forgets { all } else { SectorSet::EMPTY };
                 self.finish(op, Outcome::Failed { errno: EIO, landed, forgot })
             }
-            Unit::WriteBack { sector } => {
+            Step::WriteBack { sector } => {
                 self.host(Action::WriteBack { set: SectorSet::range(sector, 1) })
             }
-            Unit::Reset => self.reset(),
-            Unit::Cut { survivors } => self.cut(plan, survivors),
-            Unit::Recall { content } => self.recall(plan, content),
+            Step::Reset => self.reset(),
+            Step::Cut { survivors } => self.cut(plan, survivors),
+            Step::Recall { content } => self.recall(plan, content),
         }
     }
 
@@ -177,20 +177,20 @@ impl<D: DeviceUnderTest> Node<D> {
         if ask.is_access() {
             // It came back at once, and what it touched is in the cache.
             self.cells.look(self.world.disk(), self.actions);
-            self.past.accessed(id, nth);
+            self.history.accessed(id, nth);
         } else {
-            self.past.sent(to, id, nth);
+            self.history.sent(to, id, nth);
         }
-        self.past.heard(self.world.answers());
+        self.history.heard(self.world.answers());
         Ok(())
     }
 
-    fn publish(&mut self, to: u8, ask: Ask) -> Result<u32, Box<Failure>> {
+    fn publish(&mut self, to: u8, ask: GuestRequest) -> Result<u32, Box<Failure>> {
         let id = self.next_id;
         self.next_id += 1;
-        let (to, mischief) = (queue(to), Mischief::None);
+        let (to, malformation) = (queue(to), Malformation::None);
         let layout = if ask.is_access() { Layout::PLAIN } else { LAYOUT };
-        let sent = self.act(Action::Send { to, id, ask, layout, mischief })?;
+        let sent = self.act(Action::Send { to, id, ask, layout, malformation })?;
         assert!(sent, "`{ask}` found no room");
         if !ask.is_access() {
             self.act(Action::Kick { to })?;
@@ -202,17 +202,17 @@ impl<D: DeviceUnderTest> Node<D> {
         self.left -= 1;
         self.act(Action::Writeback { device: 0, value })?;
         self.writes_back = value != 0;
-        self.past.switched(value);
+        self.history.switched(value);
         Ok(())
     }
 
     fn run(&mut self, thread: u8) -> Done {
         let to = queue(thread);
-        self.past.runs(thread);
+        self.history.runs(thread);
         self.act(Action::Crank { to, until: Until::Idle })?;
-        self.past.heard(self.world.answers());
-        for index in 0..self.world.station(0).active as u8 {
-            if self.world.station(0).queues[usize::from(index)].back() > 0 {
+        self.history.heard(self.world.answers());
+        for index in 0..self.world.slot(0).active as u8 {
+            if self.world.slot(0).queues[usize::from(index)].back() > 0 {
                 self.act(Action::Reap { to: queue(index), arm: true })?;
             }
         }
@@ -222,13 +222,13 @@ impl<D: DeviceUnderTest> Node<D> {
     }
 
     fn finish(&mut self, op: OpKey, outcome: Outcome) -> Done {
-        self.past.waits(op, outcome);
+        self.history.waits(op, outcome);
         self.host(Action::Complete { op, outcome })
     }
 
     fn reset(&mut self) -> Done {
         self.resets -= 1;
-        self.past.reset_begun();
+        self.history.reset_begun();
         self.act(Action::Reset { device: 0 })?;
         self.phase = Phase::Resetting;
         Ok(())
@@ -240,7 +240,7 @@ impl<D: DeviceUnderTest> Node<D> {
         if plan.scope.reduction.lazy {
             self.left_behind = self.may_survive();
         }
-        let carries = self.world.station(0).device.carries();
+        let carries = self.world.slot(0).device.carries();
         if let Some(log) = &self.log {
             let known = match self.phase {
                 Phase::Recalling { next } => next,
@@ -253,7 +253,7 @@ impl<D: DeviceUnderTest> Node<D> {
         if !plan.scope.reduction.lazy {
             self.left_behind = self.may_survive();
         }
-        self.past.power_lost(carries);
+        self.history.power_lost(carries);
         self.phase = Phase::Recalling { next: 0 };
         self.begin_life(plan)
     }
@@ -302,7 +302,7 @@ impl<D: DeviceUnderTest> Node<D> {
             self.act(Action::Writeback { device: 0, value })?;
             self.writes_back = value != 0;
         }
-        for index in 0..self.world.station(0).active as u8 {
+        for index in 0..self.world.slot(0).active as u8 {
             self.act(Action::Crank { to: queue(index), until: Until::Idle })?;
         }
         Ok(())
@@ -326,7 +326,7 @@ impl<D: DeviceUnderTest> Node<D> {
         } else {
             // Every answer and every signal of it must have come: nobody looks at this life again.
             self.act(Action::Rest)?;
-            self.past.all_recalled();
+            self.history.all_recalled();
             self.lopsided = !self.is_mirrored();
             self.used = 0;
             Phase::Living
@@ -338,7 +338,7 @@ impl<D: DeviceUnderTest> Node<D> {
     fn look_at(&mut self, plan: &Plan, number: u32) -> Done {
         let id = self.publish(0, Scope::recall(plan.kind, number))?;
         self.act(Action::Await { device: 0, id })?;
-        if self.world.station(0).queues[0].back() > 0 {
+        if self.world.slot(0).queues[0].back() > 0 {
             self.act(Action::Reap { to: queue(0), arm: true })?;
         }
         self.world.answers().for_each(drop);

@@ -3,7 +3,7 @@
 use super::row::Row;
 use super::scope::Scope;
 use crate::dut::DeviceUnderTest;
-use crate::guest::Ask;
+use crate::guest::GuestRequest;
 use crate::guest::Kind;
 use crate::schedule::options::Options;
 
@@ -17,7 +17,7 @@ pub(super) struct Plan {
     /// The features that the driver accepts.
     pub(super) accept: u64,
     /// What the guest may ask for.
-    pub(super) asks: Vec<Ask>,
+    pub(super) asks: Vec<GuestRequest>,
     /// For each of those, which is its mirror image.
     pub(super) mirrors: Vec<u8>,
     /// Every state in which all is quiet is read back, not only the last ones.
@@ -47,7 +47,7 @@ impl Plan {
 }
 
 /// A request, with the disk turned end to end.
-fn mirrored(ask: &Ask, sectors: u32) -> Ask {
+fn mirrored(ask: &GuestRequest, sectors: u32) -> GuestRequest {
     let turned = |first: u64, count: u32| u64::from(sectors) - first - u64::from(count);
     let segments = |list: &crate::guest::Segments| {
         let mut image = crate::guest::Segments::NONE;
@@ -58,8 +58,8 @@ fn mirrored(ask: &Ask, sectors: u32) -> Ask {
         image
     };
     match ask {
-        Ask::Discard(list) => Ask::Discard(segments(list)),
-        Ask::WriteZeroes(list) => Ask::WriteZeroes(segments(list)),
+        GuestRequest::Discard(list) => GuestRequest::Discard(segments(list)),
+        GuestRequest::WriteZeroes(list) => GuestRequest::WriteZeroes(segments(list)),
         _ => match ask.range() {
             Some((first, count)) => ask.at(turned(first, count), count).unwrap_or(*ask),
             None => *ask,

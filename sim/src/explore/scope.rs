@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::kinds::{AskKind, ask};
+use super::kinds::{RequestKind, ask};
 use super::reduction::Reduction;
 use super::row::Row;
 use crate::base::choose::{Ratio, Tape};
 use crate::guest::Kind;
 use crate::guest::wire::feature;
-use crate::guest::{Ask, MAX_SECTORS};
+use crate::guest::{GuestRequest, MAX_SECTORS};
 use crate::schedule::options::{Options, Preset};
 use crate::trace::features;
 
@@ -30,7 +30,7 @@ pub struct Scope {
     /// The most resets of the device.
     pub resets: u8,
     /// What the guest asks for.
-    pub kinds: Vec<AskKind>,
+    pub kinds: Vec<RequestKind>,
     /// The lives it leads, one row in each run.
     pub rows: Vec<Row>,
     /// Features that are offered and accepted besides those of the row.
@@ -48,7 +48,7 @@ const EXTRA: u64 = feature::EVENT_IDX
 
 impl Default for Scope {
     fn default() -> Scope {
-        use AskKind::{Discard, Flush, Out, WriteZeroes};
+        use RequestKind::{Discard, Flush, Out, WriteZeroes};
         Scope {
             requests: 3,
             sectors: 2,
@@ -93,7 +93,7 @@ impl Scope {
         // A search of nothing would say that nothing is broken.
         let empty = self.rows_of(kind).into_iter().find(|&row| self.asks(kind, row).is_empty());
         if let Some(row) = empty {
-            let kinds: Vec<String> = self.kinds.iter().map(AskKind::to_string).collect();
+            let kinds: Vec<String> = self.kinds.iter().map(RequestKind::to_string).collect();
             let kinds = kinds.join(",");
             return Err(match kind {
                 Kind::Disk => {
@@ -150,13 +150,13 @@ impl Scope {
     }
 
     /// Everything a guest may ask for in a row, in the order in which it is tried.
-    pub(super) fn asks(&self, kind: Kind, row: Row) -> Vec<Ask> {
+    pub(super) fn asks(&self, kind: Kind, row: Row) -> Vec<GuestRequest> {
         let mut asks = Vec::new();
         let sectors = u32::from(self.sectors);
         for &what in &self.kinds {
             match what {
-                AskKind::Flush if kind == Kind::Disk && !row.flushes() => continue,
-                AskKind::Flush | AskKind::Id => {
+                RequestKind::Flush if kind == Kind::Disk && !row.flushes() => continue,
+                RequestKind::Flush | RequestKind::Id => {
                     asks.extend(ask(kind, what, 0, 0));
                     continue;
                 }
@@ -172,8 +172,8 @@ impl Scope {
     }
 
     /// The request that reads one sector or word back.
-    pub(super) fn recall(kind: Kind, number: u32) -> Ask {
-        ask(kind, AskKind::In, number, 1).expect("everything can be read")
+    pub(super) fn recall(kind: Kind, number: u32) -> GuestRequest {
+        ask(kind, RequestKind::In, number, 1).expect("everything can be read")
     }
 }
 
@@ -185,7 +185,7 @@ impl Scope {
             "--requests {requests} --sectors {sectors} --queues {queues} --in-flight {in_flight} \
              --crashes {crashes} --faults {faults} --resets {resets}"
         );
-        let kinds: Vec<String> = self.kinds.iter().map(AskKind::to_string).collect();
+        let kinds: Vec<String> = self.kinds.iter().map(RequestKind::to_string).collect();
         let rows: Vec<String> = self.rows.iter().map(Row::to_string).collect();
         let extra = match self.features {
             0 => String::new(),

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::node::{Done, Node, Phase};
 use super::plan::Plan;
-use super::seen::{Seen, Ways};
+use super::step::Step;
 use super::tally::Tally;
-use super::unit::Unit;
+use super::visited::{Visited, Ways};
 use crate::dut::DeviceUnderTest;
 use crate::dut::caught::caught;
 use crate::run::panicked;
@@ -45,7 +45,7 @@ impl Found {
 
 /// What somebody who watches may see, and how he stops it.
 #[derive(Debug, Default)]
-pub struct Gauge {
+pub struct Progress {
     /// States visited.
     pub states: AtomicU64,
     /// Searches that are done, and that there are to do as far as is known.
@@ -69,7 +69,7 @@ pub(super) enum Mode {
 pub(super) struct Search<'a, D: DeviceUnderTest> {
     plan: &'a Plan,
     mode: Mode,
-    seen: Seen,
+    visited: Visited,
     pub(super) tally: Tally,
     /// The shortest way to each kind of failure, of those that were tried.
     pub(super) found: BTreeMap<Signature, Found>,
@@ -78,27 +78,32 @@ pub(super) struct Search<'a, D: DeviceUnderTest> {
     /// The images that power losses could leave, if somebody wants them.
     pub(super) images: Option<BTreeSet<u128>>,
     path: Path,
-    gauge: &'a Gauge,
+    progress: &'a Progress,
     counted: u64,
     stopped: bool,
     /// Lists of steps that are not in use.
-    lists: Vec<Vec<Unit>>,
+    lists: Vec<Vec<Step>>,
     device: std::marker::PhantomData<D>,
 }
 
 impl<'a, D: DeviceUnderTest> Search<'a, D> {
     /// A search that remembers `most` states.
-    pub(super) fn new(plan: &'a Plan, mode: Mode, most: usize, gauge: &'a Gauge) -> Search<'a, D> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        mode: Mode,
+        most: usize,
+        progress: &'a Progress,
+    ) -> Search<'a, D> {
         Search {
             plan,
             mode,
-            seen: Seen::new(most),
+            visited: Visited::new(most),
             tally: Tally::default(),
             found: BTreeMap::new(),
             fresh: BTreeMap::new(),
             images: None,
             path: Vec::new(),
-            gauge,
+            progress,
             counted: 0,
             stopped: false,
             lists: Vec::new(),
@@ -109,10 +114,10 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     /// Goes through everything that follows from one step of a state, which `path` leads to.
     pub(super) fn from(&mut self, node: &Node<D>, path: &Path, first: u16) {
         self.path.clone_from(path);
-        let mut units = Vec::new();
-        node.enabled(self.plan, &mut units);
+        let mut steps = Vec::new();
+        node.enabled(self.plan, &mut steps);
         let mut ways = Ways::default();
-        ways.add(self.follow(node.clone(), &units, usize::from(first), &[]));
+        ways.add(self.follow(node.clone(), &steps, usize::from(first), &[]));
         (self.tally.schedules, self.tally.schedule_steps) = (ways.count, ways.steps);
         self.finish();
     }
@@ -125,20 +130,20 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     }
 
     fn finish(&mut self) {
-        self.tally.states += self.seen.len() as u64 + self.seen.turned_away;
-        self.tally.turned_away += self.seen.turned_away;
+        self.tally.states += self.visited.len() as u64 + self.visited.turned_away;
+        self.tally.turned_away += self.visited.turned_away;
         self.tally.stopped |= u64::from(self.stopped);
         self.count();
     }
 
     fn count(&mut self) {
-        let now = self.seen.len() as u64;
-        self.gauge.states.fetch_add(now - self.counted, Ordering::Relaxed);
+        let now = self.visited.len() as u64;
+        self.progress.states.fetch_add(now - self.counted, Ordering::Relaxed);
         self.counted = now;
-        self.stopped |= self.gauge.stop.load(Ordering::Relaxed);
+        self.stopped |= self.progress.stop.load(Ordering::Relaxed);
     }
 
-    fn visit(&mut self, node: Node<D>, sleep: &[Unit]) -> Ways {
+    fn visit(&mut self, node: Node<D>, sleep: &[Step]) -> Ways {
         if self.stopped {
             return Ways::default();
         }
@@ -146,7 +151,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         assert!(depth < DEEPEST, "a path without an end");
         self.tally.deepest = self.tally.deepest.max(depth as u64);
         let hunting = self.mode != Mode::Whole;
-        let mut key = node.print();
+        let mut key = node.fingerprint();
         if node.is_fresh() && depth > 0 {
             if !hunting {
                 self.begin_anew(&node, key.value());
@@ -154,13 +159,13 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
             }
             key.word(u64::from(node.crashes));
         }
-        let mut units = self.lists.pop().unwrap_or_default();
-        node.enabled(self.plan, &mut units);
-        let all = if units.len() < 64 { (1 << units.len()) - 1 } else { u64::MAX };
-        let asleep = mask(&units, sleep);
+        let mut steps = self.lists.pop().unwrap_or_default();
+        node.enabled(self.plan, &mut steps);
+        let all = if steps.len() < 64 { (1 << steps.len()) - 1 } else { u64::MAX };
+        let asleep = mask(&steps, sleep);
         let mut is_new = true;
         let todo = match self.mode {
-            Mode::Whole => match self.seen.enter(key.value(), asleep) {
+            Mode::Whole => match self.visited.enter(key.value(), asleep) {
                 None => {
                     self.look(&node);
                     all & !asleep
@@ -175,7 +180,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
             },
             Mode::Hunt(bound) => {
                 let left = bound.saturating_sub(depth) as u64;
-                match self.seen.enter(key.value(), left) {
+                match self.visited.enter(key.value(), left) {
                     Some(known) if *known >= left => 0,
                     known => {
                         if let Some(known) = known {
@@ -191,53 +196,53 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
                 }
             }
         };
-        if self.seen.len() as u64 >= self.counted + (1 << 12) {
+        if self.visited.len() as u64 >= self.counted + (1 << 12) {
             self.count();
         }
         self.tally.slept += u64::from(asleep.count_ones());
         // What has no bit never sleeps.
         let unseen = is_new && !hunting;
-        let many = units.len() > 64 && (todo != 0 || unseen);
+        let many = steps.len() > 64 && (todo != 0 || unseen);
         let last = match (many, todo) {
-            (true, _) => units.len() - 1,
+            (true, _) => steps.len() - 1,
             (false, 0) => 0,
             (false, todo) => 63 - todo.leading_zeros() as usize,
         };
-        let mut awake: Vec<Unit> = sleep.to_vec();
-        let mut ways = if units.is_empty() && is_new { Ways::END } else { Ways::default() };
-        for nth in 0..units.len() {
+        let mut awake: Vec<Step> = sleep.to_vec();
+        let mut ways = if steps.is_empty() && is_new { Ways::END } else { Ways::default() };
+        for nth in 0..steps.len() {
             let chosen = if nth < 64 { todo >> nth & 1 == 1 } else { many };
             if !chosen {
                 continue;
             }
-            if let Some(known) = self.was_cut_alike(&node, &units[nth]) {
+            if let Some(known) = self.was_cut_alike(&node, &steps[nth]) {
                 ways.add(known);
                 continue;
             }
-            let unit = units[nth];
+            let step = steps[nth];
             if nth == last {
-                let sleep = self.asleep_after(&node, &unit, &awake);
-                ways.add(self.follow(node, &units, nth, &sleep));
+                let sleep = self.asleep_after(&node, &step, &awake);
+                ways.add(self.follow(node, &steps, nth, &sleep));
                 break;
             }
-            let sleep = self.asleep_after(&node, &unit, &awake);
-            ways.add(self.follow(node.clone(), &units, nth, &sleep));
+            let sleep = self.asleep_after(&node, &step, &awake);
+            ways.add(self.follow(node.clone(), &steps, nth, &sleep));
             if self.plan.scope.reduction.sleep && !hunting {
-                awake.push(unit);
+                awake.push(step);
             }
         }
-        self.lists.push(units);
-        self.seen.found_ways(key.value(), ways)
+        self.lists.push(steps);
+        self.visited.found_ways(key.value(), ways)
     }
 
-    /// The steps that need not be tried after `unit`: what was tried before it, or slept, and does not mind the order.
-    fn asleep_after(&self, node: &Node<D>, unit: &Unit, before: &[Unit]) -> Vec<Unit> {
-        before.iter().filter(|other| node.independent(other, unit)).copied().collect()
+    /// The steps that need not be tried after `step`: what was tried before it, or slept, and does not mind the order.
+    fn asleep_after(&self, node: &Node<D>, step: &Step, before: &[Step]) -> Vec<Step> {
+        before.iter().filter(|other| node.independent(other, step)).copied().collect()
     }
 
     /// The ways that follow if the power goes now and it has gone in a state like this before.
-    fn was_cut_alike(&mut self, node: &Node<D>, unit: &Unit) -> Option<Ways> {
-        let Unit::Cut { survivors } = unit else { return None };
+    fn was_cut_alike(&mut self, node: &Node<D>, step: &Step) -> Option<Ways> {
+        let Step::Cut { survivors } = step else { return None };
         if let Some(images) = &mut self.images
             && !matches!(node.phase, Phase::Recalling { .. })
         {
@@ -248,25 +253,25 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
             self.tally.images += 1;
             return None;
         }
-        let (print, images) = node.print_after_loss();
+        let (fingerprint, images) = node.print_after_loss();
         self.tally.cuts += 1;
         self.tally.images += images;
         if self.mode != Mode::Whole {
             return None;
         }
-        let known = self.seen.ways(print.value());
+        let known = self.visited.ways(fingerprint.value());
         self.tally.cuts_alike += u64::from(known.is_some());
         known
     }
 
     /// Takes a step and goes on from there.
-    fn follow(&mut self, mut node: Node<D>, units: &[Unit], nth: usize, sleep: &[Unit]) -> Ways {
-        let unit = units[nth];
+    fn follow(&mut self, mut node: Node<D>, steps: &[Step], nth: usize, sleep: &[Step]) -> Ways {
+        let step = steps[nth];
         self.path.push(u16::try_from(nth).expect("a state has not so many steps"));
         let before = node.world.stats().steps;
         self.tally.steps += 1;
-        self.tally.recalls += u64::from(matches!(unit, Unit::Recall { .. }));
-        let done = guarded(|| node.take(self.plan, &unit));
+        self.tally.recalls += u64::from(matches!(step, Step::Recall { .. }));
+        let done = guarded(|| node.take(self.plan, &step));
         self.tally.device_steps += node.world.stats().steps - before;
         let ways = match done {
             Ok(()) => self.visit(node, sleep),
@@ -317,7 +322,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     fn begin_anew(&mut self, node: &Node<D>, key: u128) {
         self.tally.lives += 1;
         if node.left == 0 {
-            if self.seen.enter(key, 0).is_none() {
+            if self.visited.enter(key, 0).is_none() {
                 self.look(node);
             }
             return;
@@ -333,9 +338,9 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
 }
 
 /// Which of the steps are among others, as bits.
-fn mask(units: &[Unit], among: &[Unit]) -> u64 {
-    let places = units.iter().take(64).enumerate();
-    places.filter(|(_, unit)| among.contains(unit)).fold(0, |mask, (nth, _)| mask | 1 << nth)
+fn mask(steps: &[Step], among: &[Step]) -> u64 {
+    let places = steps.iter().take(64).enumerate();
+    places.filter(|(_, step)| among.contains(step)).fold(0, |mask, (nth, _)| mask | 1 << nth)
 }
 
 /// Does something with a device that may panic.

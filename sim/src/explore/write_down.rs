@@ -81,10 +81,10 @@ pub(super) fn state<D: DeviceUnderTest>(
     path: &Path,
 ) -> Option<Node<D>> {
     let mut node = Node::<D>::new(setup, plan, None).ok()?;
-    let mut units = Vec::new();
+    let mut steps = Vec::new();
     for &nth in path {
-        node.enabled(plan, &mut units);
-        node.take(plan, &units[usize::from(nth)]).ok()?;
+        node.enabled(plan, &mut steps);
+        node.take(plan, &steps[usize::from(nth)]).ok()?;
     }
     Some(node)
 }
@@ -96,13 +96,13 @@ pub(super) fn run<D: DeviceUnderTest>(setup: &D::Setup, plan: &Plan, path: &Path
     let shared = Arc::clone(&log);
     let walk = caught(move || {
         let Ok(mut node) = Node::<D>::new(setup, plan, Some(shared)) else { return };
-        let mut units = Vec::new();
+        let mut steps = Vec::new();
         for &nth in path {
             let done = if nth == LOOK {
                 node.look(plan)
             } else {
-                node.enabled(plan, &mut units);
-                node.take(plan, &units[usize::from(nth)])
+                node.enabled(plan, &mut steps);
+                node.take(plan, &steps[usize::from(nth)])
             };
             if done.is_err() {
                 break;

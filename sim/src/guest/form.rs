@@ -4,11 +4,11 @@
 //! four bytes of response in the place of the data, with no status behind them.
 
 use crate::guest::Kind;
-use crate::guest::ask::{Ask, Mischief};
 use crate::guest::layout::{Cut, Layout, Piece};
 use crate::guest::memory::Memory;
 use crate::guest::outcome::Breach;
 use crate::guest::payload::{self, Author};
+use crate::guest::request::{GuestRequest, Malformation};
 use crate::guest::slots::{POISON, SlotPlan};
 use crate::guest::wire::memory as pmem;
 use crate::guest::wire::request::HEADER;
@@ -17,8 +17,8 @@ use crate::guest::wire::request::HEADER;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) id: u32,
-    pub(super) ask: Ask,
-    pub(super) mischief: Mischief,
+    pub(super) ask: GuestRequest,
+    pub(super) malformation: Malformation,
     pub(super) head: u16,
     pub(super) held: u32,
     pub(super) len: u32,
@@ -42,14 +42,15 @@ impl Wire {
     const NOTHING: Wire = Wire { kind: Kind::Disk, number: 0, data: 0, writes: false };
 
     #[inline]
-    pub(super) fn of(kind: Kind, ask: &Ask) -> Wire {
+    pub(super) fn of(kind: Kind, ask: &GuestRequest) -> Wire {
         match kind {
             Kind::Disk => {
                 let (data, writes) = (ask.data_len(), ask.device_writes());
                 Wire { kind, number: ask.wire_type(), data, writes }
             }
             Kind::Memory => {
-                let number = if *ask == Ask::Flush { pmem::FLUSH } else { ask.wire_type() };
+                let number =
+                    if *ask == GuestRequest::Flush { pmem::FLUSH } else { ask.wire_type() };
                 Wire { kind, number, data: pmem::RESPONSE, writes: true }
             }
         }
@@ -57,10 +58,10 @@ impl Wire {
 
     /// Whether a request so spoiled is one whose answer means nothing.
     #[inline]
-    fn is_malformed(&self, mischief: Mischief) -> bool {
+    fn is_malformed(&self, malformation: Malformation) -> bool {
         match self.kind {
-            Kind::Disk => !matches!(mischief, Mischief::None | Mischief::Ragged(_)),
-            Kind::Memory => mischief != Mischief::None,
+            Kind::Disk => !matches!(malformation, Malformation::None | Malformation::ShortData(_)),
+            Kind::Memory => malformation != Malformation::None,
         }
     }
 }
@@ -68,8 +69,8 @@ impl Wire {
 impl Sent {
     pub(super) const NOTHING: Sent = Sent {
         id: 0,
-        ask: Ask::Flush,
-        mischief: Mischief::None,
+        ask: GuestRequest::Flush,
+        malformation: Malformation::None,
         head: 0,
         held: 0,
         len: 0,
@@ -85,22 +86,22 @@ pub(super) fn cut(
     len: u32,
     status: u32,
     layout: Layout,
-    mischief: Mischief,
+    malformation: Malformation,
 ) -> Cut {
     let mut cut = Cut::new();
     if wire.kind == Kind::Memory {
-        return cut_of_memory(cut, plan, len, layout, mischief);
+        return cut_of_memory(cut, plan, len, layout, malformation);
     }
-    let header = if mischief == Mischief::ShortHeader { 8 } else { HEADER };
+    let header = if malformation == Malformation::ShortHeader { 8 } else { HEADER };
     cut.header(plan.header(), header, layout);
-    if mischief == Mischief::StatusFirst && len > 0 && !wire.writes {
+    if malformation == Malformation::StatusFirst && len > 0 && !wire.writes {
         // Writable before readable: the order no driver may use.
         cut.push(Piece { at: status, len: 1, writable: true }, false);
         cut.data(plan.data(), len, false, layout);
         return cut;
     }
-    cut.data(plan.data(), len, wire.writes && mischief != Mischief::NoStatus, layout);
-    if mischief != Mischief::NoStatus {
+    cut.data(plan.data(), len, wire.writes && malformation != Malformation::NoStatus, layout);
+    if malformation != Malformation::NoStatus {
         cut.status(status, layout);
     }
     cut
@@ -112,16 +113,16 @@ fn cut_of_memory(
     plan: &SlotPlan,
     len: u32,
     layout: Layout,
-    mischief: Mischief,
+    malformation: Malformation,
 ) -> Cut {
     let whole = pmem::REQUEST;
-    let header = if mischief == Mischief::ShortHeader { whole / 2 } else { whole };
-    if mischief == Mischief::StatusFirst && len > 0 {
+    let header = if malformation == Malformation::ShortHeader { whole / 2 } else { whole };
+    if malformation == Malformation::StatusFirst && len > 0 {
         cut.push(Piece { at: plan.data(), len, writable: true }, false);
     }
     cut.header(plan.header(), header, layout);
-    if mischief != Mischief::StatusFirst && len > 0 {
-        cut.data(plan.data(), len, mischief != Mischief::NoStatus, layout);
+    if malformation != Malformation::StatusFirst && len > 0 {
+        cut.data(plan.data(), len, malformation != Malformation::NoStatus, layout);
     }
     cut
 }
@@ -131,20 +132,20 @@ pub(super) fn fill(
     memory: &mut Memory,
     plan: &SlotPlan,
     wire: &Wire,
-    ask: &Ask,
+    ask: &GuestRequest,
     id: u32,
     author: Author,
 ) {
     memory.write_u64(plan.header(), u64::from(wire.number));
     memory.write_u64(plan.header() + 8, ask.sector());
     match ask {
-        Ask::Out { sector, sectors } => {
+        GuestRequest::Out { sector, sectors } => {
             for nth in 0..*sectors {
                 let bytes = memory.bytes_mut(plan.data() + nth * 512, 512);
                 payload::fill(bytes, author, (*sector as u32).wrapping_add(nth), id);
             }
         }
-        Ask::Discard(segments) | Ask::WriteZeroes(segments) => {
+        GuestRequest::Discard(segments) | GuestRequest::WriteZeroes(segments) => {
             for (nth, segment) in segments.as_slice().iter().enumerate() {
                 let at = plan.data() + nth as u32 * 16;
                 memory.write_u64(at, segment.sector);
@@ -158,7 +159,7 @@ pub(super) fn fill(
 
 /// Whether the data of a write is still what the guest wrote there.
 pub(super) fn is_filled(memory: &Memory, plan: &SlotPlan, sent: &Sent, author: Author) -> bool {
-    let Ask::Out { sector, .. } = sent.ask else { return true };
+    let GuestRequest::Out { sector, .. } = sent.ask else { return true };
     (0..sent.len / 512).all(|nth| {
         let bytes = memory.bytes(plan.data() + nth * 512, 512);
         payload::is_filled(bytes, author, (sector as u32).wrapping_add(nth), sent.id)
@@ -179,7 +180,7 @@ pub(super) fn check(memory: &Memory, plan: &SlotPlan, sent: &Sent, len: u32) -> 
     if !has_status && !unanswered {
         return Err(Breach::Outside { id, at: sent.status });
     }
-    if sent.wire.is_malformed(sent.mischief) {
+    if sent.wire.is_malformed(sent.malformation) {
         return Ok(());
     }
     if has_status && unanswered {

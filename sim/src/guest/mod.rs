@@ -7,7 +7,6 @@
 //!
 //! Not here: what an answer *means*. That is the oracle's business.
 
-mod ask;
 mod form;
 mod kind;
 mod layout;
@@ -15,14 +14,15 @@ pub mod memory;
 mod outcome;
 pub mod payload;
 mod queue;
+mod request;
 mod ring;
 mod slots;
 pub mod wire;
 
-pub use ask::{Ask, MAX_SECTORS, MAX_SEGMENTS, Mischief, Segments};
 pub use kind::{Kind, REGION};
 pub use layout::{Cut, Layout};
 pub use memory::MEMORY;
 pub use outcome::{Breach, Done};
 pub use queue::{QueueDriver, Shape};
+pub use request::{GuestRequest, MAX_SECTORS, MAX_SEGMENTS, Malformation, Segments};
 pub use ring::{Ring, RingPlan};

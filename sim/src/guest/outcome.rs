@@ -1,6 +1,6 @@
 //! How a request comes back, and what about that no device may do.
 
-use crate::guest::ask::{Ask, Mischief};
+use crate::guest::request::{GuestRequest, Malformation};
 
 /// A request that came back.
 #[derive(Clone, Copy, Debug)]
@@ -8,9 +8,9 @@ pub struct Done {
     /// Its number.
     pub id: u32,
     /// What was asked.
-    pub ask: Ask,
+    pub ask: GuestRequest,
     /// How it was spoiled.
-    pub mischief: Mischief,
+    pub malformation: Malformation,
     /// The status byte found; of a persistent memory, 0 iff it returned 0.
     pub status: u8,
     /// What a persistent memory returned, if it wrote any of its response.

@@ -1,12 +1,12 @@
 //! One queue's driver: requests in memory, on the ring, and back.
 
 use crate::guest::Kind;
-use crate::guest::ask::{Ask, Mischief};
 use crate::guest::form::{Sent, Wire, check, cut, fill, is_filled, response};
 use crate::guest::layout::Layout;
 use crate::guest::memory::Memory;
 use crate::guest::outcome::{Breach, Done};
 use crate::guest::payload::Author;
+use crate::guest::request::{GuestRequest, Malformation};
 use crate::guest::ring::{Ring, RingPlan};
 use crate::guest::slots::SlotPlan;
 
@@ -204,7 +204,7 @@ impl QueueDriver {
 
     /// The requests that are out, in no particular but a reproducible order.
     #[inline]
-    pub fn outstanding(&self) -> impl Iterator<Item = (u32, &Ask)> + '_ {
+    pub fn outstanding(&self) -> impl Iterator<Item = (u32, &GuestRequest)> + '_ {
         bits(self.out).map(|index| {
             let sent = &self.slots[index].sent;
             (sent.id, &sent.ask)
@@ -216,17 +216,17 @@ impl QueueDriver {
         &mut self,
         memory: &mut Memory,
         id: u32,
-        ask: &Ask,
+        ask: &GuestRequest,
         layout: Layout,
-        mischief: Mischief,
+        malformation: Malformation,
     ) -> bool {
         let Some(index) = bits(self.free).next() else { return false };
         let plan = self.slots[index].plan;
         let wire = Wire::of(self.shape.kind, ask);
         let whole = wire.data;
         assert!(whole <= self.shape.room, "a request larger than its buffer");
-        let len = match mischief {
-            Mischief::Ragged(bytes) => whole - u32::from(bytes).min(whole),
+        let len = match malformation {
+            Malformation::ShortData(bytes) => whole - u32::from(bytes).min(whole),
             _ => whole,
         };
         let writes = wire.writes;
@@ -234,7 +234,7 @@ impl QueueDriver {
         let cut_as = |layout: Layout| {
             let glued = layout.glued == 1 && (writes || len == 0) && has_status;
             let status = plan.status(if glued { Some(len) } else { None });
-            (layout, status, cut(&plan, &wire, len, status, layout, mischief))
+            (layout, status, cut(&plan, &wire, len, status, layout, malformation))
         };
         let (mut layout, mut status, mut cut) = cut_as(layout);
         // A driver must not build a chain longer than the queue, in a table or not (2.7.5.3.1).
@@ -242,9 +242,9 @@ impl QueueDriver {
             let plain = Layout { indirect: layout.indirect, ..Layout::PLAIN };
             (layout, status, cut) = cut_as(plain);
         }
-        let broken_end = match mischief {
-            Mischief::Loop => Some(u16::MAX),
-            Mischief::Dangling => Some(self.shape.ring_size + 7),
+        let broken_end = match malformation {
+            Malformation::Loop => Some(u16::MAX),
+            Malformation::NextOutOfRange => Some(self.shape.ring_size + 7),
             _ => None,
         };
         let published = self.ring.publish(memory, cut.pieces(), layout, plan.table(), broken_end);
@@ -255,7 +255,7 @@ impl QueueDriver {
             plan.poison(memory, len);
         }
         let slot = &mut self.slots[index];
-        slot.sent = Sent { id, ask: *ask, mischief, head, held, len, status, wire };
+        slot.sent = Sent { id, ask: *ask, malformation, head, held, len, status, wire };
         slot.owed = 1;
         self.by_head[usize::from(head)] = index as u8;
         self.free &= !(1 << index);
@@ -353,7 +353,7 @@ impl QueueDriver {
         Ok(Done {
             id: sent.id,
             ask: sent.ask,
-            mischief: sent.mischief,
+            malformation: sent.malformation,
             status,
             ret,
             len,

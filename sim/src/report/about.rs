@@ -5,9 +5,9 @@
 
 use powerfail_model::{Observed, Reason, Rule};
 
-use super::cast::Cast;
+use super::requests::Requests;
 use crate::base::sectors::SectorSet;
-use crate::guest::Ask;
+use crate::guest::GuestRequest;
 use crate::host::disk::{OpKey, OpKind};
 use crate::schedule::options::Options;
 use crate::world::action::QueueId;
@@ -106,7 +106,7 @@ impl About {
     }
 
     /// Whether a request matters.
-    pub(super) fn request(&self, to: QueueId, id: u32, ask: &Ask) -> bool {
+    pub(super) fn request(&self, to: QueueId, id: u32, ask: &GuestRequest) -> bool {
         if !self.device(to.device) {
             return false;
         }
@@ -115,7 +115,10 @@ impl About {
             Scope::Sectors(sectors) => {
                 let touched = covered(ask, self.capacity).and(sectors);
                 let elsewhere = to.device != self.device;
-                self.named.contains(&id) || elsewhere || *ask == Ask::Flush || !touched.is_empty()
+                self.named.contains(&id)
+                    || elsewhere
+                    || *ask == GuestRequest::Flush
+                    || !touched.is_empty()
             }
             Scope::Request(_) => self.named.contains(&id),
             Scope::Queue(queue) => to.queue == queue,
@@ -143,11 +146,11 @@ impl About {
     }
 
     /// Whether kicks, signals and what is taken back on a queue matter.
-    pub(super) fn ring(&self, to: QueueId, cast: &Cast) -> bool {
+    pub(super) fn ring(&self, to: QueueId, requests: &Requests) -> bool {
         match self.scope {
             Scope::Everything => true,
             Scope::Queue(queue) => to.device == self.device && to.queue == queue,
-            Scope::Request(id) => cast.waits_on(id) == Some(to),
+            Scope::Request(id) => requests.waits_on(id) == Some(to),
             _ => false,
         }
     }

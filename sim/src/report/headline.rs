@@ -2,15 +2,15 @@
 
 use powerfail_model::{Observed, Rule, Violation};
 
-use super::cast::Cast;
-use super::why::list;
+use super::evidence::list;
+use super::requests::Requests;
 use super::words::status_name;
 use crate::guest::Kind;
 use crate::schedule::options::Options;
 use crate::world::Failure;
 
 /// The sentence, with a note behind it if the verdict has one.
-pub(super) fn headline(failure: &Failure, options: &Options, cast: &Cast) -> String {
+pub(super) fn headline(failure: &Failure, options: &Options, requests: &Requests) -> String {
     let violation = &failure.violation;
     let device = match (options.devices, failure.device) {
         (1, _) => "",
@@ -20,15 +20,15 @@ pub(super) fn headline(failure: &Failure, options: &Options, cast: &Cast) -> Str
     let mut text = match (violation.atom, violation.observed) {
         (Some(atom), Some(observed)) => {
             let mut allowed: Vec<String> =
-                violation.allowed.iter().map(|content| cast.content(*content)).collect();
+                violation.allowed.iter().map(|content| requests.content(*content)).collect();
             if allowed.is_empty() {
                 allowed.push("something else".to_owned());
             }
             let found = match observed {
                 Observed::Misdirected { .. } => {
-                    format!("{}, which it was not meant for", cast.observed(observed))
+                    format!("{}, which it was not meant for", requests.observed(observed))
                 }
-                _ => cast.observed(observed),
+                _ => requests.observed(observed),
             };
             let unit = match options.kind(failure.device) {
                 Kind::Disk => "Sector",
@@ -39,7 +39,7 @@ pub(super) fn headline(failure: &Failure, options: &Options, cast: &Cast) -> Str
         _ => {
             let promise = violation.rule.promise();
             let (head, tail) = promise.split_at(1);
-            format!("{}{tail}{}.", head.to_uppercase(), happened(violation, cast))
+            format!("{}{tail}{}.", head.to_uppercase(), happened(violation, requests))
         }
     };
     if violation.observed.is_none() && !device.is_empty() {
@@ -56,9 +56,9 @@ pub(super) fn headline(failure: &Failure, options: &Options, cast: &Cast) -> Str
 }
 
 /// What the request has to do with it, as a clause that goes on from the promise.
-fn happened(violation: &Violation, cast: &Cast) -> String {
+fn happened(violation: &Violation, requests: &Requests) -> String {
     let Some(id) = violation.request else { return String::new() };
-    let name = cast.name(id.0);
+    let name = requests.name(id.0);
     if let Some(status) = violation.status {
         return format!("; {name} was answered with {}", status_name(status));
     }

@@ -2,21 +2,21 @@
 //!
 //! A story is told from a world's journal: three lanes (guest, device, host disk), one line per
 //! event that matters for what was broken, then the sentences that say why the promise held. The
-//! same journal and the same [`Look`] give the same text; nothing here asks the environment.
+//! same journal and the same [`Style`] give the same text; nothing here asks the environment.
 //!
 //! Not here: making the story short. That is the shrinker's work.
 
 mod about;
-mod cast;
+mod columns;
+mod evidence;
 mod headline;
-mod lanes;
-mod look;
-mod owed;
+mod protocol_reasons;
 mod reasons;
-mod scene;
+mod requests;
+mod snapshot;
+mod style;
 mod table;
 mod verdict;
-mod why;
 mod words;
 
 use std::fmt::Write as _;
@@ -29,14 +29,14 @@ use crate::guest::Kind;
 use crate::run::certainty::Certainty;
 use crate::world::{Event, Failure, World};
 use about::About;
-use cast::Cast;
-use lanes::Line;
-use look::{Brush, Tone, broken, columns};
-use why::Why;
+use columns::Line;
+use evidence::Evidence;
+use requests::Requests;
+use style::{Painter, Tone, broken, columns};
 use words::unit_of;
 
-pub use look::Look;
-pub use scene::scene;
+pub use snapshot::snapshot;
+pub use style::Style;
 
 /// Where a failure came from and where it is kept, for the first and the last line, and what is
 /// known about it beyond its run.
@@ -55,43 +55,48 @@ pub struct Provenance {
 }
 
 /// Tells the story of a failure whose run the world has just replayed with a journal. Each line
-/// ends in a line break, and none is wider than `look` says.
+/// ends in a line break, and none is wider than `style` says.
 #[must_use]
 pub fn tell<D: DeviceUnderTest>(
     world: &World<D>,
     failure: &Failure,
     provenance: &Provenance,
-    look: Look,
+    style: Style,
 ) -> String {
     let violation = &failure.violation;
     let options = world.options();
     let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
     let rule = violation.rule;
     let waited_for = violation.request.filter(|_| rule == Rule::NeverUsed);
-    let cast = Cast::new(events, waited_for.map(|id| id.0), unit_of(options.kind(failure.device)));
-    let queues = &world.station(failure.device).queues;
+    let requests =
+        Requests::new(events, waited_for.map(|id| id.0), unit_of(options.kind(failure.device)));
+    let queues = &world.slot(failure.device).queues;
     let silent = (rule == Rule::SignalMissing)
         .then(|| queues.iter().position(|queue| queue.signal_owed()))
         .flatten()
         .map(|queue| queue as u8);
-    let mut also = provenance.only_if.as_deref().map_or_else(Vec::new, |text| cast.named_in(text));
+    let mut also =
+        provenance.only_if.as_deref().map_or_else(Vec::new, |text| requests.named_in(text));
     if matches!(rule, Rule::WroteReadable | Rule::WroteOutside | Rule::WroteAfterEnd) {
         // What writes where nothing may be written is often left from a request that had no end.
-        also.extend(cast.all().filter(|(_, role)| role.status.is_none()).map(|(id, _)| id));
+        also.extend(
+            requests.all().filter(|(_, request)| request.status.is_none()).map(|(id, _)| id),
+        );
     }
     if matches!(rule, Rule::LegalRequestFailed | Rule::LegalFlushFailed) {
         // What failed with a cause is often what made this one fail without.
-        let failed = |role: &cast::Role| role.status.is_some_and(|status| status != 0);
-        also.extend(cast.all().filter(|(_, role)| failed(role)).map(|(id, _)| id));
+        let failed = |request: &requests::Request| request.status.is_some_and(|status| status != 0);
+        also.extend(requests.all().filter(|(_, request)| failed(request)).map(|(id, _)| id));
     }
-    let about = About::new(options, failure, look.all, silent, &also);
-    let lines = lanes::draw(options, events, Some(failure), &about, &cast, D::ON_SIM_DISK);
-    let offered = world.station(failure.device).device.offered();
+    let about = About::new(options, failure, style.all, silent, &also);
+    let lines = columns::draw(options, events, Some(failure), &about, &requests, D::ON_SIM_DISK);
+    let offered = world.slot(failure.device).device.offered();
     let device = failure.device;
-    let why = Why { options, violation, device, offered, cast: &cast, lines: &lines };
-    let names: Vec<String> = about.named().iter().map(|id| cast.name(*id)).collect();
-    let brush = Brush { colour: look.colour, names: &names };
-    let mut page = Page { out: String::new(), width: look.columns(), brush };
+    let evidence =
+        Evidence { options, violation, device, offered, requests: &requests, lines: &lines };
+    let names: Vec<String> = about.named().iter().map(|id| requests.name(*id)).collect();
+    let painter = Painter { colour: style.colour, names: &names };
+    let mut page = Page { out: String::new(), width: style.columns(), painter };
 
     let from = &provenance.from;
     let profile = violation.profile.name();
@@ -102,11 +107,11 @@ pub fn tell<D: DeviceUnderTest>(
     };
     page.title(&title, &format!("({profile}, {atom}-byte atoms)"));
     page.gap();
-    page.paragraph(&headline::headline(failure, options, &cast), 2, Tone::Plain);
+    page.paragraph(&headline::headline(failure, options, &requests), 2, Tone::Plain);
     page.gap();
-    page.out.push_str(&table::draw(&lines, page.width, &page.brush));
+    page.out.push_str(&table::draw(&lines, page.width, &page.painter));
     page.gap();
-    for sentence in reasons::sentences(&why) {
+    for sentence in reasons::sentences(&evidence) {
         page.paragraph(&sentence, 2, Tone::Plain);
     }
     if let Some(clause) = &provenance.only_if {
@@ -127,17 +132,17 @@ pub fn tell<D: DeviceUnderTest>(
 /// Tells everything that happened in a run in which no promise was broken, and which the world has just
 /// done with a journal. `from` is the seed, or the trace. Lines are as in [`tell`].
 #[must_use]
-pub fn recount<D: DeviceUnderTest>(world: &World<D>, from: &str, look: Look) -> String {
+pub fn recount<D: DeviceUnderTest>(world: &World<D>, from: &str, style: Style) -> String {
     let options = world.options();
     let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
-    let cast = Cast::new(events, None, unit_of(options.kind(0)));
+    let requests = Requests::new(events, None, unit_of(options.kind(0)));
     let about = About::everything(options);
-    let lines = lanes::draw(options, events, None, &about, &cast, D::ON_SIM_DISK);
-    let brush = Brush { colour: look.colour, names: &[] };
-    let mut page = Page { out: String::new(), width: look.columns(), brush };
+    let lines = columns::draw(options, events, None, &about, &requests, D::ON_SIM_DISK);
+    let painter = Painter { colour: style.colour, names: &[] };
+    let mut page = Page { out: String::new(), width: style.columns(), painter };
     page.paragraph(&format!("{from}   no promise is broken"), 0, Tone::Plain);
     page.gap();
-    page.out.push_str(&table::draw(&lines, page.width, &page.brush));
+    page.out.push_str(&table::draw(&lines, page.width, &page.painter));
     page.gap();
     page.paragraph(&counts(events, &Provenance::default()), 2, Tone::Plain);
     page.out
@@ -147,7 +152,7 @@ pub fn recount<D: DeviceUnderTest>(world: &World<D>, from: &str, look: Look) -> 
 struct Page<'a> {
     out: String,
     width: usize,
-    brush: Brush<'a>,
+    painter: Painter<'a>,
 }
 
 impl Page<'_> {
@@ -168,7 +173,7 @@ impl Page<'_> {
     /// A paragraph whose lines all begin with `indent` spaces.
     fn paragraph(&mut self, text: &str, indent: usize, tone: Tone) {
         for line in broken(text, self.width - indent, 0) {
-            let _ = writeln!(self.out, "{:indent$}{}", "", self.brush.paint(&line, tone));
+            let _ = writeln!(self.out, "{:indent$}{}", "", self.painter.paint(&line, tone));
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A cell that is too long goes on in the next row of its own lane, indented.
 
-use super::lanes::Line;
-use super::look::{Brush, Tone, broken, columns, shared};
+use super::columns::Line;
+use super::style::{Painter, Tone, broken, columns, shared};
 
 /// How far the rest of a long cell is indented.
 const INDENT: usize = 2;
@@ -13,7 +13,7 @@ const GAP: usize = 2;
 const ROOMY: [usize; 3] = [20, 18, 9];
 
 /// Draws the table, no row of it wider than `width`.
-pub(super) fn draw(lines: &[Line], width: usize, brush: &Brush<'_>) -> String {
+pub(super) fn draw(lines: &[Line], width: usize, painter: &Painter<'_>) -> String {
     let digits = lines.last().map_or(1, |line| line.number.to_string().len()).max(4);
     // A space before the number, two behind it, and a gap behind each of two lanes.
     let margin = digits + 3;
@@ -45,7 +45,7 @@ pub(super) fn draw(lines: &[Line], width: usize, brush: &Brush<'_>) -> String {
             _ => Tone::Plain,
         };
         let number = line.number.to_string();
-        rows(&mut out, &cells, widths, &number, digits, |_, text| brush.paint(text, tone));
+        rows(&mut out, &cells, widths, &number, digits, |_, text| painter.paint(text, tone));
     }
     out
 }

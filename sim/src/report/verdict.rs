@@ -5,15 +5,15 @@
 
 use powerfail_model::Rule;
 
-use super::cast::Cast;
-use super::lanes::{Line, Mark};
+use super::columns::{Line, Mark};
+use super::requests::Requests;
 use crate::world::action::Action;
 use crate::world::{Event, Failure};
 
 /// What closes the line.
 const CROSS: &str = "   ✗";
 
-enum Lane {
+enum Column {
     Guest,
     Device,
     Host,
@@ -24,7 +24,7 @@ pub(super) fn mark(
     lines: &mut Vec<Line>,
     events: &[Event],
     failure: &Failure,
-    cast: &Cast,
+    requests: &Requests,
     step: usize,
 ) {
     let violation = &failure.violation;
@@ -33,12 +33,12 @@ pub(super) fn mark(
         lines.last().is_some_and(|line| line.mark == Mark::Returned(id.0))
             && matches!(events.last(), Some(Event::Completed { .. }))
     });
-    if !shown && let Some((lane, text)) = words(failure, cast) {
+    if !shown && let Some((lane, text)) = words(failure, requests) {
         let mut line = Line { step, ..Line::default() };
         match lane {
-            Lane::Guest => line.guest = text,
-            Lane::Device => line.device = text,
-            Lane::Host => line.host = text,
+            Column::Guest => line.guest = text,
+            Column::Device => line.device = text,
+            Column::Host => line.host = text,
         }
         lines.push(line);
     } else if lines.is_empty() {
@@ -60,40 +60,40 @@ pub(super) fn mark(
 }
 
 /// What is to be seen, for the rules that no event shows.
-fn words(failure: &Failure, cast: &Cast) -> Option<(Lane, String)> {
+fn words(failure: &Failure, requests: &Requests) -> Option<(Column, String)> {
     let violation = &failure.violation;
-    let name = violation.request.map_or_else(|| "a request".to_owned(), |id| cast.name(id.0));
+    let name = violation.request.map_or_else(|| "a request".to_owned(), |id| requests.name(id.0));
     let sector = violation.atom.map(|atom| atom.0);
-    let device = |text: &str| Some((Lane::Device, text.to_owned()));
+    let device = |text: &str| Some((Column::Device, text.to_owned()));
     match violation.rule {
         Rule::NeverUsed if violation.request.is_some() => {
-            Some((Lane::Guest, format!("{name} is still out")))
+            Some((Column::Guest, format!("{name} is still out")))
         }
         Rule::NeverUsed => {
-            Some((Lane::Guest, "the device has not said that it is lost".to_owned()))
+            Some((Column::Guest, "the device has not said that it is lost".to_owned()))
         }
-        Rule::SignalMissing => Some((Lane::Guest, "no signal has come".to_owned())),
-        Rule::ResetNotShown => Some((Lane::Guest, "the status is still not zero".to_owned())),
+        Rule::SignalMissing => Some((Column::Guest, "no signal has come".to_owned())),
+        Rule::ResetNotShown => Some((Column::Guest, "the status is still not zero".to_owned())),
         Rule::NeedsResetUncalled => device("asks for a reset"),
         Rule::MediumMisplaced => {
             let sector = sector.unwrap_or_default();
-            Some((Lane::Host, format!("what lies in sector {sector} belongs elsewhere")))
+            Some((Column::Host, format!("what lies in sector {sector} belongs elsewhere")))
         }
         Rule::MediumReadOnlyChanged => {
             let sector = sector.unwrap_or_default();
-            Some((Lane::Host, format!("sector {sector} has changed")))
+            Some((Column::Host, format!("sector {sector} has changed")))
         }
         Rule::MediumOutside => {
-            Some((Lane::Host, "a sector beyond the device has changed".to_owned()))
+            Some((Column::Host, "a sector beyond the device has changed".to_owned()))
         }
         Rule::UsedTwice => device("uses a request that is not out"),
         Rule::UsedUnpublished => device("uses a head that was not published"),
         Rule::UsedAfterEnd => device("uses a request after the reset"),
         Rule::UsedRingBroken => device("puts used.idx where it cannot be"),
-        Rule::UsedLength => Some((Lane::Device, format!("{name}: used with a wrong length"))),
-        Rule::UnknownStatus => Some((Lane::Device, format!("{name}: used without a status"))),
-        Rule::WroteReadable => Some((Lane::Device, format!("{name}: wrote its readable part"))),
-        Rule::WroteOutside => Some((Lane::Device, format!("{name}: wrote outside its buffers"))),
+        Rule::UsedLength => Some((Column::Device, format!("{name}: used with a wrong length"))),
+        Rule::UnknownStatus => Some((Column::Device, format!("{name}: used without a status"))),
+        Rule::WroteReadable => Some((Column::Device, format!("{name}: wrote its readable part"))),
+        Rule::WroteOutside => Some((Column::Device, format!("{name}: wrote outside its buffers"))),
         Rule::WroteAfterEnd => device("wrote where no request is"),
         Rule::SignalAfterReset => device("signals after the reset"),
         Rule::DevicePanicked => device("panics"),

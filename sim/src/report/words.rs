@@ -4,7 +4,7 @@ use powerfail_model::Rule;
 
 use crate::dut::Spec;
 use crate::guest::Kind;
-use crate::guest::Mischief;
+use crate::guest::Malformation;
 use crate::guest::wire::feature::{CONFIG_WCE, FLUSH};
 use crate::guest::wire::memory::SHMEM_REGION;
 
@@ -19,15 +19,15 @@ pub(super) fn status_name(status: u8) -> String {
 }
 
 /// How a request is spoiled, as it goes on behind it.
-pub(super) fn spoiled(mischief: Mischief) -> String {
-    match mischief {
-        Mischief::None => String::new(),
-        Mischief::Ragged(bytes) => format!(", {bytes} bytes short"),
-        Mischief::ShortHeader => ", short header".to_owned(),
-        Mischief::NoStatus => ", no status byte".to_owned(),
-        Mischief::StatusFirst => ", status before data".to_owned(),
-        Mischief::Loop => ", in a circle".to_owned(),
-        Mischief::Dangling => ", end missing".to_owned(),
+pub(super) fn spoiled(malformation: Malformation) -> String {
+    match malformation {
+        Malformation::None => String::new(),
+        Malformation::ShortData(bytes) => format!(", {bytes} bytes short"),
+        Malformation::ShortHeader => ", short header".to_owned(),
+        Malformation::NoStatus => ", no status byte".to_owned(),
+        Malformation::StatusFirst => ", status before data".to_owned(),
+        Malformation::Loop => ", in a circle".to_owned(),
+        Malformation::NextOutOfRange => ", end missing".to_owned(),
     }
 }
 

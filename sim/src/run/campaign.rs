@@ -112,7 +112,7 @@ impl Report {
 
 /// How far a set of runs has come, for somebody who watches.
 #[derive(Debug, Default)]
-pub struct Gauge {
+pub struct Progress {
     /// Runs done.
     pub runs: AtomicU64,
     /// Runs that failed.
@@ -127,10 +127,10 @@ pub struct Gauge {
 pub fn campaign<D: DeviceUnderTest>(
     setup: &D::Setup,
     orders: Orders,
-    gauge: &Gauge,
-    watch: impl FnMut(&Gauge),
+    progress: &Progress,
+    watch: impl FnMut(&Progress),
 ) -> Report {
-    campaign_beyond::<D>(setup, orders, &BTreeSet::new(), gauge, &|_, _| {}, watch)
+    campaign_beyond::<D>(setup, orders, &BTreeSet::new(), progress, &|_, _| {}, watch)
 }
 
 /// As [`campaign`], where `known` failures are counted and are no reason to stop. `found` hears of the
@@ -140,9 +140,9 @@ pub fn campaign_beyond<D: DeviceUnderTest>(
     setup: &D::Setup,
     orders: Orders,
     known: &BTreeSet<Signature>,
-    gauge: &Gauge,
+    progress: &Progress,
     found: &(dyn Fn(&Signature, &Finding) + Sync),
-    watch: impl FnMut(&Gauge),
+    watch: impl FnMut(&Progress),
 ) -> Report {
     let shared = Shared {
         next: AtomicU64::new(0),
@@ -152,8 +152,8 @@ pub fn campaign_beyond<D: DeviceUnderTest>(
         found,
         begun: Instant::now(),
     };
-    let work = || work::<D>(setup, &orders, known, gauge, &shared);
-    on_threads(orders.jobs, &work, |over| watch_until(gauge, watch, over));
+    let work = || work::<D>(setup, &orders, known, progress, &shared);
+    on_threads(orders.jobs, &work, |over| watch_until(progress, watch, over));
     let last = shared.last.into_inner();
     let mut report = Report::default();
     for (block, part) in shared.done.into_inner().expect("no worker panics") {
@@ -164,12 +164,12 @@ pub fn campaign_beyond<D: DeviceUnderTest>(
     report
 }
 
-fn watch_until(gauge: &Gauge, mut watch: impl FnMut(&Gauge), done: impl Fn() -> bool) {
+fn watch_until(progress: &Progress, mut watch: impl FnMut(&Progress), done: impl Fn() -> bool) {
     while !done() {
-        watch(gauge);
+        watch(progress);
         std::thread::park_timeout(Duration::from_millis(50));
     }
-    watch(gauge);
+    watch(progress);
 }
 
 struct Shared<'a> {
@@ -196,7 +196,7 @@ fn work<D: DeviceUnderTest>(
     setup: &D::Setup,
     orders: &Orders,
     known: &BTreeSet<Signature>,
-    gauge: &Gauge,
+    progress: &Progress,
     shared: &Shared<'_>,
 ) {
     let mut world = world::<D>(setup, orders.plan, orders.from);
@@ -205,10 +205,10 @@ fn work<D: DeviceUnderTest>(
         let late = orders.limit.is_some_and(|limit| shared.begun.elapsed() >= limit);
         let over = block.saturating_mul(BLOCK) >= orders.seeds
             || block > shared.last.load(Ordering::Relaxed);
-        if over || late || gauge.stop.load(Ordering::Relaxed) {
+        if over || late || progress.stop.load(Ordering::Relaxed) {
             return;
         }
-        let report = run_block(setup, &mut world, orders, block, gauge, shared);
+        let report = run_block(setup, &mut world, orders, block, progress, shared);
         let news = report.findings.keys().any(|signature| !known.contains(signature));
         let found = news || report.divergence.is_some();
         if found && !orders.keep_going {
@@ -223,20 +223,20 @@ fn run_block<D: DeviceUnderTest>(
     world: &mut World<D>,
     orders: &Orders,
     block: u64,
-    gauge: &Gauge,
+    progress: &Progress,
     shared: &Shared<'_>,
 ) -> Report {
     let mut report = Report::default();
     world.forget_counts();
     let first = block * BLOCK;
     for nth in first..first.saturating_add(BLOCK).min(orders.seeds) {
-        if gauge.stop.load(Ordering::Relaxed) {
+        if progress.stop.load(Ordering::Relaxed) {
             break;
         }
         let seed = orders.from.wrapping_add(nth);
         let verdict = run_seed(world, orders.plan, seed, |_| {});
         report.hash = report.hash.wrapping_mul(0x100_0000_01b3).wrapping_add(verdict.hash);
-        gauge.runs.fetch_add(1, Ordering::Relaxed);
+        progress.runs.fetch_add(1, Ordering::Relaxed);
         if nth == first || verdict.failure.is_some() {
             let again = again::<D>(setup, orders.plan, seed, &verdict);
             if report.divergence.is_none() {
@@ -248,7 +248,7 @@ fn run_block<D: DeviceUnderTest>(
             world.renew();
         }
         report.failures += 1;
-        gauge.failures.fetch_add(1, Ordering::Relaxed);
+        progress.failures.fetch_add(1, Ordering::Relaxed);
         let signature = Signature::of(&failure.violation);
         let entry = report.findings.entry(signature.clone());
         let finding = entry.or_insert(Finding { seed, failure, count: 0 });
@@ -259,7 +259,7 @@ fn run_block<D: DeviceUnderTest>(
     }
     report.stats = *world.stats();
     report.coverage = *world.coverage();
-    gauge.situations.fetch_or(report.coverage.bits(), Ordering::Relaxed);
+    progress.situations.fetch_or(report.coverage.bits(), Ordering::Relaxed);
     report
 }
 

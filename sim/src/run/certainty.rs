@@ -13,7 +13,7 @@ use crate::base::prng::mix;
 use crate::dut::DeviceUnderTest;
 use crate::run::guarded;
 use crate::schedule::options::{Mix, Options};
-use crate::schedule::{Pilot, Schedule};
+use crate::schedule::{Schedule, Scheduler};
 use crate::world::action::Action;
 use crate::world::{Event, World};
 
@@ -118,9 +118,10 @@ impl<D: DeviceUnderTest> Futures<'_, D> {
         let requests = choose.below(6, Site::Request);
         let cut = choose.below(2, Site::Crash) == 1;
         let schedule = Schedule::Uniform;
-        let mut pilot = Pilot::resume(schedule, options, next_id, requests, cut, &mut choose);
+        let mut scheduler =
+            Scheduler::resume(schedule, options, next_id, requests, cut, &mut choose);
         let verdict = guarded(&mut world, |world| {
-            while let Some(action) = pilot.next(world, &mut choose) {
+            while let Some(action) = scheduler.next(world, &mut choose) {
                 world.step(&action)?;
             }
             Ok(false)

@@ -17,7 +17,7 @@ use crate::base::prng::mix;
 use crate::dut::DeviceUnderTest;
 use crate::dut::caught::{caught, said};
 use crate::schedule::options::{Options, Preset};
-use crate::schedule::{Pilot, Schedule};
+use crate::schedule::{Schedule, Scheduler};
 use crate::world::action::Action;
 use crate::world::{Event, Failure, World};
 
@@ -82,10 +82,10 @@ pub fn lead<D: DeviceUnderTest, C: Choose>(
     let mut last = None;
     let verdict = guarded(world, |world| {
         world.restart(options, run);
-        let mut pilot = Pilot::new(plan.schedule, options, choose);
+        let mut scheduler = Scheduler::new(plan.schedule, options, choose);
         loop {
-            world.set_recovering(pilot.is_recovering());
-            let Some(action) = pilot.next(world, choose) else { break };
+            world.set_recovering(scheduler.is_recovering());
+            let Some(action) = scheduler.next(world, choose) else { break };
             last = Some(action);
             match world.step(&action) {
                 Ok(true) => record(&action),

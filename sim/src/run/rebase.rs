@@ -10,9 +10,9 @@
 
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
-use crate::dut::lifecycle::Life;
+use crate::dut::lifecycle::Lifecycle;
 use crate::guest::wire::feature;
-use crate::guest::{Ask, Layout, Mischief};
+use crate::guest::{GuestRequest, Layout, Malformation};
 use crate::host::disk::{OpKey, OpKind, Outcome};
 use crate::run::{MOST_STEPS, Verdict, guarded};
 use crate::schedule::options::Options;
@@ -58,7 +58,7 @@ impl Budget {
             }
             Action::Crash(_) => 500,
             Action::Start { .. } | Action::Reset { .. } => 100,
-            Action::Life { .. } => 100,
+            Action::Lifecycle { .. } => 100,
             Action::Rest | Action::PollReset { .. } => 50,
             _ => 4,
         }
@@ -181,17 +181,17 @@ impl<D: DeviceUnderTest> Line<'_, D> {
             Action::Complete { op, outcome } => self.complete(op, outcome),
             Action::Effect { op, set } => self.effect(op, set),
             Action::Start { device, .. } if self.is_resetting(device) => {
-                self.settle_until(|world| !world.station(device).resetting)?;
+                self.settle_until(|world| !world.slot(device).resetting)?;
                 self.again(*action)
             }
             Action::PollReset { device } if self.is_resetting(device) => {
-                self.settle_until(|world| !world.station(device).resetting)?;
+                self.settle_until(|world| !world.slot(device).resetting)?;
                 self.moved = true;
                 Ok(())
             }
-            Action::Life { device, what } => self.life(device, what),
-            Action::Send { to, id, ask, layout, mischief } => {
-                self.send(to, id, ask, layout, mischief)
+            Action::Lifecycle { device, what } => self.life(device, what),
+            Action::Send { to, id, ask, layout, malformation } => {
+                self.send(to, id, ask, layout, malformation)
             }
             Action::Crank { to, .. } if self.step(Action::Kick { to })? => self.again(*action),
             // A thread with nothing to do, a kick that is not due, a request that is back: where
@@ -207,14 +207,14 @@ impl<D: DeviceUnderTest> Line<'_, D> {
 
     /// What has to come first does: a device drains before it is saved, and its sync ends before it is
     /// restored.
-    fn life(&mut self, device: u8, what: Life) -> Result<(), Box<Failure>> {
-        let action = Action::Life { device, what };
-        if device >= self.world.options().devices || !self.world.station(device).live {
+    fn life(&mut self, device: u8, what: Lifecycle) -> Result<(), Box<Failure>> {
+        let action = Action::Lifecycle { device, what };
+        if device >= self.world.options().devices || !self.world.slot(device).live {
             return Ok(());
         }
         match what {
-            Life::Save | Life::Restore | Life::RestartRings
-                if self.world.station(device).paused =>
+            Lifecycle::Save | Lifecycle::Restore | Lifecycle::RestartRings
+                if self.world.slot(device).paused =>
             {
                 for _ in 0..PATIENCE {
                     if self.budget.left == 0 || self.step(action)? {
@@ -226,13 +226,16 @@ impl<D: DeviceUnderTest> Line<'_, D> {
                 self.moved = true;
                 Ok(())
             }
-            Life::PlaceQueue { queue, size } => {
+            Lifecycle::PlaceQueue { queue, size } => {
                 // Rings may have become smaller.
                 let size = size.min(self.world.options().spec.ring_size);
-                self.again(Action::Life { device, what: Life::PlaceQueue { queue, size } })
+                self.again(Action::Lifecycle {
+                    device,
+                    what: Lifecycle::PlaceQueue { queue, size },
+                })
             }
-            Life::PollQueue { queue } => {
-                self.settle_until(|world| !world.station(device).is_queue_resetting(queue))?;
+            Lifecycle::PollQueue { queue } => {
+                self.settle_until(|world| !world.slot(device).is_queue_resetting(queue))?;
                 self.moved = true;
                 Ok(())
             }
@@ -245,15 +248,15 @@ impl<D: DeviceUnderTest> Line<'_, D> {
     }
 
     fn is_resetting(&self, device: u8) -> bool {
-        device < self.world.options().devices && self.world.station(device).resetting
+        device < self.world.options().devices && self.world.slot(device).resetting
     }
 
     /// Whether the thread of a queue has something to do, or would after a kick.
     fn may_run(&self, to: QueueId) -> bool {
         let exists = to.device < self.world.options().devices;
         exists && {
-            let (station, queue) = (self.world.station(to.device), usize::from(to.queue));
-            station.stirred[queue] || (station.live && station.queues[queue].kick_due())
+            let (slot, queue) = (self.world.slot(to.device), usize::from(to.queue));
+            slot.runnable[queue] || (slot.live && slot.queues[queue].kick_due())
         }
     }
 
@@ -273,18 +276,18 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         &mut self,
         to: QueueId,
         id: u32,
-        ask: Ask,
+        ask: GuestRequest,
         layout: Layout,
-        mischief: Mischief,
+        malformation: Malformation,
     ) -> Result<(), Box<Failure>> {
         let device = to.device;
-        if device >= self.world.options().devices || !self.world.station(device).live {
+        if device >= self.world.options().devices || !self.world.slot(device).live {
             return Ok(());
         }
-        let station = self.world.station(device);
-        let queue = if u16::from(to.queue) < station.active { to.queue } else { 0 };
+        let slot = self.world.slot(device);
+        let queue = if u16::from(to.queue) < slot.active { to.queue } else { 0 };
         let to = QueueId { device, queue };
-        let indirect = station.negotiated & feature::INDIRECT_DESC != 0;
+        let indirect = slot.negotiated & feature::INDIRECT_DESC != 0;
         let layout = if indirect { layout } else { Layout { indirect: 0, ..layout } };
         self.moved = true;
         // How a chain is cut carries no meaning, so before it waits it makes itself small.
@@ -293,12 +296,12 @@ impl<D: DeviceUnderTest> Line<'_, D> {
             false => Layout { glued: 1, ..Layout::PLAIN },
         };
         for layout in [layout, small] {
-            if self.step(Action::Send { to, id, ask, layout, mischief })? {
+            if self.step(Action::Send { to, id, ask, layout, malformation })? {
                 return Ok(());
             }
         }
-        self.settle_until(|world| world.station(device).queues[usize::from(queue)].has_room())?;
-        self.again(Action::Send { to, id, ask, layout, mischief })
+        self.settle_until(|world| world.slot(device).queues[usize::from(queue)].has_room())?;
+        self.again(Action::Send { to, id, ask, layout, malformation })
     }
 
     /// Runs threads until an operation is in flight that `op` may mean: exactly that one, or else

@@ -1,18 +1,18 @@
 //! Which action comes next.
 //!
-//! A [`Pilot`] leads a world through a run: it starts the devices, lets the guest work while
+//! A [`Scheduler`] leads a world through a run: it starts the devices, lets the guest work while
 //! everything races, cuts the power at a bad moment, reads everything back through a fresh device,
 //! and goes on or brings the world to rest. All it draws it draws from one [`Choose`], and all it
 //! decides becomes an [`Action`]; it never touches the world.
 //!
-//! Not here: what the guest asks for (`workload`), how the host behaves (`weather`).
+//! Not here: what the guest asks for (`workload`), how the host behaves (`host_faults`).
 
-mod lives;
-mod memory_work;
+mod host_faults;
+mod lifecycle;
 pub mod options;
 mod order;
-mod weather;
 mod workload;
+mod workload_pmem;
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,7 +22,7 @@ use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
 use crate::guest::Kind;
 use crate::guest::wire::{feature, memory};
-use crate::guest::{Ask, Layout, MAX_SECTORS, Mischief};
+use crate::guest::{GuestRequest, Layout, MAX_SECTORS, Malformation};
 use crate::schedule::options::Options;
 use crate::world::World;
 use crate::world::action::{Action, CrashKind};
@@ -83,7 +83,7 @@ enum Phase {
 
 /// Leads one run.
 #[derive(Clone, Debug)]
-pub struct Pilot {
+pub struct Scheduler {
     schedule: Schedule,
     phase: Phase,
     options: Options,
@@ -99,7 +99,7 @@ pub struct Pilot {
     moves: u32,
     power_lost: bool,
     /// The guest has broken a queue in this life.
-    jumped: bool,
+    avail_jumped: bool,
     /// It waits for something volatile before it cuts the power.
     lingers: bool,
     /// How many operations in a row the host has put off.
@@ -111,10 +111,10 @@ pub struct Pilot {
 /// No phase makes more moves than this: a device that never comes to rest must be judged too.
 const PATIENCE: u32 = 20_000;
 
-impl Pilot {
+impl Scheduler {
     /// A pilot for a run with these options.
-    pub fn new<C: Choose>(schedule: Schedule, options: Options, choose: &mut C) -> Pilot {
-        Pilot {
+    pub fn new<C: Choose>(schedule: Schedule, options: Options, choose: &mut C) -> Scheduler {
+        Scheduler {
             schedule,
             phase: Phase::Work,
             options,
@@ -125,7 +125,7 @@ impl Pilot {
             to_read: [0; 2],
             moves: 0,
             power_lost: false,
-            jumped: false,
+            avail_jumped: false,
             lingers: true,
             put_off: 0,
             capacity: options.spec.disk.capacity,
@@ -141,13 +141,13 @@ impl Pilot {
         requests: u32,
         cut: bool,
         choose: &mut C,
-    ) -> Pilot {
-        let mut pilot = Pilot::new(schedule, options, choose);
-        pilot.next_id = next_id;
-        pilot.budget = requests;
-        pilot.crashes = u32::from(cut);
-        pilot.lingers = false;
-        pilot
+    ) -> Scheduler {
+        let mut scheduler = Scheduler::new(schedule, options, choose);
+        scheduler.next_id = next_id;
+        scheduler.budget = requests;
+        scheduler.crashes = u32::from(cut);
+        scheduler.lingers = false;
+        scheduler
     }
 
     /// What comes next; nothing once the run is over. It may turn out not to be enabled.
@@ -192,7 +192,7 @@ impl Pilot {
                 let again = self.crashes > 0 && choose.below(6, Site::Crash) == 0;
                 let cut = again.then(|| choose.below(40, Site::Crash));
                 self.to_read = [0; 2];
-                self.jumped = false;
+                self.avail_jumped = false;
                 self.enter(Phase::Recover { cut });
                 Some(crash)
             }
@@ -233,9 +233,12 @@ impl Pilot {
         if choose.below(3, Site::Crash) != 0 {
             return None;
         }
-        if self.options.mischief.possible() && !self.jumped && choose.below(8, Site::Crash) == 0 {
+        if self.options.malformation.possible()
+            && !self.avail_jumped
+            && choose.below(8, Site::Crash) == 0
+        {
             // A broken queue is the last thing of a life, and the device must say so at rest.
-            self.jumped = true;
+            self.avail_jumped = true;
             self.enter(Phase::Linger);
             let to = self.any_queue(world, choose);
             return Some(Action::Jump { to });
@@ -257,7 +260,7 @@ impl Pilot {
         let nth = choose.below(busy as u32, Site::Operation) as usize;
         let (op, landed) = world.disk().nth(nth);
         let tear = self.options.spec.disk.tear;
-        let set = weather::subset(choose, op.range().minus(landed), tear, Site::Operation);
+        let set = host_faults::subset(choose, op.range().minus(landed), tear, Site::Operation);
         (!set.is_empty()).then_some(Action::Effect { op, set })
     }
 
@@ -273,7 +276,7 @@ impl Pilot {
         let dirty = world.dirty().unwrap_or_default();
         let survivors = match self.schedule {
             Schedule::Naive => SectorSet::EMPTY,
-            _ => weather::subset(choose, dirty, self.options.spec.disk.tear, Site::Survivor),
+            _ => host_faults::subset(choose, dirty, self.options.spec.disk.tear, Site::Survivor),
         };
         Action::Crash(CrashKind::Power { survivors })
     }
@@ -290,13 +293,13 @@ impl Pilot {
             return None;
         }
         for device in 0..self.options.devices {
-            let station = world.station(device);
-            let capacity = station.capacity;
+            let slot = world.slot(device);
+            let capacity = slot.capacity;
             if let Some(action) = self.back_to_work(world, device) {
                 return Some(action);
             }
-            if !station.live {
-                if !station.resetting {
+            if !slot.live {
+                if !slot.resetting {
                     return Some(self.start(world, device, choose));
                 }
                 continue;
@@ -305,16 +308,21 @@ impl Pilot {
             if at >= capacity {
                 continue;
             }
-            if station.kind == Kind::Memory {
+            if slot.kind == Kind::Memory {
                 let words = MAX_SECTORS.min(capacity - at);
                 self.to_read[usize::from(device)] = at + words;
-                return Some(self.send(device, 0, Ask::Load { word: at, words }, Layout::PLAIN));
+                return Some(self.send(
+                    device,
+                    0,
+                    GuestRequest::Load { word: at, words },
+                    Layout::PLAIN,
+                ));
             }
-            let queue = (at / self.options.max_sectors) as u16 % station.active;
-            if station.is_queue_live(queue as u8) && station.queues[usize::from(queue)].has_room() {
+            let queue = (at / self.options.max_sectors) as u16 % slot.active;
+            if slot.is_queue_live(queue as u8) && slot.queues[usize::from(queue)].has_room() {
                 let sectors = self.options.max_sectors.min(capacity - at);
                 self.to_read[usize::from(device)] = at + sectors;
-                let ask = Ask::In { sector: u64::from(at), sectors };
+                let ask = GuestRequest::In { sector: u64::from(at), sectors };
                 return Some(self.send(device, queue as u8, ask, Layout::PLAIN));
             }
         }
@@ -339,11 +347,11 @@ impl Pilot {
         matches!(self.phase, Phase::Recover { .. })
     }
 
-    fn send(&mut self, device: u8, queue: u8, ask: Ask, layout: Layout) -> Action {
+    fn send(&mut self, device: u8, queue: u8, ask: GuestRequest, layout: Layout) -> Action {
         let id = self.next_id;
         self.next_id += 1;
         let to = crate::world::action::QueueId { device, queue };
-        Action::Send { to, id, ask, layout, mischief: Mischief::None }
+        Action::Send { to, id, ask, layout, malformation: Malformation::None }
     }
 
     /// Initialises a device with features drawn from what it offers.
@@ -353,7 +361,7 @@ impl Pilot {
         device: u8,
         choose: &mut C,
     ) -> Action {
-        let offered = world.station(device).device.offered();
+        let offered = world.slot(device).device.offered();
         let mut accept = offered;
         if self.options.refuse.possible() {
             for bit in [
@@ -372,7 +380,7 @@ impl Pilot {
                 }
             }
         }
-        if self.options.mischief.possible() && choose.chance(Ratio::new(1, 16), Site::Option) {
+        if self.options.malformation.possible() && choose.chance(Ratio::new(1, 16), Site::Option) {
             // A bit that nobody offers: the device must refuse.
             accept |= 1 << 37;
         }

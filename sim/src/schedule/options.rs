@@ -52,15 +52,15 @@ pub struct Options {
     /// How often a read asks for what a write in flight covers.
     pub chase: Ratio,
     /// How often a request breaks a rule on purpose.
-    pub mischief: Ratio,
+    pub malformation: Ratio,
     /// How often a head is published twice.
     pub again: Ratio,
     /// How often the guest writes `writeback` instead of sending.
     pub toggle: Ratio,
     /// How often the guest resets a device instead of sending.
     pub reset: Ratio,
-    /// How often something of [`Life`](crate::dut::lifecycle::Life) begins between two steps.
-    pub lives: Ratio,
+    /// How often something of [`Lifecycle`](crate::dut::lifecycle::Lifecycle) begins between two steps.
+    pub lifecycle: Ratio,
     /// How often it accepts less than is offered, per feature bit.
     pub refuse: Ratio,
     /// Whether chains are cut in every legal way, or plainly.
@@ -88,7 +88,7 @@ impl Options {
     #[must_use]
     pub(crate) fn without_trouble(self) -> Options {
         Options {
-            mischief: Ratio::NEVER,
+            malformation: Ratio::NEVER,
             again: Ratio::NEVER,
             fail_sync: Ratio::NEVER,
             fail: Ratio::NEVER,
@@ -126,7 +126,7 @@ impl Options {
             if choose.below(2, Site::Option) == 0 {
                 self.spec.offer |= memory::SHMEM_REGION;
             }
-            (self.lives, self.toggle) = (Ratio::NEVER, Ratio::NEVER);
+            (self.lifecycle, self.toggle) = (Ratio::NEVER, Ratio::NEVER);
             // All that is asked of the device is a flush.
             self.mix = Mix { discard: 0, zeroes: 0, id: 0, flush: self.mix.flush + 1, ..self.mix };
         } else {
@@ -249,11 +249,11 @@ fn bench() -> Options {
         kill: Ratio::NEVER,
         mix: Mix { read: 6, write: 8, flush: 2, discard: 0, zeroes: 0, id: 0 },
         chase: Ratio::NEVER,
-        mischief: Ratio::NEVER,
+        malformation: Ratio::NEVER,
         again: Ratio::NEVER,
         toggle: Ratio::NEVER,
         reset: Ratio::NEVER,
-        lives: Ratio::NEVER,
+        lifecycle: Ratio::NEVER,
         refuse: Ratio::NEVER,
         layouts: false,
         parts: Ratio::new(1, 8),
@@ -319,11 +319,11 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
     let fail = ratio(4, &[16, 64, 128]);
     let short = ratio(3, &[8, 32]);
     let transient = ratio(3, &[8, 32]);
-    let mischief = ratio(2, &[8, 24, 64]);
+    let malformation = ratio(2, &[8, 24, 64]);
     let again = ratio(6, &[16, 64]);
     let toggle = ratio(2, &[12, 32]);
     let reset = ratio(3, &[24, 64]);
-    let lives = ratio(2, &[12, 24, 48]);
+    let lifecycle = ratio(2, &[12, 24, 48]);
     let parts = ratio(2, &[2, 4]);
     let write_back = ratio(2, &[8, 32]);
     let refuse = ratio(2, &[4, 2]);
@@ -339,7 +339,7 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
         id: u32::from(draw(4) == 0),
     };
     let mut record = false;
-    if lives.possible() {
+    if lifecycle.possible() {
         disk.spare = sectors * draw(3);
         record = draw(3) != 0;
         if draw(3) != 0 {
@@ -366,11 +366,11 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
         kill,
         mix,
         chase,
-        mischief,
+        malformation,
         again,
         toggle,
         reset,
-        lives,
+        lifecycle,
         refuse,
         layouts: draw(2) == 0,
         parts,

@@ -1,17 +1,17 @@
 //! What the guest asks for, and who moves while it works.
 
 use super::order::Party;
-use super::{Pilot, Schedule};
+use super::{Schedule, Scheduler};
 use crate::base::choose::{Choose, Site};
 use crate::dut::DeviceUnderTest;
 use crate::guest::Kind;
 use crate::guest::wire::{feature, request};
-use crate::guest::{Ask, Layout, MAX_SEGMENTS, Mischief, Segments};
+use crate::guest::{GuestRequest, Layout, MAX_SEGMENTS, Malformation, Segments};
 use crate::world::action::{Action, QueueId, Until};
-use crate::world::{Station, World};
+use crate::world::{DeviceSlot, World};
 use powerfail_model::Segment;
 
-impl Pilot {
+impl Scheduler {
     /// One move while the guest works; nothing if what was drawn is not possible.
     pub(super) fn work<D: DeviceUnderTest, C: Choose>(
         &mut self,
@@ -19,21 +19,21 @@ impl Pilot {
         choose: &mut C,
     ) -> Option<Action> {
         for device in 0..self.options.devices {
-            let station = world.station(device);
-            if station.wants_reset {
+            let slot = world.slot(device);
+            if slot.wants_reset {
                 return Some(Action::Reset { device });
             }
-            if station.live {
+            if slot.live {
                 continue;
             }
-            if !station.resetting {
+            if !slot.resetting {
                 return Some(self.start(world, device, choose));
             }
             if choose.below(4, Site::Next) == 0 {
                 return Some(Action::PollReset { device });
             }
         }
-        if let Some(action) = self.lives(world, choose) {
+        if let Some(action) = self.lifecycle(world, choose) {
             return Some(action);
         }
         if choose.chance(self.options.write_back, Site::Survivor)
@@ -73,7 +73,7 @@ impl Pilot {
     ) -> QueueId {
         let devices = u32::from(self.options.devices);
         let device = if devices == 1 { 0 } else { choose.below(devices, Site::Queue) as u8 };
-        let active = u32::from(world.station(device).active.max(1));
+        let active = u32::from(world.slot(device).active.max(1));
         let queue = if active == 1 { 0 } else { choose.below(active, Site::Queue) as u8 };
         QueueId { device, queue }
     }
@@ -85,12 +85,12 @@ impl Pilot {
         choose: &mut C,
     ) -> Option<(QueueId, Party)> {
         let to = self.any_queue(world, choose);
-        let station = world.station(to.device);
-        let driver = &station.queues[usize::from(to.queue)];
-        let sends = self.budget > 0 && (driver.has_room() || station.kind == Kind::Memory);
+        let slot = world.slot(to.device);
+        let driver = &slot.queues[usize::from(to.queue)];
+        let sends = self.budget > 0 && (driver.has_room() || slot.kind == Kind::Memory);
         let guest =
-            station.is_queue_live(to.queue) && (sends || driver.kick_due() || driver.back() > 0);
-        let thread = station.stirred[usize::from(to.queue)];
+            slot.is_queue_live(to.queue) && (sends || driver.kick_due() || driver.back() > 0);
+        let thread = slot.runnable[usize::from(to.queue)];
         let host = world.disk().busy() > 0;
         let weight = |can: bool, weight: u32| if can { weight } else { 0 };
         let (guest, thread, host) = (weight(guest, 6), weight(thread, 5), weight(host, 5));
@@ -116,21 +116,21 @@ impl Pilot {
             if to.device >= devices {
                 return false;
             }
-            let station = world.station(to.device);
+            let slot = world.slot(to.device);
             let queue = usize::from(to.queue);
-            if u16::from(to.queue) >= station.active.max(1) {
+            if u16::from(to.queue) >= slot.active.max(1) {
                 return false;
             }
             match party {
                 Party::Guest => {
-                    let driver = &station.queues[queue];
-                    station.is_queue_live(to.queue)
+                    let driver = &slot.queues[queue];
+                    slot.is_queue_live(to.queue)
                         && (driver.has_room()
-                            || station.kind == Kind::Memory
+                            || slot.kind == Kind::Memory
                             || driver.kick_due()
                             || driver.back() > 0)
                 }
-                Party::Thread => station.stirred[queue],
+                Party::Thread => slot.runnable[queue],
                 Party::Host => world
                     .disk()
                     .in_flight()
@@ -155,7 +155,7 @@ impl Pilot {
         choose: &mut C,
         to: QueueId,
     ) -> Option<Action> {
-        if !world.station(to.device).stirred[usize::from(to.queue)] {
+        if !world.slot(to.device).runnable[usize::from(to.queue)] {
             return None;
         }
         let burst = self.options.burst;
@@ -169,12 +169,12 @@ impl Pilot {
         choose: &mut C,
         to: QueueId,
     ) -> Option<Action> {
-        let station = world.station(to.device);
-        if !station.is_queue_live(to.queue) {
+        let slot = world.slot(to.device);
+        if !slot.is_queue_live(to.queue) {
             return None;
         }
-        let driver = &station.queues[usize::from(to.queue)];
-        let is_memory = station.kind == Kind::Memory;
+        let driver = &slot.queues[usize::from(to.queue)];
+        let is_memory = slot.kind == Kind::Memory;
         let room = self.budget > 0 && (driver.has_room() || is_memory);
         if driver.kick_due() && (!room || choose.below(2, Site::Next) == 0) {
             return Some(Action::Kick { to });
@@ -193,7 +193,7 @@ impl Pilot {
             }
         }
         if choose.chance(self.options.toggle, Site::Request)
-            && station.negotiated & feature::CONFIG_WCE != 0
+            && slot.negotiated & feature::CONFIG_WCE != 0
         {
             let value = choose.pick(&[0, 0, 1, 1, 0x80], Site::Request);
             return Some(Action::Writeback { device: to.device, value });
@@ -202,7 +202,7 @@ impl Pilot {
             return Some(Action::Reset { device: to.device });
         }
         // A driver that was told of a failure may try whether a reset helps.
-        if station.oracle.host_failed() && choose.below(24, Site::Request) == 0 {
+        if slot.oracle.host_failed() && choose.below(24, Site::Request) == 0 {
             return Some(Action::Reset { device: to.device });
         }
         self.request(world, choose, to)
@@ -214,25 +214,25 @@ impl Pilot {
         choose: &mut C,
         to: QueueId,
     ) -> Option<Action> {
-        let station = world.station(to.device);
-        if !station.is_queue_live(to.queue) {
+        let slot = world.slot(to.device);
+        if !slot.is_queue_live(to.queue) {
             return None;
         }
-        if station.kind == Kind::Memory {
+        if slot.kind == Kind::Memory {
             return Some(self.memory_request(world, choose, to));
         }
-        self.capacity = station.capacity;
-        let (mut ask, mut mischief) = (self.ask(choose, station.negotiated), Mischief::None);
-        if matches!(ask, Ask::In { .. })
+        self.capacity = slot.capacity;
+        let (mut ask, mut malformation) = (self.ask(choose, slot.negotiated), Malformation::None);
+        if matches!(ask, GuestRequest::In { .. })
             && choose.chance(self.options.chase, Site::Request)
-            && let Some(chased) = in_flight_write(station)
+            && let Some(chased) = in_flight_write(slot)
         {
             ask = chased;
         }
-        if choose.chance(self.options.mischief, Site::Request) {
-            (ask, mischief) = self.spoil(choose, ask);
+        if choose.chance(self.options.malformation, Site::Request) {
+            (ask, malformation) = self.spoil(choose, ask);
         }
-        let indirect = station.negotiated & feature::INDIRECT_DESC != 0;
+        let indirect = slot.negotiated & feature::INDIRECT_DESC != 0;
         let layout = if self.options.layouts {
             Layout::draw(choose, indirect)
         } else {
@@ -241,11 +241,11 @@ impl Pilot {
         let id = self.next_id;
         self.next_id += 1;
         self.budget = self.budget.saturating_sub(1);
-        Some(Action::Send { to, id, ask, layout, mischief })
+        Some(Action::Send { to, id, ask, layout, malformation })
     }
 
     /// A request by the book.
-    fn ask<C: Choose>(&self, choose: &mut C, negotiated: u64) -> Ask {
+    fn ask<C: Choose>(&self, choose: &mut C, negotiated: u64) -> GuestRequest {
         let mix = self.options.mix;
         let can = |bit: u64, weight: u32| if negotiated & bit != 0 { weight } else { 0 };
         let discard = can(feature::DISCARD, mix.discard);
@@ -259,22 +259,22 @@ impl Pilot {
         };
         if is(mix.write) {
             let (sector, sectors) = self.range(choose);
-            return Ask::Out { sector, sectors };
+            return GuestRequest::Out { sector, sectors };
         }
         if is(mix.read) {
             let (sector, sectors) = self.range(choose);
-            return Ask::In { sector, sectors };
+            return GuestRequest::In { sector, sectors };
         }
         if is(mix.flush) {
-            return Ask::Flush;
+            return GuestRequest::Flush;
         }
         if is(discard) {
-            return Ask::Discard(self.segments(choose, false));
+            return GuestRequest::Discard(self.segments(choose, false));
         }
         if is(zeroes) {
-            return Ask::WriteZeroes(self.segments(choose, true));
+            return GuestRequest::WriteZeroes(self.segments(choose, true));
         }
-        Ask::GetId
+        GuestRequest::GetId
     }
 
     fn range<C: Choose>(&self, choose: &mut C) -> (u64, u32) {
@@ -304,7 +304,7 @@ impl Pilot {
     }
 
     /// Breaks a rule in a way whose answer is fixed.
-    fn spoil<C: Choose>(&self, choose: &mut C, ask: Ask) -> (Ask, Mischief) {
+    fn spoil<C: Choose>(&self, choose: &mut C, ask: GuestRequest) -> (GuestRequest, Malformation) {
         let capacity = u64::from(self.capacity);
         let far = choose.pick(
             &[capacity, capacity - 1, 1 << 55, (1 << 55) - 1, 1 << 63, u64::MAX],
@@ -318,54 +318,58 @@ impl Pilot {
         };
         let (sector, _) = self.range(choose);
         match choose.below(14, Site::Request) {
-            0 => (Ask::Out { sector: far, sectors }, Mischief::None),
-            1 => (Ask::In { sector: far, sectors }, Mischief::None),
-            2 => (Ask::WriteZeroes(one(far, 2, 0)), Mischief::None),
-            3 => (Ask::Discard(one(far, 2, 0)), Mischief::None),
-            4 => (Ask::Discard(one(sector, 1, request::UNMAP)), Mischief::None),
+            0 => (GuestRequest::Out { sector: far, sectors }, Malformation::None),
+            1 => (GuestRequest::In { sector: far, sectors }, Malformation::None),
+            2 => (GuestRequest::WriteZeroes(one(far, 2, 0)), Malformation::None),
+            3 => (GuestRequest::Discard(one(far, 2, 0)), Malformation::None),
+            4 => (GuestRequest::Discard(one(sector, 1, request::UNMAP)), Malformation::None),
             5 => {
                 let flags = 1 << choose.between(1, 31, Site::Request);
                 let mut segments = one(sector, 1, 0);
                 segments.push(Segment { sector, sectors: 1, flags });
                 let zeroes = choose.below(2, Site::Request) == 0;
-                let ask = if zeroes { Ask::WriteZeroes(segments) } else { Ask::Discard(segments) };
-                (ask, Mischief::None)
+                let ask = if zeroes {
+                    GuestRequest::WriteZeroes(segments)
+                } else {
+                    GuestRequest::Discard(segments)
+                };
+                (ask, Malformation::None)
             }
             6 => {
                 let mut segments = Segments::NONE;
                 for _ in 0..MAX_SEGMENTS {
                     segments.push(Segment { sector, sectors: 1, flags: 0 });
                 }
-                (Ask::WriteZeroes(segments), Mischief::None)
+                (GuestRequest::WriteZeroes(segments), Malformation::None)
             }
             7 => {
                 let sectors = self.options.spec.max_segment_sectors + 1;
-                (Ask::Discard(one(0, sectors, 0)), Mischief::None)
+                (GuestRequest::Discard(one(0, sectors, 0)), Malformation::None)
             }
             8 => {
                 let number = choose.pick(&[2, 3, 5, 9, 10, 12, 14, 15, 26, 1 << 31], Site::Request);
-                (Ask::Other(number), Mischief::None)
+                (GuestRequest::Other(number), Malformation::None)
             }
             9 => match ask {
-                Ask::Flush | Ask::Other(_) => (ask, Mischief::ShortHeader),
-                _ => (ask, Mischief::Ragged(1 + choose.below(15, Site::Request) as u16)),
+                GuestRequest::Flush | GuestRequest::Other(_) => (ask, Malformation::ShortHeader),
+                _ => (ask, Malformation::ShortData(1 + choose.below(15, Site::Request) as u16)),
             },
-            10 => (ask, Mischief::ShortHeader),
+            10 => (ask, Malformation::ShortHeader),
             11 => match ask {
-                Ask::Out { .. } => (ask, Mischief::StatusFirst),
-                _ => (ask, Mischief::NoStatus),
+                GuestRequest::Out { .. } => (ask, Malformation::StatusFirst),
+                _ => (ask, Malformation::NoStatus),
             },
-            12 => (ask, Mischief::Loop),
-            _ => (ask, Mischief::Dangling),
+            12 => (ask, Malformation::Loop),
+            _ => (ask, Malformation::NextOutOfRange),
         }
     }
 }
 
 /// A read of what some write in flight covers.
-fn in_flight_write<D>(station: &Station<D>) -> Option<Ask> {
-    station.queues.iter().flat_map(|queue| queue.outstanding()).find_map(|(_, ask)| match *ask {
-        Ask::Out { sector, sectors } if sector < u64::from(u32::MAX) => {
-            Some(Ask::In { sector, sectors })
+fn in_flight_write<D>(slot: &DeviceSlot<D>) -> Option<GuestRequest> {
+    slot.queues.iter().flat_map(|queue| queue.outstanding()).find_map(|(_, ask)| match *ask {
+        GuestRequest::Out { sector, sectors } if sector < u64::from(u32::MAX) => {
+            Some(GuestRequest::In { sector, sectors })
         }
         _ => None,
     })

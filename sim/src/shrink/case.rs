@@ -1,8 +1,8 @@
 //! A run as the shrinker sees it, and which of two runs is the simpler one.
 
 use crate::base::sectors::SectorSet;
-use crate::dut::lifecycle::Life;
-use crate::guest::{Ask, Layout, Mischief};
+use crate::dut::lifecycle::Lifecycle;
+use crate::guest::{GuestRequest, Layout, Malformation};
 use crate::host::disk::Outcome;
 use crate::schedule::options::Options;
 use crate::world::action::{Action, CrashKind, Until};
@@ -87,9 +87,9 @@ impl Cost {
     fn add(&mut self, action: &Action, medium: SectorSet) {
         match action {
             Action::Start { base, .. } => self.places += u32::from(*base != 0),
-            Action::Send { to, id, ask, layout, mischief } => {
+            Action::Send { to, id, ask, layout, malformation } => {
                 self.requests += 1;
-                self.spoiled += u32::from(*mischief != Mischief::None);
+                self.spoiled += u32::from(*malformation != Malformation::None);
                 self.layouts += complexity(layout);
                 self.places += u32::from(to.queue) + u32::from(to.device);
                 self.numbers += u64::from(*id);
@@ -99,13 +99,13 @@ impl Cost {
             Action::Kick { .. } | Action::Reap { .. } => self.orders += 1,
             Action::Writeback { .. } | Action::PollReset { .. } => {}
             Action::Reset { .. } => self.crashes += 1,
-            Action::Life { what: Life::Reconnect { inside }, .. } => {
+            Action::Lifecycle { what: Lifecycle::Reconnect { inside }, .. } => {
                 self.crashes += 1;
                 self.steps += u32::from(inside.is_some());
             }
-            Action::Life { what: Life::Leave, .. } => self.crashes += 1,
-            Action::Life { what: Life::PollQueue { .. }, .. } => {}
-            Action::Life { .. } => self.orders += 1,
+            Action::Lifecycle { what: Lifecycle::Leave, .. } => self.crashes += 1,
+            Action::Lifecycle { what: Lifecycle::PollQueue { .. }, .. } => {}
+            Action::Lifecycle { .. } => self.orders += 1,
             Action::Crank { until, .. } => {
                 self.orders += 1;
                 // A count of steps says least about what is meant.
@@ -156,20 +156,20 @@ impl Cost {
         }
     }
 
-    fn ask(&mut self, ask: &Ask) {
+    fn ask(&mut self, ask: &GuestRequest) {
         if let Some((first, count)) = ask.range() {
             self.sectors += count;
             self.places += first.min(1 << 20) as u32;
         }
         match ask {
-            Ask::Discard(list) | Ask::WriteZeroes(list) => {
+            GuestRequest::Discard(list) | GuestRequest::WriteZeroes(list) => {
                 for segment in list.as_slice() {
                     self.sectors += segment.sectors.min(1 << 10);
                     self.layouts += 2 + u32::from(segment.flags != 0);
                     self.places += segment.sector.min(1 << 20) as u32;
                 }
             }
-            Ask::GetId | Ask::Other(_) => self.sectors += 1,
+            GuestRequest::GetId | GuestRequest::Other(_) => self.sectors += 1,
             _ => {}
         }
     }

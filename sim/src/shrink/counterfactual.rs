@@ -11,7 +11,7 @@ use super::search::Search;
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
 use crate::guest::wire::feature;
-use crate::guest::{Layout, Mischief};
+use crate::guest::{Layout, Malformation};
 use crate::host::disk::{OpKey, OpKind, Outcome};
 use crate::run::rebase::rebase;
 use crate::trace::{features, request_name};
@@ -203,20 +203,20 @@ fn survivors(case: &Case) -> Vec<Change> {
 fn forms(case: &Case) -> Vec<Change> {
     let mut changes = Vec::new();
     for (place, action) in case.actions.iter().enumerate() {
-        let Action::Send { to, id, ask, layout, mischief } = *action else { continue };
+        let Action::Send { to, id, ask, layout, malformation } = *action else { continue };
         let name = request_name(id, &ask);
-        let mut send = |says: String, layout: Layout, mischief: Mischief, to: QueueId| {
-            let other = Action::Send { to, id, ask, layout, mischief };
+        let mut send = |says: String, layout: Layout, malformation: Malformation, to: QueueId| {
+            let other = Action::Send { to, id, ask, layout, malformation };
             if other != *action {
                 changes.push(Change { case: with(case, place, other), says });
             }
         };
-        send(format!("{name} is malformed"), layout, Mischief::None, to);
+        send(format!("{name} is malformed"), layout, Malformation::None, to);
         let direct = Layout { indirect: 0, ..layout };
-        send(format!("{name} lies in an indirect table"), direct, mischief, to);
-        send(format!("{name} is cut in pieces as it is"), Layout::PLAIN, mischief, to);
+        send(format!("{name} lies in an indirect table"), direct, malformation, to);
+        send(format!("{name} is cut in pieces as it is"), Layout::PLAIN, malformation, to);
         let first = QueueId { queue: 0, ..to };
-        send(format!("{name} is on queue {}", to.queue), layout, mischief, first);
+        send(format!("{name} is on queue {}", to.queue), layout, malformation, first);
     }
     let accepted = case.actions.iter().fold(0, |bits, action| match action {
         Action::Start { accept, .. } => bits | accept,
@@ -293,7 +293,7 @@ fn event(case: &Case, action: &Action) -> Option<String> {
         Action::Evict { set } => format!("the host evicts {set}"),
         Action::Crash(CrashKind::Power { .. }) => "the power is lost".to_owned(),
         Action::Crash(CrashKind::Backend { .. }) => "the backend is killed".to_owned(),
-        Action::Life { what, .. } => what.happened(),
+        Action::Lifecycle { what, .. } => what.happened(),
         Action::Rest => "everything comes to rest".to_owned(),
         Action::Start { .. } | Action::Jump { .. } => return None,
     })

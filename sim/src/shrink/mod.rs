@@ -17,7 +17,7 @@ mod timeline;
 use powerfail_model::{Reason, RequestId};
 
 use crate::dut::DeviceUnderTest;
-use crate::guest::Ask;
+use crate::guest::GuestRequest;
 use crate::run::replay;
 use crate::schedule::options::Options;
 use crate::trace::{Signature, Trace, request_name};
@@ -253,7 +253,8 @@ fn witness<D: DeviceUnderTest>(world: &World<D>, failure: &Failure) -> Vec<(Stri
             {
                 // A right device may answer otherwise where the failure came to light, and may
                 // have reason to fail a flush.
-                let fixed = failure.violation.request != Some(wanted) && *ask != Ask::Flush;
+                let fixed =
+                    failure.violation.request != Some(wanted) && *ask != GuestRequest::Flush;
                 Some((request_name(*id, ask), fixed.then_some(*status)))
             }
             _ => None,

@@ -2,9 +2,9 @@
 
 use super::case::Case;
 use crate::base::sectors::SectorSet;
-use crate::dut::lifecycle::Life;
+use crate::dut::lifecycle::Lifecycle;
 use crate::guest::wire::feature;
-use crate::guest::{Ask, Segments};
+use crate::guest::{GuestRequest, Segments};
 use crate::host::disk::{DiskShape, OpKey, Outcome};
 use crate::world::action::{Action, CrashKind, QueueId, Until};
 
@@ -42,7 +42,7 @@ where
         mapped
     }
 
-    fn ask(&self, ask: Ask) -> Ask {
+    fn ask(&self, ask: GuestRequest) -> GuestRequest {
         let list = |segments: Segments| {
             let mut mapped = Segments::NONE;
             for segment in segments.as_slice() {
@@ -52,8 +52,8 @@ where
             mapped
         };
         match ask {
-            Ask::Discard(segments) => Ask::Discard(list(segments)),
-            Ask::WriteZeroes(segments) => Ask::WriteZeroes(list(segments)),
+            GuestRequest::Discard(segments) => GuestRequest::Discard(list(segments)),
+            GuestRequest::WriteZeroes(segments) => GuestRequest::WriteZeroes(list(segments)),
             _ => {
                 let moved = ask.range().and_then(|(at, count)| ask.at((self.sector)(at), count));
                 moved.unwrap_or(ask)
@@ -70,8 +70,8 @@ where
             Action::Start { device, accept, base } => {
                 Action::Start { device: self.device(device), accept, base }
             }
-            Action::Send { to, id, ask, layout, mischief } => {
-                Action::Send { to: (self.queue)(to), id, ask: self.ask(ask), layout, mischief }
+            Action::Send { to, id, ask, layout, malformation } => {
+                Action::Send { to: (self.queue)(to), id, ask: self.ask(ask), layout, malformation }
             }
             Action::SendAgain { to, id } => Action::SendAgain { to: (self.queue)(to), id },
             Action::Jump { to } => Action::Jump { to: (self.queue)(to) },
@@ -101,7 +101,7 @@ where
                 };
                 Action::Complete { op: self.op(op), outcome }
             }
-            Action::Life { device, what } => self.life(device, what),
+            Action::Lifecycle { device, what } => self.life(device, what),
             Action::WriteBack { set } => Action::WriteBack { set: self.set(set) },
             Action::Evict { set } => Action::Evict { set: self.set(set) },
             Action::Crash(CrashKind::Backend { device }) => {
@@ -115,18 +115,20 @@ where
         }
     }
 
-    fn life(&self, device: u8, what: Life) -> Action {
+    fn life(&self, device: u8, what: Lifecycle) -> Action {
         let to = |queue: u8| (self.queue)(QueueId { device, queue });
         let what = match what {
-            Life::ResetQueue { queue } => Life::ResetQueue { queue: to(queue).queue },
-            Life::PollQueue { queue } => Life::PollQueue { queue: to(queue).queue },
-            Life::PlaceQueue { queue, size } => Life::PlaceQueue { queue: to(queue).queue, size },
-            Life::Reconnect { inside: Some((queue, cut)) } => {
-                Life::Reconnect { inside: Some((to(queue).queue, cut)) }
+            Lifecycle::ResetQueue { queue } => Lifecycle::ResetQueue { queue: to(queue).queue },
+            Lifecycle::PollQueue { queue } => Lifecycle::PollQueue { queue: to(queue).queue },
+            Lifecycle::PlaceQueue { queue, size } => {
+                Lifecycle::PlaceQueue { queue: to(queue).queue, size }
+            }
+            Lifecycle::Reconnect { inside: Some((queue, cut)) } => {
+                Lifecycle::Reconnect { inside: Some((to(queue).queue, cut)) }
             }
             other => other,
         };
-        Action::Life { device: self.device(device), what }
+        Action::Lifecycle { device: self.device(device), what }
     }
 
     fn all(&self, actions: &[Action]) -> Vec<Action> {
@@ -141,7 +143,7 @@ fn device_of(action: &Action) -> Option<u8> {
         | Action::Writeback { device, .. }
         | Action::Reset { device }
         | Action::PollReset { device }
-        | Action::Life { device, .. }
+        | Action::Lifecycle { device, .. }
         | Action::Crash(CrashKind::Backend { device })
         | Action::Await { device, .. } => Some(*device),
         Action::Send { to, .. }
@@ -205,9 +207,9 @@ pub(super) fn one_queue(case: &Case, way: u8) -> Option<Case> {
 pub(super) fn earlier(case: &Case, by: u32) -> Option<Case> {
     let disk = case.options.spec.disk;
     let first = |action: &Action| match action {
-        Action::Send { ask: Ask::Discard(list) | Ask::WriteZeroes(list), .. } => {
-            list.as_slice().iter().map(|segment| segment.sector).min()
-        }
+        Action::Send {
+            ask: GuestRequest::Discard(list) | GuestRequest::WriteZeroes(list), ..
+        } => list.as_slice().iter().map(|segment| segment.sector).min(),
         Action::Send { ask, .. } => ask.range().map(|range| range.0),
         _ => None,
     };
@@ -254,9 +256,9 @@ fn needed(case: &Case) -> u64 {
     for action in &case.actions {
         needed |= match action {
             Action::Writeback { .. } => feature::CONFIG_WCE | feature::FLUSH,
-            Action::Send { ask: Ask::Flush, .. } => feature::FLUSH,
-            Action::Send { ask: Ask::Discard(_), .. } => feature::DISCARD,
-            Action::Send { ask: Ask::WriteZeroes(_), .. } => feature::WRITE_ZEROES,
+            Action::Send { ask: GuestRequest::Flush, .. } => feature::FLUSH,
+            Action::Send { ask: GuestRequest::Discard(_), .. } => feature::DISCARD,
+            Action::Send { ask: GuestRequest::WriteZeroes(_), .. } => feature::WRITE_ZEROES,
             Action::Send { layout, .. } if layout.indirect != 0 => feature::INDIRECT_DESC,
             _ => 0,
         };

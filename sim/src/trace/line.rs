@@ -11,8 +11,8 @@ use powerfail_model::Segment;
 
 use super::features::{self, Features};
 use crate::base::sectors::SectorSet;
-use crate::dut::lifecycle::{Cut, Life};
-use crate::guest::{Ask, Layout, MAX_SECTORS, MAX_SEGMENTS, Mischief, Segments};
+use crate::dut::lifecycle::{Cut, Lifecycle};
+use crate::guest::{GuestRequest, Layout, MAX_SECTORS, MAX_SEGMENTS, Malformation, Segments};
 use crate::host::disk::{OpKey, Outcome};
 use crate::world::action::{Action, CrashKind, QueueId, Until};
 
@@ -45,22 +45,22 @@ fn device_name(device: u8) -> &'static str {
 
 /// A request as it is named in traces and stories: the letter says what it is.
 #[must_use]
-pub fn request_name(id: u32, ask: &Ask) -> String {
+pub fn request_name(id: u32, ask: &GuestRequest) -> String {
     let letter = match ask {
-        Ask::In { .. } => 'r',
-        Ask::Out { .. } => 'w',
-        Ask::Flush => 'f',
-        Ask::GetId => 'i',
-        Ask::Discard(_) => 'd',
-        Ask::WriteZeroes(_) => 'z',
-        Ask::Other(_) => 'o',
-        Ask::Store { .. } => 's',
-        Ask::Load { .. } => 'l',
+        GuestRequest::In { .. } => 'r',
+        GuestRequest::Out { .. } => 'w',
+        GuestRequest::Flush => 'f',
+        GuestRequest::GetId => 'i',
+        GuestRequest::Discard(_) => 'd',
+        GuestRequest::WriteZeroes(_) => 'z',
+        GuestRequest::Other(_) => 'o',
+        GuestRequest::Store { .. } => 's',
+        GuestRequest::Load { .. } => 'l',
     };
     format!("{letter}{id}")
 }
 
-impl fmt::Display for Ask {
+impl fmt::Display for GuestRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let segments = |f: &mut fmt::Formatter<'_>, segments: &Segments| {
             for (nth, segment) in segments.as_slice().iter().enumerate() {
@@ -73,21 +73,21 @@ impl fmt::Display for Ask {
             Ok(())
         };
         match self {
-            Ask::In { sector, sectors } => write!(f, "in {sector}+{sectors}"),
-            Ask::Out { sector, sectors } => write!(f, "out {sector}+{sectors}"),
-            Ask::Flush => f.write_str("flush"),
-            Ask::GetId => f.write_str("get-id"),
-            Ask::Discard(list) => {
+            GuestRequest::In { sector, sectors } => write!(f, "in {sector}+{sectors}"),
+            GuestRequest::Out { sector, sectors } => write!(f, "out {sector}+{sectors}"),
+            GuestRequest::Flush => f.write_str("flush"),
+            GuestRequest::GetId => f.write_str("get-id"),
+            GuestRequest::Discard(list) => {
                 f.write_str("discard ")?;
                 segments(f, list)
             }
-            Ask::WriteZeroes(list) => {
+            GuestRequest::WriteZeroes(list) => {
                 f.write_str("write-zeroes ")?;
                 segments(f, list)
             }
-            Ask::Other(number) => write!(f, "type {number}"),
-            Ask::Store { word, words } => write!(f, "store {word}+{words}"),
-            Ask::Load { word, words } => write!(f, "load {word}+{words}"),
+            GuestRequest::Other(number) => write!(f, "type {number}"),
+            GuestRequest::Store { word, words } => write!(f, "store {word}+{words}"),
+            GuestRequest::Load { word, words } => write!(f, "load {word}+{words}"),
         }
     }
 }
@@ -109,19 +109,19 @@ impl fmt::Display for Action {
                 let (device, name) = (device_name(to.device), request_name(*id, ask));
                 write!(f, "{verb} {device} {name} {}", range.unwrap_or_default())
             }
-            Action::Send { to, id, ask, layout, mischief } => {
+            Action::Send { to, id, ask, layout, malformation } => {
                 write!(f, "send {to} {} {ask}", request_name(*id, ask))?;
                 if *layout != Layout::PLAIN {
                     write!(f, " layout={layout}")?;
                 }
-                match mischief {
-                    Mischief::None => Ok(()),
-                    Mischief::Ragged(bytes) => write!(f, " short-by={bytes}"),
-                    Mischief::ShortHeader => f.write_str(" spoiled=short-header"),
-                    Mischief::NoStatus => f.write_str(" spoiled=no-status"),
-                    Mischief::StatusFirst => f.write_str(" spoiled=status-first"),
-                    Mischief::Loop => f.write_str(" spoiled=loop"),
-                    Mischief::Dangling => f.write_str(" spoiled=dangling"),
+                match malformation {
+                    Malformation::None => Ok(()),
+                    Malformation::ShortData(bytes) => write!(f, " short-by={bytes}"),
+                    Malformation::ShortHeader => f.write_str(" spoiled=short-header"),
+                    Malformation::NoStatus => f.write_str(" spoiled=no-status"),
+                    Malformation::StatusFirst => f.write_str(" spoiled=status-first"),
+                    Malformation::Loop => f.write_str(" spoiled=loop"),
+                    Malformation::NextOutOfRange => f.write_str(" spoiled=dangling"),
                 }
             }
             Action::SendAgain { to, id } => write!(f, "again {to} {id}"),
@@ -163,7 +163,7 @@ impl fmt::Display for Action {
                     }
                 }
             }
-            Action::Life { device, what } => life(f, *device, what),
+            Action::Lifecycle { device, what } => life(f, *device, what),
             Action::WriteBack { set } => write!(f, "write-back {set}"),
             Action::Evict { set } => write!(f, "evict {set}"),
             Action::Crash(CrashKind::Backend { device }) => {
@@ -179,23 +179,23 @@ impl fmt::Display for Action {
 }
 
 /// What happens to a device: the verb, the device or the queue, and the rest.
-fn life(f: &mut fmt::Formatter<'_>, device: u8, what: &Life) -> fmt::Result {
+fn life(f: &mut fmt::Formatter<'_>, device: u8, what: &Lifecycle) -> fmt::Result {
     let name = device_name(device);
     match *what {
-        Life::Pause => write!(f, "pause {name}"),
-        Life::Resume => write!(f, "resume {name}"),
-        Life::Save => write!(f, "save {name}"),
-        Life::Restore => write!(f, "restore {name}"),
-        Life::RestartRings => write!(f, "restart-rings {name}"),
-        Life::Leave => write!(f, "leave {name}"),
-        Life::Resize { sectors } => write!(f, "resize {name} sectors={sectors}"),
-        Life::ResetQueue { queue } => write!(f, "reset-queue {}", QueueId { device, queue }),
-        Life::PollQueue { queue } => write!(f, "queue-reset {}", QueueId { device, queue }),
-        Life::PlaceQueue { queue, size } => {
+        Lifecycle::Pause => write!(f, "pause {name}"),
+        Lifecycle::Resume => write!(f, "resume {name}"),
+        Lifecycle::Save => write!(f, "save {name}"),
+        Lifecycle::Restore => write!(f, "restore {name}"),
+        Lifecycle::RestartRings => write!(f, "restart-rings {name}"),
+        Lifecycle::Leave => write!(f, "leave {name}"),
+        Lifecycle::Resize { sectors } => write!(f, "resize {name} sectors={sectors}"),
+        Lifecycle::ResetQueue { queue } => write!(f, "reset-queue {}", QueueId { device, queue }),
+        Lifecycle::PollQueue { queue } => write!(f, "queue-reset {}", QueueId { device, queue }),
+        Lifecycle::PlaceQueue { queue, size } => {
             write!(f, "place-queue {} ring={size}", QueueId { device, queue })
         }
-        Life::Reconnect { inside: None } => write!(f, "reconnect {name}"),
-        Life::Reconnect { inside: Some((queue, cut)) } => {
+        Lifecycle::Reconnect { inside: None } => write!(f, "reconnect {name}"),
+        Lifecycle::Reconnect { inside: Some((queue, cut)) } => {
             write!(f, "reconnect {name} inside={} at={}", QueueId { device, queue }, cut.name())
         }
     }
@@ -287,21 +287,21 @@ fn segments(text: &str) -> Result<Segments, String> {
     Ok(segments)
 }
 
-fn ask(words: &mut Words<'_>) -> Result<Ask, String> {
+fn ask(words: &mut Words<'_>) -> Result<GuestRequest, String> {
     Ok(match words.next("the request type")? {
         "in" => {
             let (sector, sectors) = transfer(words.next("the range")?)?;
-            Ask::In { sector, sectors }
+            GuestRequest::In { sector, sectors }
         }
         "out" => {
             let (sector, sectors) = transfer(words.next("the range")?)?;
-            Ask::Out { sector, sectors }
+            GuestRequest::Out { sector, sectors }
         }
-        "flush" => Ask::Flush,
-        "get-id" => Ask::GetId,
-        "discard" => Ask::Discard(segments(words.next("the segments")?)?),
-        "write-zeroes" => Ask::WriteZeroes(segments(words.next("the segments")?)?),
-        "type" => Ask::Other(number("the type", words.next("the type")?)?),
+        "flush" => GuestRequest::Flush,
+        "get-id" => GuestRequest::GetId,
+        "discard" => GuestRequest::Discard(segments(words.next("the segments")?)?),
+        "write-zeroes" => GuestRequest::WriteZeroes(segments(words.next("the segments")?)?),
+        "type" => GuestRequest::Other(number("the type", words.next("the type")?)?),
         other => return Err(format!("there is no request type `{other}`")),
     })
 }
@@ -339,20 +339,20 @@ impl FromStr for Action {
                 let ask = ask(&mut words)?;
                 let layout = words.key("layout").map_or(Ok(Layout::PLAIN), str::parse)?;
                 let short: Option<u16> = words.parsed("short-by")?;
-                let mischief = match (short, words.key("spoiled")) {
-                    (Some(bytes), None) => Mischief::Ragged(bytes),
-                    (_, None) => Mischief::None,
-                    (_, Some("short-header")) => Mischief::ShortHeader,
-                    (_, Some("no-status")) => Mischief::NoStatus,
-                    (_, Some("status-first")) => Mischief::StatusFirst,
-                    (_, Some("loop")) => Mischief::Loop,
-                    (_, Some("dangling")) => Mischief::Dangling,
+                let malformation = match (short, words.key("spoiled")) {
+                    (Some(bytes), None) => Malformation::ShortData(bytes),
+                    (_, None) => Malformation::None,
+                    (_, Some("short-header")) => Malformation::ShortHeader,
+                    (_, Some("no-status")) => Malformation::NoStatus,
+                    (_, Some("status-first")) => Malformation::StatusFirst,
+                    (_, Some("loop")) => Malformation::Loop,
+                    (_, Some("dangling")) => Malformation::NextOutOfRange,
                     (_, Some(other)) => return Err(format!("nothing is spoiled by `{other}`")),
                 };
                 if id == 0 || id >= 1 << 20 || name != request_name(id, &ask) {
                     return Err(format!("`{name}` is no name for this request"));
                 }
-                Action::Send { to, id, ask, layout, mischief }
+                Action::Send { to, id, ask, layout, malformation }
             }
             "store" | "load" => {
                 let to = QueueId { device: words.device()?, queue: 0 };
@@ -360,14 +360,14 @@ impl FromStr for Action {
                 let id = number("the access", name.get(1..).unwrap_or_default())?;
                 let (word, count) = access(words.next("the range")?)?;
                 let ask = match verb {
-                    "store" => Ask::Store { word, words: count },
-                    _ => Ask::Load { word, words: count },
+                    "store" => GuestRequest::Store { word, words: count },
+                    _ => GuestRequest::Load { word, words: count },
                 };
                 if id == 0 || id >= 1 << 20 || name != request_name(id, &ask) {
                     return Err(format!("`{name}` is no name for this access"));
                 }
-                let (layout, mischief) = (Layout::PLAIN, Mischief::None);
-                Action::Send { to, id, ask, layout, mischief }
+                let (layout, malformation) = (Layout::PLAIN, Malformation::None);
+                Action::Send { to, id, ask, layout, malformation }
             }
             "again" => {
                 let to = queue(&mut words)?;
@@ -418,29 +418,31 @@ impl FromStr for Action {
                 };
                 Action::Complete { op, outcome }
             }
-            "pause" => Action::Life { device: words.device()?, what: Life::Pause },
-            "resume" => Action::Life { device: words.device()?, what: Life::Resume },
-            "save" => Action::Life { device: words.device()?, what: Life::Save },
-            "restore" => Action::Life { device: words.device()?, what: Life::Restore },
-            "restart-rings" => Action::Life { device: words.device()?, what: Life::RestartRings },
-            "leave" => Action::Life { device: words.device()?, what: Life::Leave },
+            "pause" => Action::Lifecycle { device: words.device()?, what: Lifecycle::Pause },
+            "resume" => Action::Lifecycle { device: words.device()?, what: Lifecycle::Resume },
+            "save" => Action::Lifecycle { device: words.device()?, what: Lifecycle::Save },
+            "restore" => Action::Lifecycle { device: words.device()?, what: Lifecycle::Restore },
+            "restart-rings" => {
+                Action::Lifecycle { device: words.device()?, what: Lifecycle::RestartRings }
+            }
+            "leave" => Action::Lifecycle { device: words.device()?, what: Lifecycle::Leave },
             "resize" => {
                 let device = words.device()?;
                 let sectors = words.parsed("sectors")?.ok_or("sectors= is missing")?;
-                Action::Life { device, what: Life::Resize { sectors } }
+                Action::Lifecycle { device, what: Lifecycle::Resize { sectors } }
             }
             "reset-queue" => {
                 let QueueId { device, queue } = queue(&mut words)?;
-                Action::Life { device, what: Life::ResetQueue { queue } }
+                Action::Lifecycle { device, what: Lifecycle::ResetQueue { queue } }
             }
             "queue-reset" => {
                 let QueueId { device, queue } = queue(&mut words)?;
-                Action::Life { device, what: Life::PollQueue { queue } }
+                Action::Lifecycle { device, what: Lifecycle::PollQueue { queue } }
             }
             "place-queue" => {
                 let QueueId { device, queue } = queue(&mut words)?;
                 let size = words.parsed("ring")?.ok_or("ring= is missing")?;
-                Action::Life { device, what: Life::PlaceQueue { queue, size } }
+                Action::Lifecycle { device, what: Lifecycle::PlaceQueue { queue, size } }
             }
             "reconnect" => {
                 let device = words.device()?;
@@ -449,7 +451,7 @@ impl FromStr for Action {
                     (Some(place), Some(cut)) => Some(inside(device, place, cut)?),
                     _ => return Err("inside= and at= go together".to_owned()),
                 };
-                Action::Life { device, what: Life::Reconnect { inside } }
+                Action::Lifecycle { device, what: Lifecycle::Reconnect { inside } }
             }
             "write-back" => Action::WriteBack { set: words.next("the sectors")?.parse()? },
             "evict" => Action::Evict { set: words.next("the sectors")?.parse()? },
@@ -495,22 +497,22 @@ mod tests {
     #[test]
     fn what_happens_to_a_device_reads_back_as_it_is_written() {
         let mut all = vec![
-            Life::Pause,
-            Life::Resume,
-            Life::Save,
-            Life::Restore,
-            Life::RestartRings,
-            Life::Leave,
-            Life::Resize { sectors: 24 },
-            Life::ResetQueue { queue: 3 },
-            Life::PollQueue { queue: 0 },
-            Life::PlaceQueue { queue: 1, size: 8 },
-            Life::Reconnect { inside: None },
+            Lifecycle::Pause,
+            Lifecycle::Resume,
+            Lifecycle::Save,
+            Lifecycle::Restore,
+            Lifecycle::RestartRings,
+            Lifecycle::Leave,
+            Lifecycle::Resize { sectors: 24 },
+            Lifecycle::ResetQueue { queue: 3 },
+            Lifecycle::PollQueue { queue: 0 },
+            Lifecycle::PlaceQueue { queue: 1, size: 8 },
+            Lifecycle::Reconnect { inside: None },
         ];
-        all.extend(Cut::NAMES.map(|(cut, _)| Life::Reconnect { inside: Some((2, cut)) }));
+        all.extend(Cut::NAMES.map(|(cut, _)| Lifecycle::Reconnect { inside: Some((2, cut)) }));
         for what in all {
             for device in [0, 1] {
-                let action = Action::Life { device, what };
+                let action = Action::Lifecycle { device, what };
                 assert_eq!(action.to_string().parse(), Ok(action), "{action}");
             }
         }

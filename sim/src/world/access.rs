@@ -7,38 +7,38 @@ use super::{Event, Outcome, World};
 use crate::dut::{DeviceUnderTest, Host};
 use crate::guest::Kind;
 use crate::guest::payload::{self, Author};
-use crate::guest::{Ask, MAX_SECTORS};
+use crate::guest::{GuestRequest, MAX_SECTORS};
 use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
     /// Stores to words or loads them, at once. Only a driver that knows where the memory is can.
-    pub(super) fn access(&mut self, to: QueueId, id: u32, ask: Ask) -> Outcome {
-        let (Ask::Store { word, words } | Ask::Load { word, words }) = ask else {
+    pub(super) fn access(&mut self, to: QueueId, id: u32, ask: GuestRequest) -> Outcome {
+        let (GuestRequest::Store { word, words } | GuestRequest::Load { word, words }) = ask else {
             unreachable!("{ask} is a request");
         };
         let may_fail = self.options.host_may_fail();
-        let World { memory, disk, stations, .. } = self;
-        let station = &mut stations[usize::from(to.device)];
-        let there = word.checked_add(words).is_some_and(|end| end <= station.capacity);
+        let World { memory, disk, slots, .. } = self;
+        let slot = &mut slots[usize::from(to.device)];
+        let there = word.checked_add(words).is_some_and(|end| end <= slot.capacity);
         let fits = (1..=MAX_SECTORS).contains(&words) && there;
-        if station.kind != Kind::Memory || !station.live || !fits {
+        if slot.kind != Kind::Memory || !slot.live || !fits {
             return Ok(false);
         }
         let author = Author { run: self.run, disk: to.device };
         let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
         let mut seen = [Observed::Garbage; MAX_SECTORS as usize];
-        let store = matches!(ask, Ask::Store { .. });
-        for (slot, number) in seen.iter_mut().zip(word..word + words) {
+        let store = matches!(ask, GuestRequest::Store { .. });
+        for (content, number) in seen.iter_mut().zip(word..word + words) {
             if store {
-                station.device.store(number, payload::word(author, number, id), &mut host);
+                slot.device.store(number, payload::word(author, number, id), &mut host);
             } else {
-                *slot = payload::read_word(station.device.load(number, &mut host), author, number);
+                *content = payload::read_word(slot.device.load(number, &mut host), author, number);
             }
         }
-        let flushing = station.queues[0].out() > 0;
-        let was_reset = station.was_reset;
-        let oracle = station.oracle.memory();
+        let flushing = slot.queues[0].out() > 0;
+        let was_reset = slot.was_reset;
+        let oracle = slot.oracle.memory();
         let told = if store {
             oracle.store(RequestId(id), Atom(word), words);
             Ok(())

@@ -5,8 +5,8 @@
 //! so a list of them survives having lines taken out of it.
 
 use crate::base::sectors::SectorSet;
-use crate::dut::lifecycle::Life;
-use crate::guest::{Ask, Layout, Mischief};
+use crate::dut::lifecycle::Lifecycle;
+use crate::guest::{GuestRequest, Layout, Malformation};
 use crate::host::disk::{OpKey, Outcome};
 
 /// A queue of a device.
@@ -80,11 +80,11 @@ pub enum Action {
         /// Its number, unique in the run and the version of what it writes.
         id: u32,
         /// What it asks.
-        ask: Ask,
+        ask: GuestRequest,
         /// How it is cut.
         layout: Layout,
         /// How it is spoiled.
-        mischief: Mischief,
+        malformation: Malformation,
     },
     /// The guest publishes the head of an outstanding request once more.
     SendAgain {
@@ -159,11 +159,11 @@ pub enum Action {
         set: SectorSet,
     },
     /// Something else happens to a live device.
-    Life {
+    Lifecycle {
         /// The device.
         device: u8,
         /// What.
-        what: Life,
+        what: Lifecycle,
     },
     /// Something is lost.
     Crash(CrashKind),

@@ -1,7 +1,7 @@
 //! How a world ends and begins again: the crash ladder (device reset, backend kill, power loss).
 
 use super::judge::Failure;
-use super::{Outcome, Station, World};
+use super::{DeviceSlot, Outcome, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::{DeviceUnderTest, End};
 use crate::guest::Kind;
@@ -23,18 +23,18 @@ impl<D: DeviceUnderTest> World<D> {
         self.coverage.hit_if(busy, Situation::KillInFlight);
         self.coverage.hit_if(self.recovering, Situation::CrashInRecovery);
         self.stats.kills += 1;
-        let World { setup, options, memory, disk, stations, .. } = self;
-        let station = &mut stations[usize::from(device)];
-        disk.backend_kill(device, station.oracle.host_failed());
-        station.oracle.backend_kill();
-        for driver in &mut station.queues {
+        let World { setup, options, memory, disk, slots, .. } = self;
+        let slot = &mut slots[usize::from(device)];
+        disk.backend_kill(device, slot.oracle.host_failed());
+        slot.oracle.backend_kill();
+        for driver in &mut slot.queues {
             driver.abandon(memory);
         }
-        station.still();
-        station.reopened();
-        station.device.restart(setup, &options.spec, disk, device, End::BackendKill);
+        slot.still();
+        slot.reopened();
+        slot.device.restart(setup, &options.spec, disk, device, End::BackendKill);
         // What it had in flight makes room on a disk that others share.
-        stations.iter_mut().for_each(Station::stir);
+        slots.iter_mut().for_each(DeviceSlot::make_runnable);
         Ok(true)
     }
 
@@ -44,21 +44,21 @@ impl<D: DeviceUnderTest> World<D> {
             self.disk.witness(self.run).map_err(|seen| self.witnessed(seen))?;
         }
         self.note_power_loss(survivors);
-        let World { setup, options, memory, disk, stations, .. } = self;
+        let World { setup, options, memory, disk, slots, .. } = self;
         disk.power_loss(survivors);
-        for (device, station) in stations.iter_mut().enumerate() {
+        for (device, slot) in slots.iter_mut().enumerate() {
             let device = device as u8;
-            station.oracle.power_loss().map_err(|v| Failure::boxed(device, v))?;
-            for driver in &mut station.queues {
+            slot.oracle.power_loss().map_err(|v| Failure::boxed(device, v))?;
+            for driver in &mut slot.queues {
                 driver.abandon(memory);
             }
-            station.still();
-            station.reopened();
-            station.was_reset = false;
-            station.discarded_before_loss = station.discarded_before_loss.or(station.discarded);
+            slot.still();
+            slot.reopened();
+            slot.was_reset = false;
+            slot.discarded_before_loss = slot.discarded_before_loss.or(slot.discarded);
             let survivors = survivors.lowered(options.spec.disk.base(device));
             let end = End::PowerLoss { survivors };
-            station.device.restart(setup, &options.spec, disk, device, end);
+            slot.device.restart(setup, &options.spec, disk, device, end);
         }
         Ok(true)
     }
@@ -76,19 +76,18 @@ impl<D: DeviceUnderTest> World<D> {
         let inside = self.disk.in_flight().any(|(key, _, landed)| partly(key, landed));
         self.coverage.hit_if(inside, Situation::CrashInsideRequest);
         self.coverage.hit_if(self.recovering, Situation::CrashInRecovery);
-        let paused = self.stations.iter().any(|station| station.paused);
+        let paused = self.slots.iter().any(|slot| slot.paused);
         self.coverage.hit_if(paused, Situation::PowerLostPaused);
-        let by_two = self.stations.iter().any(|station| {
-            let mut out = station.queues.iter().flat_map(|queue| queue.outstanding());
-            out.any(|(id, ask)| id <= station.carried && ask.mutates())
+        let by_two = self.slots.iter().any(|slot| {
+            let mut out = slot.queues.iter().flat_map(|queue| queue.outstanding());
+            out.any(|(id, ask)| id <= slot.carried && ask.mutates())
         });
         self.coverage.hit_if(by_two, Situation::PowerLostAfterReconnect);
-        let flushing =
-            |station: &Station<D>| station.kind == Kind::Memory && station.queues[0].out() > 0;
-        let flushing = self.stations.iter().any(flushing);
+        let flushing = |slot: &DeviceSlot<D>| slot.kind == Kind::Memory && slot.queues[0].out() > 0;
+        let flushing = self.slots.iter().any(flushing);
         self.coverage.hit_if(flushing, Situation::PowerLostFlushing);
         let loose = |least: usize| {
-            self.stations.iter().any(|station| station.oracle.some_atom_has_loose_versions(least))
+            self.slots.iter().any(|slot| slot.oracle.some_atom_has_loose_versions(least))
         };
         self.coverage.hit_if(loose(3), Situation::CrashWithThreeLoose);
         // Of a disk that nobody can look into only the oracle knows what may be lost.

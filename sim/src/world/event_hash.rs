@@ -4,8 +4,8 @@
 //! and a shift per word, for it runs on every event.
 
 use crate::base::sectors::SectorSet;
-use crate::dut::lifecycle::Life;
-use crate::guest::{Ask, Layout, Mischief, Segments};
+use crate::dut::lifecycle::Lifecycle;
+use crate::guest::{GuestRequest, Layout, Malformation, Segments};
 use crate::host::disk::{OpKey, Outcome};
 use crate::world::action::{Action, CrashKind, QueueId, Until};
 
@@ -76,29 +76,31 @@ impl Chain {
                 self.word(10 << 56 | u64::from(device) << 48 | u64::from(base));
                 self.word(accept);
             }
-            Action::Send { to, id, ref ask, layout, mischief } => {
+            Action::Send { to, id, ref ask, layout, malformation } => {
                 self.queue(11, to, u64::from(id));
                 let Layout { header, data, glued, indirect, empty } = layout;
                 let cut = u32::from_le_bytes([header, data, glued << 4 | indirect, empty]);
-                let spoiled = match mischief {
-                    Mischief::None => 0,
-                    Mischief::Ragged(bytes) => 1 | u64::from(bytes) << 8,
-                    Mischief::ShortHeader => 2,
-                    Mischief::NoStatus => 3,
-                    Mischief::StatusFirst => 4,
-                    Mischief::Loop => 5,
-                    Mischief::Dangling => 6,
+                let spoiled = match malformation {
+                    Malformation::None => 0,
+                    Malformation::ShortData(bytes) => 1 | u64::from(bytes) << 8,
+                    Malformation::ShortHeader => 2,
+                    Malformation::NoStatus => 3,
+                    Malformation::StatusFirst => 4,
+                    Malformation::Loop => 5,
+                    Malformation::NextOutOfRange => 6,
                 };
                 self.word(u64::from(cut) << 32 | spoiled);
                 match *ask {
-                    Ask::Store { words, .. } => self.word(1 << 63 | u64::from(words)),
-                    Ask::Load { words, .. } => self.word(1 << 62 | u64::from(words)),
+                    GuestRequest::Store { words, .. } => self.word(1 << 63 | u64::from(words)),
+                    GuestRequest::Load { words, .. } => self.word(1 << 62 | u64::from(words)),
                     _ => {
                         self.word(u64::from(ask.wire_type()) << 32 | u64::from(ask.data_len()));
                     }
                 }
                 match ask {
-                    Ask::Discard(segments) | Ask::WriteZeroes(segments) => self.segments(segments),
+                    GuestRequest::Discard(segments) | GuestRequest::WriteZeroes(segments) => {
+                        self.segments(segments)
+                    }
                     _ => self.word(ask.sector()),
                 }
             }
@@ -151,22 +153,22 @@ impl Chain {
             Action::Await { device, id } => {
                 self.word(29 << 56 | u64::from(device) << 32 | u64::from(id));
             }
-            Action::Life { device, what } => {
+            Action::Lifecycle { device, what } => {
                 let (kind, detail) = match what {
-                    Life::Pause => (0, 0),
-                    Life::Resume => (1, 0),
-                    Life::Save => (2, 0),
-                    Life::Restore => (3, 0),
-                    Life::RestartRings => (10, 0),
-                    Life::Leave => (11, 0),
-                    Life::Resize { sectors } => (4, u64::from(sectors)),
-                    Life::ResetQueue { queue } => (5, u64::from(queue)),
-                    Life::PollQueue { queue } => (6, u64::from(queue)),
-                    Life::PlaceQueue { queue, size } => {
+                    Lifecycle::Pause => (0, 0),
+                    Lifecycle::Resume => (1, 0),
+                    Lifecycle::Save => (2, 0),
+                    Lifecycle::Restore => (3, 0),
+                    Lifecycle::RestartRings => (10, 0),
+                    Lifecycle::Leave => (11, 0),
+                    Lifecycle::Resize { sectors } => (4, u64::from(sectors)),
+                    Lifecycle::ResetQueue { queue } => (5, u64::from(queue)),
+                    Lifecycle::PollQueue { queue } => (6, u64::from(queue)),
+                    Lifecycle::PlaceQueue { queue, size } => {
                         (7, u64::from(queue) << 16 | u64::from(size))
                     }
-                    Life::Reconnect { inside: None } => (8, 0),
-                    Life::Reconnect { inside: Some((queue, cut)) } => {
+                    Lifecycle::Reconnect { inside: None } => (8, 0),
+                    Lifecycle::Reconnect { inside: Some((queue, cut)) } => {
                         (9, u64::from(queue) << 8 | cut as u64)
                     }
                 };

@@ -5,11 +5,11 @@ use powerfail_model::{RequestId, Rule, Terms, Violation};
 use super::judge::Failure;
 use super::{Contract, Outcome, World};
 use crate::base::sectors::SectorSet;
-use crate::dut::lifecycle::QueueLife;
+use crate::dut::lifecycle::QueueState;
 use crate::dut::{DeviceUnderTest, Host, Progress};
 use crate::guest::payload::Author;
 use crate::guest::wire::{config, feature, memory};
-use crate::guest::{Ask, Layout, Mischief, RingPlan};
+use crate::guest::{GuestRequest, Layout, Malformation, RingPlan};
 use crate::guest::{Kind, REGION};
 use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
@@ -17,13 +17,13 @@ use crate::world::coverage::Situation;
 impl<D: DeviceUnderTest> World<D> {
     /// Initialises a device up to DRIVER_OK.
     pub(super) fn start(&mut self, device: u8, accept: u64, base: u16) -> Outcome {
-        let station = &mut self.stations[usize::from(device)];
-        if station.live || station.resetting {
+        let slot = &mut self.slots[usize::from(device)];
+        if slot.live || slot.resetting {
             return Ok(false);
         }
-        let offered = station.device.offered();
-        check_offer(station.kind, offered).map_err(|v| Failure::boxed(device, v))?;
-        let accepted = station.device.negotiate(accept);
+        let offered = slot.device.offered();
+        check_offer(slot.kind, offered).map_err(|v| Failure::boxed(device, v))?;
+        let accepted = slot.device.negotiate(accept);
         let legal = accept & !offered == 0 && accept & feature::VERSION_1 != 0;
         if accepted && accept & !offered != 0 {
             return Err(Failure::boxed(device, Violation::new(Rule::UnofferedAccepted)));
@@ -37,34 +37,34 @@ impl<D: DeviceUnderTest> World<D> {
             return self.begin_reset(device);
         }
         let may_fail = D::HOST_FAILS && self.options.host_may_fail();
-        let terms = match station.kind {
+        let terms = match slot.kind {
             Kind::Disk => {
-                let terms = read_terms(&mut station.device, offered, accept, may_fail);
-                check_config(&mut station.device, &terms).map(|()| Some(terms))
+                let terms = read_terms(&mut slot.device, offered, accept, may_fail);
+                check_config(&mut slot.device, &terms).map(|()| Some(terms))
             }
-            Kind::Memory => check_region(&mut station.device, accept).map(|()| None),
+            Kind::Memory => check_region(&mut slot.device, accept).map(|()| None),
         };
         let terms = terms.map_err(|v| Failure::boxed(device, v))?;
         let base = if D::RING_BASE { base } else { 0 };
         let event_idx = accept & feature::EVENT_IDX != 0;
-        let many = accept & feature::MQ != 0 && station.kind == Kind::Disk;
-        station.active = if many { self.options.spec.queues } else { 1 };
-        station.negotiated = accept;
+        let many = accept & feature::MQ != 0 && slot.kind == Kind::Disk;
+        slot.active = if many { self.options.spec.queues } else { 1 };
+        slot.negotiated = accept;
         let author = Author { run: self.run, disk: device };
         let mut rings = [RingPlan::at(0, 2, 0, false); crate::dut::MAX_QUEUES];
-        let active = usize::from(station.active);
-        for (driver, ring) in station.queues[..active].iter_mut().zip(&mut rings) {
+        let active = usize::from(slot.active);
+        for (driver, ring) in slot.queues[..active].iter_mut().zip(&mut rings) {
             driver.restart(base, event_idx, author, &mut self.memory);
             *ring = driver.plan();
         }
-        station.device.start(&rings[..active]);
+        slot.device.start(&rings[..active]);
         match terms {
-            Some(terms) => station.oracle.disk().begin_life(terms),
-            None => station.oracle.memory().begin_life(may_fail),
+            Some(terms) => slot.oracle.disk().begin_life(terms),
+            None => slot.oracle.memory().begin_life(may_fail),
         }
-        station.live = true;
+        slot.live = true;
         // A device may look at its rings without being kicked.
-        station.stir();
+        slot.make_runnable();
         Ok(true)
     }
 
@@ -73,29 +73,30 @@ impl<D: DeviceUnderTest> World<D> {
         &mut self,
         to: QueueId,
         id: u32,
-        ask: &Ask,
+        ask: &GuestRequest,
         layout: Layout,
-        mischief: Mischief,
+        malformation: Malformation,
     ) -> bool {
-        let station = &mut self.stations[usize::from(to.device)];
-        let fits = match station.kind {
+        let slot = &mut self.slots[usize::from(to.device)];
+        let fits = match slot.kind {
             Kind::Disk => ask.data_len() <= self.options.max_sectors * 512,
-            Kind::Memory => matches!(ask, Ask::Flush | Ask::Other(_)),
+            Kind::Memory => matches!(ask, GuestRequest::Flush | GuestRequest::Other(_)),
         };
-        if !station.is_queue_live(to.queue) || station.jumped || !fits {
+        if !slot.is_queue_live(to.queue) || slot.avail_jumped || !fits {
             return false;
         }
-        let driver = &mut station.queues[usize::from(to.queue)];
-        if !driver.send(&mut self.memory, id, ask, layout, mischief) {
+        let driver = &mut slot.queues[usize::from(to.queue)];
+        if !driver.send(&mut self.memory, id, ask, layout, malformation) {
             return false;
         }
         self.note_send(to, id, ask, layout);
-        let station = &mut self.stations[usize::from(to.device)];
-        station.provoked |= !matches!(mischief, Mischief::None | Mischief::Ragged(_));
-        match &mut station.oracle {
-            Contract::Disk(oracle) => oracle.submit(RequestId(id), &ask.request(mischief)),
+        let slot = &mut self.slots[usize::from(to.device)];
+        slot.malformed_sent |=
+            !matches!(malformation, Malformation::None | Malformation::ShortData(_));
+        match &mut slot.oracle {
+            Contract::Disk(oracle) => oracle.submit(RequestId(id), &ask.request(malformation)),
             Contract::Memory(oracle) => {
-                oracle.submit(RequestId(id), ask.request_of_memory(mischief));
+                oracle.submit(RequestId(id), ask.request_of_memory(malformation));
             }
         }
         true
@@ -103,21 +104,21 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Publishes an outstanding head once more.
     pub(super) fn send_again(&mut self, to: QueueId, id: u32) -> bool {
-        let station = &mut self.stations[usize::from(to.device)];
-        if !station.is_queue_live(to.queue) || station.jumped {
+        let slot = &mut self.slots[usize::from(to.device)];
+        if !slot.is_queue_live(to.queue) || slot.avail_jumped {
             return false;
         }
-        let driver = &mut station.queues[usize::from(to.queue)];
+        let driver = &mut slot.queues[usize::from(to.queue)];
         // Two reads into one buffer say nothing about each other once one of them may fail.
         let may_fail = self.options.host_may_fail();
         let harmless = driver.outstanding().any(|(other, ask)| {
-            other == id && !ask.mutates() && !(may_fail && matches!(ask, Ask::In { .. }))
+            other == id && !ask.mutates() && !(may_fail && matches!(ask, GuestRequest::In { .. }))
         });
         if !harmless || !driver.send_again(&mut self.memory, id) {
             return false;
         }
-        station.doubled = true;
-        station.oracle.submit_again(RequestId(id));
+        slot.head_republished = true;
+        slot.oracle.submit_again(RequestId(id));
         self.coverage.hit(Situation::DuplicateHead);
         true
     }
@@ -125,32 +126,32 @@ impl<D: DeviceUnderTest> World<D> {
     /// Moves the available index to where no driver may. From here on the device owes nothing but
     /// to ask for a reset.
     pub(super) fn jump(&mut self, to: QueueId) -> bool {
-        let station = &mut self.stations[usize::from(to.device)];
-        if !station.is_queue_live(to.queue) || station.jumped {
+        let slot = &mut self.slots[usize::from(to.device)];
+        if !slot.is_queue_live(to.queue) || slot.avail_jumped {
             return false;
         }
-        station.queues[usize::from(to.queue)].jump(&mut self.memory);
-        station.jumped = true;
-        station.stirred[usize::from(to.queue)] = true;
-        station.device.kick(u16::from(to.queue));
+        slot.queues[usize::from(to.queue)].jump(&mut self.memory);
+        slot.avail_jumped = true;
+        slot.runnable[usize::from(to.queue)] = true;
+        slot.device.kick(u16::from(to.queue));
         true
     }
 
     /// Considers a kick.
     pub(super) fn kick(&mut self, to: QueueId) -> bool {
-        let station = &mut self.stations[usize::from(to.device)];
-        let driver = &mut station.queues[usize::from(to.queue)];
-        if !station.live || !driver.kick_due() {
+        let slot = &mut self.slots[usize::from(to.device)];
+        let driver = &mut slot.queues[usize::from(to.queue)];
+        if !slot.live || !driver.kick_due() {
             return false;
         }
-        let live = station.lives[usize::from(to.queue)] == QueueLife::Live;
+        let live = slot.queue_states[usize::from(to.queue)] == QueueState::Live;
         if !live {
             return false;
         }
         if driver.needs_kick(&self.memory) {
-            station.device.kick(u16::from(to.queue));
-            station.stirred[usize::from(to.queue)] = true;
-            station.kicked = station.paused;
+            slot.device.kick(u16::from(to.queue));
+            slot.runnable[usize::from(to.queue)] = true;
+            slot.kicked = slot.paused;
         } else {
             self.coverage.hit(Situation::KickSuppressed);
         }
@@ -159,9 +160,9 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Takes back what was used.
     pub(super) fn reap(&mut self, to: QueueId, arm: bool) -> Outcome {
-        let station = &mut self.stations[usize::from(to.device)];
-        let live = station.is_queue_live(to.queue);
-        let driver = &mut station.queues[usize::from(to.queue)];
+        let slot = &mut self.slots[usize::from(to.device)];
+        let live = slot.is_queue_live(to.queue);
+        let driver = &mut slot.queues[usize::from(to.queue)];
         if !live || (driver.back() == 0 && driver.armed() == arm) {
             return Ok(false);
         }
@@ -173,35 +174,34 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Writes `writeback` and reads it back.
     pub(super) fn writeback(&mut self, device: u8, value: u8) -> Outcome {
-        let station = &mut self.stations[usize::from(device)];
-        let is_disk = station.kind == Kind::Disk;
-        if !station.live || !is_disk || station.negotiated & feature::CONFIG_WCE == 0 {
+        let slot = &mut self.slots[usize::from(device)];
+        let is_disk = slot.kind == Kind::Disk;
+        if !slot.live || !is_disk || slot.negotiated & feature::CONFIG_WCE == 0 {
             return Ok(false);
         }
-        station.device.config_write(config::WRITEBACK, &[value]);
+        slot.device.config_write(config::WRITEBACK, &[value]);
         let mut byte = [0xff];
-        station.device.config_read(config::WRITEBACK, &mut byte);
+        slot.device.config_read(config::WRITEBACK, &mut byte);
         let wanted = u8::from(value != 0);
         // A device may pin write-through where FLUSH was not taken: AMB-17.
-        let pinned = byte[0] == 0 && station.negotiated & feature::FLUSH == 0;
+        let pinned = byte[0] == 0 && slot.negotiated & feature::FLUSH == 0;
         if byte[0] != wanted && !pinned {
             let note = format!("{value} was written and {} is read.", byte[0]);
             let violation = Violation::new(Rule::WritebackUntrue).note(note);
             return Err(Failure::boxed(device, violation));
         }
-        let writing = station
-            .queues
-            .iter()
-            .any(|queue| queue.outstanding().any(|(_, ask)| matches!(ask, Ask::Out { .. })));
-        station.oracle.disk().set_writeback(byte[0] == 1);
+        let writing = slot.queues.iter().any(|queue| {
+            queue.outstanding().any(|(_, ask)| matches!(ask, GuestRequest::Out { .. }))
+        });
+        slot.oracle.disk().set_writeback(byte[0] == 1);
         self.coverage.hit_if(writing, Situation::WritebackInFlight);
         Ok(true)
     }
 
     /// Writes zero to the device status.
     pub(super) fn reset(&mut self, device: u8) -> bool {
-        let station = &self.stations[usize::from(device)];
-        if !station.live {
+        let slot = &self.slots[usize::from(device)];
+        if !slot.live {
             return false;
         }
         let busy = self.disk.in_flight().any(|(key, _, _)| key.device == device);
@@ -211,31 +211,31 @@ impl<D: DeviceUnderTest> World<D> {
 
     fn begin_reset(&mut self, device: u8) -> Outcome {
         let may_fail = self.options.host_may_fail();
-        let World { memory, disk, stations, .. } = self;
-        let station = &mut stations[usize::from(device)];
+        let World { memory, disk, slots, .. } = self;
+        let slot = &mut slots[usize::from(device)];
         let mut host = Host { ram: memory.ram(), disk, device, may_fail };
-        station.device.begin_reset(&mut host);
-        station.stir();
-        station.live = false;
-        station.resetting = true;
+        slot.device.begin_reset(&mut host);
+        slot.make_runnable();
+        slot.live = false;
+        slot.resetting = true;
         self.stats.resets += 1;
         Ok(true)
     }
 
     /// Reads the device status: the reset may have finished.
     pub(super) fn poll_reset(&mut self, device: u8) -> Outcome {
-        let station = &mut self.stations[usize::from(device)];
-        if !station.resetting || !station.device.reset_done() {
+        let slot = &mut self.slots[usize::from(device)];
+        if !slot.resetting || !slot.device.reset_done() {
             return Ok(false);
         }
-        station.oracle.reset_shown();
-        for driver in &mut station.queues {
+        slot.oracle.reset_shown();
+        for driver in &mut slot.queues {
             driver.abandon(&mut self.memory);
         }
-        let (active, paused) = (station.active, station.paused);
-        station.still();
-        station.paused = paused;
-        station.was_reset = true;
+        let (active, paused) = (slot.active, slot.paused);
+        slot.still();
+        slot.paused = paused;
+        slot.was_reset = true;
         self.listen(device, 0..active)
     }
 
@@ -243,17 +243,17 @@ impl<D: DeviceUnderTest> World<D> {
     pub(super) fn listen(&mut self, device: u8, queues: std::ops::Range<u16>) -> Outcome {
         let may_fail = self.options.host_may_fail();
         for queue in queues {
-            let World { memory, disk, stations, .. } = self;
-            let station = &mut stations[usize::from(device)];
-            let driver = &station.queues[usize::from(queue)];
+            let World { memory, disk, slots, .. } = self;
+            let slot = &mut slots[usize::from(device)];
+            let driver = &slot.queues[usize::from(queue)];
             let before = driver.used_idx(memory);
             let mut host = Host { ram: memory.ram(), disk, device, may_fail };
-            let progress = station.device.step(queue, &mut host);
+            let progress = slot.device.step(queue, &mut host);
             let to = QueueId { device, queue: queue as u8 };
             if progress == Progress::Signal {
                 return Err(self.signal_after_reset(to));
             }
-            let driver = &self.station(device).queues[usize::from(queue)];
+            let driver = &self.slot(device).queues[usize::from(queue)];
             if driver.used_idx(&self.memory) != before {
                 let note = format!("On queue {queue}.");
                 let violation = Violation::new(Rule::UsedAfterEnd).note(note);
@@ -264,39 +264,39 @@ impl<D: DeviceUnderTest> World<D> {
     }
 
     /// What sending this request says about the run.
-    fn note_send(&mut self, to: QueueId, id: u32, ask: &Ask, layout: Layout) {
+    fn note_send(&mut self, to: QueueId, id: u32, ask: &GuestRequest, layout: Layout) {
         let kind = match ask {
-            Ask::In { .. } | Ask::Load { .. } => 0,
-            Ask::Out { .. } | Ask::Store { .. } => 1,
-            Ask::Flush => 2,
-            Ask::Discard(_) => 3,
-            Ask::WriteZeroes(_) => 4,
-            Ask::GetId | Ask::Other(_) => 5,
+            GuestRequest::In { .. } | GuestRequest::Load { .. } => 0,
+            GuestRequest::Out { .. } | GuestRequest::Store { .. } => 1,
+            GuestRequest::Flush => 2,
+            GuestRequest::Discard(_) => 3,
+            GuestRequest::WriteZeroes(_) => 4,
+            GuestRequest::GetId | GuestRequest::Other(_) => 5,
         };
         self.stats.requests += 1;
         self.stats.by_kind[kind] += 1;
         let coverage = &mut self.coverage;
         coverage.hit_if(layout.indirect != 0, Situation::Indirect);
-        let station = &mut self.stations[usize::from(to.device)];
-        let driver = &station.queues[usize::from(to.queue)];
+        let slot = &mut self.slots[usize::from(to.device)];
+        let driver = &slot.queues[usize::from(to.queue)];
         coverage.hit_if(driver.avail_at_wrap(), Situation::AvailWrapped);
-        if matches!(ask, Ask::Flush) && station.oracle.host_failed() {
+        if matches!(ask, GuestRequest::Flush) && slot.oracle.host_failed() {
             coverage.hit_if(self.disk.syncs_failed() > 0, Situation::FailedSyncThenFlush);
         }
-        if matches!(ask, Ask::In { .. }) {
-            coverage.hit_if(station.was_reset, Situation::ReadAfterReset);
+        if matches!(ask, GuestRequest::In { .. }) {
+            coverage.hit_if(slot.was_reset, Situation::ReadAfterReset);
         }
         if !ask.mutates() {
             return;
         }
         let granule = self.options.spec.disk.granule / 512;
-        let discards = matches!(ask, Ask::Discard(_));
-        if station.queues.len() == 1 && granule == 1 && !discards {
+        let discards = matches!(ask, GuestRequest::Discard(_));
+        if slot.queues.len() == 1 && granule == 1 && !discards {
             // None of what follows can happen then.
             return;
         }
         let mine = covered(ask, self.options.spec.disk.room());
-        for (index, other) in station.queues.iter().enumerate() {
+        for (index, other) in slot.queues.iter().enumerate() {
             if other.out() == 0 {
                 continue;
             }
@@ -306,11 +306,14 @@ impl<D: DeviceUnderTest> World<D> {
                 }
                 let range = covered(theirs, self.options.spec.disk.room());
                 let overlap = !mine.and(range).is_empty();
-                let writes = matches!((ask, theirs), (Ask::Out { .. }, Ask::Out { .. }));
+                let writes =
+                    matches!((ask, theirs), (GuestRequest::Out { .. }, GuestRequest::Out { .. }));
                 if overlap && writes && index != usize::from(to.queue) {
                     coverage.hit(Situation::OverlapOnTwoQueues);
                 }
-                if overlap && matches!((ask, theirs), (Ask::Discard(_), Ask::Out { .. })) {
+                if overlap
+                    && matches!((ask, theirs), (GuestRequest::Discard(_), GuestRequest::Out { .. }))
+                {
                     coverage.hit(Situation::DiscardUnderWrite);
                 }
                 if granule > 1 && !overlap && shares_granule(mine, range, granule) {
@@ -323,16 +326,20 @@ impl<D: DeviceUnderTest> World<D> {
 
 /// The sectors of a device a request names, as far as they exist.
 #[inline]
-pub(crate) fn covered(ask: &Ask, capacity: u32) -> SectorSet {
+pub(crate) fn covered(ask: &GuestRequest, capacity: u32) -> SectorSet {
     let clip = |sector: u64, sectors: u32| {
         let start = sector.min(u64::from(capacity)) as u32;
         let count = sectors.min(capacity - start);
         SectorSet::range(start, count)
     };
     match ask {
-        Ask::In { sector, sectors } | Ask::Out { sector, sectors } => clip(*sector, *sectors),
-        Ask::Store { word, words } | Ask::Load { word, words } => clip(u64::from(*word), *words),
-        Ask::Discard(segments) | Ask::WriteZeroes(segments) => segments
+        GuestRequest::In { sector, sectors } | GuestRequest::Out { sector, sectors } => {
+            clip(*sector, *sectors)
+        }
+        GuestRequest::Store { word, words } | GuestRequest::Load { word, words } => {
+            clip(u64::from(*word), *words)
+        }
+        GuestRequest::Discard(segments) | GuestRequest::WriteZeroes(segments) => segments
             .as_slice()
             .iter()
             .fold(SectorSet::EMPTY, |set, s| set.or(clip(s.sector, s.sectors))),

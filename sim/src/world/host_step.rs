@@ -27,14 +27,14 @@ impl<D: DeviceUnderTest> World<D> {
         {
             self.note_failure(op);
         }
-        if let Some(station) = self.stations.get_mut(usize::from(op.device)) {
-            let waits = station.kind == Kind::Memory && station.queues[0].out() > 1;
+        if let Some(slot) = self.slots.get_mut(usize::from(op.device)) {
+            let waits = slot.kind == Kind::Memory && slot.queues[0].out() > 1;
             self.coverage.hit_if(waits, Situation::FlushesShared);
-            station.stirred[usize::from(op.lane)] = true;
+            slot.runnable[usize::from(op.lane)] = true;
         }
         if was_full {
-            for station in &mut self.stations {
-                station.stir();
+            for slot in &mut self.slots {
+                slot.make_runnable();
             }
         }
         true
@@ -45,18 +45,18 @@ impl<D: DeviceUnderTest> World<D> {
     #[cold]
     fn note_failure(&mut self, op: OpKey) {
         let disk = self.options.spec.disk;
-        let Some(station) = self.stations.get_mut(usize::from(op.device)) else { return };
+        let Some(slot) = self.slots.get_mut(usize::from(op.device)) else { return };
         if op.kind == OpKind::Sync {
-            station.sync_failed = true;
+            slot.sync_failed = true;
             return;
         }
-        station.write_failed |= op.kind.mutates();
-        let Some(queue) = station.queues.get(usize::from(op.lane)) else { return };
+        slot.write_failed |= op.kind.mutates();
+        let Some(queue) = slot.queues.get(usize::from(op.lane)) else { return };
         let range = op.range().lowered(disk.base(op.device));
         let own = queue
             .outstanding()
             .filter(|(_, ask)| !super::covered(ask, disk.room()).and(range).is_empty());
-        station.excused.extend(own.map(|(id, _)| id));
+        slot.excused.extend(own.map(|(id, _)| id));
     }
 
     /// The sectors that a power loss may take, of the whole medium: of the simulated disk, or of
@@ -68,8 +68,8 @@ impl<D: DeviceUnderTest> World<D> {
             return Some(self.disk.dirty());
         }
         let mut all = SectorSet::EMPTY;
-        for (device, station) in self.stations.iter().enumerate() {
-            all = all.or(self.part_of(device as u8, station.device.dirty()?));
+        for (device, slot) in self.slots.iter().enumerate() {
+            all = all.or(self.part_of(device as u8, slot.device.dirty()?));
         }
         Some(all)
     }
@@ -87,9 +87,9 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let shape = self.options.spec.disk;
         let mut done = false;
-        for (device, station) in self.stations.iter_mut().enumerate() {
+        for (device, slot) in self.slots.iter_mut().enumerate() {
             let part = set.and(shape.part(device as u8)).lowered(shape.base(device as u8));
-            done |= station.device.write_back(part);
+            done |= slot.device.write_back(part);
         }
         done
     }
@@ -97,8 +97,8 @@ impl<D: DeviceUnderTest> World<D> {
     /// Evicts forgotten sectors; a host does so only after somebody was told of the failure.
     pub(super) fn evict(&mut self, set: SectorSet) -> bool {
         let mut told = SectorSet::EMPTY;
-        for (device, station) in self.stations.iter().enumerate() {
-            if station.oracle.host_failed() {
+        for (device, slot) in self.slots.iter().enumerate() {
+            if slot.oracle.host_failed() {
                 told = told.or(self.options.spec.disk.part(device as u8));
             }
         }

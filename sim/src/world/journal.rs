@@ -2,7 +2,7 @@
 //!
 //! A world keeps a journal only if it is asked to, for nothing that a run depends on is in it.
 
-use crate::guest::Ask;
+use crate::guest::GuestRequest;
 use crate::host::disk::OpKey;
 use crate::world::action::{Action, QueueId};
 
@@ -20,7 +20,7 @@ pub enum Event {
         /// Its number.
         id: u32,
         /// What it was.
-        ask: Ask,
+        ask: GuestRequest,
         /// Its status byte.
         status: u8,
     },

@@ -8,7 +8,7 @@ use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
 use crate::guest::Kind;
 use crate::guest::payload::{self, Author};
-use crate::guest::{Ask, Breach, Done, MAX_SECTORS, Mischief};
+use crate::guest::{Breach, Done, GuestRequest, MAX_SECTORS, Malformation};
 use crate::host::disk::Witness;
 use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
@@ -61,7 +61,7 @@ impl<D: DeviceUnderTest> World<D> {
         let done = match done {
             Ok(done) => done,
             // Once the guest itself has broken the ring, its bookkeeping means nothing.
-            Err(_) if self.station(to.device).jumped => return Ok(()),
+            Err(_) if self.slot(to.device).avail_jumped => return Ok(()),
             Err(breach) => return Err(self.breached(to, breach)),
         };
         self.stats.completions += 1;
@@ -73,25 +73,26 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let coverage = &mut self.coverage;
         coverage.hit_if(!done.wants_signal, Situation::SignalSuppressed);
-        let station = &mut self.stations[usize::from(to.device)];
-        let driver = &station.queues[usize::from(to.queue)];
+        let slot = &mut self.slots[usize::from(to.device)];
+        let driver = &slot.queues[usize::from(to.queue)];
         coverage.hit_if(driver.used_at_wrap(), Situation::UsedWrapped);
-        let ragged = matches!(done.mischief, Mischief::Ragged(_)) && station.kind == Kind::Disk;
-        let malformed = done.mischief != Mischief::None && !ragged;
+        let ragged =
+            matches!(done.malformation, Malformation::ShortData(_)) && slot.kind == Kind::Disk;
+        let malformed = done.malformation != Malformation::None && !ragged;
         let may_fail = D::HOST_FAILS && self.options.host_may_fail();
         coverage.hit_if(malformed, Situation::MalformedAnswered);
 
         let mut seen = [Observed::Garbage; MAX_SECTORS as usize];
         let mut found = 0;
-        if let Ask::In { sector, sectors } = done.ask
+        if let GuestRequest::In { sector, sectors } = done.ask
             && done.status == 0
-            && done.mischief == Mischief::None
+            && done.malformation == Malformation::None
         {
             found = sectors as usize;
             let author = Author { run: self.run, disk: to.device };
-            for (nth, slot) in seen.iter_mut().take(found).enumerate() {
+            for (nth, content) in seen.iter_mut().take(found).enumerate() {
                 let bytes = self.memory.bytes(done.data + nth as u32 * 512, 512);
-                *slot = payload::read(bytes, author, (sector as u32).wrapping_add(nth as u32));
+                *content = payload::read(bytes, author, (sector as u32).wrapping_add(nth as u32));
             }
         }
         if self.listening {
@@ -102,9 +103,9 @@ impl<D: DeviceUnderTest> World<D> {
         // Of a host of the device's own nobody here knows how it fared.
         let excused = done.status == 0
             || !D::ON_SIM_DISK
-            || station.sync_failed
-            || station.excused.contains(&done.id);
-        let told = match (&mut station.oracle, excused) {
+            || slot.sync_failed
+            || slot.excused.contains(&done.id);
+        let told = match (&mut slot.oracle, excused) {
             (Contract::Disk(oracle), true) => oracle.complete(id, status, &seen[..found]),
             (Contract::Disk(oracle), false) => {
                 oracle.complete_without_excuse(id, status, &seen[..found])
@@ -121,8 +122,8 @@ impl<D: DeviceUnderTest> World<D> {
             };
             return Err(Failure::boxed(to.device, violation));
         }
-        station.excused.retain(|other| *other != done.id);
-        if matches!(done.ask, Ask::GetId) && done.status == 0 {
+        slot.excused.retain(|other| *other != done.id);
+        if matches!(done.ask, GuestRequest::GetId) && done.status == 0 {
             let answer = self.memory.bytes(done.data, 20);
             if answer != self.options.spec.serial {
                 let violation = Violation::new(Rule::WrongIdentity).request(id);
@@ -136,7 +137,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// What a completion says about the run.
     fn note_completion(&mut self, to: QueueId, done: &Done) {
         let coverage = &mut self.coverage;
-        let station = &mut self.stations[usize::from(to.device)];
+        let slot = &mut self.slots[usize::from(to.device)];
         if done.status != 0 {
             if done.status == 2 || !self.options.host_may_fail() {
                 coverage.hit(Situation::Refused);
@@ -147,38 +148,36 @@ impl<D: DeviceUnderTest> World<D> {
             return;
         }
         match done.ask {
-            Ask::Out { sector, sectors } => {
+            GuestRequest::Out { sector, sectors } => {
                 let end = sector + u64::from(sectors);
                 let grown = end > u64::from(self.options.spec.disk.capacity);
                 coverage.hit_if(grown, Situation::GrownSectorWritten);
-                let row = station.oracle.disk().last_completion().row;
+                let row = slot.oracle.disk().last_completion().row;
                 let nth = (row as u8).wrapping_sub(b'A').min(7);
                 coverage.hit(Situation::ALL[usize::from(nth)]);
                 let range = super::guest_step::covered(&done.ask, self.options.spec.disk.room());
-                station.discarded = station.discarded.minus(range);
-                station.discarded_before_loss = station.discarded_before_loss.minus(range);
+                slot.discarded = slot.discarded.minus(range);
+                slot.discarded_before_loss = slot.discarded_before_loss.minus(range);
             }
-            Ask::Flush => {
-                coverage.hit_if(station.write_failed, Situation::FailedWriteThenFlush);
-                let overtaken = station.queues.iter().any(|queue| {
+            GuestRequest::Flush => {
+                coverage.hit_if(slot.write_failed, Situation::FailedWriteThenFlush);
+                let overtaken = slot.queues.iter().any(|queue| {
                     queue.outstanding().any(|(id, ask)| id < done.id && ask.mutates())
                 });
                 coverage.hit_if(overtaken, Situation::FlushOvertakesWrite);
             }
-            Ask::Discard(_) => {
+            GuestRequest::Discard(_) => {
                 let range = super::guest_step::covered(&done.ask, self.options.spec.disk.room());
-                station.discarded = station.discarded.or(range);
+                slot.discarded = slot.discarded.or(range);
             }
-            Ask::WriteZeroes(_) => {
+            GuestRequest::WriteZeroes(_) => {
                 let range = super::guest_step::covered(&done.ask, self.options.spec.disk.room());
                 let hit = |set: SectorSet| !set.and(range).is_empty();
-                coverage.hit_if(hit(station.discarded), Situation::ZeroesOverDiscard);
-                coverage.hit_if(
-                    hit(station.discarded_before_loss),
-                    Situation::ZeroesOverDiscardAfterLoss,
-                );
-                station.discarded = station.discarded.minus(range);
-                station.discarded_before_loss = station.discarded_before_loss.minus(range);
+                coverage.hit_if(hit(slot.discarded), Situation::ZeroesOverDiscard);
+                coverage
+                    .hit_if(hit(slot.discarded_before_loss), Situation::ZeroesOverDiscardAfterLoss);
+                slot.discarded = slot.discarded.minus(range);
+                slot.discarded_before_loss = slot.discarded_before_loss.minus(range);
             }
             _ => {}
         }

@@ -5,7 +5,7 @@
 //! lets a list of actions survive having lines taken out. After every device step the world looks
 //! at the used rings as a guest polling them would, and tells the oracle.
 //!
-//! Not here: which action comes next ([`pilot`](crate::schedule)), and what an answer means
+//! Not here: which action comes next ([`scheduler`](crate::schedule)), and what an answer means
 //! (`powerfail_model`).
 
 mod access;
@@ -13,25 +13,25 @@ pub mod action;
 mod contract;
 pub mod coverage;
 mod crash;
+mod device_slot;
 pub mod event_hash;
 mod facts;
 mod guest_step;
 mod host_step;
 mod journal;
 mod judge;
-mod life;
+mod lifecycle;
 mod rest;
-mod station;
 
 pub use contract::Contract;
+pub(crate) use device_slot::DeviceSlot;
 pub use facts::Stats;
 pub(crate) use guest_step::covered;
 pub use journal::{Event, Journal};
 pub(crate) use judge::Answer;
 pub use judge::Failure;
-pub(crate) use station::Station;
 
-use crate::dut::lifecycle::QueueLife;
+use crate::dut::lifecycle::QueueState;
 use crate::dut::{DeviceUnderTest, Host, Progress};
 use crate::guest::MEMORY;
 use crate::guest::memory::Memory;
@@ -55,7 +55,7 @@ pub struct World<D: DeviceUnderTest> {
     run: u32,
     memory: Memory,
     disk: SimDisk,
-    stations: Vec<Station<D>>,
+    slots: Vec<DeviceSlot<D>>,
     coverage: Coverage,
     stats: Stats,
     chain: Chain,
@@ -80,7 +80,7 @@ impl<D: DeviceUnderTest> World<D> {
             run,
             memory: Memory::new(MEMORY),
             disk,
-            stations: Vec::new(),
+            slots: Vec::new(),
             coverage: Coverage::default(),
             stats: Stats::default(),
             chain: Chain::new(run),
@@ -156,12 +156,12 @@ impl<D: DeviceUnderTest> World<D> {
     /// A device's oracle, to look at.
     #[must_use]
     pub fn oracle(&self, device: u8) -> &Contract {
-        &self.stations[usize::from(device)].oracle
+        &self.slots[usize::from(device)].oracle
     }
 
     #[inline]
-    pub(crate) fn station(&self, device: u8) -> &Station<D> {
-        &self.stations[usize::from(device)]
+    pub(crate) fn slot(&self, device: u8) -> &DeviceSlot<D> {
+        &self.slots[usize::from(device)]
     }
 
     /// Counts from zero again.
@@ -218,7 +218,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Gives the memory back that no driver has laid anything out in: a copy of the world is the
     /// cheaper for it. It can run, but not be restarted.
     pub(crate) fn fit_memory(&mut self) {
-        let ends = self.stations.iter().flat_map(|station| &station.queues).map(QueueDriver::end);
+        let ends = self.slots.iter().flat_map(|slot| &slot.queues).map(QueueDriver::end);
         let end = ends.max().unwrap_or(0) as usize;
         self.memory = self.memory.first(end.next_multiple_of(4096).clamp(4096, MEMORY));
     }
@@ -280,8 +280,8 @@ impl<D: DeviceUnderTest> World<D> {
         let done = match *action {
             Action::Start { device, accept, base } => self.start(device, accept, base),
             Action::Send { to, id, ask, .. } if ask.is_access() => self.access(to, id, ask),
-            Action::Send { to, id, ref ask, layout, mischief } => {
-                Ok(self.send(to, id, ask, layout, mischief))
+            Action::Send { to, id, ref ask, layout, malformation } => {
+                Ok(self.send(to, id, ask, layout, malformation))
             }
             Action::SendAgain { to, id } => Ok(self.send_again(to, id)),
             Action::Jump { to } => Ok(self.jump(to)),
@@ -295,7 +295,7 @@ impl<D: DeviceUnderTest> World<D> {
             Action::Complete { op, outcome } => Ok(self.complete(op, outcome)),
             Action::WriteBack { set } => Ok(self.write_back(set)),
             Action::Evict { set } => Ok(self.evict(set)),
-            Action::Life { device, what } => self.live(device, what),
+            Action::Lifecycle { device, what } => self.live(device, what),
             Action::Crash(kind) => self.crash(kind),
             Action::Await { device, id } => self.wait_for(device, id),
             Action::Rest => self.rest(),
@@ -319,7 +319,7 @@ impl<D: DeviceUnderTest> World<D> {
             | Action::Writeback { device: d, .. }
             | Action::Reset { device: d }
             | Action::PollReset { device: d }
-            | Action::Life { device: d, .. }
+            | Action::Lifecycle { device: d, .. }
             | Action::Await { device: d, .. } => device(*d),
             Action::Send { to, .. }
             | Action::SendAgain { to, .. }
@@ -337,7 +337,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// The thread of a queue runs.
     fn crank(&mut self, to: QueueId, until: Until) -> Outcome {
         let index = usize::from(to.queue);
-        if !self.stations[usize::from(to.device)].stirred[index] {
+        if !self.slots[usize::from(to.device)].runnable[index] {
             return Ok(false);
         }
         self.coverage.hit_if(self.disk.room() == 0, Situation::DiskFull);
@@ -345,11 +345,11 @@ impl<D: DeviceUnderTest> World<D> {
         let before = self.disk.submitted();
         let may_fail = self.options.host_may_fail();
         for _ in 0..until.most() {
-            let World { memory, disk, stations, .. } = self;
-            let station = &mut stations[usize::from(to.device)];
+            let World { memory, disk, slots, .. } = self;
+            let slot = &mut slots[usize::from(to.device)];
             let submitted = disk.submitted();
             let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
-            let progress = station.device.step(u16::from(to.queue), &mut host);
+            let progress = slot.device.step(u16::from(to.queue), &mut host);
             if let Some(journal) = &mut self.journal
                 && let Some(op) = disk.newest().filter(|_| disk.submitted() > submitted)
             {
@@ -358,7 +358,7 @@ impl<D: DeviceUnderTest> World<D> {
             self.stats.steps += 1;
             match progress {
                 Progress::Idle => {
-                    station.stirred[index] = false;
+                    slot.runnable[index] = false;
                     // A step may finish its work and find nothing more in one go.
                     self.observe(to)?;
                     break;
@@ -367,20 +367,20 @@ impl<D: DeviceUnderTest> World<D> {
                 Progress::Signal => {
                     // The signal is for what the same step has used, too.
                     self.observe(to)?;
-                    let station = &mut self.stations[usize::from(to.device)];
+                    let slot = &mut self.slots[usize::from(to.device)];
                     if let Some(journal) = &mut self.journal {
                         journal.note(Event::Signalled(to));
                     }
-                    station.queues[index].signalled();
+                    slot.queues[index].signalled();
                     self.chain.note(2, u64::from(to.queue), u64::from(to.device));
                     self.stats.signals += 1;
-                    if !station.live && !station.resetting {
+                    if !slot.live && !slot.resetting {
                         return Err(self.signal_after_reset(to));
                     }
                 }
                 Progress::Woke(other) => {
-                    if let Some(stirred) = station.stirred.get_mut(usize::from(other)) {
-                        *stirred = true;
+                    if let Some(runnable) = slot.runnable.get_mut(usize::from(other)) {
+                        *runnable = true;
                     }
                     // Being woken may end requests of that queue.
                     self.observe(QueueId { queue: other as u8, ..to })?;
@@ -400,9 +400,9 @@ impl<D: DeviceUnderTest> World<D> {
             }
         }
         self.coverage.hit_if(self.disk.resumed() > resumed, Situation::ShortResumed);
-        let station = &mut self.stations[usize::from(to.device)];
-        if station.provoked && !station.jumped {
-            station.wants_reset = station.device.needs_reset();
+        let slot = &mut self.slots[usize::from(to.device)];
+        if slot.malformed_sent && !slot.avail_jumped {
+            slot.wants_reset = slot.device.needs_reset();
         }
         Ok(true)
     }
@@ -410,16 +410,16 @@ impl<D: DeviceUnderTest> World<D> {
     /// Whether a request of a device has not come back.
     pub(crate) fn is_out(&self, device: u8, id: u32) -> bool {
         let out = |queue: &QueueDriver| queue.outstanding().any(|(other, _)| other == id);
-        self.stations.get(usize::from(device)).is_some_and(|s| s.queues.iter().any(out))
+        self.slots.get(usize::from(device)).is_some_and(|s| s.queues.iter().any(out))
     }
 
     /// Looks for completions on a queue, as a guest that polls its used ring would.
     #[inline]
     fn observe(&mut self, to: QueueId) -> Result<(), Box<Failure>> {
-        let station = &self.stations[usize::from(to.device)];
-        if !station.live
-            || !station.queues[usize::from(to.queue)].has_done(&self.memory)
-            || station.lives[usize::from(to.queue)] == QueueLife::Down
+        let slot = &self.slots[usize::from(to.device)];
+        if !slot.live
+            || !slot.queues[usize::from(to.queue)].has_done(&self.memory)
+            || slot.queue_states[usize::from(to.queue)] == QueueState::Down
         {
             return Ok(());
         }
@@ -429,8 +429,8 @@ impl<D: DeviceUnderTest> World<D> {
     /// Kept out of the way of [`observe`](Self::observe), which mostly finds nothing.
     #[inline(never)]
     fn take_completions(&mut self, to: QueueId) -> Result<(), Box<Failure>> {
-        while let Some(done) = self.stations[usize::from(to.device)].queues[usize::from(to.queue)]
-            .next_done(&self.memory)
+        while let Some(done) =
+            self.slots[usize::from(to.device)].queues[usize::from(to.queue)].next_done(&self.memory)
         {
             // An index out of range stays so; a guest that broke the ring itself looks away.
             let stuck = matches!(done, Err(Breach::UsedIndex { .. }));

@@ -9,7 +9,7 @@ use super::judge::Failure;
 use super::{Outcome, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
-use crate::dut::lifecycle::{Life, QueueLife};
+use crate::dut::lifecycle::{Lifecycle, QueueState};
 use crate::host::disk::{OpKind, Outcome as HostOutcome};
 use crate::world::action::{Action, QueueId, Until};
 use crate::world::coverage::Situation;
@@ -21,7 +21,7 @@ const POLLS: u32 = 64;
 
 /// Whether an action only looks whether a reset is over.
 fn is_look(action: &Action) -> bool {
-    let queue = matches!(action, Action::Life { what: Life::PollQueue { .. }, .. });
+    let queue = matches!(action, Action::Lifecycle { what: Lifecycle::PollQueue { .. }, .. });
     queue || matches!(action, Action::PollReset { .. })
 }
 
@@ -70,27 +70,30 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let devices = self.options.devices;
         for device in 0..devices {
-            let station = self.station(device);
-            if station.resetting {
+            let slot = self.slot(device);
+            if slot.resetting {
                 return Some(Action::PollReset { device });
             }
-            if station.paused {
-                return Some(Action::Life { device, what: Life::Resume });
+            if slot.paused {
+                return Some(Action::Lifecycle { device, what: Lifecycle::Resume });
             }
-            if !station.live {
+            if !slot.live {
                 continue;
             }
-            for queue in 0..station.active as u8 {
+            for queue in 0..slot.active as u8 {
                 let to = QueueId { device, queue };
-                match station.lives[usize::from(queue)] {
-                    QueueLife::Live => {}
-                    QueueLife::Resetting => {
-                        return Some(Action::Life { device, what: Life::PollQueue { queue } });
+                match slot.queue_states[usize::from(queue)] {
+                    QueueState::Live => {}
+                    QueueState::Resetting => {
+                        return Some(Action::Lifecycle {
+                            device,
+                            what: Lifecycle::PollQueue { queue },
+                        });
                     }
-                    QueueLife::Down => continue,
+                    QueueState::Down => continue,
                 }
-                let driver = &station.queues[usize::from(queue)];
-                if driver.kick_due() && !station.jumped {
+                let driver = &slot.queues[usize::from(queue)];
+                if driver.kick_due() && !slot.avail_jumped {
                     return Some(Action::Kick { to });
                 }
                 if driver.back() > 0 || !driver.armed() {
@@ -104,10 +107,10 @@ impl<D: DeviceUnderTest> World<D> {
     /// The next step of threads and host, left to themselves: what moves of a device that is paused.
     pub(crate) fn settle_paused(&self) -> Option<Action> {
         for device in 0..self.options.devices {
-            let station = self.station(device);
-            for queue in 0..station.active.max(1) as u8 {
+            let slot = self.slot(device);
+            for queue in 0..slot.active.max(1) as u8 {
                 let to = QueueId { device, queue };
-                if station.stirred[usize::from(queue)] {
+                if slot.runnable[usize::from(queue)] {
                     return Some(Action::Crank { to, until: Until::Steps(64) });
                 }
             }
@@ -125,15 +128,15 @@ impl<D: DeviceUnderTest> World<D> {
     /// Everything that was asked for must have been answered.
     fn check_rest(&mut self) -> Result<(), Box<Failure>> {
         for device in 0..self.options.devices {
-            let station = &mut self.stations[usize::from(device)];
-            if station.resetting {
+            let slot = &mut self.slots[usize::from(device)];
+            if slot.resetting {
                 return Err(Failure::boxed(device, Violation::new(Rule::ResetNotShown)));
             }
-            if !station.live {
+            if !slot.live {
                 continue;
             }
-            if station.jumped {
-                if !station.device.needs_reset() {
+            if slot.avail_jumped {
+                if !slot.device.needs_reset() {
                     let note = "The available index was out of range, and the device is silent.";
                     let violation = Violation::new(Rule::NeverUsed).note(note);
                     return Err(Failure::boxed(device, violation));
@@ -141,18 +144,18 @@ impl<D: DeviceUnderTest> World<D> {
                 self.coverage.hit(Situation::QueueBroken);
                 continue;
             }
-            if station.lives.contains(&QueueLife::Resetting) {
+            if slot.queue_states.contains(&QueueState::Resetting) {
                 return Err(Failure::boxed(device, Violation::new(Rule::ResetNotShown)));
             }
-            if station.device.needs_reset() && station.provoked {
+            if slot.device.needs_reset() && slot.malformed_sent {
                 // A chain that makes no sense may be fatal to a device; nothing is owed then.
                 continue;
             }
-            if station.device.needs_reset() {
+            if slot.device.needs_reset() {
                 return Err(Failure::boxed(device, Violation::new(Rule::NeedsResetUncalled)));
             }
-            station.oracle.quiesce().map_err(|v| Failure::boxed(device, v))?;
-            for (index, driver) in station.queues.iter().enumerate() {
+            slot.oracle.quiesce().map_err(|v| Failure::boxed(device, v))?;
+            for (index, driver) in slot.queues.iter().enumerate() {
                 if driver.signal_owed() {
                     let note = format!("Queue {index} waits for it.");
                     let violation = Violation::new(Rule::SignalMissing).note(note);
@@ -169,8 +172,8 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Nothing may have landed in buffers that no request uses.
     fn check_memory(&self) -> Result<(), Box<Failure>> {
-        for (device, station) in self.stations.iter().enumerate() {
-            for (queue, driver) in station.queues.iter().enumerate() {
+        for (device, slot) in self.slots.iter().enumerate() {
+            for (queue, driver) in slot.queues.iter().enumerate() {
                 if let Err(breach) = driver.check_free(&self.memory) {
                     let to = QueueId { device: device as u8, queue: queue as u8 };
                     return Err(self.breached(to, breach));

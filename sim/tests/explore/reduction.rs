@@ -11,7 +11,7 @@ use powerfail::devices::faulty::{Wrong, WrongDevice};
 use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
 use powerfail::explore::{
-    AskKind, Counterexample, Effort, Gauge, Reduction, Row, Scope, explore, shortest,
+    Counterexample, Effort, Progress, Reduction, RequestKind, Row, Scope, explore, shortest,
 };
 use powerfail::world::action::Action;
 use powerfail_model::Rule;
@@ -42,7 +42,7 @@ fn found<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
 ) -> (BTreeSet<Rule>, BTreeSet<(usize, u128)>) {
-    let report = explore::<D>(setup, scope, effort(), &Gauge::default());
+    let report = explore::<D>(setup, scope, effort(), &Progress::default());
     assert!(report.is_complete(), "{scope}");
     (report.broken.iter().map(|(signature, _)| signature.rule).collect(), report.images)
 }
@@ -74,7 +74,12 @@ fn the_images_a_power_loss_may_leave_are_the_same_without_each_reduction() {
     let faults = vec![Row::B, Row::C];
     holds::<Blk>(
         &None,
-        &Scope { faults: 1, rows: faults, kinds: vec![AskKind::Out, AskKind::Flush], ..small() },
+        &Scope {
+            faults: 1,
+            rows: faults,
+            kinds: vec![RequestKind::Out, RequestKind::Flush],
+            ..small()
+        },
     );
     holds::<Pmem>(&None, &Scope { requests: 3, faults: 1, ..small() });
 }
@@ -101,14 +106,14 @@ fn what_is_wrong_is_broken_alike_and_as_shortly_without_each_reduction() {
         let all =
             Scope { reduction: Reduction { mirror: false, ..Reduction::ALL }, ..scope.clone() };
         let (broken, _) = found::<D>(setup, &all);
-        let least = shortest::<D>(setup, &all, Effort::on(2), &Gauge::default());
+        let least = shortest::<D>(setup, &all, Effort::on(2), &Progress::default());
         assert_eq!(broken.is_empty(), least.is_none(), "{name}");
         for reduction in lesser() {
             let scope =
                 Scope { reduction: Reduction { mirror: false, ..reduction }, ..scope.clone() };
             let (rules, _) = found::<D>(setup, &scope);
             assert_eq!(rules, broken, "{name}: {scope}");
-            let other = shortest::<D>(setup, &scope, Effort::on(2), &Gauge::default());
+            let other = shortest::<D>(setup, &scope, Effort::on(2), &Progress::default());
             let other = other.as_ref().map(length);
             assert_eq!(other, least.as_ref().map(length), "{name}: {scope}");
         }
@@ -132,7 +137,7 @@ fn what_is_wrong_is_broken_alike_and_as_shortly_without_each_reduction() {
 fn a_reduced_search_takes_a_fraction_of_the_steps() {
     let steps = |reduction| {
         let scope = Scope { reduction, rows: vec![Row::G], ..small() };
-        explore::<Blk>(&None, &scope, Effort::on(2), &Gauge::default()).tally.steps
+        explore::<Blk>(&None, &scope, Effort::on(2), &Progress::default()).tally.steps
     };
     let (all, none) = (steps(Reduction::ALL), steps(Reduction::NONE));
     assert!(none > 20 * all, "{none} steps without, {all} with");

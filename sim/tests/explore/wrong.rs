@@ -7,7 +7,7 @@ use powerfail::devices::blk::Blk;
 use powerfail::devices::faulty::{Wrong, WrongDevice};
 use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
-use powerfail::explore::{Effort, Gauge, Scope, short};
+use powerfail::explore::{Effort, Progress, Scope, short};
 use powerfail::shrink::{Effort as Work, Shrunk, shrink};
 use powerfail::trace::Signature;
 use powerfail::world::action::{Action, CrashKind};
@@ -54,7 +54,7 @@ fn scope(flags: &str) -> Scope {
 
 /// The counterexample with the fewest actions, shrunk. Each is replayed for that, so none is made up.
 fn shortest<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope) -> Option<Shrunk> {
-    let found = short::<D>(setup, scope, Effort::on(1), &Gauge::default());
+    let found = short::<D>(setup, scope, Effort::on(1), &Progress::default());
     let shrunk = found.iter().map(|found| {
         let signature = Signature::of(&found.failure.violation);
         shrink::<D>(setup, found.options, found.run, &found.actions, &signature, &Work::plenty(1))

@@ -23,13 +23,13 @@ pub(crate) const SLOTS: usize = 16;
 
 /// What is asked for: `sectors` sectors from `sector` on, or none for a flush.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ask {
+pub(crate) struct GuestRequest {
     pub(crate) kind: Kind,
     pub(crate) sector: u32,
     pub(crate) sectors: u32,
 }
 
-impl Ask {
+impl GuestRequest {
     fn range(self) -> SectorSet {
         SectorSet::range(self.sector, self.sectors)
     }
@@ -51,10 +51,10 @@ pub(crate) trait Port {
     fn queues(&self) -> usize;
 
     /// Hands a request over, with these bytes in its buffer.
-    fn submit(&mut self, queue: usize, slot: usize, ask: Ask, bytes: &[u8]);
+    fn submit(&mut self, queue: usize, slot: usize, ask: GuestRequest, bytes: &[u8]);
 
     /// What the buffer of a slot holds.
-    fn buffer(&mut self, queue: usize, slot: usize, ask: Ask) -> Vec<u8>;
+    fn buffer(&mut self, queue: usize, slot: usize, ask: GuestRequest) -> Vec<u8>;
 
     /// Says that something was handed over.
     fn doorbell(&mut self, queue: usize);
@@ -73,7 +73,7 @@ pub(crate) type Verdict = Result<(), Violation>;
 #[derive(Clone, Copy, Debug)]
 struct Flying {
     id: RequestId,
-    ask: Ask,
+    ask: GuestRequest,
 }
 
 /// The guest and its judge, for all lives of one disk.
@@ -167,7 +167,7 @@ impl Judge {
         for sector in (0..SECTORS).step_by(MOST as usize) {
             let queue = (sector / MOST) as usize % port.queues();
             let slot = self.slot(port, queue)?;
-            self.submit(port, queue, slot, Ask { kind: Kind::In, sector, sectors: MOST });
+            self.submit(port, queue, slot, GuestRequest { kind: Kind::In, sector, sectors: MOST });
         }
         self.ring(port);
         self.settle(port)
@@ -211,21 +211,23 @@ impl Judge {
         self.flying.iter().flatten().copied().flatten()
     }
 
-    fn draw_ask(&mut self) -> Ask {
+    fn draw_ask(&mut self) -> GuestRequest {
         let has = |bit| self.features & bit != 0;
         let kind = match self.chance.below(16) {
             0..3 => Kind::In,
             3 if has(feature::DISCARD) => Kind::Discard,
             4 if has(feature::WRITE_ZEROES) => Kind::WriteZeroes,
-            5..7 if has(feature::FLUSH) => return Ask { kind: Kind::Flush, sector: 0, sectors: 0 },
+            5..7 if has(feature::FLUSH) => {
+                return GuestRequest { kind: Kind::Flush, sector: 0, sectors: 0 };
+            }
             _ => Kind::Out,
         };
         let sectors = 1 + self.draw(MOST);
-        Ask { kind, sector: self.draw(SECTORS - sectors + 1), sectors }
+        GuestRequest { kind, sector: self.draw(SECTORS - sectors + 1), sectors }
     }
 
     /// Whether a read would run beside a write.
-    fn is_in_the_way(&self, ask: Ask) -> bool {
+    fn is_in_the_way(&self, ask: GuestRequest) -> bool {
         let other = |flying: &Flying| {
             flying.ask.kind.mutates() != ask.kind.mutates()
                 && !flying.ask.range().and(ask.range()).is_empty()
@@ -244,7 +246,7 @@ impl Judge {
         }
     }
 
-    fn submit(&mut self, port: &mut impl Port, queue: usize, slot: usize, ask: Ask) {
+    fn submit(&mut self, port: &mut impl Port, queue: usize, slot: usize, ask: GuestRequest) {
         self.sent += 1;
         let id = RequestId(self.sent);
         // What is not read is nobody's.

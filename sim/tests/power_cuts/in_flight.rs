@@ -7,13 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use powerfail::guest::wire::feature;
-use powerfail::host::power_cut_fs::{Deaf, Mount};
+use powerfail::host::power_cut_fs::{IgnoredSync, Mount};
 use powerfail_device::host::{Access, ArcMemory, UringDisk};
 use powerfail_device::{Buffer, Disk, GuestRange, Op, Ranges, Submission, Token};
 use powerfail_model::{Kind, Oracle, Rule, Violation};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use crate::judged::{Ask, Judge, MOST, Port, SLOTS, Verdict, times};
+use crate::judged::{GuestRequest, Judge, MOST, Port, SLOTS, Verdict, times};
 use crate::skipped;
 
 type Mmap = GuestMemoryMmap<()>;
@@ -55,7 +55,7 @@ impl Port for Lanes {
         self.lanes.len()
     }
 
-    fn submit(&mut self, queue: usize, slot: usize, ask: Ask, bytes: &[u8]) {
+    fn submit(&mut self, queue: usize, slot: usize, ask: GuestRequest, bytes: &[u8]) {
         let (offset, len) = (ask.offset(), ask.len() as u64);
         let range = GuestRange { addr: address(queue, slot), len: len as u32 };
         let buffer = || Buffer::Guest(Ranges::from_slice(&[range]));
@@ -75,7 +75,7 @@ impl Port for Lanes {
         self.lanes[queue].submit(&self.memory, Submission { token, op });
     }
 
-    fn buffer(&mut self, queue: usize, slot: usize, ask: Ask) -> Vec<u8> {
+    fn buffer(&mut self, queue: usize, slot: usize, ask: GuestRequest) -> Vec<u8> {
         let mut bytes = vec![0; ask.len()];
         self.memory.read_slice(&mut bytes, address(queue, slot)).expect("it is there");
         bytes
@@ -119,13 +119,13 @@ impl Port for Lanes {
 }
 
 /// Lives on one file, all but a few of which end with the power. Says how many did before the oracle objected; `None` where there is no FUSE.
-fn cut(judge: &mut Judge, cuts: u32, deaf: Deaf) -> Option<Result<(), (u32, Violation)>> {
+fn cut(judge: &mut Judge, cuts: u32, ignored: IgnoredSync) -> Option<Result<(), (u32, Violation)>> {
     let place = tempfile::tempdir().expect("a place for the file");
     let path = place.path().join("disk");
     std::fs::File::create(&path).expect("a file");
     let mount = Mount::over(&path).inspect_err(skipped).ok()?;
     mount.power().fill(&judge.image());
-    mount.power().turn_deaf(deaf);
+    mount.power().ignore_syncs(ignored);
     let mut done = 0;
     while done < cuts {
         let stable = judge.draw(2) == 0;
@@ -163,7 +163,7 @@ fn live(judge: &mut Judge, lanes: &mut Lanes) -> Verdict {
 fn the_power_may_go_while_dozens_of_operations_are_in_flight() {
     let cuts = times("POWERFAIL_CUTS", 250);
     let mut judge = Judge::new(11);
-    let Some(verdict) = cut(&mut judge, cuts, Deaf::ToNothing) else { return };
+    let Some(verdict) = cut(&mut judge, cuts, IgnoredSync::None) else { return };
     println!("{cuts} power cuts, {judge}");
     if let Err((done, violation)) = verdict {
         panic!("after {done} power cuts: {violation}\n{violation:#?}");
@@ -176,7 +176,7 @@ fn the_power_may_go_while_dozens_of_operations_are_in_flight() {
 
 #[test]
 fn a_deaf_file_system_is_caught() {
-    let Some(verdict) = cut(&mut Judge::new(12), PATIENCE, Deaf::ToSyncs) else { return };
+    let Some(verdict) = cut(&mut Judge::new(12), PATIENCE, IgnoredSync::All) else { return };
     let (done, violation) = verdict.expect_err("nothing was stable");
     println!("after {done} power cuts, {violation}");
     let lost = [Rule::StableWriteLost, Rule::WriteThroughLost];

@@ -1,8 +1,8 @@
 //! Our persistent memory keeps its promises on a mapped file whose power is cut, and one whose syncs are wrong does not.
 
 use powerfail::devices::blk_file::Files;
-use powerfail::devices::pmem_file::{MapFault, Maps, OnMap};
-use powerfail::run::campaign::{Gauge, Orders, campaign};
+use powerfail::devices::pmem_file::{MapFault, Maps, PmemFile};
+use powerfail::run::campaign::{Orders, Progress, campaign};
 use powerfail::run::{Plan, run_seed, world};
 use powerfail_model::Rule;
 use tempfile::TempDir;
@@ -22,7 +22,7 @@ fn flushed_stores_survive_a_thousand_cuts() {
     let plan = Plan::default();
     let seeds = 1280;
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
-    let report = campaign::<OnMap<true>>(&maps, orders, &Gauge::default(), |_| {});
+    let report = campaign::<PmemFile<true>>(&maps, orders, &Progress::default(), |_| {});
     println!("{:?}", report.stats);
     for (signature, finding) in &report.findings {
         println!("{signature}: {} times, seed {}", finding.count, finding.seed);
@@ -44,7 +44,7 @@ fn a_mapping_that_is_not_synced_as_it_should_be_is_caught() {
     for fault in [MapFault::NoSync, MapFault::FirstPageOnly, MapFault::OtherFile] {
         let Some((maps, _place)) = maps(fault) else { return };
         let plan = Plan::default();
-        let mut world = world::<OnMap<true>>(&maps, plan, 0);
+        let mut world = world::<PmemFile<true>>(&maps, plan, 0);
         let caught = (0..PATIENCE).find_map(|seed| {
             let verdict = run_seed(&mut world, plan, seed, |_| {});
             verdict.failure.map(|failure| (seed, failure.violation.rule))
@@ -62,7 +62,7 @@ fn a_mapped_file_without_power_cuts_shows_what_was_stored() {
     let maps = Maps { files, fault: MapFault::None };
     let plan = Plan::default();
     let orders = Orders { plan, from: 0, seeds: 512, jobs: 2, limit: None, keep_going: true };
-    let report = campaign::<OnMap<false>>(&maps, orders, &Gauge::default(), |_| {});
+    let report = campaign::<PmemFile<false>>(&maps, orders, &Progress::default(), |_| {});
     assert_eq!(report.failures, 0, "{:?}", report.findings);
     assert!(report.divergence.is_none() && report.stats.kills > 0);
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use powerfail::devices::blk_file::{FileLane, Files};
-use powerfail::devices::blk_power_cut::OnCuts;
+use powerfail::devices::blk_power_cut::BlkPowerCut;
 use powerfail::devices::faulty::DiskFault;
-use powerfail::run::campaign::{Gauge, Orders, Report, campaign};
+use powerfail::run::campaign::{Orders, Progress, Report, campaign};
 use powerfail::run::{Plan, run_seed, world};
 use powerfail_device::host::{FileDisk, SerialUring};
 use powerfail_model::Rule;
@@ -25,7 +25,7 @@ fn files(fault: Option<DiskFault>) -> Option<(Files, TempDir)> {
 fn run<L: FileLane>(files: &Files, seeds: u64) -> Report {
     let plan = Plan::default();
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
-    let report = campaign::<OnCuts<L>>(files, orders, &Gauge::default(), |_| {});
+    let report = campaign::<BlkPowerCut<L>>(files, orders, &Progress::default(), |_| {});
     println!("{:?}", report.stats);
     for (signature, finding) in &report.findings {
         println!("{signature}: {} times, seed {}", finding.count, finding.seed);
@@ -71,7 +71,7 @@ fn each_wrong_disk_is_caught<L: FileLane>() {
     for fault in WRONG {
         let Some((files, _place)) = files(Some(fault)) else { return };
         let plan = Plan::default();
-        let mut world = world::<OnCuts<L>>(&files, plan, 0);
+        let mut world = world::<BlkPowerCut<L>>(&files, plan, 0);
         let caught = (0..PATIENCE).find_map(|seed| {
             run_seed(&mut world, plan, seed, |_| {}).failure.map(|failure| (seed, failure))
         });
@@ -103,7 +103,7 @@ fn each_wrong_disk_over_io_uring_is_caught() {
 fn a_copy_of_a_world_goes_on_like_the_world() {
     let Some((files, place)) = files(None) else { return };
     let plan = Plan::default();
-    let mut one = world::<OnCuts>(&files, plan, 0);
+    let mut one = world::<BlkPowerCut>(&files, plan, 0);
     for seed in 0..40 {
         // Cut off in the middle: what is dirty then is dirty in the copy.
         let mut actions = Vec::new();
@@ -111,7 +111,7 @@ fn a_copy_of_a_world_goes_on_like_the_world() {
         let (options, run) = (*one.options(), one.run());
         one.restart(options, run);
         let (first, rest) = actions.split_at(actions.len() / 2);
-        let done = |world: &mut powerfail::world::World<OnCuts>, actions: &[_]| {
+        let done = |world: &mut powerfail::world::World<BlkPowerCut>, actions: &[_]| {
             actions.iter().for_each(|action| assert!(world.step(action).expect("it passes")));
             (world.event_hash(), world.dirty())
         };

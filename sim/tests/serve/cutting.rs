@@ -2,7 +2,7 @@
 //!
 //! The client hears nothing more once the power is gone, and the server dies of it. It starts again on what is left.
 
-use powerfail::host::power_cut_fs::Deaf;
+use powerfail::host::power_cut_fs::IgnoredSync;
 use powerfail_device::Errno;
 use powerfail_model::{Oracle, Rule, Violation};
 use rustix::process::Signal;
@@ -19,14 +19,14 @@ const PATIENCE: u32 = 500;
 fn cut(
     judge: &mut Judge,
     cuts: u32,
-    deaf: Deaf,
+    ignored: IgnoredSync,
     more: &[&str],
 ) -> Option<Result<(), (u32, Violation)>> {
     let place = Place::new(0);
     let mount = mount_over(&place)?;
     let power = mount.power();
     power.fill(&judge.image());
-    power.turn_deaf(deaf);
+    power.ignore_syncs(ignored);
     let mut done = 0;
     // A server that has outlived its last client.
     let mut left: Option<Daemon> = None;
@@ -72,7 +72,7 @@ fn cut(
 fn keeps_its_promises(seed: u32, more: &[&str]) {
     let cuts = times("POWERFAIL_CUTS", 40);
     let mut judge = Judge::new(seed);
-    let Some(verdict) = cut(&mut judge, cuts, Deaf::ToNothing, more) else { return };
+    let Some(verdict) = cut(&mut judge, cuts, IgnoredSync::None, more) else { return };
     println!("{cuts} power cuts {more:?}, {judge}");
     expect(verdict.map_err(|(_, violation)| violation));
     assert!(
@@ -101,7 +101,7 @@ fn power_cuts_after_failed_syncs_take_nothing_that_is_said_to_be_flushed() {
     let cuts = times("POWERFAIL_CUTS", 40);
     let mut judge = Judge::new(26);
     judge.host_may_fail = true;
-    let Some(verdict) = cut(&mut judge, cuts, Deaf::ToNothing, &[]) else { return };
+    let Some(verdict) = cut(&mut judge, cuts, IgnoredSync::None, &[]) else { return };
     println!("{cuts} power cuts with failed syncs, {judge}");
     expect(verdict.map_err(|(_, violation)| violation));
     assert!(judge.failed >= cuts, "flushes were refused");
@@ -112,7 +112,7 @@ fn a_deaf_file_system_is_caught() {
     // Which of them depends on what the guest has negotiated.
     let lost = [Rule::StableWriteLost, Rule::WriteThroughLost, Rule::FlushlessWriteLost];
     for (seed, cache) in [(24, "writeback"), (25, "writethrough")] {
-        let verdict = cut(&mut Judge::new(seed), PATIENCE, Deaf::ToSyncs, &["--cache", cache]);
+        let verdict = cut(&mut Judge::new(seed), PATIENCE, IgnoredSync::All, &["--cache", cache]);
         let Some(verdict) = verdict else { return };
         let (done, violation) = verdict.expect_err("nothing was stable");
         println!("{cache}: after {done} power cuts, {violation}");

@@ -35,7 +35,7 @@ pub(crate) struct Guest {
 
 /// What a guest asks for. Offsets and lengths are in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Ask {
+pub(crate) enum GuestRequest {
     Read(u64),
     Write(u64),
     Flush,
@@ -73,7 +73,7 @@ impl Guest {
     }
 
     /// Hands a request over, with this buffer, which also names its completion.
-    pub(crate) fn submit(&mut self, queue: usize, piece: usize, ask: Ask) {
+    pub(crate) fn submit(&mut self, queue: usize, piece: usize, ask: GuestRequest) {
         let at = (queue * PIECES + piece) * PIECE;
         self.submit_with(queue, piece, ask, at..at + PIECE);
     }
@@ -93,17 +93,17 @@ impl Guest {
         &mut self,
         queue: usize,
         piece: usize,
-        ask: Ask,
+        ask: GuestRequest,
         bytes: Range<usize>,
     ) {
         let buffer = &mut self.memory[bytes];
         let lane = &mut self.queues[queue];
         let handed = match ask {
-            Ask::Read(offset) => lane.read(offset, buffer, piece),
-            Ask::Write(offset) => lane.write(offset, buffer, piece),
-            Ask::Flush => lane.flush(piece),
-            Ask::Discard(offset, len) => lane.discard(offset, len, piece),
-            Ask::Zero(offset, len, unmap) => lane.write_zeroes(offset, len, unmap, piece),
+            GuestRequest::Read(offset) => lane.read(offset, buffer, piece),
+            GuestRequest::Write(offset) => lane.write(offset, buffer, piece),
+            GuestRequest::Flush => lane.flush(piece),
+            GuestRequest::Discard(offset, len) => lane.discard(offset, len, piece),
+            GuestRequest::Zero(offset, len, unmap) => lane.write_zeroes(offset, len, unmap, piece),
         };
         handed.expect("the ring has room");
     }
@@ -144,7 +144,7 @@ impl Guest {
     }
 
     /// Does one request from beginning to end; returns its status.
-    pub(crate) fn run(&mut self, queue: usize, piece: usize, ask: Ask) -> i32 {
+    pub(crate) fn run(&mut self, queue: usize, piece: usize, ask: GuestRequest) -> i32 {
         self.submit(queue, piece, ask);
         self.kick(queue);
         let done = self.wait(queue).expect("a signal");
@@ -156,13 +156,13 @@ impl Guest {
     /// Writes a buffer full of `byte`.
     pub(crate) fn write(&mut self, queue: usize, offset: u64, byte: u8) {
         self.piece(queue, 0).fill(byte);
-        assert_eq!(self.run(queue, 0, Ask::Write(offset)), 0);
+        assert_eq!(self.run(queue, 0, GuestRequest::Write(offset)), 0);
     }
 
     /// Reads a buffer full.
     pub(crate) fn read(&mut self, queue: usize, offset: u64) -> Vec<u8> {
         self.piece(queue, 1).fill(0xee);
-        assert_eq!(self.run(queue, 1, Ask::Read(offset)), 0);
+        assert_eq!(self.run(queue, 1, GuestRequest::Read(offset)), 0);
         self.piece(queue, 1).to_vec()
     }
 }

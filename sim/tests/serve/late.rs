@@ -16,7 +16,7 @@ use crate::front::{
     ADD_MEM_REG, DATA, FEATURES, Front, MEMORY, REM_MEM_REG, RESET_DEVICE, SET_FEATURES, memory,
     region, words,
 };
-use crate::guest::{Ask, Guest, PIECE, PLAIN};
+use crate::guest::{Guest, GuestRequest, PIECE, PLAIN};
 
 /// The threads that a server steps its queues on have names that begin so.
 const QUEUE_THREAD: &str = "queue-";
@@ -161,11 +161,11 @@ fn stopping_a_ring_waits_for_the_host() {
 fn a_flush_that_waits_for_another_queue_is_woken_by_it() {
     let serving = Serving::begin(2);
     let mut guest = Guest::connect(&serving.place.socket(), PLAIN, 2).unwrap();
-    guest.submit(0, 0, Ask::Flush);
+    guest.submit(0, 0, GuestRequest::Flush);
     guest.kick(0);
     serving.door.accepted(1);
-    guest.submit(1, 0, Ask::Flush);
-    guest.submit(1, 1, Ask::Write(0));
+    guest.submit(1, 0, GuestRequest::Flush);
+    guest.submit(1, 1, GuestRequest::Write(0));
     guest.kick(1);
     // The disk has the write, so the flush before it was taken; it waits, for one sync runs at a time.
     serving.door.accepted(2);
@@ -186,12 +186,12 @@ fn the_next_front_end_waits_for_what_the_last_one_left() {
     let serving = Serving::begin(2);
     let mut guest = Guest::connect(&serving.place.socket(), PLAIN, 2).unwrap();
     guest.piece(0, 0).fill(5);
-    guest.submit(0, 0, Ask::Write(0));
+    guest.submit(0, 0, GuestRequest::Write(0));
     guest.kick(0);
     serving.door.accepted(1);
     // The second queue's flush waits for the first one's sync, or the other way round.
-    guest.submit(0, 1, Ask::Flush);
-    guest.submit(1, 0, Ask::Flush);
+    guest.submit(0, 1, GuestRequest::Flush);
+    guest.submit(1, 0, GuestRequest::Flush);
     guest.kick(0);
     guest.kick(1);
     serving.door.accepted(2);
@@ -199,7 +199,7 @@ fn the_next_front_end_waits_for_what_the_last_one_left() {
     let mut next = Guest::connect(&serving.place.socket(), PLAIN, 2).unwrap();
     assert_eq!(std::fs::read(serving.place.disk()).unwrap()[..PIECE], [5; PIECE]);
     assert_eq!(next.read(1, 0), [5; PIECE]);
-    assert_eq!(next.run(0, 0, Ask::Flush), 0);
+    assert_eq!(next.run(0, 0, GuestRequest::Flush), 0);
     serving.end();
 }
 

@@ -2,7 +2,7 @@
 
 use crate::daemon::Place;
 use crate::front::{Front, GET_FEATURES};
-use crate::guest::{Ask, EVENT_IDX, Guest, PIECE, PLAIN};
+use crate::guest::{EVENT_IDX, Guest, GuestRequest, PIECE, PLAIN};
 use crate::judged::{Judge, times};
 use crate::lives::{FOUR_QUEUES, connect, expect, is_direct, keeps_nothing};
 use powerfail_model::Oracle;
@@ -33,9 +33,9 @@ fn a_client_that_vanishes_leaves_whole_pieces_behind() {
         let mut guest = Guest::connect(&place.socket(), PLAIN, 2).unwrap();
         for slot in 0..SLOTS {
             guest.piece(slot % 2, slot).fill(round);
-            guest.submit(slot % 2, slot, Ask::Write(slot as u64 * EACH));
+            guest.submit(slot % 2, slot, GuestRequest::Write(slot as u64 * EACH));
         }
-        guest.submit(0, SLOTS, Ask::Flush);
+        guest.submit(0, SLOTS, GuestRequest::Flush);
         guest.kick(0);
         guest.kick(1);
         if round % 2 == 0 {

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit, setrlim
 
 use crate::daemon::{Daemon, Place, refused};
 use crate::front::{Front, GET_FEATURES};
-use crate::guest::{Ask, Guest, PIECE, PLAIN};
+use crate::guest::{Guest, GuestRequest, PIECE, PLAIN};
 
 const EACH: u64 = PIECE as u64;
 
@@ -118,7 +118,7 @@ fn a_front_end_that_there_are_too_few_descriptors_for_is_hung_up_on() {
         spare_descriptors(&daemon, Some(spare));
         // Whoever is not served is told by the end of the connection; nobody waits.
         let done = Guest::connect(&place.socket(), PLAIN, 2).map(|mut guest| {
-            guest.submit(1, 0, Ask::Flush);
+            guest.submit(1, 0, GuestRequest::Flush);
             guest.kick(1);
             guest.wait(1)
         });
@@ -169,7 +169,7 @@ fn a_limit_of_the_size_of_files_is_an_error_of_the_request() {
         let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
         guest.write(0, LIMIT - EACH, 1);
         for beyond in [LIMIT, LIMIT + 4 * EACH] {
-            assert_eq!(guest.run(0, 0, Ask::Write(beyond)), -libc::EIO, "{more:?}");
+            assert_eq!(guest.run(0, 0, GuestRequest::Write(beyond)), -libc::EIO, "{more:?}");
         }
         assert_eq!(guest.read(0, LIMIT), [0; PIECE]);
         guest.write(0, 0, 2);

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::daemon::{Daemon, LONG, Place};
 use crate::front::{Front, GET_FEATURES};
-use crate::guest::{Ask, Guest, PIECE, PLAIN};
+use crate::guest::{Guest, GuestRequest, PIECE, PLAIN};
 use crate::limits::fails;
 
 /// A server whose words go elsewhere; killed if a test ends without it.
@@ -65,7 +65,7 @@ fn serves_and_ends(place: &Place, server: &mut Mute) {
         let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
         guest.write(0, 0, byte);
         server.signal(Signal::USR1);
-        assert_eq!(guest.run(0, 0, Ask::Flush), 0);
+        assert_eq!(guest.run(0, 0, GuestRequest::Flush), 0);
         assert_eq!(guest.read(0, 0), [byte; PIECE]);
         // Something that makes no sense is reported too.
         drop(guest);
@@ -152,7 +152,7 @@ fn a_server_that_panics_ends_at_once_and_says_why_if_it_can() {
     };
     let panic = |place: &Place| {
         let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
-        guest.submit(0, 0, Ask::Flush);
+        guest.submit(0, 0, GuestRequest::Flush);
         guest.kick(0);
         guest
     };

@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use powerfail_model::Kind;
 
-use crate::guest::{Ask, Guest, PIECE, PIECES};
+use crate::guest::{Guest, GuestRequest, PIECE, PIECES};
 use crate::judged::{self, Port};
 
 /// Where the buffers of a slot begin in its two pieces. Not all lie as direct transfers want them, and in some a page ends within a sector.
 const SHIFTS: [usize; 4] = [0, 512, 4, 260];
 
-fn bytes_of(queue: usize, slot: usize, ask: judged::Ask) -> Range<usize> {
+fn bytes_of(queue: usize, slot: usize, ask: judged::GuestRequest) -> Range<usize> {
     let at = (queue * PIECES + 2 * slot) * PIECE + SHIFTS[slot % SHIFTS.len()];
     at..at + ask.len()
 }
@@ -20,21 +20,21 @@ impl Port for Guest {
         Guest::queues(self)
     }
 
-    fn submit(&mut self, queue: usize, slot: usize, ask: judged::Ask, bytes: &[u8]) {
+    fn submit(&mut self, queue: usize, slot: usize, ask: judged::GuestRequest, bytes: &[u8]) {
         let (at, len) = (ask.offset(), ask.len() as u64);
         let wanted = match ask.kind {
-            Kind::In => Ask::Read(at),
-            Kind::Out => Ask::Write(at),
-            Kind::Flush => Ask::Flush,
-            Kind::Discard => Ask::Discard(at, len),
-            Kind::WriteZeroes => Ask::Zero(at, len, slot.is_multiple_of(2)),
+            Kind::In => GuestRequest::Read(at),
+            Kind::Out => GuestRequest::Write(at),
+            Kind::Flush => GuestRequest::Flush,
+            Kind::Discard => GuestRequest::Discard(at, len),
+            Kind::WriteZeroes => GuestRequest::Zero(at, len, slot.is_multiple_of(2)),
             other => unreachable!("{other:?} is never asked for"),
         };
         self.memory()[bytes_of(queue, slot, ask)].copy_from_slice(bytes);
         self.submit_with(queue, slot, wanted, bytes_of(queue, slot, ask));
     }
 
-    fn buffer(&mut self, queue: usize, slot: usize, ask: judged::Ask) -> Vec<u8> {
+    fn buffer(&mut self, queue: usize, slot: usize, ask: judged::GuestRequest) -> Vec<u8> {
         self.memory()[bytes_of(queue, slot, ask)].to_vec()
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::process::Command;
 
 use crate::daemon::{Place, refused};
-use crate::guest::{Ask, Guest, PIECE, PLAIN};
+use crate::guest::{Guest, GuestRequest, PIECE, PLAIN};
 
 #[test]
 fn a_file_that_is_no_disk() {
@@ -93,7 +93,7 @@ fn readers_share_a_file_and_write_nothing() {
     let _daemon = place.serve(&["--readonly"]);
     let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
     assert_eq!(guest.features() & 1 << 5, 1 << 5, "RO is offered");
-    assert!(guest.run(0, 0, Ask::Write(0)) < 0, "a write is an error");
+    assert!(guest.run(0, 0, GuestRequest::Write(0)) < 0, "a write is an error");
     assert_eq!(guest.read(0, 0), [0; PIECE]);
     let mut other = place.command(&["--readonly"]);
     other.arg("--serial").arg("a serial of more than twenty bytes");

@@ -1,7 +1,7 @@
 //! Servers that are stopped, and servers that are killed.
 
 use crate::daemon::Place;
-use crate::guest::{Ask, Guest, PIECE, PLAIN};
+use crate::guest::{Guest, GuestRequest, PIECE, PLAIN};
 use crate::judged::{Judge, times};
 use crate::lives::{FOUR_QUEUES, connect, expect, is_direct};
 use powerfail_model::Oracle;
@@ -38,7 +38,7 @@ fn a_stop_answers_what_was_taken() {
     let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
     for slot in 0..32 {
         guest.piece(0, slot).fill(9);
-        guest.submit(0, slot, Ask::Write(slot as u64 * EACH));
+        guest.submit(0, slot, GuestRequest::Write(slot as u64 * EACH));
     }
     guest.kick(0);
     let (status, said) = daemon.end(Signal::TERM);

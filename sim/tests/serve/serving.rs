@@ -5,7 +5,7 @@ use powerfail_device::host::{Access, Regions, UringDisk};
 use powerfail_model::Kind;
 
 use crate::daemon::Place;
-use crate::guest::{Ask, EVENT_IDX, Guest, PIECE, PLAIN};
+use crate::guest::{EVENT_IDX, Guest, GuestRequest, PIECE, PLAIN};
 use crate::judged::{self, Port, SLOTS};
 use crate::lives::{FOUR_QUEUES, QUEUES, is_direct, mount_over};
 
@@ -26,17 +26,17 @@ fn every_request_does_what_it_says(more: &[&str]) {
             for offset in 0..4 {
                 guest.write(queue, at + offset * EACH, 7 + queue as u8);
             }
-            assert_eq!(guest.run(queue, 0, Ask::Flush), 0);
-            assert_eq!(guest.run(queue, 0, Ask::Zero(at + EACH, EACH, false)), 0);
-            assert_eq!(guest.run(queue, 0, Ask::Zero(at + 2 * EACH, EACH, true)), 0);
-            assert_eq!(guest.run(queue, 0, Ask::Discard(at + 3 * EACH, EACH)), 0);
+            assert_eq!(guest.run(queue, 0, GuestRequest::Flush), 0);
+            assert_eq!(guest.run(queue, 0, GuestRequest::Zero(at + EACH, EACH, false)), 0);
+            assert_eq!(guest.run(queue, 0, GuestRequest::Zero(at + 2 * EACH, EACH, true)), 0);
+            assert_eq!(guest.run(queue, 0, GuestRequest::Discard(at + 3 * EACH, EACH)), 0);
             // What one queue wrote another reads.
             let other = (queue + 1) % 4;
             assert_eq!(guest.read(other, at), [7 + queue as u8; PIECE]);
             assert_eq!(guest.read(other, at + EACH), [0; PIECE]);
             assert_eq!(guest.read(other, at + 2 * EACH), [0; PIECE]);
         }
-        let beyond = guest.run(0, 0, Ask::Read(64 * EACH));
+        let beyond = guest.run(0, 0, GuestRequest::Read(64 * EACH));
         assert!(beyond < 0, "beyond the end: {beyond}");
     }
 }
@@ -67,7 +67,7 @@ fn sectors_of_one_granule_are_all_kept_whichever_queue_writes_them() {
             for queue in 0..QUEUES {
                 // Each queue writes two sectors of each page, and no two write one sector.
                 let sector = (slot / 2 * 8 + slot % 2 * QUEUES + queue) as u32;
-                let ask = judged::Ask { kind: Kind::Out, sector, sectors: 1 };
+                let ask = judged::GuestRequest { kind: Kind::Out, sector, sectors: 1 };
                 Port::submit(&mut guest, queue, slot, ask, &[round ^ sector as u8; 512]);
             }
         }

@@ -5,7 +5,7 @@ use powerfail_device::Errno;
 
 use crate::daemon::Place;
 use crate::front::{DATA, Front, MEMORY, SET_CONFIG};
-use crate::guest::{Ask, Guest, PIECE, PLAIN};
+use crate::guest::{Guest, GuestRequest, PIECE, PLAIN};
 use crate::lives::mount_over;
 
 const THROUGH: [&str; 2] = ["--cache", "writethrough"];
@@ -14,7 +14,7 @@ const THROUGH: [&str; 2] = ["--cache", "writethrough"];
 fn next_is_served(place: &Place) {
     let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
     guest.write(0, 0, 3);
-    assert_eq!(guest.run(0, 0, Ask::Flush), 0, "nothing was lost that it could miss");
+    assert_eq!(guest.run(0, 0, GuestRequest::Flush), 0, "nothing was lost that it could miss");
 }
 
 /// A write-through write, of memory that `harm` does something about, fails.
@@ -52,9 +52,9 @@ fn a_write_that_the_host_refuses_fails_alone() {
     for errno in [Errno::ENOSPC, Errno::EDQUOT, Errno::EFBIG, Errno::EIO] {
         let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
         mount.power().refuse_next_write(errno);
-        assert_ne!(guest.run(0, 0, Ask::Write(0)), 0, "{errno:?}");
-        assert_eq!(guest.run(0, 0, Ask::Write(0)), 0, "{errno:?}: there is room again");
-        assert_eq!(guest.run(0, 0, Ask::Flush), 0, "{errno:?}");
+        assert_ne!(guest.run(0, 0, GuestRequest::Write(0)), 0, "{errno:?}");
+        assert_eq!(guest.run(0, 0, GuestRequest::Write(0)), 0, "{errno:?}: there is room again");
+        assert_eq!(guest.run(0, 0, GuestRequest::Flush), 0, "{errno:?}");
         drop(guest);
         next_is_served(&place);
     }
@@ -70,11 +70,15 @@ fn a_sync_that_fails_is_told_to_every_later_front_end() {
         let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
         guest.write(0, 0, 1);
         mount.power().fail_next_sync(errno, SectorSet::range(0, 64));
-        assert_ne!(guest.run(0, 0, Ask::Write(0)), 0, "{errno:?}: it is written and not stable");
+        assert_ne!(
+            guest.run(0, 0, GuestRequest::Write(0)),
+            0,
+            "{errno:?}: it is written and not stable"
+        );
         drop(guest);
         let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
-        assert_ne!(guest.run(0, 0, Ask::Flush), 0, "{errno:?}");
-        assert_ne!(guest.run(0, 0, Ask::Write(0)), 0, "{errno:?}");
-        assert_eq!(guest.run(0, 0, Ask::Read(0)), 0, "{errno:?}");
+        assert_ne!(guest.run(0, 0, GuestRequest::Flush), 0, "{errno:?}");
+        assert_ne!(guest.run(0, 0, GuestRequest::Write(0)), 0, "{errno:?}");
+        assert_eq!(guest.run(0, 0, GuestRequest::Read(0)), 0, "{errno:?}");
     }
 }

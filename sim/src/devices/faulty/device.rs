@@ -2,7 +2,7 @@
 
 use powerfail_model::Rule;
 
-use super::{AnswerFault, LifeFault};
+use super::{AnswerFault, LifecycleFault};
 
 /// A promise a device breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -73,7 +73,7 @@ pub enum DeviceFault {
     /// A request is answered as it must not be.
     Answer(AnswerFault),
     /// Something of its lives is not as it must be.
-    Life(LifeFault),
+    Lifecycle(LifecycleFault),
 }
 
 type Facts = (DeviceFault, &'static str, &'static str, &'static [Rule]);
@@ -274,14 +274,14 @@ impl DeviceFault {
     /// All of them.
     pub fn all() -> impl Iterator<Item = DeviceFault> {
         let answers = AnswerFault::all().map(DeviceFault::Answer);
-        let lives = LifeFault::all().map(DeviceFault::Life);
+        let lives = LifecycleFault::all().map(DeviceFault::Lifecycle);
         FACTS.into_iter().map(|facts| facts.0).chain(answers).chain(lives)
     }
 
     fn facts(self) -> (&'static str, &'static str, &'static [Rule]) {
         match self {
             DeviceFault::Answer(fault) => return fault.facts(),
-            DeviceFault::Life(fault) => return fault.facts(),
+            DeviceFault::Lifecycle(fault) => return fault.facts(),
             _ => {}
         }
         let facts = FACTS.iter().find(|facts| facts.0 == self).expect("every fault is listed");

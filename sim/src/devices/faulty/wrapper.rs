@@ -1,7 +1,7 @@
 //! Our device, wrong on purpose: a wrapper around the guest's side of the seam.
 
-use super::lives::Lives;
-use super::{DeviceFault, LifeFault};
+use super::lifecycle::Lives;
+use super::{DeviceFault, LifecycleFault};
 use crate::devices::blk::{Blk, Registers};
 use crate::dut::Spec;
 use crate::dut::lifecycle::{Abilities, Cut, Moved};
@@ -59,7 +59,7 @@ impl WrongDevice {
                 | DeviceFault::Panics
                 | DeviceFault::PoisonedByWrite
                 | DeviceFault::Answer(_)
-                | DeviceFault::Life(LifeFault::CapacityPerQueue)
+                | DeviceFault::Lifecycle(LifecycleFault::CapacityPerQueue)
         )
     }
 
@@ -149,7 +149,7 @@ impl WrongDevice {
                     host.ram.write(at, &[0]);
                 }
             }
-            DeviceFault::Life(_) if status == 0 && self.spoil_grown(queue, &request) => {
+            DeviceFault::Lifecycle(_) if status == 0 && self.spoil_grown(queue, &request) => {
                 host.ram.write(status_at, &[1]);
             }
             DeviceFault::PoisonedByWrite => self.poison(&request, status_at, status, host),
@@ -369,7 +369,7 @@ impl DeviceUnderTest for WrongDevice {
         match self.life_fault() {
             None => Abilities::NONE,
             // They keep no records any more once they have moved.
-            Some(LifeFault::PauseWithoutDrain | LifeFault::SaveWithoutSync) => {
+            Some(LifecycleFault::PauseWithoutDrain | LifecycleFault::SaveWithoutSync) => {
                 Abilities { reconnect: false, ..Abilities::ALL }
             }
             Some(_) => Abilities::ALL,
@@ -410,14 +410,14 @@ impl DeviceUnderTest for WrongDevice {
 
     fn config_generation(&mut self) -> u32 {
         match self.life_fault() {
-            Some(LifeFault::GenerationKept) => 0,
+            Some(LifecycleFault::GenerationKept) => 0,
             _ => self.inner.config_generation(),
         }
     }
 
     fn take_config_signal(&mut self) -> bool {
         let due = self.inner.take_config_signal();
-        due && self.life_fault() != Some(LifeFault::GrowsSilently)
+        due && self.life_fault() != Some(LifecycleFault::GrowsSilently)
     }
 
     fn reset_queue(&mut self, queue: u16) {
@@ -425,7 +425,7 @@ impl DeviceUnderTest for WrongDevice {
     }
 
     fn is_queue_resetting(&mut self, queue: u16) -> bool {
-        let late = self.life_fault() == Some(LifeFault::LateAfterQueueReset);
+        let late = self.life_fault() == Some(LifecycleFault::LateAfterQueueReset);
         self.inner.is_queue_resetting(queue) && !late
     }
 

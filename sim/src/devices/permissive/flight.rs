@@ -1,7 +1,7 @@
 //! A request in the demon's hands: taken, moved sector by sector, and answered.
 
 use super::refusal::{Task, task};
-use super::{Demon, Whim};
+use super::{Liberty, PermissiveDevice};
 use crate::dut::Host;
 use crate::dut::toolkit::{BlockRequest, Chain, fail};
 use crate::guest::memory::Ram;
@@ -28,7 +28,7 @@ pub(super) struct Flight {
     pub(super) forgotten: Vec<u32>,
 }
 
-impl Demon {
+impl PermissiveDevice {
     /// Notes what was published before the next completion.
     fn look_around(&mut self, ram: &Ram<'_>) {
         for (queue, ring) in self.rings.iter().enumerate() {
@@ -57,7 +57,7 @@ impl Demon {
     fn begin(&mut self, queue: u16, request: BlockRequest, since: u64, ram: &Ram<'_>) {
         let mut task = task(&request, ram, &self.spec, self.negotiated);
         if task == Task::FreeFlush {
-            let served = self.feels(Whim::FlushUnnegotiated);
+            let served = self.takes(Liberty::FlushUnnegotiated);
             task = if served { Task::Flush } else { Task::Refuse(vec![2]) };
         }
         let each = |&(sector, sectors): &(u32, u32)| (sector..sector + sectors).map(|s| (s, 0));
@@ -69,9 +69,9 @@ impl Demon {
             _ => Vec::new(),
         };
         if matches!(task, Task::Discard(_)) {
-            if self.feels(Whim::DiscardNothing) {
+            if self.takes(Liberty::DiscardNothing) {
                 left.clear();
-            } else if self.feels(Whim::DiscardSome) {
+            } else if self.takes(Liberty::DiscardSome) {
                 left.retain(|_| self.prng.below(2) == 0);
             }
         }
@@ -84,11 +84,11 @@ impl Demon {
 
     /// Answers a chain that makes no sense, in one of the ways there are.
     fn malformed(&mut self, queue: u16, chain: &Chain, ram: &Ram<'_>) {
-        if self.rarely_feels(Whim::MalformedFatal) {
+        if self.rarely_takes(Liberty::MalformedFatal) {
             self.fatal = true;
             return;
         }
-        if !self.feels(Whim::MalformedIgnored) {
+        if !self.takes(Liberty::MalformedIgnored) {
             fail(ram, chain);
         }
         self.push(queue, chain.head, 0, ram);
@@ -149,7 +149,7 @@ impl Demon {
         } else {
             0
         };
-        if self.feels(Whim::ShortLength) {
+        if self.takes(Liberty::ShortLength) {
             len = self.prng.below(len + 1);
         }
         self.push(flight.queue, flight.request.chain.head, len, ram);
@@ -159,7 +159,7 @@ impl Demon {
     fn end(&mut self, at: usize, host: &Host<'_>) -> u8 {
         if let Task::Refuse(answers) = &self.flights[at].task {
             let answers = answers.clone();
-            let any = self.feels(Whim::AnyReason);
+            let any = self.takes(Liberty::AnyReason);
             let nth = if any { self.prng.below(answers.len() as u32) } else { 0 };
             return answers[nth as usize];
         }
@@ -167,7 +167,7 @@ impl Demon {
             return self.end_flush(self.flights[at].since, host);
         }
         let transfers = self.flights[at].task != Task::Identify;
-        if host.may_fail && transfers && self.rarely_feels(Whim::FailsHalfway) {
+        if host.may_fail && transfers && self.rarely_takes(Liberty::FailsHalfway) {
             self.told = true;
             return IOERR;
         }
@@ -175,7 +175,7 @@ impl Demon {
         // Told apart by mode: a write that was write-through all the time must be stable now.
         let flight = &self.flights[at];
         let (number, forgotten) = (flight.number, flight.forgotten.clone());
-        let covered = Demon::covered(&flight.task);
+        let covered = PermissiveDevice::covered(&flight.task);
         if flight.through && !forgotten.is_empty() && !covered.is_empty() {
             self.told = true;
             return IOERR;
@@ -193,16 +193,17 @@ impl Demon {
 
     fn end_flush(&mut self, since: u64, host: &Host<'_>) -> u8 {
         // What was published after a completion covers it; what was published before need not.
-        let before = if self.feels(Whim::FlushOvertakes) { since } else { self.completions };
+        let before = if self.takes(Liberty::FlushOvertakes) { since } else { self.completions };
         let fails = host.may_fail
-            && (self.rarely_feels(Whim::FlushForgets) || self.rarely_feels(Whim::FlushFailsOnce));
+            && (self.rarely_takes(Liberty::FlushForgets)
+                || self.rarely_takes(Liberty::FlushFailsOnce));
         if !fails && self.store.can_sync(before) {
             self.store.sync(before);
             return OK;
         }
         assert!(host.may_fail, "nothing is forgotten without a failure");
         self.told = true;
-        if self.feels(Whim::FlushForgets) {
+        if self.takes(Liberty::FlushForgets) {
             for (number, sector) in self.store.forget(&mut self.prng) {
                 if let Some(flight) = self.flights.iter_mut().find(|f| f.number == number) {
                     flight.forgotten.push(sector);

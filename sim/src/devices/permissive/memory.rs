@@ -15,7 +15,7 @@ use crate::host::disk::SimDisk;
 
 /// One oddity of a memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemoryWhim {
+pub enum MemoryLiberty {
     /// A store is persistent before anybody asks for it.
     PersistsEarly,
     /// A flush makes persistent what was stored after it was sent, too.
@@ -45,22 +45,22 @@ pub enum MemoryWhim {
     ResetLingers,
 }
 
-impl MemoryWhim {
+impl MemoryLiberty {
     /// All of them.
-    pub const ALL: [MemoryWhim; 13] = [
-        MemoryWhim::PersistsEarly,
-        MemoryWhim::CoversMore,
-        MemoryWhim::AnyOrder,
-        MemoryWhim::MixedLoss,
-        MemoryWhim::NeverLoses,
-        MemoryWhim::SpuriousSignals,
-        MemoryWhim::LateSignals,
-        MemoryWhim::FlushFailsOnce,
-        MemoryWhim::FlushForgets,
-        MemoryWhim::FailsAfterAll,
-        MemoryWhim::MalformedIgnored,
-        MemoryWhim::ResetDrops,
-        MemoryWhim::ResetLingers,
+    pub const ALL: [MemoryLiberty; 13] = [
+        MemoryLiberty::PersistsEarly,
+        MemoryLiberty::CoversMore,
+        MemoryLiberty::AnyOrder,
+        MemoryLiberty::MixedLoss,
+        MemoryLiberty::NeverLoses,
+        MemoryLiberty::SpuriousSignals,
+        MemoryLiberty::LateSignals,
+        MemoryLiberty::FlushFailsOnce,
+        MemoryLiberty::FlushForgets,
+        MemoryLiberty::FailsAfterAll,
+        MemoryLiberty::MalformedIgnored,
+        MemoryLiberty::ResetDrops,
+        MemoryLiberty::ResetLingers,
     ];
 }
 
@@ -85,8 +85,8 @@ struct Flight {
 
 /// The demonic memory.
 #[derive(Clone, Debug)]
-pub struct MemoryDemon {
-    only: Option<MemoryWhim>,
+pub struct PermissiveMemory {
+    only: Option<MemoryLiberty>,
     spec: Spec,
     prng: Prng,
     words: Vec<Word>,
@@ -99,24 +99,24 @@ pub struct MemoryDemon {
     lingering: u32,
 }
 
-impl MemoryDemon {
+impl PermissiveMemory {
     /// Whether a whim takes it now: half the time if it has all of them, always if it has only
     /// this one.
-    fn feels(&mut self, whim: MemoryWhim) -> bool {
+    fn takes(&mut self, liberty: MemoryLiberty) -> bool {
         match self.only {
             None => self.prng.below(2) == 0,
-            Some(only) => only == whim,
+            Some(only) => only == liberty,
         }
     }
 
-    fn rarely_feels(&mut self, whim: MemoryWhim) -> bool {
-        self.feels(whim) && self.prng.below(4) == 0
+    fn rarely_takes(&mut self, liberty: MemoryLiberty) -> bool {
+        self.takes(liberty) && self.prng.below(4) == 0
     }
 
     /// What was stored up to `time` becomes persistent, and maybe more.
     fn persist(&mut self, time: u64) {
         for at in 0..self.words.len() {
-            let until = if self.feels(MemoryWhim::CoversMore) { self.time } else { time };
+            let until = if self.takes(MemoryLiberty::CoversMore) { self.time } else { time };
             let contents = &mut self.words[at].contents;
             let last = contents.iter().rposition(|content| content.0 <= until).unwrap_or(0);
             contents.drain(..last);
@@ -125,10 +125,10 @@ impl MemoryDemon {
 
     /// A flush fails. What it should have covered may be forgotten, or not.
     fn fail(&mut self, time: u64) {
-        if self.feels(MemoryWhim::FailsAfterAll) {
+        if self.takes(MemoryLiberty::FailsAfterAll) {
             self.persist(time);
         }
-        let forgets = self.feels(MemoryWhim::FlushForgets);
+        let forgets = self.takes(MemoryLiberty::FlushForgets);
         for word in &mut self.words {
             if forgets && word.contents.len() > 1 && self.prng.below(2) == 0 {
                 word.contents.truncate(1);
@@ -140,18 +140,18 @@ impl MemoryDemon {
 
     /// Answers one of the flushes in flight.
     fn answer(&mut self, may_fail: bool, ram: &Ram<'_>) -> Progress {
-        let nth = match self.feels(MemoryWhim::AnyOrder) {
+        let nth = match self.takes(MemoryLiberty::AnyOrder) {
             true => self.prng.below(self.flights.len() as u32) as usize,
             false => 0,
         };
         let Flight { chain, time, doomed } = self.flights.remove(nth);
-        let whim = self.rarely_feels(MemoryWhim::FlushFailsOnce)
-            || self.rarely_feels(MemoryWhim::FlushForgets)
-            || self.rarely_feels(MemoryWhim::FailsAfterAll);
+        let liberty = self.rarely_takes(MemoryLiberty::FlushFailsOnce)
+            || self.rarely_takes(MemoryLiberty::FlushForgets)
+            || self.rarely_takes(MemoryLiberty::FailsAfterAll);
         if doomed {
             return self.finish(&chain, Some(u32::MAX), ram);
         }
-        if may_fail && whim {
+        if may_fail && liberty {
             self.fail(time);
             return self.finish(&chain, Some(u32::MAX), ram);
         }
@@ -169,7 +169,7 @@ impl MemoryDemon {
         if let Some(ring) = &mut self.ring {
             self.signal_due |= ring.push(ram, chain.head, len);
         }
-        if self.signal_due && !self.feels(MemoryWhim::LateSignals) {
+        if self.signal_due && !self.takes(MemoryLiberty::LateSignals) {
             self.signal_due = false;
             return Progress::Signal;
         }
@@ -183,7 +183,7 @@ impl MemoryDemon {
             && chain.writable_len() >= memory::RESPONSE;
         if !sense {
             let writable = chain.writable_len() >= memory::RESPONSE;
-            let silent = !writable || self.feels(MemoryWhim::MalformedIgnored);
+            let silent = !writable || self.takes(MemoryLiberty::MalformedIgnored);
             return self.finish(&chain, (!silent).then_some(u32::MAX), ram);
         }
         let mut kind = [0; memory::REQUEST as usize];
@@ -205,25 +205,30 @@ impl MemoryDemon {
     }
 }
 
-impl DeviceUnderTest for MemoryDemon {
+impl DeviceUnderTest for PermissiveMemory {
     /// The only whim, or none for all of them.
-    type Setup = Option<MemoryWhim>;
+    type Setup = Option<MemoryLiberty>;
 
     const ON_SIM_DISK: bool = false;
     const SURVIVES_POWER_LOSS: bool = true;
     const RING_BASE: bool = true;
 
-    fn kinds(_setup: &Option<MemoryWhim>) -> [Kind; 2] {
+    fn kinds(_setup: &Option<MemoryLiberty>) -> [Kind; 2] {
         [Kind::Memory; 2]
     }
 
-    fn open(only: &Option<MemoryWhim>, spec: &Spec, disk: &SimDisk, device: u8) -> MemoryDemon {
+    fn open(
+        only: &Option<MemoryLiberty>,
+        spec: &Spec,
+        disk: &SimDisk,
+        device: u8,
+    ) -> PermissiveMemory {
         let words = (0..spec.disk.capacity).map(|number| disk.load(device, number));
         let words: Vec<Word> =
             words.map(|value| Word { contents: vec![(0, value)], forgotten: false }).collect();
         // The first word names the run.
         let seed = words.first().map_or(0, |word| crate::base::prng::mix(word.contents[0].1));
-        MemoryDemon {
+        PermissiveMemory {
             only: *only,
             spec: *spec,
             prng: Prng::new(seed),
@@ -245,8 +250,8 @@ impl DeviceUnderTest for MemoryDemon {
             return;
         }
         for at in 0..self.words.len() {
-            let mixed = self.feels(MemoryWhim::MixedLoss);
-            let keeps = self.feels(MemoryWhim::NeverLoses);
+            let mixed = self.takes(MemoryLiberty::MixedLoss);
+            let keeps = self.takes(MemoryLiberty::NeverLoses);
             let word = &mut self.words[at];
             let last = word.contents.len() - 1;
             let left = match (keeps, mixed) {
@@ -297,7 +302,7 @@ impl DeviceUnderTest for MemoryDemon {
         } else if answers {
             return self.answer(host.may_fail, &ram);
         }
-        if self.signal_due || self.rarely_feels(MemoryWhim::SpuriousSignals) {
+        if self.signal_due || self.rarely_takes(MemoryLiberty::SpuriousSignals) {
             self.signal_due = false;
             return Progress::Signal;
         }
@@ -305,14 +310,14 @@ impl DeviceUnderTest for MemoryDemon {
     }
 
     fn begin_reset(&mut self, _host: &mut Host<'_>) {
-        if !self.feels(MemoryWhim::ResetDrops) {
+        if !self.takes(MemoryLiberty::ResetDrops) {
             // What is in flight takes effect, and nobody hears of it.
             for flight in std::mem::take(&mut self.flights) {
                 self.persist(flight.time);
             }
         }
         self.still();
-        self.lingering = if self.feels(MemoryWhim::ResetLingers) { 3 } else { 0 };
+        self.lingering = if self.takes(MemoryLiberty::ResetLingers) { 3 } else { 0 };
     }
 
     fn reset_done(&mut self) -> bool {
@@ -326,7 +331,7 @@ impl DeviceUnderTest for MemoryDemon {
 
     fn store(&mut self, word: u32, value: u64, _host: &mut Host<'_>) {
         self.time += 1;
-        let early = self.feels(MemoryWhim::PersistsEarly);
+        let early = self.takes(MemoryLiberty::PersistsEarly);
         let word = &mut self.words[word as usize];
         word.forgotten = false;
         word.contents.push((self.time, value));

@@ -2,17 +2,17 @@
 //!
 //! It is a second device, made from the contract alone: it shares no code with the one that ships,
 //! has its own rings and its own storage, and draws from a generator of its own everything the
-//! contract leaves open. The oracle must stay silent about it. Given one [`Whim`], it is a plain
+//! contract leaves open. The oracle must stay silent about it. Given one [`Liberty`], it is a plain
 //! device but for that one oddity.
 
 mod flight;
+mod liberty;
 mod memory;
 mod refusal;
 mod store;
-mod whim;
 
-pub use memory::{MemoryDemon, MemoryWhim};
-pub use whim::Whim;
+pub use liberty::Liberty;
+pub use memory::{MemoryLiberty, PermissiveMemory};
 
 use crate::base::prng::Prng;
 use crate::dut::Spec;
@@ -28,8 +28,8 @@ use store::{Loss, Store};
 
 /// The demonic device.
 #[derive(Clone, Debug)]
-pub struct Demon {
-    only: Option<Whim>,
+pub struct PermissiveDevice {
+    only: Option<Liberty>,
     spec: Spec,
     prng: Prng,
     store: Store,
@@ -51,19 +51,19 @@ pub struct Demon {
     live: bool,
 }
 
-impl Demon {
+impl PermissiveDevice {
     /// Whether a whim takes it now: half the time if it has all of them, always if it has only
     /// this one.
-    fn feels(&mut self, whim: Whim) -> bool {
+    fn takes(&mut self, liberty: Liberty) -> bool {
         match self.only {
             None => self.prng.below(2) == 0,
-            Some(only) => only == whim,
+            Some(only) => only == liberty,
         }
     }
 
     /// The same, less often.
-    fn rarely_feels(&mut self, whim: Whim) -> bool {
-        self.feels(whim) && self.prng.below(4) == 0
+    fn rarely_takes(&mut self, liberty: Liberty) -> bool {
+        self.takes(liberty) && self.prng.below(4) == 0
     }
 
     fn write_through(&self) -> bool {
@@ -79,7 +79,7 @@ impl Demon {
     /// What is in flight when its life ends lands in full, in part, or not.
     fn abandon(&mut self, ram: Option<&Ram<'_>>) {
         for at in 0..self.flights.len() {
-            let drops = self.feels(Whim::ResetDrops);
+            let drops = self.takes(Liberty::ResetDrops);
             let writes = !matches!(self.flights[at].task, Task::Read(_));
             while let Some(last) = self.flights[at].left.len().checked_sub(1) {
                 match ram {
@@ -101,21 +101,21 @@ impl Demon {
     }
 }
 
-impl DeviceUnderTest for Demon {
+impl DeviceUnderTest for PermissiveDevice {
     /// The only whim, or none for all of them.
-    type Setup = Option<Whim>;
+    type Setup = Option<Liberty>;
 
     const ON_SIM_DISK: bool = false;
     const SURVIVES_POWER_LOSS: bool = true;
     const RING_BASE: bool = true;
 
-    fn open(setup: &Option<Whim>, spec: &Spec, disk: &SimDisk, device: u8) -> Demon {
+    fn open(setup: &Option<Liberty>, spec: &Spec, disk: &SimDisk, device: u8) -> PermissiveDevice {
         let image = disk.image(device);
         // The payload of the first sector names the run.
         let seed = image.iter().take(16).fold(u64::from(device), |seed, &byte| {
             crate::base::prng::mix(seed ^ u64::from(byte)).wrapping_add(1)
         });
-        Demon {
+        PermissiveDevice {
             only: *setup,
             spec: *spec,
             prng: Prng::new(seed),
@@ -137,7 +137,7 @@ impl DeviceUnderTest for Demon {
 
     fn restart(
         &mut self,
-        _setup: &Option<Whim>,
+        _setup: &Option<Liberty>,
         _spec: &Spec,
         _disk: &SimDisk,
         _device: u8,
@@ -152,9 +152,9 @@ impl DeviceUnderTest for Demon {
             }
             End::BackendKill => {}
             End::PowerLoss { .. } => {
-                let loss = if self.feels(Whim::MixedLoss) {
+                let loss = if self.takes(Liberty::MixedLoss) {
                     Loss::Mixed
-                } else if self.feels(Whim::NeverLoses) {
+                } else if self.takes(Liberty::NeverLoses) {
                     Loss::Nothing
                 } else {
                     Loss::Everything
@@ -220,14 +220,14 @@ impl DeviceUnderTest for Demon {
         }
         let mine: Vec<usize> =
             (0..self.flights.len()).filter(|&at| self.flights[at].queue == queue).collect();
-        if self.signal_due[index] && (mine.is_empty() || !self.feels(Whim::LateSignals)) {
+        if self.signal_due[index] && (mine.is_empty() || !self.takes(Liberty::LateSignals)) {
             self.signal_due[index] = false;
             return Progress::Signal;
         }
-        if !mine.is_empty() && self.rarely_feels(Whim::SpuriousSignals) {
+        if !mine.is_empty() && self.rarely_takes(Liberty::SpuriousSignals) {
             return Progress::Signal;
         }
-        let any_order = self.feels(Whim::AnyOrder);
+        let any_order = self.takes(Liberty::AnyOrder);
         if (mine.is_empty() || self.prng.below(2) == 0) && self.take(queue, &host.ram) {
             return Progress::Busy;
         }
@@ -237,7 +237,7 @@ impl DeviceUnderTest for Demon {
         let flush = mine.iter().find(|&&at| self.flights[at].task == Task::Flush);
         let at = match flush {
             _ if any_order => mine[self.prng.below(mine.len() as u32) as usize],
-            Some(&flush) if self.only == Some(Whim::FlushOvertakes) => flush,
+            Some(&flush) if self.only == Some(Liberty::FlushOvertakes) => flush,
             _ => oldest,
         };
         let left = self.flights[at].left.len() as u32;
@@ -251,7 +251,7 @@ impl DeviceUnderTest for Demon {
     }
 
     fn begin_reset(&mut self, host: &mut Host<'_>) {
-        self.lingering = if self.feels(Whim::ResetLingers) { self.prng.below(4) } else { 0 };
+        self.lingering = if self.takes(Liberty::ResetLingers) { self.prng.below(4) } else { 0 };
         self.abandon(Some(&host.ram));
     }
 

@@ -7,7 +7,7 @@ use crate::guest::memory::Ram;
 
 /// How a lane of a wrong disk is wrong below the seam.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Twist {
+pub enum BelowSeam {
     /// It is not.
     #[default]
     None,
@@ -29,34 +29,34 @@ pub struct Lane<'a> {
     disk: &'a mut SimDisk,
     device: u8,
     lane: u8,
-    twist: Twist,
+    fault: BelowSeam,
 }
 
 impl<'a> Lane<'a> {
     /// The lane of a device's queue.
     #[must_use]
     pub fn new(disk: &'a mut SimDisk, device: u8, lane: u8) -> Lane<'a> {
-        Lane { disk, device, lane, twist: Twist::None }
+        Lane { disk, device, lane, fault: BelowSeam::None }
     }
 
     /// The same, wrong in this way.
     #[must_use]
-    pub fn twisted(mut self, twist: Twist) -> Lane<'a> {
-        self.twist = twist;
+    pub fn with_fault(mut self, fault: BelowSeam) -> Lane<'a> {
+        self.fault = fault;
         self
     }
 
     #[cold]
-    fn submit_twisted(&mut self, base: u32, submission: Submission) {
+    fn submit_faulty(&mut self, base: u32, submission: Submission) {
         let syncs = submission.op == Op::Sync;
         let last = u64::from(self.disk.capacity(self.device)) * 512;
         let spills = matches!(&submission.op,
             Op::Write { offset, from, .. } if offset + u64::from(from.len()) == last);
         self.disk.submit(self.device, self.lane, base, submission);
-        match self.twist {
-            Twist::MissesSector if syncs => self.disk.neglect_one(),
-            Twist::LeavesZeroes if syncs => self.disk.neglect_zeroes(),
-            Twist::Spills if spills => self.disk.spill(self.device),
+        match self.fault {
+            BelowSeam::MissesSector if syncs => self.disk.neglect_one(),
+            BelowSeam::LeavesZeroes if syncs => self.disk.neglect_zeroes(),
+            BelowSeam::Spills if spills => self.disk.spill(self.device),
             _ => {}
         }
     }
@@ -64,9 +64,9 @@ impl<'a> Lane<'a> {
     #[cold]
     fn twisted_base(&self, op: &Op) -> u32 {
         let shape = self.disk.shape();
-        match self.twist {
-            Twist::Shifted => shape.base(self.device) + 1,
-            Twist::Crossed
+        match self.fault {
+            BelowSeam::Shifted => shape.base(self.device) + 1,
+            BelowSeam::Crossed
                 if shape.devices == 2
                     && matches!(op, Op::Read { .. })
                     && self.disk.submitted().is_multiple_of(8) =>
@@ -90,12 +90,12 @@ impl Disk<Ram<'_>> for Lane<'_> {
 
     #[inline]
     fn submit(&mut self, _memory: &Ram<'_>, submission: Submission) {
-        let base = match self.twist {
-            Twist::None => self.disk.shape().base(self.device),
+        let base = match self.fault {
+            BelowSeam::None => self.disk.shape().base(self.device),
             _ => self.twisted_base(&submission.op),
         };
-        if self.twist != Twist::None {
-            return self.submit_twisted(base, submission);
+        if self.fault != BelowSeam::None {
+            return self.submit_faulty(base, submission);
         }
         self.disk.submit(self.device, self.lane, base, submission);
     }

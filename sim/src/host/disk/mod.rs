@@ -42,7 +42,7 @@ mod witness;
 
 pub use errno::{Damage, damage};
 pub(crate) use errno::{EIO, FAILED, PUT_OFF};
-pub use lane::{Lane, Twist};
+pub use lane::{BelowSeam, Lane};
 pub use memory::MemoryLane;
 pub use operation::{OpKey, OpKind, Outcome};
 pub use record::Note;

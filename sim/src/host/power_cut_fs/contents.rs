@@ -10,12 +10,12 @@ use crate::guest::payload::SECTOR;
 
 /// What a file system that is wrong on purpose says it has done, and has not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Deaf {
+pub enum IgnoredSync {
     /// It is not wrong.
     #[default]
-    ToNothing,
+    None,
     /// Syncs.
-    ToSyncs,
+    All,
 }
 
 /// Names an open file, from its opening to its release.
@@ -65,7 +65,7 @@ pub(super) struct Contents {
     /// How many syncs were asked for, stable writes included.
     syncs: u64,
     /// What it does not hear. The owner says so, and no power cut changes it.
-    deaf: Deaf,
+    ignored: IgnoredSync,
 }
 
 impl Contents {
@@ -83,7 +83,7 @@ impl Contents {
             life: self.life + 1,
             opened: std::mem::take(&mut self.opened),
             openings: self.openings,
-            deaf: self.deaf,
+            ignored: self.ignored,
             ..Contents::default()
         };
     }
@@ -95,8 +95,13 @@ impl Contents {
         let mine = opened.values_mut().filter(|open| open.life == self.life);
         let theirs = other.opened.values().filter(|open| open.life == other.life);
         mine.zip(theirs).for_each(|(mine, theirs)| mine.told = theirs.told);
-        *self =
-            Contents { life: self.life, opened, openings: self.openings, deaf: self.deaf, ..other };
+        *self = Contents {
+            life: self.life,
+            opened,
+            openings: self.openings,
+            ignored: self.ignored,
+            ..other
+        };
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -151,8 +156,8 @@ impl Contents {
     }
 
     /// From now on it is deaf to these.
-    pub(super) fn turn_deaf(&mut self, deaf: Deaf) {
-        self.deaf = deaf;
+    pub(super) fn ignore_syncs(&mut self, ignored: IgnoredSync) {
+        self.ignored = ignored;
     }
 
     /// What failed syncs forgot is known to be dirty again.
@@ -248,7 +253,7 @@ impl Contents {
     /// Makes everything stable that was written, or fails as somebody wished.
     pub(super) fn sync(&mut self, handle: Handle) -> Result<(), Errno> {
         self.check(handle)?;
-        if self.deaf == Deaf::ToSyncs { Ok(()) } else { self.sync_set(handle, self.dirty) }
+        if self.ignored == IgnoredSync::All { Ok(()) } else { self.sync_set(handle, self.dirty) }
     }
 
     fn sync_set(&mut self, handle: Handle, set: SectorSet) -> Result<(), Errno> {

@@ -27,10 +27,10 @@
 //! reasons than a sync, mapped memory.
 
 mod contents;
+mod fuse;
 mod mount;
 mod power;
-mod served;
 
-pub use contents::Deaf;
+pub use contents::IgnoredSync;
 pub use mount::{Mount, MountError};
 pub use power::Power;

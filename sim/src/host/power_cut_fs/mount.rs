@@ -22,8 +22,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::SigSet;
 use powerfail_device::host::Shown;
 
+use super::fuse::Served;
 use super::power::Power;
-use super::served::Served;
 use crate::base::leftovers::{self, Listed, MOUNTED, Unmounted, is_dead, unmount};
 use crate::base::shell;
 

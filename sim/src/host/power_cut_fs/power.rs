@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use powerfail_device::Errno;
 
-use super::contents::{Contents, Deaf};
+use super::contents::{Contents, IgnoredSync};
 use crate::base::sectors::SectorSet;
 
 /// The switch of one file. A clone is the same switch.
@@ -67,8 +67,8 @@ impl Power {
     }
 
     /// Makes the file system wrong on purpose: it says that all is well, and does nothing. It stays so over power cuts.
-    pub fn turn_deaf(&self, deaf: Deaf) {
-        self.contents().turn_deaf(deaf);
+    pub fn ignore_syncs(&self, ignored: IgnoredSync) {
+        self.contents().ignore_syncs(ignored);
     }
 
     /// Writes dirty sectors back, unasked. False if none of them is dirty.

@@ -11,7 +11,7 @@ mod worlds;
 
 use super::case::Case;
 use super::timeline::Timeline;
-use crate::dut::lifecycle::Life;
+use crate::dut::lifecycle::Lifecycle;
 use crate::host::disk::Outcome;
 use crate::world::action::Action;
 use hosts::{cranks, sets};
@@ -60,7 +60,7 @@ fn is_machinery(action: &Action) -> bool {
         | Action::Effect { .. }
         | Action::WriteBack { .. }
         | Action::Complete { outcome: Outcome::Ok { .. }, .. }
-        | Action::Life { what: Life::PollQueue { .. }, .. } => true,
+        | Action::Lifecycle { what: Lifecycle::PollQueue { .. }, .. } => true,
         _ => matches!(action, Action::PollReset { .. }),
     }
 }

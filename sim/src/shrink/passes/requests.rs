@@ -3,7 +3,7 @@
 use powerfail_model::Segment;
 
 use super::{Mode, Said};
-use crate::guest::{Ask, Layout, Mischief, Segments};
+use crate::guest::{GuestRequest, Layout, Malformation, Segments};
 use crate::shrink::case::Case;
 use crate::shrink::timeline::Timeline;
 use crate::world::action::{Action, QueueId};
@@ -13,10 +13,10 @@ pub(super) fn requests(case: &Case, _: &Timeline, nth: usize) -> Said {
     const WAYS: usize = 17;
     let (place, way) = (nth / WAYS, nth % WAYS);
     let Some(action) = case.actions.get(place) else { return Said::End };
-    let Action::Send { to, id, ask, layout, mischief } = *action else { return Said::Nothing };
-    let mut changed = (to, ask, layout, mischief);
+    let Action::Send { to, id, ask, layout, malformation } = *action else { return Said::Nothing };
+    let mut changed = (to, ask, layout, malformation);
     match way {
-        0 => changed.3 = Mischief::None,
+        0 => changed.3 = Malformation::None,
         1 => changed.2 = Layout::PLAIN,
         2 => changed.2 = Layout { indirect: 0, ..layout },
         3 => changed.2 = Layout { indirect: layout.indirect, ..Layout::PLAIN },
@@ -30,9 +30,9 @@ pub(super) fn requests(case: &Case, _: &Timeline, nth: usize) -> Said {
             None => return Said::Nothing,
         },
     }
-    let (to, ask, layout, mischief) = changed;
+    let (to, ask, layout, malformation) = changed;
     let mut actions = case.actions.clone();
-    actions[place] = Action::Send { to, id, ask, layout, mischief };
+    actions[place] = Action::Send { to, id, ask, layout, malformation };
     if actions[place] == *action {
         return Said::Nothing;
     }
@@ -40,7 +40,7 @@ pub(super) fn requests(case: &Case, _: &Timeline, nth: usize) -> Said {
 }
 
 /// The same request where another one is.
-pub(super) fn placed(case: &Case, ask: &Ask, which: usize) -> Option<Ask> {
+pub(super) fn placed(case: &Case, ask: &GuestRequest, which: usize) -> Option<GuestRequest> {
     let mut others = Vec::new();
     for action in &case.actions {
         if let Action::Send { ask, .. } = action
@@ -55,7 +55,7 @@ pub(super) fn placed(case: &Case, ask: &Ask, which: usize) -> Option<Ask> {
 }
 
 /// The same request over less.
-fn narrowed(ask: &Ask, way: usize) -> Option<Ask> {
+fn narrowed(ask: &GuestRequest, way: usize) -> Option<GuestRequest> {
     let part = |sector: u64, sectors: u32| {
         let (sector, sectors) = match way {
             0 => (sector, 1),
@@ -99,8 +99,8 @@ fn narrowed(ask: &Ask, way: usize) -> Option<Ask> {
         Some(fewer)
     };
     match ask {
-        Ask::Discard(segments) => list(segments).map(Ask::Discard),
-        Ask::WriteZeroes(segments) => list(segments).map(Ask::WriteZeroes),
+        GuestRequest::Discard(segments) => list(segments).map(GuestRequest::Discard),
+        GuestRequest::WriteZeroes(segments) => list(segments).map(GuestRequest::WriteZeroes),
         _ => {
             let (first, count) = ask.range()?;
             let (first, count) = part(first, count)?;

@@ -3,11 +3,11 @@
 //! Whoever tells a story says how it is to look; nothing here asks the environment. Text is broken
 //! first and coloured after, so a width never counts an escape.
 
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
 
 /// How a story looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Style {
     /// No line is wider than this many columns, or than [`NARROWEST`](Self::NARROWEST).
     pub width: usize,
     /// Whether escapes for colours are written.
@@ -16,21 +16,21 @@ pub struct Look {
     pub all: bool,
 }
 
-impl Look {
+impl Style {
     /// Below this a table of three lanes cannot be read.
     pub const NARROWEST: usize = 60;
 
     /// The columns there are.
     #[must_use]
     pub fn columns(&self) -> usize {
-        self.width.max(Look::NARROWEST)
+        self.width.max(Style::NARROWEST)
     }
 }
 
 /// As a pipe wants it: 100 columns, no colours, what matters.
-impl Default for Look {
-    fn default() -> Look {
-        Look { width: 100, colour: false, all: false }
+impl Default for Style {
+    fn default() -> Style {
+        Style { width: 100, colour: false, all: false }
     }
 }
 
@@ -49,24 +49,24 @@ pub(super) enum Tone {
 }
 
 impl Tone {
-    fn style(self) -> Style {
+    fn style(self) -> anstyle::Style {
         match self {
-            Tone::Plain => Style::new(),
+            Tone::Plain => anstyle::Style::new(),
             Tone::Broken => AnsiColor::Red.on_default().bold(),
             Tone::Loss => AnsiColor::Yellow.on_default(),
-            Tone::Name => Style::new().bold(),
+            Tone::Name => anstyle::Style::new().bold(),
         }
     }
 }
 
 /// Colours text that is already as long as it will be.
-pub(super) struct Brush<'a> {
+pub(super) struct Painter<'a> {
     pub(super) colour: bool,
     /// The names of the requests that the promise is about.
     pub(super) names: &'a [String],
 }
 
-impl Brush<'_> {
+impl Painter<'_> {
     /// The text in its tone; names stand out of plain text.
     pub(super) fn paint(&self, text: &str, tone: Tone) -> String {
         if !self.colour || text.trim().is_empty() {
@@ -93,7 +93,7 @@ impl Brush<'_> {
     }
 }
 
-fn wrapped_in(text: &str, style: Style) -> String {
+fn wrapped_in(text: &str, style: anstyle::Style) -> String {
     format!("{style}{text}{style:#}")
 }
 
@@ -191,9 +191,9 @@ mod tests {
     #[test]
     fn only_names_of_the_promise_stand_out_and_plain_text_stays_plain() {
         let names = ["w1".to_owned()];
-        let brush = Brush { colour: true, names: &names };
-        assert_eq!(brush.paint("w1 w12", Tone::Plain), "\u{1b}[1mw1\u{1b}[0m w12");
-        let plain = Brush { colour: false, names: &names };
+        let painter = Painter { colour: true, names: &names };
+        assert_eq!(painter.paint("w1 w12", Tone::Plain), "\u{1b}[1mw1\u{1b}[0m w12");
+        let plain = Painter { colour: false, names: &names };
         assert_eq!(plain.paint("w1", Tone::Broken), "w1");
     }
 }

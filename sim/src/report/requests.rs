@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use powerfail_model::{Content, Observed, RequestId};
 
 use crate::base::sectors::SectorSet;
-use crate::guest::{Ask, Mischief};
+use crate::guest::{GuestRequest, Malformation};
 use crate::host::disk::{OpKey, OpKind};
 use crate::trace::request_name;
 use crate::world::action::{Action, QueueId};
@@ -13,42 +13,47 @@ use crate::world::{Event, covered};
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Role {
+pub(super) struct Request {
     pub(super) to: QueueId,
-    pub(super) ask: Ask,
-    pub(super) mischief: Mischief,
+    pub(super) ask: GuestRequest,
+    pub(super) malformation: Malformation,
     /// How it was answered, if it was.
     pub(super) status: Option<u8>,
 }
 
 /// See the [module](self).
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cast {
-    roles: BTreeMap<u32, Role>,
+pub(super) struct Requests {
+    by_number: BTreeMap<u32, Request>,
     /// The request whose queue is watched: it was never used.
     waited_for: Option<u32>,
     /// What the atoms of the device that failed are called.
     unit: &'static str,
 }
 
-impl Cast {
+impl Requests {
     /// Everyone in these events.
-    pub(super) fn new(events: &[Event], waited_for: Option<u32>, unit: &'static str) -> Cast {
-        let mut cast = Cast { roles: BTreeMap::new(), waited_for, unit };
+    pub(super) fn new(events: &[Event], waited_for: Option<u32>, unit: &'static str) -> Requests {
+        let mut requests = Requests { by_number: BTreeMap::new(), waited_for, unit };
         for event in events {
             match *event {
-                Event::Did(Action::Send { to, id, ask, mischief, .. }) => {
-                    cast.roles.entry(id).or_insert(Role { to, ask, mischief, status: None });
+                Event::Did(Action::Send { to, id, ask, malformation, .. }) => {
+                    requests.by_number.entry(id).or_insert(Request {
+                        to,
+                        ask,
+                        malformation,
+                        status: None,
+                    });
                 }
                 Event::Completed { id, status, .. } => {
-                    if let Some(role) = cast.roles.get_mut(&id) {
-                        role.status = Some(status);
+                    if let Some(request) = requests.by_number.get_mut(&id) {
+                        request.status = Some(status);
                     }
                 }
                 _ => {}
             }
         }
-        cast
+        requests
     }
 
     /// What the atoms of the device that failed are called.
@@ -56,29 +61,34 @@ impl Cast {
         self.unit
     }
 
-    pub(super) fn role(&self, id: u32) -> Option<&Role> {
-        self.roles.get(&id)
+    pub(super) fn request(&self, id: u32) -> Option<&Request> {
+        self.by_number.get(&id)
     }
 
     /// Everyone, by number.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Role)> {
-        self.roles.iter().map(|(id, role)| (*id, role))
+    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Request)> {
+        self.by_number.iter().map(|(id, request)| (*id, request))
     }
 
     /// `w26`, or `request 26` of one that nobody has sent.
     pub(super) fn name(&self, id: u32) -> String {
-        self.role(id).map_or_else(|| format!("request {id}"), |role| request_name(id, &role.ask))
+        self.request(id)
+            .map_or_else(|| format!("request {id}"), |request| request_name(id, &request.ask))
     }
 
     /// The requests that a text names.
     pub(super) fn named_in(&self, text: &str) -> Vec<u32> {
         let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-        self.roles.keys().copied().filter(|&id| words.contains(&self.name(id).as_str())).collect()
+        self.by_number
+            .keys()
+            .copied()
+            .filter(|&id| words.contains(&self.name(id).as_str()))
+            .collect()
     }
 
     /// The queue of a request, if that queue is what the story is about.
     pub(super) fn waits_on(&self, id: u32) -> Option<QueueId> {
-        (self.waited_for == Some(id)).then(|| self.role(id).map(|role| role.to))?
+        (self.waited_for == Some(id)).then(|| self.request(id).map(|request| request.to))?
     }
 
     /// A content in words.
@@ -112,12 +122,12 @@ impl Cast {
 /// same queue can be meant, it is that one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Work {
-    out: Vec<(QueueId, u32, Ask)>,
+    out: Vec<(QueueId, u32, GuestRequest)>,
     operations: Vec<(OpKey, Option<u32>)>,
 }
 
 impl Work {
-    pub(super) fn sent(&mut self, to: QueueId, id: u32, ask: Ask) {
+    pub(super) fn sent(&mut self, to: QueueId, id: u32, ask: GuestRequest) {
         self.out.push((to, id, ask));
     }
 
@@ -140,12 +150,12 @@ impl Work {
     pub(super) fn submitted(&mut self, op: OpKey, base: u32, capacity: u32) -> Option<u32> {
         let mut range = SectorSet::EMPTY;
         op.range().iter().for_each(|sector| range.insert(sector.saturating_sub(base)));
-        let touches = |ask: &Ask| !covered(ask, capacity).and(range).is_empty();
+        let touches = |ask: &GuestRequest| !covered(ask, capacity).and(range).is_empty();
         let owner = self
             .only(&op, |ask| is_for(op.kind, ask) && covered(ask, capacity) == range)
             .or_else(|| {
                 self.only(&op, |ask| match op.kind {
-                    OpKind::Sync => *ask == Ask::Flush || ask.mutates(),
+                    OpKind::Sync => *ask == GuestRequest::Flush || ask.mutates(),
                     OpKind::Read => touches(ask),
                     _ => touches(ask) && ask.mutates(),
                 })
@@ -156,7 +166,7 @@ impl Work {
     }
 
     /// The one request on the operation's queue of which something is so.
-    fn only(&self, op: &OpKey, is: impl Fn(&Ask) -> bool) -> Option<u32> {
+    fn only(&self, op: &OpKey, is: impl Fn(&GuestRequest) -> bool) -> Option<u32> {
         let mut those = self
             .out
             .iter()
@@ -195,12 +205,12 @@ impl Work {
 }
 
 /// Whether a request of this kind is done by an operation of that kind.
-fn is_for(kind: OpKind, ask: &Ask) -> bool {
+fn is_for(kind: OpKind, ask: &GuestRequest) -> bool {
     match kind {
-        OpKind::Read => matches!(ask, Ask::In { .. }),
-        OpKind::Write => matches!(ask, Ask::Out { .. }),
-        OpKind::Sync => *ask == Ask::Flush,
-        OpKind::Discard => matches!(ask, Ask::Discard(_)),
-        OpKind::WriteZeroes => matches!(ask, Ask::WriteZeroes(_)),
+        OpKind::Read => matches!(ask, GuestRequest::In { .. }),
+        OpKind::Write => matches!(ask, GuestRequest::Out { .. }),
+        OpKind::Sync => *ask == GuestRequest::Flush,
+        OpKind::Discard => matches!(ask, GuestRequest::Discard(_)),
+        OpKind::WriteZeroes => matches!(ask, GuestRequest::WriteZeroes(_)),
     }
 }

@@ -1,6 +1,6 @@
 //! How a device is wrong about its lives: what a wrong device does in the place of ours.
 
-use super::{DeviceFault, LifeFault, WrongDevice};
+use super::{DeviceFault, LifecycleFault, WrongDevice};
 use crate::devices::in_flight::SimRecord;
 use crate::dut::MAX_QUEUES;
 use crate::dut::lifecycle::Moved;
@@ -34,21 +34,21 @@ impl Lives {
 }
 
 impl WrongDevice {
-    pub(super) fn life_fault(&self) -> Option<LifeFault> {
+    pub(super) fn life_fault(&self) -> Option<LifecycleFault> {
         match self.fault {
-            DeviceFault::Life(fault) => Some(fault),
+            DeviceFault::Lifecycle(fault) => Some(fault),
             _ => None,
         }
     }
 
-    fn is(&self, fault: LifeFault) -> bool {
+    fn is(&self, fault: LifecycleFault) -> bool {
         self.life_fault() == Some(fault)
     }
 
     /// A step of a device that is wrong about its lives.
     pub(super) fn life_step(
         &mut self,
-        fault: LifeFault,
+        fault: LifecycleFault,
         queue: u16,
         host: &mut Host<'_>,
     ) -> Progress {
@@ -61,22 +61,22 @@ impl WrongDevice {
         }
         let (asked, before) = (self.asks(queue, &host.ram), self.used_idx(queue, &host.ram));
         let progress = match fault {
-            LifeFault::WaitsAfterRestore if self.lives.asleep[at] => return Progress::Idle,
-            LifeFault::NoSecondLook if self.lives.asleep[at] => self.inner.settle(queue, host),
+            LifecycleFault::WaitsAfterRestore if self.lives.asleep[at] => return Progress::Idle,
+            LifecycleFault::NoSecondLook if self.lives.asleep[at] => self.inner.settle(queue, host),
             _ => self.inner.step(queue, host),
         };
         let after = self.used_idx(queue, &host.ram);
         match fault {
-            LifeFault::NoSecondLook => {
+            LifecycleFault::NoSecondLook => {
                 let asks = self.asks(queue, &host.ram);
                 self.lives.asleep[at] |= asks != asked && asks.0;
             }
-            LifeFault::SignalsBeforeIndex if after != before => {
+            LifecycleFault::SignalsBeforeIndex if after != before => {
                 host.ram.write(self.rings[at].used + 2, &before.to_le_bytes());
                 self.lives.hidden[at] = Some(after);
                 return Progress::Signal;
             }
-            LifeFault::EventNotWrapped
+            LifecycleFault::EventNotWrapped
                 if after != before && self.negotiated & feature::EVENT_IDX != 0 =>
             {
                 let ring = self.rings[at];
@@ -88,7 +88,7 @@ impl WrongDevice {
             _ => {}
         }
         if progress == Progress::Signal {
-            let swallowed = self.is(LifeFault::SignalsBeforeIndex);
+            let swallowed = self.is(LifecycleFault::SignalsBeforeIndex);
             if swallowed || std::mem::take(&mut self.lives.lost[at]) {
                 return Progress::Busy;
             }
@@ -133,7 +133,7 @@ impl WrongDevice {
 
     pub(super) fn life_place_queue(&mut self, queue: u16, ring: RingPlan) {
         self.rings[usize::from(queue)] = ring;
-        if self.is(LifeFault::LateAfterQueueReset) {
+        if self.is(LifecycleFault::LateAfterQueueReset) {
             self.lives.placed[usize::from(queue)] = Some(ring);
             self.place_late(queue);
         } else {
@@ -161,11 +161,11 @@ impl WrongDevice {
     }
 
     pub(super) fn life_is_drained(&mut self) -> bool {
-        self.inner.is_drained() || (self.is(LifeFault::PauseWithoutDrain) && self.lives.paused)
+        self.inner.is_drained() || (self.is(LifecycleFault::PauseWithoutDrain) && self.lives.paused)
     }
 
     pub(super) fn life_restart_rings(&mut self) -> bool {
-        if self.is(LifeFault::StopsWhileTakingAgain) && self.lives.paused {
+        if self.is(LifecycleFault::StopsWhileTakingAgain) && self.lives.paused {
             let device = &mut self.inner.registers.device;
             let idle = (0..device.queues()).all(|index| {
                 device.queue_mut(index).is_none_or(|(queue, _)| queue.in_flight() == 0)
@@ -188,7 +188,7 @@ impl WrongDevice {
 
     pub(super) fn life_leave(&mut self) {
         // What is wrong in another way is left as if its process died.
-        if self.is(LifeFault::ForgetsWhenLeft) {
+        if self.is(LifecycleFault::ForgetsWhenLeft) {
             self.inner.records.iter().for_each(|record| record.unmark());
             self.inner.leave();
         }
@@ -196,8 +196,8 @@ impl WrongDevice {
 
     pub(super) fn life_begin_save(&mut self) {
         self.lives.hurried = match self.life_fault() {
-            Some(LifeFault::PauseWithoutDrain) => !self.inner.is_drained(),
-            Some(LifeFault::SaveWithoutSync) => true,
+            Some(LifecycleFault::PauseWithoutDrain) => !self.inner.is_drained(),
+            Some(LifecycleFault::SaveWithoutSync) => true,
             _ => false,
         };
         if !self.lives.hurried {
@@ -213,7 +213,7 @@ impl WrongDevice {
             self.inner.move_on(&self.spec, host)?
         };
         self.lives.paused = false;
-        if self.is(LifeFault::WaitsAfterRestore) {
+        if self.is(LifecycleFault::WaitsAfterRestore) {
             self.lives.asleep = [true; MAX_QUEUES];
         }
         Some(moved)
@@ -238,10 +238,10 @@ impl WrongDevice {
             }
         }
         self.lives = Lives::default();
-        if self.is(LifeFault::SkipsInFlight) {
+        if self.is(LifecycleFault::SkipsInFlight) {
             return self.go_on_behind(host);
         }
-        if self.is(LifeFault::RepeatsUsed) {
+        if self.is(LifecycleFault::RepeatsUsed) {
             self.inner.records.iter().for_each(|record| record.mark_last());
         }
         let spec = self.spec;

@@ -2,26 +2,26 @@
 
 use powerfail_model::{Content, Observed, Reason, RequestId, Violation};
 
-use super::cast::{Cast, Role};
-use super::lanes::{Line, Mark};
+use super::columns::{Line, Mark};
+use super::requests::{Request, Requests};
 use super::words::unit_of;
-use crate::guest::Ask;
+use crate::guest::GuestRequest;
 use crate::guest::Kind;
 use crate::schedule::options::Options;
 use crate::world::covered;
 
 /// See the [module](self).
-pub(super) struct Why<'a> {
+pub(super) struct Evidence<'a> {
     pub(super) options: &'a Options,
     pub(super) violation: &'a Violation,
     pub(super) device: u8,
     /// The features the device offers.
     pub(super) offered: u64,
-    pub(super) cast: &'a Cast,
+    pub(super) requests: &'a Requests,
     pub(super) lines: &'a [Line],
 }
 
-impl Why<'_> {
+impl Evidence<'_> {
     /// The number of the first line that is meant.
     pub(super) fn number(&self, is: impl Fn(&Line) -> bool) -> Option<usize> {
         self.lines.iter().find(|line| is(line)).map(|line| line.number)
@@ -38,7 +38,7 @@ impl Why<'_> {
     }
 
     pub(super) fn name(&self, id: u32) -> String {
-        self.cast.name(id)
+        self.requests.name(id)
     }
 
     pub(super) fn sent(&self, id: u32) -> String {
@@ -63,8 +63,8 @@ impl Why<'_> {
         format!("{}{}", self.name(id), self.sent(id))
     }
 
-    pub(super) fn role(&self, id: u32) -> Option<&Role> {
-        self.cast.role(id)
+    pub(super) fn request(&self, id: u32) -> Option<&Request> {
+        self.requests.request(id)
     }
 
     pub(super) fn atom(&self) -> u32 {
@@ -72,7 +72,7 @@ impl Why<'_> {
     }
 
     /// The request at which it came to light.
-    pub(super) fn request(&self) -> Option<u32> {
+    pub(super) fn request_id(&self) -> Option<u32> {
         self.violation.request.map(|id| id.0)
     }
 
@@ -84,7 +84,7 @@ impl Why<'_> {
     }
 
     /// Whether a request may change the sector in question.
-    pub(super) fn touches(&self, ask: &Ask) -> bool {
+    pub(super) fn touches(&self, ask: &GuestRequest) -> bool {
         let range = covered(ask, self.options.spec.disk.room());
         ask.mutates() && self.violation.atom.is_some_and(|atom| range.contains(atom.0))
     }
@@ -101,7 +101,7 @@ impl Why<'_> {
     fn writers(&self) -> impl Iterator<Item = u32> + '_ {
         self.violation.because.iter().filter_map(|reason| match *reason {
             Reason::Submitted { id, .. } => {
-                let mutates = self.role(id.0).is_some_and(|role| role.ask.mutates());
+                let mutates = self.request(id.0).is_some_and(|request| request.ask.mutates());
                 mutates.then_some(id.0)
             }
             _ => None,
@@ -116,7 +116,9 @@ impl Why<'_> {
         });
         let allowed = |id: u32| {
             self.violation.allowed.contains(&Content::of(RequestId(id)))
-                || self.role(id).is_some_and(|role| matches!(role.ask, Ask::WriteZeroes(_)))
+                || self
+                    .request(id)
+                    .is_some_and(|request| matches!(request.ask, GuestRequest::WriteZeroes(_)))
         };
         let found = self.finder();
         stable
@@ -127,7 +129,7 @@ impl Why<'_> {
     /// An earlier read and what it found.
     pub(super) fn earlier_read(&self) -> Option<(u32, Observed)> {
         self.violation.because.iter().rev().find_map(|reason| match *reason {
-            Reason::ReadSaw { id, content, .. } if Some(id.0) != self.request() => {
+            Reason::ReadSaw { id, content, .. } if Some(id.0) != self.request_id() => {
                 Some((id.0, content))
             }
             _ => None,

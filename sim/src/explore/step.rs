@@ -22,7 +22,7 @@ use crate::world::action::QueueId;
 
 /// One step of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(super) enum Step {
     /// The guest publishes what it may ask for under this number, and kicks.
     Send { queue: u8, nth: u8 },
     /// The guest writes `writeback`.
@@ -47,51 +47,51 @@ pub(super) enum Unit {
 
 impl<D: DeviceUnderTest> Node<D> {
     /// Everything that may happen next, in a fixed order.
-    pub(super) fn enabled(&self, plan: &Plan, out: &mut Vec<Unit>) {
+    pub(super) fn enabled(&self, plan: &Plan, out: &mut Vec<Step>) {
         out.clear();
         if let Phase::Recalling { next } = self.phase {
             let contents = self.left_behind[next as usize].iter();
-            out.extend(contents.map(|&(content, _)| Unit::Recall { content }));
+            out.extend(contents.map(|&(content, _)| Step::Recall { content }));
         } else {
             self.host_steps(plan, out);
-            let station = self.world.station(0);
-            let queues = station.active.min(4) as u8;
-            let stirred = (0..queues).filter(|&queue| station.stirred[usize::from(queue)]);
-            out.extend(stirred.map(|queue| Unit::Run { queue }));
+            let slot = self.world.slot(0);
+            let queues = slot.active.min(4) as u8;
+            let runnable = (0..queues).filter(|&queue| slot.runnable[usize::from(queue)]);
+            out.extend(runnable.map(|queue| Step::Run { queue }));
             if self.phase == Phase::Living {
                 self.sends(plan, out);
-                out.extend((self.resets > 0).then_some(Unit::Reset));
+                out.extend((self.resets > 0).then_some(Step::Reset));
             }
         }
         self.cuts(plan, out);
     }
 
-    fn sends(&self, plan: &Plan, out: &mut Vec<Unit>) {
+    fn sends(&self, plan: &Plan, out: &mut Vec<Step>) {
         if self.left == 0 {
             return;
         }
         if plan.row.switches() {
             let value = u8::from(!self.writes_back);
-            out.push(Unit::Switch { value });
+            out.push(Step::Switch { value });
         }
         if self.out() >= u32::from(plan.scope.in_flight) {
             return;
         }
         let mirror = plan.scope.reduction.mirror;
         // Of queues that were not used yet one is as good as another.
-        let queues = self.world.station(0).active as u8;
+        let queues = self.world.slot(0).active as u8;
         let queues = if mirror { queues.min(self.used + 1) } else { queues };
         for queue in 0..queues {
             for (nth, &image) in plan.mirrors.iter().enumerate() {
                 // Of two mirror images the later one is left out until something has told the sides apart.
                 if self.lopsided || !mirror || nth <= usize::from(image) {
-                    out.push(Unit::Send { queue, nth: nth as u8 });
+                    out.push(Step::Send { queue, nth: nth as u8 });
                 }
             }
         }
     }
 
-    fn host_steps(&self, plan: &Plan, out: &mut Vec<Unit>) {
+    fn host_steps(&self, plan: &Plan, out: &mut Vec<Step>) {
         let disk = self.world.disk();
         let lazy = plan.scope.reduction.lazy;
         for (nth, (op, _, landed)) in disk.in_flight().enumerate() {
@@ -103,12 +103,12 @@ impl<D: DeviceUnderTest> Node<D> {
             } else {
                 left
             };
-            out.extend(disputed.iter().map(|sector| Unit::Land { op, sector }));
+            out.extend(disputed.iter().map(|sector| Step::Land { op, sector }));
             let discards = op.kind == OpKind::Discard;
             if discards && lazy {
-                out.extend(subsets(left).map(|landed| Unit::Finish { op, landed }));
+                out.extend(subsets(left).map(|landed| Step::Finish { op, landed }));
             } else if lazy || discards || left.is_empty() {
-                out.push(Unit::Finish { op, landed: SectorSet::EMPTY });
+                out.push(Step::Finish { op, landed: SectorSet::EMPTY });
             }
             if self.faults > 0 {
                 self.failures(plan, op, left, out);
@@ -116,21 +116,21 @@ impl<D: DeviceUnderTest> Node<D> {
         }
         if !lazy {
             let dirty = (0..self.cells.len()).filter(|&number| self.cells.differs(number));
-            out.extend(dirty.map(|number| Unit::WriteBack { sector: self.cells.sector(number) }));
+            out.extend(dirty.map(|number| Step::WriteBack { sector: self.cells.sector(number) }));
         }
     }
 
-    fn failures(&self, plan: &Plan, op: OpKey, left: SectorSet, out: &mut Vec<Unit>) {
+    fn failures(&self, plan: &Plan, op: OpKey, left: SectorSet, out: &mut Vec<Step>) {
         match op.kind {
-            OpKind::Read => out.push(Unit::Fail { op, landed: SectorSet::EMPTY, forgets: false }),
+            OpKind::Read => out.push(Step::Fail { op, landed: SectorSet::EMPTY, forgets: false }),
             OpKind::Sync => {
                 for forgets in [false, true] {
-                    out.push(Unit::Fail { op, landed: SectorSet::EMPTY, forgets });
+                    out.push(Step::Fail { op, landed: SectorSet::EMPTY, forgets });
                 }
             }
             _ => {
                 let landed = if plan.scope.reduction.lazy { left } else { SectorSet::EMPTY };
-                out.extend(subsets(landed).map(|landed| Unit::Fail { op, landed, forgets: false }));
+                out.extend(subsets(landed).map(|landed| Step::Fail { op, landed, forgets: false }));
             }
         }
     }
@@ -149,23 +149,23 @@ impl<D: DeviceUnderTest> Node<D> {
         disputed
     }
 
-    fn cuts(&self, plan: &Plan, out: &mut Vec<Unit>) {
+    fn cuts(&self, plan: &Plan, out: &mut Vec<Step>) {
         if self.crashes == 0 {
             return;
         }
         if plan.scope.reduction.lazy {
-            out.push(Unit::Cut { survivors: SectorSet::EMPTY });
+            out.push(Step::Cut { survivors: SectorSet::EMPTY });
         } else {
             let dirty = (0..self.cells.len()).filter(|&number| self.cells.differs(number));
             let dirty = dirty.map(|number| SectorSet::range(self.cells.sector(number), 1));
             let dirty = dirty.fold(SectorSet::EMPTY, SectorSet::or);
-            out.extend(subsets(dirty).map(|survivors| Unit::Cut { survivors }));
+            out.extend(subsets(dirty).map(|survivors| Step::Cut { survivors }));
         }
     }
 
     /// Whether two steps that are both possible now are independent.
-    pub(super) fn independent(&self, one: &Unit, two: &Unit) -> bool {
-        use Unit::{Run, Send, Switch};
+    pub(super) fn independent(&self, one: &Step, two: &Step) -> bool {
+        use Step::{Run, Send, Switch};
         match (one, two) {
             (Send { .. } | Switch { .. }, host) | (host, Send { .. } | Switch { .. }) => {
                 self.touched(host).is_some()
@@ -183,37 +183,37 @@ impl<D: DeviceUnderTest> Node<D> {
     }
 
     /// Whether a thread that runs and a step of the host are independent.
-    fn apart(&self, queue: u8, host: &Unit) -> bool {
+    fn apart(&self, queue: u8, host: &Step) -> bool {
         let Some(touched) = self.touched(host) else { return false };
         let untaken = self.world.disk().untaken(0, queue);
         completes(host) != Some(queue) && !settles(host) && touched.and(untaken).is_empty()
     }
 
     /// The sectors that a step of the host may change or read. Nothing if it is no step of the host.
-    fn touched(&self, unit: &Unit) -> Option<SectorSet> {
-        match unit {
-            Unit::Land { sector, .. } | Unit::WriteBack { sector } => {
+    fn touched(&self, step: &Step) -> Option<SectorSet> {
+        match step {
+            Step::Land { sector, .. } | Step::WriteBack { sector } => {
                 Some(SectorSet::range(*sector, 1))
             }
-            Unit::Finish { op, .. } | Unit::Fail { op, .. } => Some(op.range()),
+            Step::Finish { op, .. } | Step::Fail { op, .. } => Some(op.range()),
             _ => None,
         }
     }
 }
 
 /// The lane in which a step completes an operation.
-fn completes(unit: &Unit) -> Option<u8> {
-    match unit {
-        Unit::Finish { op, .. } | Unit::Fail { op, .. } => Some(op.lane),
+fn completes(step: &Step) -> Option<u8> {
+    match step {
+        Step::Finish { op, .. } | Step::Fail { op, .. } => Some(op.lane),
         _ => None,
     }
 }
 
 /// Whether a step of the host makes something stable, or forgets that it is not.
-fn settles(unit: &Unit) -> bool {
-    match unit {
-        Unit::Finish { op, .. } => op.kind == OpKind::Sync,
-        Unit::Fail { .. } | Unit::WriteBack { .. } => true,
+fn settles(step: &Step) -> bool {
+    match step {
+        Step::Finish { op, .. } => op.kind == OpKind::Sync,
+        Step::Fail { .. } | Step::WriteBack { .. } => true,
         _ => false,
     }
 }

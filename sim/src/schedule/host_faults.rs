@@ -1,6 +1,6 @@
 //! How the host behaves: which operation moves, in parts or whole, and what goes wrong.
 
-use super::Pilot;
+use super::Scheduler;
 use crate::base::choose::{Choose, Site};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
@@ -40,7 +40,7 @@ pub(super) fn subset<C: Choose>(
     if tear == 1 { any } else { set.and(any.rounded(tear)) }
 }
 
-impl Pilot {
+impl Scheduler {
     /// The host moves one of the operations in flight.
     pub(super) fn host<D: DeviceUnderTest, C: Choose>(
         &mut self,

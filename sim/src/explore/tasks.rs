@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering;
 use super::Effort;
 use super::node::Node;
 use super::plan::Plan;
-use super::search::{Found, Gauge, Mode, Path, Search};
+use super::search::{Found, Mode, Path, Progress, Search};
+use super::step::Step;
 use super::tally::Tally;
-use super::unit::Unit;
 use super::write_down;
 use crate::base::threads::on_threads;
 use crate::dut::DeviceUnderTest;
@@ -46,7 +46,7 @@ pub(super) struct Outcome {
 
 /// What all tasks came to.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lives {
+pub(super) struct Outcomes {
     pub(super) tally: Tally,
     /// By row and kind of failure.
     pub(super) found: BTreeMap<Signature, (usize, Found)>,
@@ -60,7 +60,7 @@ pub(super) struct Lives {
 }
 
 /// What was done before, and how to tell of what is done now.
-pub(super) trait Memory: Sync {
+pub(super) trait TaskStore: Sync {
     /// What this task came to, if that is known.
     fn recall(&self, task: &Task) -> Option<Outcome>;
 
@@ -76,17 +76,17 @@ pub(super) fn search<D: DeviceUnderTest>(
     setup: &D::Setup,
     plans: &[Plan],
     limits: Limits,
-    gauge: &Gauge,
-    memory: &impl Memory,
-) -> Lives {
-    let mut lives = Lives::default();
+    progress: &Progress,
+    memory: &impl TaskStore,
+) -> Outcomes {
+    let mut lives = Outcomes::default();
     // Roots that wait, by the power losses they have left; and the states of all that were ever found.
     let mut waiting: BTreeMap<u8, Vec<Root>> = BTreeMap::new();
     let mut known: BTreeSet<(usize, u128)> = BTreeSet::new();
     for (row, plan) in plans.iter().enumerate() {
         match Node::<D>::new(setup, plan, None) {
             Ok(node) => {
-                known.insert((row, node.print().value()));
+                known.insert((row, node.fingerprint().value()));
                 waiting.entry(node.crashes).or_default().push(Root { row, path: Path::new() });
             }
             Err(failure) => {
@@ -105,20 +105,21 @@ pub(super) fn search<D: DeviceUnderTest>(
             let Some(node) = write_down::state::<D>(setup, &plans[root.row], &root.path) else {
                 continue;
             };
-            let mut units: Vec<Unit> = Vec::new();
-            node.enabled(&plans[root.row], &mut units);
-            let firsts = 0..u16::try_from(units.len()).expect("a state has not so many steps");
+            let mut steps: Vec<Step> = Vec::new();
+            node.enabled(&plans[root.row], &mut steps);
+            let firsts = 0..u16::try_from(steps.len()).expect("a state has not so many steps");
             let requests = plans[root.row].scope.requests;
             tasks.extend(firsts.map(|first| Task { requests, root: root.clone(), first }));
         }
         lives.tasks += tasks.len() as u64;
-        gauge.known.fetch_add(tasks.len() as u64, Ordering::Relaxed);
-        let outcomes = all::<D>(setup, plans, &tasks, limits, gauge, memory);
+        progress.known.fetch_add(tasks.len() as u64, Ordering::Relaxed);
+        let outcomes = all::<D>(setup, plans, &tasks, limits, progress, memory);
         for (task, outcome) in tasks.iter().zip(outcomes) {
             let Some(outcome) = outcome else { continue };
             lives.add(task, outcome, &mut known, &mut waiting);
         }
-        if gauge.stop.load(Ordering::Relaxed) || (!lives.found.is_empty() && !limits.keep_going) {
+        if progress.stop.load(Ordering::Relaxed) || (!lives.found.is_empty() && !limits.keep_going)
+        {
             break;
         }
     }
@@ -145,7 +146,7 @@ impl Limits {
     }
 }
 
-impl Lives {
+impl Outcomes {
     fn add(
         &mut self,
         task: &Task,
@@ -177,8 +178,8 @@ fn all<D: DeviceUnderTest>(
     plans: &[Plan],
     tasks: &[Task],
     limits: Limits,
-    gauge: &Gauge,
-    memory: &impl Memory,
+    progress: &Progress,
+    memory: &impl TaskStore,
 ) -> Vec<Option<Outcome>> {
     let next = Mutex::new(0..tasks.len());
     let results = Mutex::new(vec![None; tasks.len()]);
@@ -186,20 +187,20 @@ fn all<D: DeviceUnderTest>(
         loop {
             let taken = next.lock().expect("nobody panics with it").next();
             let Some(nth) = taken else { break };
-            if gauge.stop.load(Ordering::Relaxed) {
+            if progress.stop.load(Ordering::Relaxed) {
                 break;
             }
             let task = &tasks[nth];
             let outcome = match memory.recall(task) {
                 Some(outcome) => outcome,
-                None => one::<D>(setup, &plans[task.root.row], task, limits, gauge),
+                None => one::<D>(setup, &plans[task.root.row], task, limits, progress),
             };
             for (signature, found) in &outcome.found {
                 memory.found(task.root.row, signature, found);
             }
             if outcome.tally.stopped == 0 {
                 memory.keep(task, &outcome);
-                gauge.done.fetch_add(1, Ordering::Relaxed);
+                progress.done.fetch_add(1, Ordering::Relaxed);
             }
             results.lock().expect("nobody panics with it")[nth] = Some(outcome);
         }
@@ -213,10 +214,10 @@ fn one<D: DeviceUnderTest>(
     plan: &Plan,
     task: &Task,
     limits: Limits,
-    gauge: &Gauge,
+    progress: &Progress,
 ) -> Outcome {
     let node = write_down::state::<D>(setup, plan, &task.root.path).expect("it was there before");
-    let mut search = Search::<D>::new(plan, Mode::Whole, limits.states, gauge);
+    let mut search = Search::<D>::new(plan, Mode::Whole, limits.states, progress);
     search.images = limits.keep_images.then(BTreeSet::new);
     search.from(&node, &task.root.path, task.first);
     let Search { tally, found, fresh, images, .. } = search;
@@ -231,14 +232,14 @@ pub(super) fn shorter<D: DeviceUnderTest>(
     plans: &[Plan],
     than: usize,
     limits: Limits,
-    gauge: &Gauge,
+    progress: &Progress,
 ) -> Option<(usize, Found)> {
     let next = Mutex::new(0..plans.len());
     let best: Mutex<BTreeMap<(usize, usize), Found>> = Mutex::default();
     let take = || next.lock().expect("nobody panics with it").next();
     let work = || {
         while let Some(row) = take() {
-            let found = within::<D>(setup, &plans[row], than - 1, limits, gauge);
+            let found = within::<D>(setup, &plans[row], than - 1, limits, progress);
             if let Some(found) = found {
                 let mut best = best.lock().expect("nobody panics with it");
                 best.insert((found.path.len(), row), found);
@@ -255,13 +256,13 @@ fn within<D: DeviceUnderTest>(
     plan: &Plan,
     bound: usize,
     limits: Limits,
-    gauge: &Gauge,
+    progress: &Progress,
 ) -> Option<Found> {
     let node = match Node::<D>::new(setup, plan, None) {
         Ok(node) => node,
         Err(failure) => return Some(Found { path: Path::new(), failure }),
     };
-    let mut search = Search::<D>::new(plan, Mode::Hunt(bound), limits.states, gauge);
+    let mut search = Search::<D>::new(plan, Mode::Hunt(bound), limits.states, progress);
     search.through(node, &Path::new());
     search.found.into_values().min_by(|one, two| one.order().cmp(&two.order()))
 }

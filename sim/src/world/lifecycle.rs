@@ -3,96 +3,98 @@
 use powerfail_model::{RequestId, Rule, Violation};
 
 use super::judge::Failure;
-use super::{Outcome, Station, World};
+use super::{DeviceSlot, Outcome, World};
 use crate::base::sectors::SectorSet;
-use crate::dut::lifecycle::{Cut, Life, Moved, Moving, QueueLife};
+use crate::dut::lifecycle::{Cut, Lifecycle, Moved, Moving, QueueState};
 use crate::dut::{DeviceUnderTest, Host, Progress};
 use crate::guest::wire::config;
-use crate::guest::{Ask, QueueDriver};
+use crate::guest::{GuestRequest, QueueDriver};
 use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
     /// Something happens to a device. Nothing does that it does not know, or while it is not live.
-    pub(super) fn live(&mut self, device: u8, what: Life) -> Outcome {
-        let station = self.station(device);
-        let can = station.device.can();
+    pub(super) fn live(&mut self, device: u8, what: Lifecycle) -> Outcome {
+        let slot = self.slot(device);
+        let can = slot.device.can();
         // A pause outlives a reset, so it may have to end before the device is live again.
-        if what == Life::Resume && station.paused {
+        if what == Lifecycle::Resume && slot.paused {
             return Ok(self.resume(device));
         }
         // A guest that broke a ring only waits for what it has begun.
-        let begun = matches!(what, Life::PollQueue { .. } | Life::PlaceQueue { .. });
-        if !station.live || (station.jumped && !begun) {
+        let begun = matches!(what, Lifecycle::PollQueue { .. } | Lifecycle::PlaceQueue { .. });
+        if !slot.live || (slot.avail_jumped && !begun) {
             return Ok(false);
         }
         match what {
-            Life::Pause if can.pause => Ok(self.pause(device)),
-            Life::Save if station.paused => Ok(self.save(device)),
-            Life::Restore if station.moving == Moving::Saving => self.move_on(device),
-            Life::RestartRings if station.paused && station.moving == Moving::No => {
+            Lifecycle::Pause if can.pause => Ok(self.pause(device)),
+            Lifecycle::Save if slot.paused => Ok(self.save(device)),
+            Lifecycle::Restore if slot.moving == Moving::Saving => self.move_on(device),
+            Lifecycle::RestartRings if slot.paused && slot.moving == Moving::No => {
                 Ok(self.restart_rings(device))
             }
-            Life::Leave if can.reconnect => self.leave_backend(device),
-            Life::Resize { sectors } if can.resize => self.resize(device, sectors),
-            Life::ResetQueue { queue } if can.queue_reset => Ok(self.reset_queue(device, queue)),
-            Life::PollQueue { queue } => self.poll_queue(device, queue),
-            Life::PlaceQueue { queue, size } => Ok(self.place_queue(device, queue, size)),
-            Life::Reconnect { inside } if can.reconnect => self.reconnect(device, inside),
+            Lifecycle::Leave if can.reconnect => self.leave_backend(device),
+            Lifecycle::Resize { sectors } if can.resize => self.resize(device, sectors),
+            Lifecycle::ResetQueue { queue } if can.queue_reset => {
+                Ok(self.reset_queue(device, queue))
+            }
+            Lifecycle::PollQueue { queue } => self.poll_queue(device, queue),
+            Lifecycle::PlaceQueue { queue, size } => Ok(self.place_queue(device, queue, size)),
+            Lifecycle::Reconnect { inside } if can.reconnect => self.reconnect(device, inside),
             _ => Ok(false),
         }
     }
 
     fn pause(&mut self, device: u8) -> bool {
         let busy = self.disk.in_flight().any(|(key, ..)| key.device == device);
-        let station = &mut self.stations[usize::from(device)];
-        if station.paused {
+        let slot = &mut self.slots[usize::from(device)];
+        if slot.paused {
             return false;
         }
         self.coverage.hit_if(busy, Situation::PausedInFlight);
-        station.device.pause();
-        station.paused = true;
-        station.moving = Moving::No;
-        station.kicked = false;
+        slot.device.pause();
+        slot.paused = true;
+        slot.moving = Moving::No;
+        slot.kicked = false;
         true
     }
 
     fn resume(&mut self, device: u8) -> bool {
-        let station = &mut self.stations[usize::from(device)];
-        station.device.resume();
-        if station.moving == Moving::Saving {
-            station.oracle.disk().save_given_up();
+        let slot = &mut self.slots[usize::from(device)];
+        slot.device.resume();
+        if slot.moving == Moving::Saving {
+            slot.oracle.disk().save_given_up();
         }
-        station.unpaused();
-        station.stir();
+        slot.unpaused();
+        slot.make_runnable();
         true
     }
 
     fn save(&mut self, device: u8) -> bool {
-        let station = &mut self.stations[usize::from(device)];
-        if station.moving == Moving::Saving || !station.device.is_drained() {
+        let slot = &mut self.slots[usize::from(device)];
+        if slot.moving == Moving::Saving || !slot.device.is_drained() {
             return false;
         }
-        station.device.begin_save();
-        station.oracle.disk().save_begun();
-        station.moving = Moving::Saving;
-        station.stir();
+        slot.device.begin_save();
+        slot.oracle.disk().save_begun();
+        slot.moving = Moving::Saving;
+        slot.make_runnable();
         true
     }
 
     /// Another process goes on where the saved one stopped.
     fn move_on(&mut self, device: u8) -> Outcome {
         let may_fail = self.options.host_may_fail();
-        let World { options, memory, disk, stations, .. } = self;
-        let station = &mut stations[usize::from(device)];
+        let World { options, memory, disk, slots, .. } = self;
+        let slot = &mut slots[usize::from(device)];
         let mut host = Host { ram: memory.ram(), disk, device, may_fail };
-        let Some(moved) = station.device.move_on(&options.spec, &mut host) else {
+        let Some(moved) = slot.device.move_on(&options.spec, &mut host) else {
             return Ok(false);
         };
         match moved {
-            Moved::Stable => station.oracle.disk().saved(),
-            Moved::NotStable if may_fail && (station.sync_failed || !D::ON_SIM_DISK) => {
-                station.oracle.disk().host_failure_shown();
+            Moved::Stable => slot.oracle.disk().saved(),
+            Moved::NotStable if may_fail && (slot.sync_failed || !D::ON_SIM_DISK) => {
+                slot.oracle.disk().host_failure_shown();
                 self.coverage.hit(Situation::SaveFailed);
             }
             Moved::NotStable => {
@@ -102,18 +104,18 @@ impl<D: DeviceUnderTest> World<D> {
             }
         }
         self.stats.moves += 1;
-        self.coverage.hit_if(station.kicked, Situation::RestoredKickPending);
-        let owed = station.queues.iter().any(QueueDriver::signal_owed);
+        self.coverage.hit_if(slot.kicked, Situation::RestoredKickPending);
+        let owed = slot.queues.iter().any(QueueDriver::signal_owed);
         self.coverage.hit_if(owed, Situation::RestoredSignalPending);
-        station.unpaused();
-        station.stir();
+        slot.unpaused();
+        slot.make_runnable();
         Ok(true)
     }
 
     fn resize(&mut self, device: u8, sectors: u32) -> Outcome {
         let shape = self.options.spec.disk;
-        let station = &mut self.stations[usize::from(device)];
-        let before = station.capacity;
+        let slot = &mut self.slots[usize::from(device)];
+        let before = slot.capacity;
         let granules = shape.granule / 512;
         let fits = sectors > before
             && sectors <= shape.room()
@@ -121,111 +123,111 @@ impl<D: DeviceUnderTest> World<D> {
             && shape.spare > 0;
         // A request that the old size forbids and the new one allows may be answered either way, and
         // the oracle would have to know both.
-        let mut out = station.queues.iter().flat_map(QueueDriver::outstanding);
+        let mut out = slot.queues.iter().flat_map(QueueDriver::outstanding);
         if !fits || out.any(|(_, ask)| reaches(ask, u64::from(before), u64::from(sectors))) {
             return Ok(false);
         }
         let writing =
-            station.queues.iter().any(|queue| queue.outstanding().any(|(_, ask)| ask.mutates()));
+            slot.queues.iter().any(|queue| queue.outstanding().any(|(_, ask)| ask.mutates()));
         self.coverage.hit_if(writing, Situation::ResizedUnderWrite);
-        let generation = station.device.config_generation();
+        let generation = slot.device.config_generation();
         self.disk.grow(device, sectors, self.run);
-        station.device.resize(sectors);
+        slot.device.resize(sectors);
         let mut bytes = [0; 8];
-        station.device.config_read(config::CAPACITY, &mut bytes);
+        slot.device.config_read(config::CAPACITY, &mut bytes);
         let shown = u64::from_le_bytes(bytes);
         if shown != u64::from(sectors) {
             let note = format!("The disk has {sectors} sectors and the driver is shown {shown}.");
             let violation = Violation::new(Rule::GenerationStale).note(note);
             return Err(Failure::boxed(device, violation));
         }
-        if station.device.config_generation() == generation {
+        if slot.device.config_generation() == generation {
             let note = format!("The capacity has grown from {before} to {sectors} sectors.");
             let violation = Violation::new(Rule::GenerationStale).note(note);
             return Err(Failure::boxed(device, violation));
         }
-        if !station.device.take_config_signal() {
+        if !slot.device.take_config_signal() {
             let note = "The configuration has changed, and nobody says so.";
             let violation = Violation::new(Rule::SignalMissing).note(note);
             return Err(Failure::boxed(device, violation));
         }
-        station.capacity = sectors;
-        station.oracle.disk().grown(u64::from(sectors));
+        slot.capacity = sectors;
+        slot.oracle.disk().grown(u64::from(sectors));
         Ok(true)
     }
 
     fn reset_queue(&mut self, device: u8, queue: u8) -> bool {
         let busy = self.disk.in_flight().any(|(key, ..)| key.device == device && key.lane == queue);
-        let station = &mut self.stations[usize::from(device)];
-        if !station.may_reset_queues() || !station.is_queue_live(queue) {
+        let slot = &mut self.slots[usize::from(device)];
+        if !slot.may_reset_queues() || !slot.is_queue_live(queue) {
             return false;
         }
         self.coverage.hit_if(busy, Situation::QueueResetInFlight);
-        station.device.reset_queue(u16::from(queue));
-        station.lives[usize::from(queue)] = QueueLife::Resetting;
-        station.stir();
+        slot.device.reset_queue(u16::from(queue));
+        slot.queue_states[usize::from(queue)] = QueueState::Resetting;
+        slot.make_runnable();
         self.stats.queue_resets += 1;
         true
     }
 
     fn poll_queue(&mut self, device: u8, queue: u8) -> Outcome {
-        let station = &mut self.stations[usize::from(device)];
-        if u16::from(queue) >= station.active
-            || station.lives[usize::from(queue)] != QueueLife::Resetting
-            || station.device.is_queue_resetting(u16::from(queue))
+        let slot = &mut self.slots[usize::from(device)];
+        if u16::from(queue) >= slot.active
+            || slot.queue_states[usize::from(queue)] != QueueState::Resetting
+            || slot.device.is_queue_resetting(u16::from(queue))
         {
             return Ok(false);
         }
-        let driver = &mut station.queues[usize::from(queue)];
+        let driver = &mut slot.queues[usize::from(queue)];
         let ended = driver.outstanding().map(|(id, _)| RequestId(id));
-        station.oracle.disk().queue_reset_shown(ended);
+        slot.oracle.disk().queue_reset_shown(ended);
         driver.abandon(&mut self.memory);
-        station.lives[usize::from(queue)] = QueueLife::Down;
+        slot.queue_states[usize::from(queue)] = QueueState::Down;
         self.listen(device, u16::from(queue)..u16::from(queue) + 1)
     }
 
     fn place_queue(&mut self, device: u8, queue: u8, size: u16) -> bool {
         let most = self.options.spec.ring_size;
-        let station = &mut self.stations[usize::from(device)];
+        let slot = &mut self.slots[usize::from(device)];
         let sound = size.is_power_of_two() && (2..=most).contains(&size);
         if !sound
-            || u16::from(queue) >= station.active
-            || station.lives[usize::from(queue)] != QueueLife::Down
+            || u16::from(queue) >= slot.active
+            || slot.queue_states[usize::from(queue)] != QueueState::Down
         {
             return false;
         }
-        let driver = &mut station.queues[usize::from(queue)];
+        let driver = &mut slot.queues[usize::from(queue)];
         driver.place(size, &mut self.memory);
-        station.device.place_queue(u16::from(queue), driver.plan());
-        station.lives[usize::from(queue)] = QueueLife::Live;
-        station.stir();
+        slot.device.place_queue(u16::from(queue), driver.plan());
+        slot.queue_states[usize::from(queue)] = QueueState::Live;
+        slot.make_runnable();
         self.coverage.hit_if(size < most, Situation::QueuePlacedSmaller);
         true
     }
 
     fn restart_rings(&mut self, device: u8) -> bool {
-        let station = &mut self.stations[usize::from(device)];
-        let carried = station.is_carrying();
-        if !station.device.restart_rings() {
+        let slot = &mut self.slots[usize::from(device)];
+        let carried = slot.is_carrying();
+        if !slot.device.restart_rings() {
             return false;
         }
         self.coverage.hit_if(carried, Situation::StoppedCarried);
-        station.unpaused();
-        station.stir();
+        slot.unpaused();
+        slot.make_runnable();
         true
     }
 
     /// Whether a device can be gone on for by another one, by what is on record.
     fn may_be_left(&self, device: u8) -> bool {
-        let station = self.station(device);
-        let all_live = (0..station.active).all(|queue| station.is_queue_live(queue as u8));
+        let slot = self.slot(device);
+        let all_live = (0..slot.active).all(|queue| slot.is_queue_live(queue as u8));
         // Heads that were published twice count once in the record: their driver may lose one.
-        all_live && !station.doubled && self.options.spec.record
+        all_live && !slot.head_republished && self.options.spec.record
     }
 
     /// The backend dies, and another one goes on.
     fn reconnect(&mut self, device: u8, inside: Option<(u8, Cut)>) -> Outcome {
-        let exists = inside.is_none_or(|(queue, _)| u16::from(queue) < self.station(device).active);
+        let exists = inside.is_none_or(|(queue, _)| u16::from(queue) < self.slot(device).active);
         if !exists || !self.may_be_left(device) {
             return Ok(false);
         }
@@ -233,10 +235,10 @@ impl<D: DeviceUnderTest> World<D> {
             self.die_inside(QueueId { device, queue }, cut)?;
         }
         self.note_reconnect(device);
-        let station = &mut self.stations[usize::from(device)];
-        self.disk.backend_kill(device, station.oracle.host_failed());
+        let slot = &mut self.slots[usize::from(device)];
+        self.disk.backend_kill(device, slot.oracle.host_failed());
         // Who leaves a backend finds it with the same open disk; this one opens it anew.
-        station.reopened();
+        slot.reopened();
         self.go_on(device)
     }
 
@@ -245,12 +247,12 @@ impl<D: DeviceUnderTest> World<D> {
         if !self.may_be_left(device) {
             return Ok(false);
         }
-        let station = &mut self.stations[usize::from(device)];
-        let busy = station.queues.iter().any(|queue| queue.outstanding().next().is_some());
+        let slot = &mut self.slots[usize::from(device)];
+        let busy = slot.queues.iter().any(|queue| queue.outstanding().next().is_some());
         self.coverage.hit_if(busy, Situation::LeftInFlight);
-        station.device.leave();
+        slot.device.leave();
         loop {
-            for queue in 0..self.station(device).active as u8 {
+            for queue in 0..self.slot(device).active as u8 {
                 self.run_dry(QueueId { device, queue })?;
             }
             let mine = self.disk.in_flight().map(|(key, ..)| key).find(|key| key.device == device);
@@ -265,10 +267,10 @@ impl<D: DeviceUnderTest> World<D> {
         let may_fail = self.options.host_may_fail();
         // Far more steps than there are operations to take back.
         for _ in 0..1000 {
-            let World { memory, disk, stations, .. } = self;
-            let station = &mut stations[usize::from(to.device)];
+            let World { memory, disk, slots, .. } = self;
+            let slot = &mut slots[usize::from(to.device)];
             let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
-            if station.device.step(u16::from(to.queue), &mut host) == Progress::Idle {
+            if slot.device.step(u16::from(to.queue), &mut host) == Progress::Idle {
                 break;
             }
             self.observe(to)?;
@@ -278,41 +280,35 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// The backend that the front-end is connected to now goes on with the rings as they are.
     fn go_on(&mut self, device: u8) -> Outcome {
-        let again = self.station(device).is_carrying();
+        let again = self.slot(device).is_carrying();
         self.coverage.hit_if(again, Situation::CarriedTwice);
-        let World { setup, options, memory, disk, stations, .. } = self;
-        let station = &mut stations[usize::from(device)];
-        station.carried_again += u32::from(again);
-        station.oracle.disk().reconnect();
-        let out = station.queues.iter().flat_map(QueueDriver::outstanding);
-        station.carried = out.map(|(id, _)| id).max().unwrap_or(0);
+        let World { setup, options, memory, disk, slots, .. } = self;
+        let slot = &mut slots[usize::from(device)];
+        slot.carried_again += u32::from(again);
+        slot.oracle.disk().reconnect();
+        let out = slot.queues.iter().flat_map(QueueDriver::outstanding);
+        slot.carried = out.map(|(id, _)| id).max().unwrap_or(0);
         let mut rings = [crate::guest::RingPlan::at(0, 2, 0, false); crate::dut::MAX_QUEUES];
-        let active = usize::from(station.active);
-        for (driver, ring) in station.queues[..active].iter().zip(&mut rings) {
+        let active = usize::from(slot.active);
+        for (driver, ring) in slot.queues[..active].iter().zip(&mut rings) {
             *ring = driver.plan();
         }
         let mut host = Host { ram: memory.ram(), disk, device, may_fail: options.host_may_fail() };
-        station.device.reconnect(
-            setup,
-            &options.spec,
-            station.negotiated,
-            &rings[..active],
-            &mut host,
-        );
-        station.unpaused();
+        slot.device.reconnect(setup, &options.spec, slot.negotiated, &rings[..active], &mut host);
+        slot.unpaused();
         self.stats.reconnects += 1;
         // What it had in flight makes room on a disk that others share.
-        self.stations.iter_mut().for_each(Station::stir);
+        self.slots.iter_mut().for_each(DeviceSlot::make_runnable);
         Ok(true)
     }
 
     /// The last step of a queue's thread before its backend dies.
     fn die_inside(&mut self, to: QueueId, cut: Cut) -> Outcome {
         let may_fail = self.options.host_may_fail();
-        let World { memory, disk, stations, .. } = self;
-        let station = &mut stations[usize::from(to.device)];
+        let World { memory, disk, slots, .. } = self;
+        let slot = &mut slots[usize::from(to.device)];
         let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
-        let cut_there = station.device.die_inside(u16::from(to.queue), cut, &mut host);
+        let cut_there = slot.device.die_inside(u16::from(to.queue), cut, &mut host);
         self.coverage.hit_if(
             cut_there,
             match cut {
@@ -322,7 +318,7 @@ impl<D: DeviceUnderTest> World<D> {
             },
         );
         // The step may have woken another queue, whose requests were answered before the end, too.
-        for queue in 0..self.station(to.device).active as u8 {
+        for queue in 0..self.slot(to.device).active as u8 {
             self.observe(QueueId { queue, ..to })?;
         }
         Ok(true)
@@ -340,7 +336,7 @@ impl<D: DeviceUnderTest> World<D> {
     }
 }
 
-impl<D> Station<D> {
+impl<D> DeviceSlot<D> {
     /// Whether a request is in flight that was so when a backend died or was left.
     pub(crate) fn is_carrying(&self) -> bool {
         let mut out = self.queues.iter().flat_map(QueueDriver::outstanding);
@@ -351,12 +347,12 @@ impl<D> Station<D> {
     pub(crate) fn is_queue_live(&self, queue: u8) -> bool {
         self.live
             && u16::from(queue) < self.active
-            && self.lives[usize::from(queue)] == QueueLife::Live
+            && self.queue_states[usize::from(queue)] == QueueState::Live
     }
 
     /// Whether the reset of a queue was asked for and has not shown.
     pub(crate) fn is_queue_resetting(&self, queue: u8) -> bool {
-        self.lives.get(usize::from(queue)) == Some(&QueueLife::Resetting)
+        self.queue_states.get(usize::from(queue)) == Some(&QueueState::Resetting)
     }
 
     /// Whether the driver may reset queues one by one.
@@ -373,13 +369,15 @@ impl<D> Station<D> {
 }
 
 /// Whether a request ends in the sectors from `old` up to `new`.
-fn reaches(ask: &Ask, old: u64, new: u64) -> bool {
+fn reaches(ask: &GuestRequest, old: u64, new: u64) -> bool {
     let between = |sector: u64, sectors: u32| {
         sector.checked_add(u64::from(sectors)).is_some_and(|end| old < end && end <= new)
     };
     match ask {
-        Ask::In { sector, sectors } | Ask::Out { sector, sectors } => between(*sector, *sectors),
-        Ask::Discard(list) | Ask::WriteZeroes(list) => {
+        GuestRequest::In { sector, sectors } | GuestRequest::Out { sector, sectors } => {
+            between(*sector, *sectors)
+        }
+        GuestRequest::Discard(list) | GuestRequest::WriteZeroes(list) => {
             list.as_slice().iter().any(|segment| between(segment.sector, segment.sectors))
         }
         _ => false,

@@ -28,7 +28,7 @@ impl Ways {
 
 /// What was visited.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct Visited {
     /// A place is empty iff its key is zero. A power of two of them, at most three quarters taken.
     keys: Vec<u128>,
     words: Vec<u64>,
@@ -45,12 +45,12 @@ enum Place {
     Empty(usize),
 }
 
-impl Seen {
+impl Visited {
     /// Room for `most` entries.
-    pub(super) fn new(most: usize) -> Seen {
+    pub(super) fn new(most: usize) -> Visited {
         let most = most.max(LEAST);
         let (keys, words, ways) = (vec![0; LEAST], vec![0; LEAST], vec![Ways::default(); LEAST]);
-        Seen { keys, words, ways, len: 0, most, turned_away: 0 }
+        Visited { keys, words, ways, len: 0, most, turned_away: 0 }
     }
 
     /// Remembers a key with a word. If it is there already, its word, to be changed.
@@ -133,29 +133,29 @@ mod tests {
 
     #[test]
     fn what_was_entered_is_found_with_its_word() {
-        let mut seen = Seen::new(1 << 20);
+        let mut visited = Visited::new(1 << 20);
         let key = |n: u64| u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 3 | 1;
         for n in 0..10_000 {
-            assert!(seen.enter(key(n), n).is_none());
+            assert!(visited.enter(key(n), n).is_none());
         }
         for n in 0..10_000 {
-            let word = seen.enter(key(n), 77).expect("it was entered");
+            let word = visited.enter(key(n), 77).expect("it was entered");
             assert_eq!(*word, n);
             *word += 1;
         }
-        assert_eq!(*seen.enter(key(3), 0).expect("still there"), 4);
-        assert_eq!((seen.len(), seen.turned_away), (10_000, 0));
+        assert_eq!(*visited.enter(key(3), 0).expect("still there"), 4);
+        assert_eq!((visited.len(), visited.turned_away), (10_000, 0));
     }
 
     #[test]
     fn a_full_table_forgets_nothing_and_remembers_nothing_new() {
-        let mut seen = Seen::new(0);
+        let mut visited = Visited::new(0);
         for key in 1..=LEAST as u128 {
-            assert!(seen.enter(key, 0).is_none());
+            assert!(visited.enter(key, 0).is_none());
         }
-        assert!(seen.enter(5_000, 0).is_none());
-        assert!(seen.enter(5_000, 0).is_none(), "there was no place for it");
-        assert!(seen.enter(7, 0).is_some());
-        assert_eq!((seen.len(), seen.turned_away), (LEAST, 2));
+        assert!(visited.enter(5_000, 0).is_none());
+        assert!(visited.enter(5_000, 0).is_none(), "there was no place for it");
+        assert!(visited.enter(7, 0).is_some());
+        assert_eq!((visited.len(), visited.turned_away), (LEAST, 2));
     }
 }

@@ -5,15 +5,15 @@
 
 /// A fingerprint, word by word. Two lanes of different constants, each a multiplication folded onto itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Print {
+pub(super) struct Fingerprint {
     one: u64,
     two: u64,
 }
 
-impl Print {
+impl Fingerprint {
     /// Of nothing yet.
-    pub(super) const EMPTY: Print =
-        Print { one: 0x243f_6a88_85a3_08d3, two: 0x1319_8a2e_0370_7344 };
+    pub(super) const EMPTY: Fingerprint =
+        Fingerprint { one: 0x243f_6a88_85a3_08d3, two: 0x1319_8a2e_0370_7344 };
 
     /// Adds a word.
     #[inline]
@@ -25,24 +25,24 @@ impl Print {
 
     /// Adds another fingerprint.
     #[inline]
-    pub(super) fn print(&mut self, other: Print) {
+    pub(super) fn fingerprint(&mut self, other: Fingerprint) {
         self.word(other.one);
         self.word(other.two);
     }
 
     /// Adds another fingerprint in such a way that the order of additions does not matter.
     #[inline]
-    pub(super) fn blend(&mut self, other: Print) {
+    pub(super) fn blend(&mut self, other: Fingerprint) {
         self.one = self.one.wrapping_add(other.one);
         self.two = self.two.wrapping_add(other.two);
     }
 
     /// The fingerprint of a few words.
     #[inline]
-    pub(super) fn of(words: &[u64]) -> Print {
-        let mut print = Print::EMPTY;
-        words.iter().for_each(|&word| print.word(word));
-        print
+    pub(super) fn of(words: &[u64]) -> Fingerprint {
+        let mut fingerprint = Fingerprint::EMPTY;
+        words.iter().for_each(|&word| fingerprint.word(word));
+        fingerprint
     }
 
     /// As a number. Never zero, which a table takes for an empty place.
@@ -65,23 +65,23 @@ mod tests {
 
     #[test]
     fn order_matters_in_a_chain_and_not_in_a_blend() {
-        assert_ne!(Print::of(&[1, 2]), Print::of(&[2, 1]));
-        let (mut one, mut two) = (Print::EMPTY, Print::EMPTY);
-        one.blend(Print::of(&[1]));
-        one.blend(Print::of(&[2]));
-        two.blend(Print::of(&[2]));
-        two.blend(Print::of(&[1]));
+        assert_ne!(Fingerprint::of(&[1, 2]), Fingerprint::of(&[2, 1]));
+        let (mut one, mut two) = (Fingerprint::EMPTY, Fingerprint::EMPTY);
+        one.blend(Fingerprint::of(&[1]));
+        one.blend(Fingerprint::of(&[2]));
+        two.blend(Fingerprint::of(&[2]));
+        two.blend(Fingerprint::of(&[1]));
         assert_eq!(one, two);
-        assert_ne!(one, Print::EMPTY);
+        assert_ne!(one, Fingerprint::EMPTY);
     }
 
     #[test]
     fn close_inputs_are_far_apart_in_both_lanes() {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut visited = std::collections::BTreeSet::new();
         for a in 0..300 {
             for b in 0..300 {
-                let Print { one, two } = Print::of(&[a, 0, b]);
-                assert!(seen.insert(one) & seen.insert(two), "{a} {b}");
+                let Fingerprint { one, two } = Fingerprint::of(&[a, 0, b]);
+                assert!(visited.insert(one) & visited.insert(two), "{a} {b}");
             }
         }
     }

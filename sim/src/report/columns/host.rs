@@ -1,11 +1,11 @@
 //! The lane of the host disk, and the ends of lives.
 
-use super::{Mark, Synced, Teller};
+use super::{Columns, Mark, Synced};
 use crate::base::sectors::SectorSet;
 use crate::host::disk::{OpKey, OpKind, Outcome};
 use crate::world::action::CrashKind;
 
-impl Teller<'_> {
+impl Columns<'_> {
     pub(super) fn unasked(&mut self, what: &str, set: SectorSet) {
         for device in self.devices_told() {
             let set = self.shown(set, device);
@@ -110,7 +110,7 @@ impl Teller<'_> {
     /// `w26: `, or `b: ` where there are two devices and nobody knows for whom.
     pub(super) fn owned(&self, op: &OpKey, owner: Option<u32>) -> String {
         match owner {
-            Some(id) => format!("{}: ", self.cast.name(id)),
+            Some(id) => format!("{}: ", self.requests.name(id)),
             None if self.options.devices > 1 => {
                 format!("{}: ", self.device_name(op.device).trim_start())
             }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use powerfail_model::{Atom, Content};
 
-use super::look::{Look, broken};
+use super::style::{Style, broken};
 use super::words::unit_of;
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
@@ -15,36 +15,36 @@ use crate::host::disk::word_of;
 use crate::trace::request_name;
 use crate::world::World;
 
-/// Draws a world as it stands. Each line ends in a line break, and none is wider than `look` says.
+/// Draws a world as it stands. Each line ends in a line break, and none is wider than `style` says.
 #[must_use]
-pub fn scene<D: DeviceUnderTest>(world: &World<D>, look: Look) -> String {
+pub fn snapshot<D: DeviceUnderTest>(world: &World<D>, style: Style) -> String {
     let mut out = String::new();
     let mut say = |indent: usize, text: &str| {
-        for line in broken(text, look.columns() - indent, 2) {
+        for line in broken(text, style.columns() - indent, 2) {
             let _ = writeln!(out, "{:indent$}{line}", "");
         }
     };
     for device in 0..world.options().devices {
-        let station = world.station(device);
+        let slot = world.slot(device);
         let name = if device == 0 { "a" } else { "b" };
-        let state = match (station.live, station.resetting) {
+        let state = match (slot.live, slot.resetting) {
             (true, _) => "live",
             (_, true) => "resetting",
             _ => "down",
         };
         say(0, &format!("device {name}: {state}"));
-        if station.live {
-            say(2, &format!("features: {}", features(station.negotiated)));
-            if let Some(row) = station.oracle.stability_row() {
+        if slot.live {
+            say(2, &format!("features: {}", features(slot.negotiated)));
+            if let Some(row) = slot.oracle.stability_row() {
                 say(2, &format!("cache mode: {}", mode(row)));
             }
         }
-        for (index, queue) in station.queues.iter().enumerate().take(station.active.into()) {
+        for (index, queue) in slot.queues.iter().enumerate().take(slot.active.into()) {
             let out: Vec<String> = queue
                 .outstanding()
                 .map(|(id, ask)| format!("{}: {ask}", request_name(id, ask)))
                 .collect();
-            let thread = if station.stirred[index] { "thread may run" } else { "thread idle" };
+            let thread = if slot.runnable[index] { "thread may run" } else { "thread idle" };
             let out = if out.is_empty() { "nothing".to_owned() } else { out.join("; ") };
             say(2, &format!("q{index}: out: {out} ({thread}, {} to take back)", queue.back()));
         }

@@ -7,10 +7,10 @@ mod host;
 use powerfail_model::Reason;
 
 use super::about::About;
-use super::cast::{Cast, Work};
+use super::requests::{Requests, Work};
 use super::verdict;
 use super::words::{features, spoiled, status_name};
-use crate::guest::Ask;
+use crate::guest::GuestRequest;
 use crate::guest::Kind;
 use crate::schedule::options::Options;
 use crate::trace::features as words_for;
@@ -63,7 +63,7 @@ pub(super) fn draw(
     events: &[Event],
     failure: Option<&Failure>,
     about: &About,
-    cast: &Cast,
+    requests: &Requests,
     sees_host: bool,
 ) -> Vec<Line> {
     let lives = |device: u8| {
@@ -74,11 +74,11 @@ pub(super) fn draw(
     };
     let is_loss = |e: &&Event| matches!(e, Event::Did(Action::Crash(CrashKind::Power { .. })));
     let losses = events.iter().filter(is_loss).count();
-    let mut teller = Teller {
+    let mut columns = Columns {
         options,
         failure,
         about,
-        cast,
+        requests,
         lines: Vec::new(),
         work: Work::default(),
         syncs: Vec::new(),
@@ -88,15 +88,15 @@ pub(super) fn draw(
         step: 0,
     };
     for event in events {
-        teller.event(event);
+        columns.event(event);
     }
     if let Some(failure) = failure {
-        verdict::mark(&mut teller.lines, events, failure, cast, teller.step);
+        verdict::mark(&mut columns.lines, events, failure, requests, columns.step);
     }
-    for (index, line) in teller.lines.iter_mut().enumerate() {
+    for (index, line) in columns.lines.iter_mut().enumerate() {
         line.number = index + 1;
     }
-    teller.lines
+    columns.lines
 }
 
 /// What the host did for a flush that is out.
@@ -110,11 +110,11 @@ enum Synced {
     Well,
 }
 
-struct Teller<'a> {
+struct Columns<'a> {
     options: &'a Options,
     failure: Option<&'a Failure>,
     about: &'a About,
-    cast: &'a Cast,
+    requests: &'a Requests,
     lines: Vec<Line>,
     work: Work,
     /// Syncs that have completed since each flush that is out was sent.
@@ -127,7 +127,7 @@ struct Teller<'a> {
     step: usize,
 }
 
-impl Teller<'_> {
+impl Columns<'_> {
     fn line(&mut self, mark: Mark) -> &mut Line {
         self.lines.push(Line { mark, step: self.step, ..Line::default() });
         self.lines.last_mut().expect("just pushed")
@@ -169,7 +169,7 @@ impl Teller<'_> {
             }
             Event::Completed { to, id, ask, status } => {
                 // That a store is over says nothing.
-                let is_store = matches!(ask, Ask::Store { .. });
+                let is_store = matches!(ask, GuestRequest::Store { .. });
                 if self.about.request(to, id, &ask) && !is_store {
                     self.completed(to, id, &ask, status);
                 }
@@ -177,7 +177,7 @@ impl Teller<'_> {
                 self.work.came_back(id);
             }
             Event::Signalled(to) => {
-                if self.about.ring(to, self.cast) {
+                if self.about.ring(to, self.requests) {
                     let text = format!("signal{}", self.place(to));
                     self.line(Mark::Nothing).device = text;
                 }
@@ -185,22 +185,26 @@ impl Teller<'_> {
         }
     }
 
-    fn completed(&mut self, to: QueueId, id: u32, ask: &Ask, status: u8) {
-        let name = self.cast.name(id);
+    fn completed(&mut self, to: QueueId, id: u32, ask: &GuestRequest, status: u8) {
+        let name = self.requests.name(id);
         let violation = self.failure.map(|failure| &failure.violation);
         let because = violation.map_or(&[][..], |violation| &violation.because);
         let seen = because.iter().rev().find_map(|reason| match reason {
             Reason::ReadSaw { id: read, content, .. } if read.0 == id => Some(*content),
             _ => None,
         });
-        let early = *ask == Ask::Flush && status == 0;
+        let early = *ask == GuestRequest::Flush && status == 0;
         let synced = self.syncs.iter().find(|flush| flush.0 == id).map_or(Synced::Never, |f| f.1);
         let counts = because.iter().any(
             |reason| matches!(reason, Reason::FlushCompleted { id: flush, .. } if flush.0 == id),
         );
         let text = match (seen, violation.and_then(|violation| violation.atom)) {
             (Some(content), Some(atom)) => {
-                format!("{name}: {} {atom} holds {}", self.cast.unit(), self.cast.observed(content))
+                format!(
+                    "{name}: {} {atom} holds {}",
+                    self.requests.unit(),
+                    self.requests.observed(content)
+                )
             }
             _ if self.options.kind(to.device) == Kind::Memory && status != 0 => {
                 format!("{name} failed")
@@ -222,32 +226,39 @@ impl Teller<'_> {
     fn action(&mut self, action: &Action) {
         match *action {
             Action::Start { device, accept, .. } => self.start(device, accept),
-            Action::Send { to, id, ref ask, mischief, .. } => {
+            Action::Send { to, id, ref ask, malformation, .. } => {
                 self.work.sent(to, id, *ask);
-                if *ask == Ask::Flush {
+                if *ask == GuestRequest::Flush {
                     self.syncs.push((id, Synced::Never));
                 }
                 if self.about.request(to, id, ask) {
                     let place = self.place(to);
-                    let text = format!("{}: {ask}{place}{}", self.cast.name(id), spoiled(mischief));
+                    let text = format!(
+                        "{}: {ask}{place}{}",
+                        self.requests.name(id),
+                        spoiled(malformation)
+                    );
                     self.line(Mark::Sent(id)).guest = text;
                 }
             }
             Action::SendAgain { to, id }
-                if self.cast.role(id).is_some_and(|r| self.about.request(to, id, &r.ask)) =>
+                if self
+                    .requests
+                    .request(id)
+                    .is_some_and(|r| self.about.request(to, id, &r.ask)) =>
             {
-                let text = format!("publishes {} again", self.cast.name(id));
+                let text = format!("publishes {} again", self.requests.name(id));
                 self.line(Mark::Nothing).guest = text;
             }
             Action::Jump { to } if self.about.device(to.device) => {
                 let text = format!("moves avail.idx out of range{}", self.place(to));
                 self.line(Mark::Nothing).guest = text;
             }
-            Action::Kick { to } if self.about.ring(to, self.cast) => {
+            Action::Kick { to } if self.about.ring(to, self.requests) => {
                 let text = format!("kick{} if it is wanted", self.place(to));
                 self.line(Mark::Kicked).guest = text;
             }
-            Action::Reap { to, arm } if self.about.ring(to, self.cast) => {
+            Action::Reap { to, arm } if self.about.ring(to, self.requests) => {
                 let then = if arm { "wants a signal" } else { "wants no signal" };
                 let text = format!("takes back what is used{}, {then}", self.place(to));
                 self.line(Mark::Nothing).guest = text;
@@ -258,13 +269,13 @@ impl Teller<'_> {
                     Until::Steps(n) => format!("runs{}, {n} steps at most", self.place(to)),
                     Until::Submitted(op) => format!("runs{} up to {op}", self.place(to)),
                     Until::Used(id) => {
-                        format!("runs{} up to {}", self.place(to), self.cast.name(id))
+                        format!("runs{} up to {}", self.place(to), self.requests.name(id))
                     }
                 };
                 self.line(Mark::Nothing).device = text;
             }
             Action::Await { id, .. } if self.about.is_everything() => {
-                let text = format!("waits for {}", self.cast.name(id));
+                let text = format!("waits for {}", self.requests.name(id));
                 self.line(Mark::Nothing).guest = text;
             }
             Action::Writeback { device, value } if self.about.device(device) => {
@@ -276,7 +287,7 @@ impl Teller<'_> {
                 self.line(Mark::Reset(device)).guest = text;
             }
             Action::PollReset { device } => self.poll(device),
-            Action::Life { device, what } if self.about.device(device) => {
+            Action::Lifecycle { device, what } if self.about.device(device) => {
                 let text = format!("{}{}", what.happened(), self.device_name(device));
                 self.line(Mark::Nothing).guest = text;
             }

@@ -6,7 +6,7 @@
 
 /// One oddity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whim {
+pub enum Liberty {
     /// A flush is answered before the writes that were sent before it.
     FlushOvertakes,
     /// Requests complete in any order, and move sector by sector at any time in between.
@@ -46,26 +46,26 @@ pub enum Whim {
     ResetLingers,
 }
 
-impl Whim {
+impl Liberty {
     /// All of them.
-    pub const ALL: [Whim; 18] = [
-        Whim::FlushOvertakes,
-        Whim::AnyOrder,
-        Whim::MixedLoss,
-        Whim::NeverLoses,
-        Whim::DiscardNothing,
-        Whim::DiscardSome,
-        Whim::SpuriousSignals,
-        Whim::LateSignals,
-        Whim::FlushUnnegotiated,
-        Whim::ShortLength,
-        Whim::FailsHalfway,
-        Whim::FlushForgets,
-        Whim::FlushFailsOnce,
-        Whim::MalformedIgnored,
-        Whim::MalformedFatal,
-        Whim::AnyReason,
-        Whim::ResetDrops,
-        Whim::ResetLingers,
+    pub const ALL: [Liberty; 18] = [
+        Liberty::FlushOvertakes,
+        Liberty::AnyOrder,
+        Liberty::MixedLoss,
+        Liberty::NeverLoses,
+        Liberty::DiscardNothing,
+        Liberty::DiscardSome,
+        Liberty::SpuriousSignals,
+        Liberty::LateSignals,
+        Liberty::FlushUnnegotiated,
+        Liberty::ShortLength,
+        Liberty::FailsHalfway,
+        Liberty::FlushForgets,
+        Liberty::FlushFailsOnce,
+        Liberty::MalformedIgnored,
+        Liberty::MalformedFatal,
+        Liberty::AnyReason,
+        Liberty::ResetDrops,
+        Liberty::ResetLingers,
     ];
 }

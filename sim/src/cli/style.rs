@@ -3,7 +3,7 @@
 use std::env;
 use std::io::IsTerminal as _;
 
-use crate::report::Look;
+use crate::report::Style;
 
 /// When stories are coloured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -19,7 +19,7 @@ pub(super) enum Colour {
 
 impl Colour {
     /// How a story on standard output is to look.
-    pub(super) fn look(self, all: bool) -> Look {
+    pub(super) fn style(self, all: bool) -> Style {
         let terminal = std::io::stdout().is_terminal();
         let colour = match self {
             Colour::Auto => {
@@ -31,10 +31,10 @@ impl Colour {
             Colour::Always => true,
             Colour::Never => false,
         };
-        let plain = Look { colour, all, ..Look::default() };
+        let plain = Style { colour, all, ..Style::default() };
         match terminal_size::terminal_size_of(std::io::stdout()) {
             // A terminal that does not know its width says zero.
-            Some((width, _)) if terminal && width.0 > 0 => Look { width: width.0.into(), ..plain },
+            Some((width, _)) if terminal && width.0 > 0 => Style { width: width.0.into(), ..plain },
             _ => plain,
         }
     }

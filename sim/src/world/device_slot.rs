@@ -4,7 +4,7 @@ use super::{Contract, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
 use crate::dut::MAX_QUEUES;
-use crate::dut::lifecycle::{Moving, QueueLife};
+use crate::dut::lifecycle::{Moving, QueueState};
 use crate::guest::Kind;
 use crate::guest::payload::Author;
 use crate::guest::{QueueDriver, Shape};
@@ -12,7 +12,7 @@ use crate::world::coverage::Situation;
 
 /// One device, its driver and its oracle.
 #[derive(Clone, Debug)]
-pub(crate) struct Station<D> {
+pub(crate) struct DeviceSlot<D> {
     pub(crate) device: D,
     pub(crate) kind: Kind,
     pub(crate) oracle: Contract,
@@ -25,11 +25,11 @@ pub(crate) struct Station<D> {
     pub(crate) active: u16,
     pub(crate) negotiated: u64,
     /// A queue is stirred iff its thread may have something to do.
-    pub(crate) stirred: [bool; MAX_QUEUES],
+    pub(crate) runnable: [bool; MAX_QUEUES],
     /// The guest broke a queue: the device may ask for a reset.
-    pub(crate) jumped: bool,
+    pub(crate) avail_jumped: bool,
     /// The guest sent a chain that makes no sense: the device may ask for a reset.
-    pub(crate) provoked: bool,
+    pub(crate) malformed_sent: bool,
     /// It does.
     pub(crate) wants_reset: bool,
     /// Sectors discarded and not written since; and those of them that a power loss has passed.
@@ -48,7 +48,7 @@ pub(crate) struct Station<D> {
     /// How often another backend had to go on for one that had not answered all of that.
     pub(crate) carried_again: u32,
     /// The guest has published a head twice in this life.
-    pub(crate) doubled: bool,
+    pub(crate) head_republished: bool,
     /// A sync of its part has failed since its backend was opened: no flush need succeed.
     pub(crate) sync_failed: bool,
     /// Requests out of which an operation of their own failed: they may fail.
@@ -56,28 +56,28 @@ pub(crate) struct Station<D> {
     /// A write failed while no sync had, since its backend was opened.
     pub(crate) write_failed: bool,
     /// The queues one by one.
-    pub(crate) lives: [QueueLife; MAX_QUEUES],
+    pub(crate) queue_states: [QueueState; MAX_QUEUES],
 }
 
-impl<D> Station<D> {
+impl<D> DeviceSlot<D> {
     /// Nothing runs: after power-on, a reset or a crash.
     pub(crate) fn still(&mut self) {
         self.live = false;
         self.resetting = false;
         self.active = 0;
         self.negotiated = 0;
-        self.stirred = [false; MAX_QUEUES];
-        self.jumped = false;
-        self.provoked = false;
+        self.runnable = [false; MAX_QUEUES];
+        self.avail_jumped = false;
+        self.malformed_sent = false;
         self.wants_reset = false;
         self.paused = false;
         self.moving = Moving::No;
         self.kicked = false;
         self.carried = 0;
         self.carried_again = 0;
-        self.doubled = false;
+        self.head_republished = false;
         self.excused.clear();
-        self.lives = [QueueLife::Live; MAX_QUEUES];
+        self.queue_states = [QueueState::Live; MAX_QUEUES];
     }
 
     /// The disk was opened afresh: what failed before says nothing about it.
@@ -87,9 +87,9 @@ impl<D> Station<D> {
     }
 
     /// Every thread of the device may have something to do.
-    pub(crate) fn stir(&mut self) {
-        for stirred in self.stirred.iter_mut().take(usize::from(self.active)) {
-            *stirred = true;
+    pub(crate) fn make_runnable(&mut self) {
+        for runnable in self.runnable.iter_mut().take(usize::from(self.active)) {
+            *runnable = true;
         }
     }
 }
@@ -97,21 +97,21 @@ impl<D> Station<D> {
 impl<D: DeviceUnderTest> World<D> {
     /// Makes every device and driver anew, in place where there were some.
     pub(super) fn set_up(&mut self) {
-        let World { setup, options, run, memory, disk, stations, .. } = self;
+        let World { setup, options, run, memory, disk, slots, .. } = self;
         let spec = options.spec;
-        stations.truncate(usize::from(options.devices));
+        slots.truncate(usize::from(options.devices));
         for device in 0..options.devices {
             let fresh = D::open(setup, &spec, disk, device);
             let kind = options.kind(device);
-            let station = match stations.get_mut(usize::from(device)) {
-                Some(station) => {
-                    station.device = fresh;
-                    station.kind = kind;
-                    station.oracle.restart(kind, spec.disk.room());
-                    station
+            let slot = match slots.get_mut(usize::from(device)) {
+                Some(slot) => {
+                    slot.device = fresh;
+                    slot.kind = kind;
+                    slot.oracle.restart(kind, spec.disk.room());
+                    slot
                 }
                 None => {
-                    stations.push(Station {
+                    slots.push(DeviceSlot {
                         device: fresh,
                         kind,
                         oracle: Contract::new(kind, spec.disk.room()),
@@ -120,9 +120,9 @@ impl<D: DeviceUnderTest> World<D> {
                         resetting: false,
                         active: 0,
                         negotiated: 0,
-                        stirred: [false; MAX_QUEUES],
-                        jumped: false,
-                        provoked: false,
+                        runnable: [false; MAX_QUEUES],
+                        avail_jumped: false,
+                        malformed_sent: false,
                         wants_reset: false,
                         discarded: SectorSet::EMPTY,
                         discarded_before_loss: SectorSet::EMPTY,
@@ -133,25 +133,25 @@ impl<D: DeviceUnderTest> World<D> {
                         kicked: false,
                         carried: 0,
                         carried_again: 0,
-                        doubled: false,
+                        head_republished: false,
                         sync_failed: false,
                         excused: Vec::new(),
                         write_failed: false,
-                        lives: [QueueLife::Live; MAX_QUEUES],
+                        queue_states: [QueueState::Live; MAX_QUEUES],
                     });
-                    stations.last_mut().expect("just pushed")
+                    slots.last_mut().expect("just pushed")
                 }
             };
-            station.still();
-            station.reopened();
-            station.capacity = spec.disk.capacity;
-            station.discarded = SectorSet::EMPTY;
-            station.discarded_before_loss = SectorSet::EMPTY;
-            station.was_reset = false;
+            slot.still();
+            slot.reopened();
+            slot.capacity = spec.disk.capacity;
+            slot.discarded = SectorSet::EMPTY;
+            slot.discarded_before_loss = SectorSet::EMPTY;
+            slot.was_reset = false;
             let author = Author { run: *run, disk: device };
             let share = options.share();
             let queues = options.queues_of(device);
-            station.queues.truncate(usize::from(queues));
+            slot.queues.truncate(usize::from(queues));
             for queue in 0..queues {
                 let nth = u32::from(device) * u32::from(spec.queues) + u32::from(queue);
                 let shape = Shape {
@@ -161,10 +161,10 @@ impl<D: DeviceUnderTest> World<D> {
                     ring_size: spec.ring_size,
                     room: options.max_sectors * 512,
                 };
-                match station.queues.get_mut(usize::from(queue)) {
+                match slot.queues.get_mut(usize::from(queue)) {
                     Some(driver) => driver.reshape(shape, memory),
                     None => {
-                        station.queues.push(QueueDriver::new(shape, 0, false, author, memory));
+                        slot.queues.push(QueueDriver::new(shape, 0, false, author, memory));
                     }
                 }
             }

@@ -40,7 +40,7 @@ impl Segments {
 
 /// One request, or one access to a persistent memory, as the guest means it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum GuestRequest {
     /// Read sectors.
     In {
         /// The first sector.
@@ -83,12 +83,12 @@ pub enum Ask {
 
 /// How a request is spoiled on purpose, beyond asking for what must be refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Mischief {
+pub enum Malformation {
     /// It is not.
     #[default]
     None,
     /// The data part is this many bytes shorter than it should be.
-    Ragged(u16),
+    ShortData(u16),
     /// The readable part ends inside the header.
     ShortHeader,
     /// There is no writable byte for the status.
@@ -98,10 +98,10 @@ pub enum Mischief {
     /// The chain runs in a circle.
     Loop,
     /// The last descriptor promises another, outside the table.
-    Dangling,
+    NextOutOfRange,
 }
 
-impl Ask {
+impl GuestRequest {
     /// The request type on a disk's wire.
     ///
     /// # Panics
@@ -109,14 +109,16 @@ impl Ask {
     #[must_use]
     pub fn wire_type(&self) -> u32 {
         match self {
-            Ask::Store { .. } | Ask::Load { .. } => panic!("{self} is not on the wire"),
-            Ask::In { .. } => request::IN,
-            Ask::Out { .. } => request::OUT,
-            Ask::Flush => request::FLUSH,
-            Ask::GetId => request::GET_ID,
-            Ask::Discard(_) => request::DISCARD,
-            Ask::WriteZeroes(_) => request::WRITE_ZEROES,
-            Ask::Other(number) => *number,
+            GuestRequest::Store { .. } | GuestRequest::Load { .. } => {
+                panic!("{self} is not on the wire")
+            }
+            GuestRequest::In { .. } => request::IN,
+            GuestRequest::Out { .. } => request::OUT,
+            GuestRequest::Flush => request::FLUSH,
+            GuestRequest::GetId => request::GET_ID,
+            GuestRequest::Discard(_) => request::DISCARD,
+            GuestRequest::WriteZeroes(_) => request::WRITE_ZEROES,
+            GuestRequest::Other(number) => *number,
         }
     }
 
@@ -124,8 +126,8 @@ impl Ask {
     #[must_use]
     pub fn sector(&self) -> u64 {
         match self {
-            Ask::In { sector, .. } | Ask::Out { sector, .. } => *sector,
-            Ask::Store { word, .. } | Ask::Load { word, .. } => u64::from(*word),
+            GuestRequest::In { sector, .. } | GuestRequest::Out { sector, .. } => *sector,
+            GuestRequest::Store { word, .. } | GuestRequest::Load { word, .. } => u64::from(*word),
             _ => 0,
         }
     }
@@ -134,10 +136,13 @@ impl Ask {
     #[must_use]
     pub fn data_len(&self) -> u32 {
         match self {
-            Ask::In { sectors, .. } | Ask::Out { sectors, .. } => sectors * 512,
-            Ask::Flush | Ask::Other(_) | Ask::Store { .. } | Ask::Load { .. } => 0,
-            Ask::GetId => request::ID,
-            Ask::Discard(segments) | Ask::WriteZeroes(segments) => {
+            GuestRequest::In { sectors, .. } | GuestRequest::Out { sectors, .. } => sectors * 512,
+            GuestRequest::Flush
+            | GuestRequest::Other(_)
+            | GuestRequest::Store { .. }
+            | GuestRequest::Load { .. } => 0,
+            GuestRequest::GetId => request::ID,
+            GuestRequest::Discard(segments) | GuestRequest::WriteZeroes(segments) => {
                 segments.as_slice().len() as u32 * request::SEGMENT
             }
         }
@@ -146,34 +151,44 @@ impl Ask {
     /// Whether the device writes the data part.
     #[must_use]
     pub fn device_writes(&self) -> bool {
-        matches!(self, Ask::In { .. } | Ask::GetId)
+        matches!(self, GuestRequest::In { .. } | GuestRequest::GetId)
     }
 
     /// Whether the request changes sectors, or the access words.
     #[must_use]
     pub fn mutates(&self) -> bool {
-        matches!(self, Ask::Out { .. } | Ask::Discard(_) | Ask::WriteZeroes(_) | Ask::Store { .. })
+        matches!(
+            self,
+            GuestRequest::Out { .. }
+                | GuestRequest::Discard(_)
+                | GuestRequest::WriteZeroes(_)
+                | GuestRequest::Store { .. }
+        )
     }
 
     /// The sectors or words it is about, where that is one range: the first, and how many.
     #[must_use]
     pub fn range(&self) -> Option<(u64, u32)> {
         match *self {
-            Ask::In { sector, sectors } | Ask::Out { sector, sectors } => Some((sector, sectors)),
-            Ask::Store { word, words } | Ask::Load { word, words } => Some((word.into(), words)),
+            GuestRequest::In { sector, sectors } | GuestRequest::Out { sector, sectors } => {
+                Some((sector, sectors))
+            }
+            GuestRequest::Store { word, words } | GuestRequest::Load { word, words } => {
+                Some((word.into(), words))
+            }
             _ => None,
         }
     }
 
     /// The same about another range, if it is about one.
     #[must_use]
-    pub fn at(&self, first: u64, count: u32) -> Option<Ask> {
+    pub fn at(&self, first: u64, count: u32) -> Option<GuestRequest> {
         let word = u32::try_from(first);
         Some(match self {
-            Ask::In { .. } => Ask::In { sector: first, sectors: count },
-            Ask::Out { .. } => Ask::Out { sector: first, sectors: count },
-            Ask::Store { .. } => Ask::Store { word: word.ok()?, words: count },
-            Ask::Load { .. } => Ask::Load { word: word.ok()?, words: count },
+            GuestRequest::In { .. } => GuestRequest::In { sector: first, sectors: count },
+            GuestRequest::Out { .. } => GuestRequest::Out { sector: first, sectors: count },
+            GuestRequest::Store { .. } => GuestRequest::Store { word: word.ok()?, words: count },
+            GuestRequest::Load { .. } => GuestRequest::Load { word: word.ok()?, words: count },
             _ => return None,
         })
     }
@@ -182,47 +197,50 @@ impl Ask {
     #[inline]
     #[must_use]
     pub fn is_access(&self) -> bool {
-        matches!(self, Ask::Store { .. } | Ask::Load { .. })
+        matches!(self, GuestRequest::Store { .. } | GuestRequest::Load { .. })
     }
 
     /// The kind, in the oracle's words.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Ask::In { .. } | Ask::Load { .. } => Kind::In,
-            Ask::Out { .. } | Ask::Store { .. } => Kind::Out,
-            Ask::Flush => Kind::Flush,
-            Ask::GetId => Kind::GetId,
-            Ask::Discard(_) => Kind::Discard,
-            Ask::WriteZeroes(_) => Kind::WriteZeroes,
-            Ask::Other(number) => Kind::Other(*number),
+            GuestRequest::In { .. } | GuestRequest::Load { .. } => Kind::In,
+            GuestRequest::Out { .. } | GuestRequest::Store { .. } => Kind::Out,
+            GuestRequest::Flush => Kind::Flush,
+            GuestRequest::GetId => Kind::GetId,
+            GuestRequest::Discard(_) => Kind::Discard,
+            GuestRequest::WriteZeroes(_) => Kind::WriteZeroes,
+            GuestRequest::Other(number) => Kind::Other(*number),
         }
     }
 
     /// The request as the oracle of a persistent memory is told about it.
     #[must_use]
-    pub fn request_of_memory(&self, mischief: Mischief) -> PmemRequest {
+    pub fn request_of_memory(&self, malformation: Malformation) -> PmemRequest {
         match self {
-            _ if mischief != Mischief::None => PmemRequest::Malformed,
-            Ask::Flush | Ask::Other(memory::FLUSH) => PmemRequest::Flush,
+            _ if malformation != Malformation::None => PmemRequest::Malformed,
+            GuestRequest::Flush | GuestRequest::Other(memory::FLUSH) => PmemRequest::Flush,
             other => PmemRequest::Other(other.wire_type()),
         }
     }
 
     /// The request as the oracle is told about it.
     #[must_use]
-    pub fn request(&self, mischief: Mischief) -> Request<'_> {
+    pub fn request(&self, malformation: Malformation) -> Request<'_> {
         let segments = match self {
-            Ask::Discard(segments) | Ask::WriteZeroes(segments) => segments.as_slice(),
+            GuestRequest::Discard(segments) | GuestRequest::WriteZeroes(segments) => {
+                segments.as_slice()
+            }
             _ => &[],
         };
-        let cut = if let Mischief::Ragged(bytes) = mischief { u32::from(bytes) } else { 0 };
+        let cut =
+            if let Malformation::ShortData(bytes) = malformation { u32::from(bytes) } else { 0 };
         Request {
             kind: self.kind(),
             sector: self.sector(),
             bytes: u64::from(self.data_len().saturating_sub(cut)),
             segments,
-            malformed: !matches!(mischief, Mischief::None | Mischief::Ragged(_)),
+            malformed: !matches!(malformation, Malformation::None | Malformation::ShortData(_)),
         }
     }
 }

@@ -4,7 +4,7 @@ use powerfail_model::Rule;
 
 /// A promise about pausing, moving, growing, dying, or notifying, that a device breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LifeFault {
+pub enum LifecycleFault {
     /// A restored device waits for a kick, though one may have come before it was saved.
     WaitsAfterRestore,
     /// A device that is saved forgets what is in flight.
@@ -36,30 +36,30 @@ pub enum LifeFault {
     EventNotWrapped,
 }
 
-type Facts = (LifeFault, &'static str, &'static str, &'static [Rule]);
+type Facts = (LifecycleFault, &'static str, &'static str, &'static [Rule]);
 
 /// Each with its name, what is wrong in a line, and the rules that should notice.
 const FACTS: [Facts; 14] = [
     (
-        LifeFault::WaitsAfterRestore,
+        LifecycleFault::WaitsAfterRestore,
         "waits-after-restore",
         "a restored device waits for a kick that came before it was saved",
         &[Rule::NeverUsed],
     ),
     (
-        LifeFault::PauseWithoutDrain,
+        LifecycleFault::PauseWithoutDrain,
         "pause-without-drain",
         "a device is saved with requests in flight, and forgets them",
         &[Rule::NeverUsed, Rule::StableWriteLost, Rule::UntouchedChanged],
     ),
     (
-        LifeFault::SaveWithoutSync,
+        LifecycleFault::SaveWithoutSync,
         "save-without-sync",
         "a save does not make stable what completed",
         &[Rule::StableWriteLost, Rule::NotZeroed],
     ),
     (
-        LifeFault::LateAfterQueueReset,
+        LifecycleFault::LateAfterQueueReset,
         "late-after-queue-reset",
         "a queue's reset shows as done while its operations are in flight; they land later",
         &[
@@ -72,13 +72,13 @@ const FACTS: [Facts; 14] = [
         ],
     ),
     (
-        LifeFault::SkipsInFlight,
+        LifecycleFault::SkipsInFlight,
         "skips-in-flight",
         "who goes on after a death takes what was in flight for done",
         &[Rule::NeverUsed],
     ),
     (
-        LifeFault::RepeatsUsed,
+        LifecycleFault::RepeatsUsed,
         "repeats-used",
         "who goes on after a death uses the head used last once more",
         &[
@@ -94,7 +94,7 @@ const FACTS: [Facts; 14] = [
         ],
     ),
     (
-        LifeFault::StopsWhileTakingAgain,
+        LifecycleFault::StopsWhileTakingAgain,
         "stops-while-taking-again",
         "a ring is stopped before all that a dead backend had taken was taken again",
         &[
@@ -110,7 +110,7 @@ const FACTS: [Facts; 14] = [
         ],
     ),
     (
-        LifeFault::ForgetsWhenLeft,
+        LifecycleFault::ForgetsWhenLeft,
         "forgets-when-left",
         "a backend whose front-end leaves forgets what is in flight",
         &[
@@ -126,46 +126,46 @@ const FACTS: [Facts; 14] = [
         ],
     ),
     (
-        LifeFault::CapacityPerQueue,
+        LifecycleFault::CapacityPerQueue,
         "capacity-per-queue",
         "all queues but the first keep to the size the disk had at first",
         &[Rule::LegalRequestFailed],
     ),
     (
-        LifeFault::GenerationKept,
+        LifecycleFault::GenerationKept,
         "generation-kept",
         "the capacity changes and the generation does not",
         &[Rule::GenerationStale],
     ),
     (
-        LifeFault::GrowsSilently,
+        LifecycleFault::GrowsSilently,
         "grows-silently",
         "the capacity changes and the driver is not told",
         &[Rule::SignalMissing],
     ),
     (
-        LifeFault::NoSecondLook,
+        LifecycleFault::NoSecondLook,
         "no-second-look",
         "after asking for the next kick nobody looks whether something has come meanwhile",
         &[Rule::NeverUsed],
     ),
     (
-        LifeFault::SignalsBeforeIndex,
+        LifecycleFault::SignalsBeforeIndex,
         "signals-before-index",
         "the driver is signalled before the used index has moved",
         &[Rule::SignalMissing],
     ),
     (
-        LifeFault::EventNotWrapped,
+        LifecycleFault::EventNotWrapped,
         "event-not-wrapped",
         "whether the used index has passed the event is found out as if it never wrapped",
         &[Rule::SignalMissing],
     ),
 ];
 
-impl LifeFault {
+impl LifecycleFault {
     /// All of them.
-    pub fn all() -> impl Iterator<Item = LifeFault> {
+    pub fn all() -> impl Iterator<Item = LifecycleFault> {
         FACTS.into_iter().map(|facts| facts.0)
     }
 

@@ -19,8 +19,8 @@ use std::collections::BTreeSet;
 use powerfail_model::{Atom, Content, Observed};
 
 use super::cells::{Code, How, zero};
+use super::fingerprint::Fingerprint;
 use super::node::{Node, Phase};
-use super::print::Print;
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
 use crate::guest::payload;
@@ -29,20 +29,20 @@ use crate::world::Answer;
 
 /// What was given to whom, as fingerprints.
 #[derive(Clone, Debug)]
-pub(super) struct Past {
+pub(super) struct History {
     /// What the guest has published, by queue.
-    guest: [Print; 4],
+    guest: [Fingerprint; 4],
     /// What has been completed and not taken, by lane, in order.
-    waiting: [Print; 4],
+    waiting: [Fingerprint; 4],
     /// What the device was given.
-    device: Print,
+    device: Fingerprint,
     /// What the oracle was told, but for the last neighbours of one sort.
-    told: Print,
+    told: Fingerprint,
     /// Those, in no order.
-    neighbours: Print,
+    neighbours: Fingerprint,
     sort: Sort,
     /// What was sent and what came back in this life, in no order.
-    events: Print,
+    events: Fingerprint,
     /// Nothing has happened since the life began and everything was read back.
     fresh: bool,
     /// Every order of what the oracle was told counts, and so does what was before a power loss.
@@ -58,26 +58,26 @@ enum Sort {
     Other,
 }
 
-impl Past {
-    pub(super) fn new(exact: bool) -> Past {
-        Past {
+impl History {
+    pub(super) fn new(exact: bool) -> History {
+        History {
             exact,
-            guest: [Print::EMPTY; 4],
-            waiting: [Print::EMPTY; 4],
-            device: Print::EMPTY,
-            told: Print::EMPTY,
-            neighbours: Print::EMPTY,
+            guest: [Fingerprint::EMPTY; 4],
+            waiting: [Fingerprint::EMPTY; 4],
+            device: Fingerprint::EMPTY,
+            told: Fingerprint::EMPTY,
+            neighbours: Fingerprint::EMPTY,
             sort: Sort::Other,
-            events: Print::EMPTY,
+            events: Fingerprint::EMPTY,
             fresh: false,
         }
     }
 
-    fn tell(&mut self, sort: Sort, what: Print) {
+    fn tell(&mut self, sort: Sort, what: Fingerprint) {
         if self.sort != sort || sort == Sort::Other || self.exact {
-            let neighbours = std::mem::replace(&mut self.neighbours, Print::EMPTY);
+            let neighbours = std::mem::replace(&mut self.neighbours, Fingerprint::EMPTY);
             self.told.word(self.sort as u64);
-            self.told.print(neighbours);
+            self.told.fingerprint(neighbours);
             self.sort = sort;
         }
         self.neighbours.blend(what);
@@ -89,7 +89,7 @@ impl Past {
     pub(super) fn sent(&mut self, queue: u8, id: u32, nth: u8) {
         let what = u64::from(id) << 16 | u64::from(nth) << 8 | u64::from(queue);
         self.guest[usize::from(queue)].word(what);
-        self.tell(Sort::Sent, Print::of(&[1, what]));
+        self.tell(Sort::Sent, Fingerprint::of(&[1, what]));
     }
 
     /// Words of a memory were stored or loaded.
@@ -97,13 +97,13 @@ impl Past {
         let what = u64::from(id) << 16 | u64::from(nth) << 8;
         // A device that is wrong may have noticed.
         self.device.word(what | 1);
-        self.tell(Sort::Other, Print::of(&[2, what]));
+        self.tell(Sort::Other, Fingerprint::of(&[2, what]));
     }
 
     /// Requests came back.
     pub(super) fn heard(&mut self, answers: impl Iterator<Item = Answer>) {
         for Answer { id, status, found } in answers {
-            let what = Print::of(&[3, u64::from(id) << 8 | u64::from(status), found]);
+            let what = Fingerprint::of(&[3, u64::from(id) << 8 | u64::from(status), found]);
             self.tell(Sort::Back, what);
         }
     }
@@ -111,27 +111,27 @@ impl Past {
     /// The guest has written `writeback`.
     pub(super) fn switched(&mut self, value: u8) {
         self.device.word(u64::from(value) << 1 | 1);
-        self.tell(Sort::Other, Print::of(&[4, u64::from(value)]));
+        self.tell(Sort::Other, Fingerprint::of(&[4, u64::from(value)]));
     }
 
     /// The guest has asked for a reset.
     pub(super) fn reset_begun(&mut self) {
         self.device.word(6 << 8);
-        self.tell(Sort::Other, Print::of(&[5]));
+        self.tell(Sort::Other, Fingerprint::of(&[5]));
     }
 
     /// The reset has shown, and another life begins.
     pub(super) fn reset_shown(&mut self) {
         self.device.word(7 << 8);
-        self.tell(Sort::Other, Print::of(&[6]));
+        self.tell(Sort::Other, Fingerprint::of(&[6]));
     }
 
     /// A thread of the device runs: now it sees what was published and what waits.
     pub(super) fn runs(&mut self, queue: u8) {
         self.device.word(u64::from(queue) << 1);
-        self.guest.iter().for_each(|guest| self.device.print(*guest));
-        let waiting = std::mem::replace(&mut self.waiting[usize::from(queue)], Print::EMPTY);
-        self.device.print(waiting);
+        self.guest.iter().for_each(|guest| self.device.fingerprint(*guest));
+        let waiting = std::mem::replace(&mut self.waiting[usize::from(queue)], Fingerprint::EMPTY);
+        self.device.fingerprint(waiting);
         self.fresh = false;
     }
 
@@ -154,19 +154,19 @@ impl Past {
     /// The power was lost.
     pub(super) fn power_lost(&mut self, carries: Option<u64>) {
         let device = self.device_after_loss(carries);
-        *self = Past { device, ..Past::new(self.exact) };
+        *self = History { device, ..History::new(self.exact) };
     }
 
-    fn device_after_loss(&self, carries: Option<u64>) -> Print {
-        let mut device = Print::EMPTY;
+    fn device_after_loss(&self, carries: Option<u64>) -> Fingerprint {
+        let mut device = Fingerprint::EMPTY;
         match carries {
             Some(number) => device.word(number),
-            None => device.print(self.device),
+            None => device.fingerprint(self.device),
         }
         if self.exact {
-            device.print(self.device);
-            device.print(self.told);
-            device.print(self.neighbours);
+            device.fingerprint(self.device);
+            device.fingerprint(self.told);
+            device.fingerprint(self.neighbours);
         }
         device
     }
@@ -185,24 +185,27 @@ fn name(op: OpKey) -> u64 {
 
 impl<D: DeviceUnderTest> Node<D> {
     /// The fingerprint of the state.
-    pub(super) fn print(&self) -> Print {
+    pub(super) fn fingerprint(&self) -> Fingerprint {
         match self.phase {
-            Phase::Recalling { next } => {
-                self.undecided_print(next, self.crashes, self.past.device, &self.left_behind)
-            }
-            Phase::Living if self.past.fresh => self.fresh_print(),
-            Phase::Living | Phase::Resetting => self.living_print(),
+            Phase::Recalling { next } => self.undecided_fingerprint(
+                next,
+                self.crashes,
+                self.history.device,
+                &self.left_behind,
+            ),
+            Phase::Living if self.history.fresh => self.fresh_fingerprint(),
+            Phase::Living | Phase::Resetting => self.living_fingerprint(),
         }
     }
 
     /// Whether everything was read back and nothing has happened since.
     pub(super) fn is_fresh(&self) -> bool {
-        self.past.fresh
+        self.history.fresh
     }
 
     /// Adds the images that a power loss now may leave, each with what the guest knows by then.
     pub(super) fn add_images(&self, survivors: Option<SectorSet>, out: &mut BTreeSet<u128>) {
-        let mut images = vec![Print::EMPTY];
+        let mut images = vec![Fingerprint::EMPTY];
         for (number, may) in self.may_survive().into_iter().enumerate() {
             let at = self.cells.sector(number as u32);
             let contents: Vec<Code> = match survivors {
@@ -220,50 +223,50 @@ impl<D: DeviceUnderTest> Node<D> {
             images = more.collect();
         }
         for mut image in images {
-            image.print(self.past.events);
+            image.fingerprint(self.history.events);
             out.insert(image.value());
         }
     }
 
     /// The fingerprint of the state behind a power loss now, in a lazy search, and how many images it stands for.
-    pub(super) fn print_after_loss(&self) -> (Print, u64) {
-        let device = self.past.device_after_loss(self.world.station(0).device.carries());
+    pub(super) fn print_after_loss(&self) -> (Fingerprint, u64) {
+        let device = self.history.device_after_loss(self.world.slot(0).device.carries());
         let may = self.may_survive();
         let images = may.iter().map(|may| may.len() as u64).product();
-        (self.undecided_print(0, self.crashes - 1, device, &may), images)
+        (self.undecided_fingerprint(0, self.crashes - 1, device, &may), images)
     }
 
-    fn budget(&self, tag: u64, crashes: u8) -> Print {
-        let mut print = Print::EMPTY;
+    fn budget(&self, tag: u64, crashes: u8) -> Fingerprint {
+        let mut fingerprint = Fingerprint::EMPTY;
         let (left, faults) = (u64::from(self.left), u64::from(self.faults));
         let resets = u64::from(self.resets);
-        print.word(tag | left << 8 | u64::from(crashes) << 16 | faults << 24 | resets << 40);
-        print
+        fingerprint.word(tag | left << 8 | u64::from(crashes) << 16 | faults << 24 | resets << 40);
+        fingerprint
     }
 
-    fn living_print(&self) -> Print {
+    fn living_fingerprint(&self) -> Fingerprint {
         let flags = u64::from(self.lopsided) << 4 | u64::from(self.phase == Phase::Resetting) << 5;
-        let mut print = self.budget(1 | flags, self.crashes);
-        let Past { guest, waiting, device, told, neighbours, sort, .. } = &self.past;
-        print.print(*device);
-        guest.iter().chain(waiting).for_each(|each| print.print(*each));
-        print.print(*told);
-        print.word(*sort as u64 | u64::from(self.writes_back) << 8);
-        print.print(*neighbours);
-        let station = self.world.station(0);
-        let stirred = station.stirred.iter().fold(0, |all, &one| all << 1 | u64::from(one));
-        print.word(stirred);
-        self.cells.add_to(&mut print);
+        let mut fingerprint = self.budget(1 | flags, self.crashes);
+        let History { guest, waiting, device, told, neighbours, sort, .. } = &self.history;
+        fingerprint.fingerprint(*device);
+        guest.iter().chain(waiting).for_each(|each| fingerprint.fingerprint(*each));
+        fingerprint.fingerprint(*told);
+        fingerprint.word(*sort as u64 | u64::from(self.writes_back) << 8);
+        fingerprint.fingerprint(*neighbours);
+        let slot = self.world.slot(0);
+        let runnable = slot.runnable.iter().fold(0, |all, &one| all << 1 | u64::from(one));
+        fingerprint.word(runnable);
+        self.cells.add_to(&mut fingerprint);
         let disk = self.world.disk();
-        print.word(disk.forgotten().words()[0]);
-        print.word(self.outside());
-        let mut flying = Print::EMPTY;
+        fingerprint.word(disk.forgotten().words()[0]);
+        fingerprint.word(self.outside());
+        let mut flying = Fingerprint::EMPTY;
         for (nth, (op, _, landed)) in disk.in_flight().enumerate() {
             let owed = disk.owed(nth).words()[0];
-            flying.blend(Print::of(&[name(op), landed.words()[0], owed]));
+            flying.blend(Fingerprint::of(&[name(op), landed.words()[0], owed]));
         }
-        print.print(flying);
-        print
+        fingerprint.fingerprint(flying);
+        fingerprint
     }
 
     /// What is dirty outside the device's part, where nothing has any business to change: the witness looks there.
@@ -273,41 +276,41 @@ impl<D: DeviceUnderTest> Node<D> {
     }
 
     /// The fingerprint of a state in which the sectors from `next` on are not known yet.
-    fn undecided_print(
+    fn undecided_fingerprint(
         &self,
         next: u32,
         crashes: u8,
-        device: Print,
+        device: Fingerprint,
         may: &[Vec<(Code, How)>],
-    ) -> Print {
-        let mut print = self.budget(2 | u64::from(next) << 32, crashes);
-        print.print(device);
-        print.word(self.outside());
+    ) -> Fingerprint {
+        let mut fingerprint = self.budget(2 | u64::from(next) << 32, crashes);
+        fingerprint.fingerprint(device);
+        fingerprint.word(self.outside());
         let oracle = self.world.oracle(0);
         let mut allowed = Vec::new();
         for (number, may) in may.iter().enumerate() {
             oracle.candidates(Atom(number as u32), &mut allowed);
             let code = |content: Content| payload::code(Observed::Content(content));
             let zeroes = allowed.iter().position(|&content| content == Content::ZERO);
-            print.word(allowed.len() as u64 | (zeroes.map_or(0, |at| at as u64 + 1)) << 8);
-            let mut places = Print::EMPTY;
+            fingerprint.word(allowed.len() as u64 | (zeroes.map_or(0, |at| at as u64 + 1)) << 8);
+            let mut places = Fingerprint::EMPTY;
             for &(found, _) in may {
                 let place = allowed.iter().position(|&content| code(content) == found);
                 // What is not allowed keeps its name.
-                places.blend(Print::of(&[place.map_or(found | 1 << 63, |at| at as u64)]));
+                places.blend(Fingerprint::of(&[place.map_or(found | 1 << 63, |at| at as u64)]));
             }
-            print.print(places);
+            fingerprint.fingerprint(places);
         }
-        print
+        fingerprint
     }
 
-    fn fresh_print(&self) -> Print {
-        let mut print = self.budget(3 | u64::from(self.writes_back) << 4, 0);
-        print.print(self.past.device);
+    fn fresh_fingerprint(&self) -> Fingerprint {
+        let mut fingerprint = self.budget(3 | u64::from(self.writes_back) << 4, 0);
+        fingerprint.fingerprint(self.history.device);
         for number in 0..self.cells.len() {
-            print.word(u64::from(self.cells.cached(number) == zero()));
+            fingerprint.word(u64::from(self.cells.cached(number) == zero()));
         }
-        print
+        fingerprint
     }
 
     /// Whether the contents of the disk look alike from both ends.

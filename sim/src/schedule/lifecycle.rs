@@ -1,0 +1,156 @@
+//! What the monitor does to the devices while their guest works, and which queues the guest resets.
+
+use super::Scheduler;
+use crate::base::choose::{Choose, Site};
+use crate::dut::DeviceUnderTest;
+use crate::dut::lifecycle::{Abilities, Cut, Lifecycle, Moving, QueueState};
+use crate::world::World;
+use crate::world::action::{Action, QueueId};
+
+/// How often in a life a backend is interrupted that goes on for a dead one.
+const MOST_CARRIED: u32 = 2;
+
+impl Scheduler {
+    /// Something of a device's life, or nothing this time.
+    pub(super) fn lifecycle<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> Option<Action> {
+        // What is switched off, or what no device can, draws nothing.
+        let can = |device| world.slot(device).device.can() != Abilities::NONE;
+        if !self.options.lifecycle.possible() || !(0..self.options.devices).any(can) {
+            return None;
+        }
+        for device in 0..self.options.devices {
+            let goes_on = self.goes_on(world, choose, device);
+            if let Some(what) = goes_on.or_else(|| self.interrupts(world, choose, device)) {
+                return Some(Action::Lifecycle { device, what });
+            }
+        }
+        if !choose.chance(self.options.lifecycle, Site::Lifecycle) {
+            return None;
+        }
+        let to = self.any_queue(world, choose);
+        let what = self.begins(world, choose, to)?;
+        Some(Action::Lifecycle { device: to.device, what })
+    }
+
+    /// The next step of what was begun.
+    fn goes_on<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+        device: u8,
+    ) -> Option<Lifecycle> {
+        let slot = world.slot(device);
+        if !slot.live {
+            return None;
+        }
+        // Stopped while it takes a dead backend's requests again: before that is over.
+        let stops = slot.paused && slot.moving == Moving::No && slot.is_carrying();
+        if stops && choose.below(2, Site::Lifecycle) == 0 {
+            return Some(Lifecycle::RestartRings);
+        }
+        if slot.paused && choose.below(5, Site::Lifecycle) == 0 {
+            let gives_up = choose.below(5, Site::Lifecycle) == 0;
+            return Some(match slot.moving {
+                _ if gives_up => Lifecycle::Resume,
+                Moving::No if choose.below(2, Site::Lifecycle) == 0 => Lifecycle::RestartRings,
+                Moving::No => Lifecycle::Save,
+                Moving::Saving => Lifecycle::Restore,
+            });
+        }
+        for queue in 0..slot.active as u8 {
+            let life = slot.queue_states[usize::from(queue)];
+            if life == QueueState::Live || choose.below(4, Site::Lifecycle) != 0 {
+                continue;
+            }
+            if life == QueueState::Resetting {
+                return Some(Lifecycle::PollQueue { queue });
+            }
+            let most = self.options.spec.ring_size;
+            // A request takes three descriptors.
+            let size = (most >> choose.below(3, Site::Lifecycle)).max(4).min(most);
+            return Some(Lifecycle::PlaceQueue { queue, size });
+        }
+        None
+    }
+
+    /// A backend that goes on for a dead one is stopped, left or dies as well, at any step of that.
+    fn interrupts<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+        device: u8,
+    ) -> Option<Lifecycle> {
+        let slot = world.slot(device);
+        // Each backend that carries a write out once more is another way to explain what is read.
+        let often = slot.carried_again >= MOST_CARRIED;
+        if !slot.live || slot.paused || often || !slot.is_carrying() {
+            return None;
+        }
+        if choose.below(4, Site::Lifecycle) != 0 {
+            return None;
+        }
+        Some(match choose.below(4, Site::Lifecycle) {
+            0 => Lifecycle::Pause,
+            1 => Lifecycle::Leave,
+            2 => Lifecycle::Reconnect { inside: None },
+            _ => {
+                let queue = choose.below(u32::from(slot.active.max(1)), Site::Lifecycle) as u8;
+                let cut = Cut::NAMES[choose.below(3, Site::Lifecycle) as usize].0;
+                Lifecycle::Reconnect { inside: Some((queue, cut)) }
+            }
+        })
+    }
+
+    fn begins<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+        to: QueueId,
+    ) -> Option<Lifecycle> {
+        let slot = world.slot(to.device);
+        let can = slot.device.can();
+        let disk = &self.options.spec.disk;
+        match choose.below(7, Site::Lifecycle) {
+            0 | 1 if can.pause => Some(Lifecycle::Pause),
+            2 if can.resize => {
+                let sectors = slot.capacity + disk.granule / 512;
+                (sectors <= disk.room()).then_some(Lifecycle::Resize { sectors })
+            }
+            3 if can.queue_reset && slot.may_reset_queues() => {
+                Some(Lifecycle::ResetQueue { queue: to.queue })
+            }
+            6 if can.reconnect && self.options.spec.record => Some(Lifecycle::Leave),
+            4 | 5 if can.reconnect && self.options.spec.record => {
+                let inside = match choose.below(5, Site::Lifecycle) {
+                    0 | 1 => None,
+                    nth => Some((to.queue, Cut::NAMES[nth as usize - 2].0)),
+                };
+                Some(Lifecycle::Reconnect { inside })
+            }
+            _ => None,
+        }
+    }
+
+    /// What has to end before everything can be read back.
+    pub(super) fn back_to_work<D: DeviceUnderTest>(
+        &self,
+        world: &World<D>,
+        device: u8,
+    ) -> Option<Action> {
+        let slot = world.slot(device);
+        if !slot.live {
+            return None;
+        }
+        if slot.paused {
+            return Some(Action::Lifecycle { device, what: Lifecycle::Resume });
+        }
+        let down = (0..slot.active as u8)
+            .find(|&queue| slot.queue_states[usize::from(queue)] == QueueState::Down)?;
+        let size = self.options.spec.ring_size;
+        Some(Action::Lifecycle { device, what: Lifecycle::PlaceQueue { queue: down, size } })
+    }
+}
