@@ -31,7 +31,8 @@ use crate::world::{Event, Failure, World};
 use about::About;
 use cast::Cast;
 use lanes::Line;
-use look::{Brush, Tone, broken, columns};
+pub(crate) use look::broken;
+use look::{Brush, Tone, columns};
 use why::Why;
 use words::unit_of;
 
