@@ -13,7 +13,7 @@
 //! chain's writable bytes (VS-13). A guest can make a buffer of its own used ring, and then what stands in it proves nothing: from such a
 //! chain on, until the next life, only the first bound is held, with no chain counted as used.
 
-use powerfail::memory::{Memory, Ram};
+use powerfail::guest::memory::{Memory, Ram};
 use powerfail_device::{Queue, QueueLayout, QueueT};
 
 use crate::reference;

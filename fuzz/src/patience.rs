@@ -1,6 +1,6 @@
 //! How a simulated host may fail: as the run allows it, and without putting things off for ever.
 
-use powerfail::disk::Outcome;
+use powerfail::host::disk::Outcome;
 
 /// Errors by which a host puts an operation off: EINTR and EAGAIN.
 const TRANSIENT: [i32; 2] = [4, 11];

@@ -13,18 +13,18 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 
-use powerfail::action::Action;
-use powerfail::blk::Blk;
-use powerfail::both::Both;
-use powerfail::choose::{Choose, Seeded, Site, Tape};
+use powerfail::base::choose::{Choose, Seeded, Site, Tape};
+use powerfail::devices::blk::Blk;
+use powerfail::devices::blk_pmem::Both;
+use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
-use powerfail::pilot::Schedule;
-use powerfail::pmem::Pmem;
+use powerfail::report::{Look, Provenance, tell};
 use powerfail::run::{Plan, Verdict, lead, replay};
-use powerfail::spec::{Options, Preset};
-use powerfail::story::{Look, Provenance, tell};
+use powerfail::schedule::Schedule;
+use powerfail::schedule::options::{Options, Preset};
 use powerfail::trace::{Signature, Trace};
 use powerfail::world::World;
+use powerfail::world::action::Action;
 
 /// The most requests of a run, recovery not counted.
 const MOST_REQUESTS: u32 = 24;

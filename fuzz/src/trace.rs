@@ -7,12 +7,13 @@
 
 use std::cell::RefCell;
 
-use powerfail::blk::Blk;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
-use powerfail::pmem::Pmem;
+use powerfail::guest::Kind;
+use powerfail::run::judge;
 use powerfail::run::{MOST_STEPS, replay};
-use powerfail::spec::Kind;
-use powerfail::trace::{Trace, judge};
+use powerfail::trace::Trace;
 use powerfail::world::{Failure, World};
 use powerfail_model::Rule;
 

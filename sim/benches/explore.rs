@@ -6,7 +6,7 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use powerfail::blk::Blk;
+use powerfail::devices::blk::Blk;
 use powerfail::explore::{Effort, Gauge, Row, Scope, Tally, explore};
 use stateright::{Checker, Model, Property};
 

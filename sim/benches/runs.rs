@@ -6,15 +6,16 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use powerfail::blk::Blk;
-use powerfail::memory::Memory;
-use powerfail::pilot::Schedule;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::faulty::{DeviceFault, WrongDevice};
+use powerfail::guest::memory::Memory;
 use powerfail::run::{self, Plan};
+use powerfail::run::{Replayed, judge};
+use powerfail::schedule::Schedule;
+use powerfail::schedule::options::Preset;
 use powerfail::shrink::{Effort, shrink};
-use powerfail::spec::Preset;
-use powerfail::trace::{Replayed, Signature, Trace, judge};
+use powerfail::trace::{Signature, Trace};
 use powerfail::world::World;
-use powerfail::wrong::{DeviceFault, WrongDevice};
 use powerfail_device::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap};
 

@@ -8,8 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::dut::DeviceUnderTest;
-use crate::story::{Look, Provenance, tell};
-use crate::trace::{Replayed, judge, read};
+use crate::report::{Look, Provenance, tell};
+use crate::run::{Replayed, judge};
+use crate::trace::read;
 use crate::world::World;
 
 /// What replaying one trace came to.
@@ -33,7 +34,7 @@ pub struct ReplayedTraces {
 /// Replays the `.trace` files of a folder against a device, in the order of their names.
 ///
 /// ```no_run
-/// # use powerfail::blk::Blk as MyDevice;
+/// # use powerfail::devices::blk::Blk as MyDevice;
 /// // In a test:
 /// powerfail::replay_dir::<MyDevice>("traces").unwrap().assert_none_fails();
 /// ```

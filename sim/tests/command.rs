@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use powerfail::blk::Blk;
+use powerfail::devices::blk::Blk;
 use powerfail::run::{Plan, run_seed, world};
 
 fn powerfail(args: &[&str]) -> Output {
@@ -159,7 +159,7 @@ fn a_file_that_was_there_is_not_touched() {
 #[test]
 fn everything_wrong_is_listed() {
     let said = stdout(&powerfail(&["wrong"]));
-    for wrong in powerfail::wrong::Wrong::all() {
+    for wrong in powerfail::devices::faulty::Wrong::all() {
         assert!(said.contains(wrong.name()) && said.contains(wrong.summary()));
     }
 }

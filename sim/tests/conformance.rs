@@ -5,9 +5,9 @@
 mod body;
 
 use body::{REGIONS, Subject, conforms};
-use powerfail::disk::{DiskShape, Lane, Outcome, SimDisk};
-use powerfail::memory::{Memory, Ram};
-use powerfail::sectors::SectorSet;
+use powerfail::base::sectors::SectorSet;
+use powerfail::guest::memory::{Memory, Ram};
+use powerfail::host::disk::{DiskShape, Lane, Outcome, SimDisk};
 use powerfail_device::Disk;
 
 struct Simulated<'a> {

@@ -4,13 +4,13 @@
 //! itself, on an otherwise plain device, is run over fewer seeds; `POWERFAIL_SEEDS` sets another
 //! number for each of them.
 
-use powerfail::campaign::{Gauge, Orders, Report, campaign};
-use powerfail::coverage::Situation;
-use powerfail::demon::{Demon, MemoryDemon, MemoryWhim, Whim};
+use powerfail::devices::permissive::{Demon, MemoryDemon, MemoryWhim, Whim};
 use powerfail::dut::DeviceUnderTest;
-use powerfail::pilot::Schedule;
 use powerfail::run::Plan;
-use powerfail::spec::Preset;
+use powerfail::run::campaign::{Gauge, Orders, Report, campaign};
+use powerfail::schedule::Schedule;
+use powerfail::schedule::options::Preset;
+use powerfail::world::coverage::Situation;
 
 /// What a demon that deserves the name brings about.
 const DEMONIC: [Situation; 5] = [
@@ -47,7 +47,7 @@ fn heard_of<D: DeviceUnderTest>(
         "{whim:?} {preset} {schedule}: {} runs, {} requests, {} power losses, {} failures heard",
         stats.runs, stats.requests, stats.power_losses, report.failures
     );
-    let finding = |(signature, finding): (_, &powerfail::campaign::Finding)| {
+    let finding = |(signature, finding): (_, &powerfail::run::campaign::Finding)| {
         format!("{signature}: {} times, seed {}", finding.count, finding.seed)
     };
     let said = report.findings.iter().map(finding).collect();

@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
-use powerfail::action::Action;
-use powerfail::blk::Blk;
-use powerfail::campaign::{Gauge, Orders, campaign};
-use powerfail::choose::Tape;
-use powerfail::pilot::{Pilot, Schedule};
-use powerfail::prng::Prng;
+use powerfail::base::choose::Tape;
+use powerfail::base::prng::Prng;
+use powerfail::devices::blk::Blk;
+use powerfail::run::campaign::{Gauge, Orders, campaign};
 use powerfail::run::{Plan, lead, replay, run_number, run_seed, world};
-use powerfail::spec::Preset;
+use powerfail::schedule::options::Preset;
+use powerfail::schedule::{Pilot, Schedule};
+use powerfail::world::action::Action;
 
 const PLAN: Plan = Plan { preset: Preset::Swarm, schedule: Schedule::Uniform };
 

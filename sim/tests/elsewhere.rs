@@ -6,21 +6,23 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use powerfail::blk::Blk;
-use powerfail::disk::SimDisk;
+use powerfail::base::sectors::SectorSet;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::faulty::DiskFault;
+use powerfail::devices::pmem::Pmem;
+use powerfail::dut::Spec;
 use powerfail::dut::{DeviceUnderTest, Host, Progress};
 use powerfail::export::image::{Survivors, image};
 use powerfail::export::log_writes::log_writes;
 use powerfail::export::{first_power_loss, replay_before};
 use powerfail::guest::RingPlan;
-use powerfail::pmem::Pmem;
+use powerfail::host::disk::SimDisk;
 use powerfail::replay_dir;
+use powerfail::run::Replayed;
 use powerfail::run::{Plan, run_number, run_seed, world};
-use powerfail::sectors::SectorSet;
-use powerfail::spec::{Preset, Spec};
-use powerfail::trace::{Replayed, Trace};
+use powerfail::schedule::options::Preset;
+use powerfail::trace::Trace;
 use powerfail::world::World;
-use powerfail::wrong::DiskFault;
 
 /// A flush that is answered without a sync, with eight sectors in the cache.
 const TRACE: &str = "powerfail trace 2

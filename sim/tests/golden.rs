@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use powerfail::blk::Blk;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::faulty::{Wrong, WrongDevice};
+use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
-use powerfail::pmem::Pmem;
-use powerfail::trace::{Replayed, Trace, VERSION, judge};
+use powerfail::run::{Replayed, judge};
+use powerfail::trace::{Trace, VERSION};
 use powerfail::world::World;
-use powerfail::wrong::{Wrong, WrongDevice};
 
 /// The kept files: name, the format it is in, and its text.
 fn golden() -> Vec<(String, u32, String)> {

@@ -8,11 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
 
-use powerfail::blk::Blk;
+use powerfail::base::prng::Prng;
+use powerfail::devices::blk::Blk;
 use powerfail::dut::DeviceUnderTest;
-use powerfail::prng::Prng;
 use powerfail::run::MOST_STEPS;
-use powerfail::trace::{Judged, Replayed, Trace, judge};
+use powerfail::run::{Judged, Replayed, judge};
+use powerfail::trace::Trace;
 use powerfail::world::World;
 use powerfail_model::Rule;
 

@@ -1,10 +1,10 @@
 //! Our device keeps its promises on a real file too, with and without io_uring, and a wrong file disk is
 //! noticed there.
 
-use powerfail::campaign::{Gauge, Orders, Report, campaign};
-use powerfail::on_file::{FileLane, Files, OnFile};
+use powerfail::devices::blk_file::{FileLane, Files, OnFile};
+use powerfail::devices::faulty::DiskFault;
+use powerfail::run::campaign::{Gauge, Orders, Report, campaign};
 use powerfail::run::{Plan, run_seed, world};
-use powerfail::wrong::DiskFault;
 use powerfail_device::host::{FileDisk, SerialUring};
 
 fn run<L: FileLane>(fault: Option<DiskFault>, seeds: u64) -> Report {

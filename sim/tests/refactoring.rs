@@ -2,26 +2,28 @@
 //! the guest's habits without changing what is promised, a trace still fails on its wrong thing and
 //! still passes on ours.
 //!
-//! Not here: how a line finds its new place (`powerfail::rebase`).
+//! Not here: how a line finds its new place (`powerfail::run::rebase`).
 
 use std::fs;
 use std::path::Path;
 
-use powerfail::action::{Action, Until};
-use powerfail::blk::Blk;
-use powerfail::choose::Ratio;
-use powerfail::disk::SimDisk;
+use powerfail::base::choose::Ratio;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::faulty::{Wrong, WrongDevice};
+use powerfail::devices::pmem::Pmem;
+use powerfail::dut::Spec;
+use powerfail::dut::lifecycle::{Abilities, Cut, Moved};
 use powerfail::dut::{DeviceUnderTest, End, Host, Progress};
+use powerfail::guest::Kind;
+use powerfail::guest::wire::feature;
 use powerfail::guest::{Layout, RingPlan};
-use powerfail::life::{Abilities, Cut, Moved};
-use powerfail::pmem::Pmem;
+use powerfail::host::disk::SimDisk;
+use powerfail::run::{Judged, Replayed, judge};
 use powerfail::run::{Plan, replay, run_seed, unfold, world};
-use powerfail::spec::Kind;
-use powerfail::spec::{Mix, Spec};
-use powerfail::trace::{Judged, Replayed, Trace, judge};
-use powerfail::wire::feature;
+use powerfail::schedule::options::Mix;
+use powerfail::trace::Trace;
 use powerfail::world::World;
-use powerfail::wrong::{Wrong, WrongDevice};
+use powerfail::world::action::{Action, Until};
 
 /// How a rewritten device spreads its work over steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,14 +1,15 @@
 //! Our device keeps its promises, over many seeds, and the seeds reach what they should.
 
-use powerfail::blk::Blk;
-use powerfail::both::Both;
-use powerfail::campaign::{Gauge, Orders, Report, campaign};
-use powerfail::coverage::Situation;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::blk_pmem::Both;
+use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
-use powerfail::pilot::Schedule;
-use powerfail::pmem::Pmem;
+use powerfail::guest::Kind;
 use powerfail::run::Plan;
-use powerfail::spec::{Kind, Preset};
+use powerfail::run::campaign::{Gauge, Orders, Report, campaign};
+use powerfail::schedule::Schedule;
+use powerfail::schedule::options::Preset;
+use powerfail::world::coverage::Situation;
 
 fn run(preset: Preset, schedule: Schedule, seeds: u64) -> Report {
     run_on::<Blk>(&None, preset, schedule, seeds)

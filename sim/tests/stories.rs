@@ -3,19 +3,20 @@
 use std::fs;
 use std::process::Command;
 
-use powerfail::action::{Action, CrashKind};
-use powerfail::blk::Blk;
-use powerfail::choose::Tape;
-use powerfail::disk::OpKind;
+use powerfail::base::choose::Tape;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::faulty::{Wrong, WrongDevice};
+use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
-use powerfail::inevitable::{Certainty, FUTURES, certainty, steps};
-use powerfail::pmem::Pmem;
+use powerfail::host::disk::OpKind;
+use powerfail::report::{Look, Provenance, tell};
+use powerfail::run::certainty::{Certainty, FUTURES, certainty, steps};
+use powerfail::run::judge;
 use powerfail::run::{Plan, replay, run_seed, world};
-use powerfail::spec::{Options, Preset};
-use powerfail::story::{Look, Provenance, tell};
-use powerfail::trace::{Trace, judge};
+use powerfail::schedule::options::{Options, Preset};
+use powerfail::trace::Trace;
+use powerfail::world::action::{Action, CrashKind};
 use powerfail::world::{Event, Failure, World};
-use powerfail::wrong::{Wrong, WrongDevice};
 
 const WIDTHS: [usize; 5] = [60, 72, 80, 100, 140];
 

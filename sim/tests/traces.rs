@@ -4,13 +4,14 @@
 use std::fs;
 use std::path::PathBuf;
 
-use powerfail::blk::Blk;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::faulty::{Wrong, WrongDevice};
+use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
-use powerfail::pmem::Pmem;
-use powerfail::spec::Kind;
-use powerfail::trace::{Replayed, Trace, judge};
+use powerfail::guest::Kind;
+use powerfail::run::{Replayed, judge};
+use powerfail::trace::Trace;
 use powerfail::world::World;
-use powerfail::wrong::{Wrong, WrongDevice};
 
 fn traces() -> Vec<(PathBuf, Trace)> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../traces");

@@ -2,7 +2,7 @@
 //! mutation reaches every rule, and able to be anything.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use powerfail::memory::Memory;
+use powerfail::guest::memory::Memory;
 
 use super::{AVAILABLE, MEMORY, MOST_SECTORS, MOST_SEGMENTS, SECTORS, TABLE};
 use crate::reference::Offer;

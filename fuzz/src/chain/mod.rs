@@ -10,7 +10,7 @@ mod case;
 mod notes;
 
 use arbitrary::{Arbitrary, Unstructured};
-use powerfail::memory::Memory;
+use powerfail::guest::memory::Memory;
 use powerfail_device::wire::{F_DISCARD, F_FLUSH, F_RO, F_VERSION_1, F_WRITE_ZEROES};
 use powerfail_device::{BlockQueue, Config, Limits, Queue, QueueIndex, QueueT, Shared, step};
 use std::cell::RefCell;

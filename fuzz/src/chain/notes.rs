@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use powerfail::memory::Ram;
+use powerfail::guest::memory::Ram;
 use powerfail_device::{Completion, Disk, Errno, Limits, Op, Submission};
 
 use crate::reference::{self, Asked};

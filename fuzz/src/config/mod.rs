@@ -10,7 +10,7 @@
 mod registers;
 
 use arbitrary::{Arbitrary, Unstructured};
-use powerfail::memory::{Memory, Ram};
+use powerfail::guest::memory::{Memory, Ram};
 use powerfail_device::{
     Completion, Config, Device, DeviceState, Disk, Limits, Op, QueueLayout, Step, Submission, step,
 };

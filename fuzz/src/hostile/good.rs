@@ -4,13 +4,13 @@
 //! [`reference::serve`](crate::reference::serve) and for ever after, is *fouled*: the good guest asks for no fouled sector any more, and what
 //! the oracle says about one is not listened to. Everything else it is owed whatever its neighbour does.
 
+use powerfail::base::sectors::SectorSet;
+use powerfail::guest::Kind;
+use powerfail::guest::memory::Memory;
+use powerfail::guest::payload::{self, Author};
 use powerfail::guest::{
     Ask, Breach, Done, Layout, MAX_SECTORS, Mischief, QueueDriver, RingPlan, Segments, Shape,
 };
-use powerfail::memory::Memory;
-use powerfail::payload::{self, Author};
-use powerfail::sectors::SectorSet;
-use powerfail::spec::Kind;
 use powerfail_model::{Atom, Observed, Oracle, Profile, RequestId, Segment, Terms, Violation};
 
 /// Whose sectors these are.

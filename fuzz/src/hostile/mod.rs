@@ -20,8 +20,8 @@ mod script;
 use std::cell::RefCell;
 
 use arbitrary::{Arbitrary, Unstructured};
-use powerfail::disk::{OpKey, OpKind, Outcome};
-use powerfail::sectors::SectorSet;
+use powerfail::base::sectors::SectorSet;
+use powerfail::host::disk::{OpKey, OpKind, Outcome};
 use powerfail_device::WRITEBACK_OFFSET;
 
 use bed::{Bed, HOSTILE, MEMORY};

@@ -12,8 +12,8 @@ mod bed;
 use std::cell::RefCell;
 
 use arbitrary::{Arbitrary, Unstructured};
-use powerfail::disk::Outcome;
-use powerfail::sectors::SectorSet;
+use powerfail::base::sectors::SectorSet;
+use powerfail::host::disk::Outcome;
 
 use bed::Bed;
 

@@ -181,8 +181,11 @@ impl OpenFile {
             }
             memory_align = Some(align.memory);
             limits.granule = align.granule;
-            limits.discard_granularity = limits.discard_granularity.max(align.granule);
-            limits.write_zeroes_granularity = limits.write_zeroes_granularity.max(align.granule);
+            // In part of a block the host zeroes through its page cache. Written back later, that
+            // page would undo a direct write to the rest of the block.
+            let block = units::block(&file).map_err(host)?.max(align.granule);
+            limits.discard_granularity = limits.discard_granularity.max(block);
+            limits.write_zeroes_granularity = limits.write_zeroes_granularity.max(block);
         }
         let path = path.to_owned();
         let capacity = AtomicU64::new(capacity);

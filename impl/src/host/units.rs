@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 /// Units of direct I/O in bytes, all powers of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,16 @@ fn statx(file: &File) -> io::Result<libc::statx> {
     }
     // SAFETY: all its fields are integers, for which zero bytes are a value.
     Ok(unsafe { stat.assume_init() })
+}
+
+/// The bytes that the host handles as one when it punches or zeroes a range of a file: at least a
+/// block of the file system and a page; a power of two. For a block device its logical block.
+pub(super) fn block(file: &File) -> io::Result<u32> {
+    if let Some(unit) = logical_block(file)? {
+        return Ok(unit);
+    }
+    let block = u32::try_from(file.metadata()?.blksize()).unwrap_or(1 << 20);
+    Ok(block.max(rustix::param::page_size() as u32).next_power_of_two())
 }
 
 /// The unit in which a block device can be discarded and zeroed; `None` for a file, where any bytes can.

@@ -9,7 +9,7 @@ use powerfail_model::law::{self, Requirement, RowEntry};
 use strsim::damerau_levenshtein;
 
 use super::{PASSED, say};
-use crate::story::broken;
+use crate::report::broken;
 
 /// Columns of the output, on any terminal: it is prose.
 const WIDTH: usize = 100;

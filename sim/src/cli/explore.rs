@@ -16,16 +16,16 @@ use super::run::{cores, give_threads};
 use super::statement::Statement;
 use super::target::{Targets, Visit};
 use super::{NOT_COMPLETE, PASSED, VIOLATED, say};
+use crate::base::shell::word;
 use crate::dut::DeviceUnderTest;
 use crate::explore::{
     AskKind, Checkpoint, Counterexample, Effort, Gauge, Reduction, Row, Scope, Tally, go_on, short,
 };
-use crate::inevitable::certainty;
+use crate::guest::Kind;
+use crate::report::{Look, Provenance, tell};
+use crate::run::certainty::certainty;
 use crate::run::replay;
-use crate::shell::word;
 use crate::shrink::{Effort as Work, PLENTY, Shrunk, shrink, unshrunk};
-use crate::spec::Kind;
-use crate::story::{Look, Provenance, tell};
 use crate::trace::{Signature, Trace, parse_features};
 use crate::world::World;
 
@@ -343,7 +343,7 @@ fn program() -> String {
     let bytes = std::env::current_exe().and_then(|path: PathBuf| std::fs::read::<&Path>(&path));
     let hash = bytes.unwrap_or_default().chunks(8).fold(0u64, |hash, chunk| {
         let word = chunk.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
-        crate::prng::mix(hash ^ word)
+        crate::base::prng::mix(hash ^ word)
     });
     format!("{} {hash:016x}", env!("CARGO_PKG_VERSION"))
 }

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use powerfail_device::host::Shown;
 
 use super::say;
-use crate::files::{Part, write_whole};
+use crate::base::files::{Part, write_whole};
 use crate::trace::{Signature, Trace};
 
 /// The last number of a trace.

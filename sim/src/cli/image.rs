@@ -7,12 +7,12 @@ use powerfail_device::host::Shown;
 use super::replay::names;
 use super::target::{Targets, Visit};
 use super::{PASSED, Subject, say};
+use crate::base::files::write_new;
 use crate::dut::DeviceUnderTest;
 use crate::export::image::{Survivors, image};
 use crate::export::{first_power_loss, replay_before};
-use crate::files::write_new;
-use crate::pilot::Schedule;
-use crate::spec::Preset;
+use crate::schedule::Schedule;
+use crate::schedule::options::Preset;
 use crate::trace::{Trace, read};
 use crate::world::World;
 

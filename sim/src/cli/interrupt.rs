@@ -13,7 +13,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::say;
-use crate::leftovers;
+use crate::base::leftovers;
 
 /// Whether a command was told to stop.
 pub(super) type Stopped = Arc<AtomicBool>;

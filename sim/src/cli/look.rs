@@ -3,7 +3,7 @@
 use std::env;
 use std::io::IsTerminal as _;
 
-use crate::story::Look;
+use crate::report::Look;
 
 /// When stories are coloured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -41,10 +41,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::caught::is_of_a_device;
 use crate::dut::DeviceUnderTest;
-use crate::pilot::Schedule;
-use crate::spec::Preset;
+use crate::dut::caught::is_of_a_device;
+use crate::schedule::Schedule;
+use crate::schedule::options::Preset;
 use interrupt::Stopped;
 use target::{Builtin, Own, Targets};
 
@@ -203,7 +203,7 @@ struct ShrinkArgs {
 /// The whole command line for a device of your own.
 ///
 /// ```no_run
-/// # use powerfail::blk::Blk as MyDevice;
+/// # use powerfail::devices::blk::Blk as MyDevice;
 /// fn main() -> std::process::ExitCode {
 ///     powerfail::main::<MyDevice>()
 /// }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::campaign::Report;
-use crate::coverage::Situation;
-use crate::files::{CHECKSUM, checksum, write_whole};
-use crate::known::Known;
-use crate::spec::Kind;
+use crate::base::files::{CHECKSUM, checksum, write_whole};
+use crate::guest::Kind;
+use crate::run::campaign::Report;
+use crate::run::known::Known;
+use crate::world::coverage::Situation;
 
 /// The counts of a set of runs: the same for any number of jobs.
 #[derive(Serialize)]

@@ -7,12 +7,13 @@ use powerfail_device::host::Shown;
 use super::target::{Targets, Visit, with_power_cuts};
 use super::until::Stop;
 use super::{BISECT_SKIP, NOT_REACHED, PASSED, ReplayArgs, Subject, VIOLATED, say};
+use crate::base::files::{read_text, write_whole};
 use crate::dut::DeviceUnderTest;
-use crate::files::{read_text, write_whole};
-use crate::inevitable::certainty;
+use crate::report::{Look, Provenance, recount, tell};
+use crate::run::certainty::certainty;
+use crate::run::{Judged, Replayed, judge};
 use crate::run::{Plan, run_seed, world};
-use crate::story::{Look, Provenance, recount, tell};
-use crate::trace::{Judged, MOST_BYTES, Replayed, Trace, judge, read, with_remarks_of};
+use crate::trace::{MOST_BYTES, Trace, read, with_remarks_of};
 use crate::world::World;
 
 pub(super) fn replay(targets: &impl Targets, args: &ReplayArgs, look: Look) -> Result<u8, String> {

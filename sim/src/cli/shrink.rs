@@ -15,17 +15,17 @@ use super::replay::names;
 use super::run::{cores, give_threads};
 use super::target::{Targets, Visit};
 use super::{NOT_REACHED, PASSED, ShrinkArgs, VIOLATED, say};
-use crate::action::Action;
+use crate::base::files::{Part, write_new, write_whole};
+use crate::base::shell::word;
 use crate::dut::DeviceUnderTest;
-use crate::files::{Part, write_new, write_whole};
-use crate::inevitable::certainty;
+use crate::report::{Look, Provenance, tell};
+use crate::run::certainty::certainty;
 use crate::run::{Plan, replay, run_number, run_seed, world};
-use crate::shell::word;
+use crate::schedule::options::Options;
 use crate::shrink::{Effort, PLENTY, Standing, shrink, unshrunk};
-use crate::spec::Options;
-use crate::story::{Look, Provenance, tell};
 use crate::trace::{Signature, Trace, read};
 use crate::world::World;
+use crate::world::action::Action;
 
 pub(super) fn run(
     targets: &impl Targets,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::output::grouped;
 use crate::explore::{AskKind, Report, Row, Scope, Tally};
-use crate::spec::Kind;
+use crate::guest::Kind;
 
 /// The statement of a search in which nothing was broken.
 pub(super) struct Statement<'a> {

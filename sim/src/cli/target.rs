@@ -6,15 +6,15 @@ use std::marker::PhantomData;
 
 use powerfail_device::host::{FileDisk, SerialUring};
 
-use crate::blk::Blk;
-use crate::both::Both;
-use crate::cuts::MountError;
+use crate::devices::blk::Blk;
+use crate::devices::blk_file::{FileLane, Files, OnFile};
+use crate::devices::blk_pmem::Both;
+use crate::devices::blk_power_cut::OnCuts;
+use crate::devices::faulty::{Wrong, WrongDevice};
+use crate::devices::pmem::Pmem;
+use crate::devices::pmem_file::{MapFault, Maps, OnMap};
 use crate::dut::DeviceUnderTest;
-use crate::on_cuts::OnCuts;
-use crate::on_file::{FileLane, Files, OnFile};
-use crate::on_map::{MapFault, Maps, OnMap};
-use crate::pmem::Pmem;
-use crate::wrong::{Wrong, WrongDevice};
+use crate::host::power_cut_fs::MountError;
 
 /// Before the name of a disk whose power is to be cut, as traces name it.
 const POWER_CUTS: &str = "power-cuts:";

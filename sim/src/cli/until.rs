@@ -5,8 +5,8 @@ use rustix::process::{Signal, getpid, kill_process};
 use super::target::Visit;
 use super::{PASSED, VIOLATED, say};
 use crate::dut::DeviceUnderTest;
+use crate::report::{Look, scene};
 use crate::run::{guarded, replay};
-use crate::story::{Look, scene};
 use crate::trace::Trace;
 use crate::world::World;
 

@@ -10,9 +10,9 @@
 use powerfail_model::Observed;
 
 use super::print::Print;
-use crate::disk::{OpKey, SimDisk};
-use crate::payload::{self, Author};
-use crate::spec::Kind;
+use crate::guest::Kind;
+use crate::guest::payload::{self, Author};
+use crate::host::disk::{OpKey, SimDisk};
 
 /// The most contents of one sector: as many as a guest has requests, twice.
 const MOST: usize = 26;

@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use super::lives::{Memory, Outcome, Root, Task};
 use super::search::{Found, Path};
 use super::tally::Tally;
-use crate::files::{CHECKSUM, checksum, open_regular, read_open, settle};
-use crate::prng::mix;
+use crate::base::files::{CHECKSUM, checksum, open_regular, read_open, settle};
+use crate::base::prng::mix;
 use crate::trace::Signature;
 
 /// One part that was finished.

@@ -21,10 +21,10 @@ use powerfail_model::{Atom, Content, Observed};
 use super::cells::{Code, How, zero};
 use super::node::{Node, Phase};
 use super::print::Print;
-use crate::disk::{OpKey, Outcome};
+use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
-use crate::payload;
-use crate::sectors::SectorSet;
+use crate::guest::payload;
+use crate::host::disk::{OpKey, Outcome};
 use crate::world::Answer;
 
 /// What was given to whom, as fingerprints.

@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use powerfail_model::Segment;
 
+use crate::guest::Kind;
+use crate::guest::wire::request;
 use crate::guest::{Ask, Segments};
-use crate::spec::Kind;
-use crate::wire::request;
 
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

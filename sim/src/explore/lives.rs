@@ -15,8 +15,8 @@ use super::search::{Found, Gauge, Mode, Path, Search};
 use super::tally::Tally;
 use super::unit::Unit;
 use super::write_down;
+use crate::base::threads::on_threads;
 use crate::dut::DeviceUnderTest;
-use crate::threads::on_threads;
 use crate::trace::Signature;
 
 /// A root: the row it belongs to, the power losses it has left and its state; and the first way to it.

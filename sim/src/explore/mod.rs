@@ -7,7 +7,7 @@
 //!
 //! # What is covered
 //!
-//! One device on the simulated disk, whose [fault model](crate::disk) is the one of random runs. The guest sends requests
+//! One device on the simulated disk, whose [fault model](crate::host::disk) is the one of random runs. The guest sends requests
 //! of the scope's kinds on any queue, and at most so many at a time; a thread of the device, once it runs, runs until it
 //! has nothing to do; the guest takes back what was used as soon as a thread has paused. The host lands and completes
 //! operations in any order, a sector at a time, writes back whenever it likes and, if the scope allows, fails them with EIO: a
@@ -61,11 +61,11 @@ pub use tally::Tally;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use crate::action::Action;
 use crate::dut::DeviceUnderTest;
-use crate::spec::Options;
+use crate::schedule::options::Options;
 use crate::trace::Signature;
 use crate::world::Failure;
+use crate::world::action::Action;
 use lives::{Limits, Lives, Memory, Outcome, Task};
 use plan::Plan;
 

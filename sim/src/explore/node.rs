@@ -10,11 +10,11 @@ use super::plan::Plan;
 use super::scope::Scope;
 use super::unit::{Unit, queue};
 use super::write_down::Log;
-use crate::action::{Action, CrashKind, Until};
-use crate::disk::{EIO, OpKey, Outcome};
+use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
 use crate::guest::{Ask, Layout, Mischief};
-use crate::sectors::SectorSet;
+use crate::host::disk::{EIO, OpKey, Outcome};
+use crate::world::action::{Action, CrashKind, Until};
 use crate::world::{Failure, World};
 
 /// A step that was done, or the promise it broke.

@@ -4,7 +4,8 @@ use super::row::Row;
 use super::scope::Scope;
 use crate::dut::DeviceUnderTest;
 use crate::guest::Ask;
-use crate::spec::{Kind, Options};
+use crate::guest::Kind;
+use crate::schedule::options::Options;
 
 /// What all searches of one row share.
 #[derive(Clone, Debug)]
@@ -69,7 +70,7 @@ fn mirrored(ask: &Ask, sectors: u32) -> Ask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blk::Blk;
+    use crate::devices::blk::Blk;
 
     #[test]
     fn a_mirror_image_of_a_mirror_image_is_the_request() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::wire::feature;
+use crate::guest::wire::feature;
 
 /// A row of the stability table of writes: which of them are stable when they complete.
 ///

@@ -5,11 +5,12 @@ use std::fmt;
 use super::kinds::{AskKind, ask};
 use super::reduction::Reduction;
 use super::row::Row;
-use crate::choose::{Ratio, Tape};
+use crate::base::choose::{Ratio, Tape};
+use crate::guest::Kind;
+use crate::guest::wire::feature;
 use crate::guest::{Ask, MAX_SECTORS};
-use crate::spec::{Kind, Options, Preset};
+use crate::schedule::options::{Options, Preset};
 use crate::trace::features;
-use crate::wire::feature;
 
 /// How far a search goes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,10 +15,10 @@
 use super::cells::Code;
 use super::node::{Node, Phase};
 use super::plan::Plan;
-use crate::action::QueueId;
-use crate::disk::{OpKey, OpKind};
+use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
-use crate::sectors::SectorSet;
+use crate::host::disk::{OpKey, OpKind};
+use crate::world::action::QueueId;
 
 /// One step of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

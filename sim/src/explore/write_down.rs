@@ -9,10 +9,10 @@ use super::cells::How;
 use super::node::Node;
 use super::plan::Plan;
 use super::search::{LOOK, Path};
-use crate::action::{Action, CrashKind};
-use crate::caught::caught;
+use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
-use crate::sectors::SectorSet;
+use crate::dut::caught::caught;
+use crate::world::action::{Action, CrashKind};
 
 /// The actions of one run, and what was decided afterwards.
 #[derive(Clone, Debug, Default)]

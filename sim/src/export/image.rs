@@ -6,8 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::disk::{DiskShape, SimDisk};
-use crate::sectors::SectorSet;
+use crate::base::sectors::SectorSet;
+use crate::host::disk::{DiskShape, SimDisk};
 
 /// What of the dirty sectors survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,14 +14,14 @@
 //! what the medium held at first, which [`image`](super::image) gives.
 
 use super::{Part, first_power_loss, replay_before};
-use crate::action::{Action, Until};
-use crate::caught::caught;
-use crate::disk::{DiskShape, Note};
+use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
-use crate::payload::SECTOR;
+use crate::dut::caught::caught;
+use crate::guest::payload::SECTOR;
+use crate::host::disk::{DiskShape, Note};
 use crate::run::unfold;
-use crate::sectors::SectorSet;
 use crate::trace::{Trace, request_name};
+use crate::world::action::{Action, Until};
 use crate::world::{Event, World};
 
 const MAGIC: u64 = 0x006a_7366_7773_6872;

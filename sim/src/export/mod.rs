@@ -7,11 +7,11 @@
 pub mod image;
 pub mod log_writes;
 
-use crate::action::{Action, CrashKind};
 use crate::dut::DeviceUnderTest;
-use crate::rebase::rebase;
+use crate::run::rebase::rebase;
 use crate::run::{MOST_STEPS, replay};
 use crate::trace::{Signature, Trace};
+use crate::world::action::{Action, CrashKind};
 use crate::world::{Failure, World};
 
 /// A part of a trace that was replayed.
@@ -36,7 +36,7 @@ pub fn first_power_loss(trace: &Trace) -> Option<usize> {
 /// world stays as it is then.
 ///
 /// A trace that fails as it stands is replayed as it stands, any other one by meaning, as
-/// [`judge`](crate::trace::judge) does.
+/// [`judge`](crate::run::judge) does.
 ///
 /// # Errors
 /// There is no such action, or the device never gets there.

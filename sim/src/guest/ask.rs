@@ -2,7 +2,7 @@
 
 use powerfail_model::{Kind, PmemRequest, Request, Segment};
 
-use crate::wire::{memory, request};
+use crate::guest::wire::{memory, request};
 
 /// The most sectors one read or write covers.
 pub const MAX_SECTORS: u32 = 8;

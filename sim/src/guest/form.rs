@@ -3,15 +3,15 @@
 //! A persistent memory's requests are the same with less in them: of the header only the type, and
 //! four bytes of response in the place of the data, with no status behind them.
 
+use crate::guest::Kind;
 use crate::guest::ask::{Ask, Mischief};
 use crate::guest::layout::{Cut, Layout, Piece};
+use crate::guest::memory::Memory;
 use crate::guest::outcome::Breach;
+use crate::guest::payload::{self, Author};
 use crate::guest::slots::{POISON, SlotPlan};
-use crate::memory::Memory;
-use crate::payload::{self, Author};
-use crate::spec::Kind;
-use crate::wire::memory as pmem;
-use crate::wire::request::HEADER;
+use crate::guest::wire::memory as pmem;
+use crate::guest::wire::request::HEADER;
 
 /// What was published, as far as judging its answer needs it.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::choose::{Choose, Site};
+use crate::base::choose::{Choose, Site};
 
 /// The ways a request is cut. Each field counts ways, zero being the plainest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -196,7 +196,7 @@ impl Default for Cut {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::choose::Seeded;
+    use crate::base::choose::Seeded;
 
     #[test]
     fn a_layout_reads_back_as_it_is_written() {

@@ -9,14 +9,20 @@
 
 mod ask;
 mod form;
+mod kind;
 mod layout;
+pub mod memory;
 mod outcome;
+pub mod payload;
 mod queue;
 mod ring;
 mod slots;
+pub mod wire;
 
 pub use ask::{Ask, MAX_SECTORS, MAX_SEGMENTS, Mischief, Segments};
+pub use kind::{Kind, REGION};
 pub use layout::{Cut, Layout};
+pub use memory::MEMORY;
 pub use outcome::{Breach, Done};
 pub use queue::{QueueDriver, Shape};
 pub use ring::{Ring, RingPlan};

@@ -1,14 +1,14 @@
 //! One queue's driver: requests in memory, on the ring, and back.
 
+use crate::guest::Kind;
 use crate::guest::ask::{Ask, Mischief};
 use crate::guest::form::{Sent, Wire, check, cut, fill, is_filled, response};
 use crate::guest::layout::Layout;
+use crate::guest::memory::Memory;
 use crate::guest::outcome::{Breach, Done};
+use crate::guest::payload::Author;
 use crate::guest::ring::{Ring, RingPlan};
 use crate::guest::slots::SlotPlan;
-use crate::memory::Memory;
-use crate::payload::Author;
-use crate::spec::Kind;
 
 /// The size and place of one queue's share of guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 //! notifications. Descriptors are taken from a bit mask, lowest first.
 
 use crate::guest::layout::{Layout, Piece};
-use crate::memory::Memory;
-use crate::wire::ring::{DESCRIPTOR, INDIRECT, NEXT, NO_INTERRUPT, NO_NOTIFY, WRITE};
+use crate::guest::memory::Memory;
+use crate::guest::wire::ring::{DESCRIPTOR, INDIRECT, NEXT, NO_INTERRUPT, NO_NOTIFY, WRITE};
 
 /// Where a ring lies in guest memory, and how it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

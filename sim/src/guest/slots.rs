@@ -10,7 +10,7 @@
 //! then  guard (8) status (1) guard (7)       table (16 descriptors)
 //! ```
 
-use crate::memory::Memory;
+use crate::guest::memory::Memory;
 
 /// What the device has not yet written. Not a byte of zeroes or of a status.
 pub(super) const POISON: u8 = 0xc5;

@@ -1,11 +1,11 @@
 //! A run as the shrinker sees it, and which of two runs is the simpler one.
 
-use crate::action::{Action, CrashKind, Until};
-use crate::disk::Outcome;
+use crate::base::sectors::SectorSet;
+use crate::dut::lifecycle::Life;
 use crate::guest::{Ask, Layout, Mischief};
-use crate::life::Life;
-use crate::sectors::SectorSet;
-use crate::spec::Options;
+use crate::host::disk::Outcome;
+use crate::schedule::options::Options;
+use crate::world::action::{Action, CrashKind, Until};
 
 /// The plainest error of a host.
 pub(super) const EIO: i32 = 5;

@@ -8,14 +8,14 @@
 use super::case::Case;
 use super::places;
 use super::search::Search;
-use crate::action::{Action, CrashKind, QueueId, Until};
-use crate::disk::{OpKey, OpKind, Outcome};
+use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
+use crate::guest::wire::feature;
 use crate::guest::{Layout, Mischief};
-use crate::rebase::rebase;
-use crate::sectors::SectorSet;
+use crate::host::disk::{OpKey, OpKind, Outcome};
+use crate::run::rebase::rebase;
 use crate::trace::{features, request_name};
-use crate::wire::feature;
+use crate::world::action::{Action, CrashKind, QueueId, Until};
 
 /// A change, and the half of the sentence that says what is so in the run as it is.
 struct Change {

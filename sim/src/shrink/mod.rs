@@ -16,12 +16,12 @@ mod timeline;
 
 use powerfail_model::{Reason, RequestId};
 
-use crate::action::Action;
 use crate::dut::DeviceUnderTest;
 use crate::guest::Ask;
 use crate::run::replay;
-use crate::spec::Options;
+use crate::schedule::options::Options;
 use crate::trace::{Signature, Trace, request_name};
+use crate::world::action::Action;
 use crate::world::{Event, Failure, World};
 use case::Case;
 use passes::Mode;

@@ -1,12 +1,12 @@
 //! Changes that concern every line: what is where.
 
 use super::case::Case;
-use crate::action::{Action, CrashKind, QueueId, Until};
-use crate::disk::{DiskShape, OpKey, Outcome};
+use crate::base::sectors::SectorSet;
+use crate::dut::lifecycle::Life;
+use crate::guest::wire::feature;
 use crate::guest::{Ask, Segments};
-use crate::life::Life;
-use crate::sectors::SectorSet;
-use crate::wire::feature;
+use crate::host::disk::{DiskShape, OpKey, Outcome};
+use crate::world::action::{Action, CrashKind, QueueId, Until};
 
 /// Everything that names a place.
 struct Map<Q, S, P> {

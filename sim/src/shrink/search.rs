@@ -10,12 +10,12 @@ use super::case::{Case, Cost};
 use super::passes::{ALL, Mode, Pass, Said, Try};
 use super::timeline::Timeline;
 use super::{Effort, Standing};
-use crate::action::Action;
 use crate::dut::DeviceUnderTest;
-use crate::rebase::rebase;
+use crate::run::rebase::rebase;
 use crate::run::{MOST_STEPS, guarded};
 use crate::trace::{Signature, possible};
 use crate::world::World;
+use crate::world::action::Action;
 
 /// The most changes that are tried at a time, per thread.
 const BATCH: usize = 8;

@@ -1,8 +1,8 @@
 //! What came of each action of a run: which requests came back, which operations were submitted.
 
 use super::case::Case;
-use crate::disk::OpKey;
 use crate::dut::DeviceUnderTest;
+use crate::host::disk::OpKey;
 use crate::run::guarded;
 use crate::world::{Event, World};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::{feature, memory};
+use crate::guest::wire::{feature, memory};
 
 const NAMES: [(u64, &str); 15] = [
     (memory::SHMEM_REGION, "shmem-region"),

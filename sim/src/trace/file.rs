@@ -29,8 +29,9 @@ use powerfail_model::{Class, Rule, Violation};
 
 use super::line::request_name;
 use super::options;
-use crate::action::{Action, Until};
-use crate::spec::{Kind, Options};
+use crate::guest::Kind;
+use crate::schedule::options::Options;
+use crate::world::action::{Action, Until};
 
 /// The format this program writes. Every older one stays readable:
 ///

@@ -10,11 +10,11 @@ use std::str::FromStr;
 use powerfail_model::Segment;
 
 use super::features::{self, Features};
-use crate::action::{Action, CrashKind, QueueId, Until};
-use crate::disk::{OpKey, Outcome};
+use crate::base::sectors::SectorSet;
+use crate::dut::lifecycle::{Cut, Life};
 use crate::guest::{Ask, Layout, MAX_SECTORS, MAX_SEGMENTS, Mischief, Segments};
-use crate::life::{Cut, Life};
-use crate::sectors::SectorSet;
+use crate::host::disk::{OpKey, Outcome};
+use crate::world::action::{Action, CrashKind, QueueId, Until};
 
 impl fmt::Display for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,7 +32,7 @@ impl FromStr for QueueId {
             None => (0, text),
         };
         let queue = rest.strip_prefix('q').and_then(|digits| digits.parse().ok());
-        let queue = queue.filter(|&queue: &u8| usize::from(queue) < crate::world::MAX_QUEUES);
+        let queue = queue.filter(|&queue: &u8| usize::from(queue) < crate::dut::MAX_QUEUES);
         queue
             .map(|queue| QueueId { device, queue })
             .ok_or_else(|| format!("`{text}` is not a queue, as `q0` or `b.q1`"))

@@ -1,11 +1,10 @@
 //! Traces: runs as text, keyed by meaning, so that they outlive the code that found them.
 //!
 //! A seed dies at the next change of the generator; a list of actions does not. [`Trace`] is the
-//! file, an [`Action`](crate::action::Action) is a line of it.
+//! file, an [`Action`](crate::world::action::Action) is a line of it.
 
 mod features;
 mod file;
-mod judge;
 mod line;
 mod options;
 mod read;
@@ -14,7 +13,6 @@ mod remarks;
 pub(crate) use features::{features, parse as parse_features};
 
 pub use file::{Signature, Trace, TraceError, VERSION};
-pub use judge::{Judged, Replayed, judge};
 pub use line::request_name;
 pub(crate) use options::possible;
 pub(crate) use read::MOST_BYTES;

@@ -5,12 +5,12 @@
 use std::fmt;
 
 use super::features::{self, Features};
-use crate::choose::Ratio;
+use crate::base::choose::Ratio;
+use crate::base::sectors::SectorSet;
+use crate::dut::MAX_QUEUES;
 use crate::guest::MAX_SECTORS;
-use crate::sectors::SectorSet;
-use crate::spec::{Options, Preset};
-use crate::wire::feature;
-use crate::world::MAX_QUEUES;
+use crate::guest::wire::feature;
+use crate::schedule::options::{Options, Preset};
 
 /// Writes the line.
 pub(super) struct Shown<'a>(pub(super) &'a Options);
@@ -77,7 +77,8 @@ const OLD_KEYS: usize = 16;
 /// Reads the line of a trace of this version.
 pub(super) fn parse(line: &str, version: u32) -> Result<Options, String> {
     // A replay draws nothing, so what has no key does not matter.
-    let mut options = Preset::Bench.draw(Default::default(), &mut crate::choose::Tape::new(&[]));
+    let mut options =
+        Preset::Bench.draw(Default::default(), &mut crate::base::choose::Tape::new(&[]));
     let keys = if version < 3 { &KEYS[..OLD_KEYS] } else { &KEYS[..] };
     let mut missing = keys.to_vec();
     for word in line.split_whitespace() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use powerfail_device::host::Shown;
 
 use super::file::Trace;
-use crate::files::read_text;
+use crate::base::files::read_text;
 
 /// No trace file is larger than this; a larger one is something else.
 pub(crate) const MOST_BYTES: u64 = 64 << 20;

@@ -5,7 +5,7 @@
 //! down to the next one that is still there, and so to `end` at last.
 
 use super::file::Trace;
-use crate::action::Action;
+use crate::world::action::Action;
 
 /// The text of a trace, with the remarks that the text `before` has of the trace as it `was`.
 pub(crate) fn with_remarks_of(before: &str, was: &Trace, now: &Trace) -> String {

@@ -4,12 +4,12 @@ use powerfail_model::{Atom, Observed, RequestId};
 
 use super::judge::{Answer, Failure};
 use super::{Event, Outcome, World};
-use crate::action::QueueId;
-use crate::coverage::Situation;
 use crate::dut::{DeviceUnderTest, Host};
+use crate::guest::Kind;
+use crate::guest::payload::{self, Author};
 use crate::guest::{Ask, MAX_SECTORS};
-use crate::payload::{self, Author};
-use crate::spec::Kind;
+use crate::world::action::QueueId;
+use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
     /// Stores to words or loads them, at once. Only a driver that knows where the memory is can.

@@ -4,7 +4,7 @@
 
 use powerfail_model::{Atom, Content, Oracle, PmemOracle, Profile, RequestId, Violation};
 
-use crate::spec::Kind;
+use crate::guest::Kind;
 
 /// An oracle.
 #[derive(Clone, Debug)]

@@ -2,11 +2,11 @@
 
 use super::judge::Failure;
 use super::{Outcome, Station, World};
-use crate::action::CrashKind;
-use crate::coverage::Situation;
+use crate::base::sectors::SectorSet;
 use crate::dut::{DeviceUnderTest, End};
-use crate::sectors::SectorSet;
-use crate::spec::Kind;
+use crate::guest::Kind;
+use crate::world::action::CrashKind;
+use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
     pub(super) fn crash(&mut self, kind: CrashKind) -> Outcome {
@@ -70,7 +70,7 @@ impl<D: DeviceUnderTest> World<D> {
         self.stats.power_losses += 1;
         self.stats.sectors_kept += u64::from(kept);
         self.stats.sectors_lost += u64::from(dirty.len() - kept);
-        let partly = |key: crate::disk::OpKey, landed: SectorSet| {
+        let partly = |key: crate::host::disk::OpKey, landed: SectorSet| {
             !landed.is_empty() && landed != key.range()
         };
         let inside = self.disk.in_flight().any(|(key, _, landed)| partly(key, landed));

@@ -4,15 +4,15 @@ use powerfail_model::{RequestId, Rule, Terms, Violation};
 
 use super::judge::Failure;
 use super::{Contract, Outcome, World};
-use crate::action::QueueId;
-use crate::coverage::Situation;
+use crate::base::sectors::SectorSet;
+use crate::dut::lifecycle::QueueLife;
 use crate::dut::{DeviceUnderTest, Host, Progress};
+use crate::guest::payload::Author;
+use crate::guest::wire::{config, feature, memory};
 use crate::guest::{Ask, Layout, Mischief, RingPlan};
-use crate::life::QueueLife;
-use crate::payload::Author;
-use crate::sectors::SectorSet;
-use crate::spec::{Kind, REGION};
-use crate::wire::{config, feature, memory};
+use crate::guest::{Kind, REGION};
+use crate::world::action::QueueId;
+use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
     /// Initialises a device up to DRIVER_OK.
@@ -51,7 +51,7 @@ impl<D: DeviceUnderTest> World<D> {
         station.active = if many { self.options.spec.queues } else { 1 };
         station.negotiated = accept;
         let author = Author { run: self.run, disk: device };
-        let mut rings = [RingPlan::at(0, 2, 0, false); super::MAX_QUEUES];
+        let mut rings = [RingPlan::at(0, 2, 0, false); crate::dut::MAX_QUEUES];
         let active = usize::from(station.active);
         for (driver, ring) in station.queues[..active].iter_mut().zip(&mut rings) {
             driver.restart(base, event_idx, author, &mut self.memory);

@@ -1,11 +1,11 @@
 //! What the host does.
 
 use super::World;
-use crate::coverage::Situation;
-use crate::disk::{OpKey, OpKind, Outcome, PUT_OFF};
+use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
-use crate::sectors::SectorSet;
-use crate::spec::Kind;
+use crate::guest::Kind;
+use crate::host::disk::{OpKey, OpKind, Outcome, PUT_OFF};
+use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
     /// Ends an operation; its lane's thread has something to do, and if the disk was full, all have.

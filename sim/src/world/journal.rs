@@ -2,9 +2,9 @@
 //!
 //! A world keeps a journal only if it is asked to, for nothing that a run depends on is in it.
 
-use crate::action::{Action, QueueId};
-use crate::disk::OpKey;
 use crate::guest::Ask;
+use crate::host::disk::OpKey;
+use crate::world::action::{Action, QueueId};
 
 /// One thing that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,15 +3,15 @@
 use powerfail_model::{Atom, Observed, RequestId, Rule, Violation};
 
 use super::{Contract, Event, World};
-use crate::action::QueueId;
-use crate::coverage::Situation;
-use crate::disk::Witness;
+use crate::base::prng::mix;
+use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
+use crate::guest::Kind;
+use crate::guest::payload::{self, Author};
 use crate::guest::{Ask, Breach, Done, MAX_SECTORS, Mischief};
-use crate::payload::{self, Author};
-use crate::prng::mix;
-use crate::sectors::SectorSet;
-use crate::spec::Kind;
+use crate::host::disk::Witness;
+use crate::world::action::QueueId;
+use crate::world::coverage::Situation;
 
 /// What is wrong with a failure where hosts may fail.
 const NO_CAUSE: &str =

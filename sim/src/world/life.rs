@@ -4,13 +4,13 @@ use powerfail_model::{RequestId, Rule, Violation};
 
 use super::judge::Failure;
 use super::{Outcome, Station, World};
-use crate::action::QueueId;
-use crate::coverage::Situation;
+use crate::base::sectors::SectorSet;
+use crate::dut::lifecycle::{Cut, Life, Moved, Moving, QueueLife};
 use crate::dut::{DeviceUnderTest, Host, Progress};
+use crate::guest::wire::config;
 use crate::guest::{Ask, QueueDriver};
-use crate::life::{Cut, Life, Moved, Moving, QueueLife};
-use crate::sectors::SectorSet;
-use crate::wire::config;
+use crate::world::action::QueueId;
+use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
     /// Something happens to a device. Nothing does that it does not know, or while it is not live.
@@ -255,7 +255,7 @@ impl<D: DeviceUnderTest> World<D> {
             }
             let mine = self.disk.in_flight().map(|(key, ..)| key).find(|key| key.device == device);
             let Some(op) = mine else { break };
-            self.complete(op, crate::disk::Outcome::Ok { landed: SectorSet::EMPTY });
+            self.complete(op, crate::host::disk::Outcome::Ok { landed: SectorSet::EMPTY });
         }
         self.go_on(device)
     }
@@ -286,7 +286,7 @@ impl<D: DeviceUnderTest> World<D> {
         station.oracle.disk().reconnect();
         let out = station.queues.iter().flat_map(QueueDriver::outstanding);
         station.carried = out.map(|(id, _)| id).max().unwrap_or(0);
-        let mut rings = [crate::guest::RingPlan::at(0, 2, 0, false); super::MAX_QUEUES];
+        let mut rings = [crate::guest::RingPlan::at(0, 2, 0, false); crate::dut::MAX_QUEUES];
         let active = usize::from(station.active);
         for (driver, ring) in station.queues[..active].iter().zip(&mut rings) {
             *ring = driver.plan();
@@ -329,7 +329,7 @@ impl<D: DeviceUnderTest> World<D> {
     }
 
     fn note_reconnect(&mut self, device: u8) {
-        let mine = |key: crate::disk::OpKey| key.device == device;
+        let mine = |key: crate::host::disk::OpKey| key.device == device;
         let busy = self.disk.in_flight().any(|(key, ..)| mine(key));
         let partly = self
             .disk
@@ -361,7 +361,7 @@ impl<D> Station<D> {
 
     /// Whether the driver may reset queues one by one.
     pub(crate) fn may_reset_queues(&self) -> bool {
-        self.negotiated & crate::wire::feature::RING_RESET != 0
+        self.negotiated & crate::guest::wire::feature::RING_RESET != 0
     }
 
     /// Whatever the monitor was about is over.

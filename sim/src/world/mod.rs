@@ -5,12 +5,15 @@
 //! lets a list of actions survive having lines taken out. After every device step the world looks
 //! at the used rings as a guest polling them would, and tells the oracle.
 //!
-//! Not here: which action comes next ([`pilot`](crate::pilot)), and what an answer means
+//! Not here: which action comes next ([`pilot`](crate::schedule)), and what an answer means
 //! (`powerfail_model`).
 
 mod access;
+pub mod action;
 mod contract;
+pub mod coverage;
 mod crash;
+pub mod event_hash;
 mod facts;
 mod guest_step;
 mod host_step;
@@ -28,20 +31,18 @@ pub(crate) use judge::Answer;
 pub use judge::Failure;
 pub(crate) use station::Station;
 
-use crate::action::{Action, QueueId, Until};
-use crate::coverage::{Coverage, Situation};
-use crate::disk::SimDisk;
+use crate::dut::lifecycle::QueueLife;
 use crate::dut::{DeviceUnderTest, Host, Progress};
+use crate::guest::MEMORY;
+use crate::guest::memory::Memory;
+use crate::guest::payload::SECTOR;
 use crate::guest::{Breach, QueueDriver};
-use crate::hash::Chain;
-use crate::life::QueueLife;
-use crate::memory::Memory;
-use crate::payload::SECTOR;
-use crate::spec::{MEMORY, Options};
+use crate::host::disk::SimDisk;
+use crate::schedule::options::Options;
+use crate::world::action::{Action, QueueId, Until};
+use crate::world::coverage::{Coverage, Situation};
+use crate::world::event_hash::Chain;
 use powerfail_model::Rule;
-
-/// The most queues of one device.
-pub const MAX_QUEUES: usize = 4;
 
 /// What a step came to.
 pub type Outcome = Result<bool, Box<Failure>>;

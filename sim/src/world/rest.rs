@@ -7,12 +7,12 @@ use powerfail_model::{Rule, Violation};
 
 use super::judge::Failure;
 use super::{Outcome, World};
-use crate::action::{Action, QueueId, Until};
-use crate::coverage::Situation;
-use crate::disk::{OpKind, Outcome as HostOutcome};
+use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
-use crate::life::{Life, QueueLife};
-use crate::sectors::SectorSet;
+use crate::dut::lifecycle::{Life, QueueLife};
+use crate::host::disk::{OpKind, Outcome as HostOutcome};
+use crate::world::action::{Action, QueueId, Until};
+use crate::world::coverage::Situation;
 
 /// A world that has not come to rest after so many steps never will.
 const PATIENCE: u32 = 10_000;

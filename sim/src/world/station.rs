@@ -1,13 +1,14 @@
 //! One device of a world with its driver and its oracle, and how the power comes on.
 
-use super::{Contract, MAX_QUEUES, World};
-use crate::coverage::Situation;
+use super::{Contract, World};
+use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
+use crate::dut::MAX_QUEUES;
+use crate::dut::lifecycle::{Moving, QueueLife};
+use crate::guest::Kind;
+use crate::guest::payload::Author;
 use crate::guest::{QueueDriver, Shape};
-use crate::life::{Moving, QueueLife};
-use crate::payload::Author;
-use crate::sectors::SectorSet;
-use crate::spec::Kind;
+use crate::world::coverage::Situation;
 
 /// One device, its driver and its oracle.
 #[derive(Clone, Debug)]

@@ -6,14 +6,14 @@
 
 use std::collections::BTreeSet;
 
-use powerfail::action::Action;
-use powerfail::blk::Blk;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::faulty::{Wrong, WrongDevice};
+use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
 use powerfail::explore::{
     AskKind, Counterexample, Effort, Gauge, Reduction, Row, Scope, explore, shortest,
 };
-use powerfail::pmem::Pmem;
-use powerfail::wrong::{Wrong, WrongDevice};
+use powerfail::world::action::Action;
 use powerfail_model::Rule;
 
 /// Each of them left out, and all.

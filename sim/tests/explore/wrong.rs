@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use powerfail::action::{Action, CrashKind};
-use powerfail::blk::Blk;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::faulty::{Wrong, WrongDevice};
+use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
 use powerfail::explore::{Effort, Gauge, Scope, short};
-use powerfail::pmem::Pmem;
 use powerfail::shrink::{Effort as Work, Shrunk, shrink};
 use powerfail::trace::Signature;
-use powerfail::wrong::{Wrong, WrongDevice};
+use powerfail::world::action::{Action, CrashKind};
 
 #[path = "../shrunk/table.rs"]
 mod table;

@@ -8,10 +8,10 @@
 use std::fmt;
 use std::io::Write as _;
 
-use powerfail::payload::{self, Author, SECTOR};
-use powerfail::prng::Prng;
-use powerfail::sectors::SectorSet;
-use powerfail::wire::feature;
+use powerfail::base::prng::Prng;
+use powerfail::base::sectors::SectorSet;
+use powerfail::guest::payload::{self, Author, SECTOR};
+use powerfail::guest::wire::feature;
 use powerfail_model::{Kind, Oracle, Profile, Request, RequestId, Segment, Terms, Violation};
 
 /// Sectors of the disk.

@@ -6,8 +6,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use powerfail::cuts::{Deaf, Mount};
-use powerfail::wire::feature;
+use powerfail::guest::wire::feature;
+use powerfail::host::power_cut_fs::{Deaf, Mount};
 use powerfail_device::host::{Access, ArcMemory, UringDisk};
 use powerfail_device::{Buffer, Disk, GuestRange, Op, Ranges, Submission, Token};
 use powerfail_model::{Kind, Oracle, Rule, Violation};

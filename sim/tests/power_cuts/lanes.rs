@@ -2,8 +2,8 @@
 
 use std::fs::File;
 
-use powerfail::cuts::Mount;
-use powerfail::sectors::SectorSet;
+use powerfail::base::sectors::SectorSet;
+use powerfail::host::power_cut_fs::Mount;
 use powerfail_device::host::{Access, FileDisk, SerialUring};
 use powerfail_device::{Disk, Errno, Op, Submission, Token};
 use vm_memory::{GuestAddress, GuestMemoryMmap};

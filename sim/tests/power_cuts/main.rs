@@ -9,7 +9,7 @@ mod reports;
 mod runs;
 mod system_calls;
 
-use powerfail::cuts::MountError;
+use powerfail::host::power_cut_fs::MountError;
 
 /// Says aloud that a test has tested nothing, where there is no FUSE.
 fn skipped(error: &MountError) {

@@ -1,8 +1,8 @@
 //! Our persistent memory keeps its promises on a mapped file whose power is cut, and one whose syncs are wrong does not.
 
-use powerfail::campaign::{Gauge, Orders, campaign};
-use powerfail::on_file::Files;
-use powerfail::on_map::{MapFault, Maps, OnMap};
+use powerfail::devices::blk_file::Files;
+use powerfail::devices::pmem_file::{MapFault, Maps, OnMap};
+use powerfail::run::campaign::{Gauge, Orders, campaign};
 use powerfail::run::{Plan, run_seed, world};
 use powerfail_model::Rule;
 use tempfile::TempDir;

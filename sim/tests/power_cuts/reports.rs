@@ -1,8 +1,8 @@
 //! A host reports a failed write-back once for each open file, and not always to a sync. Whatever it tells a write, the next sync of the lane
 //! fails: nothing that is lost is ever said to be stable.
 
-use powerfail::cuts::Mount;
-use powerfail::sectors::SectorSet;
+use powerfail::base::sectors::SectorSet;
+use powerfail::host::power_cut_fs::Mount;
 use powerfail_device::host::{Access, FileDisk, SerialUring};
 use powerfail_device::{Bounce, Buffer, Disk, Errno, Op, Submission, Token};
 use vm_memory::{GuestAddress, GuestMemoryMmap};

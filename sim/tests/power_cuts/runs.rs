@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use powerfail::campaign::{Gauge, Orders, Report, campaign};
-use powerfail::on_cuts::OnCuts;
-use powerfail::on_file::{FileLane, Files};
+use powerfail::devices::blk_file::{FileLane, Files};
+use powerfail::devices::blk_power_cut::OnCuts;
+use powerfail::devices::faulty::DiskFault;
+use powerfail::run::campaign::{Gauge, Orders, Report, campaign};
 use powerfail::run::{Plan, run_seed, world};
-use powerfail::wrong::DiskFault;
 use powerfail_device::host::{FileDisk, SerialUring};
 use powerfail_model::Rule;
 use rustix::process::{Pid, Signal, kill_process};

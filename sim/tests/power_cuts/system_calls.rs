@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use nix::fcntl::{FallocateFlags, fallocate};
-use powerfail::cuts::{Mount, Power};
-use powerfail::sectors::SectorSet;
+use powerfail::base::sectors::SectorSet;
+use powerfail::host::power_cut_fs::{Mount, Power};
 use powerfail_device::Errno;
 use tempfile::TempDir;
 

@@ -2,7 +2,7 @@
 //!
 //! The client hears nothing more once the power is gone, and the server dies of it. It starts again on what is left.
 
-use powerfail::cuts::Deaf;
+use powerfail::host::power_cut_fs::Deaf;
 use powerfail_device::Errno;
 use powerfail_model::{Oracle, Rule, Violation};
 use rustix::process::Signal;

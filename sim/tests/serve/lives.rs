@@ -1,7 +1,7 @@
 //! A served disk over its many lives: in each a guest that is judged reads what the last one left, and asks for more than is answered.
 
-use powerfail::cuts::{Mount, MountError};
-use powerfail::wire::feature;
+use powerfail::guest::wire::feature;
+use powerfail::host::power_cut_fs::{Mount, MountError};
 use powerfail_device::host::{Access, OpenError, Regions, UringDisk};
 
 use powerfail_model::Violation;

@@ -1,6 +1,6 @@
 //! What a request that fails means for the requests after it, of whichever front-end: nothing, unless a sync failed.
 
-use powerfail::sectors::SectorSet;
+use powerfail::base::sectors::SectorSet;
 use powerfail_device::Errno;
 
 use crate::daemon::Place;

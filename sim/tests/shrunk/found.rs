@@ -1,15 +1,16 @@
 //! Failures to shrink: the first seeds in which something wrong breaks a certain promise.
 
-use powerfail::action::{Action, CrashKind};
-use powerfail::blk::Blk;
-use powerfail::disk::Outcome;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::faulty::{Wrong, WrongDevice};
+use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
-use powerfail::pmem::Pmem;
+use powerfail::host::disk::Outcome;
 use powerfail::run::{Plan, run_number, run_seed, world};
+use powerfail::run::{Replayed, judge};
 use powerfail::shrink::{Effort, Shrunk, shrink};
-use powerfail::trace::{Replayed, Signature, judge};
+use powerfail::trace::Signature;
 use powerfail::world::World;
-use powerfail::wrong::{Wrong, WrongDevice};
+use powerfail::world::action::{Action, CrashKind};
 use powerfail_model::{Class, Rule};
 
 /// A search is given up after so many seeds.

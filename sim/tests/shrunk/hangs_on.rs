@@ -1,15 +1,15 @@
 //! What a failure is said to hang on: the sentence, and the same change made by hand.
 
-use powerfail::action::Action;
-use powerfail::blk::Blk;
-use powerfail::disk::Outcome;
+use powerfail::base::sectors::SectorSet;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::faulty::{Wrong, WrongDevice};
+use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
-use powerfail::pmem::Pmem;
+use powerfail::guest::wire::feature;
+use powerfail::host::disk::Outcome;
 use powerfail::run::replay;
-use powerfail::sectors::SectorSet;
-use powerfail::wire::feature;
 use powerfail::world::World;
-use powerfail::wrong::{Wrong, WrongDevice};
+use powerfail::world::action::Action;
 use powerfail_model::Rule;
 
 use crate::found::Story;

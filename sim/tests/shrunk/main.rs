@@ -8,11 +8,12 @@ mod table;
 use std::sync::Mutex;
 
 use found::Story;
-use powerfail::blk::Blk;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::faulty::{DiskFault, Wrong};
+use powerfail::run::Replayed;
 use powerfail::run::{Plan, run_number, run_seed, world};
 use powerfail::shrink::{Effort, shrink};
-use powerfail::trace::{Replayed, Signature};
-use powerfail::wrong::{DiskFault, Wrong};
+use powerfail::trace::Signature;
 use powerfail_model::Rule;
 use table::SHORTEST;
 

@@ -1,10 +1,10 @@
 //! A device whose threads always have something to do and never do it.
 
-use powerfail::disk::SimDisk;
+use powerfail::dut::Spec;
 use powerfail::dut::{DeviceUnderTest, Host, Progress};
 use powerfail::guest::RingPlan;
-use powerfail::spec::Spec;
-use powerfail::wire::feature;
+use powerfail::guest::wire::feature;
+use powerfail::host::disk::SimDisk;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Spinning;

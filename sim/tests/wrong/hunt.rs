@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use powerfail::blk::Blk;
+use powerfail::devices::blk::Blk;
+use powerfail::devices::faulty::{Wrong, WrongDevice};
+use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
-use powerfail::pmem::Pmem;
 use powerfail::run::{Plan, run_seed, world};
-use powerfail::wrong::{Wrong, WrongDevice};
 use powerfail_model::Rule;
 
 /// How many disjoint ranges of seeds are searched.

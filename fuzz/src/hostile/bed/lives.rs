@@ -1,8 +1,8 @@
 //! How a life of the device begins, and the ways in which it ends: resets, a move to another process, the power.
 
-use powerfail::sectors::SectorSet;
-use powerfail::spec::ALL_FEATURES;
-use powerfail::wire::feature;
+use powerfail::base::sectors::SectorSet;
+use powerfail::dut::ALL_FEATURES;
+use powerfail::guest::wire::feature;
 use powerfail_device::wire::{
     STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FEATURES_OK,
 };

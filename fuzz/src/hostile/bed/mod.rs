@@ -9,10 +9,11 @@
 mod lives;
 mod rest;
 
-use powerfail::disk::{DiskShape, Lane, OpKey, Outcome, SimDisk};
-use powerfail::sectors::SectorSet;
-use powerfail::spec::{ALL_FEATURES, Kind};
-use powerfail::wire::feature;
+use powerfail::base::sectors::SectorSet;
+use powerfail::dut::ALL_FEATURES;
+use powerfail::guest::Kind;
+use powerfail::guest::wire::feature;
+use powerfail::host::disk::{DiskShape, Lane, OpKey, Outcome, SimDisk};
 use powerfail_device::{Config, Device, QueueLayout, Step, WRITEBACK_OFFSET, step};
 
 use super::good::{self, Good};

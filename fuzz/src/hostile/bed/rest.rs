@@ -1,8 +1,8 @@
 //! Everything comes to rest, and then nothing may be owed; and what the good guest finds when it reads back.
 
-use powerfail::disk::{OpKind, Outcome};
-use powerfail::payload::{self, Author};
-use powerfail::sectors::SectorSet;
+use powerfail::base::sectors::SectorSet;
+use powerfail::guest::payload::{self, Author};
+use powerfail::host::disk::{OpKind, Outcome};
 use powerfail_device::QueueT;
 use powerfail_device::wire::STATUS_NEEDS_RESET;
 

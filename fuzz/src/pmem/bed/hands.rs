@@ -1,6 +1,6 @@
 //! What the driver's two hands write into its memory: the good one by the book, the hostile one whatever its script lets it.
 
-use powerfail::wire::memory;
+use powerfail::guest::wire::memory;
 use powerfail_model::PmemRequest;
 
 use super::{Bed, GOOD, HOSTILE, TABLE};

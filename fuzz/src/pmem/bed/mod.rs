@@ -4,11 +4,12 @@
 
 mod hands;
 
-use powerfail::disk::{DiskShape, MemoryLane, Outcome, SimDisk};
-use powerfail::payload::{self, Author};
-use powerfail::sectors::SectorSet;
-use powerfail::spec::{Kind, MEMORY_FEATURES, REGION};
-use powerfail::wire::{feature, memory};
+use powerfail::base::sectors::SectorSet;
+use powerfail::dut::MEMORY_FEATURES;
+use powerfail::guest::payload::{self, Author};
+use powerfail::guest::wire::{feature, memory};
+use powerfail::guest::{Kind, REGION};
+use powerfail::host::disk::{DiskShape, MemoryLane, Outcome, SimDisk};
 use powerfail_device::pmem::{PmemConfig, PmemDevice, Region, step};
 use powerfail_device::wire::{
     STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FEATURES_OK, STATUS_NEEDS_RESET,

@@ -1,9 +1,9 @@
 //! A device of your own under test: write-through, over a `Vec`.
-use powerfail::disk::SimDisk;
+use powerfail::host::disk::SimDisk;
 use powerfail::dut::{DeviceUnderTest, End, Host, Progress};
 use powerfail::guest::RingPlan;
-use powerfail::plug::{DeviceRing, serve};
-use powerfail::spec::Spec;
+use powerfail::dut::toolkit::{DeviceRing, serve};
+use powerfail::dut::Spec;
 
 const VERSION_1: u64 = 1 << 32;
 

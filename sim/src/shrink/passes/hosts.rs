@@ -1,11 +1,11 @@
 //! Plainer threads, hosts and crashes.
 
 use super::{Mode, Said};
-use crate::action::{Action, CrashKind, Until};
-use crate::disk::Outcome;
-use crate::sectors::SectorSet;
+use crate::base::sectors::SectorSet;
+use crate::host::disk::Outcome;
 use crate::shrink::case::{Case, EIO};
 use crate::shrink::timeline::Timeline;
+use crate::world::action::{Action, CrashKind, Until};
 
 /// A thread that runs until something that a reader knows has happened.
 pub(super) fn cranks(case: &Case, timeline: &Timeline, nth: usize) -> Said {

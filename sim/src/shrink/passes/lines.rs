@@ -1,11 +1,11 @@
 //! Fewer lines, and lines in a plainer order.
 
 use super::{Mode, Said, is_machinery};
-use crate::action::Action;
-use crate::disk::Outcome;
-use crate::sectors::SectorSet;
+use crate::base::sectors::SectorSet;
+use crate::host::disk::Outcome;
 use crate::shrink::case::Case;
 use crate::shrink::timeline::Timeline;
+use crate::world::action::Action;
 
 /// The whole run without machinery: the guest waits for its requests, at once, or where they came
 /// back, or at the end of each life.

@@ -11,9 +11,9 @@ mod worlds;
 
 use super::case::Case;
 use super::timeline::Timeline;
-use crate::action::Action;
-use crate::disk::Outcome;
-use crate::life::Life;
+use crate::dut::lifecycle::Life;
+use crate::host::disk::Outcome;
+use crate::world::action::Action;
 use hosts::{cranks, sets};
 use lines::{backwards, in_order, lives, orders, ranges, settled};
 use requests::requests;

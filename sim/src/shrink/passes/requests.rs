@@ -3,10 +3,10 @@
 use powerfail_model::Segment;
 
 use super::{Mode, Said};
-use crate::action::{Action, QueueId};
 use crate::guest::{Ask, Layout, Mischief, Segments};
 use crate::shrink::case::Case;
 use crate::shrink::timeline::Timeline;
+use crate::world::action::{Action, QueueId};
 
 /// One request made plainer.
 pub(super) fn requests(case: &Case, _: &Timeline, nth: usize) -> Said {

@@ -2,14 +2,14 @@
 
 use super::requests::placed;
 use super::{Mode, Said};
-use crate::action::Action;
-use crate::choose::Ratio;
-use crate::disk::{Outcome, PUT_OFF};
+use crate::base::choose::Ratio;
+use crate::guest::wire::{feature, memory};
+use crate::host::disk::{Outcome, PUT_OFF};
+use crate::schedule::options::Options;
 use crate::shrink::case::Case;
 use crate::shrink::places;
 use crate::shrink::timeline::Timeline;
-use crate::spec::Options;
-use crate::wire::{feature, memory};
+use crate::world::action::Action;
 
 /// A plainer world: one device, one queue, a small disk with the requests at its beginning, fewer
 /// features.

@@ -3,7 +3,7 @@
 //! A fuzzer supplies the tape, and the generator behind it has a fixed seed; a test has no tape, and a seed. What is drawn from them is
 //! the same program in both.
 
-use powerfail::prng::Prng;
+use powerfail::base::prng::Prng;
 
 /// A source of choices.
 pub(crate) struct Draws<'a> {

@@ -1,0 +1,190 @@
+//! Where a run's uncertainty comes from.
+//!
+//! Everything uncertain in a run is drawn through [`Choose`] *before* it happens and becomes an
+//! explicit [`Action`](crate::world::action::Action). A run is therefore a pure function of the numbers
+//! drawn: a seeded generator behind this trait is the simulator, an odometer is a model checker, a
+//! byte slice is a fuzzer. Nothing else in this crate may invent a number.
+
+use crate::base::prng::Prng;
+
+/// What a number is drawn for. It names the draw in traces of a nondeterministic run, and lets an
+/// exhaustive source treat sites differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Site {
+    /// An option of the whole run: sizes, features, fault ratios.
+    Option,
+    /// Which kind of action happens next.
+    Next,
+    /// Which queue, device or thread it concerns.
+    Queue,
+    /// What the guest asks for.
+    Request,
+    /// How a chain is cut into descriptors.
+    Layout,
+    /// Which sectors.
+    Sector,
+    /// Which host operation moves.
+    Operation,
+    /// Whether and how the host fails.
+    Fault,
+    /// Which sectors survive a crash, or are forgotten, or written back.
+    Survivor,
+    /// Whether and how the power goes.
+    Crash,
+    /// What else happens to a device.
+    Life,
+}
+
+/// A source of choices.
+///
+/// The trait is this small so that a seed, a tape of bytes, a recorded list and an odometer all
+/// fit behind it.
+pub trait Choose {
+    /// A number in `0..n`.
+    ///
+    /// # Panics
+    /// May panic if `n` is zero: an empty choice is the caller's mistake.
+    fn below(&mut self, n: u32, site: Site) -> u32;
+
+    /// True in `ratio.0` of `ratio.1` cases. A ratio of zero draws nothing.
+    #[inline]
+    fn chance(&mut self, ratio: Ratio, site: Site) -> bool {
+        ratio.times != 0 && self.below(ratio.out_of, site) < ratio.times
+    }
+
+    /// A number in `low..=high`; draws nothing when there is only one.
+    #[inline]
+    fn between(&mut self, low: u32, high: u32, site: Site) -> u32 {
+        if low == high { low } else { low + self.below(high - low + 1, site) }
+    }
+
+    /// One member of a non-empty slice.
+    #[inline]
+    fn pick<T: Copy>(&mut self, from: &[T], site: Site) -> T {
+        from[self.below(from.len() as u32, site) as usize]
+    }
+}
+
+/// A probability as two integers: no float decides anything here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ratio {
+    /// How many times,
+    pub times: u32,
+    /// out of how many. Never zero.
+    pub out_of: u32,
+}
+
+impl Ratio {
+    /// Never; such a choice draws nothing.
+    pub const NEVER: Ratio = Ratio { times: 0, out_of: 1 };
+
+    /// `times` out of `out_of`.
+    #[must_use]
+    pub const fn new(times: u32, out_of: u32) -> Ratio {
+        assert!(out_of > 0 && times <= out_of);
+        Ratio { times, out_of }
+    }
+
+    /// Whether a draw with this ratio can ever be true.
+    #[must_use]
+    pub const fn possible(self) -> bool {
+        self.times > 0
+    }
+}
+
+/// The simulator's source: a seeded generator.
+#[derive(Clone, Debug)]
+pub struct Seeded {
+    prng: Prng,
+    draws: u64,
+}
+
+impl Seeded {
+    /// The source that run number `seed` draws from.
+    #[must_use]
+    pub fn new(seed: u64) -> Seeded {
+        Seeded { prng: Prng::new(seed), draws: 0 }
+    }
+
+    /// How many numbers were drawn so far.
+    #[must_use]
+    pub fn draws(&self) -> u64 {
+        self.draws
+    }
+}
+
+impl Choose for Seeded {
+    #[inline]
+    fn below(&mut self, n: u32, _site: Site) -> u32 {
+        self.draws += 1;
+        self.prng.below(n)
+    }
+}
+
+/// A source that reads its numbers from bytes, as a fuzzer or a recorded tape supplies them. Past
+/// the end every number is zero, so every byte string is a whole run.
+#[derive(Clone, Debug)]
+pub struct Tape<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Tape<'a> {
+    /// A source over these bytes.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Tape<'a> {
+        Tape { bytes }
+    }
+
+    /// Whether every byte was used.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+impl Choose for Tape<'_> {
+    fn below(&mut self, n: u32, _site: Site) -> u32 {
+        assert!(n > 0, "a choice of nothing");
+        if n == 1 {
+            return 0;
+        }
+        let width = if n <= 1 << 8 {
+            1
+        } else if n <= 1 << 16 {
+            2
+        } else {
+            4
+        };
+        let mut number = [0u8; 4];
+        for byte in number.iter_mut().take(width) {
+            if let Some((&first, rest)) = self.bytes.split_first() {
+                *byte = first;
+                self.bytes = rest;
+            }
+        }
+        u32::from_le_bytes(number) % n
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tape_is_a_whole_run_whatever_its_length() {
+        let mut tape = Tape::new(&[7, 1, 2]);
+        assert_eq!(tape.below(1, Site::Next), 0, "one possibility costs no byte");
+        assert_eq!(tape.below(10, Site::Next), 7);
+        assert_eq!(tape.below(1000, Site::Next), 513);
+        assert!(tape.is_spent());
+        assert_eq!(tape.below(1000, Site::Next), 0);
+    }
+
+    #[test]
+    fn a_fault_that_is_switched_off_draws_nothing() {
+        let mut source = Seeded::new(1);
+        assert!(!source.chance(Ratio::NEVER, Site::Fault));
+        assert_eq!(source.draws(), 0);
+    }
+}

@@ -1,0 +1,9 @@
+//! Ground floor: numbers, sets of sectors, files and threads. Nothing here knows of virtio.
+
+pub mod choose;
+pub(crate) mod files;
+pub(crate) mod leftovers;
+pub mod prng;
+pub mod sectors;
+pub(crate) mod shell;
+pub(crate) mod threads;

@@ -1,0 +1,152 @@
+//! Our block device on a real file whose power is cut: durability, measured through system calls.
+//!
+//! It is [`OnFile`] with its files under a [file system that forgets](crate::host::power_cut_fs). What is dirty
+//! there is cut, and written back, by the same choices as on the simulated disk, which are in the
+//! trace. Which syncs fail, and what they forget, is drawn from the run's number and in no trace:
+//! it changes with the steps before it.
+//!
+//! A backend that dies may have been about to tell of a failed sync. As nobody can say whether it
+//! did, nothing stays forgotten then.
+
+use powerfail_device::Errno;
+use powerfail_device::host::FileDisk;
+
+use crate::base::prng::{Prng, mix};
+use crate::base::sectors::SectorSet;
+use crate::devices::blk_file::{FileLane, Files, OnFile};
+use crate::dut::Spec;
+use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::guest::RingPlan;
+use crate::host::disk::SimDisk;
+use crate::host::power_cut_fs::Power;
+
+/// One sync in so many fails, in runs whose host may.
+const ONE_FAILS_IN: u32 = 6;
+
+/// Our block device on a file whose power can be cut.
+#[derive(Debug)]
+pub struct OnCuts<L: FileLane = FileDisk> {
+    device: OnFile<L>,
+    weather: Prng,
+    /// How many syncs there had been when the fate of the next one was drawn last.
+    drawn_at: Option<u64>,
+}
+
+impl<L: FileLane> Clone for OnCuts<L> {
+    fn clone(&self) -> OnCuts<L> {
+        let OnCuts { device, weather, drawn_at } = self;
+        OnCuts { device: device.clone(), weather: weather.clone(), drawn_at: *drawn_at }
+    }
+}
+
+impl<L: FileLane> OnCuts<L> {
+    fn power(&self) -> &Power {
+        self.device.power().expect("these files have a switch")
+    }
+
+    /// Decides over the next sync, once.
+    fn draw_fate(&mut self) {
+        let syncs = self.power().syncs();
+        if self.drawn_at == Some(syncs) {
+            return;
+        }
+        self.drawn_at = Some(syncs);
+        let fails = self.weather.below(ONE_FAILS_IN) == 0;
+        let errno = if self.weather.below(4) == 0 { Errno::ENOSPC } else { Errno::EIO };
+        let some = SectorSet::from_words([(); 4].map(|()| self.weather.word()));
+        let forgets = match self.weather.below(3) {
+            0 => SectorSet::EMPTY,
+            1 => SectorSet::range(0, SectorSet::CAPACITY),
+            _ => some,
+        };
+        if fails {
+            self.power().fail_next_sync(errno, forgets);
+        } else {
+            self.power().fail_no_sync();
+        }
+    }
+}
+
+impl<L: FileLane> DeviceUnderTest for OnCuts<L> {
+    type Setup = Files;
+
+    const ON_SIM_DISK: bool = false;
+    const SURVIVES_POWER_LOSS: bool = true;
+    const RING_BASE: bool = OnFile::<L>::RING_BASE;
+
+    /// # Panics
+    /// If the files have no power to be cut, or cannot be used.
+    fn open(files: &Files, spec: &Spec, disk: &SimDisk, device: u8) -> OnCuts<L> {
+        // The payload of the first sector names the run.
+        let seed = disk
+            .image(device)
+            .iter()
+            .take(16)
+            .fold(u64::from(device), |seed, &byte| mix(seed ^ u64::from(byte)).wrapping_add(1));
+        let device = OnFile::<L>::open(files, spec, disk, device);
+        assert!(device.power().is_some(), "a file without power cuts has no power to lose");
+        OnCuts { device, weather: Prng::new(seed), drawn_at: None }
+    }
+
+    fn restart(&mut self, files: &Files, spec: &Spec, disk: &SimDisk, device: u8, end: End) {
+        // What opens is not to fail: a backend that cannot sync does not start.
+        self.power().fail_no_sync();
+        self.drawn_at = None;
+        match end {
+            End::BackendKill => self.power().remember(),
+            End::PowerLoss { survivors } => self.power().cut(survivors),
+        }
+        self.device.restart(files, spec, disk, device, end);
+    }
+
+    fn dirty(&self) -> Option<SectorSet> {
+        Some(self.power().dirty())
+    }
+
+    fn write_back(&mut self, set: SectorSet) -> bool {
+        self.power().write_back(set)
+    }
+
+    fn offered(&self) -> u64 {
+        self.device.offered()
+    }
+
+    fn negotiate(&mut self, accept: u64) -> bool {
+        self.device.negotiate(accept)
+    }
+
+    fn config_read(&mut self, offset: u64, out: &mut [u8]) {
+        self.device.config_read(offset, out);
+    }
+
+    fn config_write(&mut self, offset: u64, bytes: &[u8]) {
+        self.device.config_write(offset, bytes);
+    }
+
+    fn start(&mut self, rings: &[RingPlan]) {
+        self.device.start(rings);
+    }
+
+    fn kick(&mut self, queue: u16) {
+        self.device.kick(queue);
+    }
+
+    fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress {
+        if host.may_fail {
+            self.draw_fate();
+        }
+        self.device.step(queue, host)
+    }
+
+    fn begin_reset(&mut self, host: &mut Host<'_>) {
+        self.device.begin_reset(host);
+    }
+
+    fn reset_done(&mut self) -> bool {
+        self.device.reset_done()
+    }
+
+    fn needs_reset(&mut self) -> bool {
+        self.device.needs_reset()
+    }
+}

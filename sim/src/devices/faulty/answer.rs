@@ -1,0 +1,225 @@
+//! The ways a device answers requests wrongly: it serves what it must refuse, refuses what it must
+//! serve, or does what it says it did not.
+
+use powerfail_model::{Rule, Segment};
+
+use crate::dut::Spec;
+use crate::dut::toolkit::BlockRequest;
+use crate::guest::memory::Ram;
+use crate::guest::wire::{feature, request};
+
+/// A wrong answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerFault {
+    /// Unknown flags of a segment are not looked at.
+    ServesUnknownFlag,
+    /// A discard with the unmap flag is served.
+    ServesDiscardUnmap,
+    /// Nobody looks where a request ends.
+    ServesBeyondCapacity,
+    /// Nobody looks how long a segment is.
+    ServesOverLimit,
+    /// Nobody counts segments.
+    ServesTooManySegments,
+    /// A length is rounded down to sectors.
+    ServesPartialSector,
+    /// A length is rounded down to segments.
+    ServesPartialSegment,
+    /// Discards and write-zeroes are served, negotiated or not.
+    ServesUnnegotiated,
+    /// Unknown types are answered with OK.
+    ServesUnknownType,
+    /// Every refusal is IOERR.
+    RefusesWithIoerr,
+    /// A GET_ID fails.
+    FailsLegal,
+    /// The status of a GET_ID is made up.
+    MadeUpStatus,
+    /// A write that ends beyond the capacity is refused after its first sector was written.
+    RefusedButWritten,
+    /// A write to a read-only disk is refused after it reached the medium.
+    ReadOnlyWritten,
+}
+
+type Facts = (AnswerFault, &'static str, &'static str, &'static [Rule]);
+
+const FACTS: [Facts; 14] = [
+    (
+        AnswerFault::ServesUnknownFlag,
+        "serves-unknown-flag",
+        "unknown flags of a segment are not looked at",
+        &[Rule::UnknownFlagServed],
+    ),
+    (
+        AnswerFault::ServesDiscardUnmap,
+        "serves-discard-unmap",
+        "a discard with the unmap flag is served",
+        &[Rule::DiscardUnmapServed],
+    ),
+    (
+        AnswerFault::ServesBeyondCapacity,
+        "serves-beyond-capacity",
+        "nobody looks where a request ends",
+        &[Rule::BeyondCapacityServed],
+    ),
+    (
+        AnswerFault::ServesOverLimit,
+        "serves-over-limit",
+        "nobody looks how long a segment is",
+        &[Rule::OverLimitServed],
+    ),
+    (
+        AnswerFault::ServesTooManySegments,
+        "serves-too-many-segments",
+        "nobody counts segments",
+        &[Rule::TooManySegmentsServed],
+    ),
+    (
+        AnswerFault::ServesPartialSector,
+        "serves-partial-sector",
+        "a length is rounded down to sectors",
+        &[Rule::PartialSectorServed],
+    ),
+    (
+        AnswerFault::ServesPartialSegment,
+        "serves-partial-segment",
+        "a length is rounded down to segments",
+        &[Rule::PartialSegmentServed],
+    ),
+    (
+        AnswerFault::ServesUnnegotiated,
+        "serves-unnegotiated",
+        "discards and write-zeroes are served, negotiated or not",
+        &[Rule::UnnegotiatedServed],
+    ),
+    (
+        AnswerFault::ServesUnknownType,
+        "serves-unknown-type",
+        "unknown types are answered with OK",
+        &[Rule::UnknownTypeServed],
+    ),
+    (
+        AnswerFault::RefusesWithIoerr,
+        "refuses-with-ioerr",
+        "every refusal is IOERR",
+        &[Rule::WrongRefusal],
+    ),
+    (AnswerFault::FailsLegal, "fails-legal", "a GET_ID fails", &[Rule::LegalRequestFailed]),
+    (
+        AnswerFault::MadeUpStatus,
+        "made-up-status",
+        "a GET_ID is answered with 3",
+        &[Rule::UnknownStatus],
+    ),
+    (
+        AnswerFault::RefusedButWritten,
+        "refused-but-written",
+        "a write that ends beyond the capacity is refused after its first sector was written",
+        &[Rule::RefusedEffect],
+    ),
+    (
+        AnswerFault::ReadOnlyWritten,
+        "read-only-written",
+        "a write to a read-only disk is refused after it reached the medium",
+        &[Rule::MediumReadOnlyChanged],
+    ),
+];
+
+/// What a wrong device makes of an answer.
+pub(super) struct Spoiled {
+    /// The status instead.
+    pub(super) status: u8,
+    /// The sector that is written all the same, from the start of the data, and whether behind the
+    /// cache.
+    pub(super) written: Option<(u32, bool)>,
+}
+
+impl AnswerFault {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = AnswerFault> {
+        FACTS.into_iter().map(|facts| facts.0)
+    }
+
+    pub(super) fn facts(self) -> (&'static str, &'static str, &'static [Rule]) {
+        let facts = FACTS.iter().find(|facts| facts.0 == self).expect("every fault is listed");
+        (facts.1, facts.2, facts.3)
+    }
+
+    /// Spoils an answer; `offered` and `negotiated` are feature bits.
+    pub(super) fn spoil(
+        self,
+        request: &BlockRequest,
+        ram: &Ram<'_>,
+        status: u8,
+        spec: &Spec,
+        (offered, negotiated): (u64, u64),
+    ) -> Option<Spoiled> {
+        let kind = request.kind;
+        let transfers = matches!(kind, request::IN | request::OUT);
+        let segmented = matches!(kind, request::DISCARD | request::WRITE_ZEROES);
+        let known = transfers || segmented || [request::FLUSH, request::GET_ID].contains(&kind);
+        let segments = if segmented { segments(request, ram) } else { Vec::new() };
+        let len = request.data_in.max(request.data_out);
+        let feature =
+            if kind == request::DISCARD { feature::DISCARD } else { feature::WRITE_ZEROES };
+        let ends_beyond = |sector: u64, sectors: u64| {
+            let end = sector.checked_add(sectors);
+            sectors > 0 && end.is_none_or(|end| end > u64::from(spec.disk.capacity))
+        };
+        let flags = |mask: u32| segments.iter().any(|s| s.flags & mask != 0);
+        let reasons = [
+            (AnswerFault::ServesUnknownFlag, flags(!request::UNMAP)),
+            (AnswerFault::ServesDiscardUnmap, kind == request::DISCARD && flags(request::UNMAP)),
+            (
+                AnswerFault::ServesBeyondCapacity,
+                (transfers && ends_beyond(request.sector, u64::from(len.div_ceil(512))))
+                    || segments.iter().any(|s| ends_beyond(s.sector, u64::from(s.sectors))),
+            ),
+            (
+                AnswerFault::ServesOverLimit,
+                segments.iter().any(|s| s.sectors > spec.max_segment_sectors),
+            ),
+            (AnswerFault::ServesTooManySegments, segments.len() as u32 > spec.max_segments),
+            (AnswerFault::ServesPartialSector, transfers && !len.is_multiple_of(512)),
+            (
+                AnswerFault::ServesPartialSegment,
+                segmented && !request.data_out.is_multiple_of(request::SEGMENT),
+            ),
+            (AnswerFault::ServesUnnegotiated, segmented && negotiated & feature == 0),
+            (AnswerFault::ServesUnknownType, !known),
+            (
+                AnswerFault::ReadOnlyWritten,
+                offered & feature::RO != 0 && (kind == request::OUT || segmented),
+            ),
+        ];
+        // What is wrong for two reasons is still refused for the other.
+        let only = |fault| reasons.iter().all(|&(reason, holds)| holds == (reason == fault));
+        let answer = |wrong: bool, status: u8| wrong.then_some(Spoiled { status, written: None });
+        let write = |wrong: bool, behind: bool| {
+            let writes = kind == request::OUT && len >= 512 && status != 0;
+            let exists = request.sector < u64::from(spec.disk.capacity);
+            let written = Some((request.sector as u32, behind));
+            (wrong && writes && exists).then_some(Spoiled { status, written })
+        };
+        match self {
+            AnswerFault::RefusesWithIoerr => answer(status == 2, 1),
+            AnswerFault::FailsLegal => answer(kind == request::GET_ID && status == 0, 1),
+            AnswerFault::MadeUpStatus => answer(kind == request::GET_ID && status == 0, 3),
+            AnswerFault::RefusedButWritten => write(only(AnswerFault::ServesBeyondCapacity), false),
+            AnswerFault::ReadOnlyWritten => write(only(self), true),
+            _ => answer(only(self), 0),
+        }
+    }
+}
+
+fn segments(request: &BlockRequest, ram: &Ram<'_>) -> Vec<Segment> {
+    let data = request.data(ram);
+    let segment = |bytes: &[u8]| {
+        let word = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        let sector = u64::from(word(4)) << 32 | u64::from(word(0));
+        Segment { sector, sectors: word(8), flags: word(12) }
+    };
+    data.chunks_exact(request::SEGMENT as usize).map(segment).collect()
+}

@@ -1,0 +1,259 @@
+//! How a device is wrong about its lives: what a wrong device does in the place of ours.
+
+use super::{DeviceFault, LifeFault, WrongDevice};
+use crate::devices::in_flight::SimRecord;
+use crate::dut::MAX_QUEUES;
+use crate::dut::lifecycle::Moved;
+use crate::dut::toolkit::BlockRequest;
+use crate::dut::{DeviceUnderTest, Host, Progress};
+use crate::guest::RingPlan;
+use crate::guest::memory::Ram;
+use crate::guest::wire::{feature, request};
+
+/// What a device that is wrong about its lives remembers, per queue where that matters.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lives {
+    /// It sleeps until it is kicked, whatever is on the ring.
+    asleep: [bool; MAX_QUEUES],
+    /// A used index that was not shown yet.
+    hidden: [Option<u16>; MAX_QUEUES],
+    /// A signal is lost.
+    lost: [bool; MAX_QUEUES],
+    /// Where the driver has placed a queue whose reset has only been said to be over.
+    placed: [Option<RingPlan>; MAX_QUEUES],
+    paused: bool,
+    /// It is saved as if there were nothing to wait for.
+    hurried: bool,
+}
+
+impl Lives {
+    /// What is left after a reset was asked for.
+    pub(super) fn reset(&self) -> Lives {
+        Lives { paused: self.paused, ..Lives::default() }
+    }
+}
+
+impl WrongDevice {
+    pub(super) fn life_fault(&self) -> Option<LifeFault> {
+        match self.fault {
+            DeviceFault::Life(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
+    fn is(&self, fault: LifeFault) -> bool {
+        self.life_fault() == Some(fault)
+    }
+
+    /// A step of a device that is wrong about its lives.
+    pub(super) fn life_step(
+        &mut self,
+        fault: LifeFault,
+        queue: u16,
+        host: &mut Host<'_>,
+    ) -> Progress {
+        let at = usize::from(queue);
+        self.place_late(queue);
+        if let Some(index) = self.lives.hidden[at].take() {
+            let used = self.rings[at].used;
+            host.ram.write(used + 2, &index.to_le_bytes());
+            return Progress::Busy;
+        }
+        let (asked, before) = (self.asks(queue, &host.ram), self.used_idx(queue, &host.ram));
+        let progress = match fault {
+            LifeFault::WaitsAfterRestore if self.lives.asleep[at] => return Progress::Idle,
+            LifeFault::NoSecondLook if self.lives.asleep[at] => self.inner.settle(queue, host),
+            _ => self.inner.step(queue, host),
+        };
+        let after = self.used_idx(queue, &host.ram);
+        match fault {
+            LifeFault::NoSecondLook => {
+                let asks = self.asks(queue, &host.ram);
+                self.lives.asleep[at] |= asks != asked && asks.0;
+            }
+            LifeFault::SignalsBeforeIndex if after != before => {
+                host.ram.write(self.rings[at].used + 2, &before.to_le_bytes());
+                self.lives.hidden[at] = Some(after);
+                return Progress::Signal;
+            }
+            LifeFault::EventNotWrapped
+                if after != before && self.negotiated & feature::EVENT_IDX != 0 =>
+            {
+                let ring = self.rings[at];
+                let event = ring.available + 4 + 2 * u32::from(ring.size);
+                let event = u16::from_le_bytes(host.ram.read::<2>(event));
+                let passed = after.wrapping_sub(event).wrapping_sub(1) < after.wrapping_sub(before);
+                self.lives.lost[at] |= passed && !(before <= event && event < after);
+            }
+            _ => {}
+        }
+        if progress == Progress::Signal {
+            let swallowed = self.is(LifeFault::SignalsBeforeIndex);
+            if swallowed || std::mem::take(&mut self.lives.lost[at]) {
+                return Progress::Busy;
+            }
+        }
+        progress
+    }
+
+    /// Whether the device asks for kicks, and at which index.
+    fn asks(&self, queue: u16, ram: &Ram<'_>) -> (bool, u16) {
+        let Some(ring) = self.rings.get(usize::from(queue)) else { return (false, 0) };
+        let word = |at: u32| u16::from_le_bytes(ram.read::<2>(at));
+        if self.negotiated & feature::EVENT_IDX != 0 {
+            (true, word(ring.used + 4 + 8 * u32::from(ring.size)))
+        } else {
+            (word(ring.used) & 1 == 0, 0)
+        }
+    }
+
+    pub(super) fn life_kick(&mut self, queue: u16) {
+        if let Some(asleep) = self.lives.asleep.get_mut(usize::from(queue)) {
+            *asleep = false;
+        }
+    }
+
+    /// A request on a queue that has not heard of the disk's growth.
+    pub(super) fn spoil_grown(&self, queue: u16, request: &BlockRequest) -> bool {
+        let sectors = u64::from(request.data_in.max(request.data_out).div_ceil(512));
+        let transfers = matches!(request.kind, request::IN | request::OUT);
+        queue > 0 && transfers && request.sector + sectors > u64::from(self.spec.disk.capacity)
+    }
+
+    /// The driver has placed a queue, and its old life is over at last.
+    fn place_late(&mut self, queue: u16) {
+        let at = usize::from(queue);
+        if self.lives.placed[at].is_some()
+            && !self.inner.is_queue_resetting(queue)
+            && let Some(ring) = self.lives.placed[at].take()
+        {
+            self.inner.place_queue(queue, ring);
+        }
+    }
+
+    pub(super) fn life_place_queue(&mut self, queue: u16, ring: RingPlan) {
+        self.rings[usize::from(queue)] = ring;
+        if self.is(LifeFault::LateAfterQueueReset) {
+            self.lives.placed[usize::from(queue)] = Some(ring);
+            self.place_late(queue);
+        } else {
+            self.inner.place_queue(queue, ring);
+        }
+    }
+
+    pub(super) fn life_reset_queue(&mut self, queue: u16) {
+        self.lives.hidden[usize::from(queue)] = None;
+        // What it has not got round to placing it need not reset.
+        if self.lives.placed[usize::from(queue)].take().is_none() {
+            self.inner.reset_queue(queue);
+        }
+    }
+
+    pub(super) fn life_pause(&mut self) {
+        self.lives.paused = true;
+        self.lives.hurried = false;
+        self.inner.pause();
+    }
+
+    pub(super) fn life_resume(&mut self) {
+        self.lives.paused = false;
+        self.inner.resume();
+    }
+
+    pub(super) fn life_is_drained(&mut self) -> bool {
+        self.inner.is_drained() || (self.is(LifeFault::PauseWithoutDrain) && self.lives.paused)
+    }
+
+    pub(super) fn life_restart_rings(&mut self) -> bool {
+        if self.is(LifeFault::StopsWhileTakingAgain) && self.lives.paused {
+            let device = &mut self.inner.registers.device;
+            let idle = (0..device.queues()).all(|index| {
+                device.queue_mut(index).is_none_or(|(queue, _)| queue.in_flight() == 0)
+            });
+            if !idle {
+                return false;
+            }
+            // What was not taken again is forgotten with its record, and the base is behind it.
+            for index in 0..device.queues() {
+                if let Some((queue, _)) = device.queue_mut(index) {
+                    queue.stop();
+                    queue.restart();
+                }
+            }
+        }
+        let restarted = self.inner.restart_rings();
+        self.lives.paused &= !restarted;
+        restarted
+    }
+
+    pub(super) fn life_leave(&mut self) {
+        // What is wrong in another way is left as if its process died.
+        if self.is(LifeFault::ForgetsWhenLeft) {
+            self.inner.records.iter().for_each(|record| record.unmark());
+            self.inner.leave();
+        }
+    }
+
+    pub(super) fn life_begin_save(&mut self) {
+        self.lives.hurried = match self.life_fault() {
+            Some(LifeFault::PauseWithoutDrain) => !self.inner.is_drained(),
+            Some(LifeFault::SaveWithoutSync) => true,
+            _ => false,
+        };
+        if !self.lives.hurried {
+            self.inner.begin_save();
+        }
+    }
+
+    pub(super) fn life_move_on(&mut self, host: &mut Host<'_>) -> Option<Moved> {
+        let moved = if self.lives.hurried {
+            self.go_on_behind(host);
+            Moved::Stable
+        } else {
+            self.inner.move_on(&self.spec, host)?
+        };
+        self.lives.paused = false;
+        if self.is(LifeFault::WaitsAfterRestore) {
+            self.lives.asleep = [true; MAX_QUEUES];
+        }
+        Some(moved)
+    }
+
+    pub(super) fn life_reconnect(
+        &mut self,
+        negotiated: u64,
+        rings: &[RingPlan],
+        host: &mut Host<'_>,
+    ) {
+        // Of what it was about to tell nobody knows any more.
+        for (hidden, ring) in self.lives.hidden.iter_mut().zip(&self.rings) {
+            if let Some(index) = hidden.take() {
+                host.ram.write(ring.used + 2, &index.to_le_bytes());
+            }
+        }
+        // Nor of a queue that it has not got round to.
+        for (at, placed) in self.lives.placed.iter().enumerate() {
+            if let (Some(ring), Some(record)) = (placed, self.inner.records.get_mut(at)) {
+                *record = SimRecord::new(ring.size).into();
+            }
+        }
+        self.lives = Lives::default();
+        if self.is(LifeFault::SkipsInFlight) {
+            return self.go_on_behind(host);
+        }
+        if self.is(LifeFault::RepeatsUsed) {
+            self.inner.records.iter().for_each(|record| record.mark_last());
+        }
+        let spec = self.spec;
+        self.inner.reconnect(&None, &spec, negotiated, rings, host);
+    }
+
+    /// Another process goes on behind all that was taken, as if nothing of it were in flight.
+    fn go_on_behind(&mut self, host: &mut Host<'_>) {
+        host.disk.backend_kill(host.device, false);
+        let (spec, negotiated) = (self.spec, self.negotiated);
+        let rings = std::mem::take(&mut self.rings);
+        self.inner.go_on_behind(&spec, negotiated, &rings, host);
+        self.rings = rings;
+    }
+}

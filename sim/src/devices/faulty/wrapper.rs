@@ -1,0 +1,450 @@
+//! Our device, wrong on purpose: a wrapper around the guest's side of the seam.
+
+use super::lives::Lives;
+use super::{DeviceFault, LifeFault};
+use crate::devices::blk::{Blk, Registers};
+use crate::dut::Spec;
+use crate::dut::lifecycle::{Abilities, Cut, Moved};
+use crate::dut::toolkit::{BlockRequest, Chain, DeviceRing};
+use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::guest::RingPlan;
+use crate::guest::memory::Ram;
+use crate::guest::wire::{config, feature, request};
+use crate::host::disk::SimDisk;
+
+/// Our device, wrong on purpose.
+#[derive(Clone, Debug)]
+pub struct WrongDevice {
+    pub(super) inner: Blk,
+    pub(super) fault: DeviceFault,
+    pub(super) spec: Spec,
+    pub(super) rings: Vec<RingPlan>,
+    pub(super) negotiated: u64,
+    pub(super) lives: Lives,
+    count: u32,
+    /// What `writeback` is said to be, if not what it is.
+    said_mode: Option<u8>,
+    /// Where the last write's status lies.
+    last_status: Option<u32>,
+    /// A reset has shown, and no life has begun since.
+    reset_shown: bool,
+    /// No flush succeeds until the disk is opened again.
+    poisoned: bool,
+}
+
+impl WrongDevice {
+    fn now_and_then(&mut self) -> bool {
+        self.count += 1;
+        self.count.is_multiple_of(2)
+    }
+
+    pub(super) fn used_idx(&self, queue: u16, ram: &Ram<'_>) -> u16 {
+        self.rings.get(usize::from(queue)).map_or(0, |ring| {
+            let bytes = ram.read::<2>(ring.used + 2);
+            u16::from_le_bytes(bytes)
+        })
+    }
+
+    /// Whether what a step has used is to be spoiled.
+    fn spoils(&self) -> bool {
+        matches!(
+            self.fault,
+            DeviceFault::LengthOneMore
+                | DeviceFault::UsedTwice
+                | DeviceFault::UsedUnpublished
+                | DeviceFault::UsedIndexJumps
+                | DeviceFault::StatusTooWide
+                | DeviceFault::HeaderWritten
+                | DeviceFault::StatusWrittenAgain
+                | DeviceFault::Panics
+                | DeviceFault::PoisonedByWrite
+                | DeviceFault::Answer(_)
+                | DeviceFault::Life(LifeFault::CapacityPerQueue)
+        )
+    }
+
+    /// Spoils what a step has just used.
+    fn spoil_used(&mut self, queue: u16, before: u16, host: &mut Host<'_>) {
+        let ring = self.rings[usize::from(queue)];
+        let at = |index: u16| ring.used + 4 + 8 * u32::from(index % ring.size);
+        let mut index = before;
+        while index != self.used_idx(queue, &host.ram) {
+            let [a, b, _, _, len @ ..] = host.ram.read::<8>(at(index));
+            let head = u16::from_le_bytes([a, b]);
+            match self.fault {
+                DeviceFault::LengthOneMore => {
+                    let len = u32::from_le_bytes(len) + 1;
+                    host.ram.write(at(index) + 4, &len.to_le_bytes());
+                }
+                DeviceFault::UsedTwice | DeviceFault::UsedUnpublished => {
+                    if self.now_and_then() {
+                        let twice = self.fault == DeviceFault::UsedTwice;
+                        let head = if twice { head } else { ring.size - 1 };
+                        let next = index.wrapping_add(1);
+                        host.ram.write(at(next), &u32::from(head).to_le_bytes());
+                        host.ram.write(ring.used + 2, &next.wrapping_add(1).to_le_bytes());
+                        return;
+                    }
+                }
+                DeviceFault::UsedIndexJumps => {
+                    if self.now_and_then() {
+                        let next = index.wrapping_add(2 * ring.size);
+                        host.ram.write(ring.used + 2, &next.to_le_bytes());
+                        return;
+                    }
+                }
+                _ => {
+                    let chain = DeviceRing::new(ring).walk(&host.ram, head);
+                    self.spoil_request(queue, chain, host);
+                }
+            }
+            index = index.wrapping_add(1);
+        }
+    }
+
+    /// Takes a write-through write that the host failed for a failed sync.
+    fn poison(&mut self, request: &BlockRequest, status_at: u32, status: u8, host: &mut Host<'_>) {
+        let len = u64::from(request.data_out);
+        let end = request.sector.checked_add(len / 512);
+        let legal = request.data_in == 0
+            && len.is_multiple_of(512)
+            && end.is_some_and(|end| end <= u64::from(self.spec.disk.capacity))
+            && !self.spec.disk.read_only;
+        let through = self.inner.registers.device.shared().write_through();
+        match (request.kind, status) {
+            (request::OUT, 1) if legal && through => self.poisoned = true,
+            (request::FLUSH, 0) if self.poisoned => host.ram.write(status_at, &[1]),
+            _ => {}
+        }
+    }
+
+    /// Forgets a failed sync once nobody waits for it any more.
+    fn forget_failure(&mut self) {
+        let device = &mut self.inner.registers.device;
+        let mut queues = 0..self.spec.queues;
+        let busy = |queue| device.queue_mut(queue).is_none_or(|(queue, _)| queue.in_flight() > 0);
+        if !queues.any(busy) && device.shared().sync_failed() {
+            device.reopened();
+        }
+    }
+
+    fn spoil_request(&mut self, queue: u16, chain: Chain, host: &mut Host<'_>) {
+        let Ok(request) = BlockRequest::parse(&host.ram, chain) else { return };
+        let last = |spans: &[(u32, u32)]| {
+            spans.iter().rev().find(|span| span.1 > 0).map(|span| span.0 + span.1 - 1)
+        };
+        let status_at = last(&request.chain.writable).expect("a request that was parsed has one");
+        let [status] = host.ram.read::<1>(status_at);
+        match self.fault {
+            DeviceFault::StatusTooWide => host.ram.write(status_at, &[status, 0, 0, 0]),
+            DeviceFault::HeaderWritten => {
+                let header = request.chain.readable.iter().find(|span| span.1 > 0);
+                let at = header.expect("a request that was parsed has one").0;
+                host.ram.write(at, &[!(request.kind as u8)]);
+            }
+            DeviceFault::StatusWrittenAgain => {
+                let this = (request.kind == request::OUT).then_some(status_at);
+                let last = std::mem::replace(&mut self.last_status, this);
+                if let Some(at) = last.filter(|&at| at != status_at) {
+                    host.ram.write(at, &[0]);
+                }
+            }
+            DeviceFault::Life(_) if status == 0 && self.spoil_grown(queue, &request) => {
+                host.ram.write(status_at, &[1]);
+            }
+            DeviceFault::PoisonedByWrite => self.poison(&request, status_at, status, host),
+            DeviceFault::Panics => assert!(request.kind != request::GET_ID, "as it was told to"),
+            DeviceFault::Answer(fault) => {
+                let bits = (self.offered(), self.negotiated);
+                let spoiled = fault.spoil(&request, &host.ram, status, &self.spec, bits);
+                let Some(spoiled) = spoiled else { return };
+                host.ram.write(status_at, &[spoiled.status]);
+                if let Some((sector, behind)) = spoiled.written {
+                    let mut bytes = [0; 512];
+                    request.chain.read(&host.ram, request::HEADER, &mut bytes);
+                    host.disk.put(host.device, sector, &bytes, behind);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl DeviceUnderTest for WrongDevice {
+    type Setup = DeviceFault;
+
+    const ON_SIM_DISK: bool = true;
+    const RING_BASE: bool = true;
+
+    fn open(setup: &DeviceFault, spec: &Spec, disk: &SimDisk, device: u8) -> WrongDevice {
+        let mut believed = *spec;
+        match setup {
+            DeviceFault::ReadOnlyServed => believed.disk.read_only = false,
+            DeviceFault::OtherIdentity => believed.serial[0] ^= 1,
+            _ => {}
+        }
+        WrongDevice {
+            inner: Blk::open(&None, &believed, disk, device),
+            fault: *setup,
+            spec: *spec,
+            rings: Vec::new(),
+            negotiated: 0,
+            lives: Lives::default(),
+            count: 0,
+            said_mode: None,
+            last_status: None,
+            reset_shown: false,
+            poisoned: false,
+        }
+    }
+
+    fn restart(&mut self, setup: &DeviceFault, spec: &Spec, disk: &SimDisk, device: u8, end: End) {
+        let count = self.count;
+        *self = WrongDevice::open(setup, spec, disk, device);
+        self.count = count;
+        if self.life_fault().is_some() {
+            // Its disk may have grown.
+            self.inner.restart(&None, spec, disk, device, end);
+        }
+    }
+
+    fn carries(&self) -> Option<u64> {
+        let ever = self.fault == DeviceFault::WantsReset;
+        Some(u64::from(if ever { self.count } else { self.count % 2 }))
+    }
+
+    fn offered(&self) -> u64 {
+        let offered = self.inner.offered();
+        match self.fault {
+            DeviceFault::ReadOnlyServed if self.spec.disk.read_only => offered | feature::RO,
+            DeviceFault::OfferUnclosed if offered & feature::FLUSH == 0 => {
+                offered | feature::CONFIG_WCE
+            }
+            _ => offered,
+        }
+    }
+
+    fn negotiate(&mut self, accept: u64) -> bool {
+        let offered = self.inner.offered();
+        if self.fault == DeviceFault::DemandsAll && accept & offered != offered {
+            return false;
+        }
+        self.negotiated = accept;
+        let accept = match self.fault {
+            DeviceFault::FlushRefusalIgnored if accept & feature::CONFIG_WCE == 0 => {
+                accept | offered & feature::FLUSH
+            }
+            DeviceFault::AcceptsAnything => accept & offered,
+            DeviceFault::ReadOnlyServed => accept & !feature::RO,
+            _ => accept,
+        };
+        self.inner.negotiate(accept)
+    }
+
+    fn config_read(&mut self, offset: u64, out: &mut [u8]) {
+        self.inner.config_read(offset, out);
+        match (self.fault, offset) {
+            (DeviceFault::ReservedSet, 33) => out[0] = 1,
+            (DeviceFault::WritebackStartsOn, config::WRITEBACK) => {
+                out[0] = self.said_mode.unwrap_or(1);
+            }
+            (_, config::WRITEBACK) => out[0] = self.said_mode.unwrap_or(out[0]),
+            _ => {}
+        }
+    }
+
+    fn config_write(&mut self, offset: u64, bytes: &[u8]) {
+        self.said_mode = match self.fault {
+            DeviceFault::WritebackIgnored => Some(u8::from(bytes[0] != 0)),
+            DeviceFault::WritebackStuck => Some(1),
+            _ => None,
+        };
+        if self.fault != DeviceFault::WritebackIgnored {
+            self.inner.config_write(offset, bytes);
+        }
+        if self.fault == DeviceFault::WritebackStartsOn {
+            let mut byte = [0];
+            self.inner.config_read(config::WRITEBACK, &mut byte);
+            self.said_mode = Some(byte[0]);
+        }
+    }
+
+    fn start(&mut self, rings: &[RingPlan]) {
+        self.rings = rings.to_vec();
+        self.reset_shown = false;
+        self.last_status = None;
+        self.lives = Lives::default();
+        self.inner.start(rings);
+    }
+
+    fn kick(&mut self, queue: u16) {
+        if self.fault == DeviceFault::LostKick && self.now_and_then() {
+            return;
+        }
+        self.life_kick(queue);
+        self.inner.kick(queue);
+    }
+
+    fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress {
+        match (self.fault, self.reset_shown) {
+            (DeviceFault::SignalsAfterReset, true) => return Progress::Signal,
+            (DeviceFault::UsedAfterReset, true) => {
+                if let Some(ring) = self.rings.get(usize::from(queue)) {
+                    let index = self.used_idx(queue, &host.ram).wrapping_add(1);
+                    host.ram.write(ring.used + 2, &index.to_le_bytes());
+                }
+            }
+            _ => {}
+        }
+        let spoils = self.spoils();
+        let before = if spoils { self.used_idx(queue, &host.ram) } else { 0 };
+        let progress = match self.life_fault() {
+            Some(fault) => self.life_step(fault, queue, host),
+            None => self.inner.step(queue, host),
+        };
+        if spoils {
+            self.spoil_used(queue, before, host);
+        }
+        if self.fault == DeviceFault::WantsReset {
+            self.count += 1;
+        }
+        if self.fault == DeviceFault::FailureForgotten {
+            self.forget_failure();
+        }
+        if progress == Progress::Signal
+            && self.fault == DeviceFault::LostSignal
+            && self.now_and_then()
+        {
+            return Progress::Busy;
+        }
+        progress
+    }
+
+    fn begin_reset(&mut self, host: &mut Host<'_>) {
+        self.said_mode = None;
+        self.lives = self.lives.reset();
+        match self.fault {
+            // A host that has failed is another story: that must not be forgotten.
+            DeviceFault::LateAfterReset | DeviceFault::DmaAfterReset
+                if host.disk.syncs_failed() == 0 =>
+            {
+                self.inner.registers = Registers::open(&self.spec);
+                let reads = self.fault == DeviceFault::DmaAfterReset;
+                host.disk.orphan(host.device, reads, host.ram);
+            }
+            DeviceFault::ResetDropsCache => {
+                host.disk.drop_cache(host.device);
+                self.inner.begin_reset(host);
+            }
+            DeviceFault::WritebackNotReset => {
+                let mut byte = [0];
+                self.inner.config_read(config::WRITEBACK, &mut byte);
+                self.said_mode = (byte[0] == 0).then_some(0);
+                self.inner.begin_reset(host);
+            }
+            _ => self.inner.begin_reset(host),
+        }
+    }
+
+    fn reset_done(&mut self) -> bool {
+        let done = self.inner.reset_done();
+        self.reset_shown = done;
+        match self.fault {
+            DeviceFault::ResetNeverShows => false,
+            DeviceFault::FailureForgottenAtReset => {
+                if done {
+                    self.inner.registers = Registers::open(&self.spec);
+                }
+                done
+            }
+            _ => done,
+        }
+    }
+
+    fn needs_reset(&mut self) -> bool {
+        (self.fault == DeviceFault::WantsReset && self.count > 20) || self.inner.needs_reset()
+    }
+
+    fn can(&self) -> Abilities {
+        match self.life_fault() {
+            None => Abilities::NONE,
+            // They keep no records any more once they have moved.
+            Some(LifeFault::PauseWithoutDrain | LifeFault::SaveWithoutSync) => {
+                Abilities { reconnect: false, ..Abilities::ALL }
+            }
+            Some(_) => Abilities::ALL,
+        }
+    }
+
+    fn pause(&mut self) {
+        self.life_pause();
+    }
+
+    fn resume(&mut self) {
+        self.life_resume();
+    }
+
+    fn is_drained(&mut self) -> bool {
+        self.life_is_drained()
+    }
+
+    fn begin_save(&mut self) {
+        self.life_begin_save();
+    }
+
+    fn move_on(&mut self, _spec: &Spec, host: &mut Host<'_>) -> Option<Moved> {
+        self.life_move_on(host)
+    }
+
+    fn restart_rings(&mut self) -> bool {
+        self.life_restart_rings()
+    }
+
+    fn leave(&mut self) {
+        self.life_leave();
+    }
+
+    fn resize(&mut self, sectors: u32) {
+        self.inner.resize(sectors);
+    }
+
+    fn config_generation(&mut self) -> u32 {
+        match self.life_fault() {
+            Some(LifeFault::GenerationKept) => 0,
+            _ => self.inner.config_generation(),
+        }
+    }
+
+    fn take_config_signal(&mut self) -> bool {
+        let due = self.inner.take_config_signal();
+        due && self.life_fault() != Some(LifeFault::GrowsSilently)
+    }
+
+    fn reset_queue(&mut self, queue: u16) {
+        self.life_reset_queue(queue);
+    }
+
+    fn is_queue_resetting(&mut self, queue: u16) -> bool {
+        let late = self.life_fault() == Some(LifeFault::LateAfterQueueReset);
+        self.inner.is_queue_resetting(queue) && !late
+    }
+
+    fn place_queue(&mut self, queue: u16, ring: RingPlan) {
+        self.life_place_queue(queue, ring);
+    }
+
+    fn die_inside(&mut self, queue: u16, cut: Cut, host: &mut Host<'_>) -> bool {
+        self.inner.die_inside(queue, cut, host)
+    }
+
+    fn reconnect(
+        &mut self,
+        _setup: &DeviceFault,
+        _spec: &Spec,
+        negotiated: u64,
+        rings: &[RingPlan],
+        host: &mut Host<'_>,
+    ) {
+        self.life_reconnect(negotiated, rings, host);
+    }
+}

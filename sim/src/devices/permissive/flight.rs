@@ -1,0 +1,214 @@
+//! A request in the demon's hands: taken, moved sector by sector, and answered.
+
+use super::refusal::{Task, task};
+use super::{Demon, Whim};
+use crate::dut::Host;
+use crate::dut::toolkit::{BlockRequest, Chain, fail};
+use crate::guest::memory::Ram;
+use crate::guest::wire::request;
+
+const OK: u8 = 0;
+const IOERR: u8 = 1;
+
+/// A request in flight.
+#[derive(Clone, Debug)]
+pub(super) struct Flight {
+    pub(super) queue: u16,
+    /// Its number, over all queues.
+    pub(super) number: u64,
+    pub(super) request: BlockRequest,
+    pub(super) task: Task,
+    /// How many completions had been made when it can first have been published.
+    pub(super) since: u64,
+    /// The cache was in write-through mode all the time so far.
+    pub(super) through: bool,
+    /// What is still to be moved: sector, and its place in the data.
+    pub(super) left: Vec<(u32, u32)>,
+    /// Sectors of this request that a failed sync has forgotten.
+    pub(super) forgotten: Vec<u32>,
+}
+
+impl Demon {
+    /// Notes what was published before the next completion.
+    fn look_around(&mut self, ram: &Ram<'_>) {
+        for (queue, ring) in self.rings.iter().enumerate() {
+            let waiting = usize::from(ring.waiting(ram));
+            let completions = self.completions;
+            let seen = &mut self.seen[queue];
+            while seen.len() < waiting {
+                seen.push(completions);
+            }
+        }
+    }
+
+    /// Takes a chain from the ring. False if there is none.
+    pub(super) fn take(&mut self, queue: u16, ram: &Ram<'_>) -> bool {
+        let index = usize::from(queue);
+        let Some(chain) = self.rings[index].pop(ram) else { return false };
+        let seen = &mut self.seen[index];
+        let since = if seen.is_empty() { self.completions } else { seen.remove(0) };
+        match BlockRequest::parse(ram, chain) {
+            Ok(request) => self.begin(queue, request, since, ram),
+            Err(chain) => self.malformed(queue, &chain, ram),
+        }
+        true
+    }
+
+    fn begin(&mut self, queue: u16, request: BlockRequest, since: u64, ram: &Ram<'_>) {
+        let mut task = task(&request, ram, &self.spec, self.negotiated);
+        if task == Task::FreeFlush {
+            let served = self.feels(Whim::FlushUnnegotiated);
+            task = if served { Task::Flush } else { Task::Refuse(vec![2]) };
+        }
+        let each = |&(sector, sectors): &(u32, u32)| (sector..sector + sectors).map(|s| (s, 0));
+        let mut left: Vec<(u32, u32)> = match &task {
+            Task::Read((sector, sectors)) | Task::Write((sector, sectors)) => {
+                (0..*sectors).map(|nth| (sector + nth, nth * 512)).collect()
+            }
+            Task::Zero(ranges) | Task::Discard(ranges) => ranges.iter().flat_map(each).collect(),
+            _ => Vec::new(),
+        };
+        if matches!(task, Task::Discard(_)) {
+            if self.feels(Whim::DiscardNothing) {
+                left.clear();
+            } else if self.feels(Whim::DiscardSome) {
+                left.retain(|_| self.prng.below(2) == 0);
+            }
+        }
+        self.numbers += 1;
+        let through = self.write_through();
+        let number = self.numbers;
+        let forgotten = Vec::new();
+        self.flights.push(Flight { queue, number, request, task, since, through, left, forgotten });
+    }
+
+    /// Answers a chain that makes no sense, in one of the ways there are.
+    fn malformed(&mut self, queue: u16, chain: &Chain, ram: &Ram<'_>) {
+        if self.rarely_feels(Whim::MalformedFatal) {
+            self.fatal = true;
+            return;
+        }
+        if !self.feels(Whim::MalformedIgnored) {
+            fail(ram, chain);
+        }
+        self.push(queue, chain.head, 0, ram);
+    }
+
+    fn push(&mut self, queue: u16, head: u16, len: u32, ram: &Ram<'_>) {
+        self.look_around(ram);
+        self.completions += 1;
+        let wanted = self.rings[usize::from(queue)].push(ram, head, len);
+        self.signal_due[usize::from(queue)] |= wanted;
+    }
+
+    /// One sector of a request moves.
+    pub(super) fn land(&mut self, at: usize, nth: usize, ram: &Ram<'_>) {
+        let flight = &mut self.flights[at];
+        let (sector, offset) = flight.left.swap_remove(nth);
+        let mut bytes = [0; 512];
+        match flight.task {
+            Task::Read(_) => {
+                bytes = *self.store.live(sector);
+                flight.request.chain.write(ram, offset, &bytes);
+            }
+            Task::Write(_) => {
+                flight.request.chain.read(ram, request::HEADER + offset, &mut bytes);
+                self.store.land(sector, bytes, flight.number);
+            }
+            _ => self.store.land(sector, bytes, flight.number),
+        }
+    }
+
+    fn land_all(&mut self, at: usize, ram: &Ram<'_>) {
+        while let Some(last) = self.flights[at].left.len().checked_sub(1) {
+            self.land(at, last, ram);
+        }
+    }
+
+    /// Sectors a write-like request covers.
+    fn covered(task: &Task) -> Vec<u32> {
+        match task {
+            Task::Write((sector, sectors)) => (*sector..sector + sectors).collect(),
+            Task::Zero(ranges) => ranges.iter().flat_map(|r| r.0..r.0 + r.1).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Ends a request.
+    pub(super) fn finish(&mut self, at: usize, host: &Host<'_>) {
+        let ram = &host.ram;
+        let status = self.end(at, host);
+        let flight = self.flights.swap_remove(at);
+        let identity = flight.task == Task::Identify && status == OK;
+        let data: &[u8] = if identity { &self.spec.serial } else { &[] };
+        let read = matches!(flight.task, Task::Read(_)) && status == OK;
+        flight.request.chain.write(ram, 0, data);
+        flight.request.chain.write(ram, flight.request.data_in, &[status]);
+        let mut len = if read || identity || flight.request.data_in == 0 {
+            flight.request.data_in + 1
+        } else {
+            0
+        };
+        if self.feels(Whim::ShortLength) {
+            len = self.prng.below(len + 1);
+        }
+        self.push(flight.queue, flight.request.chain.head, len, ram);
+    }
+
+    /// Decides how a request ends, and makes it so.
+    fn end(&mut self, at: usize, host: &Host<'_>) -> u8 {
+        if let Task::Refuse(answers) = &self.flights[at].task {
+            let answers = answers.clone();
+            let any = self.feels(Whim::AnyReason);
+            let nth = if any { self.prng.below(answers.len() as u32) } else { 0 };
+            return answers[nth as usize];
+        }
+        if self.flights[at].task == Task::Flush {
+            return self.end_flush(self.flights[at].since, host);
+        }
+        let transfers = self.flights[at].task != Task::Identify;
+        if host.may_fail && transfers && self.rarely_feels(Whim::FailsHalfway) {
+            self.told = true;
+            return IOERR;
+        }
+        self.land_all(at, &host.ram);
+        // Told apart by mode: a write that was write-through all the time must be stable now.
+        let flight = &self.flights[at];
+        let (number, forgotten) = (flight.number, flight.forgotten.clone());
+        let covered = Demon::covered(&flight.task);
+        if flight.through && !forgotten.is_empty() && !covered.is_empty() {
+            self.told = true;
+            return IOERR;
+        }
+        let through = flight.through;
+        for sector in covered {
+            let gone = forgotten.contains(&sector);
+            self.store.promise(sector, number, self.completions, gone);
+            if through {
+                self.store.stabilise(sector, number);
+            }
+        }
+        OK
+    }
+
+    fn end_flush(&mut self, since: u64, host: &Host<'_>) -> u8 {
+        // What was published after a completion covers it; what was published before need not.
+        let before = if self.feels(Whim::FlushOvertakes) { since } else { self.completions };
+        let fails = host.may_fail
+            && (self.rarely_feels(Whim::FlushForgets) || self.rarely_feels(Whim::FlushFailsOnce));
+        if !fails && self.store.can_sync(before) {
+            self.store.sync(before);
+            return OK;
+        }
+        assert!(host.may_fail, "nothing is forgotten without a failure");
+        self.told = true;
+        if self.feels(Whim::FlushForgets) {
+            for (number, sector) in self.store.forget(&mut self.prng) {
+                if let Some(flight) = self.flights.iter_mut().find(|f| f.number == number) {
+                    flight.forgotten.push(sector);
+                }
+            }
+        }
+        IOERR
+    }
+}

@@ -1,0 +1,341 @@
+//! The demonic memory: a persistent memory that does everything legal, on purpose.
+//!
+//! Like the [demon](super) it is made from the contract alone. It keeps of every word all contents
+//! that a power loss may still leave, and lets a generator of its own choose among them.
+
+use crate::base::prng::Prng;
+use crate::dut::toolkit::{Chain, DeviceRing};
+use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::dut::{MEMORY_FEATURES, Spec};
+use crate::guest::RingPlan;
+use crate::guest::memory::Ram;
+use crate::guest::wire::{feature, memory};
+use crate::guest::{Kind, REGION};
+use crate::host::disk::SimDisk;
+
+/// One oddity of a memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryWhim {
+    /// A store is persistent before anybody asks for it.
+    PersistsEarly,
+    /// A flush makes persistent what was stored after it was sent, too.
+    CoversMore,
+    /// Flushes are answered in any order.
+    AnyOrder,
+    /// A power loss leaves any of a word's contents since it was flushed, also one in between.
+    MixedLoss,
+    /// Nothing is ever lost.
+    NeverLoses,
+    /// Signals nobody asked for.
+    SpuriousSignals,
+    /// Signals that come late, one for many completions.
+    LateSignals,
+    /// A flush fails, and the next succeeds: nothing was forgotten.
+    FlushFailsOnce,
+    /// A flush fails, and some words fall back to what was persistent; flushes fail until they were
+    /// stored again.
+    FlushForgets,
+    /// A flush fails, and has made persistent what it should.
+    FailsAfterAll,
+    /// A chain that makes no sense is returned with nothing written.
+    MalformedIgnored,
+    /// A reset is over at once, whatever is in flight.
+    ResetDrops,
+    /// A reset waits a while.
+    ResetLingers,
+}
+
+impl MemoryWhim {
+    /// All of them.
+    pub const ALL: [MemoryWhim; 13] = [
+        MemoryWhim::PersistsEarly,
+        MemoryWhim::CoversMore,
+        MemoryWhim::AnyOrder,
+        MemoryWhim::MixedLoss,
+        MemoryWhim::NeverLoses,
+        MemoryWhim::SpuriousSignals,
+        MemoryWhim::LateSignals,
+        MemoryWhim::FlushFailsOnce,
+        MemoryWhim::FlushForgets,
+        MemoryWhim::FailsAfterAll,
+        MemoryWhim::MalformedIgnored,
+        MemoryWhim::ResetDrops,
+        MemoryWhim::ResetLingers,
+    ];
+}
+
+/// A word's contents that a power loss may leave, each with the time of its store: the first is
+/// persistent, the last is what a load returns.
+#[derive(Clone, Debug)]
+struct Word {
+    contents: Vec<(u64, u64)>,
+    /// It fell back after a failed flush and was not stored since.
+    forgotten: bool,
+}
+
+/// A flush that was taken.
+#[derive(Clone, Debug)]
+struct Flight {
+    chain: Chain,
+    /// What was stored up to here it must make persistent.
+    time: u64,
+    /// Some of that was forgotten.
+    doomed: bool,
+}
+
+/// The demonic memory.
+#[derive(Clone, Debug)]
+pub struct MemoryDemon {
+    only: Option<MemoryWhim>,
+    spec: Spec,
+    prng: Prng,
+    words: Vec<Word>,
+    time: u64,
+    ring: Option<DeviceRing>,
+    flights: Vec<Flight>,
+    negotiated: u64,
+    signal_due: bool,
+    /// So many more looks at the status before a reset shows.
+    lingering: u32,
+}
+
+impl MemoryDemon {
+    /// Whether a whim takes it now: half the time if it has all of them, always if it has only
+    /// this one.
+    fn feels(&mut self, whim: MemoryWhim) -> bool {
+        match self.only {
+            None => self.prng.below(2) == 0,
+            Some(only) => only == whim,
+        }
+    }
+
+    fn rarely_feels(&mut self, whim: MemoryWhim) -> bool {
+        self.feels(whim) && self.prng.below(4) == 0
+    }
+
+    /// What was stored up to `time` becomes persistent, and maybe more.
+    fn persist(&mut self, time: u64) {
+        for at in 0..self.words.len() {
+            let until = if self.feels(MemoryWhim::CoversMore) { self.time } else { time };
+            let contents = &mut self.words[at].contents;
+            let last = contents.iter().rposition(|content| content.0 <= until).unwrap_or(0);
+            contents.drain(..last);
+        }
+    }
+
+    /// A flush fails. What it should have covered may be forgotten, or not.
+    fn fail(&mut self, time: u64) {
+        if self.feels(MemoryWhim::FailsAfterAll) {
+            self.persist(time);
+        }
+        let forgets = self.feels(MemoryWhim::FlushForgets);
+        for word in &mut self.words {
+            if forgets && word.contents.len() > 1 && self.prng.below(2) == 0 {
+                word.contents.truncate(1);
+                word.forgotten = true;
+                self.flights.iter_mut().for_each(|flight| flight.doomed = true);
+            }
+        }
+    }
+
+    /// Answers one of the flushes in flight.
+    fn answer(&mut self, may_fail: bool, ram: &Ram<'_>) -> Progress {
+        let nth = match self.feels(MemoryWhim::AnyOrder) {
+            true => self.prng.below(self.flights.len() as u32) as usize,
+            false => 0,
+        };
+        let Flight { chain, time, doomed } = self.flights.remove(nth);
+        let whim = self.rarely_feels(MemoryWhim::FlushFailsOnce)
+            || self.rarely_feels(MemoryWhim::FlushForgets)
+            || self.rarely_feels(MemoryWhim::FailsAfterAll);
+        if doomed {
+            return self.finish(&chain, Some(u32::MAX), ram);
+        }
+        if may_fail && whim {
+            self.fail(time);
+            return self.finish(&chain, Some(u32::MAX), ram);
+        }
+        self.persist(time);
+        self.finish(&chain, Some(0), ram)
+    }
+
+    /// Returns a chain, with a response or without.
+    fn finish(&mut self, chain: &Chain, ret: Option<u32>, ram: &Ram<'_>) -> Progress {
+        let mut len = 0;
+        if let Some(ret) = ret {
+            chain.write(ram, 0, &ret.to_le_bytes());
+            len = memory::RESPONSE;
+        }
+        if let Some(ring) = &mut self.ring {
+            self.signal_due |= ring.push(ram, chain.head, len);
+        }
+        if self.signal_due && !self.feels(MemoryWhim::LateSignals) {
+            self.signal_due = false;
+            return Progress::Signal;
+        }
+        Progress::Busy
+    }
+
+    /// Takes a chain from the ring.
+    fn take(&mut self, chain: Chain, ram: &Ram<'_>) -> Progress {
+        let sense = chain.whole
+            && chain.readable_len() >= memory::REQUEST
+            && chain.writable_len() >= memory::RESPONSE;
+        if !sense {
+            let writable = chain.writable_len() >= memory::RESPONSE;
+            let silent = !writable || self.feels(MemoryWhim::MalformedIgnored);
+            return self.finish(&chain, (!silent).then_some(u32::MAX), ram);
+        }
+        let mut kind = [0; memory::REQUEST as usize];
+        chain.read(ram, 0, &mut kind);
+        if u32::from_le_bytes(kind) != memory::FLUSH {
+            return self.finish(&chain, Some(u32::MAX), ram);
+        }
+        // What was lost and not stored again is owed by this flush, too.
+        let doomed = self.words.iter().any(|word| word.forgotten);
+        self.flights.push(Flight { chain, time: self.time, doomed });
+        Progress::Busy
+    }
+
+    fn still(&mut self) {
+        self.ring = None;
+        self.flights.clear();
+        self.negotiated = 0;
+        self.signal_due = false;
+    }
+}
+
+impl DeviceUnderTest for MemoryDemon {
+    /// The only whim, or none for all of them.
+    type Setup = Option<MemoryWhim>;
+
+    const ON_SIM_DISK: bool = false;
+    const SURVIVES_POWER_LOSS: bool = true;
+    const RING_BASE: bool = true;
+
+    fn kinds(_setup: &Option<MemoryWhim>) -> [Kind; 2] {
+        [Kind::Memory; 2]
+    }
+
+    fn open(only: &Option<MemoryWhim>, spec: &Spec, disk: &SimDisk, device: u8) -> MemoryDemon {
+        let words = (0..spec.disk.capacity).map(|number| disk.load(device, number));
+        let words: Vec<Word> =
+            words.map(|value| Word { contents: vec![(0, value)], forgotten: false }).collect();
+        // The first word names the run.
+        let seed = words.first().map_or(0, |word| crate::base::prng::mix(word.contents[0].1));
+        MemoryDemon {
+            only: *only,
+            spec: *spec,
+            prng: Prng::new(seed),
+            words,
+            time: 0,
+            ring: None,
+            flights: Vec::new(),
+            negotiated: 0,
+            signal_due: false,
+            lingering: 0,
+        }
+    }
+
+    fn restart(&mut self, _: &Self::Setup, _spec: &Spec, _: &SimDisk, _device: u8, end: End) {
+        self.still();
+        self.lingering = 0;
+        if end == End::BackendKill {
+            // A host that was told of a failure shows what there is from now on.
+            return;
+        }
+        for at in 0..self.words.len() {
+            let mixed = self.feels(MemoryWhim::MixedLoss);
+            let keeps = self.feels(MemoryWhim::NeverLoses);
+            let word = &mut self.words[at];
+            let last = word.contents.len() - 1;
+            let left = match (keeps, mixed) {
+                (true, _) => last,
+                (false, true) => self.prng.below(last as u32 + 1) as usize,
+                (false, false) => 0,
+            };
+            word.contents = vec![(0, word.contents[left].1)];
+            word.forgotten = false;
+        }
+    }
+
+    fn offered(&self) -> u64 {
+        self.spec.offer & MEMORY_FEATURES
+    }
+
+    fn negotiate(&mut self, accept: u64) -> bool {
+        self.negotiated = accept;
+        accept & !self.offered() == 0 && accept & feature::VERSION_1 != 0
+    }
+
+    fn config_read(&mut self, offset: u64, out: &mut [u8]) {
+        out.fill(0);
+        let said = match offset {
+            _ if self.negotiated & memory::SHMEM_REGION != 0 => return,
+            memory::START => REGION.0,
+            memory::SIZE => REGION.1,
+            _ => return,
+        };
+        for (out, byte) in out.iter_mut().zip(said.to_le_bytes()) {
+            *out = byte;
+        }
+    }
+
+    fn start(&mut self, rings: &[RingPlan]) {
+        self.ring = rings.first().map(|plan| DeviceRing::new(*plan));
+    }
+
+    fn step(&mut self, _queue: u16, host: &mut Host<'_>) -> Progress {
+        let ram = host.ram;
+        let Some(ring) = &mut self.ring else { return Progress::Idle };
+        let waits = !ring.is_broken() && ring.waiting(&ram) > 0;
+        let answers = !self.flights.is_empty();
+        if waits && (!answers || self.prng.below(2) == 0) {
+            if let Some(chain) = self.ring.as_mut().and_then(|ring| ring.pop(&ram)) {
+                return self.take(chain, &ram);
+            }
+        } else if answers {
+            return self.answer(host.may_fail, &ram);
+        }
+        if self.signal_due || self.rarely_feels(MemoryWhim::SpuriousSignals) {
+            self.signal_due = false;
+            return Progress::Signal;
+        }
+        Progress::Idle
+    }
+
+    fn begin_reset(&mut self, _host: &mut Host<'_>) {
+        if !self.feels(MemoryWhim::ResetDrops) {
+            // What is in flight takes effect, and nobody hears of it.
+            for flight in std::mem::take(&mut self.flights) {
+                self.persist(flight.time);
+            }
+        }
+        self.still();
+        self.lingering = if self.feels(MemoryWhim::ResetLingers) { 3 } else { 0 };
+    }
+
+    fn reset_done(&mut self) -> bool {
+        self.lingering = self.lingering.saturating_sub(1);
+        self.lingering == 0
+    }
+
+    fn needs_reset(&mut self) -> bool {
+        self.ring.as_ref().is_some_and(DeviceRing::is_broken)
+    }
+
+    fn store(&mut self, word: u32, value: u64, _host: &mut Host<'_>) {
+        self.time += 1;
+        let early = self.feels(MemoryWhim::PersistsEarly);
+        let word = &mut self.words[word as usize];
+        word.forgotten = false;
+        word.contents.push((self.time, value));
+        if early {
+            word.contents.drain(..word.contents.len() - 1);
+        }
+    }
+
+    fn load(&mut self, word: u32, _host: &mut Host<'_>) -> u64 {
+        self.words[word as usize].contents.last().expect("a word holds something").1
+    }
+}

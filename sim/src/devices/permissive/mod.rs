@@ -1,0 +1,267 @@
+//! The demonic device: everything that is legal, on purpose.
+//!
+//! It is a second device, made from the contract alone: it shares no code with the one that ships,
+//! has its own rings and its own storage, and draws from a generator of its own everything the
+//! contract leaves open. The oracle must stay silent about it. Given one [`Whim`], it is a plain
+//! device but for that one oddity.
+
+mod flight;
+mod memory;
+mod refusal;
+mod store;
+mod whim;
+
+pub use memory::{MemoryDemon, MemoryWhim};
+pub use whim::Whim;
+
+use crate::base::prng::Prng;
+use crate::dut::Spec;
+use crate::dut::toolkit::DeviceRing;
+use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::guest::RingPlan;
+use crate::guest::memory::Ram;
+use crate::guest::wire::{config, feature};
+use crate::host::disk::SimDisk;
+use flight::Flight;
+use refusal::Task;
+use store::{Loss, Store};
+
+/// The demonic device.
+#[derive(Clone, Debug)]
+pub struct Demon {
+    only: Option<Whim>,
+    spec: Spec,
+    prng: Prng,
+    store: Store,
+    rings: Vec<DeviceRing>,
+    /// Per queue, for every published head that was not taken: how many completions had been made
+    /// when it was first seen.
+    seen: Vec<Vec<u64>>,
+    flights: Vec<Flight>,
+    numbers: u64,
+    completions: u64,
+    negotiated: u64,
+    writeback: bool,
+    signal_due: Vec<bool>,
+    fatal: bool,
+    /// The guest was told of a failure since the backend was started.
+    told: bool,
+    /// So many more looks at the status before a reset shows.
+    lingering: u32,
+    live: bool,
+}
+
+impl Demon {
+    /// Whether a whim takes it now: half the time if it has all of them, always if it has only
+    /// this one.
+    fn feels(&mut self, whim: Whim) -> bool {
+        match self.only {
+            None => self.prng.below(2) == 0,
+            Some(only) => only == whim,
+        }
+    }
+
+    /// The same, less often.
+    fn rarely_feels(&mut self, whim: Whim) -> bool {
+        self.feels(whim) && self.prng.below(4) == 0
+    }
+
+    fn write_through(&self) -> bool {
+        let has = |bit: u64| self.negotiated & bit != 0;
+        if has(feature::CONFIG_WCE) {
+            !self.writeback
+        } else {
+            // Where FLUSH is not even offered nothing is owed (BLK-D-34).
+            self.spec.offer & feature::FLUSH != 0 && !has(feature::FLUSH)
+        }
+    }
+
+    /// What is in flight when its life ends lands in full, in part, or not.
+    fn abandon(&mut self, ram: Option<&Ram<'_>>) {
+        for at in 0..self.flights.len() {
+            let drops = self.feels(Whim::ResetDrops);
+            let writes = !matches!(self.flights[at].task, Task::Read(_));
+            while let Some(last) = self.flights[at].left.len().checked_sub(1) {
+                match ram {
+                    Some(ram) if !drops && writes && self.prng.below(2) == 0 => {
+                        self.land(at, last, ram);
+                    }
+                    _ => {
+                        self.flights[at].left.pop();
+                    }
+                }
+            }
+        }
+        self.flights.clear();
+        self.rings.clear();
+        self.live = false;
+        self.fatal = false;
+        self.negotiated = 0;
+        self.writeback = self.spec.writeback;
+    }
+}
+
+impl DeviceUnderTest for Demon {
+    /// The only whim, or none for all of them.
+    type Setup = Option<Whim>;
+
+    const ON_SIM_DISK: bool = false;
+    const SURVIVES_POWER_LOSS: bool = true;
+    const RING_BASE: bool = true;
+
+    fn open(setup: &Option<Whim>, spec: &Spec, disk: &SimDisk, device: u8) -> Demon {
+        let image = disk.image(device);
+        // The payload of the first sector names the run.
+        let seed = image.iter().take(16).fold(u64::from(device), |seed, &byte| {
+            crate::base::prng::mix(seed ^ u64::from(byte)).wrapping_add(1)
+        });
+        Demon {
+            only: *setup,
+            spec: *spec,
+            prng: Prng::new(seed),
+            store: Store::new(image),
+            rings: Vec::new(),
+            seen: Vec::new(),
+            flights: Vec::new(),
+            numbers: 0,
+            completions: 1,
+            negotiated: 0,
+            writeback: spec.writeback,
+            signal_due: Vec::new(),
+            fatal: false,
+            told: false,
+            lingering: 0,
+            live: false,
+        }
+    }
+
+    fn restart(
+        &mut self,
+        _setup: &Option<Whim>,
+        _spec: &Spec,
+        _disk: &SimDisk,
+        _device: u8,
+        end: End,
+    ) {
+        self.abandon(None);
+        match end {
+            End::BackendKill if self.told => {
+                let number = self.completions;
+                self.store.find(&mut self.prng, number);
+                self.completions += 1;
+            }
+            End::BackendKill => {}
+            End::PowerLoss { .. } => {
+                let loss = if self.feels(Whim::MixedLoss) {
+                    Loss::Mixed
+                } else if self.feels(Whim::NeverLoses) {
+                    Loss::Nothing
+                } else {
+                    Loss::Everything
+                };
+                self.store.power_loss(&mut self.prng, loss);
+            }
+        }
+        self.told = false;
+        self.lingering = 0;
+    }
+
+    fn offered(&self) -> u64 {
+        let read_only = if self.spec.disk.read_only { feature::RO } else { 0 };
+        self.spec.offer | read_only
+    }
+
+    fn negotiate(&mut self, accept: u64) -> bool {
+        let legal = accept & !self.offered() == 0 && accept & feature::VERSION_1 != 0;
+        if legal {
+            self.negotiated = accept;
+            self.writeback = self.spec.writeback && accept & feature::FLUSH != 0;
+        }
+        legal
+    }
+
+    fn config_read(&mut self, offset: u64, out: &mut [u8]) {
+        out.fill(0);
+        match offset {
+            config::CAPACITY => out[0] = self.spec.disk.capacity as u8,
+            config::WRITEBACK => out[0] = u8::from(self.writeback),
+            config::MAX_DISCARD_SECTORS | config::MAX_WRITE_ZEROES_SECTORS => {
+                out.copy_from_slice(&self.spec.max_segment_sectors.to_le_bytes());
+            }
+            config::MAX_DISCARD_SEG | config::MAX_WRITE_ZEROES_SEG => {
+                out.copy_from_slice(&self.spec.max_segments.to_le_bytes());
+            }
+            _ => {}
+        }
+    }
+
+    fn config_write(&mut self, offset: u64, bytes: &[u8]) {
+        if offset == config::WRITEBACK {
+            // Ours pins the mode where FLUSH was not taken; to follow is as legal (AMB-17).
+            self.writeback = bytes[0] != 0;
+            let through = self.write_through();
+            for flight in &mut self.flights {
+                flight.through &= through;
+            }
+        }
+    }
+
+    fn start(&mut self, rings: &[RingPlan]) {
+        self.rings = rings.iter().map(|plan| DeviceRing::new(*plan)).collect();
+        self.seen = vec![Vec::new(); rings.len()];
+        self.signal_due = vec![false; rings.len()];
+        self.live = true;
+    }
+
+    fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress {
+        let index = usize::from(queue);
+        if !self.live || self.fatal || index >= self.rings.len() {
+            return Progress::Idle;
+        }
+        let mine: Vec<usize> =
+            (0..self.flights.len()).filter(|&at| self.flights[at].queue == queue).collect();
+        if self.signal_due[index] && (mine.is_empty() || !self.feels(Whim::LateSignals)) {
+            self.signal_due[index] = false;
+            return Progress::Signal;
+        }
+        if !mine.is_empty() && self.rarely_feels(Whim::SpuriousSignals) {
+            return Progress::Signal;
+        }
+        let any_order = self.feels(Whim::AnyOrder);
+        if (mine.is_empty() || self.prng.below(2) == 0) && self.take(queue, &host.ram) {
+            return Progress::Busy;
+        }
+        let Some(&oldest) = mine.iter().min_by_key(|&&at| self.flights[at].number) else {
+            return Progress::Idle;
+        };
+        let flush = mine.iter().find(|&&at| self.flights[at].task == Task::Flush);
+        let at = match flush {
+            _ if any_order => mine[self.prng.below(mine.len() as u32) as usize],
+            Some(&flush) if self.only == Some(Whim::FlushOvertakes) => flush,
+            _ => oldest,
+        };
+        let left = self.flights[at].left.len() as u32;
+        if any_order && left > 0 {
+            let nth = self.prng.below(left) as usize;
+            self.land(at, nth, &host.ram);
+        } else {
+            self.finish(at, host);
+        }
+        Progress::Busy
+    }
+
+    fn begin_reset(&mut self, host: &mut Host<'_>) {
+        self.lingering = if self.feels(Whim::ResetLingers) { self.prng.below(4) } else { 0 };
+        self.abandon(Some(&host.ram));
+    }
+
+    fn reset_done(&mut self) -> bool {
+        let done = self.lingering == 0;
+        self.lingering = self.lingering.saturating_sub(1);
+        done
+    }
+
+    fn needs_reset(&mut self) -> bool {
+        self.fatal || self.rings.iter().any(DeviceRing::is_broken)
+    }
+}

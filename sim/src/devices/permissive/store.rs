@@ -1,0 +1,155 @@
+//! The demon's storage: for every sector, everything that a power loss may leave of it.
+//!
+//! Versions stand in the order in which they landed. The first is stable; the others may be lost,
+//! so a power loss may leave any of them. The last is what reads return. What a failed sync forgot
+//! is taken out, and the sector is *lost* until it is written again: no flush may succeed before.
+
+use crate::base::prng::Prng;
+use crate::guest::payload::SECTOR;
+
+/// A moment that never comes, counted in completions.
+const NEVER: u64 = u64::MAX;
+
+/// The bytes of a sector.
+pub(super) type Bytes = [u8; SECTOR];
+
+#[derive(Clone, Debug)]
+struct Version {
+    bytes: Box<Bytes>,
+    /// The operation that landed it.
+    by: u64,
+    /// The completion that promised it to the guest; [`NEVER`] if none did.
+    promised: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Cell {
+    versions: Vec<Version>,
+    /// If a promised version was forgotten: the completion that promised a newer one.
+    lost: Option<u64>,
+}
+
+/// How a power loss chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Everything survives.
+    Nothing,
+    /// Everything that may be lost is.
+    Everything,
+    /// Every sector for itself.
+    Mixed,
+}
+
+/// What one device keeps.
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    cells: Vec<Cell>,
+}
+
+impl Store {
+    pub(super) fn new(image: &[u8]) -> Store {
+        let (sectors, _) = image.as_chunks::<SECTOR>();
+        let cell = |bytes: &Bytes| {
+            let version = Version { bytes: Box::new(*bytes), by: 0, promised: 0 };
+            Cell { versions: vec![version], lost: None }
+        };
+        Store { cells: sectors.iter().map(cell).collect() }
+    }
+
+    /// What a read returns now.
+    pub(super) fn live(&self, sector: u32) -> &Bytes {
+        &self.cells[sector as usize].versions.last().expect("a sector holds something").bytes
+    }
+
+    /// An operation takes effect on a sector.
+    pub(super) fn land(&mut self, sector: u32, bytes: Bytes, by: u64) {
+        let version = Version { bytes: Box::new(bytes), by, promised: NEVER };
+        self.cells[sector as usize].versions.push(version);
+    }
+
+    /// Completion `number` promises what an operation wrote to a sector. False if that was
+    /// forgotten meanwhile.
+    pub(super) fn promise(&mut self, sector: u32, by: u64, number: u64, forgotten: bool) {
+        let cell = &mut self.cells[sector as usize];
+        if forgotten {
+            cell.lost = Some(NEVER);
+            return;
+        }
+        for version in cell.versions.iter_mut().filter(|version| version.by == by) {
+            version.promised = number;
+        }
+        if let Some(lost) = &mut cell.lost {
+            *lost = (*lost).min(number);
+        }
+    }
+
+    /// What an operation wrote to a sector is stable from now on.
+    pub(super) fn stabilise(&mut self, sector: u32, by: u64) {
+        let cell = &mut self.cells[sector as usize];
+        if let Some(at) = cell.versions.iter().rposition(|version| version.by == by) {
+            cell.versions.drain(..at);
+            cell.lost = None;
+        }
+    }
+
+    /// Whether a sync can keep everything promised before this completion.
+    pub(super) fn can_sync(&self, before: u64) -> bool {
+        self.cells.iter().all(|cell| cell.lost.is_none_or(|promised| promised < before))
+    }
+
+    /// Everything promised before this completion is stable from now on.
+    pub(super) fn sync(&mut self, before: u64) {
+        for cell in &mut self.cells {
+            let kept = cell.versions.iter().rposition(|version| version.promised < before);
+            cell.versions.drain(..kept.unwrap_or(0));
+            cell.lost = None;
+        }
+    }
+
+    /// A failed sync forgets some of what is not stable. Returns what was forgotten, as operation
+    /// and sector.
+    pub(super) fn forget(&mut self, prng: &mut Prng) -> Vec<(u64, u32)> {
+        let mut forgotten = Vec::new();
+        for (sector, cell) in self.cells.iter_mut().enumerate() {
+            if cell.versions.len() > 1 && prng.below(2) == 0 {
+                let keep = 1 + prng.below(cell.versions.len() as u32 - 1) as usize;
+                for version in cell.versions.drain(keep..) {
+                    forgotten.push((version.by, sector as u32));
+                    if version.promised != NEVER {
+                        cell.lost = Some(NEVER);
+                    }
+                }
+            }
+        }
+        forgotten
+    }
+
+    /// A restarted backend finds one of the things a power loss could leave, in each sector.
+    pub(super) fn find(&mut self, prng: &mut Prng, number: u64) {
+        for cell in &mut self.cells {
+            let at = prng.below(cell.versions.len() as u32) as usize;
+            if cell.versions.len() > 1 {
+                let mut found = cell.versions[at].clone();
+                found.promised = number;
+                cell.versions.push(found);
+            }
+            cell.lost = None;
+        }
+    }
+
+    /// The power goes.
+    pub(super) fn power_loss(&mut self, prng: &mut Prng, loss: Loss) {
+        for cell in &mut self.cells {
+            let last = cell.versions.len() - 1;
+            let at = match loss {
+                Loss::Nothing => last,
+                Loss::Everything => 0,
+                Loss::Mixed => prng.below(last as u32 + 1) as usize,
+            };
+            cell.versions.swap(0, at);
+            cell.versions.truncate(1);
+            cell.versions[0].promised = 0;
+            cell.lost = None;
+        }
+    }
+}

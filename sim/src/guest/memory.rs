@@ -1,0 +1,352 @@
+//! Guest memory: one flat region, from address zero.
+//!
+//! It is our own `GuestMemory` because a single region needs no look-up: `get_slices` returns
+//! exactly one slice, which is what makes a ring round trip an order of magnitude cheaper than over
+//! a container of regions, and what makes a world cheap to copy. [`Memory`] owns the bytes and
+//! belongs to the guest; [`Ram`] is what crosses to a device: a pointer and a length, so that a
+//! backend built on any version of vm-memory can wrap it.
+//!
+//! Not here: dirty tracking, several regions, holes. A world has one thread, so every access is
+//! plain; what orders memory between threads is checked elsewhere.
+
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::iter::FusedIterator;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+use vm_memory::guest_memory::GuestMemorySliceIterator;
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemory, GuestMemoryError, GuestMemoryMmap, Permissions, VolatileSlice,
+};
+
+/// Bytes of guest memory in a world.
+pub const MEMORY: usize = 64 << 10;
+
+/// The bytes of one guest's memory.
+///
+/// The guest and the device take turns: [`ram`](Memory::ram), through which a device writes, borrows
+/// the memory for as long as the device has it, so bytes that were lent cannot change meanwhile.
+///
+/// ```compile_fail,E0502
+/// # use powerfail::guest::memory::Memory;
+/// let mut memory = Memory::new(4096);
+/// let before = memory.bytes(0, 1);
+/// memory.ram().write(0, &[1]);
+/// assert_eq!(before, [0]);
+/// ```
+#[derive(Debug)]
+pub struct Memory {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the allocation is owned by this value alone and has no thread affinity.
+unsafe impl Send for Memory {}
+
+impl Memory {
+    /// Allocates `len` zeroed bytes.
+    ///
+    /// # Panics
+    /// If `len` is zero or not a multiple of 4096.
+    #[must_use]
+    pub fn new(len: usize) -> Memory {
+        assert!(len > 0 && len.is_multiple_of(4096), "guest memory comes in pages");
+        let layout = Memory::layout(len);
+        // SAFETY: the layout has a non-zero size, checked above.
+        let base = unsafe { alloc_zeroed(layout) };
+        let Some(base) = NonNull::new(base) else { std::alloc::handle_alloc_error(layout) };
+        Memory { base, len }
+    }
+
+    /// A copy of the first `len` bytes.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new), or if there are not so many.
+    pub(crate) fn first(&self, len: usize) -> Memory {
+        let bytes = self.bytes(0, len as u32);
+        assert!(len > 0 && len.is_multiple_of(4096), "guest memory comes in pages");
+        let layout = Memory::layout(len);
+        // SAFETY: the layout has a non-zero size, checked above.
+        let base = unsafe { alloc(layout) };
+        let Some(base) = NonNull::new(base) else { std::alloc::handle_alloc_error(layout) };
+        // SAFETY: both ranges are `len` bytes long, one inside each allocation, and the new one is
+        // nobody else's. Every byte is initialised by it.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), base.as_ptr(), len) };
+        Memory { base, len }
+    }
+
+    fn layout(len: usize) -> Layout {
+        Layout::from_size_align(len, 4096).expect("a page-aligned layout of a small size")
+    }
+
+    /// The region as a device sees it. Nobody else reads or writes it while a device has it.
+    #[inline]
+    #[must_use]
+    pub fn ram(&mut self) -> Ram<'_> {
+        Ram { base: self.base.as_ptr(), len: self.len, owner: PhantomData }
+    }
+
+    /// The region for code that only reads from it, beside other readers.
+    ///
+    /// # Safety
+    /// Nothing is written through it.
+    #[inline]
+    pub(crate) unsafe fn ram_to_read(&self) -> Ram<'_> {
+        Ram { base: self.base.as_ptr(), len: self.len, owner: PhantomData }
+    }
+
+    /// How many bytes there are.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: a guest has memory.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The bytes `at..at + len`, to look at.
+    ///
+    /// # Panics
+    /// If the range leaves the memory.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self, at: u32, len: u32) -> &[u8] {
+        let start = self.check(at, len);
+        // SAFETY: `check` has shown the offset to lie inside the allocation.
+        let first = unsafe { self.base.as_ptr().add(start) };
+        // SAFETY: `check` has shown the whole range to lie inside the allocation, and all that writes
+        // to it borrows `self` mutably for as long as it may: `bytes_mut`, `ram`.
+        unsafe { std::slice::from_raw_parts(first, len as usize) }
+    }
+
+    /// The bytes `at..at + len`, to change.
+    ///
+    /// # Panics
+    /// If the range leaves the memory.
+    #[inline]
+    #[must_use]
+    pub fn bytes_mut(&mut self, at: u32, len: u32) -> &mut [u8] {
+        let start = self.check(at, len);
+        // SAFETY: `check` has shown the offset to lie inside the allocation.
+        let first = unsafe { self.base.as_ptr().add(start) };
+        // SAFETY: `check` has shown the whole range to lie inside the allocation, and `&mut self`
+        // excludes every other access.
+        unsafe { std::slice::from_raw_parts_mut(first, len as usize) }
+    }
+
+    #[inline]
+    fn check(&self, at: u32, len: u32) -> usize {
+        let start = at as usize;
+        assert!(
+            start <= self.len && len as usize <= self.len - start,
+            "the driver reached outside guest memory"
+        );
+        start
+    }
+
+    /// Reads a little-endian 16-bit field.
+    #[inline]
+    #[must_use]
+    pub fn read_u16(&self, at: u32) -> u16 {
+        u16::from_le_bytes(self.array(at))
+    }
+
+    /// Reads a little-endian 32-bit field.
+    #[inline]
+    #[must_use]
+    pub fn read_u32(&self, at: u32) -> u32 {
+        u32::from_le_bytes(self.array(at))
+    }
+
+    /// Reads a little-endian 64-bit field.
+    #[inline]
+    #[must_use]
+    pub fn read_u64(&self, at: u32) -> u64 {
+        u64::from_le_bytes(self.array(at))
+    }
+
+    #[inline]
+    fn array<const N: usize>(&self, at: u32) -> [u8; N] {
+        let bytes = self.bytes(at, N as u32).first_chunk();
+        *bytes.expect("that many were asked for")
+    }
+
+    /// Writes a little-endian 16-bit field.
+    #[inline]
+    pub fn write_u16(&mut self, at: u32, value: u16) {
+        *self.array_mut(at) = value.to_le_bytes();
+    }
+
+    /// Writes a little-endian 64-bit field.
+    #[inline]
+    pub fn write_u64(&mut self, at: u32, value: u64) {
+        *self.array_mut(at) = value.to_le_bytes();
+    }
+
+    #[inline]
+    fn array_mut<const N: usize>(&mut self, at: u32) -> &mut [u8; N] {
+        self.bytes_mut(at, N as u32).first_chunk_mut().expect("that many were asked for")
+    }
+
+    /// Copies bytes in.
+    #[inline]
+    pub fn write(&mut self, at: u32, bytes: &[u8]) {
+        self.bytes_mut(at, bytes.len() as u32).copy_from_slice(bytes);
+    }
+}
+
+impl Clone for Memory {
+    fn clone(&self) -> Memory {
+        self.first(self.len)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with the same layout, and not freed since.
+        unsafe { dealloc(self.base.as_ptr(), Memory::layout(self.len)) };
+    }
+}
+
+/// Guest memory as a device is lent it: a plain region that starts at guest address zero.
+#[derive(Clone, Copy, Debug)]
+pub struct Ram<'a> {
+    base: *mut u8,
+    len: usize,
+    owner: PhantomData<&'a mut Memory>,
+}
+
+impl Ram<'_> {
+    /// Where guest address zero lies in this process.
+    #[must_use]
+    pub fn base(&self) -> *mut u8 {
+        self.base
+    }
+
+    /// The length of the region in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: a guest has memory.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The `N` bytes from a guest address on.
+    ///
+    /// # Panics
+    /// If they leave the memory.
+    #[must_use]
+    pub fn read<const N: usize>(&self, at: u32) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.read_slice(&mut bytes, GuestAddress(u64::from(at))).expect("an address in memory");
+        bytes
+    }
+
+    /// Copies the bytes from a guest address on into `out`.
+    ///
+    /// # Panics
+    /// If they leave the memory.
+    pub fn read_into(&self, at: u32, out: &mut [u8]) {
+        self.read_slice(out, GuestAddress(u64::from(at))).expect("an address in memory");
+    }
+
+    /// Writes bytes to a guest address.
+    ///
+    /// # Panics
+    /// If they leave the memory.
+    pub fn write(&self, at: u32, bytes: &[u8]) {
+        self.write_slice(bytes, GuestAddress(u64::from(at))).expect("an address in memory");
+    }
+}
+
+/// The one slice a range of flat memory is.
+#[derive(Debug)]
+pub struct OneSlice<'a>(Option<VolatileSlice<'a, ()>>);
+
+impl<'a> Iterator for OneSlice<'a> {
+    type Item = Result<VolatileSlice<'a, ()>, GuestMemoryError>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.take().map(Ok)
+    }
+}
+
+impl FusedIterator for OneSlice<'_> {}
+
+impl<'a> GuestMemorySliceIterator<'a, ()> for OneSlice<'a> {
+    #[inline(always)]
+    fn stop_on_error(
+        self,
+    ) -> Result<impl Iterator<Item = VolatileSlice<'a, ()>>, GuestMemoryError> {
+        Ok(self.0.into_iter())
+    }
+}
+
+impl GuestMemory for Ram<'_> {
+    type PhysicalMemory = GuestMemoryMmap<()>;
+    type Bitmap = ();
+
+    #[inline(always)]
+    fn check_range(&self, addr: GuestAddress, count: usize, _access: Permissions) -> bool {
+        usize::try_from(addr.0)
+            .ok()
+            .and_then(|start| start.checked_add(count))
+            .is_some_and(|end| end <= self.len)
+    }
+
+    #[inline(always)]
+    fn get_slices<'a>(
+        &'a self,
+        addr: GuestAddress,
+        count: usize,
+        access: Permissions,
+    ) -> Result<impl GuestMemorySliceIterator<'a, ()>, GuestMemoryError> {
+        if count == 0 {
+            return Ok(OneSlice(None));
+        }
+        if !self.check_range(addr, count, access) {
+            return Err(GuestMemoryError::InvalidGuestAddress(addr));
+        }
+        // SAFETY: `check_range` has shown the offset to lie inside the region.
+        let start = unsafe { self.base.add(addr.0 as usize) };
+        // SAFETY: `check_range` has shown the whole range to lie inside the region, which the
+        // lifetime keeps allocated.
+        let slice = unsafe { VolatileSlice::new(start, count) };
+        Ok(OneSlice(Some(slice)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_and_its_guest_see_the_same_bytes() {
+        let mut memory = Memory::new(4096);
+        memory.write(100, b"guest");
+        let mut seen = [0; 5];
+        memory.ram().read_slice(&mut seen, GuestAddress(100)).unwrap();
+        assert_eq!(&seen, b"guest");
+        memory.ram().write_slice(b"dev", GuestAddress(4093)).unwrap();
+        assert_eq!(memory.bytes(4093, 3), b"dev");
+        assert_eq!(memory.clone().bytes(100, 5), b"guest");
+    }
+
+    #[test]
+    fn a_range_that_leaves_memory_is_refused() {
+        let mut memory = Memory::new(4096);
+        let ram = memory.ram();
+        assert!(ram.write_slice(b"dev", GuestAddress(4094)).is_err());
+        assert!(ram.read_obj::<u64>(GuestAddress(u64::MAX - 3)).is_err());
+    }
+}

@@ -1,0 +1,137 @@
+//! How an operation takes effect: sector by sector, at times of somebody's choosing, and then it
+//! ends in one of the ways it may.
+
+use powerfail_device::{Completion, Errno, Op};
+
+use super::errno::{Damage, PUT_OFF, damage};
+use super::operation::{OpKey, OpKind, Outcome};
+use super::sim::{Ready, SimDisk, lane_index};
+use crate::base::sectors::SectorSet;
+use crate::guest::memory::Ram;
+use crate::guest::payload::SECTOR;
+
+impl SimDisk {
+    /// Lands some sectors of an operation in flight: data moves now. False if there is no such
+    /// operation or nothing of `set` is left to land.
+    pub fn effect(&mut self, key: OpKey, set: SectorSet, memory: Ram<'_>) -> bool {
+        let Some(index) = self.find(key) else { return false };
+        let part = set.and(key.range()).minus(self.in_flight[index].landed);
+        if part.is_empty() || key.kind == OpKind::Sync {
+            return false;
+        }
+        self.land(index, part, memory)
+    }
+
+    /// Moves the data of `part` and marks it landed. False if guest memory was not there.
+    pub(super) fn land(&mut self, index: usize, part: SectorSet, memory: Ram<'_>) -> bool {
+        let op = &mut self.in_flight[index];
+        let first = op.key.sector;
+        let mut left = part;
+        let mut reached = true;
+        // Neighbouring sectors move together.
+        while let Some(start) = left.iter().next() {
+            let mut end = start + 1;
+            while left.contains(end) {
+                end += 1;
+            }
+            left = left.minus(SectorSet::range(start, end - start));
+            let bytes = start as usize * SECTOR..end as usize * SECTOR;
+            let offset = (start - first) * SECTOR as u32;
+            let cached = &mut self.cache[bytes];
+            reached &= match &mut op.submission.op {
+                Op::Read { into, .. } => into.write_at(&memory, offset, cached).is_ok(),
+                Op::Write { from, .. } => from.read_at(&memory, offset, cached).is_ok(),
+                Op::Discard { .. } | Op::WriteZeroes { .. } => {
+                    cached.fill(0);
+                    true
+                }
+                Op::Sync => unreachable!("a sync moves no data"),
+            };
+        }
+        op.landed = op.landed.or(part);
+        if op.key.kind != OpKind::Read {
+            // New content: what was taken of the old one is in it only if it is persisted, so
+            // `taken` stays; and what a failed sync forgot is overwritten.
+            self.dirty = self.dirty.or(part);
+            self.forgotten = self.forgotten.minus(part);
+            self.record_change(part);
+        }
+        reached
+    }
+
+    /// Ends an operation. False if there is none, or the outcome does not fit it.
+    pub fn complete(&mut self, key: OpKey, outcome: Outcome, memory: Ram<'_>) -> bool {
+        let Some(index) = self.find(key) else { return false };
+        let range = key.range();
+        let left = range.minus(self.in_flight[index].landed);
+        let transfers = matches!(key.kind, OpKind::Read | OpKind::Write);
+        let len = key.sectors * SECTOR as u32;
+        let mut forgets = SectorSet::EMPTY;
+        let result = match outcome {
+            Outcome::Ok { landed } => {
+                let part = if key.kind == OpKind::Discard { landed.and(left) } else { left };
+                let reached = part.is_empty() || self.land(index, part, memory);
+                if key.kind == OpKind::Sync {
+                    let owed = self.in_flight[index].owed;
+                    self.persist(owed.or(landed).and(self.dirty));
+                    self.record_synced(self.in_flight[index].nth);
+                }
+                match (reached, transfers) {
+                    (false, _) => Err(Errno::EFAULT),
+                    (true, true) => Ok(len),
+                    (true, false) => Ok(0),
+                }
+            }
+            Outcome::Short { bytes } => {
+                let whole = bytes.is_multiple_of(self.shape.granule);
+                if !transfers || bytes == 0 || bytes >= len || !whole {
+                    return false;
+                }
+                let head = SectorSet::range(key.sector, bytes / 512);
+                if !self.in_flight[index].landed.minus(head).is_empty() {
+                    return false;
+                }
+                let part = head.and(left);
+                let reached = part.is_empty() || self.land(index, part, memory);
+                self.cut_short.push((key, key.sector + bytes / 512));
+                if reached { Ok(bytes) } else { Err(Errno::EFAULT) }
+            }
+            Outcome::Failed { errno, landed, forgot } => {
+                match damage(key.kind, errno) {
+                    // A read has filled some memory, and nobody looks at it.
+                    Damage::None if key.kind == OpKind::Read && !PUT_OFF.contains(&errno) => {}
+                    Damage::None if !self.in_flight[index].landed.is_empty() => return false,
+                    Damage::None => {}
+                    Damage::Landed => {
+                        let part = landed.and(left);
+                        if !part.is_empty() {
+                            self.land(index, part, memory);
+                        }
+                    }
+                    Damage::Forgot => {
+                        forgets = forgot.and(self.shape.part(key.device));
+                        self.syncs_failed += 1;
+                    }
+                }
+                Err(Errno(errno))
+            }
+        };
+        let op = self.in_flight.swap_remove(index);
+        let buffer = match op.submission.op {
+            Op::Read { into, .. } => Some(into),
+            Op::Write { from, .. } => Some(from),
+            _ => None,
+        };
+        let completion = Completion { token: op.submission.token, result, buffer };
+        if !self.orphans.is_empty() {
+            self.readmit(range);
+        }
+        if op.orphaned {
+            return true;
+        }
+        let landed = if key.kind == OpKind::Read { SectorSet::EMPTY } else { op.landed };
+        let ready = Ready { completion, kind: key.kind, landed, forgot: forgets };
+        self.ready[lane_index(key.device, key.lane)].push_back(ready);
+        true
+    }
+}

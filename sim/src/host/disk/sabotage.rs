@@ -1,0 +1,117 @@
+//! Ways to break the disk's promises from below. Only something wrong on purpose calls them.
+
+use powerfail_device::{Bounce, Buffer, Op};
+
+use super::loss::copy;
+use super::operation::OpKind;
+use super::sim::{LANES_EACH, SimDisk, lane_index};
+use crate::base::sectors::SectorSet;
+use crate::guest::memory::Ram;
+use crate::guest::payload::SECTOR;
+
+impl SimDisk {
+    /// Leaves some of what a device has in flight to itself, and forgets the rest: it moves later
+    /// all the same, and nobody hears of it. Only a wrong device does this. Either `reads` go on,
+    /// into whatever their memory has become; or the other operations do, with data of their own.
+    pub fn orphan(&mut self, device: u8, reads: bool, memory: Ram<'_>) {
+        let all = std::mem::take(&mut self.in_flight);
+        let (mut orphans, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|op| op.key.device == device);
+        self.in_flight = others;
+        orphans.retain(|op| (op.key.kind == OpKind::Read) == reads);
+        for op in &mut orphans {
+            op.orphaned = true;
+            if let Op::Write { from, .. } = &mut op.submission.op {
+                let mut bytes = Bounce::zeroed(from.len() as usize);
+                if from.read_at(&memory, 0, bytes.as_mut_slice()).is_ok() {
+                    *from = Buffer::Bounce(bytes);
+                }
+            }
+        }
+        self.orphans.append(&mut orphans);
+        for lane in 0..LANES_EACH {
+            self.ready[lane_index(device, lane)].clear();
+        }
+    }
+
+    /// Lets orphans move again: those that another operation has just passed, and reads.
+    #[cold]
+    pub(super) fn readmit(&mut self, passed: SectorSet) {
+        for orphan in std::mem::take(&mut self.orphans) {
+            let again =
+                orphan.key.kind == OpKind::Read || !orphan.key.range().and(passed).is_empty();
+            if again {
+                self.in_flight.push(orphan);
+            } else {
+                self.orphans.push(orphan);
+            }
+        }
+    }
+
+    /// Makes the syncs in flight forget one of the sectors they owe. Only a wrong disk does this.
+    pub(crate) fn neglect_one(&mut self) {
+        for op in &mut self.in_flight {
+            if let Some(sector) = op.owed.iter().next() {
+                op.owed.remove(sector);
+            }
+        }
+    }
+
+    /// Makes the syncs that a device has in flight forget all they owe. Only a wrong memory does
+    /// this.
+    pub(crate) fn neglect_all(&mut self, device: u8) {
+        for op in self.in_flight.iter_mut().filter(|op| op.key.device == device) {
+            op.owed = SectorSet::EMPTY;
+        }
+    }
+
+    /// Makes the syncs in flight forget what holds zeroes. Only a wrong disk does this.
+    pub(super) fn neglect_zeroes(&mut self) {
+        for op in &mut self.in_flight {
+            for sector in op.owed.iter() {
+                let at = sector as usize * SECTOR;
+                if self.cache[at..at + SECTOR].iter().all(|&byte| byte == 0) {
+                    op.owed.remove(sector);
+                }
+            }
+        }
+    }
+
+    /// Changes the sector behind a device's part. Only a wrong disk does this.
+    pub(super) fn spill(&mut self, device: u8) {
+        let behind = self.shape.base(device) + self.capacity(device);
+        let at = behind as usize * SECTOR;
+        self.cache[at..at + SECTOR].fill(0);
+        self.dirty.insert(behind);
+    }
+
+    /// Takes what is dirty in a device's part back to what the medium holds. Only a wrong device
+    /// does this.
+    pub(crate) fn drop_cache(&mut self, device: u8) {
+        let lost = self.dirty.and(self.shape.part(device));
+        copy(&self.medium, &mut self.cache, lost);
+        self.clean(lost);
+        self.record_change(lost);
+    }
+
+    /// Moves a device's whole part up by one sector. Only a wrong disk does this.
+    pub(crate) fn shift_part(&mut self, device: u8) {
+        let start = self.shape.base(device) as usize * SECTOR;
+        let end = start + self.shape.capacity as usize * SECTOR;
+        self.medium.copy_within(start..end, start + SECTOR);
+        self.cache.copy_within(start..end, start + SECTOR);
+        self.record_change(self.shape.part(device));
+    }
+
+    /// Puts a sector's content into the cache, or behind it. Only a wrong device does this.
+    pub(crate) fn put(&mut self, device: u8, sector: u32, bytes: &[u8; SECTOR], behind: bool) {
+        let sector = self.shape.base(device) + sector;
+        let at = sector as usize * SECTOR;
+        let image = if behind { &mut self.medium } else { &mut self.cache };
+        image[at..at + SECTOR].copy_from_slice(bytes);
+        self.record_change(SectorSet::range(sector, 1));
+        if !behind {
+            self.dirty.insert(sector);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The properties of the simulated disk, drawn with the options of a run.
+
+use powerfail_device::Limits;
+
+use crate::base::sectors::SectorSet;
+use crate::guest::Kind;
+use crate::guest::payload::SECTOR;
+
+/// The properties of the simulated disk. Sizes are in sectors of 512 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskShape {
+    /// Sectors of each device's part at first.
+    pub capacity: u32,
+    /// Sectors by which each part may grow during a run.
+    pub spare: u32,
+    /// How many devices share the medium, each on a part of its own.
+    pub devices: u8,
+    /// What each device is. The words of a memory take a sector of the medium each, of which the
+    /// first 8 bytes count.
+    pub kinds: [Kind; 2],
+    /// The unit of offsets and lengths, in bytes.
+    pub granule: u32,
+    /// The unit that never tears, in sectors; divides the granule.
+    pub tear: u32,
+    /// The largest read or write, in bytes.
+    pub max_transfer: u32,
+    /// The unit of discards, in bytes.
+    pub discard_granularity: u32,
+    /// How many operations fit in flight, over all lanes.
+    pub depth: u32,
+    /// Whether the disk takes no writes.
+    pub read_only: bool,
+}
+
+impl DiskShape {
+    /// Sectors between two parts, and behind the last, that belong to nobody.
+    pub const GUARD: u32 = 8;
+
+    /// The first sector of a device's part.
+    #[must_use]
+    pub fn base(&self, device: u8) -> u32 {
+        u32::from(device) * (self.room() + Self::GUARD)
+    }
+
+    /// The most sectors a part ever has.
+    #[inline]
+    #[must_use]
+    pub fn room(&self) -> u32 {
+        self.capacity + self.spare
+    }
+
+    /// The sectors of a device's part, grown as far as it may.
+    #[inline]
+    #[must_use]
+    pub fn part(&self, device: u8) -> SectorSet {
+        SectorSet::range(self.base(device), self.room())
+    }
+
+    /// Sectors of the whole medium.
+    #[must_use]
+    pub fn sectors(&self) -> u32 {
+        self.base(self.devices)
+    }
+
+    /// What a lane tells the device at first.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            capacity: u64::from(self.capacity) * SECTOR as u64,
+            granule: self.granule,
+            max_transfer: self.max_transfer,
+            max_discard: 1 << 20,
+            discard_granularity: self.discard_granularity,
+            max_write_zeroes: u64::from(self.max_transfer),
+            write_zeroes_granularity: self.granule,
+            can_discard: true,
+            read_only: self.read_only,
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The disk itself: medium, cache, and what is in flight.
+
+use std::collections::VecDeque;
+
+use powerfail_device::{Completion, Limits, Submission};
+
+use super::operation::{InFlight, OpKey, OpKind, describe};
+use super::record::Record;
+use super::shape::DiskShape;
+use crate::base::sectors::SectorSet;
+use crate::guest::Kind;
+use crate::guest::payload::{self, Author, SECTOR};
+
+/// The most lanes of all devices together.
+const LANES: usize = 8;
+
+/// The most lanes of one device.
+pub(super) const LANES_EACH: u8 = 4;
+
+/// A completion that waits to be taken, and what taking it brings about.
+#[derive(Clone, Debug)]
+pub(super) struct Ready {
+    pub(super) completion: Completion,
+    pub(super) kind: OpKind,
+    /// What a sync submitted from now on must cover.
+    pub(super) landed: SectorSet,
+    /// What a failed sync forgets. It does so only when its failure is known: a sync submitted
+    /// before that still owes it.
+    pub(super) forgot: SectorSet,
+}
+
+/// The simulated disk. See the [module](super) for what it promises.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    pub(super) shape: DiskShape,
+    /// How large the parts are now.
+    pub(super) capacity: [u32; 2],
+    pub(super) medium: Vec<u8>,
+    pub(super) cache: Vec<u8>,
+    /// A sector is dirty iff its cached content may be lost by a power loss and a sync knows it.
+    pub(super) dirty: SectorSet,
+    /// A dirty sector is taken iff some effect on it had its completion taken since it got dirty.
+    pub(super) taken: SectorSet,
+    /// A sector is forgotten iff a failed sync dropped its dirtiness and it was not written since.
+    pub(super) forgotten: SectorSet,
+    pub(super) in_flight: Vec<InFlight>,
+    pub(super) ready: [VecDeque<Ready>; LANES],
+    /// What a wrong device left behind; it comes back once another one has passed it.
+    pub(super) orphans: Vec<InFlight>,
+    pub(super) submitted: u32,
+    pub(super) syncs_failed: u32,
+    /// Transfers that were cut short, with the sector at which each should go on.
+    pub(super) cut_short: Vec<(OpKey, u32)>,
+    pub(super) resumed: u32,
+    /// Kept only if somebody wants to take it elsewhere.
+    pub(super) record: Option<Box<Record>>,
+}
+
+impl SimDisk {
+    /// A disk whose every part holds its initial image, and whose guard sectors hold nobody's.
+    #[must_use]
+    pub fn new(shape: DiskShape, run: u32) -> SimDisk {
+        let mut disk = SimDisk {
+            shape,
+            capacity: [shape.capacity; 2],
+            medium: Vec::new(),
+            cache: Vec::new(),
+            dirty: SectorSet::EMPTY,
+            taken: SectorSet::EMPTY,
+            forgotten: SectorSet::EMPTY,
+            in_flight: Vec::new(),
+            ready: Default::default(),
+            orphans: Vec::new(),
+            submitted: 0,
+            syncs_failed: 0,
+            cut_short: Vec::new(),
+            resumed: 0,
+            record: None,
+        };
+        disk.restart(shape, run);
+        disk
+    }
+
+    /// As [`new`](Self::new), keeping the allocations.
+    pub fn restart(&mut self, shape: DiskShape, run: u32) {
+        assert!(shape.sectors() <= SectorSet::CAPACITY, "a medium of {} sectors", shape.sectors());
+        self.shape = shape;
+        self.capacity = [shape.capacity; 2];
+        let bytes = shape.sectors() as usize * SECTOR;
+        self.medium.resize(bytes, 0);
+        for device in 0..shape.devices {
+            let base = shape.base(device);
+            let mine = Author { run, disk: device };
+            let nobody = Author { run, disk: Author::NOBODY };
+            if shape.kinds[usize::from(device)] == Kind::Memory {
+                let end = base + shape.room();
+                self.medium[base as usize * SECTOR..end as usize * SECTOR].fill(0);
+                for number in 0..shape.capacity {
+                    let at = (base + number) as usize * SECTOR;
+                    let word = payload::word(mine, number, 0);
+                    self.medium[at..at + 8].copy_from_slice(&word.to_le_bytes());
+                }
+            }
+            for sector in 0..shape.room() + DiskShape::GUARD {
+                if sector < shape.room() && shape.kinds[usize::from(device)] == Kind::Memory {
+                    continue;
+                }
+                let author = if sector < shape.capacity { mine } else { nobody };
+                let at = (base + sector) as usize * SECTOR;
+                payload::fill(&mut self.medium[at..at + SECTOR], author, sector, 0);
+            }
+        }
+        self.cache.clear();
+        self.cache.extend_from_slice(&self.medium);
+        (self.dirty, self.taken, self.forgotten) = Default::default();
+        self.in_flight.clear();
+        self.orphans.clear();
+        self.ready.iter_mut().for_each(VecDeque::clear);
+        self.submitted = 0;
+        self.syncs_failed = 0;
+        self.cut_short.clear();
+        self.resumed = 0;
+        if let Some(record) = &mut self.record {
+            **record = Record::default();
+        }
+    }
+
+    /// The disk's properties.
+    #[must_use]
+    pub fn shape(&self) -> DiskShape {
+        self.shape
+    }
+
+    /// How many sectors a device's part has now.
+    #[inline]
+    #[must_use]
+    pub fn capacity(&self, device: u8) -> u32 {
+        self.capacity[usize::from(device)]
+    }
+
+    /// A device's part grows; what is new holds its initial image.
+    ///
+    /// # Panics
+    /// If it shrinks, or outgrows its room.
+    pub fn grow(&mut self, device: u8, sectors: u32, run: u32) {
+        let old = self.capacity(device);
+        assert!(old <= sectors && sectors <= self.shape.room(), "from {old} to {sectors} sectors");
+        let mine = Author { run, disk: device };
+        for sector in old..sectors {
+            let at = (self.shape.base(device) + sector) as usize * SECTOR;
+            payload::fill(&mut self.medium[at..at + SECTOR], mine, sector, 0);
+            payload::fill(&mut self.cache[at..at + SECTOR], mine, sector, 0);
+        }
+        self.capacity[usize::from(device)] = sectors;
+        self.record_change(SectorSet::range(self.shape.base(device) + old, sectors - old));
+    }
+
+    /// Stores to a word of a memory: whoever maps it sees that at once, and a sync submitted from
+    /// here on must cover it.
+    ///
+    /// # Panics
+    /// If the device is no memory or has no such word.
+    #[inline]
+    pub fn store(&mut self, device: u8, word: u32, value: u64) {
+        let at = self.word(device, word);
+        let bytes = at as usize * SECTOR;
+        self.cache[bytes..bytes + 8].copy_from_slice(&value.to_le_bytes());
+        self.dirty.insert(at);
+        self.taken.insert(at);
+        self.forgotten = self.forgotten.minus(SectorSet::range(at, 1));
+        self.record_change(SectorSet::range(at, 1));
+    }
+
+    /// Loads a word of a memory.
+    ///
+    /// # Panics
+    /// As [`store`](Self::store).
+    #[inline]
+    #[must_use]
+    pub fn load(&self, device: u8, word: u32) -> u64 {
+        word_of(&self.cache[self.word(device, word) as usize * SECTOR..])
+    }
+
+    /// The sector of the medium that stands for a word.
+    #[inline]
+    fn word(&self, device: u8, word: u32) -> u32 {
+        let is_memory = self.shape.kinds[usize::from(device)] == Kind::Memory;
+        assert!(is_memory && word < self.capacity(device), "there is no word {word}");
+        self.shape.base(device) + word
+    }
+
+    /// What a lane of the device is told.
+    #[must_use]
+    pub fn limits(&self, device: u8) -> Limits {
+        let capacity = u64::from(self.capacity(device)) * SECTOR as u64;
+        Limits { capacity, ..self.shape.limits() }
+    }
+
+    /// What a device's part of the medium holds, to copy.
+    #[must_use]
+    pub fn image(&self, device: u8) -> &[u8] {
+        let start = self.shape.base(device) as usize * SECTOR;
+        &self.medium[start..start + self.shape.capacity as usize * SECTOR]
+    }
+
+    /// The sectors that a power loss may take back to what the medium holds.
+    #[inline]
+    #[must_use]
+    pub fn dirty(&self) -> SectorSet {
+        self.dirty
+    }
+
+    /// The dirty sectors that a sync submitted now must cover.
+    #[must_use]
+    pub fn taken(&self) -> SectorSet {
+        self.taken
+    }
+
+    /// What cache and medium hold in a sector, to look at.
+    #[must_use]
+    pub fn sector(&self, sector: u32) -> (&[u8], &[u8]) {
+        let at = sector as usize * SECTOR;
+        (&self.cache[at..at + SECTOR], &self.medium[at..at + SECTOR])
+    }
+
+    /// The sectors whose dirtiness a failed sync forgot.
+    #[inline]
+    #[must_use]
+    pub fn forgotten(&self) -> SectorSet {
+        self.forgotten
+    }
+
+    /// How many operations were ever submitted.
+    #[must_use]
+    pub fn submitted(&self) -> u32 {
+        self.submitted
+    }
+
+    /// The operation in flight that was submitted last.
+    #[must_use]
+    pub fn newest(&self) -> Option<OpKey> {
+        self.in_flight.iter().max_by_key(|op| op.nth).map(|op| op.key)
+    }
+
+    /// How many syncs have failed.
+    #[must_use]
+    pub fn syncs_failed(&self) -> u32 {
+        self.syncs_failed
+    }
+
+    /// How many operations are in flight.
+    #[inline]
+    #[must_use]
+    pub fn busy(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// The operations in flight, in no particular but a reproducible order: key, submission number
+    /// and what has landed.
+    pub fn in_flight(&self) -> impl ExactSizeIterator<Item = (OpKey, u32, SectorSet)> + '_ {
+        self.in_flight.iter().map(|op| (op.key, op.nth, op.landed))
+    }
+
+    /// The `nth` of the operations in flight, as [`in_flight`](Self::in_flight) counts them.
+    #[inline]
+    #[must_use]
+    pub fn nth(&self, nth: usize) -> (OpKey, SectorSet) {
+        let op = &self.in_flight[nth];
+        (op.key, op.landed)
+    }
+
+    /// Whether a completion waits to be taken by this lane.
+    #[inline]
+    #[must_use]
+    pub fn has_completion(&self, device: u8, lane: u8) -> bool {
+        !self.ready[lane_index(device, lane)].is_empty()
+    }
+
+    /// Room for this many more operations.
+    #[inline]
+    #[must_use]
+    pub fn room(&self) -> u32 {
+        self.shape.depth.saturating_sub(self.in_flight.len() as u32)
+    }
+
+    pub(super) fn find(&self, key: OpKey) -> Option<usize> {
+        let mut oldest: Option<usize> = None;
+        for (index, op) in self.in_flight.iter().enumerate() {
+            if !op.key.is_like(&key) {
+                continue;
+            }
+            if op.key.twin == key.twin {
+                return Some(index);
+            }
+            if oldest.is_none_or(|best| op.nth < self.in_flight[best].nth) {
+                oldest = Some(index);
+            }
+        }
+        oldest
+    }
+
+    /// Accepts an operation from a lane.
+    pub(super) fn submit(&mut self, device: u8, lane: u8, base: u32, submission: Submission) {
+        assert!(self.room() > 0, "an operation was submitted to a full disk");
+        let (kind, offset, len) = describe(&submission.op);
+        let granule = u64::from(self.shape.granule);
+        let end = u64::from(self.capacity(device)) * SECTOR as u64;
+        assert!(
+            offset.is_multiple_of(granule) && len.is_multiple_of(granule) && offset + len <= end,
+            "{kind:?} at {offset}+{len} does not fit granules of {granule} or a disk of {end}"
+        );
+        assert!(kind == OpKind::Sync || len > 0, "{kind:?} of nothing");
+        let (sector, sectors) = match kind {
+            OpKind::Sync => (0, 0),
+            _ => (base + (offset / 512) as u32, (len / 512) as u32),
+        };
+        let mut key = OpKey { device, lane, kind, sector, sectors, twin: 0 };
+        for op in &self.in_flight {
+            if op.key.is_like(&key) {
+                key.twin = key.twin.max(op.key.twin + 1);
+            }
+        }
+        let owed = match kind {
+            OpKind::Sync => self.taken.and(self.shape.part(device)),
+            _ => SectorSet::EMPTY,
+        };
+        let (nth, landed) = (self.submitted, SectorSet::EMPTY);
+        self.submitted += 1;
+        let resumes = |&(short, at): &(OpKey, u32)| {
+            short.device == device && short.lane == lane && short.kind == kind && at == sector
+        };
+        if let Some(at) = self.cut_short.iter().position(resumes) {
+            self.cut_short.swap_remove(at);
+            self.resumed += 1;
+        }
+        if kind == OpKind::Sync {
+            self.record_sync(device, nth);
+        }
+        self.in_flight.push(InFlight { key, nth, submission, landed, owed, orphaned: false });
+    }
+
+    /// Hands a lane its oldest completion. From here on a sync must cover its effects.
+    #[inline]
+    pub(super) fn take(&mut self, device: u8, lane: u8) -> Option<Completion> {
+        // Asked at every step of every thread, mostly in vain.
+        if self.has_completion(device, lane) { self.take_oldest(device, lane) } else { None }
+    }
+
+    fn take_oldest(&mut self, device: u8, lane: u8) -> Option<Completion> {
+        let ready = self.ready[lane_index(device, lane)].pop_front()?;
+        self.taken = self.taken.or(ready.landed.and(self.dirty));
+        self.record_taken(&ready);
+        if !ready.forgot.is_empty() {
+            self.forget(ready.forgot);
+        }
+        Some(ready.completion)
+    }
+
+    /// How many transfers were resumed where a short one had stopped.
+    #[must_use]
+    pub fn resumed(&self) -> u32 {
+        self.resumed
+    }
+
+    /// A chain of all bytes of medium and cache, for comparing worlds.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let words = self.medium.as_chunks::<8>().0.iter().chain(self.cache.as_chunks::<8>().0);
+        words.fold(0, |hash, word| {
+            crate::base::prng::mix(hash ^ u64::from_le_bytes(*word)).wrapping_add(1)
+        })
+    }
+}
+
+/// The word that a sector stands for.
+#[inline]
+pub(crate) fn word_of(sector: &[u8]) -> u64 {
+    u64::from_le_bytes(*sector.first_chunk().expect("a sector has eight bytes"))
+}
+
+#[inline]
+pub(super) fn lane_index(device: u8, lane: u8) -> usize {
+    usize::from(device * LANES_EACH) + usize::from(lane)
+}

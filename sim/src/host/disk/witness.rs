@@ -1,0 +1,91 @@
+//! The medium witness: it looks where the guest cannot.
+//!
+//! An address bug that is symmetric in reads and writes is invisible to the guest. The witness
+//! therefore looks below the device: guest sector `s` lives at byte `512 s` of the device's part,
+//! nothing outside the parts changes, and a read-only medium never changes at all.
+//! It is kept apart from the oracle, which believes only the guest, and it can tell nothing about
+//! durability. Of a persistent memory the guest sees all there is, so nothing is looked at there.
+
+use super::shape::DiskShape;
+use super::sim::SimDisk;
+use crate::base::sectors::SectorSet;
+use crate::guest::Kind;
+use crate::guest::payload::{Author, SECTOR, is_at_home, place_of};
+
+/// What the witness saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// A sector lies where another belongs.
+    Misplaced {
+        /// The device whose part it lies in.
+        device: u8,
+        /// Where it lies, counted from the start of the part.
+        sector: u32,
+        /// Where its payload belongs.
+        home: u32,
+    },
+    /// A sector that belongs to no device changed.
+    Outside {
+        /// The sector, counted from the start of the part before it.
+        sector: u32,
+    },
+    /// A sector of a read-only medium changed.
+    ReadOnly {
+        /// The sector.
+        sector: u32,
+    },
+}
+
+impl SimDisk {
+    /// Looks over the whole cache and medium for something that lies where it must not.
+    ///
+    /// # Errors
+    /// The first thing found.
+    pub fn witness(&self, run: u32) -> Result<(), Witness> {
+        // Where nothing is dirty or forgotten the cache is what the medium holds.
+        self.witness_image(&self.medium, run, self.everything())?;
+        self.witness_image(&self.cache, run, self.dirty().or(self.forgotten()))
+    }
+
+    fn everything(&self) -> SectorSet {
+        SectorSet::range(0, self.shape.sectors())
+    }
+
+    fn witness_image(&self, image: &[u8], run: u32, set: SectorSet) -> Result<(), Witness> {
+        for device in 0..self.shape.devices {
+            let (base, capacity) = (self.shape.base(device), self.capacity(device));
+            let is_memory = self.shape.kinds[usize::from(device)] == Kind::Memory;
+            for sector in 0..self.shape.room() + DiskShape::GUARD {
+                if !set.contains(base + sector) || (is_memory && sector < capacity) {
+                    continue;
+                }
+                let at = (base + sector) as usize * SECTOR;
+                let bytes = &image[at..at + SECTOR];
+                if sector < capacity && !self.shape.read_only && is_at_home(bytes, device, sector) {
+                    continue;
+                }
+                let (author, home, version) = place_of(bytes);
+                if sector >= capacity {
+                    let untouched = Author { run, disk: Author::NOBODY };
+                    if author != untouched || home != sector || version != 0 {
+                        return Err(Witness::Outside { sector });
+                    }
+                    continue;
+                }
+                if author == Author::ZERO {
+                    if self.shape.read_only {
+                        return Err(Witness::ReadOnly { sector });
+                    }
+                    continue;
+                }
+                if home != sector || author.disk != device {
+                    return Err(Witness::Misplaced { device, sector, home });
+                }
+                if self.shape.read_only && version != 0 {
+                    return Err(Witness::ReadOnly { sector });
+                }
+            }
+        }
+        Ok(())
+    }
+}

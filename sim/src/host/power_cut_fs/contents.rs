@@ -1,0 +1,366 @@
+//! What the file holds: two images and which of their sectors differ for what reason.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use powerfail_device::Errno;
+
+use crate::base::sectors::SectorSet;
+use crate::guest::payload::SECTOR;
+
+/// What a file system that is wrong on purpose says it has done, and has not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deaf {
+    /// It is not wrong.
+    #[default]
+    ToNothing,
+    /// Syncs.
+    ToSyncs,
+}
+
+/// Names an open file, from its opening to its release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Handle(pub(super) u64);
+
+/// What is known of an open file.
+#[derive(Clone, Copy, Debug)]
+struct Opened {
+    /// The life it was opened in. It is of no use in another one.
+    life: u64,
+    /// Whether holes and zeroes made through it are stable when that returns.
+    stable: bool,
+    /// How many of the failed syncs it knows of: those before it was opened, and those it was told.
+    told: u64,
+}
+
+/// A sync that is going to fail.
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    errno: Errno,
+    forgets: SectorSet,
+}
+
+/// The file's content.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Contents {
+    medium: Vec<u8>,
+    cache: Vec<u8>,
+    /// A sector is dirty iff a power cut may lose what the cache holds and a sync knows it.
+    dirty: SectorSet,
+    /// A sector is forgotten iff a failed sync dropped its dirtiness and it was not written since.
+    forgotten: SectorSet,
+    /// How often the power has come on.
+    life: u64,
+    opened: BTreeMap<Handle, Opened>,
+    /// How many files were ever opened.
+    openings: u64,
+    failing: Option<Failing>,
+    /// How the next write fails, before anything is written.
+    refusing: Option<Errno>,
+    /// Writes report a failed write-back too, and not only syncs.
+    reports_to_writes: bool,
+    /// How many syncs have failed, and how the last one did.
+    failed: u64,
+    error: Option<Errno>,
+    /// How many syncs were asked for, stable writes included.
+    syncs: u64,
+    /// What it does not hear. The owner says so, and no power cut changes it.
+    deaf: Deaf,
+}
+
+impl Contents {
+    /// Puts a content there, all of it stable. It is another file: no handle of the last one is any good.
+    pub(super) fn fill(&mut self, image: &[u8]) {
+        let most = SectorSet::CAPACITY as usize * SECTOR;
+        assert!(
+            image.len() <= most && image.len().is_multiple_of(SECTOR),
+            "a file of {} bytes is not a whole number of sectors up to {most} bytes",
+            image.len()
+        );
+        *self = Contents {
+            medium: image.to_vec(),
+            cache: image.to_vec(),
+            life: self.life + 1,
+            opened: std::mem::take(&mut self.opened),
+            openings: self.openings,
+            deaf: self.deaf,
+            ..Contents::default()
+        };
+    }
+
+    /// Takes over another file's content, and what is known of it. Handles stay good; the first one
+    /// knows what the first one there knows, and so on.
+    pub(super) fn become_copy(&mut self, other: Contents) {
+        let mut opened = std::mem::take(&mut self.opened);
+        let mine = opened.values_mut().filter(|open| open.life == self.life);
+        let theirs = other.opened.values().filter(|open| open.life == other.life);
+        mine.zip(theirs).for_each(|(mine, theirs)| mine.told = theirs.told);
+        *self =
+            Contents { life: self.life, opened, openings: self.openings, deaf: self.deaf, ..other };
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.cache.len() as u64
+    }
+
+    pub(super) fn dirty(&self) -> SectorSet {
+        self.dirty
+    }
+
+    pub(super) fn forgotten(&self) -> SectorSet {
+        self.forgotten
+    }
+
+    pub(super) fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    pub(super) fn medium(&self) -> &[u8] {
+        &self.medium
+    }
+
+    /// Makes the next sync fail, or nothing fail.
+    pub(super) fn fail_next(&mut self, failing: Option<(Errno, SectorSet)>) {
+        self.failing = failing.map(|(errno, forgets)| Failing { errno, forgets });
+    }
+
+    /// Makes the next write fail, which writes nothing.
+    pub(super) fn refuse_next_write(&mut self, errno: Errno) {
+        self.refusing = Some(errno);
+    }
+
+    /// Some of what is dirty was to be written back, unasked, and could not be: it is forgotten. Every open file is told of that
+    /// once, at its next write or sync.
+    pub(super) fn fail_write_back(&mut self, errno: Errno, set: SectorSet) {
+        self.forget(Failing { errno, forgets: set.and(self.dirty) });
+        self.reports_to_writes = true;
+    }
+
+    fn forget(&mut self, Failing { errno, forgets }: Failing) {
+        self.dirty = self.dirty.minus(forgets);
+        self.forgotten = self.forgotten.or(forgets);
+        self.failed += 1;
+        self.error = Some(errno);
+    }
+
+    /// What an open file was not told yet.
+    fn news(&mut self, handle: Handle) -> Result<(), Errno> {
+        let opened = self.opened.get_mut(&handle).expect("it was checked");
+        let news = std::mem::replace(&mut opened.told, self.failed) < self.failed;
+        self.error.filter(|_| news).map_or(Ok(()), Err)
+    }
+
+    /// From now on it is deaf to these.
+    pub(super) fn turn_deaf(&mut self, deaf: Deaf) {
+        self.deaf = deaf;
+    }
+
+    /// What failed syncs forgot is known to be dirty again.
+    pub(super) fn remember(&mut self) {
+        self.dirty = self.dirty.or(std::mem::take(&mut self.forgotten));
+    }
+
+    /// Dirty sectors reach the medium. False if none of them is dirty.
+    pub(super) fn write_back(&mut self, set: SectorSet) -> bool {
+        let set = set.and(self.dirty);
+        for sector in set.iter() {
+            let bytes = bytes_of(sector);
+            self.medium[bytes.clone()].copy_from_slice(&self.cache[bytes]);
+        }
+        self.dirty = self.dirty.minus(set);
+        !set.is_empty()
+    }
+
+    /// The power goes and comes on: of the dirty sectors only `survivors` are left.
+    pub(super) fn cut(&mut self, survivors: SectorSet) {
+        self.write_back(survivors);
+        self.cache.copy_from_slice(&self.medium);
+        (self.dirty, self.forgotten) = Default::default();
+        self.failing = None;
+        self.refusing = None;
+        self.reports_to_writes = false;
+        self.life += 1;
+    }
+
+    /// A handle for the life it is.
+    pub(super) fn open(&mut self, stable: bool) -> Handle {
+        self.openings += 1;
+        let handle = Handle(self.openings);
+        self.opened.insert(handle, Opened { life: self.life, stable, told: self.failed });
+        handle
+    }
+
+    /// Nobody has the handle any more.
+    pub(super) fn release(&mut self, handle: Handle) {
+        self.opened.remove(&handle);
+    }
+
+    fn check(&self, handle: Handle) -> Result<Opened, Errno> {
+        self.opened.get(&handle).copied().filter(|open| open.life == self.life).ok_or(Errno::EIO)
+    }
+
+    /// The bytes from `offset` on, up to the end of the file.
+    pub(super) fn read(&self, handle: Handle, offset: u64, len: u64) -> Result<&[u8], Errno> {
+        self.check(handle)?;
+        Ok(&self.cache[self.within(offset, len)])
+    }
+
+    /// Writes, up to the end of the file. Returns how many bytes were written; they are stable then
+    /// if they have to be.
+    pub(super) fn write(
+        &mut self,
+        handle: Handle,
+        offset: u64,
+        bytes: &[u8],
+        stable: bool,
+    ) -> Result<u32, Errno> {
+        self.check(handle)?;
+        if let Some(errno) = self.refusing.take() {
+            return Err(errno);
+        }
+        if self.reports_to_writes {
+            self.news(handle)?;
+        }
+        let range = self.within(offset, bytes.len() as u64);
+        if range.is_empty() && !bytes.is_empty() {
+            return Err(Errno::ENOSPC);
+        }
+        self.cache[range.clone()].copy_from_slice(&bytes[..range.len()]);
+        self.changed(&range);
+        if stable {
+            self.sync_set(handle, touched(&range))?;
+        }
+        Ok(range.len() as u32)
+    }
+
+    /// Zeroes a range, as far as it is within the file.
+    pub(super) fn zero(&mut self, handle: Handle, offset: u64, len: u64) -> Result<(), Errno> {
+        let opened = self.check(handle)?;
+        let range = self.within(offset, len);
+        self.cache[range.clone()].fill(0);
+        self.changed(&range);
+        if opened.stable {
+            self.sync_set(handle, touched(&range))?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything stable that was written, or fails as somebody wished.
+    pub(super) fn sync(&mut self, handle: Handle) -> Result<(), Errno> {
+        self.check(handle)?;
+        if self.deaf == Deaf::ToSyncs { Ok(()) } else { self.sync_set(handle, self.dirty) }
+    }
+
+    fn sync_set(&mut self, handle: Handle, set: SectorSet) -> Result<(), Errno> {
+        self.syncs += 1;
+        if let Some(failing) = self.failing.take() {
+            let forgets = failing.forgets.and(set).and(self.dirty);
+            self.forget(Failing { forgets, ..failing });
+        } else {
+            self.write_back(set);
+        }
+        // Every open file is told of a failure once, whoever asked for the sync that failed.
+        self.news(handle)
+    }
+
+    fn changed(&mut self, range: &Range<usize>) {
+        let set = touched(range);
+        self.dirty = self.dirty.or(set);
+        self.forgotten = self.forgotten.minus(set);
+    }
+
+    /// The part of a range that is within the file.
+    fn within(&self, offset: u64, len: u64) -> Range<usize> {
+        let start = offset.min(self.size());
+        let end = offset.saturating_add(len).min(self.size());
+        start as usize..end as usize
+    }
+}
+
+fn bytes_of(sector: u32) -> Range<usize> {
+    sector as usize * SECTOR..(sector as usize + 1) * SECTOR
+}
+
+/// The sectors that a range of bytes touches.
+fn touched(range: &Range<usize>) -> SectorSet {
+    if range.is_empty() {
+        return SectorSet::EMPTY;
+    }
+    let (first, end) = (range.start / SECTOR, range.end.div_ceil(SECTOR));
+    SectorSet::range(first as u32, (end - first) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> (Contents, Handle) {
+        let mut contents = Contents::default();
+        contents.fill(&[0; 16 * SECTOR]);
+        let handle = contents.open(false);
+        (contents, handle)
+    }
+
+    fn set(text: &str) -> SectorSet {
+        text.parse().expect("a set")
+    }
+
+    #[test]
+    fn a_write_of_a_few_bytes_dirties_the_sectors_it_touches() {
+        let (mut contents, handle) = file();
+        contents.write(handle, 511, &[1, 1], false).unwrap();
+        assert_eq!(contents.dirty(), set("0-1"));
+        contents.zero(handle, 5 * 512, 0).unwrap();
+        assert_eq!(contents.dirty(), set("0-1"), "nothing was zeroed");
+        contents.cut(set("1"));
+        assert_eq!((contents.medium()[511], contents.medium()[512]), (0, 1));
+    }
+
+    #[test]
+    fn the_end_of_the_file_is_the_end() {
+        let (mut contents, handle) = file();
+        let end = contents.size();
+        assert_eq!(contents.write(handle, end - 100, &[1; 300], false), Ok(100));
+        assert_eq!(contents.write(handle, end, &[1], false), Err(Errno::ENOSPC));
+        assert_eq!(contents.write(handle, u64::MAX, &[1], false), Err(Errno::ENOSPC));
+        assert_eq!(contents.read(handle, end - 1, u64::MAX), Ok(&[1][..]));
+        assert_eq!(contents.read(handle, end + 1, 1), Ok(&[][..]));
+    }
+
+    #[test]
+    fn a_stable_write_makes_nothing_else_stable() {
+        let (mut contents, handle) = file();
+        contents.write(handle, 0, &[1; 512], false).unwrap();
+        contents.write(handle, 512, &[2; 512], true).unwrap();
+        assert_eq!(contents.dirty(), set("0"));
+        contents.cut(SectorSet::EMPTY);
+        assert_eq!((contents.medium()[0], contents.medium()[512]), (0, 2));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_dirty_again_once_written_or_remembered() {
+        let (mut contents, handle) = file();
+        contents.write(handle, 0, &[1; 1536], false).unwrap();
+        contents.fail_next(Some((Errno::EIO, set("0-1,9"))));
+        assert_eq!(contents.sync(handle), Err(Errno::EIO));
+        assert_eq!((contents.dirty(), contents.forgotten()), (set("2"), set("0-1")));
+        contents.write(handle, 0, &[2; 512], false).unwrap();
+        assert_eq!((contents.dirty(), contents.forgotten()), (set("0,2"), set("1")));
+        contents.remember();
+        assert_eq!((contents.dirty(), contents.forgotten()), (set("0-2"), SectorSet::EMPTY));
+    }
+
+    #[test]
+    fn a_handle_lives_as_long_as_the_power_is_on() {
+        let (mut contents, handle) = file();
+        contents.cut(SectorSet::EMPTY);
+        assert_eq!(contents.read(handle, 0, 1), Err(Errno::EIO));
+        assert_eq!(contents.write(handle, 0, &[1], true), Err(Errno::EIO));
+        assert_eq!(contents.zero(handle, 0, 1), Err(Errno::EIO));
+        assert_eq!(contents.sync(handle), Err(Errno::EIO));
+        let handle = contents.open(false);
+        assert_eq!(contents.read(handle, 0, 1), Ok(&[0][..]));
+        contents.release(handle);
+        assert_eq!(contents.read(handle, 0, 1), Err(Errno::EIO));
+    }
+}

@@ -1,0 +1,206 @@
+//! What a story is about: of everything that happened, what matters for the promise that was broken.
+//!
+//! A failure in a sector is about the requests that touch it, and what makes them stable. A failure
+//! of the protocol is about one request, one queue, the negotiation, or else the whole device.
+
+use powerfail_model::{Observed, Reason, Rule};
+
+use super::cast::Cast;
+use crate::base::sectors::SectorSet;
+use crate::guest::Ask;
+use crate::host::disk::{OpKey, OpKind};
+use crate::schedule::options::Options;
+use crate::world::action::QueueId;
+use crate::world::{Failure, covered};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    Everything,
+    /// These sectors, counted as the guest does.
+    Sectors(SectorSet),
+    Request(u32),
+    Queue(u8),
+    Negotiation,
+    Device,
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    scope: Scope,
+    device: u8,
+    /// What another device does may matter too.
+    others: bool,
+    /// The requests that the verdict names.
+    named: Vec<u32>,
+    capacity: u32,
+    base: u32,
+}
+
+impl About {
+    pub(super) fn new(
+        options: &Options,
+        failure: &Failure,
+        all: bool,
+        queue: Option<u8>,
+        also: &[u32],
+    ) -> About {
+        let violation = &failure.violation;
+        let capacity = options.spec.disk.room();
+        let mut named: Vec<u32> = violation.because.iter().filter_map(request_of).collect();
+        named.extend(violation.request.map(|id| id.0));
+        named.extend(also);
+        let scope = match (violation.atom, violation.request, queue) {
+            _ if all => Scope::Everything,
+            (Some(atom), ..) if atom.0 < capacity => {
+                let mut sectors = SectorSet::range(atom.0, 1);
+                if let Some(Observed::Misdirected { home, .. }) = violation.observed
+                    && home < u64::from(capacity)
+                {
+                    sectors.insert(home as u32);
+                }
+                Scope::Sectors(sectors)
+            }
+            _ if is_of_negotiation(violation.rule) => Scope::Negotiation,
+            (_, Some(id), _) => Scope::Request(id.0),
+            (.., Some(queue)) => Scope::Queue(queue),
+            _ => Scope::Device,
+        };
+        let rule = violation.rule;
+        let others = matches!(rule, Rule::ForeignContent | Rule::MediumOutside) || all;
+        let base = options.spec.disk.base(failure.device);
+        About { scope, device: failure.device, others, named, capacity, base }
+    }
+
+    /// Everything, because nothing was broken. Where one device has to be meant, it is the first.
+    pub(super) fn everything(options: &Options) -> About {
+        let disk = &options.spec.disk;
+        About {
+            scope: Scope::Everything,
+            device: 0,
+            others: true,
+            named: Vec::new(),
+            capacity: disk.room(),
+            base: disk.base(0),
+        }
+    }
+
+    /// The requests that the verdict names.
+    pub(super) fn named(&self) -> &[u32] {
+        &self.named
+    }
+
+    /// Whether every feature that is accepted is told.
+    pub(super) fn wants_features(&self) -> bool {
+        matches!(self.scope, Scope::Negotiation | Scope::Everything)
+    }
+
+    /// Whether every event is told.
+    pub(super) fn is_everything(&self) -> bool {
+        self.scope == Scope::Everything
+    }
+
+    /// Whether the lives of a device matter: its start, its resets, its cache mode.
+    pub(super) fn device(&self, device: u8) -> bool {
+        device == self.device || self.others
+    }
+
+    /// Whether a request matters.
+    pub(super) fn request(&self, to: QueueId, id: u32, ask: &Ask) -> bool {
+        if !self.device(to.device) {
+            return false;
+        }
+        match self.scope {
+            Scope::Everything | Scope::Device => true,
+            Scope::Sectors(sectors) => {
+                let touched = covered(ask, self.capacity).and(sectors);
+                let elsewhere = to.device != self.device;
+                self.named.contains(&id) || elsewhere || *ask == Ask::Flush || !touched.is_empty()
+            }
+            Scope::Request(_) => self.named.contains(&id),
+            Scope::Queue(queue) => to.queue == queue,
+            Scope::Negotiation => false,
+        }
+    }
+
+    /// Whether a host operation matters, that was done for this request as far as one knows.
+    pub(super) fn operation(&self, op: &OpKey, owner: Option<u32>) -> bool {
+        if !self.device(op.device) {
+            return false;
+        }
+        match self.scope {
+            Scope::Everything | Scope::Device => true,
+            Scope::Sectors(_) => {
+                op.device != self.device
+                    || op.kind == OpKind::Sync
+                    || owner.is_some_and(|id| self.named.contains(&id))
+                    || !op.range().and(self.on_medium()).is_empty()
+            }
+            Scope::Request(_) => owner.is_some_and(|id| self.named.contains(&id)),
+            Scope::Queue(queue) => op.lane == queue,
+            Scope::Negotiation => false,
+        }
+    }
+
+    /// Whether kicks, signals and what is taken back on a queue matter.
+    pub(super) fn ring(&self, to: QueueId, cast: &Cast) -> bool {
+        match self.scope {
+            Scope::Everything => true,
+            Scope::Queue(queue) => to.device == self.device && to.queue == queue,
+            Scope::Request(id) => cast.waits_on(id) == Some(to),
+            _ => false,
+        }
+    }
+
+    /// Of these sectors of the medium, those that matter, counted as the guest does.
+    pub(super) fn shown(&self, set: SectorSet) -> SectorSet {
+        let mine = match self.scope {
+            Scope::Sectors(_) => self.on_medium(),
+            Scope::Request(_) | Scope::Negotiation => SectorSet::EMPTY,
+            _ => SectorSet::range(self.base, self.capacity),
+        };
+        let mut shown = SectorSet::EMPTY;
+        set.and(mine).iter().for_each(|sector| shown.insert(sector - self.base));
+        shown
+    }
+
+    fn on_medium(&self) -> SectorSet {
+        let mut set = SectorSet::EMPTY;
+        if let Scope::Sectors(sectors) = self.scope {
+            sectors.iter().for_each(|sector| set.insert(sector + self.base));
+        }
+        set
+    }
+}
+
+/// The request an event of a verdict is about.
+fn request_of(reason: &Reason) -> Option<u32> {
+    match *reason {
+        Reason::Submitted { id, .. }
+        | Reason::Completed { id, .. }
+        | Reason::Abandoned { id, .. }
+        | Reason::NeverAVersion { id, .. }
+        | Reason::StableAtCompletion { id, .. }
+        | Reason::FlushSubmitted { id, .. }
+        | Reason::FlushCompleted { id, .. }
+        | Reason::ReadSaw { id, .. } => Some(id.0),
+        Reason::Saved { .. }
+        | Reason::HostFailed { .. }
+        | Reason::Kill { .. }
+        | Reason::PowerLoss { .. } => None,
+    }
+}
+
+/// Whether a rule is about features and registers, so that no request matters.
+fn is_of_negotiation(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::OfferBroken
+            | Rule::FeaturesRefused
+            | Rule::UnofferedAccepted
+            | Rule::WritebackUntrue
+            | Rule::WritebackStart
+            | Rule::ReservedNotZero
+            | Rule::GenerationStale
+    )
+}

@@ -1,0 +1,206 @@
+//! Who takes part in a story: the requests by number, with what they asked and how they ended.
+
+use std::collections::BTreeMap;
+
+use powerfail_model::{Content, Observed, RequestId};
+
+use crate::base::sectors::SectorSet;
+use crate::guest::{Ask, Mischief};
+use crate::host::disk::{OpKey, OpKind};
+use crate::trace::request_name;
+use crate::world::action::{Action, QueueId};
+use crate::world::{Event, covered};
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Role {
+    pub(super) to: QueueId,
+    pub(super) ask: Ask,
+    pub(super) mischief: Mischief,
+    /// How it was answered, if it was.
+    pub(super) status: Option<u8>,
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cast {
+    roles: BTreeMap<u32, Role>,
+    /// The request whose queue is watched: it was never used.
+    waited_for: Option<u32>,
+    /// What the atoms of the device that failed are called.
+    unit: &'static str,
+}
+
+impl Cast {
+    /// Everyone in these events.
+    pub(super) fn new(events: &[Event], waited_for: Option<u32>, unit: &'static str) -> Cast {
+        let mut cast = Cast { roles: BTreeMap::new(), waited_for, unit };
+        for event in events {
+            match *event {
+                Event::Did(Action::Send { to, id, ask, mischief, .. }) => {
+                    cast.roles.entry(id).or_insert(Role { to, ask, mischief, status: None });
+                }
+                Event::Completed { id, status, .. } => {
+                    if let Some(role) = cast.roles.get_mut(&id) {
+                        role.status = Some(status);
+                    }
+                }
+                _ => {}
+            }
+        }
+        cast
+    }
+
+    /// What the atoms of the device that failed are called.
+    pub(super) fn unit(&self) -> &'static str {
+        self.unit
+    }
+
+    pub(super) fn role(&self, id: u32) -> Option<&Role> {
+        self.roles.get(&id)
+    }
+
+    /// Everyone, by number.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Role)> {
+        self.roles.iter().map(|(id, role)| (*id, role))
+    }
+
+    /// `w26`, or `request 26` of one that nobody has sent.
+    pub(super) fn name(&self, id: u32) -> String {
+        self.role(id).map_or_else(|| format!("request {id}"), |role| request_name(id, &role.ask))
+    }
+
+    /// The requests that a text names.
+    pub(super) fn named_in(&self, text: &str) -> Vec<u32> {
+        let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+        self.roles.keys().copied().filter(|&id| words.contains(&self.name(id).as_str())).collect()
+    }
+
+    /// The queue of a request, if that queue is what the story is about.
+    pub(super) fn waits_on(&self, id: u32) -> Option<QueueId> {
+        (self.waited_for == Some(id)).then(|| self.role(id).map(|role| role.to))?
+    }
+
+    /// A content in words.
+    pub(super) fn content(&self, content: Content) -> String {
+        match content.writer() {
+            Some(RequestId(id)) => self.name(id),
+            None if content == Content::ZERO => "zeroes".to_owned(),
+            None => content.to_string(),
+        }
+    }
+
+    /// What was found, in words.
+    pub(super) fn observed(&self, observed: Observed) -> String {
+        match observed {
+            Observed::Content(content) => self.content(content),
+            Observed::Misdirected { content, home } if content.writer().is_some() => {
+                format!("{} of {} {home}", self.content(content), self.unit)
+            }
+            Observed::Misdirected { home, .. } => {
+                format!("what was in {} {home} at first", self.unit)
+            }
+            Observed::Foreign => "what is not this device's".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// The requests that are out, and the host operations that are done for them.
+///
+/// A device does not say for whom it does an operation. Where only one request that is out on the
+/// same queue can be meant, it is that one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Work {
+    out: Vec<(QueueId, u32, Ask)>,
+    operations: Vec<(OpKey, Option<u32>)>,
+}
+
+impl Work {
+    pub(super) fn sent(&mut self, to: QueueId, id: u32, ask: Ask) {
+        self.out.push((to, id, ask));
+    }
+
+    pub(super) fn came_back(&mut self, id: u32) {
+        self.out.retain(|request| request.1 != id);
+    }
+
+    /// The requests of a device have ended unanswered. What the host still does for them it does for
+    /// them.
+    pub(super) fn ended(&mut self, device: u8) {
+        self.out.retain(|request| request.0.device != device);
+    }
+
+    /// Nothing is left of any.
+    pub(super) fn all_ended(&mut self) {
+        *self = Work::default();
+    }
+
+    /// An operation is handed to the host.
+    pub(super) fn submitted(&mut self, op: OpKey, base: u32, capacity: u32) -> Option<u32> {
+        let mut range = SectorSet::EMPTY;
+        op.range().iter().for_each(|sector| range.insert(sector.saturating_sub(base)));
+        let touches = |ask: &Ask| !covered(ask, capacity).and(range).is_empty();
+        let owner = self
+            .only(&op, |ask| is_for(op.kind, ask) && covered(ask, capacity) == range)
+            .or_else(|| {
+                self.only(&op, |ask| match op.kind {
+                    OpKind::Sync => *ask == Ask::Flush || ask.mutates(),
+                    OpKind::Read => touches(ask),
+                    _ => touches(ask) && ask.mutates(),
+                })
+            })
+            .or_else(|| self.only(&op, |ask| is_for(op.kind, ask)));
+        self.operations.push((op, owner));
+        owner
+    }
+
+    /// The one request on the operation's queue of which something is so.
+    fn only(&self, op: &OpKey, is: impl Fn(&Ask) -> bool) -> Option<u32> {
+        let mut those = self
+            .out
+            .iter()
+            .filter(|(to, _, ask)| to.device == op.device && to.queue == op.lane && is(ask));
+        match (those.next(), those.next()) {
+            (Some(only), None) => Some(only.1),
+            _ => None,
+        }
+    }
+
+    /// For whom an operation in flight is done, as far as one knows: of two that look alike one does
+    /// not.
+    pub(super) fn owner(&self, op: &OpKey) -> Option<u32> {
+        if let Some(exactly) = self.operations.iter().find(|other| other.0 == *op) {
+            return exactly.1;
+        }
+        let mut alike = self.operations.iter().filter(|other| other.0.is_like(op));
+        let owner = alike.next()?.1;
+        alike.all(|other| other.1 == owner).then_some(owner)?
+    }
+
+    /// The host is through with an operation.
+    pub(super) fn completed(&mut self, op: &OpKey) {
+        if let Some(at) = self.operations.iter().position(|other| other.0 == *op) {
+            self.operations.remove(at);
+            return;
+        }
+        let owner = self.owner(op);
+        if let Some(at) = self.operations.iter().position(|other| other.0.is_like(op)) {
+            self.operations.remove(at);
+        }
+        for other in self.operations.iter_mut().filter(|other| other.0.is_like(op)) {
+            other.1 = owner;
+        }
+    }
+}
+
+/// Whether a request of this kind is done by an operation of that kind.
+fn is_for(kind: OpKind, ask: &Ask) -> bool {
+    match kind {
+        OpKind::Read => matches!(ask, Ask::In { .. }),
+        OpKind::Write => matches!(ask, Ask::Out { .. }),
+        OpKind::Sync => *ask == Ask::Flush,
+        OpKind::Discard => matches!(ask, Ask::Discard(_)),
+        OpKind::WriteZeroes => matches!(ask, Ask::WriteZeroes(_)),
+    }
+}

@@ -1,0 +1,232 @@
+//! What a failure looks like: the product of this project is this screen.
+//!
+//! A story is told from a world's journal: three lanes (guest, device, host disk), one line per
+//! event that matters for what was broken, then the sentences that say why the promise held. The
+//! same journal and the same [`Look`] give the same text; nothing here asks the environment.
+//!
+//! Not here: making the story short. That is the shrinker's work.
+
+mod about;
+mod cast;
+mod headline;
+mod lanes;
+mod look;
+mod owed;
+mod reasons;
+mod scene;
+mod table;
+mod verdict;
+mod why;
+mod words;
+
+use std::fmt::Write as _;
+
+use crate::world::action::Action;
+use powerfail_model::Rule;
+
+use crate::dut::DeviceUnderTest;
+use crate::guest::Kind;
+use crate::run::certainty::Certainty;
+use crate::world::{Event, Failure, World};
+use about::About;
+use cast::Cast;
+use lanes::Line;
+pub(crate) use look::broken;
+use look::{Brush, Tone, columns};
+use why::Why;
+use words::unit_of;
+
+pub use look::Look;
+pub use scene::scene;
+
+/// Where a failure came from and where it is kept, for the first and the last line, and what is
+/// known about it beyond its run.
+#[derive(Clone, Debug, Default)]
+pub struct Provenance {
+    /// `seed 5`, or the trace's file name.
+    pub from: String,
+    /// How many actions there were before shrinking, and are now.
+    pub shrunk: Option<(usize, usize)>,
+    /// A command that shows the failure again.
+    pub replay: Option<String>,
+    /// The one thing without which it would not have happened, as a clause.
+    pub only_if: Option<String>,
+    /// Since when nothing could avert it.
+    pub certainty: Option<Certainty>,
+}
+
+/// Tells the story of a failure whose run the world has just replayed with a journal. Each line
+/// ends in a line break, and none is wider than `look` says.
+#[must_use]
+pub fn tell<D: DeviceUnderTest>(
+    world: &World<D>,
+    failure: &Failure,
+    provenance: &Provenance,
+    look: Look,
+) -> String {
+    let violation = &failure.violation;
+    let options = world.options();
+    let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
+    let rule = violation.rule;
+    let waited_for = violation.request.filter(|_| rule == Rule::NeverUsed);
+    let cast = Cast::new(events, waited_for.map(|id| id.0), unit_of(options.kind(failure.device)));
+    let queues = &world.station(failure.device).queues;
+    let silent = (rule == Rule::SignalMissing)
+        .then(|| queues.iter().position(|queue| queue.signal_owed()))
+        .flatten()
+        .map(|queue| queue as u8);
+    let mut also = provenance.only_if.as_deref().map_or_else(Vec::new, |text| cast.named_in(text));
+    if matches!(rule, Rule::WroteReadable | Rule::WroteOutside | Rule::WroteAfterEnd) {
+        // What writes where nothing may be written is often left from a request that had no end.
+        also.extend(cast.all().filter(|(_, role)| role.status.is_none()).map(|(id, _)| id));
+    }
+    if matches!(rule, Rule::LegalRequestFailed | Rule::LegalFlushFailed) {
+        // What failed with a cause is often what made this one fail without.
+        let failed = |role: &cast::Role| role.status.is_some_and(|status| status != 0);
+        also.extend(cast.all().filter(|(_, role)| failed(role)).map(|(id, _)| id));
+    }
+    let about = About::new(options, failure, look.all, silent, &also);
+    let lines = lanes::draw(options, events, Some(failure), &about, &cast, D::ON_SIM_DISK);
+    let offered = world.station(failure.device).device.offered();
+    let device = failure.device;
+    let why = Why { options, violation, device, offered, cast: &cast, lines: &lines };
+    let names: Vec<String> = about.named().iter().map(|id| cast.name(*id)).collect();
+    let brush = Brush { colour: look.colour, names: &names };
+    let mut page = Page { out: String::new(), width: look.columns(), brush };
+
+    let from = &provenance.from;
+    let profile = violation.profile.name();
+    let title = format!("{from}   VIOLATED   {}", rule.promise());
+    let atom = match options.kind(failure.device) {
+        Kind::Disk => 512,
+        Kind::Memory => 8,
+    };
+    page.title(&title, &format!("({profile}, {atom}-byte atoms)"));
+    page.gap();
+    page.paragraph(&headline::headline(failure, options, &cast), 2, Tone::Plain);
+    page.gap();
+    page.out.push_str(&table::draw(&lines, page.width, &page.brush));
+    page.gap();
+    for sentence in reasons::sentences(&why) {
+        page.paragraph(&sentence, 2, Tone::Plain);
+    }
+    if let Some(clause) = &provenance.only_if {
+        page.paragraph(&format!("It fails if and only if {clause}."), 2, Tone::Plain);
+    }
+    if let Some(sentence) = provenance.certainty.and_then(|certainty| certain(certainty, &lines)) {
+        page.paragraph(&sentence, 2, Tone::Plain);
+    }
+    let (clause, requirement) = (rule.clause(), rule.requirement());
+    let clause =
+        format!("virtio 1.4, {clause}: {} ({requirement}, {})", rule.promise(), rule.name());
+    page.paragraph(&clause, 2, Tone::Plain);
+    page.gap();
+    page.closing(&counts(events, provenance), provenance.replay.as_deref());
+    page.out
+}
+
+/// Tells everything that happened in a run in which no promise was broken, and which the world has just
+/// done with a journal. `from` is the seed, or the trace. Lines are as in [`tell`].
+#[must_use]
+pub fn recount<D: DeviceUnderTest>(world: &World<D>, from: &str, look: Look) -> String {
+    let options = world.options();
+    let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
+    let cast = Cast::new(events, None, unit_of(options.kind(0)));
+    let about = About::everything(options);
+    let lines = lanes::draw(options, events, None, &about, &cast, D::ON_SIM_DISK);
+    let brush = Brush { colour: look.colour, names: &[] };
+    let mut page = Page { out: String::new(), width: look.columns(), brush };
+    page.paragraph(&format!("{from}   no promise is broken"), 0, Tone::Plain);
+    page.gap();
+    page.out.push_str(&table::draw(&lines, page.width, &page.brush));
+    page.gap();
+    page.paragraph(&counts(events, &Provenance::default()), 2, Tone::Plain);
+    page.out
+}
+
+/// Text that grows downwards.
+struct Page<'a> {
+    out: String,
+    width: usize,
+    brush: Brush<'a>,
+}
+
+impl Page<'_> {
+    fn gap(&mut self) {
+        self.out.push('\n');
+    }
+
+    /// The first line, with what it was judged by at its end or below it.
+    fn title(&mut self, title: &str, by: &str) {
+        let whole = format!("{title}   {by}");
+        if columns(&whole) <= self.width {
+            return self.paragraph(&whole, 0, Tone::Broken);
+        }
+        self.paragraph(title, 0, Tone::Broken);
+        self.paragraph(by, 2, Tone::Plain);
+    }
+
+    /// A paragraph whose lines all begin with `indent` spaces.
+    fn paragraph(&mut self, text: &str, indent: usize, tone: Tone) {
+        for line in broken(text, self.width - indent, 0) {
+            let _ = writeln!(self.out, "{:indent$}{}", "", self.brush.paint(&line, tone));
+        }
+    }
+
+    /// The last line. A command that does not fit behind it begins a line of its own, so that it
+    /// can be copied.
+    fn closing(&mut self, counts: &str, replay: Option<&str>) {
+        let Some(replay) = replay else { return self.paragraph(counts, 2, Tone::Plain) };
+        let whole = format!("{counts} · {replay}");
+        if columns(&whole) + 2 <= self.width {
+            return self.paragraph(&whole, 2, Tone::Plain);
+        }
+        self.paragraph(counts, 2, Tone::Plain);
+        self.paragraph(replay, 2, Tone::Plain);
+    }
+}
+
+/// Since when it was certain, as a sentence that points at a line.
+fn certain(certainty: Certainty, lines: &[Line]) -> Option<String> {
+    let Certainty { from, before, futures } = certainty;
+    let last = lines.last()?;
+    let Some(from) = from else {
+        // Where no other future is like this one there is nothing to say.
+        return (before > 0).then(|| {
+            format!(
+                "It was never certain: a step before line {}, {before} of {futures} futures break a promise.",
+                last.number
+            )
+        });
+    };
+    if from == 0 {
+        return Some(format!(
+            "It was certain from the start: {futures} of {futures} futures break a promise."
+        ));
+    }
+    let exact = lines.iter().find(|line| line.step == from);
+    let line = exact.or_else(|| lines.iter().rfind(|line| line.step <= from))?;
+    let since = if line.step == from { "From" } else { "Soon after" };
+    let on = if line.step == from { " on" } else { "" };
+    Some(format!(
+        "{since} line {}{on} it was certain: {futures} of {futures} futures break a promise. One step before, {before} of {futures} did.",
+        line.number
+    ))
+}
+
+fn counts(events: &[Event], provenance: &Provenance) -> String {
+    let count = |is: fn(&Action) -> bool| {
+        events.iter().filter(|event| matches!(event, Event::Did(action) if is(action))).count()
+    };
+    let plural =
+        |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    let mut parts = format!(
+        "{}, {}",
+        plural(count(|action| matches!(action, Action::Send { .. })), "request", "requests"),
+        plural(count(|action| matches!(action, Action::Crash(_))), "crash", "crashes"),
+    );
+    if let Some((from, to)) = provenance.shrunk.filter(|(from, to)| from != to) {
+        let _ = write!(parts, "; shrunk from {from} actions to {to}");
+    }
+    parts
+}

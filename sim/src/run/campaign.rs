@@ -1,0 +1,291 @@
+//! Many runs: seeds shared out over threads, and what they add up to.
+//!
+//! Seeds are taken in blocks of [`BLOCK`]. Every count is a sum over whole blocks and a set of runs
+//! ends with a whole block, so the result is the same for any number of threads. One seed of each
+//! block, and every failing one, is run twice in different worlds: a run that differs is a third
+//! kind of result, neither pass nor fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::base::threads::on_threads;
+use crate::dut::DeviceUnderTest;
+use crate::run::{Plan, Verdict, run_seed, world};
+use crate::trace::Signature;
+use crate::world::action::Action;
+use crate::world::coverage::Coverage;
+use crate::world::{Failure, Stats, World};
+
+/// Seeds that are handed to a thread at a time.
+pub const BLOCK: u64 = 256;
+
+/// What to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Orders {
+    /// How runs are made.
+    pub plan: Plan,
+    /// The first seed.
+    pub from: u64,
+    /// How many seeds.
+    pub seeds: u64,
+    /// How many threads.
+    pub jobs: usize,
+    /// When to stop all the same.
+    pub limit: Option<Duration>,
+    /// Whether to go on after a failure.
+    pub keep_going: bool,
+}
+
+/// Failures with one signature.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The smallest seed that shows it.
+    pub seed: u64,
+    /// That seed's failure.
+    pub failure: Box<Failure>,
+    /// How many seeds show it.
+    pub count: u64,
+}
+
+/// A seed whose two runs differ.
+#[derive(Clone, Debug)]
+pub struct Divergence {
+    /// The seed.
+    pub seed: u64,
+    /// The place of the first action that differs.
+    pub at: usize,
+    /// That action in the first run, if it had so many.
+    pub first: Option<Action>,
+    /// And in the second.
+    pub second: Option<Action>,
+}
+
+/// What a set of runs came to.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Sums.
+    pub stats: Stats,
+    /// Sums by situation.
+    pub coverage: Coverage,
+    /// A chain over the event hashes of all runs, in the order of their seeds within blocks, summed
+    /// over blocks.
+    pub hash: u64,
+    /// Failing runs by what they broke.
+    pub findings: BTreeMap<Signature, Finding>,
+    /// How many seeds failed.
+    pub failures: u64,
+    /// The first run that was not reproducible.
+    pub divergence: Option<Divergence>,
+}
+
+impl Report {
+    fn add(&mut self, other: Report) {
+        self.stats.add(&other.stats);
+        self.coverage.add(&other.coverage);
+        self.hash = self.hash.wrapping_add(other.hash);
+        self.failures += other.failures;
+        for (signature, finding) in other.findings {
+            match self.findings.get_mut(&signature) {
+                Some(known) => {
+                    known.count += finding.count;
+                    if finding.seed < known.seed {
+                        (known.seed, known.failure) = (finding.seed, finding.failure);
+                    }
+                }
+                None => {
+                    self.findings.insert(signature, finding);
+                }
+            }
+        }
+        let earlier = match (&self.divergence, &other.divergence) {
+            (Some(mine), Some(theirs)) => theirs.seed < mine.seed,
+            (None, Some(_)) => true,
+            _ => false,
+        };
+        if earlier {
+            self.divergence = other.divergence;
+        }
+    }
+}
+
+/// How far a set of runs has come, for somebody who watches.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    /// Runs done.
+    pub runs: AtomicU64,
+    /// Runs that failed.
+    pub failures: AtomicU64,
+    /// A bit for every situation that was reached.
+    pub situations: AtomicU64,
+    /// Set to stop after the runs at hand.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Runs seeds on several threads while `watch` looks at the gauge now and then.
+pub fn campaign<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    orders: Orders,
+    gauge: &Gauge,
+    watch: impl FnMut(&Gauge),
+) -> Report {
+    campaign_beyond::<D>(setup, orders, &BTreeSet::new(), gauge, &|_, _| {}, watch)
+}
+
+/// As [`campaign`], where `known` failures are counted and are no reason to stop. `found` hears of the
+/// first failure of every other kind at once, on the thread that came upon it: not always the one with
+/// the smallest seed, and not always one that the report has, which ends with a whole block.
+pub fn campaign_beyond<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    orders: Orders,
+    known: &BTreeSet<Signature>,
+    gauge: &Gauge,
+    found: &(dyn Fn(&Signature, &Finding) + Sync),
+    watch: impl FnMut(&Gauge),
+) -> Report {
+    let shared = Shared {
+        next: AtomicU64::new(0),
+        last: AtomicU64::new(u64::MAX),
+        done: Mutex::new(BTreeMap::new()),
+        told: Mutex::new(known.clone()),
+        found,
+        begun: Instant::now(),
+    };
+    let work = || work::<D>(setup, &orders, known, gauge, &shared);
+    on_threads(orders.jobs, &work, |over| watch_until(gauge, watch, over));
+    let last = shared.last.into_inner();
+    let mut report = Report::default();
+    for (block, part) in shared.done.into_inner().expect("no worker panics") {
+        if block <= last {
+            report.add(part);
+        }
+    }
+    report
+}
+
+fn watch_until(gauge: &Gauge, mut watch: impl FnMut(&Gauge), done: impl Fn() -> bool) {
+    while !done() {
+        watch(gauge);
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    watch(gauge);
+}
+
+struct Shared<'a> {
+    next: AtomicU64,
+    /// The last block that counts: the first in which something new was found.
+    last: AtomicU64,
+    done: Mutex<BTreeMap<u64, Report>>,
+    /// The kinds of failures that `found` need not hear of, or has heard of.
+    told: Mutex<BTreeSet<Signature>>,
+    found: &'a (dyn Fn(&Signature, &Finding) + Sync),
+    begun: Instant,
+}
+
+impl Shared<'_> {
+    fn tell(&self, signature: &Signature, finding: &Finding) {
+        let is_first = self.told.lock().expect("no worker panics").insert(signature.clone());
+        if is_first {
+            (self.found)(signature, finding);
+        }
+    }
+}
+
+fn work<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    orders: &Orders,
+    known: &BTreeSet<Signature>,
+    gauge: &Gauge,
+    shared: &Shared<'_>,
+) {
+    let mut world = world::<D>(setup, orders.plan, orders.from);
+    loop {
+        let block = shared.next.fetch_add(1, Ordering::Relaxed);
+        let late = orders.limit.is_some_and(|limit| shared.begun.elapsed() >= limit);
+        let over = block.saturating_mul(BLOCK) >= orders.seeds
+            || block > shared.last.load(Ordering::Relaxed);
+        if over || late || gauge.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let report = run_block(setup, &mut world, orders, block, gauge, shared);
+        let news = report.findings.keys().any(|signature| !known.contains(signature));
+        let found = news || report.divergence.is_some();
+        if found && !orders.keep_going {
+            shared.last.fetch_min(block, Ordering::Relaxed);
+        }
+        shared.done.lock().expect("no worker panics").insert(block, report);
+    }
+}
+
+fn run_block<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    world: &mut World<D>,
+    orders: &Orders,
+    block: u64,
+    gauge: &Gauge,
+    shared: &Shared<'_>,
+) -> Report {
+    let mut report = Report::default();
+    world.forget_counts();
+    let first = block * BLOCK;
+    for nth in first..first.saturating_add(BLOCK).min(orders.seeds) {
+        if gauge.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let seed = orders.from.wrapping_add(nth);
+        let verdict = run_seed(world, orders.plan, seed, |_| {});
+        report.hash = report.hash.wrapping_mul(0x100_0000_01b3).wrapping_add(verdict.hash);
+        gauge.runs.fetch_add(1, Ordering::Relaxed);
+        if nth == first || verdict.failure.is_some() {
+            let again = again::<D>(setup, orders.plan, seed, &verdict);
+            if report.divergence.is_none() {
+                report.divergence = again;
+            }
+        }
+        let Some(failure) = verdict.failure else { continue };
+        if failure.violation.rule == powerfail_model::Rule::DevicePanicked {
+            world.renew();
+        }
+        report.failures += 1;
+        gauge.failures.fetch_add(1, Ordering::Relaxed);
+        let signature = Signature::of(&failure.violation);
+        let entry = report.findings.entry(signature.clone());
+        let finding = entry.or_insert(Finding { seed, failure, count: 0 });
+        finding.count += 1;
+        if finding.count == 1 {
+            shared.tell(&signature, finding);
+        }
+    }
+    report.stats = *world.stats();
+    report.coverage = *world.coverage();
+    gauge.situations.fetch_or(report.coverage.bits(), Ordering::Relaxed);
+    report
+}
+
+/// Runs a seed once more in a world of its own and compares.
+fn again<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    plan: Plan,
+    seed: u64,
+    before: &Verdict,
+) -> Option<Divergence> {
+    let verdict = run_seed(&mut world::<D>(setup, plan, seed), plan, seed, |_| {});
+    if verdict.hash == before.hash && verdict.failure == before.failure {
+        return None;
+    }
+    Some(diverge::<D>(setup, plan, seed))
+}
+
+/// Where two runs of a seed part.
+fn diverge<D: DeviceUnderTest>(setup: &D::Setup, plan: Plan, seed: u64) -> Divergence {
+    let record = || {
+        let mut actions = Vec::new();
+        run_seed(&mut world::<D>(setup, plan, seed), plan, seed, |action| actions.push(*action));
+        actions
+    };
+    let (first, second) = (record(), record());
+    let at = first.iter().zip(&second).take_while(|(a, b)| a == b).count();
+    let action = |actions: &[Action]| actions.get(at).copied();
+    Divergence { seed, at, first: action(&first), second: action(&second) }
+}

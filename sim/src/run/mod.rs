@@ -1,0 +1,191 @@
+//! One run, from a seed or from a list of actions.
+
+pub mod campaign;
+pub mod certainty;
+pub(crate) mod known;
+pub mod rebase;
+mod replay;
+
+pub use replay::{Judged, Replayed, judge};
+
+use std::any::Any;
+
+use powerfail_model::{Rule, Violation};
+
+use crate::base::choose::{Choose, Seeded};
+use crate::base::prng::mix;
+use crate::dut::DeviceUnderTest;
+use crate::dut::caught::{caught, said};
+use crate::schedule::options::{Options, Preset};
+use crate::schedule::{Pilot, Schedule};
+use crate::world::action::Action;
+use crate::world::{Event, Failure, World};
+
+/// How runs are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// The family of options.
+    pub preset: Preset,
+    /// The order of steps.
+    pub schedule: Schedule,
+}
+
+/// What one run came to.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// The hash over all its events.
+    pub hash: u64,
+    /// The promise that was broken, if one was.
+    pub failure: Option<Box<Failure>>,
+    /// A replay that takes more than [`MOST_STEPS`] is given up.
+    pub exhausted: bool,
+}
+
+/// No replay takes more steps of device threads than this.
+pub const MOST_STEPS: u64 = 3_000_000;
+
+/// The number that names the run of a seed in its payloads; never zero.
+#[must_use]
+pub fn run_number(seed: u64) -> u32 {
+    (mix(seed ^ 0x5eed) as u32) | 1
+}
+
+/// A world for this seed's options, ready to be led.
+pub fn world<D: DeviceUnderTest>(setup: &D::Setup, plan: Plan, seed: u64) -> World<D> {
+    let mut choose = Seeded::new(seed);
+    let options = plan.preset.draw(D::kinds(setup), &mut choose);
+    World::new(setup.clone(), options, run_number(seed))
+}
+
+/// Does the run of a seed in a world that may have seen other runs, handing every action that was
+/// done to `record`.
+pub fn run_seed<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    plan: Plan,
+    seed: u64,
+    record: impl FnMut(&Action),
+) -> Verdict {
+    let mut choose = Seeded::new(seed);
+    let options = plan.preset.draw(D::kinds(world.setup()), &mut choose);
+    lead(world, plan, options, run_number(seed), &mut choose, record)
+}
+
+/// Does one run, with the numbers after the options drawn from `choose`.
+pub fn lead<D: DeviceUnderTest, C: Choose>(
+    world: &mut World<D>,
+    plan: Plan,
+    options: Options,
+    run: u32,
+    choose: &mut C,
+    mut record: impl FnMut(&Action),
+) -> Verdict {
+    let mut last = None;
+    let verdict = guarded(world, |world| {
+        world.restart(options, run);
+        let mut pilot = Pilot::new(plan.schedule, options, choose);
+        loop {
+            world.set_recovering(pilot.is_recovering());
+            let Some(action) = pilot.next(world, choose) else { break };
+            last = Some(action);
+            match world.step(&action) {
+                Ok(true) => record(&action),
+                Ok(false) => {}
+                Err(failure) => {
+                    record(&action);
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(false)
+    });
+    let panicked = |failure: &Failure| failure.violation.rule == Rule::DevicePanicked;
+    if verdict.failure.as_deref().is_some_and(panicked)
+        && let Some(action) = last
+    {
+        // Nobody came back from it, so nobody has written it down.
+        record(&action);
+    }
+    verdict
+}
+
+/// Replays a list of actions from power-on. Actions that are not enabled are skipped; `skipped`
+/// hears of them by their place in the list.
+pub fn replay<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    options: Options,
+    run: u32,
+    actions: &[Action],
+    mut skipped: impl FnMut(usize),
+) -> Verdict {
+    guarded(world, |world| {
+        world.restart(options, run);
+        let begun = world.stats().steps;
+        for (index, action) in actions.iter().enumerate() {
+            if !world.step(action)? {
+                skipped(index);
+            }
+            if world.stats().steps - begun > MOST_STEPS {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+}
+
+/// The actions with everything that `await` and `rest` came to spelled out, and without those that
+/// were not enabled. Replaying them does the same, one step at a time.
+pub fn unfold<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    options: Options,
+    run: u32,
+    actions: &[Action],
+) -> Vec<Action> {
+    world.keep_journal();
+    world.restart(options, run);
+    let mut unfolded = Vec::new();
+    for action in actions {
+        let before = world.journal().map_or(0, |journal| journal.events().len());
+        let done = caught(|| world.step(action));
+        let events = world.journal().map(|journal| &journal.events()[before..]).unwrap_or_default();
+        let did = events.iter().filter_map(|event| match event {
+            Event::Did(action) => Some(*action),
+            _ => None,
+        });
+        match action {
+            Action::Await { .. } => unfolded.extend(did.skip(1)),
+            Action::Rest => {
+                unfolded.extend(did.skip(1));
+                unfolded.push(Action::Rest);
+            }
+            _ if matches!(done, Ok(Ok(false))) => {}
+            _ => unfolded.push(*action),
+        }
+        if !matches!(done, Ok(Ok(_))) {
+            break;
+        }
+    }
+    unfolded
+}
+
+/// Does a run whose device may panic. What it returns is whether it was given up.
+pub(crate) fn guarded<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    run: impl FnOnce(&mut World<D>) -> Result<bool, Box<Failure>>,
+) -> Verdict {
+    let mut exhausted = false;
+    let failure = match caught(|| run(world)) {
+        Ok(Ok(given_up)) => {
+            exhausted = given_up;
+            None
+        }
+        Ok(Err(failure)) => Some(failure),
+        Err(panic) => Some(panicked(&*panic)),
+    };
+    Verdict { hash: world.event_hash(), failure, exhausted }
+}
+
+/// What a panic of a device is to its guest.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Box<Failure> {
+    let violation = Violation::new(Rule::DevicePanicked).note(format!("It said: {}", said(panic)));
+    Box::new(Failure { device: 0, violation })
+}

@@ -1,0 +1,427 @@
+//! Replaying by meaning: when the code has gained or lost a step since a trace was recorded, its
+//! lines are matched by what they are about, and the replay goes on.
+//!
+//! An action that is enabled is done as it stands. One that is not is moved: threads run until the
+//! operation it names is in the host's hands, or one like it; a reset that takes longer is waited
+//! for; a request that does not fit its ring waits for room. What was done in the end is a list of
+//! actions of its own, and replaying that list does the same with nothing left to move.
+//!
+//! Not here: whether the situation of a trace was reached ([`trace::judge`](crate::run::judge)).
+
+use crate::base::sectors::SectorSet;
+use crate::dut::DeviceUnderTest;
+use crate::dut::lifecycle::Life;
+use crate::guest::wire::feature;
+use crate::guest::{Ask, Layout, Mischief};
+use crate::host::disk::{OpKey, OpKind, Outcome};
+use crate::run::{MOST_STEPS, Verdict, guarded};
+use crate::schedule::options::Options;
+use crate::world::action::{Action, QueueId, Until};
+use crate::world::{Failure, World};
+
+/// How many actions one line may need before it.
+const PATIENCE: u32 = 64;
+
+/// How much may still be done, so that every replay ends soon whatever its lines say.
+///
+/// One unit is about what a step of a device's thread costs. Everything is counted that a line can
+/// have much of, so this bounds the time and, through the journal, the memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    left: u64,
+    /// Requests of this replay: the oracle remembers what each may have left behind.
+    sent: u64,
+}
+
+impl Budget {
+    /// What looking ahead with a copy of a world costs before it takes a step.
+    const COPY: u64 = 500;
+
+    pub(crate) fn new(left: u64) -> Budget {
+        Budget { left, sent: 0 }
+    }
+
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
+    fn spend(&mut self, work: u64) {
+        self.left = self.left.saturating_sub(work);
+    }
+
+    /// What a line costs beside the steps it takes.
+    fn of(&mut self, action: &Action) -> u64 {
+        match action {
+            Action::Send { .. } => {
+                self.sent += 1;
+                4 + self.sent / 4
+            }
+            Action::Crash(_) => 500,
+            Action::Start { .. } | Action::Reset { .. } => 100,
+            Action::Life { .. } => 100,
+            Action::Rest | Action::PollReset { .. } => 50,
+            _ => 4,
+        }
+    }
+}
+
+/// What a replay by meaning came to.
+#[derive(Clone, Debug)]
+pub struct Rebased {
+    /// As for any other run.
+    pub verdict: Verdict,
+    /// What was done.
+    pub actions: Vec<Action>,
+    /// How many lines were not possible as they stood.
+    pub moved: usize,
+}
+
+/// Replays a list of actions from power-on, moving what is not possible as it stands.
+pub fn rebase<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    options: Options,
+    run: u32,
+    actions: &[Action],
+) -> Rebased {
+    rebase_within(world, options, run, actions, &mut Budget::new(MOST_STEPS))
+}
+
+/// As [`rebase`], with no more work than there is in a budget.
+pub(crate) fn rebase_within<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    options: Options,
+    run: u32,
+    actions: &[Action],
+    budget: &mut Budget,
+) -> Rebased {
+    let mut done = Vec::with_capacity(actions.len());
+    let mut moved = 0;
+    let verdict = guarded(world, |world| {
+        world.restart(options, run);
+        budget.sent = 0;
+        for action in actions {
+            let mut line = Line { world, done: &mut done, moved: false, budget };
+            let result = line.follow(action);
+            moved += usize::from(line.moved);
+            result?;
+            if budget.left == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    });
+    Rebased { verdict, actions: done, moved }
+}
+
+/// As [`replay`](crate::run::replay), with no more work than there is in a budget.
+pub(crate) fn replay_within<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    options: Options,
+    run: u32,
+    actions: &[Action],
+    budget: &mut Budget,
+) -> Verdict {
+    guarded(world, |world| {
+        world.restart(options, run);
+        budget.sent = 0;
+        for action in actions {
+            spent(world, action, budget)?;
+            if budget.left == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+}
+
+/// Does an action and takes what it cost from the budget.
+fn spent<D: DeviceUnderTest>(world: &mut World<D>, action: &Action, budget: &mut Budget) -> Step {
+    let events = |world: &World<D>| world.journal().map_or(0, |journal| journal.events().len());
+    let (steps, before) = (world.stats().steps, events(world));
+    let done = world.step(action);
+    let noted = (events(world) - before) as u64;
+    let work = budget.of(action) + 4 * noted + (world.stats().steps - steps);
+    budget.spend(work);
+    done
+}
+
+/// One line of a trace on its way into a world.
+struct Line<'a, D: DeviceUnderTest> {
+    world: &'a mut World<D>,
+    done: &'a mut Vec<Action>,
+    moved: bool,
+    budget: &'a mut Budget,
+}
+
+type Step = Result<bool, Box<Failure>>;
+
+impl<D: DeviceUnderTest> Line<'_, D> {
+    fn step(&mut self, action: Action) -> Step {
+        // Written down first: an action that breaks a promise, or panics, was done.
+        self.done.push(action);
+        let done = spent(self.world, &action, self.budget)?;
+        if !done {
+            self.done.pop();
+        }
+        Ok(done)
+    }
+
+    /// Does what a line asks for, or what comes closest.
+    fn follow(&mut self, action: &Action) -> Result<(), Box<Failure>> {
+        if let Action::Crank { until: Until::Submitted(op), .. } = action
+            && self.is_in_flight(op)
+        {
+            // It is there already: the device has lost a step.
+            return Ok(());
+        }
+        if self.step(*action)? {
+            return Ok(());
+        }
+        match *action {
+            Action::Complete { op, outcome } => self.complete(op, outcome),
+            Action::Effect { op, set } => self.effect(op, set),
+            Action::Start { device, .. } if self.is_resetting(device) => {
+                self.settle_until(|world| !world.station(device).resetting)?;
+                self.again(*action)
+            }
+            Action::PollReset { device } if self.is_resetting(device) => {
+                self.settle_until(|world| !world.station(device).resetting)?;
+                self.moved = true;
+                Ok(())
+            }
+            Action::Life { device, what } => self.life(device, what),
+            Action::Send { to, id, ask, layout, mischief } => {
+                self.send(to, id, ask, layout, mischief)
+            }
+            Action::Crank { to, .. } if self.step(Action::Kick { to })? => self.again(*action),
+            // A thread with nothing to do, a kick that is not due, a request that is back: where
+            // the code has changed they have nothing left to say.
+            _ => Ok(()),
+        }
+    }
+
+    fn again(&mut self, action: Action) -> Result<(), Box<Failure>> {
+        self.moved = true;
+        self.step(action).map(|_| ())
+    }
+
+    /// What has to come first does: a device drains before it is saved, and its sync ends before it is
+    /// restored.
+    fn life(&mut self, device: u8, what: Life) -> Result<(), Box<Failure>> {
+        let action = Action::Life { device, what };
+        if device >= self.world.options().devices || !self.world.station(device).live {
+            return Ok(());
+        }
+        match what {
+            Life::Save | Life::Restore | Life::RestartRings
+                if self.world.station(device).paused =>
+            {
+                for _ in 0..PATIENCE {
+                    if self.budget.left == 0 || self.step(action)? {
+                        break;
+                    }
+                    let Some(step) = self.world.settle_paused() else { break };
+                    self.step(step)?;
+                }
+                self.moved = true;
+                Ok(())
+            }
+            Life::PlaceQueue { queue, size } => {
+                // Rings may have become smaller.
+                let size = size.min(self.world.options().spec.ring_size);
+                self.again(Action::Life { device, what: Life::PlaceQueue { queue, size } })
+            }
+            Life::PollQueue { queue } => {
+                self.settle_until(|world| !world.station(device).is_queue_resetting(queue))?;
+                self.moved = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_in_flight(&self, op: &OpKey) -> bool {
+        self.world.disk().in_flight().any(|(key, ..)| key.is_like(op))
+    }
+
+    fn is_resetting(&self, device: u8) -> bool {
+        device < self.world.options().devices && self.world.station(device).resetting
+    }
+
+    /// Whether the thread of a queue has something to do, or would after a kick.
+    fn may_run(&self, to: QueueId) -> bool {
+        let exists = to.device < self.world.options().devices;
+        exists && {
+            let (station, queue) = (self.world.station(to.device), usize::from(to.queue));
+            station.stirred[queue] || (station.live && station.queues[queue].kick_due())
+        }
+    }
+
+    /// Lets everything move until something is so, or nothing moves.
+    fn settle_until(&mut self, is: impl Fn(&World<D>) -> bool) -> Result<(), Box<Failure>> {
+        for _ in 0..PATIENCE {
+            if is(self.world) || self.budget.left == 0 {
+                break;
+            }
+            let Some(action) = self.world.settle() else { break };
+            self.step(action)?;
+        }
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        to: QueueId,
+        id: u32,
+        ask: Ask,
+        layout: Layout,
+        mischief: Mischief,
+    ) -> Result<(), Box<Failure>> {
+        let device = to.device;
+        if device >= self.world.options().devices || !self.world.station(device).live {
+            return Ok(());
+        }
+        let station = self.world.station(device);
+        let queue = if u16::from(to.queue) < station.active { to.queue } else { 0 };
+        let to = QueueId { device, queue };
+        let indirect = station.negotiated & feature::INDIRECT_DESC != 0;
+        let layout = if indirect { layout } else { Layout { indirect: 0, ..layout } };
+        self.moved = true;
+        // How a chain is cut carries no meaning, so before it waits it makes itself small.
+        let small = match indirect {
+            true => Layout { indirect: 1, ..Layout::PLAIN },
+            false => Layout { glued: 1, ..Layout::PLAIN },
+        };
+        for layout in [layout, small] {
+            if self.step(Action::Send { to, id, ask, layout, mischief })? {
+                return Ok(());
+            }
+        }
+        self.settle_until(|world| world.station(device).queues[usize::from(queue)].has_room())?;
+        self.again(Action::Send { to, id, ask, layout, mischief })
+    }
+
+    /// Runs threads until an operation is in flight that `op` may mean: exactly that one, or else
+    /// one of its kind that overlaps what is left of it.
+    fn find(&mut self, op: &OpKey, left: SectorSet) -> Result<Option<OpKey>, Box<Failure>> {
+        let wanted = |world: &World<D>, exactly: bool| {
+            let mut like: Vec<(OpKey, u32)> = world
+                .disk()
+                .in_flight()
+                .map(|(key, nth, _)| (key, nth))
+                .filter(|(key, _)| if exactly { key.is_like(op) } else { is_like(key, op, left) })
+                .collect();
+            like.sort_by_key(|&(key, nth)| (key.lane != op.lane, key.twin != op.twin, nth));
+            like.first().map(|&(key, _)| key)
+        };
+        if let Some(key) = wanted(self.world, true) {
+            return Ok(Some(key));
+        }
+        // A copy runs ahead to see what will come. What it finds is found again here.
+        let queues = self.world.options().spec.queues as u8;
+        let first = op.lane % queues;
+        let mut nearest = wanted(self.world, false).map(|_| None);
+        'search: for lane in (first..queues).chain(0..first) {
+            let to = QueueId { device: op.device, queue: lane };
+            if self.budget.left == 0 || !self.may_run(to) {
+                continue;
+            }
+            self.budget.spend(Budget::COPY);
+            let mut ahead = self.world.scout();
+            let kicks = matches!(ahead.step(&Action::Kick { to }), Ok(true));
+            for steps in 1..=Until::MOST {
+                let crank = Action::Crank { to, until: Until::Steps(1) };
+                if !matches!(spent(&mut ahead, &crank, self.budget), Ok(true)) {
+                    break;
+                }
+                let crank = (kicks, Action::Crank { to, until: Until::Steps(steps) });
+                if wanted(&ahead, true).is_some() {
+                    nearest = Some(Some(crank));
+                    break 'search;
+                }
+                if nearest.is_none() && wanted(&ahead, false).is_some() {
+                    nearest = Some(Some(crank));
+                }
+            }
+            if nearest.is_some() {
+                break;
+            }
+        }
+        match nearest {
+            None => return Ok(None),
+            Some(None) => {}
+            Some(Some((kicks, crank))) => {
+                if let Action::Crank { to, .. } = crank
+                    && kicks
+                {
+                    self.step(Action::Kick { to })?;
+                }
+                self.step(crank)?;
+            }
+        }
+        Ok(wanted(self.world, true).or_else(|| wanted(self.world, false)))
+    }
+
+    fn complete(&mut self, op: OpKey, outcome: Outcome) -> Result<(), Box<Failure>> {
+        self.moved = true;
+        let mut left = op.range();
+        for _ in 0..PATIENCE {
+            let Some(found) = self.find(&op, left)? else { break };
+            left = left.minus(found.range());
+            let done = self.step(Action::Complete { op: found, outcome })?;
+            // What does not fit this operation is left out.
+            if !done {
+                let fitting = fit(&found, outcome);
+                self.step(Action::Complete { op: found, outcome: fitting })?;
+            }
+            let ended = !matches!(outcome, Outcome::Ok { .. });
+            if ended || left.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn effect(&mut self, op: OpKey, set: SectorSet) -> Result<(), Box<Failure>> {
+        if op.kind == OpKind::Sync {
+            return Ok(());
+        }
+        self.moved = true;
+        let mut left = set.and(op.range());
+        for _ in 0..PATIENCE {
+            if left.is_empty() {
+                break;
+            }
+            let Some(found) = self.find(&op, left)? else { break };
+            let part = left.and(found.range());
+            left = left.minus(part);
+            if part.is_empty() || !self.step(Action::Effect { op: found, set: part })? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether an operation may be meant by a name that is not its own.
+fn is_like(key: &OpKey, op: &OpKey, left: SectorSet) -> bool {
+    let family = |kind: OpKind| match kind {
+        OpKind::Read => 0,
+        OpKind::Write => 1,
+        OpKind::Sync => 2,
+        OpKind::Discard | OpKind::WriteZeroes => 3,
+    };
+    let same = key.device == op.device && family(key.kind) == family(op.kind);
+    same && (op.kind == OpKind::Sync || !key.range().and(left).is_empty())
+}
+
+/// The same end for an operation of another size.
+fn fit(op: &OpKey, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Ok { landed } => Outcome::Ok { landed: landed.and(op.range()) },
+        Outcome::Short { .. } => Outcome::Ok { landed: SectorSet::EMPTY },
+        Outcome::Failed { errno, forgot, .. } => {
+            Outcome::Failed { errno, landed: SectorSet::EMPTY, forgot }
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Which action comes next.
+//!
+//! A [`Pilot`] leads a world through a run: it starts the devices, lets the guest work while
+//! everything races, cuts the power at a bad moment, reads everything back through a fresh device,
+//! and goes on or brings the world to rest. All it draws it draws from one [`Choose`], and all it
+//! decides becomes an [`Action`]; it never touches the world.
+//!
+//! Not here: what the guest asks for (`workload`), how the host behaves (`weather`).
+
+mod lives;
+mod memory_work;
+pub mod options;
+mod order;
+mod weather;
+mod workload;
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::base::choose::{Choose, Ratio, Site};
+use crate::base::sectors::SectorSet;
+use crate::dut::DeviceUnderTest;
+use crate::guest::Kind;
+use crate::guest::wire::{feature, memory};
+use crate::guest::{Ask, Layout, MAX_SECTORS, Mischief};
+use crate::schedule::options::Options;
+use crate::world::World;
+use crate::world::action::{Action, CrashKind};
+use order::Priorities;
+
+/// In which order what is possible happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Schedule {
+    /// Any possible step may be next.
+    #[default]
+    Uniform,
+    /// Every thread has a priority, which changes rarely (PCT): finds orders that need one party
+    /// to be slow for a long time.
+    Pct,
+    /// First in, first out, and the power goes at the end: the baseline to beat.
+    Naive,
+}
+
+impl Schedule {
+    const NAMES: [(Schedule, &'static str); 3] =
+        [(Schedule::Uniform, "uniform"), (Schedule::Pct, "pct"), (Schedule::Naive, "naive")];
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Schedule::NAMES.iter().find(|n| n.0 == *self).map_or("", |n| n.1))
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Schedule, String> {
+        Schedule::NAMES
+            .iter()
+            .find(|n| n.1 == text)
+            .map(|n| n.0)
+            .ok_or_else(|| format!("there is no schedule `{text}`; there are uniform, pct, naive"))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The devices are started and everything is read.
+    Recover {
+        /// The power goes again after so many moves.
+        cut: Option<u32>,
+    },
+    /// The guest works.
+    Work,
+    /// Waiting for something volatile before the cut.
+    Linger,
+    /// The world comes to rest, and the run is over.
+    Rest,
+    Crash,
+    Done,
+}
+
+/// Leads one run.
+#[derive(Clone, Debug)]
+pub struct Pilot {
+    schedule: Schedule,
+    phase: Phase,
+    options: Options,
+    priorities: Priorities,
+    next_id: u32,
+    /// Requests the guest may still send before the next cut.
+    budget: u32,
+    /// Cuts to come.
+    crashes: u32,
+    /// The next sector to be read back, per device.
+    to_read: [u32; 2],
+    /// Moves in this phase, to bound it.
+    moves: u32,
+    power_lost: bool,
+    /// The guest has broken a queue in this life.
+    jumped: bool,
+    /// It waits for something volatile before it cuts the power.
+    lingers: bool,
+    /// How many operations in a row the host has put off.
+    put_off: u32,
+    /// The size of the disk that the next request is for.
+    capacity: u32,
+}
+
+/// No phase makes more moves than this: a device that never comes to rest must be judged too.
+const PATIENCE: u32 = 20_000;
+
+impl Pilot {
+    /// A pilot for a run with these options.
+    pub fn new<C: Choose>(schedule: Schedule, options: Options, choose: &mut C) -> Pilot {
+        Pilot {
+            schedule,
+            phase: Phase::Work,
+            options,
+            priorities: Priorities::draw(schedule, choose),
+            next_id: 1,
+            budget: options.requests.div_ceil(options.crashes.max(1)),
+            crashes: options.crashes,
+            to_read: [0; 2],
+            moves: 0,
+            power_lost: false,
+            jumped: false,
+            lingers: true,
+            put_off: 0,
+            capacity: options.spec.disk.capacity,
+        }
+    }
+
+    /// A pilot that takes over a world in the middle of a run: the guest sends so many requests
+    /// more, numbered from `next_id`, the power is cut or not, and everything is read back.
+    pub(crate) fn resume<C: Choose>(
+        schedule: Schedule,
+        options: Options,
+        next_id: u32,
+        requests: u32,
+        cut: bool,
+        choose: &mut C,
+    ) -> Pilot {
+        let mut pilot = Pilot::new(schedule, options, choose);
+        pilot.next_id = next_id;
+        pilot.budget = requests;
+        pilot.crashes = u32::from(cut);
+        pilot.lingers = false;
+        pilot
+    }
+
+    /// What comes next; nothing once the run is over. It may turn out not to be enabled.
+    #[inline]
+    pub fn next<D: DeviceUnderTest, C: Choose>(
+        &mut self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> Option<Action> {
+        while self.phase != Phase::Done {
+            self.moves += 1;
+            if let Some(next) = self.attempt(world, choose) {
+                return Some(next);
+            }
+        }
+        None
+    }
+
+    fn attempt<D: DeviceUnderTest, C: Choose>(
+        &mut self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> Option<Action> {
+        match self.phase {
+            Phase::Work => {
+                if self.budget == 0 || self.moves > PATIENCE {
+                    self.enter(Phase::Linger);
+                    return None;
+                }
+                self.work(world, choose)
+            }
+            Phase::Linger => self.linger(world, choose),
+            Phase::Rest => {
+                self.enter(Phase::Done);
+                Some(Action::Rest)
+            }
+            Phase::Crash => {
+                if let Some(effect) = self.last_gasp(world, choose) {
+                    return Some(effect);
+                }
+                let crash = self.crash(world, choose);
+                let again = self.crashes > 0 && choose.below(6, Site::Crash) == 0;
+                let cut = again.then(|| choose.below(40, Site::Crash));
+                self.to_read = [0; 2];
+                self.jumped = false;
+                self.enter(Phase::Recover { cut });
+                Some(crash)
+            }
+            Phase::Recover { cut } => self.recover(world, choose, cut),
+            Phase::Done => None,
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.moves = 0;
+    }
+
+    /// The workload of this stretch is sent. Usually something volatile is worth waiting for; then
+    /// the power goes, or the world comes to rest first.
+    fn linger<D: DeviceUnderTest, C: Choose>(
+        &mut self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> Option<Action> {
+        let patience = 24;
+        if self.schedule == Schedule::Naive {
+            self.enter(Phase::Crash);
+            return Some(Action::Rest);
+        }
+        if !self.lingers {
+            let next = if self.crashes > 0 { Phase::Crash } else { Phase::Recover { cut: None } };
+            self.enter(next);
+            return None;
+        }
+        let nothing_to_lose = world.dirty().is_some_and(|dirty| dirty.is_empty());
+        if nothing_to_lose && self.moves < patience {
+            self.budget = 1;
+            return self.work(world, choose);
+        }
+        self.budget = 0;
+        self.enter(Phase::Crash);
+        if choose.below(3, Site::Crash) != 0 {
+            return None;
+        }
+        if self.options.mischief.possible() && !self.jumped && choose.below(8, Site::Crash) == 0 {
+            // A broken queue is the last thing of a life, and the device must say so at rest.
+            self.jumped = true;
+            self.enter(Phase::Linger);
+            let to = self.any_queue(world, choose);
+            return Some(Action::Jump { to });
+        }
+        Some(Action::Rest)
+    }
+
+    /// What the host was doing when the end came may have landed in part.
+    fn last_gasp<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> Option<Action> {
+        let busy = world.disk().busy();
+        let calm = self.schedule == Schedule::Naive;
+        if busy == 0 || calm || self.moves > 4 || choose.below(2, Site::Crash) == 0 {
+            return None;
+        }
+        let nth = choose.below(busy as u32, Site::Operation) as usize;
+        let (op, landed) = world.disk().nth(nth);
+        let tear = self.options.spec.disk.tear;
+        let set = weather::subset(choose, op.range().minus(landed), tear, Site::Operation);
+        (!set.is_empty()).then_some(Action::Effect { op, set })
+    }
+
+    fn crash<D: DeviceUnderTest, C: Choose>(&mut self, world: &World<D>, choose: &mut C) -> Action {
+        self.crashes = self.crashes.saturating_sub(1);
+        let last_chance = self.crashes == 0 && !self.power_lost;
+        let kill = self.options.kill;
+        if !D::SURVIVES_POWER_LOSS || (!last_chance && choose.chance(kill, Site::Crash)) {
+            let device = choose.below(u32::from(self.options.devices), Site::Queue) as u8;
+            return Action::Crash(CrashKind::Backend { device });
+        }
+        self.power_lost = true;
+        let dirty = world.dirty().unwrap_or_default();
+        let survivors = match self.schedule {
+            Schedule::Naive => SectorSet::EMPTY,
+            _ => weather::subset(choose, dirty, self.options.spec.disk.tear, Site::Survivor),
+        };
+        Action::Crash(CrashKind::Power { survivors })
+    }
+
+    /// Starts what is down, reads every sector of every device, and goes on.
+    fn recover<D: DeviceUnderTest, C: Choose>(
+        &mut self,
+        world: &World<D>,
+        choose: &mut C,
+        cut: Option<u32>,
+    ) -> Option<Action> {
+        if cut.is_some_and(|after| self.moves > after) {
+            self.enter(Phase::Crash);
+            return None;
+        }
+        for device in 0..self.options.devices {
+            let station = world.station(device);
+            let capacity = station.capacity;
+            if let Some(action) = self.back_to_work(world, device) {
+                return Some(action);
+            }
+            if !station.live {
+                if !station.resetting {
+                    return Some(self.start(world, device, choose));
+                }
+                continue;
+            }
+            let at = self.to_read[usize::from(device)];
+            if at >= capacity {
+                continue;
+            }
+            if station.kind == Kind::Memory {
+                let words = MAX_SECTORS.min(capacity - at);
+                self.to_read[usize::from(device)] = at + words;
+                return Some(self.send(device, 0, Ask::Load { word: at, words }, Layout::PLAIN));
+            }
+            let queue = (at / self.options.max_sectors) as u16 % station.active;
+            if station.is_queue_live(queue as u8) && station.queues[usize::from(queue)].has_room() {
+                let sectors = self.options.max_sectors.min(capacity - at);
+                self.to_read[usize::from(device)] = at + sectors;
+                let ask = Ask::In { sector: u64::from(at), sectors };
+                return Some(self.send(device, queue as u8, ask, Layout::PLAIN));
+            }
+        }
+        if self.moves < PATIENCE
+            && let Some(action) = world.settle()
+        {
+            return Some(action);
+        }
+        let left = self.crashes;
+        if left == 0 {
+            self.enter(Phase::Rest);
+        } else {
+            self.budget = self.options.requests.div_ceil(self.options.crashes.max(1));
+            self.enter(Phase::Work);
+        }
+        None
+    }
+
+    /// Whether the pilot is between a crash and the end of the read that follows it.
+    #[must_use]
+    pub fn is_recovering(&self) -> bool {
+        matches!(self.phase, Phase::Recover { .. })
+    }
+
+    fn send(&mut self, device: u8, queue: u8, ask: Ask, layout: Layout) -> Action {
+        let id = self.next_id;
+        self.next_id += 1;
+        let to = crate::world::action::QueueId { device, queue };
+        Action::Send { to, id, ask, layout, mischief: Mischief::None }
+    }
+
+    /// Initialises a device with features drawn from what it offers.
+    fn start<D: DeviceUnderTest, C: Choose>(
+        &mut self,
+        world: &World<D>,
+        device: u8,
+        choose: &mut C,
+    ) -> Action {
+        let offered = world.station(device).device.offered();
+        let mut accept = offered;
+        if self.options.refuse.possible() {
+            for bit in [
+                feature::FLUSH,
+                feature::CONFIG_WCE,
+                feature::DISCARD,
+                feature::WRITE_ZEROES,
+                feature::MQ,
+                feature::EVENT_IDX,
+                feature::INDIRECT_DESC,
+                feature::RO,
+                memory::SHMEM_REGION,
+            ] {
+                if offered & bit != 0 && choose.chance(self.options.refuse, Site::Option) {
+                    accept &= !bit;
+                }
+            }
+        }
+        if self.options.mischief.possible() && choose.chance(Ratio::new(1, 16), Site::Option) {
+            // A bit that nobody offers: the device must refuse.
+            accept |= 1 << 37;
+        }
+        Action::Start { device, accept, base: self.options.base }
+    }
+}

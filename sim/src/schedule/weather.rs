@@ -1,0 +1,155 @@
+//! How the host behaves: which operation moves, in parts or whole, and what goes wrong.
+
+use super::Pilot;
+use crate::base::choose::{Choose, Site};
+use crate::base::sectors::SectorSet;
+use crate::dut::DeviceUnderTest;
+use crate::host::disk::{Damage, EIO, FAILED, OpKey, OpKind, Outcome, PUT_OFF, damage};
+use crate::world::World;
+use crate::world::action::Action;
+
+/// A subset of `set`, whole in units of `tear` sectors: nothing, everything, or any of it.
+pub(super) fn subset<C: Choose>(
+    choose: &mut C,
+    set: SectorSet,
+    tear: u32,
+    site: Site,
+) -> SectorSet {
+    if set.is_empty() {
+        return set;
+    }
+    match choose.below(5, site) {
+        0 => return SectorSet::EMPTY,
+        1 => return set,
+        2 => {
+            let nth = choose.below(set.len(), site);
+            let one = set.nth(nth).expect("a rank below the length");
+            let unit = SectorSet::range(one / tear * tear, tear);
+            return if nth & 1 == 0 { set.and(unit) } else { set.minus(unit) };
+        }
+        _ => {}
+    }
+    let words = set.words().map(|word| {
+        if word == 0 {
+            return 0;
+        }
+        let low = u64::from(choose.below(u32::MAX, site));
+        word & (low | u64::from(choose.below(u32::MAX, site)) << 32)
+    });
+    let any = SectorSet::from_words(words);
+    if tear == 1 { any } else { set.and(any.rounded(tear)) }
+}
+
+impl Pilot {
+    /// The host moves one of the operations in flight.
+    pub(super) fn host<D: DeviceUnderTest, C: Choose>(
+        &mut self,
+        world: &World<D>,
+        choose: &mut C,
+        nth: usize,
+    ) -> Action {
+        let (op, landed) = world.disk().nth(nth);
+        let left = op.range().minus(landed);
+        if op.kind != OpKind::Sync
+            && !left.is_empty()
+            && choose.chance(self.options.parts, Site::Operation)
+        {
+            let set = subset(choose, left, self.options.spec.disk.tear, Site::Operation);
+            if !set.is_empty() {
+                return Action::Effect { op, set };
+            }
+        }
+        let outcome = self.outcome(world, choose, op, landed);
+        let put_off = matches!(outcome, Outcome::Failed { errno, .. } if PUT_OFF.contains(&errno));
+        self.put_off = if put_off { self.put_off + 1 } else { 0 };
+        Action::Complete { op, outcome }
+    }
+
+    fn outcome<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+        op: OpKey,
+        landed: SectorSet,
+    ) -> Outcome {
+        let options = &self.options;
+        let tear = options.spec.disk.tear;
+        // A host that puts everything off for ever is not one that never fails.
+        let may_put_off = landed.is_empty() && self.put_off < 16;
+        if may_put_off && choose.chance(options.transient, Site::Fault) {
+            let errno = choose.pick(&PUT_OFF, Site::Fault);
+            return failed(errno, SectorSet::EMPTY, SectorSet::EMPTY);
+        }
+        let granule = options.spec.disk.granule / 512;
+        let transfers = matches!(op.kind, OpKind::Read | OpKind::Write);
+        if transfers && op.sectors > granule && choose.chance(options.short, Site::Fault) {
+            let units = 1 + choose.below(op.sectors / granule - 1, Site::Fault);
+            let head = SectorSet::range(op.sector, units * granule);
+            if landed.minus(head).is_empty() {
+                return Outcome::Short { bytes: units * granule * 512 };
+            }
+        }
+        let ratio = if op.kind == OpKind::Sync { options.fail_sync } else { options.fail };
+        if choose.chance(ratio, Site::Fault) {
+            return self.failure(world, choose, op, landed);
+        }
+        let extra = match op.kind {
+            OpKind::Discard => subset(choose, op.range(), tear, Site::Operation),
+            OpKind::Sync => subset(choose, world.disk().dirty(), tear, Site::Operation),
+            _ => SectorSet::EMPTY,
+        };
+        Outcome::Ok { landed: extra }
+    }
+
+    /// An operation fails, in one of the ways in which it can from where it is.
+    fn failure<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+        op: OpKey,
+        landed: SectorSet,
+    ) -> Outcome {
+        let tear = self.options.spec.disk.tear;
+        let nothing = SectorSet::EMPTY;
+        // Half of what fails is the medium's doing.
+        let errno = match choose.below(2, Site::Fault) {
+            0 => EIO,
+            _ => choose.pick(&FAILED, Site::Fault),
+        };
+        match damage(op.kind, errno) {
+            Damage::None if op.kind == OpKind::Read || landed.is_empty() => {
+                failed(errno, nothing, nothing)
+            }
+            // It has begun, so it was not refused.
+            Damage::None => failed(EIO, nothing, nothing),
+            Damage::Landed => {
+                let part = subset(choose, op.range().minus(landed), tear, Site::Fault);
+                failed(errno, part, nothing)
+            }
+            Damage::Forgot => {
+                failed(errno, nothing, subset(choose, world.disk().dirty(), tear, Site::Fault))
+            }
+        }
+    }
+
+    /// The host writes back or evicts something, unasked.
+    pub(super) fn idle_host<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> Option<Action> {
+        let tear = self.options.spec.disk.tear;
+        let forgotten = world.disk().forgotten();
+        if !forgotten.is_empty() && choose.below(4, Site::Survivor) == 0 {
+            let set = subset(choose, forgotten, tear, Site::Survivor);
+            return (!set.is_empty()).then_some(Action::Evict { set });
+        }
+        let dirty = world.dirty().unwrap_or_default();
+        let set = subset(choose, dirty, tear, Site::Survivor);
+        (!set.is_empty()).then_some(Action::WriteBack { set })
+    }
+}
+
+fn failed(errno: i32, landed: SectorSet, forgot: SectorSet) -> Outcome {
+    Outcome::Failed { errno, landed, forgot }
+}

@@ -1,0 +1,372 @@
+//! What the guest asks for, and who moves while it works.
+
+use super::order::Party;
+use super::{Pilot, Schedule};
+use crate::base::choose::{Choose, Site};
+use crate::dut::DeviceUnderTest;
+use crate::guest::Kind;
+use crate::guest::wire::{feature, request};
+use crate::guest::{Ask, Layout, MAX_SEGMENTS, Mischief, Segments};
+use crate::world::action::{Action, QueueId, Until};
+use crate::world::{Station, World};
+use powerfail_model::Segment;
+
+impl Pilot {
+    /// One move while the guest works; nothing if what was drawn is not possible.
+    pub(super) fn work<D: DeviceUnderTest, C: Choose>(
+        &mut self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> Option<Action> {
+        for device in 0..self.options.devices {
+            let station = world.station(device);
+            if station.wants_reset {
+                return Some(Action::Reset { device });
+            }
+            if station.live {
+                continue;
+            }
+            if !station.resetting {
+                return Some(self.start(world, device, choose));
+            }
+            if choose.below(4, Site::Next) == 0 {
+                return Some(Action::PollReset { device });
+            }
+        }
+        if let Some(action) = self.lives(world, choose) {
+            return Some(action);
+        }
+        if choose.chance(self.options.write_back, Site::Survivor)
+            && let Some(action) = self.idle_host(world, choose)
+        {
+            return Some(action);
+        }
+        let (to, party) = match self.schedule {
+            Schedule::Uniform => self.any_party(world, choose)?,
+            Schedule::Pct => self.urgent_party(world, choose)?,
+            Schedule::Naive => return self.naive(world, choose),
+        };
+        match party {
+            Party::Guest => self.guest(world, choose, to),
+            Party::Thread => self.crank(world, choose, to),
+            Party::Host => {
+                let busy = world.disk().busy();
+                if busy == 0 {
+                    return None;
+                }
+                let nth = match self.schedule {
+                    Schedule::Pct => world
+                        .disk()
+                        .in_flight()
+                        .position(|(key, ..)| key.device == to.device && key.lane == to.queue)?,
+                    _ => choose.below(busy as u32, Site::Operation) as usize,
+                };
+                Some(self.host(world, choose, nth))
+            }
+        }
+    }
+
+    pub(super) fn any_queue<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> QueueId {
+        let devices = u32::from(self.options.devices);
+        let device = if devices == 1 { 0 } else { choose.below(devices, Site::Queue) as u8 };
+        let active = u32::from(world.station(device).active.max(1));
+        let queue = if active == 1 { 0 } else { choose.below(active, Site::Queue) as u8 };
+        QueueId { device, queue }
+    }
+
+    /// One of those who can move on a queue: the guest a little more often than the others.
+    fn any_party<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> Option<(QueueId, Party)> {
+        let to = self.any_queue(world, choose);
+        let station = world.station(to.device);
+        let driver = &station.queues[usize::from(to.queue)];
+        let sends = self.budget > 0 && (driver.has_room() || station.kind == Kind::Memory);
+        let guest =
+            station.is_queue_live(to.queue) && (sends || driver.kick_due() || driver.back() > 0);
+        let thread = station.stirred[usize::from(to.queue)];
+        let host = world.disk().busy() > 0;
+        let weight = |can: bool, weight: u32| if can { weight } else { 0 };
+        let (guest, thread, host) = (weight(guest, 6), weight(thread, 5), weight(host, 5));
+        let sum = guest + thread + host;
+        if sum == 0 {
+            return None;
+        }
+        let party = match choose.below(sum, Site::Next) {
+            draw if draw < guest => Party::Guest,
+            draw if draw < guest + thread => Party::Thread,
+            _ => Party::Host,
+        };
+        Some((to, party))
+    }
+
+    fn urgent_party<D: DeviceUnderTest, C: Choose>(
+        &mut self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> Option<(QueueId, Party)> {
+        let devices = self.options.devices;
+        self.priorities.pick(choose, |to, party| {
+            if to.device >= devices {
+                return false;
+            }
+            let station = world.station(to.device);
+            let queue = usize::from(to.queue);
+            if u16::from(to.queue) >= station.active.max(1) {
+                return false;
+            }
+            match party {
+                Party::Guest => {
+                    let driver = &station.queues[queue];
+                    station.is_queue_live(to.queue)
+                        && (driver.has_room()
+                            || station.kind == Kind::Memory
+                            || driver.kick_due()
+                            || driver.back() > 0)
+                }
+                Party::Thread => station.stirred[queue],
+                Party::Host => world
+                    .disk()
+                    .in_flight()
+                    .any(|(key, ..)| key.device == to.device && key.lane == to.queue),
+            }
+        })
+    }
+
+    /// First in, first out.
+    fn naive<D: DeviceUnderTest, C: Choose>(
+        &mut self,
+        world: &World<D>,
+        choose: &mut C,
+    ) -> Option<Action> {
+        let to = self.any_queue(world, choose);
+        world.settle().or_else(|| self.request(world, choose, to))
+    }
+
+    fn crank<D: DeviceUnderTest, C: Choose>(
+        &self,
+        world: &World<D>,
+        choose: &mut C,
+        to: QueueId,
+    ) -> Option<Action> {
+        if !world.station(to.device).stirred[usize::from(to.queue)] {
+            return None;
+        }
+        let burst = self.options.burst;
+        let steps = if burst == 1 { 1 } else { 1 + choose.below(burst, Site::Next) };
+        Some(Action::Crank { to, until: Until::Steps(steps as u8) })
+    }
+
+    fn guest<D: DeviceUnderTest, C: Choose>(
+        &mut self,
+        world: &World<D>,
+        choose: &mut C,
+        to: QueueId,
+    ) -> Option<Action> {
+        let station = world.station(to.device);
+        if !station.is_queue_live(to.queue) {
+            return None;
+        }
+        let driver = &station.queues[usize::from(to.queue)];
+        let is_memory = station.kind == Kind::Memory;
+        let room = self.budget > 0 && (driver.has_room() || is_memory);
+        if driver.kick_due() && (!room || choose.below(2, Site::Next) == 0) {
+            return Some(Action::Kick { to });
+        }
+        if driver.back() > 0 && (!room || choose.below(3, Site::Next) == 0) {
+            let arm = choose.below(4, Site::Next) != 0;
+            return Some(Action::Reap { to, arm });
+        }
+        if !room {
+            return None;
+        }
+        if choose.chance(self.options.again, Site::Request) {
+            let mut harmless = driver.outstanding().filter(|(_, ask)| !ask.mutates());
+            if let Some((id, _)) = harmless.next() {
+                return Some(Action::SendAgain { to, id });
+            }
+        }
+        if choose.chance(self.options.toggle, Site::Request)
+            && station.negotiated & feature::CONFIG_WCE != 0
+        {
+            let value = choose.pick(&[0, 0, 1, 1, 0x80], Site::Request);
+            return Some(Action::Writeback { device: to.device, value });
+        }
+        if choose.chance(self.options.reset, Site::Request) {
+            return Some(Action::Reset { device: to.device });
+        }
+        // A driver that was told of a failure may try whether a reset helps.
+        if station.oracle.host_failed() && choose.below(24, Site::Request) == 0 {
+            return Some(Action::Reset { device: to.device });
+        }
+        self.request(world, choose, to)
+    }
+
+    fn request<D: DeviceUnderTest, C: Choose>(
+        &mut self,
+        world: &World<D>,
+        choose: &mut C,
+        to: QueueId,
+    ) -> Option<Action> {
+        let station = world.station(to.device);
+        if !station.is_queue_live(to.queue) {
+            return None;
+        }
+        if station.kind == Kind::Memory {
+            return Some(self.memory_request(world, choose, to));
+        }
+        self.capacity = station.capacity;
+        let (mut ask, mut mischief) = (self.ask(choose, station.negotiated), Mischief::None);
+        if matches!(ask, Ask::In { .. })
+            && choose.chance(self.options.chase, Site::Request)
+            && let Some(chased) = in_flight_write(station)
+        {
+            ask = chased;
+        }
+        if choose.chance(self.options.mischief, Site::Request) {
+            (ask, mischief) = self.spoil(choose, ask);
+        }
+        let indirect = station.negotiated & feature::INDIRECT_DESC != 0;
+        let layout = if self.options.layouts {
+            Layout::draw(choose, indirect)
+        } else {
+            Layout { indirect: u8::from(indirect), ..Layout::PLAIN }
+        };
+        let id = self.next_id;
+        self.next_id += 1;
+        self.budget = self.budget.saturating_sub(1);
+        Some(Action::Send { to, id, ask, layout, mischief })
+    }
+
+    /// A request by the book.
+    fn ask<C: Choose>(&self, choose: &mut C, negotiated: u64) -> Ask {
+        let mix = self.options.mix;
+        let can = |bit: u64, weight: u32| if negotiated & bit != 0 { weight } else { 0 };
+        let discard = can(feature::DISCARD, mix.discard);
+        let zeroes = can(feature::WRITE_ZEROES, mix.zeroes);
+        let sum = mix.read + mix.write + mix.flush + discard + zeroes + mix.id;
+        let mut draw = choose.below(sum, Site::Request);
+        let mut is = |weight: u32| {
+            let hit = draw < weight;
+            draw = draw.wrapping_sub(weight);
+            hit
+        };
+        if is(mix.write) {
+            let (sector, sectors) = self.range(choose);
+            return Ask::Out { sector, sectors };
+        }
+        if is(mix.read) {
+            let (sector, sectors) = self.range(choose);
+            return Ask::In { sector, sectors };
+        }
+        if is(mix.flush) {
+            return Ask::Flush;
+        }
+        if is(discard) {
+            return Ask::Discard(self.segments(choose, false));
+        }
+        if is(zeroes) {
+            return Ask::WriteZeroes(self.segments(choose, true));
+        }
+        Ask::GetId
+    }
+
+    fn range<C: Choose>(&self, choose: &mut C) -> (u64, u32) {
+        let grown = self.capacity - self.options.spec.disk.capacity;
+        let spread = self.options.spread.min(self.options.spec.disk.capacity);
+        if grown > 0 && choose.below(3, Site::Sector) == 0 {
+            // What has grown is worth a look, and where it begins.
+            let start = self.capacity - 1 - choose.below(grown + 1, Site::Sector);
+            let sectors = choose.between(1, self.options.max_sectors, Site::Sector);
+            return (u64::from(start), sectors.min(self.capacity - start));
+        }
+        let start = choose.below(spread, Site::Sector);
+        let sectors = choose.between(1, self.options.max_sectors, Site::Sector);
+        (u64::from(start), sectors.min(spread - start).max(1))
+    }
+
+    fn segments<C: Choose>(&self, choose: &mut C, may_unmap: bool) -> Segments {
+        let most = self.options.spec.max_segments.min(MAX_SEGMENTS as u32);
+        let mut segments = Segments::NONE;
+        for _ in 0..choose.between(1, most, Site::Request) {
+            let (sector, sectors) = self.range(choose);
+            let sectors = sectors.min(self.options.spec.max_segment_sectors);
+            let flags = if may_unmap { choose.below(2, Site::Request) } else { 0 };
+            segments.push(Segment { sector, sectors, flags });
+        }
+        segments
+    }
+
+    /// Breaks a rule in a way whose answer is fixed.
+    fn spoil<C: Choose>(&self, choose: &mut C, ask: Ask) -> (Ask, Mischief) {
+        let capacity = u64::from(self.capacity);
+        let far = choose.pick(
+            &[capacity, capacity - 1, 1 << 55, (1 << 55) - 1, 1 << 63, u64::MAX],
+            Site::Request,
+        );
+        let sectors = self.options.max_sectors;
+        let one = |sector, sectors, flags| {
+            let mut segments = Segments::NONE;
+            segments.push(Segment { sector, sectors, flags });
+            segments
+        };
+        let (sector, _) = self.range(choose);
+        match choose.below(14, Site::Request) {
+            0 => (Ask::Out { sector: far, sectors }, Mischief::None),
+            1 => (Ask::In { sector: far, sectors }, Mischief::None),
+            2 => (Ask::WriteZeroes(one(far, 2, 0)), Mischief::None),
+            3 => (Ask::Discard(one(far, 2, 0)), Mischief::None),
+            4 => (Ask::Discard(one(sector, 1, request::UNMAP)), Mischief::None),
+            5 => {
+                let flags = 1 << choose.between(1, 31, Site::Request);
+                let mut segments = one(sector, 1, 0);
+                segments.push(Segment { sector, sectors: 1, flags });
+                let zeroes = choose.below(2, Site::Request) == 0;
+                let ask = if zeroes { Ask::WriteZeroes(segments) } else { Ask::Discard(segments) };
+                (ask, Mischief::None)
+            }
+            6 => {
+                let mut segments = Segments::NONE;
+                for _ in 0..MAX_SEGMENTS {
+                    segments.push(Segment { sector, sectors: 1, flags: 0 });
+                }
+                (Ask::WriteZeroes(segments), Mischief::None)
+            }
+            7 => {
+                let sectors = self.options.spec.max_segment_sectors + 1;
+                (Ask::Discard(one(0, sectors, 0)), Mischief::None)
+            }
+            8 => {
+                let number = choose.pick(&[2, 3, 5, 9, 10, 12, 14, 15, 26, 1 << 31], Site::Request);
+                (Ask::Other(number), Mischief::None)
+            }
+            9 => match ask {
+                Ask::Flush | Ask::Other(_) => (ask, Mischief::ShortHeader),
+                _ => (ask, Mischief::Ragged(1 + choose.below(15, Site::Request) as u16)),
+            },
+            10 => (ask, Mischief::ShortHeader),
+            11 => match ask {
+                Ask::Out { .. } => (ask, Mischief::StatusFirst),
+                _ => (ask, Mischief::NoStatus),
+            },
+            12 => (ask, Mischief::Loop),
+            _ => (ask, Mischief::Dangling),
+        }
+    }
+}
+
+/// A read of what some write in flight covers.
+fn in_flight_write<D>(station: &Station<D>) -> Option<Ask> {
+    station.queues.iter().flat_map(|queue| queue.outstanding()).find_map(|(_, ask)| match *ask {
+        Ask::Out { sector, sectors } if sector < u64::from(u32::MAX) => {
+            Some(Ask::In { sector, sectors })
+        }
+        _ => None,
+    })
+}
