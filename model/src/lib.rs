@@ -9,6 +9,8 @@
 //! operation of `v` was submitted. That graph must stay acyclic, and what a power loss leaves must not precede any *stable* write. All the
 //! rest follows from that and from who is stable when. A [`PmemOracle`] says the same of a persistent memory.
 //!
+//! The rules in words, with every requirement they come from: [`law`].
+//!
 //! What is *not* here: the ring, guest memory, interrupts and the medium. Whoever watches those reports what it finds with the same
 //! [`Violation`] and the rules of the last group of [`Rule`]. Zones and secure erase are not modelled; devices that re-issue part of a write
 //! would need the multi-effect form of the graph.
@@ -21,6 +23,7 @@ mod blame;
 mod class;
 mod disk;
 mod graph;
+pub mod law;
 mod ledger;
 mod lives;
 mod names;

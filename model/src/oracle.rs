@@ -40,7 +40,7 @@ pub struct CompletionFacts {
 /// One atom is one 512-byte sector. Every method is one event, and they are told in the order in which they happened.
 ///
 /// # Spec
-/// 5.2.6.2, and the house rules where the text is silent (AMB-00 to AMB-42).
+/// 5.2.6.2, and the decisions where the text is silent: AMB in [`law`](crate::law).
 #[derive(Clone, Debug)]
 pub struct Oracle {
     pub(crate) profile: Profile,

@@ -46,7 +46,7 @@ pub enum PmemRequest {
 ///
 /// # Spec
 /// 5.19.7; PM-D-04 and PM-D-05. House rules where the text is silent: a store is seen by every later load (AMB-09), a reset keeps it
-/// (AMB-21).
+/// (AMB-38).
 #[derive(Clone, Debug)]
 pub struct PmemOracle {
     oracle: Oracle,

@@ -1,6 +1,7 @@
 //! What each rule stands for, a line a rule: its name, the promise, the requirement and the clause of the specification.
 //!
-//! `BLK`, `PM`, `VS`, `ST`, `FB` and `CF` number the specification's own rows; an `AMB` is a place where it is silent and this house has decided.
+//! The requirements are listed in [`law`](crate::law): `BLK`, `PM`, `VS`, `ST`, `FB` and `CF` number
+//! statements of the specification, and an `AMB` a decision where it is silent.
 
 use crate::rule::Rule;
 
@@ -45,7 +46,7 @@ impl Rule {
                 ["reads-disagree", "all reads must agree on one order of writes", "AMB-07", "5.2.6"]
             }
             Self::LateEffect => {
-                ["late-effect", "a request must not take effect after its end", "ST-04", "2.1.2"]
+                ["late-effect", "a request must not take effect after its end", "ST-04", "2.4.1"]
             }
             Self::RefusedEffect => {
                 ["refused-effect", "a refused request must have no effect", "AMB-15", "5.2.6.2"]
@@ -58,10 +59,10 @@ impl Rule {
             ],
             Self::TornAtom => ["torn-atom", "an atom must not mix versions", "AMB-05", "5.2.6"],
             Self::Misplaced => {
-                ["misplaced", "content must stay where it was written", "BLK-D-32", "5.2.6"]
+                ["misplaced", "content must stay where it was written", "BLK-D-43", "5.2.6"]
             }
             Self::ForeignContent => {
-                ["foreign-content", "nothing of another device may appear", "BLK-D-32", "5.2.6"]
+                ["foreign-content", "nothing of another device may appear", "AMB-09", "5.2.6"]
             }
             Self::NeverWritten => [
                 "never-written",
@@ -144,7 +145,7 @@ impl Rule {
                 ["used-unpublished", "only what was published may be used", "VS-16", "2.7.8"]
             }
             Self::UsedAfterEnd => {
-                ["used-after-end", "after a reset nothing may be used", "ST-04", "2.1.2"]
+                ["used-after-end", "after a reset nothing may be used", "ST-04", "2.4.1"]
             }
             Self::NeverUsed => {
                 ["never-used", "every published request must be used", "AMB-42", "2.7.8"]
@@ -169,7 +170,7 @@ impl Rule {
                 "wrote-after-end",
                 "after its end a request must not touch memory",
                 "ST-04",
-                "2.1.2",
+                "2.4.1",
             ],
             Self::SignalMissing => [
                 "signal-missing",
@@ -178,7 +179,7 @@ impl Rule {
                 "2.7.7.2",
             ],
             Self::SignalAfterReset => {
-                ["signal-after-reset", "after a reset nothing may be signalled", "ST-04", "2.1.2"]
+                ["signal-after-reset", "after a reset nothing may be signalled", "ST-04", "2.4.1"]
             }
             Self::UsedRingBroken => {
                 ["used-ring-broken", "the used ring must be well formed", "VS-16", "2.7.8"]
@@ -208,7 +209,7 @@ impl Rule {
                 "generation-stale",
                 "a changed configuration needs a new generation",
                 "CF-02",
-                "2.5.2",
+                "2.5",
             ],
             Self::ReservedNotZero => {
                 ["reserved-not-zero", "reserved fields must be zero", "BLK-D-04", "5.2.5.2"]
@@ -237,7 +238,7 @@ impl Rule {
             Self::MediumMisplaced => [
                 "medium-misplaced",
                 "sector s lives at byte 512 s of the medium",
-                "BLK-D-32",
+                "BLK-D-43",
                 "5.2.6",
             ],
             Self::MediumReadOnlyChanged => [
@@ -268,7 +269,7 @@ impl Rule {
             Self::UnknownPmemTypeServed => [
                 "unknown-pmem-type-served",
                 "a request of an unknown type must not return 0",
-                "PM-D-05",
+                "AMB-36",
                 "5.19.7.3",
             ],
             Self::LegalFlushFailed => [

@@ -39,7 +39,7 @@ impl Profile {
     /// What the profile takes for granted although the text does not say so; to be printed with a verdict.
     ///
     /// # Spec
-    /// Strict: the house rules AMB-00 to AMB-42. Literal: AMB-09 and AMB-21 alone.
+    /// Strict: every decision under AMB in [`law`](crate::law). Literal: AMB-09 and AMB-21 alone.
     #[must_use]
     pub fn assumptions(self) -> &'static [&'static str] {
         match self {

@@ -283,7 +283,7 @@ impl Device {
     /// changes then.
     ///
     /// # Spec
-    /// CF-02: "MUST change config_generation"; 2.3.1: and tells a live driver by a configuration change notification.
+    /// CF-02: "MUST change config_generation"; CF-05: and tells a live driver by a configuration change notification.
     pub fn resize(&mut self, capacity: u64) -> Result<(), ResizeError> {
         if self.shared.grow(capacity)? {
             self.config_signal |= self.status & STATUS_DRIVER_OK != 0 && !self.resetting;

@@ -17,6 +17,7 @@
 //! They do not depend on who takes what is printed: see [`say`]. A command that a signal ends at once
 //! has no code of its own; see [`interrupt`].
 
+mod explain;
 mod explore;
 mod export;
 mod found;
@@ -93,6 +94,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Serve a file as a disk to a guest in another process, over vhost-user.
     Serve(serve::ServeArgs),
+    /// Explain a requirement, a row of the stability table or a rule, as stories cite them.
+    Explain(explain::ExplainArgs),
     /// List the wrong devices and disks that `wrong:NAME` selects.
     Wrong,
     /// Print the event hash of a seed.
@@ -255,6 +258,7 @@ fn dispatch(targets: &impl Targets, cli: Cli) -> Result<u8, String> {
         Command::Image(args) => image::run(targets, &args),
         Command::Export(args) => export::run(targets, &args),
         Command::Serve(args) => serve::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Hash(args) => replay::hash(targets, &args),
         Command::Wrong => {
             say::out(targets.wrong());

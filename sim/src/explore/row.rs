@@ -8,7 +8,7 @@ use crate::guest::wire::feature;
 /// A row of the stability table of writes: which of them are stable when they complete.
 ///
 /// # Spec
-/// Virtio 1.4, 5.2.6.2; requirements 1.9 A-H.
+/// VIRTIO 1.4, 5.2.6.2; the table is in [`powerfail_model::law::contract`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Row {
     /// FLUSH is not offered: nothing is owed (BLK-D-34).

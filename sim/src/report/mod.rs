@@ -32,7 +32,8 @@ use about::About;
 use columns::Line;
 use evidence::Evidence;
 use requests::Requests;
-use style::{Painter, Tone, broken, columns};
+pub(crate) use style::broken;
+use style::{Painter, Tone, columns};
 use words::unit_of;
 
 pub use snapshot::snapshot;

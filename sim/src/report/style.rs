@@ -104,7 +104,7 @@ pub(super) fn columns(text: &str) -> usize {
 
 /// Breaks a text at spaces, and within a word only where the word alone is too long. Every line but
 /// the first begins with `indent` spaces. Runs of spaces inside a line stay.
-pub(super) fn broken(text: &str, width: usize, indent: usize) -> Vec<String> {
+pub(crate) fn broken(text: &str, width: usize, indent: usize) -> Vec<String> {
     let width = width.max(indent + 1);
     let mut lines = Vec::new();
     let mut line = String::new();
