@@ -3,15 +3,18 @@
 //! The bound, exactly. Between two looks a byte may change iff
 //!
 //! - it lies in the used ring, where the driver placed it: 6 + 8 × size bytes; or
-//! - it lies in a buffer that was flagged WRITE when its chain was taken, and that chain has not been used, or was used since the last look.
+//! - it lies in a buffer that was flagged WRITE when its chain was taken, and that chain has not
+//!   been used, or was used since the last look.
 //!
-//! A look follows every step of a device thread and every effect of the host, so "when its chain was taken" is one step: the chain is read
-//! from the memory as it was before that step, by [`reference::follow`]. What the driver does to its descriptors afterwards neither widens
-//! nor narrows the bound. After a reset was shown nothing of the old life may change a byte.
+//! A look follows every step of a device thread and every effect of the host, so "when its chain
+//! was taken" is one step: the chain is read from the memory as it was before that step, by
+//! [`reference::follow`]. What the driver does to its descriptors afterwards neither widens nor
+//! narrows the bound. After a reset was shown nothing of the old life may change a byte.
 //!
-//! The used ring is read along: every used element names a head that was taken and not yet used (VS-16), and claims no more than all that
-//! chain's writable bytes (VS-13). A guest can make a buffer of its own used ring, and then what stands in it proves nothing: from such a
-//! chain on, until the next life, only the first bound is held, with no chain counted as used.
+//! The used ring is read along: every used element names a head that was taken and not yet used
+//! (VS-16), and claims no more than all that chain's writable bytes (VS-13). A guest can make a
+//! buffer of its own used ring, and then what stands in it proves nothing: from such a chain on,
+//! until the next life, only the first bound is held, with no chain counted as used.
 
 use powerfail::guest::memory::{Memory, Ram};
 use powerfail_device::{Queue, QueueLayout, QueueT};
@@ -57,8 +60,8 @@ impl Watched {
         }
     }
 
-    /// Becomes what [`new`](Self::new) returns, but that everything from `data` on is filled with what no device writes, so that a byte
-    /// written where none may be shows.
+    /// Becomes what [`new`](Self::new) returns, but that everything from `data` on is filled with
+    /// what no device writes, so that a byte written where none may be shows.
     pub(crate) fn restart(&mut self, data: u32) {
         let (rings, buffers) = self.shadow.split_at_mut(data as usize);
         rings.fill(0);
@@ -112,8 +115,9 @@ impl Watched {
         (!self.blind).then_some(self.taken.len())
     }
 
-    /// Looks at what a step, of whoever is not the guest, did. `ring` is the device's side of the ring, if it has one. Returns the head of
-    /// the chain that was taken in it; the memory it was read from is still there for `also`.
+    /// Looks at what a step, of whoever is not the guest, did. `ring` is the device's side of the
+    /// ring, if it has one. Returns the head of the chain that was taken in it; the memory it was
+    /// read from is still there for `also`.
     ///
     /// # Panics
     /// If the step broke a bound.
@@ -203,7 +207,8 @@ impl Watched {
         let mut room = None;
         let (mut out, mut back) = (0, 0);
         for taken in self.taken.iter_mut().filter(|taken| u32::from(taken.head) == head) {
-            // Which of several with one head came back nobody can tell, so all stay until all came back.
+            // Which of several with one head came back nobody can tell, so all stay until all came
+            // back.
             if room.is_none() {
                 taken.back += 1;
             }

@@ -1,12 +1,16 @@
-//! The record of what is in flight, as bytes: whatever it says, a queue goes on with heads of its ring, each of them once.
+//! The record of what is in flight, as bytes: whatever it says, a queue goes on with heads of its
+//! ring, each of them once.
 //!
-//! A back-end that comes after a crash reads it from memory that the front-end holds, so it may be another back-end's, or nobody's, and may
-//! change between any two reads. The bytes are the record, the used index and the size of the ring. What is to be read from memory that
-//! keeps still is held against `expected`, written from the text of the protocol ("Inflight I/O tracking", split virtqueue). Then the
-//! queue goes on over a real ring, and dies after some stores to the record or some steps, once more: over its lives every head must be used
-//! exactly once. At last the same bytes are what the loads return one after the other, wherever they are from.
+//! A back-end that comes after a crash reads it from memory that the front-end holds, so it may be
+//! another back-end's, or nobody's, and may change between any two reads. The bytes are the record,
+//! the used index and the size of the ring. What is to be read from memory that keeps still is held
+//! against `expected`, written from the text of the protocol ("Inflight I/O tracking", split
+//! virtqueue). Then the queue goes on over a real ring, and dies after some stores to the record or
+//! some steps, once more: over its lives every head must be used exactly once. At last the same
+//! bytes are what the loads return one after the other, wherever they are from.
 //!
-//! Not here: what the requests do. All of them are answered at once, and most of their chains are empty.
+//! Not here: what the requests do. All of them are answered at once, and most of their chains are
+//! empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -125,8 +129,8 @@ pub fn target(bytes: &[u8]) {
     restless(&script);
 }
 
-/// What the protocol says is in flight, as the words stand: `None` if nobody has begun the record. The counters tell the order, and are
-/// returned for it.
+/// What the protocol says is in flight, as the words stand: `None` if nobody has begun the record.
+/// The counters tell the order, and are returned for it.
 fn expected(
     words: &[u64],
     size: u16,
@@ -149,8 +153,9 @@ fn expected(
         .filter(|(_, at)| words[*at].to_ne_bytes()[0] != 0)
         .map(|(head, at)| (head, words[at + 1]))
         .collect();
-    // "If used_idx differs from the used index of the ring", the last batch was used and not taken off the record. A batch has at most as
-    // many heads as the ring; what is farther apart are two rings.
+    // "If used_idx differs from the used index of the ring", the last batch was used and not taken
+    // off the record. A batch has at most as many heads as the ring; what is farther apart are two
+    // rings.
     let batch = used_idx.wrapping_sub(half(words[1], 3));
     if !in_flight.is_empty() && batch <= size {
         let mut head = half(words[1], 2);
@@ -206,7 +211,8 @@ impl InflightMemory for Mortal {
     }
 }
 
-/// Opens the record in memory that keeps still, and once more after the first opening has died on the way.
+/// Opens the record in memory that keeps still, and once more after the first opening has died on
+/// the way.
 fn still(script: &Script) {
     let (size, used_idx, words) = (script.size(), script.used_idx(), script.words());
     let expected = expected(&words, size, used_idx);
@@ -312,7 +318,8 @@ fn live(guest: &Guest, record: Arc<dyn InflightMemory>, steps: u32) -> Result<bo
     Ok(false)
 }
 
-/// Goes on with the record three times: the second life ends early, and the third must bring to its end what the others have left.
+/// Goes on with the record three times: the second life ends early, and the third must bring to its
+/// end what the others have left.
 fn lives(script: &Script) {
     let (size, used_idx, words) = (script.size(), script.used_idx(), script.words());
     let expected = expected(&words, size, used_idx);
@@ -375,7 +382,8 @@ impl InflightMemory for Restless {
     }
 }
 
-/// Goes on with a record that changes all the time: nothing can be right, but heads are those of the ring, and none is used twice.
+/// Goes on with a record that changes all the time: nothing can be right, but heads are those of
+/// the ring, and none is used twice.
 fn restless(script: &Script) {
     let (size, used_idx) = (script.size(), script.used_idx());
     let memory = || {

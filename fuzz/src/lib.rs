@@ -1,11 +1,14 @@
-//! The door for a fuzzer: bytes become choices, scripts or files, and whatever they are the promises hold.
+//! The door for a fuzzer: bytes become choices, scripts or files, and whatever they are the
+//! promises hold.
 //!
-//! Each module is one target: a function that takes any bytes and panics iff something is wrong. The binaries in `fuzz_targets/` hand it
-//! to libFuzzer; `tests/corpus.rs` hands it the checked-in corpus on a stable toolchain. What each one promises, and how to run it and to
-//! keep what it finds, is in this folder's `README.md`.
+//! Each module is one target: a function that takes any bytes and panics iff something is wrong.
+//! The binaries in `fuzz_targets/` hand it to libFuzzer; `tests/corpus.rs` hands it the checked-in
+//! corpus on a stable toolchain. What each one promises, and how to run it and to keep what it
+//! finds, is in this folder's `README.md`.
 //!
-//! Nothing here decides what is right where somebody else does: runs and good queues are judged by `powerfail_model`. What has no oracle,
-//! the parsing of chains and the registers, is held against a second implementation written from the standard.
+//! Nothing here decides what is right where somebody else does: runs and good queues are judged by
+//! `powerfail_model`. What has no oracle, the parsing of chains and the registers, is held against
+//! a second implementation written from the standard.
 
 mod bound;
 pub mod chain;
@@ -34,8 +37,8 @@ pub const TARGETS: [Target; 8] = [
     ("inflight", inflight::target),
 ];
 
-/// Says what to do with a target that was not built for the fuzzer, and hands it the files named on the command line, if there are any:
-/// that is how a finding is replayed without one.
+/// Says what to do with a target that was not built for the fuzzer, and hands it the files named on
+/// the command line, if there are any: that is how a finding is replayed without one.
 pub fn explain(name: &str) {
     let files: Vec<String> = std::env::args().skip(1).collect();
     if files.is_empty() {

@@ -1,9 +1,12 @@
-//! What the standard says about one chain on a split ring, and one block request in it: a second implementation, slow and plain.
+//! What the standard says about one chain on a split ring, and one block request in it: a second
+//! implementation, slow and plain.
 //!
-//! Written from virtio 1.4, 2.7 and 5.2.6. Where the text only binds drivers, or is silent, it has the device's policy, each with its name:
-//! a chain that makes no sense is answered IOERR if it has a status byte in memory and comes back with length 0 if not (AMB-29); NEXT beside
-//! INDIRECT means nothing (VS-06); what must be refused is refused before any effect, for every segment, and flags before ranges (AMB-15);
-//! nothing is written to a disk that is read-only (AMB-24); what was not negotiated is UNSUPP (AMB-28).
+//! Written from virtio 1.4, 2.7 and 5.2.6. Where the text only binds drivers, or is silent, it has
+//! the device's policy, each with its name: a chain that makes no sense is answered IOERR if it has
+//! a status byte in memory and comes back with length 0 if not (AMB-29); NEXT beside INDIRECT means
+//! nothing (VS-06); what must be refused is refused before any effect, for every segment, and flags
+//! before ranges (AMB-15); nothing is written to a disk that is read-only (AMB-24); what was not
+//! negotiated is UNSUPP (AMB-28).
 
 /// One buffer of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +86,8 @@ pub(crate) fn follow(memory: &[u8], table: u64, size: u16, head: u16) -> Chain {
     let (mut table, mut size) = (table, u32::from(size));
     let (mut index, mut seen, mut indirect, mut total) = (u32::from(head), 0, false, 0u64);
     loop {
-        // "The number of descriptors in the table is defined by the queue size"; a chain that visits more of them runs in a circle.
+        // "The number of descriptors in the table is defined by the queue size"; a chain that
+        // visits more of them runs in a circle.
         if index >= size || seen == size {
             return chain;
         }
@@ -162,7 +166,8 @@ pub(crate) fn serve(memory: &[u8], table: u64, size: u16, head: u16, offer: &Off
     };
     let total: u64 = writable.iter().map(|piece| piece.len).sum();
     let (answer, filled) = match read(memory, &chain) {
-        // "A driver MUST NOT create a descriptor chain longer than the Queue Size" (2.7.5.3.1), but for one that `seg_max` allows.
+        // "A driver MUST NOT create a descriptor chain longer than the Queue Size" (2.7.5.3.1), but
+        // for one that `seg_max` allows.
         Some(_) if chain.visited > u32::from(size).max(offer.seg_max + 2) => (IOERR, total == 1),
         Some(readable) => carry_out(&mut outcome, &writable, &readable, total - 1, offer),
         None => (IOERR, total == 1),
@@ -183,7 +188,8 @@ fn read(memory: &[u8], chain: &Chain) -> Option<Vec<u8>> {
         if piece.writable {
             behind = true;
         } else if behind {
-            // "The driver MUST place any device-writable descriptor elements after any device-readable" ones (VS-02).
+            // "The driver MUST place any device-writable descriptor elements after any
+            // device-readable" ones (VS-02).
             return None;
         } else {
             bytes.extend_from_slice(part);
@@ -254,7 +260,8 @@ fn carry_out(
                 // The first that fails is the last that is tried.
                 let tried = if offer.fails { 1 } else { ops.len() };
                 outcome.ops.extend(ops.into_iter().take(tried));
-                // A write of zeroes is a write (AMB-10): where those have to be stable, it is synced.
+                // A write of zeroes is a write (AMB-10): where those have to be stable, it is
+                // synced.
                 if kind == 13 && !offer.flush && !offer.fails && !outcome.ops.is_empty() {
                     outcome.ops.push(Asked::Sync);
                 }
@@ -281,7 +288,8 @@ fn ranges(kind: u32, data: &[u8], offer: &Offer) -> Result<Vec<Asked>, u8> {
         let sector = u64::from_le_bytes(segment[..8].try_into().expect("eight bytes"));
         let sectors = u32::from_le_bytes(segment[8..12].try_into().expect("four bytes"));
         let flags = u32::from_le_bytes(segment[12..].try_into().expect("four bytes"));
-        // "the device MUST set the status byte to VIRTIO_BLK_S_UNSUPP" for an unknown flag, and for unmap in a DISCARD.
+        // "the device MUST set the status byte to VIRTIO_BLK_S_UNSUPP" for an unknown flag, and for
+        // unmap in a DISCARD.
         if flags & !1 != 0 || (kind == 11 && flags & 1 != 0) {
             return Err(UNSUPP);
         }

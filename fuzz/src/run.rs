@@ -1,14 +1,18 @@
-//! A whole run of the simulator, whose choices are the bytes: guests, schedules, host faults and power cuts, judged by the oracle.
+//! A whole run of the simulator, whose choices are the bytes: guests, schedules, host faults and
+//! power cuts, judged by the oracle.
 //!
-//! The first byte says which devices there are, and the rest is a tape of choices. A tape ends before the run does, and what comes after
-//! its end decides what a fuzzer can reach. Zeroes, which [`Tape`] supplies, always choose the first thing possible: such a run does not
-//! end before its patience does. So the tape is continued by a generator with a *fixed* seed: every input is a whole and typical run, the
-//! end of one costs what it does in a campaign, and a byte more or less at the end changes nothing before it.
+//! The first byte says which devices there are, and the rest is a tape of choices. A tape ends
+//! before the run does, and what comes after its end decides what a fuzzer can reach. Zeroes, which
+//! [`Tape`] supplies, always choose the first thing possible: such a run does not end before its
+//! patience does. So the tape is continued by a generator with a *fixed* seed: every input is a
+//! whole and typical run, the end of one costs what it does in a campaign, and a byte more or less
+//! at the end changes nothing before it.
 //!
-//! Runs are small, so that there are many of them: up to 24 requests where a campaign has up to 54. World and allocations are kept from one
-//! execution to the next, as in a campaign.
+//! Runs are small, so that there are many of them: up to 24 requests where a campaign has up to 54.
+//! World and allocations are kept from one execution to the next, as in a campaign.
 //!
-//! What is broken is a promise, so the panic tells its story, and the run is left as a trace beside the artifact.
+//! What is broken is a promise, so the panic tells its story, and the run is left as a trace beside
+//! the artifact.
 
 use std::cell::RefCell;
 use std::path::PathBuf;

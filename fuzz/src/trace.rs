@@ -1,9 +1,10 @@
-//! The trace reader: any bytes are a trace or are refused in one line; what is read is written and read again alike, and replays to a
-//! verdict.
+//! The trace reader: any bytes are a trace or are refused in one line; what is read is written and
+//! read again alike, and replays to a verdict.
 //!
-//! A file stands for a run, and that run may be any: its host may fail where its options say that it does not, so that a promise is broken
-//! is for the verdict to say and no finding. What *is* one: a panic, of the device or of the simulator, a run without end, and a text that
-//! changes its meaning when it is written down.
+//! A file stands for a run, and that run may be any: its host may fail where its options say that
+//! it does not, so that a promise is broken is for the verdict to say and no finding. What *is*
+//! one: a panic, of the device or of the simulator, a run without end, and a text that changes its
+//! meaning when it is written down.
 
 use std::cell::RefCell;
 
@@ -20,7 +21,8 @@ use powerfail_model::Rule;
 /// No error has more characters than this: what it quotes is cut.
 const MOST_TOLD: usize = 300;
 
-/// Traces with more actions are not judged, which may take a run for each shift of each line, but replayed once.
+/// Traces with more actions are not judged, which may take a run for each shift of each line, but
+/// replayed once.
 const FEW_ACTIONS: usize = 24;
 
 /// Traces with more actions are read and written, and not replayed: the fuzzer has shorter ones.

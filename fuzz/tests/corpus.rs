@@ -1,11 +1,13 @@
-//! The checked-in corpora, replayed without a fuzzer: what was once found stays found on every toolchain.
+//! The checked-in corpora, replayed without a fuzzer: what was once found stays found on every
+//! toolchain.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use powerfail_fuzz::{TARGETS, Target};
 
-/// Most files of one corpus, and most bytes of all of them: a corpus is replayed by everybody, every time.
+/// Most files of one corpus, and most bytes of all of them: a corpus is replayed by everybody,
+/// every time.
 const MOST: (usize, u64) = (40, 200 << 10);
 
 fn corpus(name: &str) -> Vec<PathBuf> {

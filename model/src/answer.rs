@@ -1,4 +1,5 @@
-//! What an answer means for the data: which writes have happened, what is stable now, and whether a read may have returned what it did.
+//! What an answer means for the data: which writes have happened, what is stable now, and whether a
+//! read may have returned what it did.
 
 use crate::atom::Around;
 use crate::blame;
@@ -22,7 +23,8 @@ impl Oracle {
         at: Instant,
         seen: &[Observed],
     ) -> Result<(), Box<Violation>> {
-        // Where the host cannot have failed, the device answered wrongly, and the data is where it was.
+        // Where the host cannot have failed, the device answered wrongly, and the data is where it
+        // was.
         if status == S_IOERR && !entry.ruling.is_refusal() && self.life().host_may_fail {
             self.failed = Some(at);
             self.failure_seen = true;
@@ -88,7 +90,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// A write was refused, so it never was a version: whoever saw it saw an effect that must not be.
+    /// A write was refused, so it never was a version: whoever saw it saw an effect that must not
+    /// be.
     #[inline(never)]
     fn retract(&mut self, slot: Slot, entry: &Entry) -> Result<(), Box<Violation>> {
         self.ledger.entry_mut(slot).void = true;

@@ -1,13 +1,16 @@
 //! One atom: every explanation of what has been observed there, and what its first content may be.
 //!
-//! An explanation is a graph ([`crate::graph`]). There is more than one only while zeroes may have come from several requests: a rule is
-//! broken iff *every* explanation fails, so each observation replaces the explanations by all their legal continuations. One explanation is
-//! dropped when another forbids less. They stay few; if they ever do not, they are replaced by one that forbids less than any of them.
+//! An explanation is a graph ([`crate::graph`]). There is more than one only while zeroes may have
+//! come from several requests: a rule is broken iff *every* explanation fails, so each observation
+//! replaces the explanations by all their legal continuations. One explanation is dropped when
+//! another forbids less. They stay few; if they ever do not, they are replaced by one that forbids
+//! less than any of them.
 //!
-//! The first content may be a set too: after a power loss it is one of the contents the loss could leave, until a read says which.
+//! The first content may be a set too: after a power loss it is one of the contents the loss could
+//! leave, until a read says which.
 //!
-//! Here is what a write does to an atom; what a read does is in [`reading`], what a power loss does in [`surviving`], and how the explanations
-//! are kept few in [`weighing`].
+//! Here is what a write does to an atom; what a read does is in [`reading`], what a power loss does
+//! in [`surviving`], and how the explanations are kept few in [`weighing`].
 
 mod reading;
 mod surviving;
@@ -27,7 +30,8 @@ pub(crate) struct Around<'a> {
     pub(crate) moment: Moment,
     /// The publication of the oldest read in flight.
     pub(crate) oldest_read: Instant,
-    /// The host may have failed, last at this moment: what was not stable then may come and go until it is written again.
+    /// The host may have failed, last at this moment: what was not stable then may come and go
+    /// until it is written again.
     pub(crate) failed: Option<Instant>,
 }
 
@@ -36,8 +40,9 @@ pub(crate) struct Around<'a> {
 pub(crate) struct AtomState {
     /// The first explanation.
     nodes: Vec<Node>,
-    /// Each version but the first was published after the write of the one before it had ended, in every explanation, and no two of them are of
-    /// one request. That is forgotten early rather than late: what is in order may be called out of order.
+    /// Each version but the first was published after the write of the one before it had ended, in
+    /// every explanation, and no two of them are of one request. That is forgotten early rather
+    /// than late: what is in order may be called out of order.
     in_order: bool,
     /// The other explanations, rarely any.
     others: Vec<Vec<Node>>,
@@ -51,7 +56,8 @@ impl AtomState {
         Self { nodes: vec![Node::of_old(content)], ..Self::default() }
     }
 
-    /// The atom held `content` for as long as matters, and a write of `version` is published; nothing else is known.
+    /// The atom held `content` for as long as matters, and a write of `version` is published;
+    /// nothing else is known.
     #[inline]
     pub(crate) fn begin(&mut self, content: Content, version: Node) {
         debug_assert!(self.nodes.is_empty());
@@ -117,7 +123,8 @@ impl AtomState {
         }
     }
 
-    /// The backend that had the write of `slot` in hand died: what it may have done stands, as a version that ends here.
+    /// The backend that had the write of `slot` in hand died: what it may have done stands, as a
+    /// version that ends here.
     pub(crate) fn leave_behind(&mut self, slot: Slot, dead: Slot) {
         self.in_order = false;
         for node in self.nodes.iter_mut().chain(self.others.iter_mut().flatten()) {
@@ -127,13 +134,15 @@ impl AtomState {
         }
     }
 
-    /// The write of `version` is carried out once more. It may look like what is there already, so nothing is known at a glance.
+    /// The write of `version` is carried out once more. It may look like what is there already, so
+    /// nothing is known at a glance.
     pub(crate) fn submit_again(&mut self, version: Node, around: &Around<'_>) {
         self.submit(version, around);
         self.in_order = false;
     }
 
-    /// A write turns out never to have been a version. Says whether some explanation does without it.
+    /// A write turns out never to have been a version. Says whether some explanation does without
+    /// it.
     pub(crate) fn retract(&mut self, slot: Slot) -> bool {
         let content = slot.id().map(Content::of);
         let is_it = |node: &Node| {

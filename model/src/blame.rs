@@ -1,7 +1,9 @@
-//! A read that no explanation allows, put into words: which rule it breaks, and which events say so.
+//! A read that no explanation allows, put into words: which rule it breaks, and which events say
+//! so.
 //!
-//! Nothing here decides whether a rule is broken, only how to say it. The promise that was broken is that of a *winner*: the write that the
-//! read should have shown, or the stable one that the power loss should have left.
+//! Nothing here decides whether a rule is broken, only how to say it. The promise that was broken
+//! is that of a *winner*: the write that the read should have shown, or the stable one that the
+//! power loss should have left.
 
 use crate::atom::AtomState;
 use crate::class::Class;
@@ -91,7 +93,8 @@ impl Scene<'_> {
         }
     }
 
-    /// The completed write of this powered life that this read should have shown, or else the stable one that should have survived.
+    /// The completed write of this powered life that this read should have shown, or else the
+    /// stable one that should have survived.
     fn winner(&self) -> Option<RequestId> {
         let done =
             |node: &&Node| self.oracle.ledger.fate(node.slot).done && node.slot.id().is_some();
@@ -120,7 +123,8 @@ impl Scene<'_> {
         stable.max_by_key(|&id| self.oracle.ledger.fate(Slot::of(id)).end)
     }
 
-    /// Whether the winner was written since the atom last fell back to what a power loss could leave.
+    /// Whether the winner was written since the atom last fell back to what a power loss could
+    /// leave.
     fn is_live(&self, winner: Option<RequestId>) -> bool {
         let fell_back = self.nodes().iter().any(|node| node.slot.is_found());
         let line = winner.and_then(|id| self.oracle.line(id));
@@ -240,7 +244,8 @@ impl Scene<'_> {
         reasons
     }
 
-    /// The reads that gave this atom's versions their `first` and `last`: the moments of events are unique, so they name the read.
+    /// The reads that gave this atom's versions their `first` and `last`: the moments of events are
+    /// unique, so they name the read.
     fn earlier_reads(&self, reasons: &mut Vec<Reason>) {
         for (id, entry, fate) in self.oracle.ledger.all() {
             if entry.kind == Kind::In && id != self.read && entry.covers(self.number()) {
@@ -278,7 +283,8 @@ impl Oracle {
         u32::try_from(self.powered_lives.len()).expect("fewer power losses than events")
     }
 
-    /// What made the write `id` stable before the power was next lost; `None` if it is not, or was not.
+    /// What made the write `id` stable before the power was next lost; `None` if it is not, or was
+    /// not.
     pub(crate) fn became_stable(&self, id: RequestId) -> Option<Stability> {
         let (entry, fate) = self.line(id)?;
         if fate.stable_after == Instant::NEVER {

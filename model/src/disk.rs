@@ -1,9 +1,10 @@
 //! All atoms of a disk, most of them calm.
 //!
-//! An atom is *calm* when only one version of it is left and its content is known. Nothing can be held against that version, so its times do
-//! not matter and its content is all there is to remember; a power loss passes it by. The first write makes it busy, and then it has a graph
-//! of its own ([`crate::atom`]) until a power loss leaves a known content. A run writes few atoms and reads all of them after a power loss,
-//! so this is what its cost depends on.
+//! An atom is *calm* when only one version of it is left and its content is known. Nothing can be
+//! held against that version, so its times do not matter and its content is all there is to
+//! remember; a power loss passes it by. The first write makes it busy, and then it has a graph of
+//! its own ([`crate::atom`]) until a power loss leaves a known content. A run writes few atoms and
+//! reads all of them after a power loss, so this is what its cost depends on.
 
 use std::ops::Range;
 
@@ -85,7 +86,8 @@ impl Disk {
         }
     }
 
-    /// A read `[from, to]` of the atoms from `first` on returned `seen`. Gives the first place in `seen` that may not be.
+    /// A read `[from, to]` of the atoms from `first` on returned `seen`. Gives the first place in
+    /// `seen` that may not be.
     // Once a request, and a loop in want of registers.
     #[inline(never)]
     pub(crate) fn read(

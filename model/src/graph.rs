@@ -1,17 +1,21 @@
-//! The versions of one atom as a graph that must stay acyclic: one explanation of what was observed there.
+//! The versions of one atom as a graph that must stay acyclic: one explanation of what was observed
+//! there.
 //!
-//! A version's *operations* are its write and every read that returned it. `u -> v` iff some operation of `u` ended before some operation of
-//! `v` was submitted, which needs two numbers a version: `first`, the least end, and `last`, the greatest submission; `u -> v` iff
-//! `first(u) < last(v)`. Such edges have two useful properties, both used below. Any cycle contains one of length two: of a cycle's
-//! versions take the one with the least `first`; whoever reaches its predecessor it reaches too. And what reaches `x` is found by raising
-//! one number until it stays.
+//! A version's *operations* are its write and every read that returned it. `u -> v` iff some
+//! operation of `u` ended before some operation of `v` was submitted, which needs two numbers a
+//! version: `first`, the least end, and `last`, the greatest submission; `u -> v` iff `first(u) <
+//! last(v)`. Such edges have two useful properties, both used below. Any cycle contains one of
+//! length two: of a cycle's versions take the one with the least `first`; whoever reaches its
+//! predecessor it reaches too. And what reaches `x` is found by raising one number until it stays.
 //!
-//! *In* the graph are versions that are known to have happened: completed with `OK`, observed, or first. The others, in flight or failed,
-//! may be observed or survive, and join the graph then.
+//! *In* the graph are versions that are known to have happened: completed with `OK`, observed, or
+//! first. The others, in flight or failed, may be observed or survive, and join the graph then.
 //!
-//! This is exact if a write takes effect once per atom. One that is carried out by two backends, the first of which died, is two versions of one
-//! content here ([`Oracle::reconnect`](crate::Oracle::reconnect)). Devices that may re-issue part of a write as often as they like need the
-//! multi-effect form, in which a read before a write's end sees a replica of it; that form is not here.
+//! This is exact if a write takes effect once per atom. One that is carried out by two backends,
+//! the first of which died, is two versions of one content here
+//! ([`Oracle::reconnect`](crate::Oracle::reconnect)). Devices that may re-issue part of a write as
+//! often as they like need the multi-effect form, in which a read before a write's end sees a
+//! replica of it; that form is not here.
 
 use crate::ledger::{Ledger, Moment, Slot};
 use crate::names::{Content, Instant};
@@ -63,7 +67,8 @@ impl Node {
     }
 }
 
-/// Whether version `v` of `nodes` may be what a read `[from, to]` returned: whether the graph stays acyclic.
+/// Whether version `v` of `nodes` may be what a read `[from, to]` returned: whether the graph stays
+/// acyclic.
 #[inline]
 pub(crate) fn may_read(
     nodes: &[Node],
@@ -86,7 +91,8 @@ fn fits_at(nodes: &[Node], v: usize, node: &Node, ledger: &Ledger) -> bool {
     })
 }
 
-/// Whether version `v` of `nodes` may be what a power loss `then` leaves: whether the graph, with an edge to `v` from every stable version, is acyclic.
+/// Whether version `v` of `nodes` may be what a power loss `then` leaves: whether the graph, with
+/// an edge to `v` from every stable version, is acyclic.
 pub(crate) fn may_survive(nodes: &[Node], v: usize, ledger: &Ledger, then: Moment) -> bool {
     let node = &nodes[v];
     let is_stable =
@@ -103,11 +109,13 @@ pub(crate) fn is_in_order(nodes: &[Node], ledger: &Ledger) -> bool {
 
 /// What a power loss now may leave of a graph.
 ///
-/// All versions are measured against the stable version `x` with the greatest `last`: whatever reaches any stable version reaches that one.
-/// `x` itself can reach another stable version at once only, for whatever reaches that one reaches `x`, and there is no cycle.
+/// All versions are measured against the stable version `x` with the greatest `last`: whatever
+/// reaches any stable version reaches that one. `x` itself can reach another stable version at once
+/// only, for whatever reaches that one reaches `x`, and there is no cycle.
 ///
-/// Most graphs are *in order*: each version was published after the write of the one before it had ended, so that every version reaches all
-/// newer ones. Then `x` is the last stable one, nothing older survives, and nothing newer is on a way to it.
+/// Most graphs are *in order*: each version was published after the write of the one before it had
+/// ended, so that every version reaches all newer ones. Then `x` is the last stable one, nothing
+/// older survives, and nothing newer is on a way to it.
 #[derive(Clone, Copy)]
 pub(crate) struct Loss<'a> {
     /// In order, only `x` and what is newer.
@@ -156,7 +164,8 @@ impl<'a> Loss<'a> {
 
 const ALWAYS_STABLE: &str = "some version is always stable";
 
-/// Of the versions that qualify, the one with the greatest `last`: whatever reaches any other of them reaches it.
+/// Of the versions that qualify, the one with the greatest `last`: whatever reaches any other of
+/// them reaches it.
 #[inline]
 fn latest(nodes: &[Node], qualifies: impl Fn(&Node) -> bool) -> Option<usize> {
     let mut latest = None;
@@ -170,7 +179,8 @@ fn latest(nodes: &[Node], qualifies: impl Fn(&Node) -> bool) -> Option<usize> {
     latest
 }
 
-/// The bound below which a version's `first` means that it reaches version `x`, at once or by way of others.
+/// The bound below which a version's `first` means that it reaches version `x`, at once or by way
+/// of others.
 #[inline]
 fn reach(nodes: &[Node], x: usize, ledger: &Ledger) -> Instant {
     let mut bound = nodes[x].last;
@@ -189,9 +199,10 @@ fn reach(nodes: &[Node], x: usize, ledger: &Ledger) -> Instant {
 
 /// Drops versions that can be neither read nor survive any more.
 ///
-/// Those are the versions that reach a stable version `x`, once no read is in flight that was published before `first(x)`: a later read of
-/// one of them would close a cycle. Whatever reaches one of them reaches `x` too and goes with it, so no path is lost. A version that
-/// reaches only another than the latest `x` may stay for a while, which costs nothing but its place.
+/// Those are the versions that reach a stable version `x`, once no read is in flight that was
+/// published before `first(x)`: a later read of one of them would close a cycle. Whatever reaches
+/// one of them reaches `x` too and goes with it, so no path is lost. A version that reaches only
+/// another than the latest `x` may stay for a while, which costs nothing but its place.
 ///
 /// In order, all that is older than such an `x` reaches it.
 pub(crate) fn prune(nodes: &mut Vec<Node>, in_order: bool, oldest_read: Instant, ledger: &Ledger) {

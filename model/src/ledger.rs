@@ -1,29 +1,36 @@
 //! What became of every request: when it was published, when it ended, and whether it is stable.
 //!
-//! One line per request for the whole run. The versions in the atoms only point here, so a completion or a flush is one store, not a walk:
-//! a write is stable iff it was stable when it completed, or it completed before the latest-published of the flushes that returned `OK`.
-//! That one number is enough because a flush covers *every* write completed before it, and may stay across lives: what completes in a later
-//! powered life completes after every flush of an earlier one.
+//! One line per request for the whole run. The versions in the atoms only point here, so a
+//! completion or a flush is one store, not a walk: a write is stable iff it was stable when it
+//! completed, or it completed before the latest-published of the flushes that returned `OK`. That
+//! one number is enough because a flush covers *every* write completed before it, and may stay
+//! across lives: what completes in a later powered life completes after every flush of an earlier
+//! one.
 
 use crate::names::{Content, Instant, RequestId};
 use crate::request::Kind;
 use crate::ruling::{Effect, Ruling};
 
-/// The place of a line: a request's; or that of what no request of this powered life wrote, or wrote before its backend died.
+/// The place of a line: a request's; or that of what no request of this powered life wrote, or
+/// wrote before its backend died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(pub(crate) u32);
 
 impl Slot {
     /// The image this powered life began with: stable.
     pub(crate) const IMAGE: Self = Self(0);
-    /// What a restarted backend found on a host that had failed: completed, and a flush makes it stable.
+    /// What a restarted backend found on a host that had failed: completed, and a flush makes it
+    /// stable.
     pub(crate) const FOUND: Self = Self(1);
-    /// The same, where it may be what a request left that never returned `OK`: no flush says anything about that.
+    /// The same, where it may be what a request left that never returned `OK`: no flush says
+    /// anything about that.
     pub(crate) const FOUND_LOOSE: Self = Self(2);
 
-    /// What the backends that died under a live driver left of what they had in flight, one line a death: like a write that a kill ended.
+    /// What the backends that died under a live driver left of what they had in flight, one line a
+    /// death: like a write that a kill ended.
     const DEAD: u32 = 3;
-    /// So many deaths have a line of their own; those that follow share the last, which only makes it say less.
+    /// So many deaths have a line of their own; those that follow share the last, which only makes
+    /// it say less.
     const DEATHS: u32 = 5;
     /// The line of the first request.
     const REQUESTS: u32 = Self::DEAD + Self::DEATHS;
@@ -59,7 +66,8 @@ pub(crate) struct Fate {
     pub(crate) end: Instant,
     /// It completed with `OK` and by that had taken effect.
     pub(crate) done: bool,
-    /// It is stable iff a flush published after this has returned `OK`: its end, zero if it was stable at its end, `NEVER` if no flush helps.
+    /// It is stable iff a flush published after this has returned `OK`: its end, zero if it was
+    /// stable at its end, `NEVER` if no flush helps.
     pub(crate) stable_after: Instant,
 }
 
@@ -109,7 +117,8 @@ const UNKNOWN_FATE: Fate =
 pub(crate) struct Moment {
     /// What ended before it.
     at: Instant,
-    /// The publication of the latest-published flush that had returned `OK` by then; zero if there was none.
+    /// The publication of the latest-published flush that had returned `OK` by then; zero if there
+    /// was none.
     flushed: Instant,
 }
 
@@ -179,17 +188,19 @@ impl Ledger {
         self.deaths = 0;
     }
 
-    /// A backend died under a live driver: gives the line of what it left of what it had in flight. That ends here, and nothing is promised
-    /// of it.
+    /// A backend died under a live driver: gives the line of what it left of what it had in flight.
+    /// That ends here, and nothing is promised of it.
     pub(crate) fn bury(&mut self, at: Instant) -> Slot {
         let slot = Slot(Slot::DEAD + self.deaths.min(Slot::DEATHS - 1));
         self.deaths += 1;
-        // Many requests share the line. As if published first of all, none of them is taken for one that came after another.
+        // Many requests share the line. As if published first of all, none of them is taken for one
+        // that came after another.
         self.lines[slot.0 as usize].fate = Fate { sub: Instant(0), end: at, ..UNKNOWN_FATE };
         slot
     }
 
-    /// What the backend finds from now on may differ from the image until a flush has said otherwise.
+    /// What the backend finds from now on may differ from the image until a flush has said
+    /// otherwise.
     pub(crate) fn begin_found(&mut self, at: Instant) {
         self.lines[1].fate = Fate { sub: at, end: at, done: true, stable_after: at };
         self.lines[2].fate = Fate { stable_after: Instant::NEVER, ..self.lines[1].fate };
@@ -238,7 +249,8 @@ impl Ledger {
         self.lines[slot.0 as usize].entry.kind
     }
 
-    /// Whether the request that wrote `content` had returned `OK` by `then`, so that flushes speak of it; of zeroes that cannot be told.
+    /// Whether the request that wrote `content` had returned `OK` by `then`, so that flushes speak
+    /// of it; of zeroes that cannot be told.
     pub(crate) fn is_heard_of(&self, content: Content, then: Instant) -> bool {
         let had = |line: &Line| line.fate.done && line.fate.end <= then;
         match content.writer() {
@@ -274,7 +286,8 @@ impl Ledger {
         self.fate(slot).stable_after <= self.flushed
     }
 
-    /// Whether what `slot` wrote had to survive a power loss at that moment, unless something newer did.
+    /// Whether what `slot` wrote had to survive a power loss at that moment, unless something newer
+    /// did.
     ///
     /// # Spec
     /// 5.2.6.2, BLK-D-29 to BLK-D-31.

@@ -1,7 +1,8 @@
 //! Lives begin and end: the crash ladder.
 //!
-//! A device reset and a backend kill end what is in flight and keep everything else. Only a power loss collapses what an atom may hold; and a
-//! kill after the host has failed, for the page cache may then have lost what the guest had seen.
+//! A device reset and a backend kill end what is in flight and keep everything else. Only a power
+//! loss collapses what an atom may hold; and a kill after the host has failed, for the page cache
+//! may then have lost what the guest had seen.
 
 use crate::atom::Around;
 use crate::graph::Node;
@@ -25,7 +26,8 @@ impl Oracle {
 
     /// The guest wrote `writeback` and read it back, as one event.
     ///
-    /// Without `CONFIG_WCE` the field is not there and nothing happens. Toggling makes nothing stable (BLK-R-18).
+    /// Without `CONFIG_WCE` the field is not there and nothing happens. Toggling makes nothing
+    /// stable (BLK-R-18).
     ///
     /// # Panics
     /// If no life has begun.
@@ -72,10 +74,12 @@ impl Oracle {
         self.failure_seen = false;
     }
 
-    /// The backend died, and another one goes on with the rings as they are: the guest saw nothing of it, and what is in flight stays so.
+    /// The backend died, and another one goes on with the rings as they are: the guest saw nothing
+    /// of it, and what is in flight stays so.
     ///
-    /// What was in flight is carried out by the new one too, so a write may take effect once more: what the dead one left of it is a version
-    /// that ends here and of which nothing is promised, and the rest of it a second version with the same content. That is exact: it was held
+    /// What was in flight is carried out by the new one too, so a write may take effect once more:
+    /// what the dead one left of it is a version that ends here and of which nothing is promised,
+    /// and the rest of it a second version with the same content. That is exact: it was held
     /// against every way in which each backend carries out a request once.
     ///
     /// # Panics
@@ -132,7 +136,8 @@ impl Oracle {
         }
     }
 
-    /// The guest read that the reset of one queue was done: these requests of it, as far as they were in flight, end here. The life goes on.
+    /// The guest read that the reset of one queue was done: these requests of it, as far as they
+    /// were in flight, end here. The life goes on.
     ///
     /// # Spec
     /// 2.6.1.
@@ -157,7 +162,8 @@ impl Oracle {
 
     /// The guest read that the disk has grown to `capacity` sectors.
     ///
-    /// The atoms that are new hold [`Content::INITIAL`]; the oracle was told of all that there will be when it was made.
+    /// The atoms that are new hold [`Content::INITIAL`]; the oracle was told of all that there will
+    /// be when it was made.
     ///
     /// # Panics
     /// If no life has begun, or the disk is smaller than it was.
@@ -168,7 +174,8 @@ impl Oracle {
         terms.capacity = capacity;
     }
 
-    /// Who runs the guest began to save the device: what has completed is to be stable when that ends.
+    /// Who runs the guest began to save the device: what has completed is to be stable when that
+    /// ends.
     ///
     /// # Panics
     /// If no life has begun.
@@ -180,7 +187,8 @@ impl Oracle {
         }
     }
 
-    /// The save ended well: it is as if a flush published when it [began](Self::save_begun) had returned `OK`.
+    /// The save ended well: it is as if a flush published when it [began](Self::save_begun) had
+    /// returned `OK`.
     pub fn saved(&mut self) {
         let at = self.tick();
         self.ledger.flushed(self.save_begun);
@@ -188,7 +196,8 @@ impl Oracle {
         self.settle_save();
     }
 
-    /// Nobody waits for the end of the save: its sync may have failed, or fail yet, and nobody will be told.
+    /// Nobody waits for the end of the save: its sync may have failed, or fail yet, and nobody will
+    /// be told.
     pub fn save_given_up(&mut self) {
         let at = self.tick();
         if self.saving {
@@ -201,8 +210,9 @@ impl Oracle {
         self.unsettled -= u32::from(std::mem::take(&mut self.saving));
     }
 
-    /// The guest, or who runs it, learned that the host failed in another way than by an `IOERR`: a restarted backend that would not start,
-    /// for its first sync had failed. Most often followed by another [`Self::backend_kill`].
+    /// The guest, or who runs it, learned that the host failed in another way than by an `IOERR`: a
+    /// restarted backend that would not start, for its first sync had failed. Most often followed
+    /// by another [`Self::backend_kill`].
     pub fn host_failure_shown(&mut self) {
         self.failed = Some(self.tick());
         self.settle_save();
@@ -212,7 +222,8 @@ impl Oracle {
     /// The power was lost. The next powered life begins with one of the contents this could leave.
     ///
     /// # Errors
-    /// None today: what is acyclic has a last version, and that one may always survive. What the loss really left is judged when it is read.
+    /// None today: what is acyclic has a last version, and that one may always survive. What the
+    /// loss really left is judged when it is read.
     pub fn power_loss(&mut self) -> Result<(), Violation> {
         let at = self.tick();
         self.end_life(at);

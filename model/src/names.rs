@@ -1,7 +1,7 @@
 //! The names of things: places, requests, contents and moments.
 //!
-//! The oracle never sees a byte. What an atom holds is named by the request that wrote it, and what a guest found there has been decoded
-//! from a self-describing payload before it comes here.
+//! The oracle never sees a byte. What an atom holds is named by the request that wrote it, and what
+//! a guest found there has been decoded from a self-describing payload before it comes here.
 
 use std::fmt;
 
@@ -28,7 +28,8 @@ impl Instant {
 
 /// What an atom holds: zeroes, the initial image, or what one request wrote.
 ///
-/// This is the *version* of the contract as far as the guest can tell versions apart: two requests that wrote zeroes left the same content.
+/// This is the *version* of the contract as far as the guest can tell versions apart: two requests
+/// that wrote zeroes left the same content.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Content(u32);
 

@@ -1,8 +1,9 @@
 //! The oracle: it is told what the guest did and saw, and says when that cannot be.
 //!
-//! It believes only the guest and keeps no clock but the order in which it is told things. What happened to each request is in the
-//! [`ledger`](crate::ledger), what may be in each atom in [`atom`](crate::atom), what the rules say about a request in
-//! [`ruling`](crate::ruling); the crash ladder is in [`crate::lives`].
+//! It believes only the guest and keeps no clock but the order in which it is told things. What
+//! happened to each request is in the [`ledger`](crate::ledger), what may be in each atom in
+//! [`atom`](crate::atom), what the rules say about a request in [`ruling`](crate::ruling); the
+//! crash ladder is in [`crate::lives`].
 
 use std::ops::Range;
 
@@ -27,7 +28,8 @@ pub struct CompletionFacts {
     pub kind: Kind,
     /// Its status.
     pub status: u8,
-    /// Its row of the stability table, `A` to `H`, whatever its status; `-` unless it is an `OUT` or `WRITE_ZEROES`.
+    /// Its row of the stability table, `A` to `H`, whatever its status; `-` unless it is an `OUT`
+    /// or `WRITE_ZEROES`.
     pub row: char,
     /// Whether it is stable by its own completion.
     pub stable: bool,
@@ -37,7 +39,8 @@ pub struct CompletionFacts {
 
 /// What a virtio disk owes its guest, at every moment of one run.
 ///
-/// One atom is one 512-byte sector. Every method is one event, and they are told in the order in which they happened.
+/// One atom is one 512-byte sector. Every method is one event, and they are told in the order in
+/// which they happened.
 ///
 /// # Spec
 /// 5.2.6.2, and the decisions where the text is silent: AMB in [`law`](crate::law).
@@ -66,7 +69,8 @@ pub struct Oracle {
     /// When the saves that ended well began, and when they ended.
     pub(crate) saves: Vec<(Instant, Instant)>,
     pub(crate) powered_lives: Vec<Instant>,
-    /// What the requests by segments that may be in flight cover: should their backend die, they are carried out once more.
+    /// What the requests by segments that may be in flight cover: should their backend die, they
+    /// are carried out once more.
     pub(crate) segments: Vec<(Node, Range<u32>)>,
     pub(crate) last: CompletionFacts,
 }
@@ -81,7 +85,8 @@ const NOTHING_COMPLETED: CompletionFacts = CompletionFacts {
 };
 
 impl Oracle {
-    /// An oracle for a disk of `atoms` atoms, each holding [`Content::INITIAL`], stable. No life has begun.
+    /// An oracle for a disk of `atoms` atoms, each holding [`Content::INITIAL`], stable. No life
+    /// has begun.
     #[must_use]
     pub fn new(profile: Profile, atoms: u32) -> Self {
         let mut oracle = Self {
@@ -238,7 +243,8 @@ impl Oracle {
         self.disk.submit(atoms, version, &around);
     }
 
-    /// Puts a version into every atom that segments cover; into one that two of them cover, two, for each may take effect by itself.
+    /// Puts a version into every atom that segments cover; into one that two of them cover, two,
+    /// for each may take effect by itself.
     fn submit_segments(&mut self, slot: Slot, request: &Request<'_>, at: Instant) {
         let content = match request.kind {
             Kind::Discard if self.profile == Profile::Literal => Content::ANYTHING,
@@ -261,7 +267,8 @@ impl Oracle {
         self.segments.retain(|(version, _)| flying.contains(&version.slot));
     }
 
-    /// The driver published the same head once more while it is in flight: one completion more is owed.
+    /// The driver published the same head once more while it is in flight: one completion more is
+    /// owed.
     ///
     /// What it reads or commits counts from the first publication.
     ///
@@ -281,7 +288,8 @@ impl Oracle {
 
     /// The request was used: `used.idx` passed it.
     ///
-    /// `seen` has one entry per atom of an `IN` that returned `OK`, in order, and is empty otherwise.
+    /// `seen` has one entry per atom of an `IN` that returned `OK`, in order, and is empty
+    /// otherwise.
     ///
     /// # Errors
     /// The first rule that this breaks. The event counts all the same.
@@ -298,8 +306,9 @@ impl Oracle {
         self.completed(id, status, seen, true)
     }
 
-    /// As [`complete`](Self::complete), where whoever watches the host knows that it gave no reason to fail this request: no operation
-    /// of its own failed, and no sync has since the disk was opened.
+    /// As [`complete`](Self::complete), where whoever watches the host knows that it gave no reason
+    /// to fail this request: no operation of its own failed, and no sync has since the disk was
+    /// opened.
     ///
     /// # Errors
     /// Besides, [`Rule::LegalRequestFailed`] if a legal request failed all the same.
@@ -410,7 +419,8 @@ impl Oracle {
         })
     }
 
-    /// Everything owed must have come: the host has been healed, and the device had the steps it may need.
+    /// Everything owed must have come: the host has been healed, and the device had the steps it
+    /// may need.
     ///
     /// # Errors
     /// [`Rule::NeverUsed`] with the oldest request that is still in flight.
@@ -427,7 +437,8 @@ impl Oracle {
         Err(violation)
     }
 
-    /// Whether the guest has seen the host fail in this backend life: an `IOERR` that no rule asked for.
+    /// Whether the guest has seen the host fail in this backend life: an `IOERR` that no rule asked
+    /// for.
     #[must_use]
     pub fn host_failed(&self) -> bool {
         self.failure_seen

@@ -4,15 +4,18 @@ use crate::names::{Atom, Content};
 use crate::oracle::{CompletionFacts, Oracle};
 
 impl Oracle {
-    /// How many versions a power loss now could leave in `atom` that are not stable; more than none means something is volatile there.
+    /// How many versions a power loss now could leave in `atom` that are not stable; more than none
+    /// means something is volatile there.
     #[must_use]
     pub fn loose_versions(&self, atom: Atom) -> usize {
         self.disk.loose_versions(atom.0 as usize, &self.ledger)
     }
 
-    /// Whether there is an atom in which a power loss now could leave at least `least` versions that are not stable.
+    /// Whether there is an atom in which a power loss now could leave at least `least` versions
+    /// that are not stable.
     ///
-    /// The same as asking each atom for its [`loose_versions`](Self::loose_versions), at a fraction of the cost.
+    /// The same as asking each atom for its [`loose_versions`](Self::loose_versions), at a fraction
+    /// of the cost.
     #[must_use]
     pub fn some_atom_has_loose_versions(&self, least: usize) -> bool {
         self.disk.some_atom_has_loose_versions(least, &self.ledger)

@@ -1,16 +1,19 @@
 //! What a persistent memory owes its guest: the same graph, told of stores, loads and flushes.
 //!
-//! A store is a write that is published and over in one moment, for whoever shares the memory sees it at once; a load is such a read. Then
-//! the one rule says all there is to say. The stores to an atom are in order, a flush that returned 0 makes stable what was visible before it
-//! was submitted, and a power loss leaves the last stable content of an atom or a later one: one of its successive whole contents from the
-//! submission of the latest-submitted such flush on. A load makes nothing stable. An atom is an aligned word of 8 bytes.
+//! A store is a write that is published and over in one moment, for whoever shares the memory sees
+//! it at once; a load is such a read. Then the one rule says all there is to say. The stores to an
+//! atom are in order, a flush that returned 0 makes stable what was visible before it was
+//! submitted, and a power loss leaves the last stable content of an atom or a later one: one of its
+//! successive whole contents from the submission of the latest-submitted such flush on. A load
+//! makes nothing stable. An atom is an aligned word of 8 bytes.
 //!
-//! A reset of the device and a kill of the backend end the flushes in flight and change nothing else; by the letter unflushed stores may be
-//! lost there. After a failed flush, what was not stable may fall back to what a power loss could leave, until it is stored again, as on a
-//! disk: the host may have forgotten that it was dirty.
+//! A reset of the device and a kill of the backend end the flushes in flight and change nothing
+//! else; by the letter unflushed stores may be lost there. After a failed flush, what was not
+//! stable may fall back to what a power loss could leave, until it is stored again, as on a disk:
+//! the host may have forgotten that it was dirty.
 //!
-//! What is *not* here: loads and stores that overlap in time (they are told in the order in which they happened), and the words of a store
-//! that tears between atoms, for atoms are independent.
+//! What is *not* here: loads and stores that overlap in time (they are told in the order in which
+//! they happened), and the words of a store that tears between atoms, for atoms are independent.
 
 use crate::ledger::Slot;
 use crate::names::{Atom, Content, Observed, RequestId};
@@ -21,7 +24,8 @@ use crate::ruling::{S_IOERR, S_OK};
 use crate::terms::{self, Profile, Terms};
 use crate::violation::{Unit, Violation};
 
-/// The length of one atom in the terms of the oracle underneath, which counts atoms and calls each a sector.
+/// The length of one atom in the terms of the oracle underneath, which counts atoms and calls each
+/// a sector.
 const SECTOR: u64 = 512;
 /// The `ret` of success.
 const DONE: u32 = 0;
@@ -35,25 +39,27 @@ pub enum PmemRequest {
     Flush,
     /// Any other type, with its number.
     Other(u32),
-    /// The framing is broken on purpose: part of a type, part of a response, a buffer of the wrong direction.
+    /// The framing is broken on purpose: part of a type, part of a response, a buffer of the wrong
+    /// direction.
     Malformed,
 }
 
 /// What a persistent memory owes its guest, at every moment of one run.
 ///
-/// Every method is one event, and they are told in the order in which they happened. Stores, loads and requests take their names from one
-/// sequence.
+/// Every method is one event, and they are told in the order in which they happened. Stores, loads
+/// and requests take their names from one sequence.
 ///
 /// # Spec
-/// 5.19.7; PM-D-04 and PM-D-05. House rules where the text is silent: a store is seen by every later load (AMB-09), a reset keeps it
-/// (AMB-38).
+/// 5.19.7; PM-D-04 and PM-D-05. House rules where the text is silent: a store is seen by every
+/// later load (AMB-09), a reset keeps it (AMB-38).
 #[derive(Clone, Debug)]
 pub struct PmemOracle {
     oracle: Oracle,
 }
 
 impl PmemOracle {
-    /// An oracle for a memory of `atoms` atoms, each holding [`Content::INITIAL`], stable. No life has begun.
+    /// An oracle for a memory of `atoms` atoms, each holding [`Content::INITIAL`], stable. No life
+    /// has begun.
     #[must_use]
     pub fn new(profile: Profile, atoms: u32) -> Self {
         Self { oracle: Oracle::new(profile, atoms) }
@@ -64,7 +70,8 @@ impl PmemOracle {
         self.oracle.restart(profile, atoms);
     }
 
-    /// A life begins: the driver has set `FEATURES_OK` and read it back. A host that may fail may fail a flush.
+    /// A life begins: the driver has set `FEATURES_OK` and read it back. A host that may fail may
+    /// fail a flush.
     ///
     /// # Panics
     /// If a life is under way.
@@ -126,7 +133,8 @@ impl PmemOracle {
         self.oracle.submit(id, &Request { kind, sector: 0, bytes: 0, segments: &[], malformed });
     }
 
-    /// The driver published the same head once more while it is in flight; see [`Oracle::submit_again`].
+    /// The driver published the same head once more while it is in flight; see
+    /// [`Oracle::submit_again`].
     ///
     /// # Panics
     /// If the request is not in flight.
@@ -134,19 +142,21 @@ impl PmemOracle {
         self.oracle.submit_again(id);
     }
 
-    /// The request was used: `used.idx` passed it. `ret` is `None` iff no whole response was written.
+    /// The request was used: `used.idx` passed it. `ret` is `None` iff no whole response was
+    /// written.
     ///
     /// # Errors
     /// The first rule that this breaks. The event counts all the same.
     ///
     /// # Spec
-    /// 5.19.7.3: "0" for success and "-1" for failure (PM-D-05). What is neither promises no more than a failure does, and is wrong unless
-    /// the request asked for nothing that makes sense.
+    /// 5.19.7.3: "0" for success and "-1" for failure (PM-D-05). What is neither promises no more
+    /// than a failure does, and is wrong unless the request asked for nothing that makes sense.
     pub fn complete(&mut self, id: RequestId, ret: Option<u32>) -> Result<(), Violation> {
         self.completed(id, ret, Oracle::complete)
     }
 
-    /// As [`complete`](Self::complete), where the host gave no reason to fail; see [`Oracle::complete_without_excuse`].
+    /// As [`complete`](Self::complete), where the host gave no reason to fail; see
+    /// [`Oracle::complete_without_excuse`].
     ///
     /// # Errors
     /// Besides, [`Rule::LegalFlushFailed`] if a legal flush failed all the same.
@@ -197,7 +207,8 @@ impl PmemOracle {
         self.oracle.backend_kill();
     }
 
-    /// The guest, or who runs it, learned that the host failed in another way than by a flush; see [`Oracle::host_failure_shown`].
+    /// The guest, or who runs it, learned that the host failed in another way than by a flush; see
+    /// [`Oracle::host_failure_shown`].
     pub fn host_failure_shown(&mut self) {
         self.oracle.host_failure_shown();
     }
@@ -205,12 +216,14 @@ impl PmemOracle {
     /// The power was lost. The next powered life begins with one of the contents this could leave.
     ///
     /// # Errors
-    /// None today: the last content of an atom may always survive. What the loss really left is judged when it is loaded.
+    /// None today: the last content of an atom may always survive. What the loss really left is
+    /// judged when it is loaded.
     pub fn power_loss(&mut self) -> Result<(), Violation> {
         self.oracle.power_loss().map_err(in_words)
     }
 
-    /// Everything owed must have come: the host has been healed, and the device had the steps it may need.
+    /// Everything owed must have come: the host has been healed, and the device had the steps it
+    /// may need.
     ///
     /// # Errors
     /// [`Rule::NeverUsed`] with the oldest request that is still in flight.
@@ -229,7 +242,8 @@ impl PmemOracle {
         self.oracle.profile()
     }
 
-    /// Replaces `out` by what a power loss now may leave in `atom`, sorted; see [`Oracle::candidates`].
+    /// Replaces `out` by what a power loss now may leave in `atom`, sorted; see
+    /// [`Oracle::candidates`].
     pub fn candidates(&self, atom: Atom, out: &mut Vec<Content>) {
         self.oracle.candidates(atom, out);
     }

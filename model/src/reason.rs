@@ -1,4 +1,5 @@
-//! The events that a violation rests on, as data: whoever tells the story knows more about each of them than the oracle does.
+//! The events that a violation rests on, as data: whoever tells the story knows more about each of
+//! them than the oracle does.
 
 use std::fmt;
 
@@ -78,7 +79,8 @@ pub enum Reason {
         /// When it completed.
         at: Instant,
     },
-    /// The guest saw the host fail: the first answer of `IOERR` that no rule asked for, or the latest.
+    /// The guest saw the host fail: the first answer of `IOERR` that no rule asked for, or the
+    /// latest.
     HostFailed {
         /// When.
         at: Instant,

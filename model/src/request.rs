@@ -69,7 +69,8 @@ pub struct Request<'a> {
     pub bytes: u64,
     /// The ranges of a `DISCARD` or `WRITE_ZEROES`; empty for other kinds.
     pub segments: &'a [Segment],
-    /// The framing is broken on purpose: a short header, no status byte, a buffer of the wrong direction.
+    /// The framing is broken on purpose: a short header, no status byte, a buffer of the wrong
+    /// direction.
     pub malformed: bool,
 }
 
@@ -80,6 +81,7 @@ pub enum Demand {
     Serve,
     /// It must not succeed and must have no effect.
     Refuse,
-    /// Any answer will do. If it is not `OK` there was no effect either, except where the profile forgives one.
+    /// Any answer will do. If it is not `OK` there was no effect either, except where the profile
+    /// forgives one.
     Free,
 }

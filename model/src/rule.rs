@@ -1,7 +1,7 @@
 //! The rules a device can break, each with the promise it stands for and the place it comes from.
 //!
-//! The oracle finds the first four groups; the fifth is for whoever watches the ring, the registers and the medium. The last is about
-//! persistent memory.
+//! The oracle finds the first four groups; the fifth is for whoever watches the ring, the registers
+//! and the medium. The last is about persistent memory.
 
 /// A rule a device can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,7 +185,8 @@ impl Rule {
         Self::DevicePanicked,
     ];
 
-    /// The rules that only a persistent memory can break. What it holds and how it keeps its ring is judged by the rules of a disk.
+    /// The rules that only a persistent memory can break. What it holds and how it keeps its ring
+    /// is judged by the rules of a disk.
     pub const OF_PMEM: &[Self] = &[
         Self::FlushedStoreLost,
         Self::StaleLoad,

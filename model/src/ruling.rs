@@ -1,7 +1,8 @@
 //! What the rules say about a request: which answers are right, and whether it may have an effect.
 //!
-//! A request can be wrong for several reasons at once, and the rules do not say which a device must look at first: every answer that one of
-//! the reasons asks for is right. What must be refused is refused whole: no segment of it takes effect.
+//! A request can be wrong for several reasons at once, and the rules do not say which a device must
+//! look at first: every answer that one of the reasons asks for is right. What must be refused is
+//! refused whole: no segment of it takes effect.
 
 use crate::request::{Demand, Kind, Request};
 use crate::rule::Rule;
@@ -40,7 +41,8 @@ impl Answers {
 pub(crate) enum Effect {
     /// Nothing, whatever the answer.
     Never,
-    /// Perhaps something, and an `OK` does not say that it did; only the Literal profile forgives so much.
+    /// Perhaps something, and an `OK` does not say that it did; only the Literal profile forgives
+    /// so much.
     Perhaps,
     /// What was asked for, if the answer is `OK`.
     Asked,
@@ -93,7 +95,8 @@ impl Ruling {
             Kind::In | Kind::Out => on_sectors(request, terms),
             Kind::Discard | Kind::WriteZeroes => on_segments(request, terms),
             Kind::Flush if is_plain_flush(request, terms) => Self::SERVE,
-            // AMB-17: without negotiation, and with a sector or data (BLK-R-12), serving it is as good as not; what is served counts.
+            // AMB-17: without negotiation, and with a sector or data (BLK-R-12), serving it is as
+            // good as not; what is served counts.
             Kind::Flush => Self { answers: Answers::ALL, ..Self::SERVE },
             // BLK-R-15: the data part is exactly 20 bytes.
             Kind::GetId if request.bytes == 20 => Self::SERVE,
@@ -109,7 +112,8 @@ impl Ruling {
         }
     }
 
-    /// What the text itself demands: of a broken driver it asks nothing, except where it says the device MUST.
+    /// What the text itself demands: of a broken driver it asks nothing, except where it says the
+    /// device MUST.
     fn by_the_letter(self) -> Self {
         match self.reason {
             None
@@ -142,7 +146,8 @@ impl Ruling {
         self.reason.is_none() && self.effect != Effect::Asked
     }
 
-    /// The rule that `status` breaks if the host gave no reason for it, beside those of [`broken_by`](Self::broken_by).
+    /// The rule that `status` breaks if the host gave no reason for it, beside those of
+    /// [`broken_by`](Self::broken_by).
     pub(crate) fn broken_without_excuse(self, status: u8) -> Option<Rule> {
         (self.only_host && status != S_OK).then_some(Rule::LegalRequestFailed)
     }
@@ -208,7 +213,8 @@ fn covers_sectors(request: &Request<'_>, terms: &Terms) -> bool {
 fn on_sectors(request: &Request<'_>, terms: &Terms) -> Ruling {
     let sectors = request.bytes.div_ceil(512);
     let ruling = refuse([
-        // 5.2.6.2, BLK-D-21: where RO is *offered*, "fail with VIRTIO_BLK_S_IOERR and MUST NOT write any data".
+        // 5.2.6.2, BLK-D-21: where RO is *offered*, "fail with VIRTIO_BLK_S_IOERR and MUST NOT
+        // write any data".
         (
             request.kind == Kind::Out && terms.offered(terms::RO),
             Rule::ReadOnlyServed,
@@ -264,7 +270,8 @@ fn on_segments(request: &Request<'_>, terms: &Terms) -> Ruling {
         ),
         (!request.bytes.is_multiple_of(16), Rule::PartialSegmentServed, Answers::FAILED),
     ]);
-    // AMB-15: a range that covers nothing may lie anywhere, and a list of none is as good as refused.
+    // AMB-15: a range that covers nothing may lie anywhere, and a list of none is as good as
+    // refused.
     let odd =
         request.segments.is_empty() || any(&|segment| segment.sectors == 0 && outside(segment));
     if ruling.reason.is_none() && odd {

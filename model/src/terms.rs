@@ -1,6 +1,8 @@
-//! The terms of one life: what was offered, what was negotiated, and the row of the stability table that follows.
+//! The terms of one life: what was offered, what was negotiated, and the row of the stability table
+//! that follows.
 //!
-//! Negotiation is per life, so nothing here outlives a reset. The feature bits are the model's own reading of the specification.
+//! Negotiation is per life, so nothing here outlives a reset. The feature bits are the model's own
+//! reading of the specification.
 
 /// `RO`: the device is read-only. What counts is whether it was *offered*.
 pub(crate) const RO: u64 = 1 << 5;
@@ -36,7 +38,8 @@ impl Profile {
 }
 
 impl Profile {
-    /// What the profile takes for granted although the text does not say so; to be printed with a verdict.
+    /// What the profile takes for granted although the text does not say so; to be printed with a
+    /// verdict.
     ///
     /// # Spec
     /// Strict: every decision under AMB in [`law`](crate::law). Literal: AMB-09 and AMB-21 alone.
@@ -56,7 +59,8 @@ pub struct Terms {
     pub offered: u64,
     /// The feature bits the driver accepted and the device confirmed.
     pub negotiated: u64,
-    /// `writeback` as read back after `FEATURES_OK`, never assumed (BLK-D-42). Means nothing without `CONFIG_WCE`.
+    /// `writeback` as read back after `FEATURES_OK`, never assumed (BLK-D-42). Means nothing
+    /// without `CONFIG_WCE`.
     pub writeback: bool,
     /// Sectors of 512 bytes.
     pub capacity: u64,
@@ -87,7 +91,8 @@ impl Terms {
         self.offered & bits == bits
     }
 
-    /// Whether a completed write is stable because the guest was offered flushes and took no way to ask for one.
+    /// Whether a completed write is stable because the guest was offered flushes and took no way to
+    /// ask for one.
     ///
     /// # Spec
     /// 5.2.6.2 (1), BLK-D-29; not owed where FLUSH is not even offered (BLK-D-34).
@@ -97,10 +102,12 @@ impl Terms {
         self.offered(FLUSH) && !self.negotiated(FLUSH) && !self.negotiated(CONFIG_WCE)
     }
 
-    /// The row of the stability table for a write during whose whole flight `writeback` is as it is now: `A` to `G`.
+    /// The row of the stability table for a write during whose whole flight `writeback` is as it is
+    /// now: `A` to `G`.
     ///
     /// # Spec
-    /// 5.2.6.2; `A` is a device that owes nothing (BLK-D-34), `H` is a write whose mode changed in flight (BLK-D-33) and so not found here.
+    /// 5.2.6.2; `A` is a device that owes nothing (BLK-D-34), `H` is a write whose mode changed in
+    /// flight (BLK-D-33) and so not found here.
     #[inline]
     #[must_use]
     pub fn row(&self) -> char {

@@ -1,6 +1,8 @@
-//! A broken rule, as data: what was promised, what was allowed, what was seen, and the events that say so.
+//! A broken rule, as data: what was promised, what was allowed, what was seen, and the events that
+//! say so.
 //!
-//! Nothing here decides anything. The sentence a person reads is made from the fields and can be made differently by whoever holds them.
+//! Nothing here decides anything. The sentence a person reads is made from the fields and can be
+//! made differently by whoever holds them.
 
 use std::fmt;
 
@@ -27,7 +29,8 @@ pub struct Violation {
     pub rule: Rule,
     /// What is wrong with what was seen.
     pub class: Class,
-    /// The kind of the request whose promise was broken: the write that was lost, the request that was wrongly served.
+    /// The kind of the request whose promise was broken: the write that was lost, the request that
+    /// was wrongly served.
     pub kind: Option<Kind>,
     /// The row of the stability table under which that request was served, if it was a write.
     pub row: Option<char>,
@@ -52,7 +55,8 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// A violation of which nothing is known but the rule; the profile is Strict until told otherwise.
+    /// A violation of which nothing is known but the rule; the profile is Strict until told
+    /// otherwise.
     #[must_use]
     pub fn new(rule: Rule) -> Self {
         Self {
@@ -194,7 +198,8 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// What a request has to do with a rule that is not about its answer, as a clause that goes on from the promise.
+/// What a request has to do with a rule that is not about its answer, as a clause that goes on from
+/// the promise.
 fn what_happened(rule: Rule, id: RequestId) -> String {
     match rule {
         Rule::NeverUsed => format!("request {id} was not"),

@@ -1,4 +1,5 @@
-//! Where the host may fail, a legal request may too, unless whoever watches the host says that it gave no reason.
+//! Where the host may fail, a legal request may too, unless whoever watches the host says that it
+//! gave no reason.
 
 use powerfail_model::{
     Kind, Oracle, PmemOracle, PmemRequest, Profile, Request, RequestId, Rule, Segment, Terms,

@@ -1,10 +1,12 @@
 //! Histories in a small language, each with the rule that it breaks or `-`.
 //!
-//! Requests are named by number. `7>2` publishes the write `w7` to sector 2, `7>2..4` to sectors 2 and 3; `z7>2` writes zeroes, `d7>2`
-//! discards; `r7<2` reads; `f7` flushes. `7 ok`, `7 err` and `7 unsupp` complete them; a read completes with what it found: `7=w3`, `7=0`,
-//! `7=initial`, `7=torn`, `7=foreign`, `7=garbage`, `7=w3@9` (written for sector 9). `?2=w3` is a whole read. `W` and `F` alone are shorthand:
-//! `W7>2` and `F7` publish and complete at once. `POWER`, `RESET` and `KILL` end a life and begin the next on the same terms; a following
-//! `row=X` renegotiates. `wb=0` and `wb=1` switch the cache mode. Only the last step may break a rule.
+//! Requests are named by number. `7>2` publishes the write `w7` to sector 2, `7>2..4` to sectors 2
+//! and 3; `z7>2` writes zeroes, `d7>2` discards; `r7<2` reads; `f7` flushes. `7 ok`, `7 err` and `7
+//! unsupp` complete them; a read completes with what it found: `7=w3`, `7=0`, `7=initial`,
+//! `7=torn`, `7=foreign`, `7=garbage`, `7=w3@9` (written for sector 9). `?2=w3` is a whole read.
+//! `W` and `F` alone are shorthand: `W7>2` and `F7` publish and complete at once. `POWER`, `RESET`
+//! and `KILL` end a life and begin the next on the same terms; a following `row=X` renegotiates.
+//! `wb=0` and `wb=1` switch the cache mode. Only the last step may break a rule.
 
 mod language;
 

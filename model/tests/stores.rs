@@ -1,9 +1,10 @@
 //! Histories of a persistent memory in a small language, each with the rule that it breaks or `-`.
 //!
-//! Events are named by number. `s7@2` stores `w7` to word 2, `s7@2..4` to words 2 and 3; `?2=w7` is a load. `f7` submits a flush, `t7:5` a
-//! request of type 5, `m7` one that is malformed; `7=0`, `7=-1`, `7=1` and `7=none` are what they return. `F7` submits a flush that returns 0
-//! at once. `POWER`, `RESET` and `KILL` end a life and begin the next; `fail` begins one in which the host may fail. Only the last step may
-//! break a rule.
+//! Events are named by number. `s7@2` stores `w7` to word 2, `s7@2..4` to words 2 and 3; `?2=w7` is
+//! a load. `f7` submits a flush, `t7:5` a request of type 5, `m7` one that is malformed; `7=0`,
+//! `7=-1`, `7=1` and `7=none` are what they return. `F7` submits a flush that returns 0 at once.
+//! `POWER`, `RESET` and `KILL` end a life and begin the next; `fail` begins one in which the host
+//! may fail. Only the last step may break a rule.
 
 use powerfail_model::{
     Atom, Content, Observed, PmemOracle, PmemRequest, Profile, RequestId, Rule, Violation,

@@ -1,8 +1,10 @@
-//! How fast an exhaustive search is, beside stateright's on its own favourite, two-phase commit. `cargo bench -p powerfail --bench explore`.
+//! How fast an exhaustive search is, beside stateright's on its own favourite, two-phase commit.
+//! `cargo bench -p powerfail --bench explore`.
 //!
-//! One item is one state that was not visited before, on one thread each. The two differ in what a state is: there a few words of a model
-//! and a clone of them, here a world with the shipped device, its rings, guest memory, a disk and an oracle. There a step is an assignment;
-//! here it is some seven steps of the device's thread.
+//! One item is one state that was not visited before, on one thread each. The two differ in what a
+//! state is: there a few words of a model and a clone of them, here a world with the shipped
+//! device, its rings, guest memory, a disk and an oracle. There a step is an assignment; here it is
+//! some seven steps of the device's thread.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -52,7 +54,8 @@ fn stateright_two_phase_commit(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The protocol: participants prepare, the manager commits once all have, and anybody may abort before.
+/// The protocol: participants prepare, the manager commits once all have, and anybody may abort
+/// before.
 struct TwoPhase;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,7 +72,8 @@ struct State {
     manager: Phase,
     /// Whose preparedness the manager knows of, as bits.
     known: u8,
-    /// Who has told that it is prepared, as bits; and whether a commit and an abort were called for.
+    /// Who has told that it is prepared, as bits; and whether a commit and an abort were called
+    /// for.
     told: u8,
     commit: bool,
     abort: bool,

@@ -1,8 +1,8 @@
-//! How fast runs are, and the ruler to read it by: the bare ring over our flat guest memory and over `GuestMemoryMmap`, without a device, a
-//! simulator or an oracle. `cargo bench -p powerfail`.
+//! How fast runs are, and the ruler to read it by: the bare ring over our flat guest memory and
+//! over `GuestMemoryMmap`, without a device, a simulator or an oracle. `cargo bench -p powerfail`.
 //!
-//! One item is one run, or one request. Machines differ and so do their neighbours: what two of these figures say about a change is their
-//! ratio to the ring beside them.
+//! One item is one run, or one request. Machines differ and so do their neighbours: what two of
+//! these figures say about a change is their ratio to the ring beside them.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;

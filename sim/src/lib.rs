@@ -1,11 +1,12 @@
 //! Deterministic simulation of virtio storage: a real device, a scheduler that owns every
 //! uncertainty, power cuts at the worst moments, and an independent oracle.
 //!
-//! A [`Scheduler`](schedule::Scheduler) draws numbers from a [`Choose`](base::choose::Choose) and turns them into
-//! [`Action`](world::action::Action)s; a [`World`](world::World) does them, one at a time, and draws
-//! nothing. The device under test is anything that implements
-//! [`DeviceUnderTest`](dut::DeviceUnderTest); ours is [`Blk`](devices::blk::Blk), the code that ships. What
-//! the guest sees is judged by `powerfail_model`, which knows neither the device nor the disk.
+//! A [`Scheduler`](schedule::Scheduler) draws numbers from a [`Choose`](base::choose::Choose) and
+//! turns them into [`Action`](world::action::Action)s; a [`World`](world::World) does them, one at
+//! a time, and draws nothing. The device under test is anything that implements
+//! [`DeviceUnderTest`](dut::DeviceUnderTest); ours is [`Blk`](devices::blk::Blk), the code that
+//! ships. What the guest sees is judged by `powerfail_model`, which knows neither the device nor
+//! the disk.
 
 // What is printed goes through one place in `cli`, where it cannot fail.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]

@@ -1,4 +1,5 @@
-//! The simulated disk does what every disk does: the body that the disks of a host are held against.
+//! The simulated disk does what every disk does: the body that the disks of a host are held
+//! against.
 
 #[path = "../../impl/tests/conformance/body.rs"]
 #[allow(unreachable_pub, reason = "a test program exports nothing")]

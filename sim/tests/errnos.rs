@@ -1,5 +1,6 @@
-//! The device's table of what a failed operation may have lost, and the simulated disk's, hold each other up: the disk does no more
-//! damage than the device reckons with, and no less, so that a device that reckons with less is caught.
+//! The device's table of what a failed operation may have lost, and the simulated disk's, hold each
+//! other up: the disk does no more damage than the device reckons with, and no less, so that a
+//! device that reckons with less is caught.
 
 use powerfail::host::disk::{Damage, OpKind as Asked, damage};
 use powerfail_device::{Errno, Harm, OpKind};

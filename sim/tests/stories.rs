@@ -246,8 +246,8 @@ impl Told {
 #[test]
 fn an_early_flush_is_certain_only_from_the_power_loss_on() {
     let told = Case::new("early-flush", LOST).run(Style::default());
-    // Until then the write is in the cache: a sync of a later flush never comes, but a run without a
-    // power loss, or one that the sector survives, breaks nothing.
+    // Until then the write is in the cache: a sync of a later flush never comes, but a run without
+    // a power loss, or one that the sector survives, breaks nothing.
     let lost = told.done_when(|event| matches!(event, Event::Did(Action::Crash(_))));
     assert_eq!(told.certainty.from, Some(lost), "{}", told.text);
     assert!((1..FUTURES).contains(&told.certainty.before), "{}", told.text);
@@ -262,7 +262,8 @@ fn zeroes_that_are_nowhere_are_certain_once_they_are_stable() {
         );
         Case::new("zeroes-nothing", &actions).run(Style::default())
     };
-    // In write-back mode a power loss before the read excuses everything, so only the read shows it.
+    // In write-back mode a power loss before the read excuses everything, so only the read shows
+    // it.
     let volatile = run("flush,write-zeroes,version-1");
     assert_eq!(volatile.certainty.from, None, "{}", volatile.text);
     assert!((1..FUTURES).contains(&volatile.certainty.before), "{}", volatile.text);
@@ -281,8 +282,9 @@ fn a_stable_write_in_the_wrong_place_is_certain_once_it_has_landed() {
         writes.join("; ")
     );
     let told = Case::new("misdirected-up", &actions).run(Style::default());
-    // The sync makes stable what landed in a sector that was never to change: from there on no power
-    // loss brings that back. Between the two the power may go first, which few of the futures tried do.
+    // The sync makes stable what landed in a sector that was never to change: from there on no
+    // power loss brings that back. Between the two the power may go first, which few of the futures
+    // tried do.
     let done = |kind: OpKind| {
         told.done_last(
             |event| matches!(event, Event::Did(Action::Complete { op, .. }) if op.kind == kind),

@@ -1,5 +1,5 @@
-//! A chain as a fuzzer writes it: a request by the book, and descriptors written over it. So it is near enough to what a driver writes that
-//! mutation reaches every rule, and able to be anything.
+//! A chain as a fuzzer writes it: a request by the book, and descriptors written over it. So it is
+//! near enough to what a driver writes that mutation reaches every rule, and able to be anything.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use powerfail::guest::memory::Memory;
@@ -16,7 +16,8 @@ const DATA: u32 = 0x1100;
 /// Where the status is.
 const STATUS: u32 = 0x1ff0;
 
-/// What a word of memory holds before the guest writes anything: rings and tables of zeroes, and data that differs from place to place.
+/// What a word of memory holds before the guest writes anything: rings and tables of zeroes, and
+/// data that differs from place to place.
 pub(super) fn fresh(at: u32) -> u64 {
     if at < HEADER { 0 } else { u64::from(at).wrapping_mul(0x0101_0305_070b_0d11) }
 }

@@ -1,8 +1,11 @@
-//! One descriptor chain through the device and through a second implementation, which must agree on everything that can be seen.
+//! One descriptor chain through the device and through a second implementation, which must agree on
+//! everything that can be seen.
 //!
-//! The bytes become a descriptor table, an indirect table, and a header with segments behind it, most of them near to what a driver would
-//! write. The device takes the chain from a ring over a disk that only takes notes. What it asked of the disk, what it wrote to memory and
-//! how it used the chain must be what `reference` says, which was written from the standard's text and shares no line with it.
+//! The bytes become a descriptor table, an indirect table, and a header with segments behind it,
+//! most of them near to what a driver would write. The device takes the chain from a ring over a
+//! disk that only takes notes. What it asked of the disk, what it wrote to memory and how it used
+//! the chain must be what `reference` says, which was written from the standard's text and shares
+//! no line with it.
 //!
 //! Not here: more than one chain, and a memory that changes under the device. That is `hostile`.
 
@@ -77,7 +80,8 @@ fn parse(memory: &mut Memory, case: &Case) {
     if !hits_ring {
         assert_eq!(found.used, expected.used, "used: {case:#x?}");
     }
-    // Compared whole and looked through only when something is wrong: byte for byte is what a fuzzer's counters make dear.
+    // Compared whole and looked through only when something is wrong: byte for byte is what a
+    // fuzzer's counters make dear.
     for part in [0..ring.start, ring.end..MEMORY] {
         let part = part.start as usize..part.end as usize;
         let (mine, theirs) = (&found.memory[part.clone()], &expected.memory[part.clone()]);

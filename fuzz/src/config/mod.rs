@@ -1,11 +1,12 @@
-//! The register surface of a disk in any order: status, features, configuration space, queue set-up, reset, resize, pause, save and restore.
+//! The register surface of a disk in any order: status, features, configuration space, queue
+//! set-up, reset, resize, pause, save and restore.
 //!
-//! The device is held, after every access, against `Registers`, a second implementation of what a driver can see. No request is ever
-//! published, so nothing may reach the disk but the sync that a save asks for, and guest memory may change only where queues are placed and
-//! live (ST-01).
+//! The device is held, after every access, against `Registers`, a second implementation of what a
+//! driver can see. No request is ever published, so nothing may reach the disk but the sync that a
+//! save asks for, and guest memory may change only where queues are placed and live (ST-01).
 //!
-//! A queue that is placed where there is no memory, or over another, is one that may break when it is stepped; whether it does is not
-//! predicted, and NEEDS_RESET is then taken as it comes.
+//! A queue that is placed where there is no memory, or over another, is one that may break when it
+//! is stepped; whether it does is not predicted, and NEEDS_RESET is then taken as it comes.
 
 mod registers;
 

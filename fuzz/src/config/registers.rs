@@ -1,5 +1,5 @@
-//! What a driver can see of a disk that does nothing: a second implementation of the registers, from virtio 1.4, 2.1, 2.2, 2.5, 2.6.1 and
-//! 5.2.3 to 5.2.5.
+//! What a driver can see of a disk that does nothing: a second implementation of the registers,
+//! from virtio 1.4, 2.1, 2.2, 2.5, 2.6.1 and 5.2.3 to 5.2.5.
 
 use powerfail_device::{Config, Limits, QueueError, QueueLayout, ResizeError};
 
@@ -18,8 +18,9 @@ const MQ: u64 = 1 << 12;
 const VERSION_1: u64 = 1 << 32;
 const RING_RESET: u64 = 1 << 40;
 
-/// The features that a device may be made without: SIZE_MAX, SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY, CONFIG_WCE, MQ, DISCARD, WRITE_ZEROES,
-/// INDIRECT_DESC, EVENT_IDX, RING_RESET, and VERSION_1, without which there is none.
+/// The features that a device may be made without: SIZE_MAX, SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY,
+/// CONFIG_WCE, MQ, DISCARD, WRITE_ZEROES, INDIRECT_DESC, EVENT_IDX, RING_RESET, and VERSION_1,
+/// without which there is none.
 pub(super) const OPTIONAL: [u64; 13] = [
     1 << 1,
     1 << 2,
@@ -83,7 +84,8 @@ impl Registers {
     pub(super) fn is_possible(&self) -> bool {
         let Config { queues, queue_size, .. } = self.config;
         let one_or_many = queues == 1 || queues > 1 && self.offered & MQ != 0;
-        // BLK-D-02: "CONFIG_WCE ... MUST also offer" FLUSH. FB-04: VERSION_1. VS-20: a power of two.
+        // BLK-D-02: "CONFIG_WCE ... MUST also offer" FLUSH. FB-04: VERSION_1. VS-20: a power of
+        // two.
         (self.offered & CONFIG_WCE == 0 || self.offered & FLUSH != 0)
             && self.offered & VERSION_1 != 0
             && one_or_many
@@ -127,7 +129,8 @@ impl Registers {
         {
             self.status |= FEATURES_OK;
             self.negotiated = self.accepted;
-            // BLK-D-03: "If CONFIG_WCE is negotiated but FLUSH is not, the device MUST initialize writeback to 0".
+            // BLK-D-03: "If CONFIG_WCE is negotiated but FLUSH is not, the device MUST initialize
+            // writeback to 0".
             let pinned = self.negotiated & (CONFIG_WCE | FLUSH) == CONFIG_WCE;
             self.writeback = self.config.writeback && !pinned;
         }
@@ -142,7 +145,8 @@ impl Registers {
         }
     }
 
-    /// The configuration space: the table of 5.2.4, and zero everywhere else (BLK-D-04). It reads so at any time (CF-01).
+    /// The configuration space: the table of 5.2.4, and zero everywhere else (BLK-D-04). It reads
+    /// so at any time (CF-01).
     pub(super) fn space(&self) -> [u8; SPACE] {
         let Config { queues, queue_size, seg_max, size_max, .. } = self.config;
         let blocks = self.limits.granule / 512;
@@ -171,7 +175,8 @@ impl Registers {
         space
     }
 
-    /// BLK-R-17: the cache mode may be written, as the one byte it is, where CONFIG_WCE was negotiated; nothing else ever (5.2.4).
+    /// BLK-R-17: the cache mode may be written, as the one byte it is, where CONFIG_WCE was
+    /// negotiated; nothing else ever (5.2.4).
     pub(super) fn config_write(&mut self, offset: u64, bytes: &[u8]) {
         if let (32, [value], true) = (offset, bytes, self.negotiated & CONFIG_WCE != 0) {
             // AMB-20.
@@ -246,12 +251,14 @@ impl Registers {
         self.may_break
     }
 
-    /// Another process goes on with the device: each queue signals its driver, for a signal may have been owed.
+    /// Another process goes on with the device: each queue signals its driver, for a signal may
+    /// have been owed.
     pub(super) fn moved(&mut self) {
         (self.paused, self.moved) = (false, true);
     }
 
-    /// Whether a queue on which nothing was used may signal: it never does before DRIVER_OK (ST-01).
+    /// Whether a queue on which nothing was used may signal: it never does before DRIVER_OK
+    /// (ST-01).
     pub(super) fn may_signal(&self, index: u16) -> bool {
         self.is_live(index) && (self.moved || self.may_break)
     }

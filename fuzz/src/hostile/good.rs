@@ -1,8 +1,9 @@
 //! The well-behaved guest on the second queue, and the oracle that speaks for it.
 //!
-//! The two queues share a disk, and the hostile one may write to every sector of it. A sector that it may have written, by
-//! [`reference::serve`](crate::reference::serve) and for ever after, is *fouled*: the good guest asks for no fouled sector any more, and what
-//! the oracle says about one is not listened to. Everything else it is owed whatever its neighbour does.
+//! The two queues share a disk, and the hostile one may write to every sector of it. A sector that
+//! it may have written, by [`reference::serve`](crate::reference::serve) and for ever after, is
+//! *fouled*: the good guest asks for no fouled sector any more, and what the oracle says about one
+//! is not listened to. Everything else it is owed whatever its neighbour does.
 
 use powerfail::base::sectors::SectorSet;
 use powerfail::guest::Kind;
@@ -138,7 +139,8 @@ impl Good {
         }
     }
 
-    /// Reads every clean sector, as many as there is room for; `from` is where to go on. False once that is done.
+    /// Reads every clean sector, as many as there is room for; `from` is where to go on. False once
+    /// that is done.
     pub(super) fn read_all(&mut self, from: &mut u32) -> bool {
         let fouled = self.fouled;
         let clean = |sector| !fouled.contains(sector);

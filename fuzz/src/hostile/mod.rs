@@ -1,17 +1,21 @@
-//! A guest that writes anything anywhere at any time, beside one that behaves, on a device whose host may fail and whose power may go.
+//! A guest that writes anything anywhere at any time, beside one that behaves, on a device whose
+//! host may fail and whose power may go.
 //!
-//! The bytes are a `Script`. After every step of a device thread and every effect of the host, what happened to the hostile guest's memory
-//! is held against a bound (`bound`), and what happened in the good one's against its driver's guards and the oracle. Whenever
-//! everything comes to rest:
+//! The bytes are a `Script`. After every step of a device thread and every effect of the host, what
+//! happened to the hostile guest's memory is held against a bound (`bound`), and what happened in
+//! the good one's against its driver's guards and the oracle. Whenever everything comes to rest:
 //!
-//! - nothing is in flight, no chain that was taken is missing, and nothing published is left lying; or the ring is broken, and the device
-//!   status says NEEDS_RESET (VS-16, VS-17, ST-02);
-//! - the good guest was answered, with the signals it asked for, and what it read was allowed (AMB-09, AMB-42);
+//! - nothing is in flight, no chain that was taken is missing, and nothing published is left lying;
+//!   or the ring is broken, and the device status says NEEDS_RESET (VS-16, VS-17, ST-02);
+//! - the good guest was answered, with the signals it asked for, and what it read was allowed
+//!   (AMB-09, AMB-42);
 //! - a reset was shown (ST-04).
 //!
-//! Every script with a good guest ends in a power cut that loses what it may, and everything is read back (BLK-D-29 to BLK-D-33).
+//! Every script with a good guest ends in a power cut that loses what it may, and everything is
+//! read back (BLK-D-29 to BLK-D-33).
 //!
-//! What is *not* looked at: the hostile guest's own data. Whether it got what it asked for is for `chain` and `run` to say.
+//! What is *not* looked at: the hostile guest's own data. Whether it got what it asked for is for
+//! `chain` and `run` to say.
 
 mod bed;
 mod good;
@@ -136,7 +140,8 @@ fn publish(bed: &mut Bed, request: Request) {
     let (header, status) = (HEADERS + 64 * u32::from(slot % 16), STATUSES + u32::from(slot % 16));
     let data = DATA + 512 * u32::from(slot % 16);
     let sectors = 1 + u32::from(sectors % 8);
-    // Most of the time its half of the disk is the upper one, so that the good guest has something left.
+    // Most of the time its half of the disk is the upper one, so that the good guest has something
+    // left.
     let sector = if sector < 0xc0 { 8 + u64::from(sector % 8) } else { u64::from(sector % 18) };
     let number: u32 = match kind % 8 {
         nth @ 0..6 => [0, 1, 4, 8, 11, 13][usize::from(nth)],

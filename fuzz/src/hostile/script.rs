@@ -1,14 +1,15 @@
 //! What a hostile guest, a host and the power do, as a fuzzer writes it.
 //!
-//! Nearly everything can be anything, but the short words mean what a driver would do: so most scripts are good rings with a scribble on
-//! them, and mutation goes from there.
+//! Nearly everything can be anything, but the short words mean what a driver would do: so most
+//! scripts are good rings with a scribble on them, and mutation goes from there.
 
 use arbitrary::Arbitrary;
 
 /// What stands before a script: the device, the disk, and how the rings are placed.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub(super) struct Setup {
-    /// What the driver accepts of EVENT_IDX, FLUSH, CONFIG_WCE, DISCARD, WRITE_ZEROES, INDIRECT, RING_RESET: a bit each declines one.
+    /// What the driver accepts of EVENT_IDX, FLUSH, CONFIG_WCE, DISCARD, WRITE_ZEROES, INDIRECT,
+    /// RING_RESET: a bit each declines one.
     pub(super) declines: u8,
     /// Granule, tearing, transfers and depth of the disk.
     pub(super) disk: u8,

@@ -1,11 +1,15 @@
-//! A guest that writes anything into the queue of a persistent memory, and stores and flushes by the book beside it.
+//! A guest that writes anything into the queue of a persistent memory, and stores and flushes by
+//! the book beside it.
 //!
-//! There is one queue, so the two guests are one driver with two hands. Descriptors 0 and 1, two buffers and the used ring belong to the
-//! good one, which flushes through them; all else the hostile one writes. A *tame* script leaves it at that. A wild one scribbles over
-//! everything, and then only safety is held: the bound (`bound`) on what the device writes, and that it comes to rest.
+//! There is one queue, so the two guests are one driver with two hands. Descriptors 0 and 1, two
+//! buffers and the used ring belong to the good one, which flushes through them; all else the
+//! hostile one writes. A *tame* script leaves it at that. A wild one scribbles over everything, and
+//! then only safety is held: the bound (`bound`) on what the device writes, and that it comes to
+//! rest.
 //!
-//! What the good hand is owed is said by the oracle (PM-D-04, PM-D-05, AMB-36): what was stored before a flush was published that returned 0 survives
-//! every power cut, and a flush answers 0 or -1, and 0 unless the host may fail. Memory is read back after each cut.
+//! What the good hand is owed is said by the oracle (PM-D-04, PM-D-05, AMB-36): what was stored
+//! before a flush was published that returned 0 survives every power cut, and a flush answers 0 or
+//! -1, and 0 unless the host may fail. Memory is read back after each cut.
 
 mod bed;
 
@@ -62,7 +66,8 @@ enum Move {
         word: u8,
         words: u8,
     },
-    /// The good hand publishes a flush, or rarely a request of a type that nobody knows, if none of its own is out.
+    /// The good hand publishes a flush, or rarely a request of a type that nobody knows, if none of
+    /// its own is out.
     GuestRequest {
         kind: u8,
     },
@@ -195,7 +200,8 @@ fn perform(bed: &mut Bed, next: &Move) {
     }
 }
 
-/// A request of the hostile hand: a type and a response, in as many pieces as the form says, or an unfinished one.
+/// A request of the hostile hand: a type and a response, in as many pieces as the form says, or an
+/// unfinished one.
 fn request(bed: &mut Bed, first: u8, kind: u8, form: u8) {
     let kind = u32::from(kind).saturating_sub(0xc0);
     let (asked, answer) = bed::request_at(first);

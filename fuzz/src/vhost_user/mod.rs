@@ -1,9 +1,11 @@
-//! A conversation with the real server, in process, over a pair of sockets: messages in any order, in pieces and out of shape, with
-//! descriptors of every kind.
+//! A conversation with the real server, in process, over a pair of sockets: messages in any order,
+//! in pieces and out of shape, with descriptors of every kind.
 //!
-//! What is said is drawn from the bytes, by the front-end that also attacks a server in another process: see `sim/tests/serve/attack`. One
-//! server and its disk are kept from one execution to the next, so every input also finds what the ones before it left. After each of them
-//! a right client is served, and no descriptor is left over. Threads race, so a finding may have to be replayed more than once.
+//! What is said is drawn from the bytes, by the front-end that also attacks a server in another
+//! process: see `sim/tests/serve/attack`. One server and its disk are kept from one execution to
+//! the next, so every input also finds what the ones before it left. After each of them a right
+//! client is served, and no descriptor is left over. Threads race, so a finding may have to be
+//! replayed more than once.
 //!
 //! Not here: another process, so a server that ends is a fuzzer that ends.
 

@@ -33,10 +33,12 @@ impl AtomState {
         }
     }
 
-    /// Replaces the only explanation by its continuations with this read. Says whether there are any; if not, nothing changes.
+    /// Replaces the only explanation by its continuations with this read. Says whether there are
+    /// any; if not, nothing changes.
     #[inline]
     fn explain(&mut self, content: Content, from: Instant, to: Instant, ledger: &Ledger) -> bool {
-        // In order, what was written last and has happened may be read on: all else reaches it already, and nobody else wrote the like.
+        // In order, what was written last and has happened may be read on: all else reaches it
+        // already, and nobody else wrote the like.
         if self.in_order
             && let Some(node) = self.nodes.last_mut()
             && node.content == content
@@ -96,7 +98,8 @@ impl AtomState {
         true
     }
 
-    /// Whether what was not stable when the host failed is still exposed: nothing written since then has ended before `from`.
+    /// Whether what was not stable when the host failed is still exposed: nothing written since
+    /// then has ended before `from`.
     #[inline(never)]
     fn is_unsettled(&self, failed: Instant, from: Instant, around: &Around<'_>) -> bool {
         let Around { ledger, moment, .. } = *around;
@@ -121,7 +124,8 @@ impl AtomState {
             || (content == Content::UNKNOWN && self.unknown.contains(&seen))
     }
 
-    /// Whether a read may return `content` where what was not stable may come and go; such a read leaves no trace.
+    /// Whether a read may return `content` where what was not stable may come and go; such a read
+    /// leaves no trace.
     fn may_be_unsettled(
         &self,
         content: Content,

@@ -31,7 +31,8 @@ impl AtomState {
         loose
     }
 
-    /// The content that alone a power loss now may leave, if that can be seen at a glance and it has a name.
+    /// The content that alone a power loss now may leave, if that can be seen at a glance and it
+    /// has a name.
     #[inline]
     fn sole_survivor(&self, ledger: &Ledger) -> Option<Content> {
         let last = self.nodes.last().filter(|_| self.in_order && self.others.is_empty())?;
@@ -56,9 +57,11 @@ impl AtomState {
         others.map(count).fold(count(Loss::of(&self.nodes, self.in_order, ledger)), usize::max)
     }
 
-    /// The live content is gone: from `image` on the atom holds one of the survivors. Says which, if there is but one and it has a name.
+    /// The live content is gone: from `image` on the atom holds one of the survivors. Says which,
+    /// if there is but one and it has a name.
     ///
-    /// With `found`, that is what a restarted backend finds; the medium may still hold another of them.
+    /// With `found`, that is what a restarted backend finds; the medium may still hold another of
+    /// them.
     #[inline]
     pub(crate) fn collapse(
         &mut self,

@@ -1,7 +1,9 @@
-//! Every state of a small scope, and the laws at each: what proptest draws from at random is gone through here to the last one.
+//! Every state of a small scope, and the laws at each: what proptest draws from at random is gone
+//! through here to the last one.
 //!
-//! The scope is one atom, so many events, at most so many requests in flight, and every answer a read may be given. That atoms are
-//! independent is a law of its own. A state here is a history: nothing is merged, so nothing about merging has to be believed.
+//! The scope is one atom, so many events, at most so many requests in flight, and every answer a
+//! read may be given. That atoms are independent is a law of its own. A state here is a history:
+//! nothing is merged, so nothing about merging has to be believed.
 
 #[allow(dead_code, reason = "what draws histories at random")]
 #[path = "../laws/player.rs"]
@@ -54,7 +56,8 @@ impl State {
         written.chain([Content::INITIAL, Content::ZERO]).collect()
     }
 
-    /// The state after an event, or nothing if it breaks a rule; then the other profile may still accept it, but not the other way round.
+    /// The state after an event, or nothing if it breaks a rule; then the other profile may still
+    /// accept it, but not the other way round.
     fn after(&self, event: &Event, terms: &Terms) -> Option<State> {
         let mut next = self.clone();
         next.events += 1;

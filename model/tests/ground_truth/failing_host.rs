@@ -1,9 +1,12 @@
-//! The truth where the host may fail: a page cache over a medium, one page of it, and a device that never says more than is so.
+//! The truth where the host may fail: a page cache over a medium, one page of it, and a device that
+//! never says more than is so.
 //!
-//! A write lands in the cache and makes the page dirty; write-back may happen whenever it is. A sync may fail, and may then forget that the
-//! page was dirty: the page stays readable for now, and may be evicted at any time, which brings the medium's content back. A new write makes
-//! the page dirty as a whole. A flush, or a write in write-through mode, is answered with `OK` only if its own sync did not fail and what it
-//! promises is on the medium, or something that landed later. A killed backend's forgotten page is evicted.
+//! A write lands in the cache and makes the page dirty; write-back may happen whenever it is. A
+//! sync may fail, and may then forget that the page was dirty: the page stays readable for now, and
+//! may be evicted at any time, which brings the medium's content back. A new write makes the page
+//! dirty as a whole. A flush, or a write in write-through mode, is answered with `OK` only if its
+//! own sync did not fail and what it promises is on the medium, or something that landed later. A
+//! killed backend's forgotten page is evicted.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! What both the truth and the oracle are told about one atom: which requests there were, when, and how they ended.
+//! What both the truth and the oracle are told about one atom: which requests there were, when, and
+//! how they ended.
 
 use powerfail_model::RequestId;
 
@@ -69,7 +70,8 @@ impl History {
         self.lines.len()
     }
 
-    /// Request `id` completes; a flush that does so with success makes stable what had completed before it was submitted.
+    /// Request `id` completes; a flush that does so with success makes stable what had completed
+    /// before it was submitted.
     pub(crate) fn complete(&mut self, id: usize, ok: bool) {
         let at = self.tick();
         let line = &mut self.lines[id - 1];

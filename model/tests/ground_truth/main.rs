@@ -1,6 +1,7 @@
 //! The oracle against the truth, over every history within bounds: no false alarm and no miss.
 //!
-//! The truth ([`worlds`]) knows nothing of graphs: it keeps every way in which an honest disk could have come to where we are.
+//! The truth ([`worlds`]) knows nothing of graphs: it keeps every way in which an honest disk could
+//! have come to where we are.
 
 mod failing_host;
 mod history;
@@ -178,7 +179,8 @@ fn a_backend_that_dies_on_a_failing_host_raises_no_false_alarm() {
     }
 }
 
-/// Walks and insists that honest devices are believed; what the oracle lets pass is counted, not judged.
+/// Walks and insists that honest devices are believed; what the oracle lets pass is counted, not
+/// judged.
 fn believes<T: Truth>(name: &str, bounds: Bounds) {
     believed(name, bounds.profile, walk::<T>(bounds));
 }

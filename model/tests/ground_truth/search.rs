@@ -1,4 +1,5 @@
-//! Walks every history within bounds and compares, at each read, what the truth allows with what the oracle says.
+//! Walks every history within bounds and compares, at each read, what the truth allows with what
+//! the oracle says.
 
 use powerfail_model::{
     Atom, Content, Kind, Observed, Oracle, Profile, Request, Rule, Segment, Terms,
@@ -240,7 +241,8 @@ impl<T: Truth> Here<T> {
                 next.worlds = next.worlds.complete(id, ok, None, &next.history);
                 next.history.complete(id, ok);
                 let answer = next.oracle.complete(request(id), u8::from(!ok), &[]);
-                // A legal request may not fail on a host that does not, but what follows from its failure is exact only there.
+                // A legal request may not fail on a host that does not, but what follows from its
+                // failure is exact only there.
                 let objection = answer.err().map(|violation| violation.rule);
                 assert_eq!(objection, (!ok && T::EXACT).then_some(Rule::LegalRequestFailed));
                 assert!(

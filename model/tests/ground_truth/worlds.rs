@@ -1,8 +1,10 @@
 //! The truth: every way in which an honest disk could have come to where we are.
 //!
-//! A world is the order in which writes took effect since the power last came, and what each request in flight has done so far. A write takes
-//! effect once in the hands of each backend, some time between its submission and its end; `OK` means that it has in those of the last one. A read samples the live content once. A power loss
-//! leaves some element of the order that does not precede the last effect of any stable write.
+//! A world is the order in which writes took effect since the power last came, and what each
+//! request in flight has done so far. A write takes effect once in the hands of each backend, some
+//! time between its submission and its end; `OK` means that it has in those of the last one. A read
+//! samples the live content once. A power loss leaves some element of the order that does not
+//! precede the last effect of any stable write.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +44,8 @@ pub(crate) trait Truth: Clone {
 struct World {
     len: u8,
     order: u64,
-    /// A byte for each request: 0 not in flight, 1 nothing done, 2 landed, or 2 + what a read sampled.
+    /// A byte for each request: 0 not in flight, 1 nothing done, 2 landed, or 2 + what a read
+    /// sampled.
     doing: u128,
 }
 

@@ -205,7 +205,8 @@ fn observed(word: &str) -> Observed {
     }
 }
 
-/// The terms of a row of the stability table; `R` is read-only, a `-` behind it refuses DISCARD and WRITE_ZEROES.
+/// The terms of a row of the stability table; `R` is read-only, a `-` behind it refuses DISCARD and
+/// WRITE_ZEROES.
 fn terms_of(row: &str) -> Terms {
     let everything = FLUSH | CONFIG_WCE;
     let (offered, negotiated, writeback) = match row.as_bytes()[0] {

@@ -101,7 +101,8 @@ proptest! {
             Event::Submit { atom: first, atoms, .. } => (*first..first + atoms).contains(&atom),
             _ => true,
         };
-        // The same history without the requests that leave this atom alone, the others cut down to it.
+        // The same history without the requests that leave this atom alone, the others cut down to
+        // it.
         let mut kept = Vec::new();
         let mut firsts = vec![None; player.next as usize];
         for event in &player.events {

@@ -1,7 +1,7 @@
 //! Turns wishes into histories: a wish that is not possible where it stands is skipped.
 //!
-//! What reads find is drawn from what the oracle itself would accept or, rarely, from everything, so that histories are long and yet not all
-//! legal.
+//! What reads find is drawn from what the oracle itself would accept or, rarely, from everything,
+//! so that histories are long and yet not all legal.
 
 use powerfail_model::{
     Content, Kind, Observed, Oracle, Profile, Request, RequestId, Segment, Terms, Violation,
@@ -196,7 +196,8 @@ impl Player {
         self.event(event);
     }
 
-    /// Something that read `id` may find in `atom`, after `found` in those before it; rarely, something that it may not.
+    /// Something that read `id` may find in `atom`, after `found` in those before it; rarely,
+    /// something that it may not.
     fn choose(
         &self,
         id: u32,
@@ -208,7 +209,8 @@ impl Player {
         let written = (1..self.next).map(|id| Content::of(RequestId(id)));
         let any: Vec<Content> = written.chain([Content::INITIAL, Content::ZERO]).collect();
         let right = |content: &Content| {
-            // What follows is made garbage, so that the first complaint is about it unless it is about this.
+            // What follows is made garbage, so that the first complaint is about it unless it is
+            // about this.
             let mut seen = found.to_vec();
             seen.push(Observed::Content(*content));
             seen.resize(atoms, Observed::Garbage);

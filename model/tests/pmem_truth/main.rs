@@ -1,4 +1,5 @@
-//! The oracle of a persistent memory against the truth, over every history within bounds: no false alarm and no miss.
+//! The oracle of a persistent memory against the truth, over every history within bounds: no false
+//! alarm and no miss.
 //!
 //! The truth ([`worlds`]) knows nothing of graphs. Atoms are independent, so one word is enough.
 
@@ -227,7 +228,8 @@ fn agree(bounds: Bounds) {
     assert!(found.wrong > 0, "some loads are wrong");
 }
 
-/// Walks and insists that honest devices are believed; what the oracle lets pass is counted, not judged.
+/// Walks and insists that honest devices are believed; what the oracle lets pass is counted, not
+/// judged.
 fn believes(bounds: Bounds) {
     let found = walk(bounds);
     println!("{bounds:?}: {found:?}");

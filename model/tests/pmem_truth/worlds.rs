@@ -1,9 +1,12 @@
-//! The truth: one word of mapped memory, the medium under it, and every way in which an honest device could have come to where we are.
+//! The truth: one word of mapped memory, the medium under it, and every way in which an honest
+//! device could have come to where we are.
 //!
-//! A store lands in the page and makes it dirty. Write-back may happen whenever it is. A flush is answered with 0 only if a sync of its own,
-//! begun after its submission, ended without error and left on the medium what it promises. A sync may fail, and may then forget that the
-//! page was dirty: it stays visible for now and may be evicted at any time, which brings the medium's content back. A killed backend's
-//! forgotten page is evicted. There is no graph in here, and no moment of stability.
+//! A store lands in the page and makes it dirty. Write-back may happen whenever it is. A flush is
+//! answered with 0 only if a sync of its own, begun after its submission, ended without error and
+//! left on the medium what it promises. A sync may fail, and may then forget that the page was
+//! dirty: it stays visible for now and may be evicted at any time, which brings the medium's
+//! content back. A killed backend's forgotten page is evicted. There is no graph in here, and no
+//! moment of stability.
 
 use std::collections::BTreeSet;
 

@@ -162,7 +162,8 @@ impl Daemon {
     pub(crate) fn cpu(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
         let stat = stat.unwrap_or_default();
-        // The name in parentheses may hold anything; user and system time are the 14th and 15th field.
+        // The name in parentheses may hold anything; user and system time are the 14th and 15th
+        // field.
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let ticks: u64 =
             fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();

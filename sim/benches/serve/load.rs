@@ -67,7 +67,8 @@ impl Sample {
     }
 }
 
-/// The requests of a load, one after the other: a full period of a linear congruence, so no block comes twice before all have come.
+/// The requests of a load, one after the other: a full period of a linear congruence, so no block
+/// comes twice before all have come.
 struct Requests {
     load: Load,
     block: u64,

@@ -1,10 +1,12 @@
-//! `powerfail serve` beside `qemu-storage-daemon`: the same driver, the same file, turn and turn about in one run.
+//! `powerfail serve` beside `qemu-storage-daemon`: the same driver, the same file, turn and turn
+//! about in one run.
 //!
-//! `cargo bench -p powerfail --bench serve [-- --samples 5 --seconds 1 --file PATH --only read]`. Every figure is the median of the samples; the
-//! ratio is the median of the ratios of neighbours in time. The driver has the first core for itself and the daemon the others, so that no row
-//! depends on who was put beside whom. Machines are noisy all the same: read the ratio, and the CPU time, which counts a daemon's threads and
-//! the kernel's work for them. Where the peer is not installed its columns are empty, and where the
-//! file system has no direct I/O those rows are.
+//! `cargo bench -p powerfail --bench serve [-- --samples 5 --seconds 1 --file PATH --only read]`.
+//! Every figure is the median of the samples; the ratio is the median of the ratios of neighbours
+//! in time. The driver has the first core for itself and the daemon the others, so that no row
+//! depends on who was put beside whom. Machines are noisy all the same: read the ratio, and the CPU
+//! time, which counts a daemon's threads and the kernel's work for them. Where the peer is not
+//! installed its columns are empty, and where the file system has no direct I/O those rows are.
 
 mod daemon;
 #[expect(dead_code, reason = "the tests ask for more")]
@@ -33,7 +35,8 @@ struct Args {
     /// How long a sample takes.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// Where the file is made, and removed at the end; it must not exist. The file system below it decides over everything.
+    /// Where the file is made, and removed at the end; it must not exist. The file system below it
+    /// decides over everything.
     #[arg(long, default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/serve-bench.img"))]
     file: PathBuf,
     /// Only rows that say this.
@@ -62,8 +65,9 @@ impl Drop for Scratch<'_> {
     }
 }
 
-/// Makes the file without holes, so that no row pays for its blocks, and in pieces as small as the requests: the page cache keeps what is
-/// written at once in one large page, and ext4 walks all of that for each later write to a part of it, whoever writes.
+/// Makes the file without holes, so that no row pays for its blocks, and in pieces as small as the
+/// requests: the page cache keeps what is written at once in one large page, and ext4 walks all of
+/// that for each later write to a part of it, whoever writes.
 fn fill(path: &Path) -> Result<Scratch<'_>, String> {
     let said = |error| format!("{}: {error}", path.display());
     let file = File::create_new(path).map_err(said)?;

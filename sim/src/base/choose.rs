@@ -1,9 +1,9 @@
 //! Where a run's uncertainty comes from.
 //!
 //! Everything uncertain in a run is drawn through [`Choose`] *before* it happens and becomes an
-//! explicit [`Action`](crate::world::action::Action). A run is therefore a pure function of the numbers
-//! drawn: a seeded generator behind this trait is the simulator, an odometer is a model checker, a
-//! byte slice is a fuzzer. Nothing else in this crate may invent a number.
+//! explicit [`Action`](crate::world::action::Action). A run is therefore a pure function of the
+//! numbers drawn: a seeded generator behind this trait is the simulator, an odometer is a model
+//! checker, a byte slice is a fuzzer. Nothing else in this crate may invent a number.
 
 use crate::base::prng::Prng;
 

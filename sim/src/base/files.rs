@@ -1,11 +1,11 @@
 //! Files that may be anything, and files that are there whole or not at all.
 //!
-//! What is read was named by a person, and may be a device without an end, a pipe without a writer or
-//! a folder. It is opened without waiting, looked at, and read up to a limit.
+//! What is read was named by a person, and may be a device without an end, a pipe without a writer
+//! or a folder. It is opened without waiting, looked at, and read up to a limit.
 //!
-//! What is written is written without a name, or under one that nobody else has, made stable, and then
-//! moved to where it belongs. A process that ends at any moment leaves what was there before or the
-//! new file, and two processes that write in one folder do not meet. No link is followed.
+//! What is written is written without a name, or under one that nobody else has, made stable, and
+//! then moved to where it belongs. A process that ends at any moment leaves what was there before
+//! or the new file, and two processes that write in one folder do not meet. No link is followed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -77,8 +77,8 @@ pub(crate) fn read_text(path: &Path, most: u64, kind: &str) -> Result<String, St
 
 /// A file on its way to its place. It is gone when dropped, unless it was moved there.
 ///
-/// It has no name until then, where the file system can do that, so that not even a process that is killed
-/// leaves one. Elsewhere it has a name of its own.
+/// It has no name until then, where the file system can do that, so that not even a process that is
+/// killed leaves one. Elsewhere it has a name of its own.
 #[derive(Debug)]
 pub(crate) struct Part {
     file: File,
@@ -137,7 +137,8 @@ impl Part {
     /// What the host says.
     pub(crate) fn replace(mut self, place: &Path) -> io::Result<()> {
         if let Ok(found) = place.metadata() {
-            // Whoever may read the old one may read the new one; where that cannot be kept, so be it.
+            // Whoever may read the old one may read the new one; where that cannot be kept, so be
+            // it.
             let _ = self.file.set_permissions(found.permissions());
         } else if matches!(self.name, Name::None) && self.place(place).is_ok() {
             return Ok(());

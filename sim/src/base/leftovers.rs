@@ -1,8 +1,8 @@
 //! Files and mounts that this process has made and takes away in the end.
 //!
-//! Their owners take them away when they are dropped. A process that a signal ends drops nothing, so
-//! there is one list of them all, and whoever ends the process has [`take_away`] called first. What a
-//! killed process leaves is found by the next one: see [`unmount_dead`].
+//! Their owners take them away when they are dropped. A process that a signal ends drops nothing,
+//! so there is one list of them all, and whoever ends the process has [`take_away`] called first.
+//! What a killed process leaves is found by the next one: see [`unmount_dead`].
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -6,8 +6,9 @@ use std::path::Path;
 
 /// A path as one word of a shell's command line, in one line of text whatever the name holds.
 ///
-/// A plain name stays as it is. Another is quoted; one with control characters or bytes that are not UTF-8 in the form `$'...'`, which bash,
-/// zsh, ksh and POSIX since 2024 read. A relative path that begins with a dash is not taken for an option.
+/// A plain name stays as it is. Another is quoted; one with control characters or bytes that are
+/// not UTF-8 in the form `$'...'`, which bash, zsh, ksh and POSIX since 2024 read. A relative path
+/// that begins with a dash is not taken for an option.
 pub(crate) fn word(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let dash = if bytes.starts_with(b"-") { "./" } else { "" };

@@ -1,15 +1,15 @@
 //! Work that several threads share.
 //!
-//! What the work comes to does not depend on how many threads do it. So if the host gives fewer than were
-//! asked for, those do it, and without any the calling thread does. A number that a person asked for is
-//! tried out [beforehand](give), to say so.
+//! What the work comes to does not depend on how many threads do it. So if the host gives fewer
+//! than were asked for, those do it, and without any the calling thread does. A number that a
+//! person asked for is tried out [beforehand](give), to say so.
 
 use std::io;
 use std::sync::Mutex;
 use std::thread::{Builder, ScopedJoinHandle, scope};
 
-/// Calls `work` on so many threads, while the calling one does `meanwhile`, which is lent a way to ask
-/// whether all are through.
+/// Calls `work` on so many threads, while the calling one does `meanwhile`, which is lent a way to
+/// ask whether all are through.
 ///
 /// # Panics
 /// If `work` does, with what it said.

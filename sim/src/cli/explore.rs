@@ -268,7 +268,8 @@ impl Exploring<'_> {
         Trace { seed: seed(found), ..trace }
     }
 
-    /// Shrinks counterexamples, keeps the shortest of each kind and tells the story of the shortest.
+    /// Shrinks counterexamples, keeps the shortest of each kind and tells the story of the
+    /// shortest.
     fn explain<D: DeviceUnderTest>(
         &self,
         setup: &D::Setup,

@@ -1,11 +1,12 @@
 //! What was found, kept as it comes.
 //!
-//! A finding is told and written before anything more is done about it: shrinking takes a while, and the
-//! rest of a night longer. It is written as long as it is; when it was made short, that takes its place.
-//! So whatever ends the program, what was told is kept. If it cannot be kept it is told all the same.
+//! A finding is told and written before anything more is done about it: shrinking takes a while,
+//! and the rest of a night longer. It is written as long as it is; when it was made short, that
+//! takes its place. So whatever ends the program, what was told is kept. If it cannot be kept it is
+//! told all the same.
 //!
-//! Traces are numbered. Several processes may number traces in one folder: a number belongs to who sees no
-//! other trace with it once its own is there.
+//! Traces are numbered. Several processes may number traces in one folder: a number belongs to who
+//! sees no other trace with it once its own is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -20,12 +20,12 @@ use crate::world::World;
 pub(super) struct ImageArgs {
     #[command(flatten)]
     source: Source,
-    /// The power goes before this action of the trace, counted from 1; before the first power loss if
-    /// not given, else at the end.
+    /// The power goes before this action of the trace, counted from 1; before the first power loss
+    /// if not given, else at the end.
     #[arg(long, value_name = "N")]
     at: Option<usize>,
-    /// What of the dirty sectors survives: none, all, or sectors as in the trace's `crash power` line,
-    /// as 2,5-7.
+    /// What of the dirty sectors survives: none, all, or sectors as in the trace's `crash power`
+    /// line, as 2,5-7.
     #[arg(long, value_name = "SET", default_value = "none")]
     survivors: Survivors,
     /// Where the image goes; nothing is overwritten.

@@ -1,8 +1,8 @@
 //! Signals that end a command: Ctrl-C, SIGTERM and SIGHUP, which mean the same.
 //!
-//! A long command stops at the first one where it can be told what it has come to; any other ends. At
-//! the second one every command ends at once, by that signal, as its caller would expect. What it has
-//! made and was to take away, files that are half written and mounts, is taken away first.
+//! A long command stops at the first one where it can be told what it has come to; any other ends.
+//! At the second one every command ends at once, by that signal, as its caller would expect. What
+//! it has made and was to take away, files that are half written and mounts, is taken away first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

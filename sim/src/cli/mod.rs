@@ -14,8 +14,8 @@
 //! | 6 | a search was stopped before it was through |
 //! | 7 | powerfail itself made a mistake, and says where |
 //!
-//! They do not depend on who takes what is printed: see [`say`]. A command that a signal ends at once
-//! has no code of its own; see [`interrupt`].
+//! They do not depend on who takes what is printed: see [`say`]. A command that a signal ends at
+//! once has no code of its own; see [`interrupt`].
 
 mod explain;
 mod explore;
@@ -109,7 +109,8 @@ struct Subject {
     /// The device: `blk`, `pmem`, `blk+pmem` for a guest with both, or `wrong:NAME`.
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
-    /// The disk below it: `sim`, `wrong:NAME`, `file:PATH`, `uring:PATH`, or `map:PATH` for a `pmem`.
+    /// The disk below it: `sim`, `wrong:NAME`, `file:PATH`, `uring:PATH`, or `map:PATH` for a
+    /// `pmem`.
     #[arg(long, value_name = "NAME")]
     disk: Option<String>,
     /// Cut the power below the file of `--disk file:PATH`: put it under a file system that forgets
@@ -183,8 +184,8 @@ struct ShrinkArgs {
     /// A seed instead of a trace.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Where the shorter trace goes; `NAME.short.trace` beside the longer one if not given, or `out/` for a
-    /// seed.
+    /// Where the shorter trace goes; `NAME.short.trace` beside the longer one if not given, or
+    /// `out/` for a seed.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Stop after this long with what there is, as `90s` or `1h`.

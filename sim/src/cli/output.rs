@@ -67,8 +67,8 @@ pub(super) struct Made<'a> {
     pub(super) known: &'a Known,
 }
 
-/// Writes `summary.json`, whole or not at all. Its last field is the checksum of all bytes before that
-/// field's line.
+/// Writes `summary.json`, whole or not at all. Its last field is the checksum of all bytes before
+/// that field's line.
 pub(super) fn write_summary(dir: &Path, made: &Made<'_>, report: &Report) -> Result<(), String> {
     let stats = &report.stats;
     let summary = Summary {

@@ -174,7 +174,8 @@ impl Running<'_> {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Runs with a progress bar, and stops cleanly at a signal. What is found is told and kept at once.
+    /// Runs with a progress bar, and stops cleanly at a signal. What is found is told and kept at
+    /// once.
     fn watched<D: DeviceUnderTest>(
         &self,
         setup: &D::Setup,
@@ -252,7 +253,8 @@ impl Running<'_> {
         }
     }
 
-    /// Shrinks one failure, keeps its trace and tells its story. After a signal it is told as it is.
+    /// Shrinks one failure, keeps its trace and tells its story. After a signal it is told as it
+    /// is.
     fn explain<D: DeviceUnderTest>(
         &self,
         setup: &D::Setup,

@@ -1,9 +1,9 @@
 //! Everything that is printed, and what happens if nobody takes it.
 //!
-//! The exit code and the files are what a command is for; what it says must never stand in their way.
-//! So nothing here fails: a stream that is closed or full is given up, without a word. A reader that
-//! is slow is waited for, until a signal ends that: nothing is lost to a pager. Only remarks on
-//! standard error are not worth a long wait.
+//! The exit code and the files are what a command is for; what it says must never stand in their
+//! way. So nothing here fails: a stream that is closed or full is given up, without a word. A
+//! reader that is slow is waited for, until a signal ends that: nothing is lost to a pager. Only
+//! remarks on standard error are not worth a long wait.
 
 use std::fmt::Display;
 use std::os::fd::AsFd;

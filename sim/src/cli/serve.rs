@@ -1,7 +1,7 @@
 //! `powerfail serve`: a file as a disk for a guest in another process, over vhost-user.
 //!
-//! Everything that can be refused is refused before anything is changed: a socket somebody listens on, a file somebody serves, a size that
-//! makes no sense.
+//! Everything that can be refused is refused before anything is changed: a socket somebody listens
+//! on, a file somebody serves, a size that makes no sense.
 //!
 //! Whatever happens to its log, the server goes on and ends as it should: see `log`.
 
@@ -32,12 +32,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ServeArgs {
-    /// The socket to listen on. One that nobody listens on any more is replaced. Whoever may connect to it
-    /// has the disk, one front-end at a time and for as long as it stays connected.
+    /// The socket to listen on. One that nobody listens on any more is replaced. Whoever may
+    /// connect to it has the disk, one front-end at a time and for as long as it stays connected.
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
-    /// The file or block device that is the disk; its size is a multiple of 512 bytes. It is locked,
-    /// also as QEMU's programs do, and a block device must not be mounted.
+    /// The file or block device that is the disk; its size is a multiple of 512 bytes. It is
+    /// locked, also as QEMU's programs do, and a block device must not be mounted.
     #[arg(long, value_name = "PATH")]
     file: PathBuf,
     /// How many request queues, each with a thread of its own.
@@ -55,8 +55,8 @@ pub(super) struct ServeArgs {
     /// What the guest sees as the disk's serial, at most 20 bytes.
     #[arg(long, value_name = "ID", value_parser = serial)]
     serial: Option<Serial>,
-    /// Make the file first, with holes only, of this size: 64M, 1G or a number of bytes. It must not exist,
-    /// and is stable with its name before the socket is there.
+    /// Make the file first, with holes only, of this size: 64M, 1G or a number of bytes. It must
+    /// not exist, and is stable with its name before the socket is there.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     create: Option<u64>,
 }
@@ -144,8 +144,9 @@ fn open_and_serve(args: &ServeArgs, log: &Log) -> Result<u8, String> {
     }
 }
 
-/// Opens a file that a server may have left a moment ago. What a killed server gave the host goes on after its death, and the host keeps the
-/// file locked for so long; a server that is started at once waits for that.
+/// Opens a file that a server may have left a moment ago. What a killed server gave the host goes
+/// on after its death, and the host keeps the file locked for so long; a server that is started at
+/// once waits for that.
 fn patiently<D>(open: impl Fn() -> Result<D, OpenError>) -> Result<D, OpenError> {
     let begun = Instant::now();
     loop {

@@ -162,8 +162,8 @@ impl Shrinking<'_> {
         })
     }
 
-    /// Where the shorter trace goes: where it was asked for, else beside the longer one, else among the
-    /// others.
+    /// Where the shorter trace goes: where it was asked for, else beside the longer one, else among
+    /// the others.
     fn place(&self) -> Result<Place<'_>, String> {
         let path = match (&self.args.output, &self.args.trace) {
             (Some(path), _) => path.clone(),

@@ -2,7 +2,8 @@
 //!
 //! There is no power loss here, for a file does not forget; backends die and devices are reset
 //! instead. It holds the simulated disk against a real one. Where the files are under a [file
-//! system that forgets](crate::host::power_cut_fs), it is [`BlkPowerCut`](crate::devices::blk_power_cut::BlkPowerCut) that is tested.
+//! system that forgets](crate::host::power_cut_fs), it is
+//! [`BlkPowerCut`](crate::devices::blk_power_cut::BlkPowerCut) that is tested.
 
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -60,12 +61,12 @@ impl Files {
         Ok(Files { pool: Arc::new(Mutex::new(pool)), fault })
     }
 
-    /// The same, each under a [file system that forgets](crate::host::power_cut_fs). It is mounted here. What a killed
-    /// process has left mounted under these names is taken away first.
+    /// The same, each under a [file system that forgets](crate::host::power_cut_fs). It is mounted
+    /// here. What a killed process has left mounted under these names is taken away first.
     ///
     /// # Errors
-    /// Besides those of [`new`](Self::new): nothing can be mounted here, or what is left of a killed
-    /// process cannot be taken away.
+    /// Besides those of [`new`](Self::new): nothing can be mounted here, or what is left of a
+    /// killed process cannot be taken away.
     pub fn with_power_cuts(path: PathBuf, fault: Option<DiskFault>) -> Result<Files, MountError> {
         clear(&path)?;
         let files = Files::new(path.clone(), fault).map_err(|e| MountError::NoFile(path, e))?;
@@ -210,7 +211,8 @@ impl Drop for Lease {
     }
 }
 
-/// A way to drive a file: each operation is run when it is submitted, so that a run can be repeated.
+/// A way to drive a file: each operation is run when it is submitted, so that a run can be
+/// repeated.
 pub trait FileLane: for<'a> Disk<Ram<'a>> + Debug + Send + Sized {
     /// The first lane onto a file.
     ///

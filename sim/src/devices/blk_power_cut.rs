@@ -1,9 +1,9 @@
 //! Our block device on a real file whose power is cut: durability, measured through system calls.
 //!
-//! It is [`BlkFile`] with its files under a [file system that forgets](crate::host::power_cut_fs). What is dirty
-//! there is cut, and written back, by the same choices as on the simulated disk, which are in the
-//! trace. Which syncs fail, and what they forget, is drawn from the run's number and in no trace:
-//! it changes with the steps before it.
+//! It is [`BlkFile`] with its files under a [file system that forgets](crate::host::power_cut_fs).
+//! What is dirty there is cut, and written back, by the same choices as on the simulated disk,
+//! which are in the trace. Which syncs fail, and what they forget, is drawn from the run's number
+//! and in no trace: it changes with the steps before it.
 //!
 //! A backend that dies may have been about to tell of a failed sync. As nobody can say whether it
 //! did, nothing stays forgotten then.

@@ -1,10 +1,11 @@
-//! Our persistent memory on a real file, mapped: the same seeds, the same oracle, the host's own pages.
+//! Our persistent memory on a real file, mapped: the same seeds, the same oracle, the host's own
+//! pages.
 //!
-//! A word lies at the start of a sector of the file, so the words are on several pages and tear from
-//! each other. Each sync is done when it is submitted, so that a run can be repeated. With power cuts
-//! the file is under a [file system that forgets](crate::host::power_cut_fs): what was stored and not synced since
-//! is cut by the choices of the run. The kernel may write a page earlier than that; what the cut
-//! takes, it takes all the same.
+//! A word lies at the start of a sector of the file, so the words are on several pages and tear
+//! from each other. Each sync is done when it is submitted, so that a run can be repeated. With
+//! power cuts the file is under a [file system that forgets](crate::host::power_cut_fs): what was
+//! stored and not synced since is cut by the choices of the run. The kernel may write a page
+//! earlier than that; what the cut takes, it takes all the same.
 
 use std::fs::File;
 use std::sync::Arc;

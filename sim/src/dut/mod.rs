@@ -98,9 +98,9 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
         *self = Self::open(setup, spec, disk, device);
     }
 
-    /// What a [`restart`](Self::restart) after a power loss now would carry over: devices with equal
-    /// numbers do the same from there on, whatever they did until there. Nothing if nobody can
-    /// tell; an exhaustive search is the larger for it.
+    /// What a [`restart`](Self::restart) after a power loss now would carry over: devices with
+    /// equal numbers do the same from there on, whatever they did until there. Nothing if nobody
+    /// can tell; an exhaustive search is the larger for it.
     fn carries(&self) -> Option<u64> {
         None
     }
@@ -181,27 +181,27 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
         false
     }
 
-    /// [`pause`](Abilities::pause): begins, paused and drained, to make stable what completed; every
-    /// queue is stepped.
+    /// [`pause`](Abilities::pause): begins, paused and drained, to make stable what completed;
+    /// every queue is stepped.
     fn begin_save(&mut self) {}
 
     /// [`pause`](Abilities::pause): once that is over, saves the device, becomes another process
-    /// that goes on from there, and says whether what had completed is stable. Nothing happens while
-    /// it is not over.
+    /// that goes on from there, and says whether what had completed is stable. Nothing happens
+    /// while it is not over.
     fn move_on(&mut self, _spec: &Spec, _host: &mut Host<'_>) -> Option<Moved> {
         None
     }
 
     /// [`pause`](Abilities::pause): stops the rings of a paused device and starts them again where
-    /// they are, once everything that was taken is answered; the device is not paused then. False if
-    /// that is not so yet, or never done.
+    /// they are, once everything that was taken is answered; the device is not paused then. False
+    /// if that is not so yet, or never done.
     fn restart_rings(&mut self) -> bool {
         false
     }
 
     /// [`reconnect`](Abilities::reconnect): the front-end leaves. Nothing more is answered, what is
-    /// in flight stays on record, and what the host has in hand comes back in the steps that follow;
-    /// then it comes back to the same process, and the world goes on with
+    /// in flight stays on record, and what the host has in hand comes back in the steps that
+    /// follow; then it comes back to the same process, and the world goes on with
     /// [`reconnect`](Self::reconnect).
     fn leave(&mut self) {}
 
@@ -219,7 +219,8 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
         false
     }
 
-    /// [`queue_reset`](Abilities::queue_reset): the driver resets one queue; every queue is stepped.
+    /// [`queue_reset`](Abilities::queue_reset): the driver resets one queue; every queue is
+    /// stepped.
     fn reset_queue(&mut self, _queue: u16) {}
 
     /// [`queue_reset`](Abilities::queue_reset): whether that has not ended.
@@ -230,17 +231,18 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// [`queue_reset`](Abilities::queue_reset): the driver has placed a queue anew that was reset.
     fn place_queue(&mut self, _queue: u16, _ring: RingPlan) {}
 
-    /// [`reconnect`](Abilities::reconnect): takes one step of a queue and dies in it, here; then the
-    /// world goes on with [`reconnect`](Self::reconnect). Says whether the step was one in which
-    /// that can be.
+    /// [`reconnect`](Abilities::reconnect): takes one step of a queue and dies in it, here; then
+    /// the world goes on with [`reconnect`](Self::reconnect). Says whether the step was one in
+    /// which that can be.
     fn die_inside(&mut self, queue: u16, _cut: Cut, host: &mut Host<'_>) -> bool {
         self.step(queue, host);
         false
     }
 
-    /// [`reconnect`](Abilities::reconnect): the backend died, and becomes another one: the front-end
-    /// hands it the features, the cache mode (as `config_read` says before), the rings with whatever
-    /// is on them, and the record of what was in flight. What it had in the host's hands is gone.
+    /// [`reconnect`](Abilities::reconnect): the backend died, and becomes another one: the
+    /// front-end hands it the features, the cache mode (as `config_read` says before), the rings
+    /// with whatever is on them, and the record of what was in flight. What it had in the host's
+    /// hands is gone.
     fn reconnect(
         &mut self,
         _setup: &Self::Setup,

@@ -1,11 +1,13 @@
 //! What each sector of the disk may hold, should the power go now.
 //!
-//! The cache of the simulated disk may be written back at any moment, so a dirty sector may survive as anything that
-//! was cached since it was last made stable. A search that keeps all of it need not try when the host writes back: it
-//! decides what has survived when somebody reads it. How that would have come about is kept too, for a counterexample
-//! must be a run of the real disk, step by step.
+//! The cache of the simulated disk may be written back at any moment, so a dirty sector may survive
+//! as anything that was cached since it was last made stable. A search that keeps all of it need
+//! not try when the host writes back: it decides what has survived when somebody reads it. How that
+//! would have come about is kept too, for a counterexample must be a run of the real disk, step by
+//! step.
 //!
-//! What is here is learned by looking at cache and medium after every step, so it holds for a disk that is wrong, too.
+//! What is here is learned by looking at cache and medium after every step, so it holds for a disk
+//! that is wrong, too.
 
 use powerfail_model::Observed;
 
@@ -20,7 +22,8 @@ const MOST: usize = 26;
 /// A content by its [`code`](payload::code).
 pub(super) type Code = u64;
 
-/// What one sector may hold, oldest first: the medium, and what was cached since. The last is what a read returns.
+/// What one sector may hold, oldest first: the medium, and what was cached since. The last is what
+/// a read returns.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     may: [Code; MOST],
@@ -53,7 +56,8 @@ pub(super) enum How {
 /// What all sectors may hold.
 #[derive(Clone, Debug)]
 pub(super) struct Cells {
-    /// Everything that was cached may survive. If not, the host writes back step by step, and only what is cached may.
+    /// Everything that was cached may survive. If not, the host writes back step by step, and only
+    /// what is cached may.
     keeps: bool,
     kind: Kind,
     author: Author,
@@ -119,7 +123,8 @@ impl Cells {
         }
     }
 
-    /// What a sector may hold if the power goes now, and how; each content once, and the plainest way to it.
+    /// What a sector may hold if the power goes now, and how; each content once, and the plainest
+    /// way to it.
     pub(super) fn survivors(&self, number: u32, out: &mut Vec<(Code, How)>) {
         out.clear();
         let cell = &self.cells[number as usize];

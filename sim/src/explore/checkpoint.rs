@@ -1,12 +1,12 @@
 //! What is kept of a search that was stopped, so that it goes on from there.
 //!
-//! A search is cut into parts that do the same whenever they are done. The file has a line for each that was finished:
-//! which one, what it counted, and the lives it led to. The first line says what search it is and of which program; another
-//! one starts from the beginning.
+//! A search is cut into parts that do the same whenever they are done. The file has a line for each
+//! that was finished: which one, what it counted, and the lives it led to. The first line says what
+//! search it is and of which program; another one starts from the beginning.
 //!
-//! A search that believed a wrong line would call complete what is not. So each begins with a checksum of it and of all
-//! before it. What does not match is never believed: a last line that was half written is done again, and a file that is
-//! damaged before its end is refused.
+//! A search that believed a wrong line would call complete what is not. So each begins with a
+//! checksum of it and of all before it. What does not match is never believed: a last line that was
+//! half written is done again, and a file that is damaged before its end is refused.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, Write as _};
@@ -101,8 +101,8 @@ impl Sink {
     }
 }
 
-/// What is whole of a checkpoint: the contents of its lines, the checksum of the last one, and where
-/// that ends.
+/// What is whole of a checkpoint: the contents of its lines, the checksum of the last one, and
+/// where that ends.
 struct Whole<'a> {
     contents: Vec<&'a str>,
     sum: u64,
@@ -114,8 +114,8 @@ impl Whole<'_> {
     /// content; so none can be changed, taken out, doubled or moved without one that is.
     ///
     /// # Errors
-    /// The number of the first damaged line, unless it is the last one: a process that was killed, or a
-    /// host that lost its power, may have left that half written.
+    /// The number of the first damaged line, unless it is the last one: a process that was killed,
+    /// or a host that lost its power, may have left that half written.
     fn of(bytes: &[u8]) -> Result<Whole<'_>, usize> {
         let mut whole = Whole { contents: Vec::new(), sum: CHECKSUM, len: 0 };
         let mut lines = bytes.split_inclusive(|&byte| byte == b'\n');
@@ -143,8 +143,8 @@ fn checked(line: &[u8], before: u64) -> Option<&str> {
 }
 
 impl Checkpoint {
-    /// Goes on with a search in a folder, or begins it. Another search has another file; one that another `program` began
-    /// starts from the beginning.
+    /// Goes on with a search in a folder, or begins it. Another search has another file; one that
+    /// another `program` began starts from the beginning.
     ///
     /// # Errors
     /// One line: there can be no file in the folder, or the one that is there is damaged.
@@ -350,7 +350,8 @@ mod tests {
             fs::write(&path, bytes).expect("a file");
             let opened = loop {
                 match Checkpoint::open(dir.path(), "me", "one") {
-                    // A process that another test has just started holds the lock until it runs its program.
+                    // A process that another test has just started holds the lock until it runs its
+                    // program.
                     Ok(other) if other.path() != path => other.remove(),
                     opened => break opened,
                 }

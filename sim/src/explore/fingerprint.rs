@@ -1,9 +1,11 @@
 //! Fingerprints: 128 bits by which two states are held to be one.
 //!
-//! It is no cryptographic hash; nobody chooses states to make two of them collide. Of `n` states any two collide
-//! with a probability of at most about `n² / 2^129`, and a search says so in its statement.
+//! It is no cryptographic hash; nobody chooses states to make two of them collide. Of `n` states
+//! any two collide with a probability of at most about `n² / 2^129`, and a search says so in its
+//! statement.
 
-/// A fingerprint, word by word. Two lanes of different constants, each a multiplication folded onto itself.
+/// A fingerprint, word by word. Two lanes of different constants, each a multiplication folded onto
+/// itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Fingerprint {
     one: u64,

@@ -1,18 +1,23 @@
 //! What makes two states one.
 //!
-//! A device is anything that implements [`DeviceUnderTest`], so nobody can look into it. But it is a function of what it
-//! was given, and so is the oracle. Two states are therefore held to be one iff these are equal:
+//! A device is anything that implements [`DeviceUnderTest`], so nobody can look into it. But it is
+//! a function of what it was given, and so is the oracle. Two states are therefore held to be one
+//! iff these are equal:
 //!
-//! * for the device, everything its threads were given, in order: which one ran, what the guest had published by then,
-//!   and which completions waited. With each power loss it begins anew, with what it [carries](DeviceUnderTest::carries) over;
-//! * for the oracle, what was sent and what came back since the life began, up to the order of neighbours of one sort: of
-//!   two requests it asks only whether one ended before the other was submitted;
-//! * for the disk, what each sector may hold, what is in flight and how far, and what waits to be taken;
+//! * for the device, everything its threads were given, in order: which one ran, what the guest had
+//!   published by then, and which completions waited. With each power loss it begins anew, with
+//!   what it [carries](DeviceUnderTest::carries) over;
+//! * for the oracle, what was sent and what came back since the life began, up to the order of
+//!   neighbours of one sort: of two requests it asks only whether one ended before the other was
+//!   submitted;
+//! * for the disk, what each sector may hold, what is in flight and how far, and what waits to be
+//!   taken;
 //! * what the scope has left.
 //!
-//! After a power loss less is needed: which contents the oracle allows in each sector and which may be there, by their
-//! place in the order of the former, and which of them is zeroes. Once all was read back each sector holds one content
-//! that both agree on, and its name does not matter any more.
+//! After a power loss less is needed: which contents the oracle allows in each sector and which may
+//! be there, by their place in the order of the former, and which of them is zeroes. Once all was
+//! read back each sector holds one content that both agree on, and its name does not matter any
+//! more.
 
 use std::collections::BTreeSet;
 
@@ -228,7 +233,8 @@ impl<D: DeviceUnderTest> Node<D> {
         }
     }
 
-    /// The fingerprint of the state behind a power loss now, in a lazy search, and how many images it stands for.
+    /// The fingerprint of the state behind a power loss now, in a lazy search, and how many images
+    /// it stands for.
     pub(super) fn print_after_loss(&self) -> (Fingerprint, u64) {
         let device = self.history.device_after_loss(self.world.slot(0).device.carries());
         let may = self.may_survive();
@@ -269,7 +275,8 @@ impl<D: DeviceUnderTest> Node<D> {
         fingerprint
     }
 
-    /// What is dirty outside the device's part, where nothing has any business to change: the witness looks there.
+    /// What is dirty outside the device's part, where nothing has any business to change: the
+    /// witness looks there.
     fn outside(&self) -> u64 {
         let disk = self.world.disk();
         disk.dirty().minus(disk.shape().part(0)).words()[0]

@@ -66,7 +66,8 @@ impl FromStr for RequestKind {
     }
 }
 
-/// A request of a kind, about a range of sectors or words. Nothing if the device knows no such kind.
+/// A request of a kind, about a range of sectors or words. Nothing if the device knows no such
+/// kind.
 pub(super) fn ask(kind: Kind, what: RequestKind, first: u32, count: u32) -> Option<GuestRequest> {
     let sector = u64::from(first);
     let segments = |flags: u32| {

@@ -1,37 +1,45 @@
 //! Every schedule, up to a scope.
 //!
-//! Random runs find bugs; they never say that there are none up to here. For a small scope a search can say that, of the
-//! device that ships and not of a model of it: every workload of up to so many requests, every order in which the host
-//! does things and completes them, every moment at which the power goes and every image it may leave were tried, and no
-//! promise was broken.
+//! Random runs find bugs; they never say that there are none up to here. For a small scope a search
+//! can say that, of the device that ships and not of a model of it: every workload of up to so many
+//! requests, every order in which the host does things and completes them, every moment at which
+//! the power goes and every image it may leave were tried, and no promise was broken.
 //!
 //! # What is covered
 //!
-//! One device on the simulated disk, whose [fault model](crate::host::disk) is the one of random runs. The guest sends requests
-//! of the scope's kinds on any queue, and at most so many at a time; a thread of the device, once it runs, runs until it
-//! has nothing to do; the guest takes back what was used as soon as a thread has paused. The host lands and completes
-//! operations in any order, a sector at a time, writes back whenever it likes and, if the scope allows, fails them with EIO: a
-//! write that fails has landed in any part, and a failed sync forgets all that was dirty or nothing. The power goes at any
-//! moment, and between any two of the reads that follow a power loss; those are done by a kind host. When the power comes on the guest reads every sector before it
-//! goes on, and where it has nothing left to do it reads every sector once more.
+//! One device on the simulated disk, whose [fault model](crate::host::disk) is the one of random
+//! runs. The guest sends requests of the scope's kinds on any queue, and at most so many at a time;
+//! a thread of the device, once it runs, runs until it has nothing to do; the guest takes back what
+//! was used as soon as a thread has paused. The host lands and completes operations in any order, a
+//! sector at a time, writes back whenever it likes and, if the scope allows, fails them with EIO: a
+//! write that fails has landed in any part, and a failed sync forgets all that was dirty or
+//! nothing. The power goes at any moment, and between any two of the reads that follow a power
+//! loss; those are done by a kind host. When the power comes on the guest reads every sector before
+//! it goes on, and where it has nothing left to do it reads every sector once more.
 //!
 //! If the scope allows, the guest resets the device, too, and waits for that to show.
 //!
-//! Not covered: threads that stop between two of their steps (loom does that), chains that are cut in odd ways, broken
-//! rings, short transfers, killed backends, resizing. Random runs have all of them.
+//! Not covered: threads that stop between two of their steps (loom does that), chains that are cut
+//! in odd ways, broken rings, short transfers, killed backends, resizing. Random runs have all of
+//! them.
 //!
 //! # What makes it small
 //!
-//! * *Alike*: states that the rest of a run cannot tell apart are visited once; `history.rs` says which those are.
-//! * *Lazy*: an operation lands when it completes, unless another one is in flight on the same sector; what a power loss
-//!   leaves of a sector is decided when the sector is read (`cells.rs`). Both only put off what nobody can see.
-//! * *Sleep*: of two independent steps one order is enough; `step.rs` says which are, and claims nothing more.
-//! * *Mirror*: a disk has no preferred end and no preferred queue, so of two workloads that are mirror images, or differ in
-//!   which queue is which, one is enough. This one believes that the device tells neither apart.
-//! * *Lives*: after a power loss and with everything read back it does not matter how one got there (`lives.rs`).
+//! * *Alike*: states that the rest of a run cannot tell apart are visited once; `history.rs` says
+//!   which those are.
+//! * *Lazy*: an operation lands when it completes, unless another one is in flight on the same
+//!   sector; what a power loss leaves of a sector is decided when the sector is read (`cells.rs`).
+//!   Both only put off what nobody can see.
+//! * *Sleep*: of two independent steps one order is enough; `step.rs` says which are, and claims
+//!   nothing more.
+//! * *Mirror*: a disk has no preferred end and no preferred queue, so of two workloads that are
+//!   mirror images, or differ in which queue is which, one is enough. This one believes that the
+//!   device tells neither apart.
+//! * *Lives*: after a power loss and with everything read back it does not matter how one got there
+//!   (`lives.rs`).
 //!
-//! All but the last can be switched off. Tests hold what is found with and without them against each other, for our device
-//! and for every wrong one in scope.
+//! All but the last can be switched off. Tests hold what is found with and without them against
+//! each other, for our device and for every wrong one in scope.
 
 mod cells;
 mod checkpoint;
@@ -106,8 +114,9 @@ pub struct Report {
     pub done: u64,
     /// See above.
     pub parts: u64,
-    /// The images that power losses may leave, each by its row and a fingerprint with what the guest knew: which requests
-    /// it had sent, and which had come back. Empty unless they were asked for.
+    /// The images that power losses may leave, each by its row and a fingerprint with what the
+    /// guest knew: which requests it had sent, and which had come back. Empty unless they were
+    /// asked for.
     pub images: BTreeSet<(usize, u128)>,
     /// What was broken, by kind; each by the shortest run that was come upon.
     pub broken: Vec<(Signature, Counterexample)>,
@@ -192,8 +201,8 @@ pub fn explore<D: DeviceUnderTest>(
     remembering::<D>(setup, scope, effort, progress, &plans::<D>(setup, scope), &Nothing)
 }
 
-/// As [`explore`], going on where the search was stopped before. `found` hears of the first failure of
-/// each kind at once, on the thread that came upon it.
+/// As [`explore`], going on where the search was stopped before. `found` hears of the first failure
+/// of each kind at once, on the thread that came upon it.
 pub fn go_on<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
@@ -226,8 +235,9 @@ fn remembering<D: DeviceUnderTest>(
     Report { requests: scope.requests, tally, lives: roots, done, parts: tasks, broken, images }
 }
 
-/// The shortest run within a scope that breaks a promise: with the fewest requests, then the fewest power losses, then the
-/// fewest failures of the host and resets, then the fewest steps. Nothing if none does, or the search was stopped.
+/// The shortest run within a scope that breaks a promise: with the fewest requests, then the fewest
+/// power losses, then the fewest failures of the host and resets, then the fewest steps. Nothing if
+/// none does, or the search was stopped.
 pub fn shortest<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
@@ -237,7 +247,8 @@ pub fn shortest<D: DeviceUnderTest>(
     short::<D>(setup, scope, effort, progress).into_iter().next()
 }
 
-/// The [`shortest`] run that breaks a promise, and behind it one of each kind of failure in the least scope that has it.
+/// The [`shortest`] run that breaks a promise, and behind it one of each kind of failure in the
+/// least scope that has it.
 pub fn short<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,

@@ -258,7 +258,8 @@ impl<D: DeviceUnderTest> Node<D> {
         self.begin_life(plan)
     }
 
-    /// What each sector may hold if the power goes now, in this life or while the last one is read back.
+    /// What each sector may hold if the power goes now, in this life or while the last one is read
+    /// back.
     pub(super) fn may_survive(&self) -> Vec<Vec<(Code, How)>> {
         let mut all = Vec::with_capacity(self.cells.len() as usize);
         for number in 0..self.cells.len() {

@@ -3,18 +3,21 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What makes a search smaller than the number of its schedules. Each can be left out, to show that nothing is lost.
+/// What makes a search smaller than the number of its schedules. Each can be left out, to show that
+/// nothing is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reduction {
-    /// What a power loss leaves in a sector is decided when it is read, and an operation lands when it completes unless
-    /// another one is in flight on the same sector.
+    /// What a power loss leaves in a sector is decided when it is read, and an operation lands when
+    /// it completes unless another one is in flight on the same sector.
     pub lazy: bool,
     /// Sleep sets: of two independent steps only one order is taken.
     pub sleep: bool,
-    /// Of two workloads that are mirror images, or differ in which queue is which, only one is taken.
+    /// Of two workloads that are mirror images, or differ in which queue is which, only one is
+    /// taken.
     pub mirror: bool,
-    /// States that the rest of a run cannot tell apart are one: whatever the order of neighbours that the oracle does not
-    /// ask about, and whatever led to a power loss after which the same is allowed and the same is there.
+    /// States that the rest of a run cannot tell apart are one: whatever the order of neighbours
+    /// that the oracle does not ask about, and whatever led to a power loss after which the same is
+    /// allowed and the same is there.
     pub alike: bool,
 }
 

@@ -1,4 +1,5 @@
-//! The lives a guest may lead: what is negotiated, as the rows of the stability table tell them apart.
+//! The lives a guest may lead: what is negotiated, as the rows of the stability table tell them
+//! apart.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,7 +26,8 @@ pub enum Row {
     F,
     /// Both, write-back.
     G,
-    /// Both, and the guest switches the mode while writes are in flight: each switch is one of its requests.
+    /// Both, and the guest switches the mode while writes are in flight: each switch is one of its
+    /// requests.
     H,
 }
 

@@ -1,10 +1,11 @@
 //! Depth first, from one state through everything that may follow.
 //!
-//! A state that was visited is not visited again, but for those of its steps that slept then and do not sleep now: a sleep
-//! set is only sound together with the states it was used in, so it is kept with them.
+//! A state that was visited is not visited again, but for those of its steps that slept then and do
+//! not sleep now: a sleep set is only sound together with the states it was used in, so it is kept
+//! with them.
 //!
-//! A life that begins with everything read back ends the search: it is a root of a search of its own (see
-//! [`lives`](super::lives)), for how it came about does not matter.
+//! A life that begins with everything read back ends the search: it is a root of a search of its
+//! own (see [`lives`](super::lives)), for how it came about does not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -73,7 +74,8 @@ pub(super) struct Search<'a, D: DeviceUnderTest> {
     pub(super) tally: Tally,
     /// The shortest way to each kind of failure, of those that were tried.
     pub(super) found: BTreeMap<Signature, Found>,
-    /// Lives that begin with everything read back, and requests left: their states and the first way to them.
+    /// Lives that begin with everything read back, and requests left: their states and the first
+    /// way to them.
     pub(super) fresh: BTreeMap<(u8, u128), Path>,
     /// The images that power losses could leave, if somebody wants them.
     pub(super) images: Option<BTreeSet<u128>>,
@@ -235,7 +237,8 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         self.visited.found_ways(key.value(), ways)
     }
 
-    /// The steps that need not be tried after `step`: what was tried before it, or slept, and does not mind the order.
+    /// The steps that need not be tried after `step`: what was tried before it, or slept, and does
+    /// not mind the order.
     fn asleep_after(&self, node: &Node<D>, step: &Step, before: &[Step]) -> Vec<Step> {
         before.iter().filter(|other| node.independent(other, step)).copied().collect()
     }
@@ -284,7 +287,8 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         ways
     }
 
-    /// Reads everything back where nothing else is left to do, or nothing moves though something should.
+    /// Reads everything back where nothing else is left to do, or nothing moves though something
+    /// should.
     fn look(&mut self, node: &Node<D>) {
         if matches!(node.phase, Phase::Recalling { .. }) || !node.is_idle() {
             return;

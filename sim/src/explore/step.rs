@@ -1,15 +1,18 @@
-//! The steps of a search: what may happen next, and which two of those do not mind each other's order.
+//! The steps of a search: what may happen next, and which two of those do not mind each other's
+//! order.
 //!
 //! # Independence
 //!
-//! Two steps are independent in a state iff, whichever comes first, the other can still happen and the state after both
-//! is the same. What is claimed here, and nothing more:
+//! Two steps are independent in a state iff, whichever comes first, the other can still happen and
+//! the state after both is the same. What is claimed here, and nothing more:
 //!
-//! * What the guest sends or switches and what the host does: neither sees the other before a thread of the device runs.
-//! * Two things the host does, if they touch no sector in common, neither makes anything stable, and they do not both
-//!   complete in one lane, whose completions are taken in order.
-//! * A thread that runs and what the host lands or completes for another lane, if that makes nothing stable and lands in
-//!   no sector of which the thread is about to take a completion: a sync covers what was taken before it was submitted.
+//! * What the guest sends or switches and what the host does: neither sees the other before a
+//!   thread of the device runs.
+//! * Two things the host does, if they touch no sector in common, neither makes anything stable,
+//!   and they do not both complete in one lane, whose completions are taken in order.
+//! * A thread that runs and what the host lands or completes for another lane, if that makes
+//!   nothing stable and lands in no sector of which the thread is about to take a completion: a
+//!   sync covers what was taken before it was submitted.
 //! * A power loss is independent of nothing.
 
 use super::cells::Code;
@@ -27,19 +30,22 @@ pub(super) enum Step {
     Send { queue: u8, nth: u8 },
     /// The guest writes `writeback`.
     Switch { value: u8 },
-    /// The thread of a queue runs until it has nothing to do, and the guest takes back what was used.
+    /// The thread of a queue runs until it has nothing to do, and the guest takes back what was
+    /// used.
     Run { queue: u8 },
     /// The host lands one sector of an operation before it completes.
     Land { op: OpKey, sector: u32 },
     /// The host completes an operation; of a discard, these sectors become zero that are not yet.
     Finish { op: OpKey, landed: SectorSet },
-    /// The host fails an operation that has landed in these sectors too; a sync then forgets that anything was dirty.
+    /// The host fails an operation that has landed in these sectors too; a sync then forgets that
+    /// anything was dirty.
     Fail { op: OpKey, landed: SectorSet, forgets: bool },
     /// The host writes a sector back, unasked.
     WriteBack { sector: u32 },
     /// The guest resets the device.
     Reset,
-    /// The power goes, and the next life begins. Of what is dirty these survive; nothing is decided in a lazy search.
+    /// The power goes, and the next life begins. Of what is dirty these survive; nothing is decided
+    /// in a lazy search.
     Cut { survivors: SectorSet },
     /// The guest reads the next sector, and this is what has survived there.
     Recall { content: Code },
@@ -83,7 +89,8 @@ impl<D: DeviceUnderTest> Node<D> {
         let queues = if mirror { queues.min(self.used + 1) } else { queues };
         for queue in 0..queues {
             for (nth, &image) in plan.mirrors.iter().enumerate() {
-                // Of two mirror images the later one is left out until something has told the sides apart.
+                // Of two mirror images the later one is left out until something has told the sides
+                // apart.
                 if self.lopsided || !mirror || nth <= usize::from(image) {
                     out.push(Step::Send { queue, nth: nth as u8 });
                 }
@@ -189,7 +196,8 @@ impl<D: DeviceUnderTest> Node<D> {
         completes(host) != Some(queue) && !settles(host) && touched.and(untaken).is_empty()
     }
 
-    /// The sectors that a step of the host may change or read. Nothing if it is no step of the host.
+    /// The sectors that a step of the host may change or read. Nothing if it is no step of the
+    /// host.
     fn touched(&self, step: &Step) -> Option<SectorSet> {
         match step {
             Step::Land { sector, .. } | Step::WriteBack { sector } => {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Tally {
     /// States visited.
     pub states: u64,
-    /// Schedules within one life that the states stand for: each a different order of steps that depend on each other.
+    /// Schedules within one life that the states stand for: each a different order of steps that
+    /// depend on each other.
     pub schedules: u64,
     /// The steps they would take, were each done by itself from the start of its life.
     pub schedule_steps: u64,

@@ -1,8 +1,9 @@
 //! A search, life by life.
 //!
-//! A life that begins with everything read back is the root of a search of its own, and each is searched once, however
-//! many crashes lead to it. Those that leave the same number of power losses make a *generation*; within one, each step out
-//! of each root is a task, so tasks are many, small, and do the same for any number of threads.
+//! A life that begins with everything read back is the root of a search of its own, and each is
+//! searched once, however many crashes lead to it. Those that leave the same number of power losses
+//! make a *generation*; within one, each step out of each root is a task, so tasks are many, small,
+//! and do the same for any number of threads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -19,7 +20,8 @@ use crate::base::threads::on_threads;
 use crate::dut::DeviceUnderTest;
 use crate::trace::Signature;
 
-/// A root: the row it belongs to, the power losses it has left and its state; and the first way to it.
+/// A root: the row it belongs to, the power losses it has left and its state; and the first way to
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Root {
     pub(super) row: usize,
@@ -80,7 +82,8 @@ pub(super) fn search<D: DeviceUnderTest>(
     memory: &impl TaskStore,
 ) -> Outcomes {
     let mut lives = Outcomes::default();
-    // Roots that wait, by the power losses they have left; and the states of all that were ever found.
+    // Roots that wait, by the power losses they have left; and the states of all that were ever
+    // found.
     let mut waiting: BTreeMap<u8, Vec<Root>> = BTreeMap::new();
     let mut known: BTreeSet<(usize, u128)> = BTreeSet::new();
     for (row, plan) in plans.iter().enumerate() {
@@ -224,7 +227,8 @@ fn one<D: DeviceUnderTest>(
     Outcome { tally, found, fresh, images: images.unwrap_or_default() }
 }
 
-/// The shortest way to a broken promise of those shorter than `than`, and where two are as short, the one in the first row.
+/// The shortest way to a broken promise of those shorter than `than`, and where two are as short,
+/// the one in the first row.
 ///
 /// Every row is searched to the end, so the answer is the same for any number of threads.
 pub(super) fn shorter<D: DeviceUnderTest>(

@@ -1,7 +1,7 @@
 //! The states that were visited: an open-addressed table from fingerprints to a word.
 //!
-//! It grows up to a fixed number of entries. Once it is full nothing more is remembered: a search goes on and may
-//! visit states again, which costs time and loses nothing, and says so.
+//! It grows up to a fixed number of entries. Once it is full nothing more is remembered: a search
+//! goes on and may visit states again, which costs time and loses nothing, and says so.
 
 /// The least number of places.
 const LEAST: usize = 1 << 10;

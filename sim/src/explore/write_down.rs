@@ -1,7 +1,8 @@
 //! A run of the search, written down as a run of the real disk.
 //!
-//! A lazy search decides only when a sector is read what has survived there. A trace says at the time what happens: that
-//! the host wrote a sector back, that an operation landed in it before the power went, that it survived.
+//! A lazy search decides only when a sector is read what has survived there. A trace says at the
+//! time what happens: that the host wrote a sector back, that an operation landed in it before the
+//! power went, that it survived.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -7,8 +7,8 @@
 //!
 //! A FLUSH stands where it was asked for, as the kernel has it: what stands before it is what it
 //! makes stable. Every request that the guest saw answered is a mark, its name and its status as in
-//! `w7=0`. What landed without an answer, and what a failed sync forgot, comes last, behind the mark
-//! `unanswered`. The last mark is `power loss`, or `end` where the run ends before one.
+//! `w7=0`. What landed without an answer, and what a failed sync forgot, comes last, behind the
+//! mark `unanswered`. The last mark is `power loss`, or `end` where the run ends before one.
 //!
 //! Not here: what comes after a power loss, for the format cannot say that content was lost; and
 //! what the medium held at first, which [`image`](super::image) gives.

@@ -24,8 +24,9 @@ pub const MEMORY: usize = 64 << 10;
 
 /// The bytes of one guest's memory.
 ///
-/// The guest and the device take turns: [`ram`](Memory::ram), through which a device writes, borrows
-/// the memory for as long as the device has it, so bytes that were lent cannot change meanwhile.
+/// The guest and the device take turns: [`ram`](Memory::ram), through which a device writes,
+/// borrows the memory for as long as the device has it, so bytes that were lent cannot change
+/// meanwhile.
 ///
 /// ```compile_fail,E0502
 /// # use powerfail::guest::memory::Memory;
@@ -119,8 +120,8 @@ impl Memory {
         let start = self.check(at, len);
         // SAFETY: `check` has shown the offset to lie inside the allocation.
         let first = unsafe { self.base.as_ptr().add(start) };
-        // SAFETY: `check` has shown the whole range to lie inside the allocation, and all that writes
-        // to it borrows `self` mutably for as long as it may: `bytes_mut`, `ram`.
+        // SAFETY: `check` has shown the whole range to lie inside the allocation, and all that
+        // writes to it borrows `self` mutably for as long as it may: `bytes_mut`, `ram`.
         unsafe { std::slice::from_raw_parts(first, len as usize) }
     }
 

@@ -80,8 +80,8 @@ pub fn fill(out: &mut [u8], author: Author, sector: u32, version: u32) {
 /// Bits of a word's version.
 const VERSION_BITS: u32 = 20;
 
-/// The word that `version` (zero for the initial image) gives a persistent memory: 8 bytes that name
-/// themselves as a sector does.
+/// The word that `version` (zero for the initial image) gives a persistent memory: 8 bytes that
+/// name themselves as a sector does.
 ///
 /// Layout: the low half holds the version, the word's number and the disk, the high half follows
 /// from those and the run. No word is zero.
@@ -142,7 +142,8 @@ pub(crate) fn code(seen: Observed) -> u64 {
     }
 }
 
-/// Bytes that are read as what has this [`code`]: those it was made from, unless they contradict themselves.
+/// Bytes that are read as what has this [`code`]: those it was made from, unless they contradict
+/// themselves.
 #[must_use]
 pub(crate) fn of_code(kind: Kind, author: Author, number: u32, code: u64) -> Vec<u8> {
     let misdirected = code >> 33 & 1 == 1 && code >> 61 == 0;

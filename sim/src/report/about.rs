@@ -1,4 +1,5 @@
-//! What a story is about: of everything that happened, what matters for the promise that was broken.
+//! What a story is about: of everything that happened, what matters for the promise that was
+//! broken.
 //!
 //! A failure in a sector is about the requests that touch it, and what makes them stable. A failure
 //! of the protocol is about one request, one queue, the negotiation, or else the whole device.

@@ -130,8 +130,8 @@ pub fn tell<D: DeviceUnderTest>(
     page.out
 }
 
-/// Tells everything that happened in a run in which no promise was broken, and which the world has just
-/// done with a journal. `from` is the seed, or the trace. Lines are as in [`tell`].
+/// Tells everything that happened in a run in which no promise was broken, and which the world has
+/// just done with a journal. `from` is the seed, or the trace. Lines are as in [`tell`].
 #[must_use]
 pub fn recount<D: DeviceUnderTest>(world: &World<D>, from: &str, style: Style) -> String {
     let options = world.options();

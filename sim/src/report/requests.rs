@@ -135,8 +135,8 @@ impl Work {
         self.out.retain(|request| request.1 != id);
     }
 
-    /// The requests of a device have ended unanswered. What the host still does for them it does for
-    /// them.
+    /// The requests of a device have ended unanswered. What the host still does for them it does
+    /// for them.
     pub(super) fn ended(&mut self, device: u8) {
         self.out.retain(|request| request.0.device != device);
     }
@@ -177,8 +177,8 @@ impl Work {
         }
     }
 
-    /// For whom an operation in flight is done, as far as one knows: of two that look alike one does
-    /// not.
+    /// For whom an operation in flight is done, as far as one knows: of two that look alike one
+    /// does not.
     pub(super) fn owner(&self, op: &OpKey) -> Option<u32> {
         if let Some(exactly) = self.operations.iter().find(|other| other.0 == *op) {
             return exactly.1;

@@ -133,9 +133,10 @@ pub fn campaign<D: DeviceUnderTest>(
     campaign_beyond::<D>(setup, orders, &BTreeSet::new(), progress, &|_, _| {}, watch)
 }
 
-/// As [`campaign`], where `known` failures are counted and are no reason to stop. `found` hears of the
-/// first failure of every other kind at once, on the thread that came upon it: not always the one with
-/// the smallest seed, and not always one that the report has, which ends with a whole block.
+/// As [`campaign`], where `known` failures are counted and are no reason to stop. `found` hears of
+/// the first failure of every other kind at once, on the thread that came upon it: not always the
+/// one with the smallest seed, and not always one that the report has, which ends with a whole
+/// block.
 pub fn campaign_beyond<D: DeviceUnderTest>(
     setup: &D::Setup,
     orders: Orders,

@@ -205,8 +205,8 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         self.step(action).map(|_| ())
     }
 
-    /// What has to come first does: a device drains before it is saved, and its sync ends before it is
-    /// restored.
+    /// What has to come first does: a device drains before it is saved, and its sync ends before it
+    /// is restored.
     fn life(&mut self, device: u8, what: Lifecycle) -> Result<(), Box<Failure>> {
         let action = Action::Lifecycle { device, what };
         if device >= self.world.options().devices || !self.world.slot(device).live {

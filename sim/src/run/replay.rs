@@ -44,9 +44,9 @@ pub struct Judged {
 /// Replays a trace and judges what it came to.
 ///
 /// It is replayed as it stands. If that does not fail as recorded, it is replayed by meaning
-/// ([`rebase`](crate::run::rebase)), and then once more with the lines that count steps of a thread shifted a little,
-/// for the code may have gained or lost some. Whatever fails, fails for good: each of these is a
-/// run that a guest, a host and a scheduler may bring about.
+/// ([`rebase`](crate::run::rebase)), and then once more with the lines that count steps of a thread
+/// shifted a little, for the code may have gained or lost some. Whatever fails, fails for good:
+/// each of these is a run that a guest, a host and a scheduler may bring about.
 ///
 /// One budget of [`MOST_STEPS`] bounds all of it: a trace that needs more has not reached its
 /// situation.

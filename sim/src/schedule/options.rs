@@ -59,7 +59,8 @@ pub struct Options {
     pub toggle: Ratio,
     /// How often the guest resets a device instead of sending.
     pub reset: Ratio,
-    /// How often something of [`Lifecycle`](crate::dut::lifecycle::Lifecycle) begins between two steps.
+    /// How often something of [`Lifecycle`](crate::dut::lifecycle::Lifecycle) begins between two
+    /// steps.
     pub lifecycle: Ratio,
     /// How often it accepts less than is offered, per feature bit.
     pub refuse: Ratio,

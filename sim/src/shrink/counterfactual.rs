@@ -1,8 +1,8 @@
 //! What a failure hangs on: the one thing that makes the run pass if it is otherwise.
 //!
 //! A shrunk run fails, and without any of its lines it does not; that alone explains little. So
-//! changes that leave every request in place are tried first: no host error, a feature accepted, two
-//! lines the other way round. The first after which no promise is broken is put in words. Both
+//! changes that leave every request in place are tried first: no host error, a feature accepted,
+//! two lines the other way round. The first after which no promise is broken is put in words. Both
 //! halves of the sentence were run.
 
 use super::case::Case;
@@ -23,8 +23,8 @@ struct Change {
     says: String,
 }
 
-/// What the failure of a shrunk run hangs on, if some change makes it pass: `it fails if and only if`
-/// this is so.
+/// What the failure of a shrunk run hangs on, if some change makes it pass: `it fails if and only
+/// if` this is so.
 pub(super) fn find<D: DeviceUnderTest>(search: &Search<'_, D>, case: &Case) -> Option<String> {
     let ways = [faults, refusals, modes, ends, orders, survivors, forms, removals];
     ways.into_iter()

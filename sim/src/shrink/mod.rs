@@ -1,8 +1,8 @@
 //! From a failing run to a short one.
 //!
 //! A run is a list of actions in a world, so all axes are shrunk at once: fewer requests and lives,
-//! smaller and earlier sectors, plainer layouts, fewer features, queues and devices, an order closer
-//! to first in, first out, a crash that loses everything or nothing. What must stay is the
+//! smaller and earlier sectors, plainer layouts, fewer features, queues and devices, an order
+//! closer to first in, first out, a crash that loses everything or nothing. What must stay is the
 //! [`Signature`]: rule, class and kind of request. Every change is judged by replaying it; of two
 //! runs the simpler one is decided by a fixed order, so the result is the same for any
 //! number of threads, and shrinking what was shrunk goes on where it stopped.
@@ -82,7 +82,8 @@ pub struct Shrunk {
     /// The requests the broken promise rests on, by name, and how they were answered; any answer
     /// will do for the one at which it came to light.
     pub witness: Vec<(String, Option<u8>)>,
-    /// The one thing that makes the run pass if it is otherwise: it fails if and only if this is so.
+    /// The one thing that makes the run pass if it is otherwise: it fails if and only if this is
+    /// so.
     pub only_if: Option<String>,
     /// How many actions there were.
     pub from: usize,
@@ -138,7 +139,8 @@ pub fn unshrunk<D: DeviceUnderTest>(
     }
 }
 
-/// Shrinks a failing run. The result has no more actions than were given, if these fail as they stand.
+/// Shrinks a failing run. The result has no more actions than were given, if these fail as they
+/// stand.
 ///
 /// Returns nothing if the actions do not fail with this signature when replayed.
 pub fn shrink<D: DeviceUnderTest>(

@@ -17,9 +17,9 @@
 //! end
 //! ```
 //!
-//! Everything between `events` and `end` is one action per line. Empty lines and lines that begin with
-//! `#` mean nothing. The file is read strictly: a line that makes no sense is an error with its number,
-//! never skipped.
+//! Everything between `events` and `end` is one action per line. Empty lines and lines that begin
+//! with `#` mean nothing. The file is read strictly: a line that makes no sense is an error with
+//! its number, never skipped.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};

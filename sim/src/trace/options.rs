@@ -48,8 +48,8 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Every key stands in the line once: what a key meant if it were left out could change. The last two
-/// came with format 3; before it no disk had spare sectors, and no backend kept a record.
+/// Every key stands in the line once: what a key meant if it were left out could change. The last
+/// two came with format 3; before it no disk had spare sectors, and no backend kept a record.
 const KEYS: [&str; 18] = [
     "devices",
     "queues",

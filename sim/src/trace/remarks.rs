@@ -1,8 +1,8 @@
 //! Remarks in a trace file, which outlive its being brought up to date.
 //!
-//! A remark, or an empty line, belongs to the line below it. Lines of the header are told apart by their
-//! first word. Actions are matched in their order, as many as can be: a remark above one that is gone moves
-//! down to the next one that is still there, and so to `end` at last.
+//! A remark, or an empty line, belongs to the line below it. Lines of the header are told apart by
+//! their first word. Actions are matched in their order, as many as can be: a remark above one that
+//! is gone moves down to the next one that is still there, and so to `end` at last.
 
 use super::file::Trace;
 use crate::world::action::Action;
@@ -40,8 +40,8 @@ fn key(line: &str) -> &str {
     line.split_whitespace().next().unwrap_or_default()
 }
 
-/// Where each of the old actions, and the end behind them, is among the new ones: itself, or the next that
-/// is still there.
+/// Where each of the old actions, and the end behind them, is among the new ones: itself, or the
+/// next that is still there.
 fn places(was: &Trace, now: &Trace) -> Vec<usize> {
     let (old, new) = (&was.actions[..], &now.actions[..]);
     let alike = |(one, two): &(&Action, &Action)| one == two;
@@ -66,7 +66,8 @@ fn places(was: &Trace, now: &Trace) -> Vec<usize> {
     places
 }
 
-/// As many of the old actions as can be matched in their order, each with its place among the new ones.
+/// As many of the old actions as can be matched in their order, each with its place among the new
+/// ones.
 fn matches(old: &[Action], new: &[Action]) -> Vec<Option<usize>> {
     let mut found = vec![None; old.len()];
     if old.len().saturating_mul(new.len()) > MOST_WORK {

@@ -109,7 +109,8 @@ pub enum Situation {
     ReconnectedInFlight,
     /// A backend died under a live driver with an operation that had landed in part.
     ReconnectedInsideWrite,
-    /// A backend died, or was left, before everything that its forerunner had in flight was answered.
+    /// A backend died, or was left, before everything that its forerunner had in flight was
+    /// answered.
     CarriedTwice,
     /// A front-end left a backend that had requests in flight.
     LeftInFlight,

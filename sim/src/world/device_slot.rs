@@ -43,7 +43,8 @@ pub(crate) struct DeviceSlot<D> {
     pub(crate) moving: Moving,
     /// The guest has kicked it since.
     pub(crate) kicked: bool,
-    /// The newest request that was in flight when a backend died under its driver; zero if none was.
+    /// The newest request that was in flight when a backend died under its driver; zero if none
+    /// was.
     pub(crate) carried: u32,
     /// How often another backend had to go on for one that had not answered all of that.
     pub(crate) carried_again: u32,

@@ -8,7 +8,8 @@ use crate::host::disk::{OpKey, OpKind, Outcome, PUT_OFF};
 use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
-    /// Ends an operation; its lane's thread has something to do, and if the disk was full, all have.
+    /// Ends an operation; its lane's thread has something to do, and if the disk was full, all
+    /// have.
     pub(super) fn complete(&mut self, op: OpKey, outcome: Outcome) -> bool {
         let was_full = self.disk.room() == 0;
         if !self.disk.complete(op, outcome, self.memory.ram()) {

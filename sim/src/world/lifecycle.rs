@@ -121,8 +121,8 @@ impl<D: DeviceUnderTest> World<D> {
             && sectors <= shape.room()
             && sectors.is_multiple_of(granules)
             && shape.spare > 0;
-        // A request that the old size forbids and the new one allows may be answered either way, and
-        // the oracle would have to know both.
+        // A request that the old size forbids and the new one allows may be answered either way,
+        // and the oracle would have to know both.
         let mut out = slot.queues.iter().flat_map(QueueDriver::outstanding);
         if !fits || out.any(|(_, ask)| reaches(ask, u64::from(before), u64::from(sectors))) {
             return Ok(false);
@@ -242,7 +242,8 @@ impl<D: DeviceUnderTest> World<D> {
         self.go_on(device)
     }
 
-    /// The front-end leaves the backend. What the host has in hand ends, and the front-end comes back.
+    /// The front-end leaves the backend. What the host has in hand ends, and the front-end comes
+    /// back.
     fn leave_backend(&mut self, device: u8) -> Outcome {
         if !self.may_be_left(device) {
             return Ok(false);

@@ -61,9 +61,9 @@ impl<D: DeviceUnderTest> World<D> {
         Ok(true)
     }
 
-    /// The next step of a world that is left to itself with a kind host: every thread runs, the oldest
-    /// operation completes, kicks are given, what is used is taken back, a reset is looked at. Nothing,
-    /// once none of that is possible.
+    /// The next step of a world that is left to itself with a kind host: every thread runs, the
+    /// oldest operation completes, kicks are given, what is used is taken back, a reset is looked
+    /// at. Nothing, once none of that is possible.
     pub(crate) fn settle(&self) -> Option<Action> {
         if let Some(action) = self.settle_paused() {
             return Some(action);
@@ -104,7 +104,8 @@ impl<D: DeviceUnderTest> World<D> {
         None
     }
 
-    /// The next step of threads and host, left to themselves: what moves of a device that is paused.
+    /// The next step of threads and host, left to themselves: what moves of a device that is
+    /// paused.
     pub(crate) fn settle_paused(&self) -> Option<Action> {
         for device in 0..self.options.devices {
             let slot = self.slot(device);

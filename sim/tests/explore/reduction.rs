@@ -1,8 +1,9 @@
 //! What a search leaves out is what nobody could have told apart.
 //!
-//! Each reduction is switched off in turn, and all of them together. The verdict, the rules that are broken, the least
-//! number of requests and power losses it takes, and the images that a power loss may leave must stay the same, for our
-//! devices and for everything wrong that the scope can show.
+//! Each reduction is switched off in turn, and all of them together. The verdict, the rules that
+//! are broken, the least number of requests and power losses it takes, and the images that a power
+//! loss may leave must stay the same, for our devices and for everything wrong that the scope can
+//! show.
 
 use std::collections::BTreeSet;
 
@@ -68,7 +69,8 @@ fn the_images_a_power_loss_may_leave_are_the_same_without_each_reduction() {
         }
     }
     holds::<Blk>(&None, &small());
-    // One at a time, so that what is overwritten can survive only if it was written back in between.
+    // One at a time, so that what is overwritten can survive only if it was written back in
+    // between.
     holds::<Blk>(&None, &Scope { in_flight: 1, rows: vec![Row::C, Row::E], ..small() });
     holds::<Blk>(&None, &Scope { queues: 2, rows: vec![Row::C, Row::D], ..small() });
     let faults = vec![Row::B, Row::C];

@@ -52,7 +52,8 @@ fn scope(flags: &str) -> Scope {
     scope
 }
 
-/// The counterexample with the fewest actions, shrunk. Each is replayed for that, so none is made up.
+/// The counterexample with the fewest actions, shrunk. Each is replayed for that, so none is made
+/// up.
 fn shortest<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope) -> Option<Shrunk> {
     let found = short::<D>(setup, scope, Effort::on(1), &Progress::default());
     let shrunk = found.iter().map(|found| {

@@ -1,9 +1,12 @@
-//! A guest that is judged: what it asks of a real disk, and what it is answered, is told to the oracle.
+//! A guest that is judged: what it asks of a real disk, and what it is answered, is told to the
+//! oracle.
 //!
-//! A request counts as published before it is handed over, and as completed when its answer is taken. What happened did so in between, so
-//! the oracle never hears more than is true. What is asked for is drawn; when it is answered is the host's affair, so no run is like another.
+//! A request counts as published before it is handed over, and as completed when its answer is
+//! taken. What happened did so in between, so the oracle never hears more than is true. What is
+//! asked for is drawn; when it is answered is the host's affair, so no run is like another.
 //!
-//! Not here: a read beside a write of the same sector. A page cache may show such a read a part of the write.
+//! Not here: a read beside a write of the same sector. A page cache may show such a read a part of
+//! the write.
 
 use std::fmt;
 use std::io::Write as _;
@@ -45,7 +48,8 @@ impl GuestRequest {
     }
 }
 
-/// How a disk is reached: queues that take requests and give answers. A slot is a request's place in its queue, with a buffer of its own.
+/// How a disk is reached: queues that take requests and give answers. A slot is a request's place
+/// in its queue, with a buffer of its own.
 pub(crate) trait Port {
     /// Number of queues.
     fn queues(&self) -> usize;

@@ -1,5 +1,5 @@
-//! A command keeps its word whatever happens around it: nobody takes what it prints, a signal ends it, the disk
-//! is full, another one works in the same folder, or it is given a file that is none.
+//! A command keeps its word whatever happens around it: nobody takes what it prints, a signal ends
+//! it, the disk is full, another one works in the same folder, or it is given a file that is none.
 
 mod ending;
 mod looking;
@@ -70,7 +70,8 @@ impl Place {
         names
     }
 
-    /// Insists that a folder holds traces, a summary and a checkpoint, all of them whole, and nothing else.
+    /// Insists that a folder holds traces, a summary and a checkpoint, all of them whole, and
+    /// nothing else.
     fn assert_whole(&self, folder: &str) {
         for name in self.files(folder) {
             let path = self.path(folder).join(&name);

@@ -1,7 +1,9 @@
-//! The power goes while a ring has dozens of operations in hand: the lanes that serve a guest's queues, held against the oracle.
+//! The power goes while a ring has dozens of operations in hand: the lanes that serve a guest's
+//! queues, held against the oracle.
 //!
-//! At the seam an operation is a request, and a sync is a flush. In lives in which every write has to be stable, which are lives in
-//! write-through mode, a write or a write-zeroes is a request with a sync behind it.
+//! At the seam an operation is a request, and a sync is a flush. In lives in which every write has
+//! to be stable, which are lives in write-through mode, a write or a write-zeroes is a request with
+//! a sync behind it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +33,8 @@ struct Lanes {
     memory: ArcMemory<Mmap>,
     /// Whether every write has to be stable.
     stable: bool,
-    /// The slots, as `queue * SLOTS + slot`, that are written and wait to be synced or for their sync.
+    /// The slots, as `queue * SLOTS + slot`, that are written and wait to be synced or for their
+    /// sync.
     unsynced: Vec<usize>,
 }
 
@@ -118,7 +121,8 @@ impl Port for Lanes {
     }
 }
 
-/// Lives on one file, all but a few of which end with the power. Says how many did before the oracle objected; `None` where there is no FUSE.
+/// Lives on one file, all but a few of which end with the power. Says how many did before the
+/// oracle objected; `None` where there is no FUSE.
 fn cut(judge: &mut Judge, cuts: u32, ignored: IgnoredSync) -> Option<Result<(), (u32, Violation)>> {
     let place = tempfile::tempdir().expect("a place for the file");
     let path = place.path().join("disk");

@@ -1,4 +1,5 @@
-//! Our persistent memory keeps its promises on a mapped file whose power is cut, and one whose syncs are wrong does not.
+//! Our persistent memory keeps its promises on a mapped file whose power is cut, and one whose
+//! syncs are wrong does not.
 
 use powerfail::devices::blk_file::Files;
 use powerfail::devices::pmem_file::{MapFault, Maps, PmemFile};

@@ -218,7 +218,8 @@ fn what_a_process_leaves_mounted_is_taken_away() {
         assert!(matches!(status.code(), Some(0 | 4)), "{status}");
         assert_eq!((mounted().len(), left()), (0, 0), "{signal:?}");
     }
-    // What a killed one leaves the next one takes away, and what is no mount of ours it does not touch.
+    // What a killed one leaves the next one takes away, and what is no mount of ours it does not
+    // touch.
     for args in [&args[..], &["run", "--device", "pmem", "--disk", "map:x.img", "--power-cuts"]] {
         let mut process = start(args);
         until_mounted(&mut process, 2);

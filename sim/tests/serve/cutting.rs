@@ -1,6 +1,8 @@
-//! The power goes under a server that is busy: its file lies on a file system that forgets what was not synced.
+//! The power goes under a server that is busy: its file lies on a file system that forgets what was
+//! not synced.
 //!
-//! The client hears nothing more once the power is gone, and the server dies of it. It starts again on what is left.
+//! The client hears nothing more once the power is gone, and the server dies of it. It starts again
+//! on what is left.
 
 use powerfail::host::power_cut_fs::IgnoredSync;
 use powerfail_device::Errno;
@@ -14,8 +16,8 @@ use crate::lives::{FOUR_QUEUES, connect, expect, mount_over};
 /// Power cuts until a wrong file system is caught, at the latest.
 const PATIENCE: u32 = 500;
 
-/// Lives of servers that are started like this, most of which end with the power. Says how many did before the oracle objected; `None` where
-/// there is no FUSE.
+/// Lives of servers that are started like this, most of which end with the power. Says how many did
+/// before the oracle objected; `None` where there is no FUSE.
 fn cut(
     judge: &mut Judge,
     cuts: u32,
@@ -48,7 +50,8 @@ fn cut(
         match judge.draw(8) {
             0 => {
                 daemon.end(Signal::KILL);
-                // Nobody can say whether it was told of a sync that failed; it is as if that had not been.
+                // Nobody can say whether it was told of a sync that failed; it is as if that had
+                // not been.
                 power.fail_no_sync();
                 power.remember();
                 judge.end(Oracle::backend_kill);

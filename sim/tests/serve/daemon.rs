@@ -29,8 +29,8 @@ impl Place {
         place
     }
 
-    /// With a disk that holds this, where the code is built: a temporary folder may be one in memory, without direct I/O. The socket is not
-    /// there, for its path must be short.
+    /// With a disk that holds this, where the code is built: a temporary folder may be one in
+    /// memory, without direct I/O. The socket is not there, for its path must be short.
     pub(crate) fn holding(image: &[u8]) -> Place {
         let disks = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let place = Place { dir: tempfile::tempdir().unwrap(), disks: Some(disks) };
@@ -139,7 +139,8 @@ impl Footprint {
     }
 }
 
-/// Number of threads of a process, without those of the kernel's that carry out what its rings cannot do at once: these end when they please.
+/// Number of threads of a process, without those of the kernel's that carry out what its rings
+/// cannot do at once: these end when they please.
 fn threads(process: u32) -> usize {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));

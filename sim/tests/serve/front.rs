@@ -1,4 +1,5 @@
-//! A front-end that says what it likes: vhost-user messages byte by byte, and rings written through a file that is the guest's memory.
+//! A front-end that says what it likes: vhost-user messages byte by byte, and rings written through
+//! a file that is the guest's memory.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -60,7 +61,8 @@ pub(crate) fn region(at: u64, len: u64, offset: u64) -> Vec<u8> {
     words(&[0, at, len, USER + at, offset])
 }
 
-/// The body of GET_INFLIGHT_FD, and of SET_INFLIGHT_FD for memory of so many bytes: one ring of [`SIZE`] descriptors.
+/// The body of GET_INFLIGHT_FD, and of SET_INFLIGHT_FD for memory of so many bytes: one ring of
+/// [`SIZE`] descriptors.
 pub(crate) fn record(bytes: u64) -> Vec<u8> {
     record_of(bytes, 1, SIZE as u16)
 }
@@ -209,7 +211,8 @@ impl Front {
         Ok(body)
     }
 
-    /// Has the server make memory for the record of what one ring has in flight; returns it with its description.
+    /// Has the server make memory for the record of what one ring has in flight; returns it with
+    /// its description.
     pub(crate) fn make_record(&mut self) -> (Vec<u8>, OwnedFd) {
         self.make_record_as(&record(0))
     }
@@ -299,7 +302,8 @@ impl Front {
         status[0]
     }
 
-    /// Which slots were answered, from the `from`th answer on; each is named by a quarter of its head.
+    /// Which slots were answered, from the `from`th answer on; each is named by a quarter of its
+    /// head.
     pub(crate) fn answers(&self, from: u16) -> Vec<u16> {
         (from..self.used())
             .map(|n| {

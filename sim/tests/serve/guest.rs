@@ -50,7 +50,8 @@ impl Guest {
         let file = File::from(memfd_create("guest", MemfdFlags::CLOEXEC)?);
         let len = queues * PIECES * PIECE;
         file.set_len(len as u64)?;
-        // SAFETY: the file is ours alone but for the device, which writes only to buffers that are lent to it.
+        // SAFETY: the file is ours alone but for the device, which writes only to buffers that are
+        // lent to it.
         let memory = unsafe { MmapMut::map_mut(&file) }?;
         let queues = VirtioBlkQueue::setup_queues(&mut *transport, queues, 128)?;
         let at = memory.as_ptr() as usize;

@@ -1,4 +1,5 @@
-//! Front-ends that mean harm, or are broken. Each may spoil its own connection; the next one is served.
+//! Front-ends that mean harm, or are broken. Each may spoil its own connection; the next one is
+//! served.
 
 use std::os::fd::AsFd;
 

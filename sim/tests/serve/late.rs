@@ -1,4 +1,5 @@
-//! A disk that completes nothing until somebody waits for it, under the same server: what has to wait for the host does wait.
+//! A disk that completes nothing until somebody waits for it, under the same server: what has to
+//! wait for the host does wait.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,7 +24,8 @@ const QUEUE_THREAD: &str = "queue-";
 
 /// Whether the disk completes anything, and how much it was given.
 ///
-/// It stays shut for the threads of the queues. Once another thread has looked at the disk, which is the one that stops or resets, it opens.
+/// It stays shut for the threads of the queues. Once another thread has looked at the disk, which
+/// is the one that stops or resets, it opens.
 #[derive(Clone, Default)]
 struct Door(Arc<(Mutex<Inside>, Condvar)>);
 
@@ -167,7 +169,8 @@ fn a_flush_that_waits_for_another_queue_is_woken_by_it() {
     guest.submit(1, 0, GuestRequest::Flush);
     guest.submit(1, 1, GuestRequest::Write(0));
     guest.kick(1);
-    // The disk has the write, so the flush before it was taken; it waits, for one sync runs at a time.
+    // The disk has the write, so the flush before it was taken; it waits, for one sync runs at a
+    // time.
     serving.door.accepted(2);
     serving.door.open();
     assert_eq!(guest.wait(0).unwrap(), [(0, 0)]);

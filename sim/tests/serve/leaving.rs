@@ -1,4 +1,5 @@
-//! Clients that come, go and vanish. The server is there for the next one, and has lost nothing on the way.
+//! Clients that come, go and vanish. The server is there for the next one, and has lost nothing on
+//! the way.
 
 use crate::daemon::Place;
 use crate::front::{Front, GET_FEATURES};
@@ -55,7 +56,8 @@ fn a_client_that_vanishes_leaves_whole_pieces_behind() {
     assert_eq!(guest.read(0, 0), [99; PIECE]);
 }
 
-/// Clients that read what the last one left, ask for more, and go when all is answered, or in the middle, or without a word.
+/// Clients that read what the last one left, ask for more, and go when all is answered, or in the
+/// middle, or without a word.
 fn clients_come_and_go(seed: u32, more: &[&str]) {
     let connections = times("POWERFAIL_CONNECTIONS", 300);
     let mut judge = Judge::new(seed);

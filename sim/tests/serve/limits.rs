@@ -1,4 +1,5 @@
-//! A host that gives no more: descriptors, memory, room in a file, system calls. The server goes on as soon as it can.
+//! A host that gives no more: descriptors, memory, room in a file, system calls. The server goes on
+//! as soon as it can.
 
 use std::fs;
 use std::io::{self, Read};
@@ -15,7 +16,8 @@ use crate::guest::{Guest, GuestRequest, PIECE, PLAIN};
 
 const EACH: u64 = PIECE as u64;
 
-/// Makes a system call of the command fail with this errno: always, or if the argument of this index has this value.
+/// Makes a system call of the command fail with this errno: always, or if the argument of this
+/// index has this value.
 pub(crate) fn fails(
     command: &mut Command,
     call: libc::c_long,
@@ -28,7 +30,8 @@ pub(crate) fn fails(
         libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
         libc::BPF_RET | libc::BPF_K,
     );
-    // The number of the call is at offset 0, and the lower halves of its arguments at 16, 24 and so on.
+    // The number of the call is at offset 0, and the lower halves of its arguments at 16, 24 and so
+    // on.
     let mut program = vec![filter(load, 0, 0, 0)];
     if let Some((index, value)) = argument {
         program.extend([
@@ -192,7 +195,8 @@ fn a_file_to_make_beyond_the_limit_is_refused_and_removed() {
     assert_eq!(place.names(), [""; 0], "nothing is left");
 }
 
-/// Which syncs are made is seen by what depends on them: each is made to fail by the number of its descriptor.
+/// Which syncs are made is seen by what depends on them: each is made to fail by the number of its
+/// descriptor.
 #[test]
 fn a_file_to_make_is_stable_with_its_name() {
     let mut syncs = 0;

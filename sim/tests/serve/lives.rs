@@ -1,4 +1,5 @@
-//! A served disk over its many lives: in each a guest that is judged reads what the last one left, and asks for more than is answered.
+//! A served disk over its many lives: in each a guest that is judged reads what the last one left,
+//! and asks for more than is answered.
 
 use powerfail::guest::wire::feature;
 use powerfail::host::power_cut_fs::{Mount, MountError};
@@ -59,8 +60,8 @@ pub(crate) fn expect<T>(verdict: Result<T, Violation>) -> T {
     verdict.unwrap_or_else(|violation| panic!("{violation}\n{violation:#?}"))
 }
 
-/// A server has no more of the host's late in its lives than it had early: its footprints are compared, the largest of the first quarter
-/// with the largest of the rest.
+/// A server has no more of the host's late in its lives than it had early: its footprints are
+/// compared, the largest of the first quarter with the largest of the rest.
 pub(crate) fn keeps_nothing(all: &[Footprint]) {
     let largest =
         |part: &[Footprint]| part.iter().copied().reduce(Footprint::max).expect("there were some");

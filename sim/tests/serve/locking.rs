@@ -1,4 +1,5 @@
-//! Who else may have a file or block device that is served: QEMU's programs, the host itself, and what is no disk at all.
+//! Who else may have a file or block device that is served: QEMU's programs, the host itself, and
+//! what is no disk at all.
 
 use std::fs;
 use std::io::{Read, Write as _};

@@ -1,5 +1,5 @@
-//! Standard error in all the ways in which it can be of no use. Guests are served, and a server ends as it should, whatever becomes of the
-//! lines.
+//! Standard error in all the ways in which it can be of no use. Guests are served, and a server
+//! ends as it should, whatever becomes of the lines.
 
 use std::fs::{self, File};
 use std::io::{PipeReader, PipeWriter, Read};
@@ -141,8 +141,8 @@ fn what_is_refused_is_refused_with_a_standard_error_of_no_use() {
     assert_eq!(Mute::start(place.command(&[]), writer).ended().code(), Some(2));
 }
 
-/// A ring that worked and cannot be entered any more is a mistake of the program, or of the host's. The first look at the ring waits for
-/// one operation; submitting waits for none.
+/// A ring that worked and cannot be entered any more is a mistake of the program, or of the host's.
+/// The first look at the ring waits for one operation; submitting waits for none.
 #[test]
 fn a_server_that_panics_ends_at_once_and_says_why_if_it_can() {
     let broken = |place: &Place| {

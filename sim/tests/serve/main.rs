@@ -1,7 +1,8 @@
-//! `powerfail serve` as front-ends meet it: a real driver over the real socket, clients that vanish, servers that are killed, and front-ends
-//! that mean harm.
+//! `powerfail serve` as front-ends meet it: a real driver over the real socket, clients that
+//! vanish, servers that are killed, and front-ends that mean harm.
 //!
-//! What is to endure does so a few hundred times in the usual run. The full count takes a few minutes, and prints what it counted:
+//! What is to endure does so a few hundred times in the usual run. The full count takes a few
+//! minutes, and prints what it counted:
 //!
 //! ```console
 //! $ POWERFAIL_CONNECTIONS=10000 POWERFAIL_KILLS=1000 POWERFAIL_CUTS=1000 \

@@ -1,4 +1,5 @@
-//! The driver as the judged guest uses it: requests of any number of sectors, from memory that lies in all sorts of ways.
+//! The driver as the judged guest uses it: requests of any number of sectors, from memory that lies
+//! in all sorts of ways.
 
 use std::ops::Range;
 
@@ -7,7 +8,8 @@ use powerfail_model::Kind;
 use crate::guest::{Guest, GuestRequest, PIECE, PIECES};
 use crate::judged::{self, Port};
 
-/// Where the buffers of a slot begin in its two pieces. Not all lie as direct transfers want them, and in some a page ends within a sector.
+/// Where the buffers of a slot begin in its two pieces. Not all lie as direct transfers want them,
+/// and in some a page ends within a sector.
 const SHIFTS: [usize; 4] = [0, 512, 4, 260];
 
 fn bytes_of(queue: usize, slot: usize, ask: judged::GuestRequest) -> Range<usize> {

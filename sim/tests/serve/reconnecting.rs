@@ -1,4 +1,5 @@
-//! A guest that lives on when its server dies: the next one answers what the last one had taken, each request once.
+//! A guest that lives on when its server dies: the next one answers what the last one had taken,
+//! each request once.
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -1,5 +1,6 @@
-//! A guest whose server died comes back with requests in flight, and is left again before all of them were taken: stopped, disconnected, or
-//! without its next server. Each request is answered or stays on the record.
+//! A guest whose server died comes back with requests in flight, and is left again before all of
+//! them were taken: stopped, disconnected, or without its next server. Each request is answered or
+//! stays on the record.
 
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,7 +27,8 @@ struct Left {
 }
 
 impl Left {
-    /// Of a ring with so many descriptors and all requests in flight, the first one longest. `used_idx` is what was last written down.
+    /// Of a ring with so many descriptors and all requests in flight, the first one longest.
+    /// `used_idx` is what was last written down.
     fn new(descriptors: u16, used_idx: u16) -> Left {
         let bytes = (16 + 16 * u64::from(descriptors)).next_multiple_of(64) + 64;
         let file = memory(bytes);
@@ -58,7 +60,8 @@ impl Left {
     }
 }
 
-/// A guest with all its requests in flight, connected, whose ring has everything but the word to go.
+/// A guest with all its requests in flight, connected, whose ring has everything but the word to
+/// go.
 fn about_to_go_on(place: &Place, left: &Left) -> Front {
     let mut front = Front::negotiated(&place.socket());
     front.tell(SET_INFLIGHT_FD, &left.body, &[left.file.as_fd()]).unwrap();
@@ -139,7 +142,8 @@ fn a_device_reset_ends_those_of_rings_that_were_not_started() {
 fn a_record_of_another_implementation_is_gone_on_with() {
     let place = Place::new(u64::from(IN_FLIGHT) * 512);
     let _daemon = place.serve(&[]);
-    // Kept over a device reset, its index is that of the ring before; and it is for more descriptors than the ring has.
+    // Kept over a device reset, its index is that of the ring before; and it is for more
+    // descriptors than the ring has.
     for used_idx in [0, 1000, 40_000] {
         let left = Left::new(RING * 4, used_idx);
         let mut front = about_to_go_on(&place, &left);

@@ -51,7 +51,8 @@ fn every_request_does_what_it_says_on_direct_transfers() {
     every_request_does_what_it_says(&["--direct"]);
 }
 
-/// A file system that takes direct transfers of whole pages only, and queues that write sectors of one page at once.
+/// A file system that takes direct transfers of whole pages only, and queues that write sectors of
+/// one page at once.
 #[test]
 fn sectors_of_one_granule_are_all_kept_whichever_queue_writes_them() {
     let place = Place::new(0);

@@ -1,4 +1,5 @@
-//! Sizes that front-ends use: rings of any size there is, messages longer than their content, and chains longer than any driver builds.
+//! Sizes that front-ends use: rings of any size there is, messages longer than their content, and
+//! chains longer than any driver builds.
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;

@@ -1,4 +1,5 @@
-//! What a request that fails means for the requests after it, of whichever front-end: nothing, unless a sync failed.
+//! What a request that fails means for the requests after it, of whichever front-end: nothing,
+//! unless a sync failed.
 
 use powerfail::base::sectors::SectorSet;
 use powerfail_device::Errno;

@@ -82,8 +82,8 @@ fn found<D: DeviceUnderTest, Ours: DeviceUnderTest>(
             continue;
         }
         let signature = Signature::of(&failure.violation);
-        // A lost write below which an older one comes back is another failure: it takes a request and a
-        // reset more than the shortest known.
+        // A lost write below which an older one comes back is another failure: it takes a request
+        // and a reset more than the shortest known.
         if LOST.contains(&rule) && signature.class == Class::Resurrected {
             continue;
         }

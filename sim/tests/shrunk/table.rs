@@ -1,8 +1,9 @@
-//! The shortest stories known: for everything wrong on purpose, how few actions break which promise.
+//! The shortest stories known: for everything wrong on purpose, how few actions break which
+//! promise.
 //!
-//! An action is a line of a trace: a start, a request, a wait for its answer, a power loss. A stable
-//! write that is lost, for example, takes nine: start, write, wait, flush, wait, power loss, start,
-//! read, wait.
+//! An action is a line of a trace: a start, a request, a wait for its answer, a power loss. A
+//! stable write that is lost, for example, takes nine: start, write, wait, flush, wait, power loss,
+//! start, read, wait.
 
 use powerfail_model::Rule;
 

@@ -1,4 +1,5 @@
-//! How a life of the device begins, and the ways in which it ends: resets, a move to another process, the power.
+//! How a life of the device begins, and the ways in which it ends: resets, a move to another
+//! process, the power.
 
 use powerfail::base::sectors::SectorSet;
 use powerfail::dut::ALL_FEATURES;
@@ -106,7 +107,8 @@ impl Bed {
         }
     }
 
-    /// A queue whose reset was shown touches nothing and signals nobody (ST-04). It may still have another one to wake.
+    /// A queue whose reset was shown touches nothing and signals nobody (ST-04). It may still have
+    /// another one to wake.
     fn listen(&mut self, queue: u16) {
         loop {
             match self.step_as(queue) {
@@ -133,7 +135,8 @@ impl Bed {
         self.paused = !self.paused;
     }
 
-    /// The monitor saves the device, if it is paused and drained, and goes on with one restored from that.
+    /// The monitor saves the device, if it is paused and drained, and goes on with one restored
+    /// from that.
     pub(in super::super) fn move_on(&mut self) {
         if !self.device.is_drained() {
             return;

@@ -1,10 +1,12 @@
 //! The raw device, its disk and its two guests, one step at a time.
 //!
-//! Each queue has a memory of its own, which is lent to it alone: whatever the hostile guest writes, it cannot touch the good one's ring,
-//! so whatever happens there the device has done. What they share is what a device shares between queues: the disk, the flush gate, the
-//! range locks, the cache mode, and the end of a life.
+//! Each queue has a memory of its own, which is lent to it alone: whatever the hostile guest
+//! writes, it cannot touch the good one's ring, so whatever happens there the device has done. What
+//! they share is what a device shares between queues: the disk, the flush gate, the range locks,
+//! the cache mode, and the end of a life.
 //!
-//! How lives begin and end is in `lives`, and what must be so when everything has come to rest in `rest`.
+//! How lives begin and end is in `lives`, and what must be so when everything has come to rest in
+//! `rest`.
 
 mod lives;
 mod rest;
@@ -185,7 +187,8 @@ impl Bed {
             let ram = if hostile { self.hostile.ram() } else { self.good.memory.ram() };
             queue.handle_wake(ring, &ram);
         }
-        // Whoever steps the good queue has not been lent the hostile one's memory, unless it woke it.
+        // Whoever steps the good queue has not been lent the hostile one's memory, unless it woke
+        // it.
         if index == HOSTILE || matches!(did, Step::Wake(_)) {
             self.look();
         }
@@ -199,7 +202,8 @@ impl Bed {
         did
     }
 
-    /// Holds what was done to the hostile guest's memory against its bound, and notes what the chain that was taken may write to.
+    /// Holds what was done to the hostile guest's memory against its bound, and notes what the
+    /// chain that was taken may write to.
     fn look(&mut self) {
         let negotiated = self.device.negotiated();
         let read_only = self.device.offered() & feature::RO != 0;

@@ -1,4 +1,5 @@
-//! Everything comes to rest, and then nothing may be owed; and what the good guest finds when it reads back.
+//! Everything comes to rest, and then nothing may be owed; and what the good guest finds when it
+//! reads back.
 
 use powerfail::base::sectors::SectorSet;
 use powerfail::guest::payload::{self, Author};
@@ -10,14 +11,16 @@ use super::{Bed, GOOD, HOSTILE, MOST_CHAINS, SECTORS};
 use crate::hostile::good;
 
 impl Bed {
-    /// The host does all that it was asked, the threads run until they have nothing to do, and then nothing may be owed.
+    /// The host does all that it was asked, the threads run until they have nothing to do, and then
+    /// nothing may be owed.
     pub(in super::super) fn rest(&mut self) {
         if self.paused {
             self.pause_or_resume();
         }
         (self.idle_steps, self.chains) = (0, 0);
         loop {
-            // What lands in a buffer, or comes back, may move an available index that lies in it: such a driver has to kick once more.
+            // What lands in a buffer, or comes back, may move an available index that lies in it:
+            // such a driver has to kick once more.
             let before = (self.chains, self.ended);
             self.kick(HOSTILE);
             while self.work() {

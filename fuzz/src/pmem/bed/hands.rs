@@ -1,4 +1,5 @@
-//! What the driver's two hands write into its memory: the good one by the book, the hostile one whatever its script lets it.
+//! What the driver's two hands write into its memory: the good one by the book, the hostile one
+//! whatever its script lets it.
 
 use powerfail::guest::wire::memory;
 use powerfail_model::PmemRequest;
@@ -65,7 +66,8 @@ impl Bed {
         self.guest.write(at, bytes);
     }
 
-    /// The hostile hand publishes a head: in a tame script, none that breaks the ring, and not the good one's.
+    /// The hostile hand publishes a head: in a tame script, none that breaks the ring, and not the
+    /// good one's.
     pub(in super::super) fn offer(&mut self, head: u16) {
         let plan = self.plan();
         if self.is_wild() {

@@ -178,8 +178,9 @@ impl Bed {
         (self.asked, self.seen) = (None, 0);
     }
 
-    /// The configuration space says where the memory is iff the driver does not look at the shared memory region (PM-D-02, PM-D-03), which
-    /// a transport has to announce before anybody has accepted it (PM-D-01).
+    /// The configuration space says where the memory is iff the driver does not look at the shared
+    /// memory region (PM-D-02, PM-D-03), which a transport has to announce before anybody has
+    /// accepted it (PM-D-01).
     fn check_region(&self, shared: bool) {
         let (start, size) = REGION;
         let mut space = [0; 20];
@@ -321,11 +322,13 @@ impl Bed {
         }
     }
 
-    /// The host does what it was asked, the thread runs until it has nothing to do, and then nothing may be owed.
+    /// The host does what it was asked, the thread runs until it has nothing to do, and then
+    /// nothing may be owed.
     pub(super) fn rest(&mut self) {
         (self.idle_steps, self.chains) = (0, 0);
         loop {
-            // What lands in a buffer, or comes back, may move an available index that lies in it: such a driver has to kick once more.
+            // What lands in a buffer, or comes back, may move an available index that lies in it:
+            // such a driver has to kick once more.
             let before = (self.chains, self.ended);
             self.kick();
             while self.work() {

@@ -1,11 +1,12 @@
 //! The log of a server: lines on standard error, written by a thread of their own.
 //!
-//! Standard error may be closed, full, or a pipe that nobody reads, and a write to it may block for ever. So no thread that serves a guest
-//! writes there. It puts a line into a bounded queue and goes on; lines that find no room, come too often or cannot be written are counted,
-//! and the count is a line of its own once there is room again.
+//! Standard error may be closed, full, or a pipe that nobody reads, and a write to it may block for
+//! ever. So no thread that serves a guest writes there. It puts a line into a bounded queue and
+//! goes on; lines that find no room, come too often or cannot be written are counted, and the count
+//! is a line of its own once there is room again.
 //!
-//! Front-ends cause most lines, and may cause them as fast as they connect: those are limited, by [`Topic`]. Control characters are escaped,
-//! whatever they came from.
+//! Front-ends cause most lines, and may cause them as fast as they connect: those are limited, by
+//! [`Topic`]. Control characters are escaped, whatever they came from.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -104,8 +105,9 @@ impl State {
     }
 }
 
-/// Where every thread of a server says what there is to say. None of its functions waits for standard error but [`finish`](Log::finish) and
-/// [`last_words`](Log::last_words), and these not for long.
+/// Where every thread of a server says what there is to say. None of its functions waits for
+/// standard error but [`finish`](Log::finish) and [`last_words`](Log::last_words), and these not
+/// for long.
 #[derive(Clone, Debug)]
 pub(super) struct Log(Arc<Shared>);
 
@@ -171,7 +173,8 @@ impl Log {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Says something and waits as [`finish`](Log::finish) does, in a thread that panics: it may hold the lock, so that is only tried.
+    /// Says something and waits as [`finish`](Log::finish) does, in a thread that panics: it may
+    /// hold the lock, so that is only tried.
     pub(super) fn last_words(&self, what: impl Display) {
         let mut last = Some(line(what));
         let begun = Instant::now();
@@ -233,7 +236,8 @@ fn line(what: impl Display) -> String {
     line
 }
 
-/// Writes all of it to standard error. Not by way of the standard library's handle, which other threads would have to wait for.
+/// Writes all of it to standard error. Not by way of the standard library's handle, which other
+/// threads would have to wait for.
 fn write(mut bytes: &[u8]) -> rustix::io::Result<()> {
     let stderr = io::stderr();
     while !bytes.is_empty() {

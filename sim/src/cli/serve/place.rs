@@ -1,6 +1,7 @@
 //! The file that is served: what to say where there is none, and `--create`.
 //!
-//! A file that is made is there after a power loss, with its name. It is removed again if nothing comes of the server.
+//! A file that is made is there after a power loss, with its name. It is removed again if nothing
+//! comes of the server.
 
 use std::fs::{self, File};
 use std::io;
@@ -77,7 +78,8 @@ pub(super) fn prepare(path: &Path, size: Option<u64>) -> Result<Created, String>
 fn sync_name(path: &Path, file: &File) -> io::Result<()> {
     let synced = File::open(folder(path)).and_then(|folder| folder.sync_all());
     match synced.map_err(|error| (error.kind(), error)) {
-        // A folder that can be searched and written, but not read; and file systems that sync no folders.
+        // A folder that can be searched and written, but not read; and file systems that sync no
+        // folders.
         Err((io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput, _)) => {
             Ok(rustix::fs::syncfs(file)?)
         }

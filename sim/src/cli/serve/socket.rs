@@ -1,7 +1,9 @@
-//! The socket in the file system that a server listens on: only what nobody listens on is replaced, and only the server's own is removed.
+//! The socket in the file system that a server listens on: only what nobody listens on is replaced,
+//! and only the server's own is removed.
 //!
-//! Another server may start on the same path at the same moment. A socket that nobody listens on is first moved aside, then looked at once
-//! more, and put back if somebody has begun to listen; so it is never a live one that is removed.
+//! Another server may start on the same path at the same moment. A socket that nobody listens on is
+//! first moved aside, then looked at once more, and put back if somebody has begun to listen; so it
+//! is never a live one that is removed.
 
 use std::fs;
 use std::io;
@@ -15,7 +17,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 use super::place::missing_folder;
 
-/// A socket that is bound. It is removed when this is dropped, unless the path leads to something else by then.
+/// A socket that is bound. It is removed when this is dropped, unless the path leads to something
+/// else by then.
 #[derive(Debug)]
 pub(super) struct Bound {
     path: PathBuf,
@@ -92,7 +95,8 @@ fn knock(path: &Path) -> rustix::io::Result<()> {
 /// Removes a socket that nobody listened on a moment ago.
 fn remove_stale(path: &Path) -> Result<(), String> {
     let said = |error: io::Error| format!("{}: {error}", Shown(path));
-    // A name beside it that is this process's own, and no longer than it must be for the address of a socket.
+    // A name beside it that is this process's own, and no longer than it must be for the address of
+    // a socket.
     let aside = path.with_file_name(format!(".{}", std::process::id()));
     let moved = match SocketAddrUnix::new(&aside) {
         Ok(_) => renameat_with(CWD, path, CWD, &aside, RenameFlags::NOREPLACE),
@@ -102,7 +106,8 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         Ok(()) => {}
         // Somebody was quicker, and what is there now is seen when it is bound.
         Err(rustix::io::Errno::NOENT) => return Ok(()),
-        // The name is too long, or the file system moves nothing like this: the look comes first then.
+        // The name is too long, or the file system moves nothing like this: the look comes first
+        // then.
         Err(_) if is_stale(path)? => return fs::remove_file(path).map_err(said),
         Err(_) => return Ok(()),
     }

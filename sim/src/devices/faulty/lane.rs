@@ -1,6 +1,7 @@
 //! A lane of a disk that is wrong on purpose: a wrapper around the seam.
 //!
-//! It works on any disk. What is wrong below the seam is [`BelowSeam`](crate::host::disk::BelowSeam)'s.
+//! It works on any disk. What is wrong below the seam is
+//! [`BelowSeam`](crate::host::disk::BelowSeam)'s.
 
 use powerfail_device::{Bounce, Buffer, Completion, Disk, Limits, Op, Submission, Token};
 use vm_memory::GuestMemory;

@@ -17,8 +17,8 @@ pub enum LifecycleFault {
     SkipsInFlight,
     /// Who goes on after a death takes what was used last for in flight.
     RepeatsUsed,
-    /// A ring is stopped when nothing is in flight, though not everything was taken again that a dead
-    /// backend had taken.
+    /// A ring is stopped when nothing is in flight, though not everything was taken again that a
+    /// dead backend had taken.
     StopsWhileTakingAgain,
     /// Who is left forgets what is in flight.
     ForgetsWhenLeft,

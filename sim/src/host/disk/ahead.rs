@@ -37,7 +37,8 @@ impl SimDisk {
         ready.iter().fold(SectorSet::EMPTY, |all, ready| all.or(ready.landed))
     }
 
-    /// A sector of a device's part holds this, whole and for good, as if a power loss had left it so.
+    /// A sector of a device's part holds this, whole and for good, as if a power loss had left it
+    /// so.
     pub(crate) fn leave(&mut self, device: u8, number: u32, content: &[u8]) {
         let at = (self.shape.base(device) + number) as usize * SECTOR;
         self.cache[at..at + content.len()].copy_from_slice(content);

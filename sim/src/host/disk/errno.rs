@@ -1,8 +1,10 @@
-//! What a failed operation may have done all the same: the simulated disk's promise for every error number.
+//! What a failed operation may have done all the same: the simulated disk's promise for every error
+//! number.
 //!
-//! It is stated here on its own and not taken from the device, which relies on a promise of the same kind; a test holds the two
-//! against each other. Of a write that fails any part may have landed, whatever the error; of one that was put off, or that the
-//! disk does not know, none has. No failed write takes anything along that completed before it. A failed sync may: whatever the
+//! It is stated here on its own and not taken from the device, which relies on a promise of the
+//! same kind; a test holds the two against each other. Of a write that fails any part may have
+//! landed, whatever the error; of one that was put off, or that the disk does not know, none has.
+//! No failed write takes anything along that completed before it. A failed sync may: whatever the
 //! error, unless it was only put off.
 
 use super::operation::OpKind;

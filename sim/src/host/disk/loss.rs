@@ -50,8 +50,8 @@ impl SimDisk {
 
     /// One device's backend dies. What it had in flight stays as far as it has landed, and the next
     /// sync owes that too: a host finishes what it was given before another backend opens the disk.
-    /// No DMA happens any more. If somebody `told` the guest of a failure, forgotten sectors are evicted;
-    /// else they are dirty again.
+    /// No DMA happens any more. If somebody `told` the guest of a failure, forgotten sectors are
+    /// evicted; else they are dirty again.
     pub fn backend_kill(&mut self, device: u8, told: bool) {
         self.in_flight.retain(|op| op.key.device != device);
         self.orphans.retain(|op| op.key.device != device);

@@ -14,9 +14,9 @@
 //!   failed one may have landed in any part, and has cost nothing else ([`damage`]). Nothing lands
 //!   after a completion.
 //! * A failed sync may forget, sector by sector, that data of its own device's part was dirty: a
-//!   later sync then succeeds without it. The cache still shows it until it is evicted, which may happen once somebody was
-//!   told, and happens to all of it when the backend dies. If nobody was told, nothing was
-//!   forgotten: the pages are found dirty again.
+//!   later sync then succeeds without it. The cache still shows it until it is evicted, which may
+//!   happen once somebody was told, and happens to all of it when the backend dies. If nobody was
+//!   told, nothing was forgotten: the pages are found dirty again.
 //! * A power loss keeps any subset of the dirty sectors and loses the rest.
 //!
 //! The unit of all this is the *tear*: 512 bytes up to the granule.
@@ -24,8 +24,8 @@
 //! A persistent memory is such a part, mapped: a store lands in the cache at once, whole and taken,
 //! and its words tear from each other like sectors.
 //!
-//! Not here: latent sector errors, bit rot, a medium that lies (see [`wrong`](crate::devices::faulty)), and
-//! sectors torn inside: an atom is one sector.
+//! Not here: latent sector errors, bit rot, a medium that lies (see
+//! [`wrong`](crate::devices::faulty)), and sectors torn inside: an atom is one sector.
 
 mod ahead;
 mod errno;

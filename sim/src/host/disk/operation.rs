@@ -62,8 +62,8 @@ pub struct OpKey {
     pub sector: u32,
     /// How many sectors; zero for a sync.
     pub sectors: u32,
-    /// Greater than that of every older operation in flight that is equal but for this; zero if there
-    /// was none.
+    /// Greater than that of every older operation in flight that is equal but for this; zero if
+    /// there was none.
     pub twin: u8,
 }
 

@@ -69,7 +69,8 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Puts a content there, all of it stable. It is another file: no handle of the last one is any good.
+    /// Puts a content there, all of it stable. It is another file: no handle of the last one is any
+    /// good.
     pub(super) fn fill(&mut self, image: &[u8]) {
         let most = SectorSet::CAPACITY as usize * SECTOR;
         assert!(
@@ -134,8 +135,8 @@ impl Contents {
         self.refusing = Some(errno);
     }
 
-    /// Some of what is dirty was to be written back, unasked, and could not be: it is forgotten. Every open file is told of that
-    /// once, at its next write or sync.
+    /// Some of what is dirty was to be written back, unasked, and could not be: it is forgotten.
+    /// Every open file is told of that once, at its next write or sync.
     pub(super) fn fail_write_back(&mut self, errno: Errno, set: SectorSet) {
         self.forget(Failing { errno, forgets: set.and(self.dirty) });
         self.reports_to_writes = true;

@@ -5,8 +5,8 @@
 //!
 //! # The fault model
 //!
-//! It is the one of the [simulated disk](crate::host::disk), in units of 512 bytes: a `medium` under a
-//! `cache`.
+//! It is the one of the [simulated disk](crate::host::disk), in units of 512 bytes: a `medium`
+//! under a `cache`.
 //!
 //! * Reads see the cache, and so does every handle. The kernel keeps nothing back: files are open
 //!   for direct transfers, so each system call arrives as it was made.

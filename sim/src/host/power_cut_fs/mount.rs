@@ -82,8 +82,8 @@ impl Mount {
         Mount::cover(path, false)
     }
 
-    /// The same, of a file that is to be mapped: the kernel keeps its pages, and writes them when it is
-    /// asked to sync, when the file is closed, and whenever it likes.
+    /// The same, of a file that is to be mapped: the kernel keeps its pages, and writes them when
+    /// it is asked to sync, when the file is closed, and whenever it likes.
     ///
     /// # Errors
     /// See [`MountError`].
@@ -119,7 +119,8 @@ impl Mount {
     }
 }
 
-/// Takes the file system away, also from under handles that are still open: these fail from then on.
+/// Takes the file system away, also from under handles that are still open: these fail from then
+/// on.
 impl Drop for Mount {
     fn drop(&mut self) {
         match unmount(&self.path) {
@@ -137,7 +138,8 @@ impl Drop for Mount {
 
 /// Mounts, says how it went, and serves until there is nothing more to serve.
 fn serve(served: Served, path: &Path, tell: &mpsc::Sender<io::Result<()>>) {
-    // The handler of a signal may write to a descriptor, which is not in this table, or another one.
+    // The handler of a signal may write to a descriptor, which is not in this table, or another
+    // one.
     let _ = SigSet::all().thread_block();
     let session = descriptors_of_its_own().and_then(|()| {
         let mut config = Config::default();
@@ -157,10 +159,12 @@ fn serve(served: Served, path: &Path, tell: &mpsc::Sender<io::Result<()>>) {
     }
 }
 
-/// Gives this thread, and those it starts, a table of descriptors with nothing in it but the standard ones.
+/// Gives this thread, and those it starts, a table of descriptors with nothing in it but the
+/// standard ones.
 fn descriptors_of_its_own() -> io::Result<()> {
     unshare(CloneFlags::CLONE_FILES)?;
-    // They are copies. One that stayed would keep another mount's file open for as long as this one is there.
+    // They are copies. One that stayed would keep another mount's file open for as long as this one
+    // is there.
     let open: Vec<i32> = std::fs::read_dir("/proc/thread-self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();

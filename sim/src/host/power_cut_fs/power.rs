@@ -66,7 +66,8 @@ impl Power {
         self.contents().fail_next(None);
     }
 
-    /// Makes the file system wrong on purpose: it says that all is well, and does nothing. It stays so over power cuts.
+    /// Makes the file system wrong on purpose: it says that all is well, and does nothing. It stays
+    /// so over power cuts.
     pub fn ignore_syncs(&self, ignored: IgnoredSync) {
         self.contents().ignore_syncs(ignored);
     }

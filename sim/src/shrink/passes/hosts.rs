@@ -42,7 +42,8 @@ pub(super) fn cranks(case: &Case, timeline: &Timeline, nth: usize) -> Said {
     Said::Try(Case { actions, ..*case }, Mode::Strict)
 }
 
-/// A crash that loses everything, or nothing; a failure that leaves nothing behind, or one sector less.
+/// A crash that loses everything, or nothing; a failure that leaves nothing behind, or one sector
+/// less.
 pub(super) fn sets(case: &Case, _: &Timeline, nth: usize) -> Said {
     const WAYS: usize = 20;
     let (place, way) = (nth / WAYS, nth % WAYS);

@@ -1,8 +1,9 @@
 //! A front-end out of its mind: a conversation whose every step is drawn.
 //!
-//! Most begin as they should, for what is refused at once reaches nothing; then come messages that are wrong, or right at the wrong time,
-//! with descriptors that are something else, rings full of nonsense, files cut short, and records of what is in flight that no back-end
-//! wrote. Nothing here waits for the server for longer than [`MOMENT`].
+//! Most begin as they should, for what is refused at once reaches nothing; then come messages that
+//! are wrong, or right at the wrong time, with descriptors that are something else, rings full of
+//! nonsense, files cut short, and records of what is in flight that no back-end wrote. Nothing here
+//! waits for the server for longer than [`MOMENT`].
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -68,7 +69,8 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// Has a conversation over this connection with the server of `disk`; `nudge` has the server look whether its disk has grown.
+/// Has a conversation over this connection with the server of `disk`; `nudge` has the server look
+/// whether its disk has grown.
 ///
 /// # Panics
 /// If the server touched what lies beside guest memory.
@@ -175,7 +177,8 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// Leaves: at once, or after the server has said that it is still there, or with half a message.
+    /// Leaves: at once, or after the server has said that it is still there, or with half a
+    /// message.
     fn end(mut self) -> Tally {
         match self.draws.below(4) {
             0 => {}
@@ -227,8 +230,9 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// Says something after which the server may take the next message, or a part of it, for the rest of this one. Its descriptor then goes
-    /// with what it was never meant for, the guest's memory with a record of what is in flight for one.
+    /// Says something after which the server may take the next message, or a part of it, for the
+    /// rest of this one. Its descriptor then goes with what it was never meant for, the guest's
+    /// memory with a record of what is in flight for one.
     fn out_of_shape(&mut self, say: impl FnOnce(&mut Self)) {
         say(self);
         self.field.give_up_margins();
@@ -532,7 +536,8 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// Writes a record of both queues: its front is right most often, what it says of each head is not.
+    /// Writes a record of both queues: its front is right most often, what it says of each head is
+    /// not.
     fn scribble_record(&mut self, file: &File) {
         let part = (16 + 16 * u64::from(self.size)).next_multiple_of(64);
         for queue in 0..2 {

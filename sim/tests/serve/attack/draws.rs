@@ -1,7 +1,7 @@
 //! Numbers for choices: a tape of bytes first, then a generator.
 //!
-//! A fuzzer supplies the tape, and the generator behind it has a fixed seed; a test has no tape, and a seed. What is drawn from them is
-//! the same program in both.
+//! A fuzzer supplies the tape, and the generator behind it has a fixed seed; a test has no tape,
+//! and a seed. What is drawn from them is the same program in both.
 
 use powerfail::base::prng::Prng;
 

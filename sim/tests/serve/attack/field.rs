@@ -1,6 +1,7 @@
 //! Guest memory in a file, with rings in it and a margin on both sides that no server may touch.
 //!
-//! It is read and written through the file, so memory that is cut off harms nobody here. All addresses are the guest's, from 0 on.
+//! It is read and written through the file, so memory that is cut off harms nobody here. All
+//! addresses are the guest's, from 0 on.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -125,7 +126,8 @@ impl Field {
         self.put(at + AVAILABLE + 2, &index.to_le_bytes());
     }
 
-    /// Writes down a request as a driver should, from descriptor `3 * slot` on; returns its head and where its status is.
+    /// Writes down a request as a driver should, from descriptor `3 * slot` on; returns its head
+    /// and where its status is.
     pub(crate) fn request(
         &self,
         queue: u32,
@@ -160,7 +162,8 @@ impl Field {
         self.published = [0; 4];
     }
 
-    /// Makes the file this long. It may be longer than it was, and what was behind the memory is gone.
+    /// Makes the file this long. It may be longer than it was, and what was behind the memory is
+    /// gone.
     pub(crate) fn cut(&mut self, len: u64) {
         self.unsure = true;
         self.file.set_len(len).expect("it is ours");

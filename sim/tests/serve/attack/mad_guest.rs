@@ -1,8 +1,10 @@
 //! The guest that writes anywhere while it is served.
 //!
-//! Two processors rewrite descriptors, headers, indirect tables and rings, and publish all the while; data lies on the rings too, and in
-//! some rounds two queues share one ring. Meanwhile the front-end is right, but restless: it changes memory, features, cache mode and
-//! what is enabled, stops rings and resets the device. So nothing that a queue has read once is there when it reads it again.
+//! Two processors rewrite descriptors, headers, indirect tables and rings, and publish all the
+//! while; data lies on the rings too, and in some rounds two queues share one ring. Meanwhile the
+//! front-end is right, but restless: it changes memory, features, cache mode and what is enabled,
+//! stops rings and resets the device. So nothing that a queue has read once is there when it reads
+//! it again.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -129,7 +131,8 @@ struct Front<'a> {
     field: &'a Field,
     kicks: &'a [OwnedFd; 2],
     plan: Plan,
-    /// The used indices as they were when answers were counted last, and how many there were. They say nothing where somebody else writes them too.
+    /// The used indices as they were when answers were counted last, and how many there were. They
+    /// say nothing where somebody else writes them too.
     seen: [u16; QUEUES as usize],
     answers: u64,
 }
@@ -179,7 +182,8 @@ impl Front<'_> {
         if self.plan.one_ring { 0 } else { queue }
     }
 
-    /// Gives up whatever is on a ring, as if all of it had been answered; returns where the ring goes on.
+    /// Gives up whatever is on a ring, as if all of it had been answered; returns where the ring
+    /// goes on.
     fn skip(&mut self, queue: u32) -> u16 {
         self.count();
         let at = place(self.ring(queue));

@@ -1,4 +1,5 @@
-//! Front-ends that leave their own end of the connection behind, in the server's hands: they are gone all the same.
+//! Front-ends that leave their own end of the connection behind, in the server's hands: they are
+//! gone all the same.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;

@@ -1,4 +1,5 @@
-//! The vhost-user protocol as a front-end writes it: numbers, bodies, and one end of a connection that never waits to send.
+//! The vhost-user protocol as a front-end writes it: numbers, bodies, and one end of a connection
+//! that never waits to send.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -37,7 +38,8 @@ pub(crate) const RESET_DEVICE: u32 = 34;
 pub(crate) const ADD_MEM_REG: u32 = 37;
 pub(crate) const REM_MEM_REG: u32 = 38;
 
-/// VERSION_1, FLUSH, CONFIG_WCE, MQ, DISCARD, WRITE_ZEROES, INDIRECT_DESC and the bit that allows protocol features.
+/// VERSION_1, FLUSH, CONFIG_WCE, MQ, DISCARD, WRITE_ZEROES, INDIRECT_DESC and the bit that allows
+/// protocol features.
 pub(crate) const FEATURES: u64 =
     1 << 32 | 1 << 9 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 28 | 1 << 30;
 /// EVENT_IDX, which half of the guests accept.

@@ -1,4 +1,5 @@
-//! A right client: it writes, flushes, reads back, stops its ring and goes. Whatever came before it, it must be served.
+//! A right client: it writes, flushes, reads back, stops its ring and goes. Whatever came before
+//! it, it must be served.
 
 use std::os::unix::net::UnixStream;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! A server under attack, and what must hold throughout: it lives, the next right client is served, and nothing of the host's is kept.
+//! A server under attack, and what must hold throughout: it lives, the next right client is served,
+//! and nothing of the host's is kept.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -22,10 +23,12 @@ const WAYS: [&[&str]; 4] = [
     &["--queues", "3"],
 ];
 
-/// How many seeds belong to one life of a server: the bits below say which attack of that life it is.
+/// How many seeds belong to one life of a server: the bits below say which attack of that life it
+/// is.
 const ATTACKS: u32 = 20;
 
-/// Memory in KiB that a server may have gained late in its life: our own, and one that was built otherwise, whose sanitizer remembers much.
+/// Memory in KiB that a server may have gained late in its life: our own, and one that was built
+/// otherwise, whose sanitizer remembers much.
 const MORE_KIB: usize = 8 << 10;
 const MORE_KIB_ELSEWHERE: usize = 64 << 10;
 
@@ -44,7 +47,8 @@ impl Campaign {
         Campaign { seconds, begun: Instant::now(), seed }
     }
 
-    /// Attacks servers until time is up: `attack` is called with a seed again and again, and is to leave a server that serves.
+    /// Attacks servers until time is up: `attack` is called with a seed again and again, and is to
+    /// leave a server that serves.
     pub(crate) fn run(&mut self, name: &str, mut attack: impl FnMut(&Watch, u64)) {
         let lives = WAYS.len() as u64;
         let mut counted = Counted::default();
