@@ -1,5 +1,6 @@
-//! What 4 KiB cost on a file in the page cache: a bare system call, a [`FileDisk`] and a [`UringDisk`], one at a time and 32 at a time, and
-//! the ring around the cache. Compare rows of one run only. `cargo bench -p powerfail-device --bench disks`.
+//! What 4 KiB cost on a file in the page cache: a bare system call, a [`FileDisk`] and a
+//! [`UringDisk`], one at a time and 32 at a time, and the ring around the cache. Compare rows of
+//! one run only. `cargo bench -p powerfail-device --bench disks`.
 
 #[cfg(target_os = "linux")]
 mod rows {

@@ -1,6 +1,7 @@
-//! What flushes of a persistent memory cost on one file: an `msync` for each, and the device with 1, 4 and 16 outstanding, over a thread that
-//! syncs the mapping and over io_uring, which syncs the file. Before each flush one word is stored. Compare rows of one run only.
-//! `cargo bench -p powerfail-device --bench flushes`.
+//! What flushes of a persistent memory cost on one file: an `msync` for each, and the device with
+//! 1, 4 and 16 outstanding, over a thread that syncs the mapping and over io_uring, which syncs the
+//! file. Before each flush one word is stored. Compare rows of one run only. `cargo bench -p
+//! powerfail-device --bench flushes`.
 
 #[cfg(target_os = "linux")]
 #[allow(dead_code, unreachable_pub, reason = "it is written for tests of another device")]
@@ -75,8 +76,9 @@ mod rows {
             Machine { memory, device, guest, heads }
         }
 
-        /// Publishes what can be, after a store before each, and steps until a flush has ended; says how many have.
-        fn turn<B: Backing>(
+        /// Publishes what can be, after a store before each, and steps until a flush has ended;
+        /// says how many have.
+        fn lock_worker<B: Backing>(
             &mut self,
             backing: &mut B,
             mut store: impl FnMut(),
@@ -100,7 +102,8 @@ mod rows {
         }
     }
 
-    /// Keeps `depth` flushes going; a turn of the bench is 64 of them, and those that end with the last.
+    /// Keeps `depth` flushes going; a turn of the bench is 64 of them, and those that end with the
+    /// last.
     fn flushes<B: Backing>(
         bencher: Bencher<'_, '_>,
         depth: u16,
@@ -117,7 +120,7 @@ mod rows {
                     let (at, word) = words.following();
                     store(at, word);
                 };
-                ended += machine.turn(&mut backing, next, &wait);
+                ended += machine.lock_worker(&mut backing, next, &wait);
             }
         });
     }

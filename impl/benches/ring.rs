@@ -1,5 +1,6 @@
-//! What one request costs: the bare ring, and a whole 512-byte write or read through a [`BlockQueue`], over the cheapest guest memory there
-//! is and a disk that does nothing but copy. `cargo bench -p powerfail-device`.
+//! What one request costs: the bare ring, and a whole 512-byte write or read through a
+//! [`BlockQueue`], over the cheapest guest memory there is and a disk that does nothing but copy.
+//! `cargo bench -p powerfail-device`.
 
 use divan::Bencher;
 use powerfail_device::wire::{F_EVENT_IDX, F_FLUSH, F_VERSION_1, T_FLUSH, T_IN, T_OUT};
@@ -67,9 +68,11 @@ impl GuestMemory for Flat {
         if !self.check_range(addr, count, access) {
             return Err(GuestMemoryError::InvalidGuestAddress(addr));
         }
-        // SAFETY: `check_range` found the end of the access inside the allocation, so its start is too.
+        // SAFETY: `check_range` found the end of the access inside the allocation, so its start is
+        // too.
         let start = unsafe { self.0.as_ptr().add(addr.0 as usize) };
-        // SAFETY: all bytes are inside the allocation, which outlives the slice; no reference to them exists meanwhile.
+        // SAFETY: all bytes are inside the allocation, which outlives the slice; no reference to
+        // them exists meanwhile.
         Ok(One(Some(unsafe { VolatileSlice::new(start.cast_mut(), count) })))
     }
 }

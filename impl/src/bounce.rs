@@ -1,7 +1,8 @@
 //! A piece of page-aligned memory of our own, for what cannot go straight between disk and guest.
 //!
-//! Read-modify-write of a partial granule, reads of a partial granule and zeroes written out all pass through one. Bounces are owned values
-//! that travel with the submission and come home with the completion, so nothing here is shared. Who needs one is decided in `plan`.
+//! Read-modify-write of a partial granule, reads of a partial granule and zeroes written out all
+//! pass through one. Bounces are owned values that travel with the submission and come home with
+//! the completion, so nothing here is shared. Who needs one is decided in `plan`.
 
 use std::fmt;
 
@@ -10,7 +11,8 @@ pub const BOUNCE_ALIGN: usize = 4096;
 
 /// Owned bytes that start on a page boundary.
 pub struct Bounce {
-    /// Over-allocated by one page less one byte, so that `start` can be aligned without `unsafe`; never grown.
+    /// Over-allocated by one page less one byte, so that `start` can be aligned without `unsafe`;
+    /// never grown.
     bytes: Vec<u8>,
     start: usize,
     len: usize,

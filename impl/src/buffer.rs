@@ -1,14 +1,16 @@
 //! Where the bytes of one disk operation are: scattered over guest memory, or in a bounce.
 //!
-//! A disk copies between itself and a [`Buffer`] by byte offset and need not know which kind it got. A host disk that hands addresses to the
-//! kernel looks inside instead. Guest addresses were in range when the request was taken; the memory may have been swapped since, so every
-//! copy can still fail.
+//! A disk copies between itself and a [`Buffer`] by byte offset and need not know which kind it
+//! got. A host disk that hands addresses to the kernel looks inside instead. Guest addresses were
+//! in range when the request was taken; the memory may have been swapped since, so every copy can
+//! still fail.
 
 use crate::bounce::Bounce;
 use smallvec::SmallVec;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryError};
 
-/// `len` bytes of guest memory from `addr` on; never empty, never past the end of the address space.
+/// `len` bytes of guest memory from `addr` on; never empty, never past the end of the address
+/// space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GuestRange {
     /// The first byte's guest-physical address.
@@ -43,7 +45,8 @@ impl Buffer {
         self.len() == 0
     }
 
-    /// Copies `out.len()` bytes from byte `offset` on out of the buffer, as a disk does for a write.
+    /// Copies `out.len()` bytes from byte `offset` on out of the buffer, as a disk does for a
+    /// write.
     ///
     /// # Errors
     /// A part lies in no guest memory (any more); `out` may be partly filled.

@@ -1,10 +1,12 @@
 //! Walks a descriptor chain once and splits its bytes into the three parts of a block request.
 //!
-//! The parts partition the chain: 16 readable bytes (the header), then the data, then one writable byte (the status). How the bytes are cut
-//! into descriptors carries no meaning, and descriptors of length zero carry nothing at all. What the parts *mean* is decided in `intake`.
+//! The parts partition the chain: 16 readable bytes (the header), then the data, then one writable
+//! byte (the status). How the bytes are cut into descriptors carries no meaning, and descriptors of
+//! length zero carry nothing at all. What the parts *mean* is decided in `intake`.
 //!
-//! `virtio_queue`'s iterator ends silently on loops, on indices and tables out of range and on unreadable descriptors. A chain that ended so
-//! still says NEXT on the last descriptor it showed, or showed none.
+//! `virtio_queue`'s iterator ends silently on loops, on indices and tables out of range and on
+//! unreadable descriptors. A chain that ended so still says NEXT on the last descriptor it showed,
+//! or showed none.
 
 use crate::buffer::{GuestRange, Ranges};
 use crate::wire::HEADER_BYTES;
@@ -14,13 +16,16 @@ use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 /// What is wrong with a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Malformed {
-    /// There is no writable byte in guest memory last: the device cannot answer, and returns the chain with `len` 0.
+    /// There is no writable byte in guest memory last: the device cannot answer, and returns the
+    /// chain with `len` 0.
     NoStatus,
-    /// The chain is cut short, out of order, without a whole header, or points outside guest memory; its last writable byte is the status.
+    /// The chain is cut short, out of order, without a whole header, or points outside guest
+    /// memory; its last writable byte is the status.
     Answerable,
 }
 
-/// The parts of the chain walked last. Reused from chain to chain, so that long chains do not allocate each time.
+/// The parts of the chain walked last. Reused from chain to chain, so that long chains do not
+/// allocate each time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parts {
     header: [u8; HEADER_BYTES],
@@ -49,14 +54,16 @@ impl Parts {
         u64::from_le_bytes(low)
     }
 
-    /// Walks `chain`, reading every descriptor and every header byte exactly once. A chain of more than `most` descriptors is walked to its
-    /// end, for its status is there, but nothing of it is kept.
+    /// Walks `chain`, reading every descriptor and every header byte exactly once. A chain of more
+    /// than `most` descriptors is walked to its end, for its status is there, but nothing of it is
+    /// kept.
     ///
     /// # Errors
     /// See [`Malformed`].
     ///
     /// # Spec
-    /// 2.7.4 Message Framing (VS-01, VS-02); VS-05 to VS-08 for what drivers must not build; VS-19 for reading once.
+    /// 2.7.4 Message Framing (VS-01, VS-02); VS-05 to VS-08 for what drivers must not build; VS-19
+    /// for reading once.
     pub(crate) fn walk<M: GuestMemory>(
         &mut self,
         chain: impl Iterator<Item = Descriptor>,

@@ -1,9 +1,11 @@
-//! What a device is set up with, what that offers, and how the 96 bytes of its configuration space read.
+//! What a device is set up with, what that offers, and how the 96 bytes of its configuration space
+//! read.
 //!
-//! Everything here is fixed when the device is made; what changes, the cache mode and the size, is passed in.
+//! Everything here is fixed when the device is made; what changes, the cache mode and the size, is
+//! passed in.
 
 use crate::disk::Limits;
-use crate::wakes::MAX_QUEUES;
+use crate::queue_set::MAX_QUEUES;
 use crate::wire::{
     F_BLK_SIZE, F_CONFIG_WCE, F_DISCARD, F_EVENT_IDX, F_FLUSH, F_INDIRECT_DESC, F_MQ, F_RING_RESET,
     F_RO, F_SEG_MAX, F_SIZE_MAX, F_TOPOLOGY, F_VERSION_1, F_WRITE_ZEROES, ID_BYTES, SECTOR,
@@ -41,7 +43,8 @@ pub struct Config {
     pub queue_size: u16,
     /// What GET_ID returns, padded with zeroes.
     pub serial: [u8; ID_BYTES],
-    /// Which features to offer. RO is added when the disk is read-only, and can be asked for over one that is not.
+    /// Which features to offer. RO is added when the disk is read-only, and can be asked for over
+    /// one that is not.
     pub features: u64,
     /// The cache mode after a reset: `true` is writeback.
     pub writeback: bool,
@@ -174,13 +177,15 @@ impl Config {
         self.seg_max.min(u32::from(self.queue_size) - 2).max(1)
     }
 
-    /// Most descriptors of a chain on a ring of `size`: as many as the ring has (2.7.5.3.1), or as a request of `seg_max` segments takes. A
-    /// driver that was shown `seg_max` before it chose the size of its ring keeps to that (Linux does).
+    /// Most descriptors of a chain on a ring of `size`: as many as the ring has (2.7.5.3.1), or as
+    /// a request of `seg_max` segments takes. A driver that was shown `seg_max` before it chose the
+    /// size of its ring keeps to that (Linux does).
     pub(crate) fn longest_chain(&self, size: u16) -> u32 {
         u32::from(size).max(self.seg_max() + 2)
     }
 
-    /// The configuration space with what may change, size and cache mode; bytes that mean nothing are zero (BLK-D-04).
+    /// The configuration space with what may change, size and cache mode; bytes that mean nothing
+    /// are zero (BLK-D-04).
     pub(crate) fn space(
         &self,
         limits: &Limits,

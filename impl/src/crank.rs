@@ -1,11 +1,12 @@
 //! Joins a queue and its lane of the disk, one step at a time or until neither moves.
 //!
-//! The simulator takes single steps, with guest actions between them; an event loop cranks. Both go through [`step`], so there is one order
-//! of things. Steps never wait: a step that finds nothing says so.
+//! The simulator takes single steps, with guest actions between them; an event loop cranks. Both go
+//! through [`step`], so there is one order of things. Steps never wait: a step that finds nothing
+//! says so.
 
 use crate::disk::Disk;
 use crate::queue::BlockQueue;
-use crate::wakes::QueueIndex;
+use crate::queue_set::QueueIndex;
 use virtio_queue::Queue;
 use vm_memory::GuestMemory;
 
@@ -28,7 +29,8 @@ pub enum Step {
 
 /// Takes one step: the first of completion, wake, signal, submission and ring work that there is.
 ///
-/// The disk's doorbell rings when there is nothing left to hand over: the disk is full, or everything else is done.
+/// The disk's doorbell rings when there is nothing left to hand over: the disk is full, or
+/// everything else is done.
 pub fn step<M: GuestMemory, D: Disk<M>>(
     queue: &mut BlockQueue,
     ring: &mut Queue,
@@ -38,8 +40,8 @@ pub fn step<M: GuestMemory, D: Disk<M>>(
     one(queue, ring, disk, memory, true)
 }
 
-/// Takes one step towards the end of what is in flight: as [`step`], but nothing is taken from the ring. A queue that is disabled, or about
-/// to stop, goes on like this.
+/// Takes one step towards the end of what is in flight: as [`step`], but nothing is taken from the
+/// ring. A queue that is disabled, or about to stop, goes on like this.
 pub fn settle<M: GuestMemory, D: Disk<M>>(
     queue: &mut BlockQueue,
     ring: &mut Queue,

@@ -1,19 +1,21 @@
-//! The register surface: status, features, configuration space and queue set-up, as a memory-mapped transport shows them.
+//! The register surface: status, features, configuration space and queue set-up, as a memory-mapped
+//! transport shows them.
 //!
-//! A [`Device`] owns the rings and the queues of one device and leads them through their lives: negotiation, the live time between DRIVER_OK
-//! and reset, and the drain after a reset was asked for. What goes on behind the driver's back is in `lives`. It moves no data: the caller lends a queue, its ring, the memory and a disk to
-//! [`step`](crate::step) or [`crank`](crate::crank).
+//! A [`Device`] owns the rings and the queues of one device and leads them through their lives:
+//! negotiation, the live time between DRIVER_OK and reset, and the drain after a reset was asked
+//! for. What goes on behind the driver's back is in `lives`. It moves no data: the caller lends a
+//! queue, its ring, the memory and a disk to [`step`](crate::step) or [`crank`](crate::crank).
 
-mod lives;
+mod lifecycle;
 
-pub use lives::{RestoreError, SaveError};
+pub use lifecycle::{RestoreError, SaveError};
 
 use crate::config::{Config, ConfigError};
 use crate::disk::Limits;
 use crate::queue::BlockQueue;
+use crate::queue_set::QueueIndex;
 use crate::shared::Shared;
 use crate::sync::Arc;
-use crate::wakes::QueueIndex;
 use crate::wire::{
     F_EVENT_IDX, F_MQ, F_RING_RESET, STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK,
     STATUS_FAILED, STATUS_FEATURES_OK, STATUS_NEEDS_RESET,
@@ -22,7 +24,8 @@ use std::fmt;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestAddress;
 
-/// Where a driver put one queue: guest-physical addresses of its three parts and the number of descriptors.
+/// Where a driver put one queue: guest-physical addresses of its three parts and the number of
+/// descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLayout {
     /// Number of descriptors: a power of two, at most the offered size.
@@ -38,14 +41,15 @@ pub struct QueueLayout {
 /// Why a queue cannot be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueError {
-    /// Only between FEATURES_OK and DRIVER_OK; or later, after a reset of the queue. To be reset, a queue must be in use, and RING_RESET
-    /// negotiated.
+    /// Only between FEATURES_OK and DRIVER_OK; or later, after a reset of the queue. To be reset, a
+    /// queue must be in use, and RING_RESET negotiated.
     NotNow,
     /// There is no such queue, or not without MQ negotiated.
     NoSuchQueue,
     /// Not a power of two, or more than was offered.
     Size(u16),
-    /// An address is misaligned, or the available ring is at 0, where `virtio-queue` takes it for missing.
+    /// An address is misaligned, or the available ring is at 0, where `virtio-queue` takes it for
+    /// missing.
     Address(u64),
 }
 
@@ -70,7 +74,8 @@ impl std::error::Error for QueueError {}
 
 /// A virtio block device.
 ///
-/// Its clone shares nothing with it: stepped alike, both do the same. It keeps no record of what is in flight, though: that is the original's.
+/// Its clone shares nothing with it: stepped alike, both do the same. It keeps no record of what is
+/// in flight, though: that is the original's.
 #[derive(Debug)]
 pub struct Device {
     shared: Arc<Shared>,
@@ -146,7 +151,8 @@ impl Device {
         self.shared.negotiated()
     }
 
-    /// The device status. After a reset it reads 0 only once nothing of the old life is in the host's hands.
+    /// The device status. After a reset it reads 0 only once nothing of the old life is in the
+    /// host's hands.
     ///
     /// # Spec
     /// ST-02, ST-04, AMB-21.
@@ -157,8 +163,8 @@ impl Device {
 
     /// The driver writes the status: 0 asks for a reset, anything else sets bits.
     ///
-    /// FEATURES_OK stays clear if the features were not acceptable, DRIVER_OK without FEATURES_OK. While a reset goes on only another 0 is
-    /// heard.
+    /// FEATURES_OK stays clear if the features were not acceptable, DRIVER_OK without FEATURES_OK.
+    /// While a reset goes on only another 0 is heard.
     ///
     /// # Spec
     /// ST-01, FB-02, FB-03.
@@ -179,14 +185,16 @@ impl Device {
         self.shared.config_read(offset, out);
     }
 
-    /// Writes the configuration space; only a one-byte write of `writeback` with CONFIG_WCE negotiated has an effect.
+    /// Writes the configuration space; only a one-byte write of `writeback` with CONFIG_WCE
+    /// negotiated has an effect.
     pub fn config_write(&mut self, offset: u64, bytes: &[u8]) {
         if !self.resetting {
             self.shared.config_write(offset, bytes);
         }
     }
 
-    /// The generation of the configuration space: it differs whenever the content may (CF-02, CF-03).
+    /// The generation of the configuration space: it differs whenever the content may (CF-02,
+    /// CF-03).
     pub fn config_generation(&self) -> u32 {
         self.shared.generation()
     }
@@ -223,15 +231,17 @@ impl Device {
         Ok(())
     }
 
-    /// A queue and its ring, for stepping: from DRIVER_OK on until its last operation after a reset has come back. While the device is
-    /// paused, also before that: queue 0 may have a sync to do, and then until that has ended.
+    /// A queue and its ring, for stepping: from DRIVER_OK on until its last operation after a reset
+    /// has come back. While the device is paused, also before that: queue 0 may have a sync to do,
+    /// and then until that has ended.
     pub fn queue_mut(&mut self, index: u16) -> Option<(&mut BlockQueue, &mut Queue)> {
         let live = self.status & STATUS_DRIVER_OK != 0;
         let lane = self.queues.get_mut(usize::from(index))?;
         let stepped = if self.resetting {
             !lane.block.is_idle()
         } else {
-            // Whatever becomes of this queue, others may wait for a sync it has promised or for what it gives up.
+            // Whatever becomes of this queue, others may wait for a sync it has promised or for
+            // what it gives up.
             (live && lane.ring.ready() && !lane.resetting)
                 || self.paused
                 || !lane.block.is_settled()
@@ -244,7 +254,8 @@ impl Device {
         self.queues.len() as u16
     }
 
-    /// The disk was opened afresh and synced without error: earlier failed syncs do not count any more.
+    /// The disk was opened afresh and synced without error: earlier failed syncs do not count any
+    /// more.
     ///
     /// # Panics
     /// If requests are in flight.

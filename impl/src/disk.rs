@@ -1,21 +1,28 @@
 //! The seam: what the device asks of a disk, and what the disk answers.
 //!
-//! Everything that crosses it is plain data. A disk does what it is told with the memory it is lent and reports how far it got: short
-//! transfers, errors and full queues are visible here and handled above. Splitting, partial granules, resuming, retrying and write-through
-//! are *not* a disk's business.
+//! Everything that crosses it is plain data. A disk does what it is told with the memory it is lent
+//! and reports how far it got: short transfers, errors and full queues are visible here and handled
+//! above. Splitting, partial granules, resuming, retrying and write-through are *not* a disk's
+//! business.
 //!
 //! What a disk promises:
 //!
-//! - Every accepted submission completes exactly once. Nothing lands after its completion was taken.
-//! - A completed write is seen by later reads; power loss may undo it unless a later sync completed without error.
-//! - A sync that completes without error made stable every effect whose completion was taken, on any lane, before the sync was submitted.
-//! - A write takes effect at most once per granule; a short transfer of `n` bytes touched nothing at or after `n`.
-//! - An operation that fails has lost at most what [`Errno::harm`] says: one that is no sync harms no byte outside its own range and nothing
-//!   that is already stable. A disk whose host reports an earlier failed write-back through a later write keeps that for its next sync.
+//! - Every accepted submission completes exactly once. Nothing lands after its completion was
+//!   taken.
+//! - A completed write is seen by later reads; power loss may undo it unless a later sync completed
+//!   without error.
+//! - A sync that completes without error made stable every effect whose completion was taken, on
+//!   any lane, before the sync was submitted.
+//! - A write takes effect at most once per granule; a short transfer of `n` bytes touched nothing
+//!   at or after `n`.
+//! - An operation that fails has lost at most what [`Errno::harm`] says: one that is no sync harms
+//!   no byte outside its own range and nothing that is already stable. A disk whose host reports an
+//!   earlier failed write-back through a later write keeps that for its next sync.
 //!
-//! There is no operation that writes *and* makes stable. Linux has one (RWF_DSYNC), but it returns one error for two steps: an ENOSPC of the
-//! write lost nothing, an ENOSPC of the sync behind it (delayed allocation, thin provisioning, NFS) may have dropped other dirty pages, and
-//! both look alike. The device writes first and syncs next, so that every error has one meaning.
+//! There is no operation that writes *and* makes stable. Linux has one (RWF_DSYNC), but it returns
+//! one error for two steps: an ENOSPC of the write lost nothing, an ENOSPC of the sync behind it
+//! (delayed allocation, thin provisioning, NFS) may have dropped other dirty pages, and both look
+//! alike. The device writes first and syncs next, so that every error has one meaning.
 
 use crate::buffer::Buffer;
 use crate::errno::{Errno, OpKind};
@@ -23,7 +30,8 @@ use vm_memory::GuestMemory;
 
 /// Names one operation from its submission to its completion; opaque to disks.
 ///
-/// A slot is used again with another generation, so a completion that comes twice, or for a request that was ended, is noticed.
+/// A slot is used again with another generation, so a completion that comes twice, or for a request
+/// that was ended, is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
     slot: u32,
@@ -71,7 +79,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// A writable disk of `capacity` bytes without peculiarities: granules of 512 bytes, transfers up to 1 MiB, discards up to 1 GiB.
+    /// A writable disk of `capacity` bytes without peculiarities: granules of 512 bytes, transfers
+    /// up to 1 MiB, discards up to 1 GiB.
     pub const fn plain(capacity: u64) -> Limits {
         Limits {
             capacity,
@@ -87,7 +96,8 @@ impl Limits {
     }
 }
 
-/// One thing for a disk to do. Offsets and lengths are in bytes and multiples of the granule; no length is zero.
+/// One thing for a disk to do. Offsets and lengths are in bytes and multiples of the granule; no
+/// length is zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// Reads `into.len()` bytes from `offset` on.
@@ -151,9 +161,11 @@ pub struct Submission {
 pub struct Completion {
     /// Which operation.
     pub token: Token,
-    /// Bytes moved, from the start, for a read or write (fewer than asked is a short transfer); 0 for everything else.
+    /// Bytes moved, from the start, for a read or write (fewer than asked is a short transfer); 0
+    /// for everything else.
     pub result: Result<u32, Errno>,
-    /// The buffer of a read or write. A bounce must come home; guest ranges may, and are then used again.
+    /// The buffer of a read or write. A bounce must come home; guest ranges may, and are then used
+    /// again.
     pub buffer: Option<Buffer>,
 }
 
@@ -165,7 +177,8 @@ pub trait Disk<M: GuestMemory> {
     /// How many more operations may be submitted now.
     fn room(&self) -> u32;
 
-    /// Accepts one operation; it may run at once, later, or not before the [`doorbell`](Disk::doorbell).
+    /// Accepts one operation; it may run at once, later, or not before the
+    /// [`doorbell`](Disk::doorbell).
     ///
     /// # Panics
     /// If there is no [`room`](Disk::room).

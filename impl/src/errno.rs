@@ -1,8 +1,10 @@
 //! What a failed operation may have lost: one table, for every error number and every operation.
 //!
-//! Two questions follow each failure. What became of the operation's own range? And is what completed before it still on its way to the
-//! medium, so that a later sync proves something? The first is answered to the guest with a status. The second decides whether any promise
-//! can be kept from then on, for this front-end and all that follow it, so it must not be answered "no" without cause.
+//! Two questions follow each failure. What became of the operation's own range? And is what
+//! completed before it still on its way to the medium, so that a later sync proves something? The
+//! first is answered to the guest with a status. The second decides whether any promise can be kept
+//! from then on, for this front-end and all that follow it, so it must not be answered "no" without
+//! cause.
 //!
 //! ```text
 //!                            Read     Write, Discard, WriteZeroes     Sync
@@ -11,17 +13,22 @@
 //! every other, known or not  Nothing  OwnRange                        Unsynced
 //! ```
 //!
-//! - *Why no write loses what completed before it, not even by `EIO`.* A write moves bytes into the cache or to the device; it drops no dirty
-//!   page and ends no write-back. `EFAULT`, `EINVAL`, `EBADF`, `EFBIG`, `ENOSPC`, `EDQUOT` and `ENOMEM` are mostly found before anything was
-//!   moved. A front-end whose memory is gone, or a full file system, harms its own request and nothing else.
-//! - *Why its own range may hold anything all the same.* Direct I/O that meets `ENOSPC` or `EFAULT` in its second half has written the first.
-//! - *Why every error of a sync counts, `ENOSPC` too.* A file system that allocates late, a thin volume and NFS find out in the sync that there
-//!   is no room, drop the pages, and report that once. The next sync succeeds without them (AMB-02).
-//! - *Why put off is not failed.* `EINTR` and `EAGAIN` leave everything as it was. A flush whose sync was put off too often is answered
-//!   IOERR, and the next one may succeed.
+//! - *Why no write loses what completed before it, not even by `EIO`.* A write moves bytes into the
+//!   cache or to the device; it drops no dirty page and ends no write-back. `EFAULT`, `EINVAL`,
+//!   `EBADF`, `EFBIG`, `ENOSPC`, `EDQUOT` and `ENOMEM` are mostly found before anything was moved.
+//!   A front-end whose memory is gone, or a full file system, harms its own request and nothing
+//!   else.
+//! - *Why its own range may hold anything all the same.* Direct I/O that meets `ENOSPC` or `EFAULT`
+//!   in its second half has written the first.
+//! - *Why every error of a sync counts, `ENOSPC` too.* A file system that allocates late, a thin
+//!   volume and NFS find out in the sync that there is no room, drop the pages, and report that
+//!   once. The next sync succeeds without them (AMB-02).
+//! - *Why put off is not failed.* `EINTR` and `EAGAIN` leave everything as it was. A flush whose
+//!   sync was put off too often is answered IOERR, and the next one may succeed.
 //!
-//! The table rests on one thing that a host disk has to see to: an error of a write tells of that write only. Hosts also report *earlier* failed
-//! write-back through a later write (NFS does, with `ENOSPC`; so does a mount with `sync`), and then never again on that descriptor.
+//! The table rests on one thing that a host disk has to see to: an error of a write tells of that
+//! write only. Hosts also report *earlier* failed write-back through a later write (NFS does, with
+//! `ENOSPC`; so does a mount with `sync`), and then never again on that descriptor.
 //! [`OpenFile`](crate::host) therefore syncs through a descriptor of its own.
 
 use std::fmt;
@@ -50,9 +57,11 @@ pub enum OpKind {
 pub enum Harm {
     /// Nothing: all is as if it had not been asked for.
     Nothing,
-    /// Any part of its own range may have been changed. What completed earlier is still to be made stable by the next sync.
+    /// Any part of its own range may have been changed. What completed earlier is still to be made
+    /// stable by the next sync.
     OwnRange,
-    /// Anything that completed and was not stable may be lost, and a later sync may succeed without it.
+    /// Anything that completed and was not stable may be lost, and a later sync may succeed without
+    /// it.
     Unsynced,
 }
 

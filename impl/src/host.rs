@@ -1,10 +1,12 @@
-//! What the device stands on, on a Linux host: files as disks and as memory, and guests in other processes.
+//! What the device stands on, on a Linux host: files as disks and as memory, and guests in other
+//! processes.
 //!
 //! Disks do what they are told and report how it went; whatever can be wrong lies above the seam.
 
 mod claim;
 mod file;
-mod flight;
+#[expect(clippy::disallowed_types, reason = "how a write is made depends on it, not what it does")]
+mod inline_io;
 #[expect(clippy::disallowed_types, reason = "a sync takes too long for a queue's own thread")]
 mod map;
 mod memory;
@@ -12,12 +14,11 @@ mod open;
 mod regions;
 mod ring;
 mod shown;
-mod shrunk;
+mod sigbus;
 mod slices;
-#[expect(clippy::disallowed_types, reason = "how a write is made depends on it, not what it does")]
-mod spot;
 mod units;
 mod uring;
+mod uring_op;
 pub mod vhost_user;
 
 pub use file::FileDisk;

@@ -1,8 +1,9 @@
-//! The record of what is in flight, kept where it outlives the process: a backend that is started again under a live driver reads there which
-//! heads its forerunner had taken and not used.
+//! The record of what is in flight, kept where it outlives the process: a backend that is started
+//! again under a live driver reads there which heads its forerunner had taken and not used.
 //!
-//! The layout is `QueueRegionSplit` of vhost-user's in-flight tracking (`VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD`), byte for byte, so the memory
-//! may be a front-end's and the forerunner another implementation:
+//! The layout is `QueueRegionSplit` of vhost-user's in-flight tracking
+//! (`VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD`), byte for byte, so the memory may be a front-end's and
+//! the forerunner another implementation:
 //!
 //! ```text
 //!   word 0          features u64, zero
@@ -11,24 +12,29 @@
 //!   word 3 + 2 i                     counter u64
 //! ```
 //!
-//! All of it is in the byte order of the machine, for nobody but a process of the same machine reads it. A queue writes it in this order, and
-//! the next one can tell from it at any moment what was done:
+//! All of it is in the byte order of the machine, for nobody but a process of the same machine
+//! reads it. A queue writes it in this order, and the next one can tell from it at any moment what
+//! was done:
 //!
 //! 1. a head is taken: its `counter`, then its `inflight`;
 //! 2. before `used.idx` passes it: its `next`, then `last_batch_head`;
 //! 3. after that: `inflight` is cleared, then `used_idx` follows `used.idx`.
 //!
-//! Died between 1 and 3, the head is in flight, unless `used.idx` is ahead of `used_idx`: then the last batch, here always one head, had been
-//! used. Every head is thus used exactly once over any number of deaths, though its request may be carried out more than once. A head that
-//! its driver published twice while it was in flight, which no driver may do, counts once.
+//! Died between 1 and 3, the head is in flight, unless `used.idx` is ahead of `used_idx`: then the
+//! last batch, here always one head, had been used. Every head is thus used exactly once over any
+//! number of deaths, though its request may be carried out more than once. A head that its driver
+//! published twice while it was in flight, which no driver may do, counts once.
 //!
-//! A record is believed as far as this text goes and no further: each word is read once, and none is used as an index, a length or a count
-//! before it is compared with the ring's size. Three things differ from one right implementation to another and are accepted:
+//! A record is believed as far as this text goes and no further: each word is read once, and none
+//! is used as an index, a length or a count before it is compared with the ring's size. Three
+//! things differ from one right implementation to another and are accepted:
 //!
 //! - `desc_num` is the size that the front-end asked memory for, which may be larger than the ring;
-//! - a record that was kept over a device reset says the `used_idx` of the ring before: a distance to `used.idx` that is larger than the ring
-//!   is no batch, and every head that is marked is in flight;
-//! - counters count from anywhere. Recovery numbers what is in flight from 0 again, oldest first, so that they never run over.
+//! - a record that was kept over a device reset says the `used_idx` of the ring before: a distance
+//!   to `used.idx` that is larger than the ring is no batch, and every head that is marked is in
+//!   flight;
+//! - counters count from anywhere. Recovery numbers what is in flight from 0 again, oldest first,
+//!   so that they never run over.
 //!
 //! Not here: where the memory comes from, and who hands it from one process to the next.
 
@@ -41,9 +47,10 @@ const VERSION: u16 = 1;
 
 /// The memory of one queue's record, in words of eight bytes.
 ///
-/// Only the queue is to write it, and no two queues share one; but it may be shared with another process, so what a word holds is never more
-/// than a claim. A store becomes visible to a successor after all those before it: the successor runs when this process is dead, so program
-/// order on one processor is enough, and `Release` keeps the compiler from changing it.
+/// Only the queue is to write it, and no two queues share one; but it may be shared with another
+/// process, so what a word holds is never more than a claim. A store becomes visible to a successor
+/// after all those before it: the successor runs when this process is dead, so program order on one
+/// processor is enough, and `Release` keeps the compiler from changing it.
 pub trait InflightMemory: fmt::Debug + Send + Sync {
     /// How many words there are; at least [`InflightRecord::words`] of the queue's size.
     fn words(&self) -> usize;
@@ -152,7 +159,8 @@ fn next_of(word: u64) -> u16 {
 }
 
 impl InflightRecord {
-    /// How many words the record of a queue with `size` descriptors takes; as bytes, eight times as many.
+    /// How many words the record of a queue with `size` descriptors takes; as bytes, eight times as
+    /// many.
     pub const fn words(size: u16) -> usize {
         2 + 2 * size as usize
     }
@@ -162,7 +170,8 @@ impl InflightRecord {
         Front::of(memory.load(1)).version != 0
     }
 
-    /// Takes everything for ended that this memory says is in flight, of a queue that does not run: a device reset came before it was started.
+    /// Takes everything for ended that this memory says is in flight, of a queue that does not run:
+    /// a device reset came before it was started.
     pub fn forget(memory: &dyn InflightMemory) {
         for state in (2..memory.words()).step_by(2) {
             if is_inflight(memory.load(state)) {
@@ -171,16 +180,19 @@ impl InflightRecord {
         }
     }
 
-    /// Whether nothing is in flight by what this memory says, whatever the size of the queue it was made for.
+    /// Whether nothing is in flight by what this memory says, whatever the size of the queue it was
+    /// made for.
     pub fn is_empty(memory: &dyn InflightMemory) -> bool {
         (2..memory.words()).step_by(2).all(|state| !is_inflight(memory.load(state)))
     }
 
-    /// Opens the record of a queue with `size` descriptors whose used index stands at `used_idx`, and says which heads are in flight: oldest
-    /// first. `None` if the memory was never used, which is no record of anything.
+    /// Opens the record of a queue with `size` descriptors whose used index stands at `used_idx`,
+    /// and says which heads are in flight: oldest first. `None` if the memory was never used, which
+    /// is no record of anything.
     ///
     /// # Errors
-    /// The memory is too small or holds what no queue of this size can have written. It is left as it is.
+    /// The memory is too small or holds what no queue of this size can have written. It is left as
+    /// it is.
     pub fn open(
         memory: Arc<dyn InflightMemory>,
         size: u16,
@@ -246,7 +258,8 @@ impl InflightRecord {
         Front::of(self.memory.load(1))
     }
 
-    /// Makes memory that was never used an empty record. The version comes last: until it is there, this did not happen.
+    /// Makes memory that was never used an empty record. The version comes last: until it is there,
+    /// this did not happen.
     fn begin(&mut self, used_idx: u16) {
         for word in (0..InflightRecord::words(self.size)).filter(|word| *word != 1) {
             self.memory.store(word, 0);
@@ -282,7 +295,8 @@ impl InflightRecord {
             in_flight.map(|head| (self.memory.load(place(head) + 1), head)).collect();
         heads.sort_unstable();
         let heads: Vec<u16> = heads.into_iter().map(|(_, head)| head).collect();
-        // Oldest first: the nth number of n different ones is at least n, so the order holds after each store.
+        // Oldest first: the nth number of n different ones is at least n, so the order holds after
+        // each store.
         for (counter, head) in (0..).zip(&heads) {
             self.memory.store(place(*head) + 1, counter);
         }

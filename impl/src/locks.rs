@@ -1,16 +1,19 @@
-//! Range locks: whoever rewrites part of a granule keeps everyone else out of that granule meanwhile.
+//! Range locks: whoever rewrites part of a granule keeps everyone else out of that granule
+//! meanwhile.
 //!
-//! A disk with granules above 512 bytes cannot write one sector; the device reads the granule, changes the sector and writes the granule
-//! back. Between the read and the write no other request may change the neighbours (AMB-26). So while a request changes `[start, end)` it
-//! holds an entry that is *exclusive* in the granules it covers in part, which are its first and its last at most, and *shared* in those it
-//! covers whole.
+//! A disk with granules above 512 bytes cannot write one sector; the device reads the granule,
+//! changes the sector and writes the granule back. Between the read and the write no other request
+//! may change the neighbours (AMB-26). So while a request changes `[start, end)` it holds an entry
+//! that is *exclusive* in the granules it covers in part, which are its first and its last at most,
+//! and *shared* in those it covers whole.
 //!
-//! Entries are granted in the order they came: an entry is granted iff no earlier one conflicts with it. A request holds one entry at a time
-//! and asks for the next only after it has let go, so nobody waits in a circle and nobody waits for ever. Disks with granules of 512 bytes
-//! need none of this and never come here.
+//! Entries are granted in the order they came: an entry is granted iff no earlier one conflicts
+//! with it. A request holds one entry at a time and asks for the next only after it has let go, so
+//! nobody waits in a circle and nobody waits for ever. Disks with granules of 512 bytes need none
+//! of this and never come here.
 
+use crate::queue_set::{QueueIndex, QueueSet};
 use crate::slots::Slot;
-use crate::wakes::{QueueIndex, QueueSet};
 use std::ops::Range;
 
 /// Who holds or awaits an entry: a request of a queue.
@@ -86,7 +89,8 @@ impl RangeLocks {
         self.entries[self.position(holder)].granted
     }
 
-    /// Takes `holder`'s entry out, granted or not; returns the queues whose entries are granted by that.
+    /// Takes `holder`'s entry out, granted or not; returns the queues whose entries are granted by
+    /// that.
     pub(crate) fn release(&mut self, holder: Holder) -> QueueSet {
         let at = self.position(holder);
         self.entries.remove(at);

@@ -1,8 +1,11 @@
-//! Cuts one extent of a request into operations a disk can do: the next one, given how far the last ones got.
+//! Cuts one extent of a request into operations a disk can do: the next one, given how far the last
+//! ones got.
 //!
-//! A request is a cursor over its extents; it has one operation in the host's hands at a time. Where the disk's granule is above 512 bytes an
-//! extent may begin or end inside a granule: such a *patch* is read, changed and written back, and reads go around it through a bounce. This
-//! is arithmetic only; who holds which lock, and what an operation's result means, is decided in `progress`.
+//! A request is a cursor over its extents; it has one operation in the host's hands at a time.
+//! Where the disk's granule is above 512 bytes an extent may begin or end inside a granule: such a
+//! *patch* is read, changed and written back, and reads go around it through a bounce. This is
+//! arithmetic only; who holds which lock, and what an operation's result means, is decided in
+//! `progress`.
 
 use crate::disk::Limits;
 
@@ -22,7 +25,8 @@ impl Extent {
         self.start + self.len
     }
 
-    /// The largest extent inside this one that starts and ends on multiples of `unit`; `None` if it would be empty.
+    /// The largest extent inside this one that starts and ends on multiples of `unit`; `None` if it
+    /// would be empty.
     pub(crate) fn inward(&self, unit: u32) -> Option<Extent> {
         let start = up(self.start, unit.into());
         let end = down(self.end(), unit.into());
@@ -30,7 +34,8 @@ impl Extent {
     }
 }
 
-/// One operation, as far as arithmetic goes. Offsets and lengths are in bytes of the disk and multiples of the granule.
+/// One operation, as far as arithmetic goes. Offsets and lengths are in bytes of the disk and
+/// multiples of the granule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Move {
     /// Straight between the disk and the guest's memory.
@@ -75,8 +80,8 @@ pub(crate) fn write(limits: &Limits, extent: &Extent, done: u64) -> Move {
     })
 }
 
-/// The next operation of a write-zeroes that has `done` bytes of `extent`, which are fewer than all; `by_write` if the disk has said that it
-/// knows no write-zeroes.
+/// The next operation of a write-zeroes that has `done` bytes of `extent`, which are fewer than
+/// all; `by_write` if the disk has said that it knows no write-zeroes.
 pub(crate) fn write_zeroes(limits: &Limits, extent: &Extent, done: u64, by_write: bool) -> Move {
     if let Some(patch) = patch(limits, extent, done) {
         return patch;
@@ -95,7 +100,8 @@ pub(crate) fn write_zeroes(limits: &Limits, extent: &Extent, done: u64, by_write
     Move::ZeroWrite { offset: at, len }
 }
 
-/// The next operation of a discard that has `done` bytes of `extent`, which are fewer than all and were rounded inward.
+/// The next operation of a discard that has `done` bytes of `extent`, which are fewer than all and
+/// were rounded inward.
 pub(crate) fn discard(limits: &Limits, extent: &Extent, done: u64) -> Move {
     let offset = extent.start + done;
     let most = down(limits.max_discard, limits.discard_granularity.into());
@@ -118,7 +124,8 @@ fn patch(limits: &Limits, extent: &Extent, done: u64) -> Option<Move> {
     })
 }
 
-/// `value` rounded down to a multiple of the granule. That is a power of two, and a division here would cost as much as the rest.
+/// `value` rounded down to a multiple of the granule. That is a power of two, and a division here
+/// would cost as much as the rest.
 fn floor(value: u64, granule: u64) -> u64 {
     value & !(granule - 1)
 }
@@ -135,7 +142,8 @@ fn up(value: u64, unit: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// Every operation of an extent as `(letter, offset, length)` in sectors, taking each to the end.
+    /// Every operation of an extent as `(letter, offset, length)` in sectors, taking each to the
+    /// end.
     fn all(
         limits: &Limits,
         extent: Extent,

@@ -1,7 +1,9 @@
-//! A virtio persistent memory: the guest stores to memory that lies on the host's, and asks for a flush when the stores have to last.
+//! A virtio persistent memory: the guest stores to memory that lies on the host's, and asks for a
+//! flush when the stores have to last.
 //!
-//! The device sees no store. All it is asked for is to flush, so all it asks of what is below is to sync, through a seam as small
-//! ([`Backing`]). Flushes share syncs at the same gate as those of a disk, and never one that began before them.
+//! The device sees no store. All it is asked for is to flush, so all it asks of what is below is to
+//! sync, through a seam as small ([`Backing`]). Flushes share syncs at the same gate as those of a
+//! disk, and never one that began before them.
 //!
 //! ```text
 //!   PmemDevice        registers, negotiation, configuration space, lives    device
@@ -14,17 +16,22 @@
 //!
 //! # What it promises
 //!
-//! - A flush that returns 0 means that a sync which *started* after the flush was taken has ended without error (PM-D-04).
-//! - Once a sync has failed no flush returns 0, across device resets too, until the backing was opened again ([`PmemDevice::reopened`]).
-//! - 0 for success and -1 for failure (PM-D-05), as four bytes of little endian. An unknown type is a failure and no flush.
-//! - A chain that makes no sense is answered -1 if its first four writable bytes are in guest memory, and returned with length 0 if not. How
-//!   bytes are cut into descriptors carries no meaning, and there may be more of them than are needed.
+//! - A flush that returns 0 means that a sync which *started* after the flush was taken has ended
+//!   without error (PM-D-04).
+//! - Once a sync has failed no flush returns 0, across device resets too, until the backing was
+//!   opened again ([`PmemDevice::reopened`]).
+//! - 0 for success and -1 for failure (PM-D-05), as four bytes of little endian. An unknown type is
+//!   a failure and no flush.
+//! - A chain that makes no sense is answered -1 if its first four writable bytes are in guest
+//!   memory, and returned with length 0 if not. How bytes are cut into descriptors carries no
+//!   meaning, and there may be more of them than are needed.
 //! - Every head published is used exactly once, unless a reset ends it.
 //!
 //! # What it does not do
 //!
-//! It maps nothing: that the memory at the announced address is the backing's, shared with all who map it, is the VMM's part; so is placing
-//! it, in a shared memory region or not. Who that can be today is said at the end of the table.
+//! It maps nothing: that the memory at the announced address is the backing's, shared with all who
+//! map it, is the VMM's part; so is placing it, in a shared memory region or not. Who that can be
+//! today is said at the end of the table.
 #![doc = include_str!("pmem/SENTENCES.md")]
 
 mod backing;

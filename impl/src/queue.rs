@@ -1,32 +1,34 @@
 //! One request queue of a virtio block device, as a state machine.
 //!
-//! A [`BlockQueue`] owns its requests in flight and nothing else: ring, memory and disk are lent per call, for in production all of them can
-//! change hands under a live queue. What it wants done it says through `poll_*`; what has happened it is told through `handle_*`. After any
-//! `handle_*`, poll until nothing comes; [`step`](crate::step) does that in a fixed order.
+//! A [`BlockQueue`] owns its requests in flight and nothing else: ring, memory and disk are lent
+//! per call, for in production all of them can change hands under a live queue. What it wants done
+//! it says through `poll_*`; what has happened it is told through `handle_*`. After any `handle_*`,
+//! poll until nothing comes; [`step`](crate::step) does that in a fixed order.
 //!
-//! A request goes from the ring (`ring`) through judgement (`intake`) to its operations one by one (`progress`, planned in `plan`), waits
-//! for a range lock or at the flush gate where it must (`waiting`), and ends in the used ring (`answer`). A reset ends it earlier (`drain`), a pause
-//! lets nothing more in (`pause`), and//! a dead backend's is taken once more (`again`).
+//! A request goes from the ring (`ring`) through judgement (`intake`) to its operations one by one
+//! (`progress`, planned in `plan`), waits for a range lock or at the flush gate where it must
+//! (`waiting`), and ends in the used ring (`answer`). A reset ends it earlier (`drain`), a pause
+//! lets nothing more in (`pause`), and a dead backend's is taken once more (`again`).
 
-mod again;
 mod answer;
-mod drain;
 mod intake;
 mod outcome;
 mod pause;
 mod pool;
 mod progress;
+mod reset;
+mod resubmit;
 mod ring;
 mod waiting;
 
 use crate::chain::Parts;
-use crate::dance::Dance;
 use crate::disk::{Completion, Submission};
 use crate::inflight::InflightRecord;
+use crate::notification::RingPoll;
+use crate::queue_set::{QueueIndex, QueueSet};
 use crate::shared::Shared;
 use crate::slots::{Slot, Slots};
 use crate::sync::Arc;
-use crate::wakes::{QueueIndex, QueueSet};
 pub(crate) use answer::wants_signal;
 pub(crate) use pause::OwnSync;
 use pool::Pool;
@@ -34,7 +36,8 @@ use std::collections::VecDeque;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemory;
 
-/// A request queue: the requests in flight, and what is to be asked of ring, disk and the other queues next.
+/// A request queue: the requests in flight, and what is to be asked of ring, disk and the other
+/// queues next.
 #[derive(Debug)]
 pub struct BlockQueue {
     index: QueueIndex,
@@ -44,12 +47,12 @@ pub struct BlockQueue {
     /// The slots whose operation is to be handed over, oldest first.
     ready: VecDeque<Slot>,
     /// The slots that wait at the flush gate for somebody's sync, oldest first.
-    at_gate: VecDeque<Slot>,
+    in_flush_group: VecDeque<Slot>,
     /// The slots that wait for their range lock, oldest first.
     at_locks: Vec<Slot>,
     /// Number of operations in the host's hands.
     in_host: usize,
-    dance: Dance,
+    ring_poll: RingPoll,
     /// A kick came since notifications were last disabled.
     kicked: bool,
     /// The driver is owed a signal.
@@ -58,7 +61,8 @@ pub struct BlockQueue {
     wakes: QueueSet,
     /// Submissions were handed over since the doorbell last rang.
     doorbell: bool,
-    /// From the start of a reset to its end: nothing is taken from the ring, handed over or answered.
+    /// From the start of a reset to its end: nothing is taken from the ring, handed over or
+    /// answered.
     stopped: bool,
     /// Nothing is taken from the ring; what is in flight goes on.
     paused: bool,
@@ -74,21 +78,25 @@ pub struct BlockQueue {
 }
 
 impl BlockQueue {
-    /// Queue `index` of the device with `shared`; `queue_size` is the most requests that can be in flight.
+    /// Queue `index` of the device with `shared`; `queue_size` is the most requests that can be in
+    /// flight.
     ///
     /// # Panics
     /// If `index` is not below [`MAX_QUEUES`](crate::MAX_QUEUES).
     pub fn new(index: QueueIndex, shared: Arc<Shared>, queue_size: u16) -> BlockQueue {
-        assert!(index.0 < crate::wakes::MAX_QUEUES, "{index:?} is above what a device may have");
+        assert!(
+            index.0 < crate::queue_set::MAX_QUEUES,
+            "{index:?} is above what a device may have"
+        );
         BlockQueue {
             index,
             shared,
             slots: Slots::default(),
             ready: VecDeque::with_capacity(usize::from(queue_size.min(64))),
-            at_gate: VecDeque::new(),
+            in_flush_group: VecDeque::new(),
             at_locks: Vec::new(),
             in_host: 0,
-            dance: Dance::Asleep,
+            ring_poll: RingPoll::Idle,
             // A driver may have published before anybody listened, and it will not kick again.
             kicked: true,
             signal: false,
@@ -112,10 +120,10 @@ impl BlockQueue {
             shared,
             slots: self.slots.clone(),
             ready: self.ready.clone(),
-            at_gate: self.at_gate.clone(),
+            in_flush_group: self.in_flush_group.clone(),
             at_locks: self.at_locks.clone(),
             in_host: self.in_host,
-            dance: self.dance,
+            ring_poll: self.ring_poll,
             kicked: self.kicked,
             signal: self.signal,
             wakes: self.wakes,
@@ -141,8 +149,9 @@ impl BlockQueue {
         self.kicked = true;
     }
 
-    /// Takes one step on the ring: disable notifications, take one chain, find that there is none, re-arm, or look again. Returns `false`
-    /// iff there is nothing to do there until a kick, or until a request ends.
+    /// Takes one step on the ring: disable notifications, take one chain, find that there is none,
+    /// re-arm, or look again. Returns `false` iff there is nothing to do there until a kick, or
+    /// until a request ends.
     ///
     /// # Spec
     /// VS-17, VS-10, ST-02.
@@ -153,13 +162,14 @@ impl BlockQueue {
         if self.paused {
             return self.poll_paused(ring, memory);
         }
-        !self.broken && ring.ready() && self.dance(ring, memory)
+        !self.broken && ring.ready() && self.ring_poll(ring, memory)
     }
 
     /// An operation handed over by [`poll_submission`](BlockQueue::poll_submission) has completed.
     ///
     /// # Panics
-    /// If the disk broke its promises: an operation completed twice or never submitted, more bytes moved than asked for, a bounce kept.
+    /// If the disk broke its promises: an operation completed twice or never submitted, more bytes
+    /// moved than asked for, a bounce kept.
     pub fn handle_completion<M: GuestMemory>(
         &mut self,
         ring: &mut Queue,
@@ -169,10 +179,10 @@ impl BlockQueue {
         let slot = self.slots.completed(completion.token);
         self.in_host -= 1;
         if self.stopped {
-            self.outlive(slot, &completion.result);
+            self.on_completion_after_stop(slot, &completion.result);
             self.keep_buffer(completion.buffer);
         } else {
-            self.carry_on(ring, memory, slot, completion.result, completion.buffer);
+            self.on_completion(ring, memory, slot, completion.result, completion.buffer);
         }
     }
 

@@ -1,18 +1,20 @@
-//! What the queues of one device share: how it is set up, what was negotiated, the cache mode, the flush gate and the range locks.
+//! What the queues of one device share: how it is set up, what was negotiated, the cache mode, the
+//! flush gate and the range locks.
 //!
-//! Each queue may run on a thread of its own. What never changes is read freely; the cache mode and the negotiated features are atomics; the
-//! gate and the locks each have a lock, taken only by flushes and by writes to partial granules. A production backend that has no use for
-//! the register surface makes one of these and its queues directly.
+//! Each queue may run on a thread of its own. What never changes is read freely; the cache mode and
+//! the negotiated features are atomics; the gate and the locks each have a lock, taken only by
+//! flushes and by writes to partial granules. A production backend that has no use for the register
+//! surface makes one of these and its queues directly.
 
 use crate::config::{CONFIG_BYTES, Config, ConfigError, WRITEBACK_OFFSET};
 use crate::disk::Limits;
 use crate::errno::Errno;
-use crate::gate::Gate;
-use crate::gatehouse::Gatehouse;
+use crate::flush_group::FlushGroup;
+use crate::flush_group::SharedFlushGroup;
 use crate::locks::RangeLocks;
+use crate::queue_set::{QueueIndex, QueueSet};
 use crate::state::DeviceState;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
-use crate::wakes::{QueueIndex, QueueSet};
 use crate::wire::{F_CONFIG_WCE, F_FLUSH, F_VERSION_1};
 use std::fmt;
 
@@ -28,11 +30,12 @@ pub struct Shared {
     negotiated: AtomicU64,
     /// What the byte in the configuration space reads: 0 or 1.
     writeback: AtomicU8,
-    /// Follows from the two above (5.2.6.2, rows A to H): whether a write must be stable when it completes.
+    /// Follows from the two above (5.2.6.2, rows A to H): whether a write must be stable when it
+    /// completes.
     write_through: AtomicBool,
     /// Counts changes of the configuration space, starting at 0 and wrapping.
     generation: AtomicU32,
-    gatehouse: Gatehouse,
+    flush_group: SharedFlushGroup,
     locks: Mutex<RangeLocks>,
 }
 
@@ -91,7 +94,7 @@ impl Shared {
             writeback: AtomicU8::new(u8::from(config.writeback)),
             write_through: AtomicBool::new(false),
             generation: AtomicU32::new(0),
-            gatehouse: Gatehouse::new(),
+            flush_group: SharedFlushGroup::new(),
             locks: Mutex::new(RangeLocks::new(limits.granule)),
             capacity: AtomicU64::new(limits.capacity),
             config,
@@ -112,7 +115,7 @@ impl Shared {
             writeback: AtomicU8::new(self.writeback()),
             write_through: AtomicBool::new(self.write_through()),
             generation: AtomicU32::new(self.generation()),
-            gatehouse: self.gatehouse.fork(),
+            flush_group: self.flush_group.fork(),
             locks: Mutex::new(self.locks().clone()),
         }
     }
@@ -122,7 +125,8 @@ impl Shared {
         &self.config
     }
 
-    /// What the disk can do. How large it was when the device was made; how large it is now says [`capacity`](Shared::capacity).
+    /// What the disk can do. How large it was when the device was made; how large it is now says
+    /// [`capacity`](Shared::capacity).
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -132,7 +136,8 @@ impl Shared {
         self.capacity.load(Ordering::Acquire)
     }
 
-    /// Shows the driver a disk of `capacity` bytes, which the disk must have already; says whether that is a change.
+    /// Shows the driver a disk of `capacity` bytes, which the disk must have already; says whether
+    /// that is a change.
     ///
     /// The driver of a live device is to be told by a configuration change notification.
     ///
@@ -146,12 +151,14 @@ impl Shared {
         if !capacity.is_multiple_of(u64::from(granule)) {
             return Err(ResizeError::Unaligned(granule));
         }
-        // Sizes only grow, so of two threads that resize the larger one wins, and nobody sees the smaller one again.
+        // Sizes only grow, so of two threads that resize the larger one wins, and nobody sees the
+        // smaller one again.
         let before = self.capacity.fetch_max(capacity, Ordering::AcqRel);
         if capacity < before {
             return Err(ResizeError::Shrinks(before));
         }
-        // After the size: a driver that reads the new size with the old generation has read nothing that was never so.
+        // After the size: a driver that reads the new size with the old generation has read nothing
+        // that was never so.
         if capacity > before {
             self.generation.fetch_add(1, Ordering::AcqRel);
         }
@@ -164,7 +171,7 @@ impl Shared {
         self.capacity.store(state.capacity, Ordering::Release);
         self.generation.store(state.generation, Ordering::Release);
         if state.failed {
-            self.gatehouse.adopt_failure();
+            self.flush_group.adopt_failure();
         }
     }
 
@@ -209,15 +216,16 @@ impl Shared {
 
     /// Whether a sync has failed since the disk was opened.
     pub fn sync_failed(&self) -> bool {
-        self.gatehouse.has_failed()
+        self.flush_group.has_failed()
     }
 
-    /// The disk was opened afresh and synced without error, so earlier failures say nothing about it.
+    /// The disk was opened afresh and synced without error, so earlier failures say nothing about
+    /// it.
     ///
     /// # Panics
     /// If requests are in flight.
     pub fn reopened(&self) {
-        self.gatehouse.reopened();
+        self.flush_group.reopened();
     }
 
     /// Reads the configuration space from `offset` on; bytes past its end are zero.
@@ -231,7 +239,8 @@ impl Shared {
         beyond.fill(0);
     }
 
-    /// Writes the configuration space. Only a one-byte write of `writeback`, with CONFIG_WCE negotiated, does anything.
+    /// Writes the configuration space. Only a one-byte write of `writeback`, with CONFIG_WCE
+    /// negotiated, does anything.
     ///
     /// # Spec
     /// 5.2.5 (BLK-R-17); values other than 0 count as 1 (AMB-20).
@@ -251,17 +260,18 @@ impl Shared {
         self.generation.load(Ordering::Acquire)
     }
 
-    pub(crate) fn gate(&self) -> MutexGuard<'_, Gate> {
-        self.gatehouse.gate()
+    pub(crate) fn flush_group(&self) -> MutexGuard<'_, FlushGroup> {
+        self.flush_group.lock()
     }
 
     pub(crate) fn locks(&self) -> MutexGuard<'_, RangeLocks> {
         lock(&self.locks)
     }
 
-    /// The sync that ran in `queue`'s lane has ended, or is not tried any more; returns who has to look at the gate again.
+    /// The sync that ran in `queue`'s lane has ended, or is not tried any more; returns who has to
+    /// look at the gate again.
     pub(crate) fn end_sync<T>(&self, queue: QueueIndex, result: &Result<T, Errno>) -> QueueSet {
-        self.gatehouse.end_sync(queue, result)
+        self.flush_group.end_sync(queue, result)
     }
 
     /// Whether partial granules exist, so that requests need range locks.
@@ -274,7 +284,8 @@ impl Shared {
         self.writeback.load(Ordering::Acquire)
     }
 
-    /// "If VIRTIO_BLK_F_CONFIG_WCE is negotiated but VIRTIO_BLK_F_FLUSH is not, writeback is initially 0" (BLK-D-03).
+    /// "If VIRTIO_BLK_F_CONFIG_WCE is negotiated but VIRTIO_BLK_F_FLUSH is not, writeback is
+    /// initially 0" (BLK-D-03).
     fn start_mode(&self, features: u64) -> u8 {
         let pinned = features & F_CONFIG_WCE != 0 && features & F_FLUSH == 0;
         u8::from(self.config.writeback && !pinned)
@@ -284,14 +295,16 @@ impl Shared {
         let write_through = if negotiated & F_CONFIG_WCE != 0 {
             writeback == 0
         } else {
-            // A guest that was offered FLUSH and declined it relies on every completed write (BLK-D-29, row B).
+            // A guest that was offered FLUSH and declined it relies on every completed write
+            // (BLK-D-29, row B).
             self.offered & F_FLUSH != 0 && negotiated & F_FLUSH == 0
         };
-        // A queue may see the features before their mode: until then every write is stable where FLUSH is offered, and volatile where not, as
-        // it will be.
+        // A queue may see the features before their mode: until then every write is stable where
+        // FLUSH is offered, and volatile where not, as it will be.
         self.negotiated.store(negotiated, Ordering::Release);
-        // A guest may rely on every write that it sends and sees answered while `writeback` reads 0. So writes are taken as such before it reads
-        // 0 and until it does not, and who takes one as any other, seeing that it may, sees the byte that says so.
+        // A guest may rely on every write that it sends and sees answered while `writeback` reads
+        // 0. So writes are taken as such before it reads 0 and until it does not, and who takes one
+        // as any other, seeing that it may, sees the byte that says so.
         if write_through {
             self.write_through.store(true, Ordering::Release);
         }

@@ -1,13 +1,14 @@
 //! The requests a queue has taken and not yet answered, each in a slot.
 //!
-//! Requests are not keyed by head: a driver may publish a head twice, and those are two requests. A slot is freed by name, *answered* or
-//! *abandoned*. Each operation of a request is named by the slot and a generation that changes with every completion, so a request in
-//! flight can be neither forgotten nor completed twice.
+//! Requests are not keyed by head: a driver may publish a head twice, and those are two requests. A
+//! slot is freed by name, *answered* or *abandoned*. Each operation of a request is named by the
+//! slot and a generation that changes with every completion, so a request in flight can be neither
+//! forgotten nor completed twice.
 
 use crate::bounce::Bounce;
 use crate::buffer::Ranges;
 use crate::disk::Token;
-use crate::gate::SyncNumber;
+use crate::flush_group::SyncNumber;
 use crate::plan::{Extent, Move};
 use smallvec::SmallVec;
 use vm_memory::GuestAddress;
@@ -24,7 +25,7 @@ pub(crate) enum Kind {
     Discard,
     WriteZeroes,
     /// A sync for the device's own sake: no chain stands behind it.
-    Own,
+    InternalFlush,
 }
 
 /// Where a request waits.
@@ -37,7 +38,7 @@ pub(crate) enum Place {
     /// For its range lock.
     Lock,
     /// For a sync somebody runs.
-    Gate(SyncNumber),
+    Sync(SyncNumber),
 }
 
 /// A request's part in the flush gate's next or current sync.
@@ -79,7 +80,7 @@ pub(crate) struct Request {
     /// What it has promised the gate.
     pub(crate) sync: SyncPart,
     /// How many completions in a row have brought nothing.
-    pub(crate) fruitless: u8,
+    pub(crate) retries: u8,
     /// The granule between its reading and its writing back.
     pub(crate) patch: Option<Bounce>,
 }
@@ -101,7 +102,7 @@ impl Request {
             zero_by_write: false,
             locked: false,
             sync: SyncPart::None,
-            fruitless: 0,
+            retries: 0,
             patch: None,
         }
     }
@@ -115,7 +116,8 @@ struct Entry {
     request: Request,
 }
 
-/// A list of pieces of memory that is longer gives its room back when its slot is freed; a driver that keeps to `seg_max` has none.
+/// A list of pieces of memory that is longer gives its room back when its slot is freed; a driver
+/// that keeps to `seg_max` has none.
 const MOST_KEPT: usize = 128;
 
 /// Most slots that are kept over a reset.
@@ -147,7 +149,8 @@ impl Slots {
         self.pieces += self.get(slot).data.len();
     }
 
-    /// Gives back what an unusual number of requests has needed. To be called when no request is live.
+    /// Gives back what an unusual number of requests has needed. To be called when no request is
+    /// live.
     pub(crate) fn shrink(&mut self) {
         assert_eq!(self.live(), 0, "a live request keeps its slot");
         if self.entries.len() > MOST_SLOTS {
@@ -174,7 +177,7 @@ impl Slots {
         request.at = 0;
         request.done = 0;
         request.zero_by_write = false;
-        request.fruitless = 0;
+        request.retries = 0;
         slot
     }
 
@@ -200,7 +203,8 @@ impl Slots {
     /// The slot a completion is about; the name is used up.
     ///
     /// # Panics
-    /// If no operation of that name is in the host's hands: the disk completed something twice, or something it was never given.
+    /// If no operation of that name is in the host's hands: the disk completed something twice, or
+    /// something it was never given.
     pub(crate) fn completed(&mut self, token: Token) -> Slot {
         let named = |entry: &&mut Entry| {
             entry.live

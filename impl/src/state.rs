@@ -1,10 +1,12 @@
 //! A device at rest, as plain data: what another process needs to go on where this one stopped.
 //!
-//! There is nothing in flight in it, and nothing volatile goes with it: a device is saved when it is paused, drained and synced, or says that
-//! it could not be synced ([`SaveError::NotStable`](crate::SaveError)). Kicks and signals are not in it either: who goes on looks at every
-//! ring and signals every driver.
+//! There is nothing in flight in it, and nothing volatile goes with it: a device is saved when it
+//! is paused, drained and synced, or says that it could not be synced
+//! ([`SaveError::NotStable`](crate::SaveError)). Kicks and signals are not in it either: who goes
+//! on looks at every ring and signals every driver.
 //!
-//! As bytes it is versioned, of fixed order and little-endian, and whatever does not read back exactly is refused.
+//! As bytes it is versioned, of fixed order and little-endian, and whatever does not read back
+//! exactly is refused.
 
 use std::fmt;
 

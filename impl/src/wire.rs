@@ -1,6 +1,7 @@
 //! The numbers of the block device's wire format, as the standard writes them.
 //!
-//! Nothing is decided here. The simulator's guest keeps its own copy, and a test holds this one against `virtio-bindings`.
+//! Nothing is decided here. The simulator's guest keeps its own copy, and a test holds this one
+//! against `virtio-bindings`.
 
 /// Bytes in a sector, the unit of every address and limit of the protocol (5.2.5).
 pub const SECTOR: u64 = 512;

@@ -1,10 +1,12 @@
-//! Claims on an open file that other programs respect: `flock`, which every server of this crate takes, and QEMU's byte locks.
+//! Claims on an open file that other programs respect: `flock`, which every server of this crate
+//! takes, and QEMU's byte locks.
 //!
-//! QEMU does not look at `flock`. It describes a user of an image by read locks on single bytes that belong to the open file description:
-//! byte 100 + n means that this user has permission n, byte 200 + n that nobody else may have it (`locking=auto`, block/file-posix.c). Each
-//! user takes its own locks first and then looks for locks of others that contradict them, so of two that start together one at least is
-//! refused. Here a writer shares nothing, not even consistent reads, and readers share those only; QEMU's own writers let others read a raw
-//! image.
+//! QEMU does not look at `flock`. It describes a user of an image by read locks on single bytes
+//! that belong to the open file description: byte 100 + n means that this user has permission n,
+//! byte 200 + n that nobody else may have it (`locking=auto`, block/file-posix.c). Each user takes
+//! its own locks first and then looks for locks of others that contradict them, so of two that
+//! start together one at least is refused. Here a writer shares nothing, not even consistent reads,
+//! and readers share those only; QEMU's own writers let others read a raw image.
 //!
 //! A file system without such locks is used without them, as QEMU does.
 
@@ -108,7 +110,8 @@ fn is_locked(file: &File, byte: libc::off_t) -> io::Result<bool> {
     Ok(found != libc::F_UNLCK)
 }
 
-/// `fcntl` with a lock of the open file description; returns the kind of lock that the host leaves in the structure.
+/// `fcntl` with a lock of the open file description; returns the kind of lock that the host leaves
+/// in the structure.
 fn byte_lock(
     file: &File,
     command: libc::c_int,
@@ -123,7 +126,8 @@ fn byte_lock(
         l_len: length,
         l_pid: 0,
     };
-    // SAFETY: the descriptor is open for as long as `file` is, and these commands read and write one such structure.
+    // SAFETY: the descriptor is open for as long as `file` is, and these commands read and write
+    // one such structure.
     match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(lock.l_type.into()),
@@ -142,7 +146,8 @@ fn flock(file: &File, operation: libc::c_int) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// One that is open for writing only takes no read locks: it stands for a file system that has none.
+    /// One that is open for writing only takes no read locks: it stands for a file system that has
+    /// none.
     #[test]
     fn a_file_without_byte_locks_is_claimed_by_flock_alone() {
         let place = tempfile::tempdir().expect("a folder");

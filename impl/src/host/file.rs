@@ -1,7 +1,9 @@
-//! A file as a disk: `preadv`, `pwritev`, `fdatasync` and `fallocate`, each run when it is submitted.
+//! A file as a disk: `preadv`, `pwritev`, `fdatasync` and `fallocate`, each run when it is
+//! submitted.
 //!
-//! Transfers go straight between the page cache and the guest's memory, except writes in which a kill could tear a sector. Nothing is split,
-//! retried or repaired here: a short transfer is a short transfer, an errno is an errno, and `EOPNOTSUPP` from a file system without holes is
+//! Transfers go straight between the page cache and the guest's memory, except writes in which a
+//! kill could tear a sector. Nothing is split, retried or repaired here: a short transfer is a
+//! short transfer, an errno is an errno, and `EOPNOTSUPP` from a file system without holes is
 //! passed on as what it is.
 
 use super::open::{Access, Growth, OpenError, OpenFile};
@@ -29,8 +31,8 @@ pub struct FileDisk {
 }
 
 impl FileDisk {
-    /// Opens `path`, whose size is the disk's capacity, and makes stable what an earlier backend may have left volatile. Unless it is
-    /// read only it is locked until the last lane is gone.
+    /// Opens `path`, whose size is the disk's capacity, and makes stable what an earlier backend
+    /// may have left volatile. Unless it is read only it is locked until the last lane is gone.
     ///
     /// # Errors
     /// It cannot be opened, locked or synced, or its size is not a multiple of 512 bytes.
@@ -39,7 +41,8 @@ impl FileDisk {
         Ok(FileDisk { file, done: VecDeque::new() })
     }
 
-    /// Another lane onto the same file. Each has an open file description of its own, so that each is told of a failed sync.
+    /// Another lane onto the same file. Each has an open file description of its own, so that each
+    /// is told of a failed sync.
     ///
     /// # Errors
     /// The host does not open it once more.
@@ -52,7 +55,8 @@ impl FileDisk {
         Growth::of(&self.file)
     }
 
-    /// What waits to be taken from the other lane waits here too: for a copy of a machine in the middle of its work.
+    /// What waits to be taken from the other lane waits here too: for a copy of a machine in the
+    /// middle of its work.
     pub fn copy_waiting(&mut self, other: &FileDisk) {
         self.done.clone_from(&other.done);
     }
@@ -188,7 +192,8 @@ fn vectored<B: vm_memory::bitmap::BitmapSlice>(
         .map(|guard| libc::iovec { iov_base: guard.as_ptr().cast(), iov_len: guard.len() })
         .collect();
     let count = pieces.len() as libc::c_int;
-    // SAFETY: each piece is a slice of mapped memory held by a guard that outlives the call, and `count` is the number of pieces.
+    // SAFETY: each piece is a slice of mapped memory held by a guard that outlives the call, and
+    // `count` is the number of pieces.
     let moved = unsafe { call(file.as_raw_fd(), pieces.as_ptr(), count, offset) };
     u32::try_from(moved).map_err(|_| last_errno())
 }

@@ -1,21 +1,24 @@
 //! A file or block device as a persistent memory: mapped, and shared with all who map it.
 //!
-//! It is opened as a disk is: whoever has it open has it alone, and what an earlier backend left volatile is made stable first. Each mapping
-//! has an open file description of its own, for Linux tells of a failed sync once for each of them, and `msync` asks that of the mapping.
+//! It is opened as a disk is: whoever has it open has it alone, and what an earlier backend left
+//! volatile is made stable first. Each mapping has an open file description of its own, for Linux
+//! tells of a failed sync once for each of them, and `msync` asks that of the mapping.
 //!
-//! The length is fixed when it is opened, for the guest has been told it. A file that is longer or shorter than what was announced is
-//! refused. One that grows later is served as far as it was; one that shrinks takes memory away under the guest: what is gone reads as
-//! zeroes, [`MappedFile::is_shrunk`] says so, and no flush succeeds any more. That it shrank and grew back between two flushes is only noticed
-//! if somebody looked meanwhile.
+//! The length is fixed when it is opened, for the guest has been told it. A file that is longer or
+//! shorter than what was announced is refused. One that grows later is served as far as it was; one
+//! that shrinks takes memory away under the guest: what is gone reads as zeroes,
+//! [`MappedFile::is_shrunk`] says so, and no flush succeeds any more. That it shrank and grew back
+//! between two flushes is only noticed if somebody looked meanwhile.
 //!
-//! What is *not* here: where the guest finds the memory. A VMM that maps the file into a guest itself has the same pages, and its stores are
-//! made stable from here; but a fault in a guest's own mapping is the VMM's to mend.
+//! What is *not* here: where the guest finds the memory. A VMM that maps the file into a guest
+//! itself has the same pages, and its stores are made stable from here; but a fault in a guest's
+//! own mapping is the VMM's to mend.
 
 mod lane;
 
 use super::open::{Access, OpenError, OpenFile};
 use super::shown::Shown;
-use super::shrunk::Watch;
+use super::sigbus::Watch;
 use crate::errno::Errno;
 use std::fmt;
 use std::io::{self, Seek, SeekFrom};
@@ -81,7 +84,8 @@ pub struct MappedFile {
 }
 
 impl MappedFile {
-    /// Opens and maps `path`, and makes stable what an earlier backend may have left volatile. It is locked until the last mapping is gone.
+    /// Opens and maps `path`, and makes stable what an earlier backend may have left volatile. It
+    /// is locked until the last mapping is gone.
     ///
     /// # Errors
     /// It cannot be opened, locked, synced or mapped, or is no whole number of pages.
@@ -132,7 +136,8 @@ impl MappedFile {
 
     /// The memory. Others see what is stored to it, and it changes when they store.
     pub fn memory(&self) -> VolatileSlice<'_> {
-        // SAFETY: the range stays mapped for as long as it is borrowed, and nobody makes references into it.
+        // SAFETY: the range stays mapped for as long as it is borrowed, and nobody makes references
+        // into it.
         unsafe { VolatileSlice::new(self.mapping.start.as_ptr(), self.mapping.len) }
     }
 
@@ -163,7 +168,8 @@ struct Mapping {
     len: usize,
 }
 
-// SAFETY: it is an address, good on every thread, of memory that is only accessed as what others may change at any time.
+// SAFETY: it is an address, good on every thread, of memory that is only accessed as what others
+// may change at any time.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}

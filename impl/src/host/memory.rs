@@ -1,7 +1,8 @@
 //! Guest memory that stays mapped for as long as somebody holds it.
 //!
-//! The seam lends memory for one call, but a kernel that was given addresses uses them later, and a front-end may replace its memory table
-//! meanwhile. So what an asynchronous disk is lent is shared: each operation holds the mapping it was submitted under until it completes.
+//! The seam lends memory for one call, but a kernel that was given addresses uses them later, and a
+//! front-end may replace its memory table meanwhile. So what an asynchronous disk is lent is
+//! shared: each operation holds the mapping it was submitted under until it completes.
 
 use super::regions::Regions;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use vm_memory::bitmap::BS;
 use vm_memory::guest_memory::GuestMemorySliceIterator;
 use vm_memory::{GuestAddress, GuestMemory, GuestMemoryError, Permissions};
 
-/// Shared guest memory. With a `GuestMemoryAtomic` it is made once a turn of the event loop, of `memory().into_inner()`.
+/// Shared guest memory. With a `GuestMemoryAtomic` it is made once a turn of the event loop, of
+/// `memory().into_inner()`.
 #[derive(Debug, Default)]
 pub struct ArcMemory<M>(Arc<M>);
 

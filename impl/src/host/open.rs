@@ -1,10 +1,12 @@
 //! Opening a file or block device as a disk, for every way to drive it.
 //!
-//! Whoever has it open for writing has it alone: two servers on one file would each promise what the other undoes (see `claim` for files; a
-//! block device is opened exclusively, so a mounted one is refused). And what an earlier server left volatile is made stable first, for
-//! nobody else knows of it any more.
+//! Whoever has it open for writing has it alone: two servers on one file would each promise what
+//! the other undoes (see `claim` for files; a block device is opened exclusively, so a mounted one
+//! is refused). And what an earlier server left volatile is made stable first, for nobody else
+//! knows of it any more.
 //!
-//! The type is looked at before the file is opened, because opening something else may wait for ever, or do something.
+//! The type is looked at before the file is opened, because opening something else may wait for
+//! ever, or do something.
 
 use super::claim::{self, Denied};
 use super::shown::Shown;
@@ -51,7 +53,7 @@ pub enum OpenError {
     /// Its size in bytes is not a multiple of what direct I/O asks for.
     DirectSize(PathBuf, u64, u32),
     /// It cannot be opened once more, for another lane.
-    Again(PathBuf, io::Error),
+    Reopen(PathBuf, io::Error),
     /// The host gives no io_uring.
     Uring(PathBuf, io::Error),
 }
@@ -104,7 +106,7 @@ impl fmt::Display for OpenError {
                  resize the file, or open it without",
                 Shown(path)
             ),
-            OpenError::Again(path, error) => {
+            OpenError::Reopen(path, error) => {
                 write!(f, "{}: cannot be opened once for each queue ({error})", Shown(path))?;
                 match error.kind() {
                     io::ErrorKind::NotFound => f.write_str("; is /proc mounted?"),
@@ -139,10 +141,12 @@ struct Locked {
 
 /// A lane's own open files: one to read and write, one to sync.
 ///
-/// Linux reports a failed write-back once for each open file description, and not only to `fdatasync`: NFS reports it to the next write, and so
-/// does any file system mounted with `sync`. If lanes shared a description, the sync that fails on one lane would be followed by a success on
-/// another before anybody knows. If a lane wrote and synced through one, a write could take the report that the sync was to give, and what is
-/// lost would be promised. So nothing but syncs goes through `syncs`, and a failed write says nothing about any other.
+/// Linux reports a failed write-back once for each open file description, and not only to
+/// `fdatasync`: NFS reports it to the next write, and so does any file system mounted with `sync`.
+/// If lanes shared a description, the sync that fails on one lane would be followed by a success on
+/// another before anybody knows. If a lane wrote and synced through one, a write could take the
+/// report that the sync was to give, and what is lost would be promised. So nothing but syncs goes
+/// through `syncs`, and a failed write says nothing about any other.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     file: File,
@@ -245,8 +249,9 @@ impl Growth {
         Growth(Arc::clone(&file.shared))
     }
 
-    /// Looks how large it is by now. Every lane takes operations up to there; what has become shorter stays as large as it was for them, and
-    /// the host tells them what is gone. Returns the size in bytes, in whole granules.
+    /// Looks how large it is by now. Every lane takes operations up to there; what has become
+    /// shorter stays as large as it was for them, and the host tells them what is gone. Returns the
+    /// size in bytes, in whole granules.
     ///
     /// # Errors
     /// The host does not say.
@@ -260,8 +265,9 @@ impl Growth {
 impl Access {
     /// Opens what is at `path`, if it is a file or a block device.
     ///
-    /// A block device is opened exclusively: the host refuses that where it uses the device, and does not mount it while it is open so. With
-    /// `read_only` this is asked and then given up again, because readers share.
+    /// A block device is opened exclusively: the host refuses that where it uses the device, and
+    /// does not mount it while it is open so. With `read_only` this is asked and then given up
+    /// again, because readers share.
     fn open(self, path: &Path) -> Result<File, OpenError> {
         let host = |error| OpenError::Host(path.to_owned(), error);
         let mut look = OpenOptions::new();
@@ -276,7 +282,7 @@ impl Access {
                 Some(libc::EINVAL) if self.direct => OpenError::NoDirect(path.to_owned()),
                 Some(libc::EBUSY) if kind.is_block_device() => OpenError::Busy(path.to_owned()),
                 // The file was found: what is missing is /proc.
-                Some(libc::ENOENT) => OpenError::Again(path.to_owned(), error),
+                Some(libc::ENOENT) => OpenError::Reopen(path.to_owned(), error),
                 _ => host(error),
             })
         };
@@ -310,7 +316,8 @@ fn no_disk(kind: FileType) -> Option<&'static str> {
     }
 }
 
-/// A path to an open file that is not the one it was opened by, which may lead to another file by now.
+/// A path to an open file that is not the one it was opened by, which may lead to another file by
+/// now.
 fn by_descriptor(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
@@ -324,7 +331,7 @@ impl Locked {
     fn open_again(this: &Arc<Locked>) -> Result<OpenFile, OpenError> {
         let open = || {
             let opened = this.access.options(0).open(by_descriptor(&this.file));
-            opened.map_err(|error| OpenError::Again(this.path.clone(), error))
+            opened.map_err(|error| OpenError::Reopen(this.path.clone(), error))
         };
         Ok(OpenFile { file: open()?, syncs: open()?, shared: Arc::clone(this) })
     }

@@ -1,13 +1,15 @@
 //! The memory of a guest in another process: a flat table of the regions its front-end shares.
 //!
-//! Nearly every access lies in the region of the one before it, so the table remembers its last hit, and a range within one region is one
-//! slice. A table never changes: when the front-end adds or removes a region there is a new one, and the old one's mappings stay for as
-//! long as somebody holds it.
+//! Nearly every access lies in the region of the one before it, so the table remembers its last
+//! hit, and a range within one region is one slice. A table never changes: when the front-end adds
+//! or removes a region there is a new one, and the old one's mappings stay for as long as somebody
+//! holds it.
 //!
-//! A region that is longer than its file is refused. If a front-end shrinks a file later, what is gone reads as zeroes, and the table says
-//! that it [is shrunk](Regions::is_shrunk): it is time to part.
+//! A region that is longer than its file is refused. If a front-end shrinks a file later, what is
+//! gone reads as zeroes, and the table says that it [is shrunk](Regions::is_shrunk): it is time to
+//! part.
 
-use super::shrunk::Watch;
+use super::sigbus::Watch;
 use std::io;
 use std::iter::FusedIterator;
 use std::sync::Arc;
@@ -100,7 +102,8 @@ impl TryFrom<&GuestMemoryMmap> for Regions {
     }
 }
 
-/// Checks that a file has all the bytes that were mapped. What is not a file but a device has a length of its own.
+/// Checks that a file has all the bytes that were mapped. What is not a file but a device has a
+/// length of its own.
 fn check_file(place: &FileOffset, len: u64) -> io::Result<()> {
     let file = place.file().metadata()?;
     let end = place.start().checked_add(len);

@@ -1,11 +1,12 @@
 //! An io_uring and the operations the kernel has of it.
 //!
-//! This is where addresses are handed out, so this is where it is made sure that they stay good: an operation keeps its slot, which owns its
-//! memory or holds it, from before the kernel can see it until the kernel has answered. A ring that is dropped waits for that.
+//! This is where addresses are handed out, so this is where it is made sure that they stay good: an
+//! operation keeps its slot, which owns its memory or holds it, from before the kernel can see it
+//! until the kernel has answered. A ring that is dropped waits for that.
 
-use super::flight::{Flight, Landed};
+use super::inline_io::InlineIo;
 use super::open::{OpenError, OpenFile};
-use super::spot::Spot;
+use super::uring_op::{Landed, UringOp};
 use crate::disk::{Completion, Submission};
 use io_uring::{IoUring, opcode};
 use std::collections::VecDeque;
@@ -13,13 +14,15 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use vm_memory::GuestMemory;
 
-/// How many operations a ring has at a time; a power of two. Its submission queue is as long, and its completion queue twice as long, so
-/// neither is ever full.
+/// How many operations a ring has at a time; a power of two. Its submission queue is as long, and
+/// its completion queue twice as long, so neither is ever full.
 const ROOM: u32 = 128;
 
-/// Creates an io_uring of `entries` submissions and has the kernel complete an empty operation on it.
+/// Creates an io_uring of `entries` submissions and has the kernel complete an empty operation on
+/// it.
 ///
-/// A filter of system calls may allow `io_uring_setup` and refuse `io_uring_enter`: the first request is too late to learn of it.
+/// A filter of system calls may allow `io_uring_setup` and refuse `io_uring_enter`: the first
+/// request is too late to learn of it.
 ///
 /// # Errors
 /// The error of the system call that the host refuses.
@@ -43,12 +46,12 @@ pub(super) struct Ring<H> {
     uring: IoUring,
     file: OpenFile,
     /// An element is there iff its operation was pushed and its answer not taken. They never move.
-    flights: Box<[Option<Flight<H>>]>,
+    ops: Box<[Option<UringOp<H>>]>,
     /// The elements that are not there.
     free: Vec<u32>,
     /// What was over when it was accepted, because it was refused or done on the spot.
     over: VecDeque<Completion>,
-    spot: Spot,
+    inline_io: InlineIo,
 }
 
 impl<H> Ring<H> {
@@ -59,9 +62,9 @@ impl<H> Ring<H> {
         uring.submitter().register_files(&files).map_err(refused)?;
         Ok(Ring {
             uring,
-            spot: Spot::new(&file),
+            inline_io: InlineIo::new(&file),
             file,
-            flights: (0..ROOM).map(|_| None).collect(),
+            ops: (0..ROOM).map(|_| None).collect(),
             free: (0..ROOM).rev().collect(),
             over: VecDeque::new(),
         })
@@ -79,15 +82,17 @@ impl<H> Ring<H> {
         self.uring.as_fd()
     }
 
-    /// Whether the kernel has nothing, and will not be given anything at the next [`enter`](Ring::enter).
+    /// Whether the kernel has nothing, and will not be given anything at the next
+    /// [`enter`](Ring::enter).
     fn is_idle(&self) -> bool {
-        self.free.len() == self.flights.len()
+        self.free.len() == self.ops.len()
     }
 
     /// Accepts an operation. The kernel sees it when it is [entered](Ring::enter).
     ///
     /// # Safety
-    /// The slices that `memory` lends for the operation stay mapped until `hold` is dropped or [`reap`](Ring::reap) has returned it.
+    /// The slices that `memory` lends for the operation stay mapped until `hold` is dropped or
+    /// [`reap`](Ring::reap) has returned it.
     pub(super) unsafe fn push<M: GuestMemory>(
         &mut self,
         memory: &M,
@@ -95,18 +100,19 @@ impl<H> Ring<H> {
         submission: Submission,
     ) {
         assert!(self.room() > 0, "submissions need room");
-        let flight = match Flight::new(&self.file, memory, hold, submission) {
-            Ok(flight) => flight,
+        let op = match UringOp::new(&self.file, memory, hold, submission) {
+            Ok(op) => op,
             Err(completion) => return self.over.push_back(completion),
         };
-        if let Some(answer) = self.spot.make(&self.file, &flight) {
-            let (_, landed) = flight.land(answer);
+        if let Some(answer) = self.inline_io.make(&self.file, &op) {
+            let (_, landed) = op.land(answer);
             return self.over.push_back(landed.settle(memory));
         }
         let slot = self.free.pop().expect("there was room");
-        let entry = self.flights[slot as usize].insert(flight).entry().user_data(slot.into());
-        // SAFETY: the entry has addresses of the slot, which stays until the operation was reaped (`Drop` sees to it if need be), and of
-        // memory that the slot owns or, by this function's contract, that stays mapped as long.
+        let entry = self.ops[slot as usize].insert(op).entry().user_data(slot.into());
+        // SAFETY: the entry has addresses of the slot, which stays until the operation was reaped
+        // (`Drop` sees to it if need be), and of memory that the slot owns or, by this function's
+        // contract, that stays mapped as long.
         let pushed = unsafe { self.uring.submission().push(&entry) };
         pushed.expect("the queue is as long as there are slots");
     }
@@ -150,19 +156,21 @@ impl<H> Ring<H> {
     pub(super) fn reap(&mut self) -> Option<(H, Landed)> {
         let answer = self.uring.completion().next()?;
         let slot = answer.user_data() as u32;
-        let flight = self.flights[slot as usize].take().expect("the kernel answers once");
+        let op = self.ops[slot as usize].take().expect("the kernel answers once");
         self.free.push(slot);
-        Some(flight.land(answer.result()))
+        Some(op.land(answer.result()))
     }
 }
 
-/// Carries out what was accepted, and waits for all of it: until then the kernel reads and writes memory that is about to be freed.
+/// Carries out what was accepted, and waits for all of it: until then the kernel reads and writes
+/// memory that is about to be freed.
 impl<H> Drop for Ring<H> {
     fn drop(&mut self) {
         while !self.is_idle() {
             if self.reap().is_none() && self.enter(1).is_err() {
-                // Better to lose the memory, and the file with its lock, than to free what is written to.
-                std::mem::forget(std::mem::take(&mut self.flights));
+                // Better to lose the memory, and the file with its lock, than to free what is
+                // written to.
+                std::mem::forget(std::mem::take(&mut self.ops));
                 self.file.stay_locked();
                 return;
             }

@@ -13,7 +13,8 @@ pub(super) const MOST_PIECES: usize = 1024;
 pub(super) type Slices<'a, M> =
     SmallVec<[VolatileSlice<'a, BS<'a, <M as GuestMemory>::Bitmap>>; 8]>;
 
-/// The mapped memory of the ranges, in order. `access` is what the *host* does: it writes for a read.
+/// The mapped memory of the ranges, in order. `access` is what the *host* does: it writes for a
+/// read.
 pub(super) fn slices<'a, M: GuestMemory>(
     memory: &'a M,
     ranges: &[GuestRange],
@@ -53,8 +54,9 @@ pub(super) fn are_aligned<B: BitmapSlice>(
 
 /// Whether a write from this memory leaves whole sectors if its process is killed.
 ///
-/// The page cache is filled page by page of this memory, and a kill may come before any page that has to be brought in first. A sector that
-/// lies within one page is copied or not; one that lies across two would be torn, and a sector never tears.
+/// The page cache is filled page by page of this memory, and a kill may come before any page that
+/// has to be brought in first. A sector that lies within one page is copied or not; one that lies
+/// across two would be torn, and a sector never tears.
 pub(super) fn keep_sectors_whole<B: BitmapSlice>(slices: &[VolatileSlice<'_, B>]) -> bool {
     are_aligned(slices, SECTOR as usize, SECTOR as usize)
 }

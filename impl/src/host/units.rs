@@ -1,4 +1,5 @@
-//! What a host asks of offsets, lengths and memory: of direct I/O, and of deallocation on a block device.
+//! What a host asks of offsets, lengths and memory: of direct I/O, and of deallocation on a block
+//! device.
 
 use crate::bounce::BOUNCE_ALIGN;
 use std::fs::File;
@@ -36,7 +37,8 @@ pub(super) fn of_direct_io(file: &File) -> io::Result<Option<Alignment>> {
 fn statx(file: &File) -> io::Result<libc::statx> {
     let mut stat = MaybeUninit::<libc::statx>::zeroed();
     let flags = libc::AT_EMPTY_PATH;
-    // SAFETY: the descriptor is open, the path is an empty string, and `stat` has room for what is written.
+    // SAFETY: the descriptor is open, the path is an empty string, and `stat` has room for what is
+    // written.
     let result = unsafe {
         libc::statx(file.as_raw_fd(), c"".as_ptr(), flags, libc::STATX_DIOALIGN, stat.as_mut_ptr())
     };
@@ -57,7 +59,8 @@ pub(super) fn block(file: &File) -> io::Result<u32> {
     Ok(block.max(rustix::param::page_size() as u32).next_power_of_two())
 }
 
-/// The unit in which a block device can be discarded and zeroed; `None` for a file, where any bytes can.
+/// The unit in which a block device can be discarded and zeroed; `None` for a file, where any bytes
+/// can.
 pub(super) fn logical_block(file: &File) -> io::Result<Option<u32>> {
     if !file.metadata()?.file_type().is_block_device() {
         return Ok(None);

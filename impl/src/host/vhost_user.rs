@@ -1,38 +1,48 @@
 //! The device for a guest in another process: a vhost-user-blk back-end on a Unix socket.
 //!
-//! A front-end connects, shares its memory and its rings, and is served until it goes; then the next one is. One thread a queue sleeps on the
-//! kick, the disk's completions and a bell; one thread answers the front-end. Whatever is said on the socket about a ring that moves is done
-//! by taking the lane from its thread for a moment (see `lane`).
+//! A front-end connects, shares its memory and its rings, and is served until it goes; then the
+//! next one is. One thread a queue sleeps on the kick, the disk's completions and a bell; one
+//! thread answers the front-end. Whatever is said on the socket about a ring that moves is done by
+//! taking the lane from its thread for a moment (see `lane`).
 //!
 //! ```text
 //!   Server        accepts one front-end after the other       vhost_user
 //!     └ Connection  messages and their descriptors            connection, message, descriptor
 //!     └ Channel     what the back-end says first              channel
-//!     └ FrontEnd    features, configuration, memory, drain    front_end, table
-//!     └ Lane        queue, ring, disk, guest memory           lane, setup, record, notifier, linger, drain
+//!     └ FrontEnd    features, configuration, memory, drain    front_end, memory_table
+//!     └ Lane        queue, ring, disk, guest memory           lane, setup, record, notifier
+//!                   busy-polling, draining                    busy_poll, drain
 //! ```
 //!
 //! # What it promises
 //!
-//! - GET_VRING_BASE is answered only when every request that was taken is answered on its ring. When a connection ends, every such request
-//!   is answered, or is on the front-end's in-flight record. Only where there is no record, and what is left is more than the host holds and
-//!   takes longer than a moment, is it abandoned: nobody may be there to see it.
-//! - RESET_DEVICE abandons what the host does not hold and waits for what it does. SET_FEATURES with no ring being served begins a new life
-//!   too, unless the features are the same: so front-ends continue a paused guest.
-//! - What was in flight when a back-end died is carried out by the next one the front-end connects to, each request answered once, and in
-//!   the cache mode that the driver chose (INFLIGHT_SHMFD). The record may be another implementation's.
-//! - Nothing that a front-end controls is waited for: neither its descriptors, which are looked at before they are used, nor its memory. What
-//!   it wrote down is read once and compared before it counts. One front-end holds the server for as long as it stays connected; others wait.
+//! - GET_VRING_BASE is answered only when every request that was taken is answered on its ring.
+//!   When a connection ends, every such request is answered, or is on the front-end's in-flight
+//!   record. Only where there is no record, and what is left is more than the host holds and takes
+//!   longer than a moment, is it abandoned: nobody may be there to see it.
+//! - RESET_DEVICE abandons what the host does not hold and waits for what it does. SET_FEATURES
+//!   with no ring being served begins a new life too, unless the features are the same: so
+//!   front-ends continue a paused guest.
+//! - What was in flight when a back-end died is carried out by the next one the front-end connects
+//!   to, each request answered once, and in the cache mode that the driver chose (INFLIGHT_SHMFD).
+//!   The record may be another implementation's.
+//! - Nothing that a front-end controls is waited for: neither its descriptors, which are looked at
+//!   before they are used, nor its memory. What it wrote down is read once and compared before it
+//!   counts. One front-end holds the server for as long as it stays connected; others wait.
 //! - A disk that grows is shown to the driver at once, and no request is held against two sizes.
 //! - A disk whose sync failed stays so for every later front-end.
-//! - A front-end that shrinks a file it shares is parted from, and harms nobody else. For that the first memory that is shared takes over
-//!   SIGBUS, in the whole process; what is no guest's memory is left to whoever had the signal before.
+//! - A front-end that shrinks a file it shares is parted from, and harms nobody else. For that the
+//!   first memory that is shared takes over SIGBUS, in the whole process; what is no guest's memory
+//!   is left to whoever had the signal before.
 //!
 //! # What it does not do
 //!
-//! Dirty pages are not logged (LOG_SHMFD), nor rings polled without a kick. A ring that cannot be served is reported to the server's owner,
-//! and one that makes no sense on the error descriptor too.
+//! Dirty pages are not logged (LOG_SHMFD), nor rings polled without a kick. A ring that cannot be
+//! served is reported to the server's owner, and one that makes no sense on the error descriptor
+//! too.
 
+#[expect(clippy::disallowed_types, reason = "when a thread sleeps depends on it, not what it does")]
+mod busy_poll;
 mod channel;
 mod connection;
 mod descriptor;
@@ -43,20 +53,18 @@ mod descriptor;
 mod drain;
 mod front_end;
 mod lane;
-#[expect(clippy::disallowed_types, reason = "when a thread sleeps depends on it, not what it does")]
-mod linger;
+mod memory_table;
 mod message;
 mod notifier;
 mod record;
 mod setup;
-mod table;
 
 use crate::config::{Config, ConfigError};
 use crate::disk::{Disk, Op, Submission, Token};
 use crate::errno::Errno;
 use crate::host::{ArcMemory, FileDisk, Regions, UringDisk};
+use crate::queue_set::QueueIndex;
 use crate::shared::{Refused, ResizeError, Shared};
-use crate::wakes::QueueIndex;
 use channel::Channel;
 use connection::{Connection, End};
 use front_end::{Answer, FrontEnd};
@@ -77,7 +85,8 @@ use std::time::Duration;
 /// The most queues a server may have.
 pub const MOST_QUEUES: u16 = 64;
 
-/// How long a front-end waits that the host had no descriptor or memory for, before it is accepted again.
+/// How long a front-end waits that the host had no descriptor or memory for, before it is accepted
+/// again.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The guest memory that the disk below a server is lent: whoever holds it keeps it mapped.
@@ -85,8 +94,8 @@ pub type Memory = ArcMemory<Regions>;
 
 /// A lane of a disk that the thread of a queue can sleep on.
 pub trait QueueDisk: Disk<Memory> + Send + 'static {
-    /// A descriptor that is readable while there are completions that were not there when one was last looked for; `None` if all are there
-    /// when the doorbell has rung.
+    /// A descriptor that is readable while there are completions that were not there when one was
+    /// last looked for; `None` if all are there when the doorbell has rung.
     fn completion_fd(&self) -> Option<BorrowedFd<'_>>;
 }
 
@@ -109,17 +118,20 @@ pub enum Event {
     Connected(u64),
     /// It has gone and everything it asked for is done.
     Gone(u64),
-    /// The host has no descriptor or memory for a front-end that connects; told once until one is served.
+    /// The host has no descriptor or memory for a front-end that connects; told once until one is
+    /// served.
     Unaccepted(io::Error),
-    /// It said something that makes no sense or cannot be done, was told so if it asked to be, and was disconnected.
-    Confused(u64, MessageError),
+    /// It said something that makes no sense or cannot be done, was told so if it asked to be, and
+    /// was disconnected.
+    ProtocolError(u64, MessageError),
     /// It shrank a file that is guest memory, and was disconnected.
     Shrank(u64),
     /// A ring is not served.
     Ring(QueueIndex, RingError),
     /// A ring goes on with so many requests that a back-end had in flight when it died.
     GoesOn(QueueIndex, u16),
-    /// A ring is served without a record of what is in flight, for which the front-end's memory has too few descriptors.
+    /// A ring is served without a record of what is in flight, for which the front-end's memory has
+    /// too few descriptors.
     Unrecorded(QueueIndex),
     /// The driver's features cannot be accepted.
     Features(Refused),
@@ -136,7 +148,7 @@ impl fmt::Display for Event {
                 f,
                 "front-ends that connect cannot be served ({error}); trying again until they can"
             ),
-            Event::Confused(n, error) => write!(f, "front-end {n} disconnected: {error}"),
+            Event::ProtocolError(n, error) => write!(f, "front-end {n} disconnected: {error}"),
             Event::Shrank(n) => {
                 write!(f, "front-end {n} disconnected: it shrank the memory it shares")
             }
@@ -171,7 +183,8 @@ pub enum ServeError {
     Host(io::Error),
     /// The disk could not be synced at the end: what was written since the last flush may be lost.
     Sync(Errno),
-    /// A sync failed while the disk was served, and guests were told so: what they had written may be lost, though a later sync ended well.
+    /// A sync failed while the disk was served, and guests were told so: what they had written may
+    /// be lost, though a later sync ended well.
     SyncFailed,
 }
 
@@ -213,7 +226,8 @@ pub struct Server<D> {
 }
 
 impl<D: QueueDisk> Server<D> {
-    /// A server of a device with one queue for each lane of a disk; the number of queues in `config` does not count.
+    /// A server of a device with one queue for each lane of a disk; the number of queues in
+    /// `config` does not count.
     ///
     /// # Errors
     /// The configuration contradicts itself or the disk, or the host has no descriptors left.
@@ -242,8 +256,9 @@ impl<D: QueueDisk> Server<D> {
         self.stopper.clone()
     }
 
-    /// Serves whoever connects to `listener`, one after the other, until it is stopped; then the disk is synced. A host that is short of
-    /// descriptors or memory when somebody connects is reported, and asked again a moment later.
+    /// Serves whoever connects to `listener`, one after the other, until it is stopped; then the
+    /// disk is synced. A host that is short of descriptors or memory when somebody connects is
+    /// reported, and asked again a moment later.
     ///
     /// # Errors
     /// The host has no threads left for the queues, or the last sync failed.
@@ -255,7 +270,8 @@ impl<D: QueueDisk> Server<D> {
         self.sync()
     }
 
-    /// Serves the front-end at the other end of a connection, until it is gone. What it did not flush is not synced.
+    /// Serves the front-end at the other end of a connection, until it is gone. What it did not
+    /// flush is not synced.
     ///
     /// # Errors
     /// The host has no threads or descriptors left.
@@ -300,7 +316,8 @@ impl<D: QueueDisk> Server<D> {
         self.lanes[index].work(&self.shared, over, wake, report, part);
     }
 
-    /// Accepts and serves one front-end after the other until it is stopped. No error of the host ends that: it may be over in a moment.
+    /// Accepts and serves one front-end after the other until it is stopped. No error of the host
+    /// ends that: it may be over in a moment.
     fn accept(&self, listener: &UnixListener) {
         let (mut served, mut told) = (0, None);
         while !self.stopper.is_asked() {
@@ -338,8 +355,9 @@ impl<D: QueueDisk> Server<D> {
     fn wait(&self, listener: &UnixListener) -> io::Result<bool> {
         let stop = &self.stopper.0;
         while !stop.asked.load(Ordering::Acquire) {
-            let (door, bell) = (listener.as_fd(), stop.bell.as_fd());
-            let mut polled = [PollFd::new(&door, PollFlags::IN), PollFd::new(&bell, PollFlags::IN)];
+            let (door, wakeup) = (listener.as_fd(), stop.wakeup.as_fd());
+            let mut polled =
+                [PollFd::new(&door, PollFlags::IN), PollFd::new(&wakeup, PollFlags::IN)];
             match poll(&mut polled, None) {
                 Ok(_) if polled[0].revents().contains(PollFlags::IN) => return Ok(true),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -364,15 +382,16 @@ impl<D: QueueDisk> Server<D> {
             FrontEnd::new(&self.shared, &self.lanes, &self.report, &self.channel, &is_over);
         let end = self.converse(&connection, &mut front_end);
         self.channel.close();
-        // Here everything it asked for is brought to its end, before it sees that it was hung up on.
+        // Here everything it asked for is brought to its end, before it sees that it was hung up
+        // on.
         let ending = self.stopper.is_asked();
         let shrunk = front_end.end(ending) || self.shrunk.load(Ordering::Acquire);
         self.stopper.attend(None);
         drop(connection);
         (self.report)(match end {
             _ if shrunk => Event::Shrank(n),
-            End::Confused(error) if !self.stopper.is_asked() => Event::Confused(n, error),
-            End::Confused(_) | End::Gone => Event::Gone(n),
+            End::ProtocolError(error) if !self.stopper.is_asked() => Event::ProtocolError(n, error),
+            End::ProtocolError(_) | End::Gone => Event::Gone(n),
         });
         Ok(())
     }
@@ -399,7 +418,7 @@ impl<D: QueueDisk> Server<D> {
                         // It may be gone; then it does not matter that it was not told.
                         let _ = connection.reply(request, &1_u64.to_ne_bytes(), None);
                     }
-                    return End::Confused(error);
+                    return End::ProtocolError(error);
                 }
             };
             if let Err(end) = answered {
@@ -441,11 +460,13 @@ pub struct Grower {
 }
 
 impl Grower {
-    /// From now on the disk has `capacity` bytes, which every lane must have already. Says whether that is a change. A front-end that has no
-    /// channel to be told on will see it in the configuration space.
+    /// From now on the disk has `capacity` bytes, which every lane must have already. Says whether
+    /// that is a change. A front-end that has no channel to be told on will see it in the
+    /// configuration space.
     ///
     /// # Errors
-    /// The size is smaller than it was, or the front-end does not listen; in the latter case it counts all the same.
+    /// The size is smaller than it was, or the front-end does not listen; in the latter case it
+    /// counts all the same.
     pub fn grow(&self, capacity: u64) -> Result<bool, GrowError> {
         let grown = self.shared.grow(capacity).map_err(GrowError::Size)?;
         if grown {
@@ -484,22 +505,23 @@ impl<F: Fn()> Drop for OnDrop<F> {
     }
 }
 
-/// Ends a [`Server`]: no front-end is accepted any more, and the one that is served is disconnected, drained and gone.
+/// Ends a [`Server`]: no front-end is accepted any more, and the one that is served is
+/// disconnected, drained and gone.
 #[derive(Clone)]
 pub struct Stopper(Arc<Stop>);
 
 struct Stop {
     asked: AtomicBool,
     /// Rings, and is never quiet again, once it was asked.
-    bell: OwnedFd,
+    wakeup: OwnedFd,
     /// The connection that is served.
     connection: Mutex<Option<UnixStream>>,
 }
 
 impl Stopper {
     fn new() -> io::Result<Stopper> {
-        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        let stop = Stop { asked: AtomicBool::new(false), bell, connection: Mutex::new(None) };
+        let wakeup = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let stop = Stop { asked: AtomicBool::new(false), wakeup, connection: Mutex::new(None) };
         Ok(Stopper(Arc::new(stop)))
     }
 
@@ -507,7 +529,7 @@ impl Stopper {
     pub fn stop(&self) {
         self.0.asked.store(true, Ordering::Release);
         // It fails only when it rings already.
-        let _ = rustix::io::write(&self.0.bell, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.0.wakeup, &1_u64.to_ne_bytes());
         self.disconnect();
     }
 

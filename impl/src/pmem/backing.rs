@@ -3,8 +3,10 @@
 //! What a backing promises:
 //!
 //! - Every sync that was accepted completes exactly once.
-//! - A sync that completes without error has made stable every store that was visible, to whoever maps the memory, before it was submitted.
-//! - One that fails with `EINTR` or `EAGAIN` did nothing. After any other failure it may have forgotten which stores are not stable.
+//! - A sync that completes without error has made stable every store that was visible, to whoever
+//!   maps the memory, before it was submitted.
+//! - One that fails with `EINTR` or `EAGAIN` did nothing. After any other failure it may have
+//!   forgotten which stores are not stable.
 //!
 //! Retrying, sharing and remembering failures are *not* a backing's business.
 

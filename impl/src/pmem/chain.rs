@@ -1,7 +1,9 @@
-//! Walks a descriptor chain once and finds the two parts of a request: its type and the place of its response.
+//! Walks a descriptor chain once and finds the two parts of a request: its type and the place of
+//! its response.
 //!
-//! The type is in the first four readable bytes and the response goes to the first four writable ones. How the bytes are cut into
-//! descriptors carries no meaning, descriptors of length zero carry nothing at all, and what follows either part is left alone.
+//! The type is in the first four readable bytes and the response goes to the first four writable
+//! ones. How the bytes are cut into descriptors carries no meaning, descriptors of length zero
+//! carry nothing at all, and what follows either part is left alone.
 
 use super::wire::{REQUEST_BYTES, RESPONSE_BYTES};
 use crate::buffer::{GuestRange, Ranges};
@@ -12,7 +14,8 @@ use vm_memory::{Bytes, GuestMemory, Permissions};
 /// What is wrong with a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Malformed {
-    /// There is no whole response in guest memory: the device cannot answer, and returns the chain with `len` 0.
+    /// There is no whole response in guest memory: the device cannot answer, and returns the chain
+    /// with `len` 0.
     NoResponse,
     /// The chain is cut short, out of order, without a whole type, or points outside guest memory.
     Answerable,
@@ -78,7 +81,8 @@ impl Parts {
         }
     }
 
-    /// Files readable bytes under the type, as far as it goes; says whether all are in guest memory.
+    /// Files readable bytes under the type, as far as it goes; says whether all are in guest
+    /// memory.
     fn take_readable<M: GuestMemory>(&mut self, memory: &M, range: GuestRange) -> bool {
         let piece = (REQUEST_BYTES - self.kind_len).min(range.len as usize);
         let into = &mut self.kind[self.kind_len..self.kind_len + piece];

@@ -1,6 +1,8 @@
-//! What a persistent memory is set up with, what that offers, and how the 16 bytes of its configuration space read.
+//! What a persistent memory is set up with, what that offers, and how the 16 bytes of its
+//! configuration space read.
 //!
-//! Everything here is fixed when the device is made. Where the memory is has been decided by whoever placed it.
+//! Everything here is fixed when the device is made. Where the memory is has been decided by
+//! whoever placed it.
 
 use super::wire::{CONFIG_BYTES, F_SHMEM_REGION};
 use crate::wire::{F_EVENT_IDX, F_INDIRECT_DESC, F_VERSION_1};
@@ -33,8 +35,8 @@ pub struct PmemConfig {
 }
 
 impl PmemConfig {
-    /// A memory at `region` that says so in its configuration space. To have it found as a shared memory region too, add
-    /// [`F_SHMEM_REGION`] to the features.
+    /// A memory at `region` that says so in its configuration space. To have it found as a shared
+    /// memory region too, add [`F_SHMEM_REGION`] to the features.
     pub const fn at(region: Region) -> PmemConfig {
         let features = F_VERSION_1 | F_INDIRECT_DESC | F_EVENT_IDX;
         PmemConfig { region, queue_size: 64, features }
@@ -64,7 +66,8 @@ impl PmemConfig {
     /// The configuration space as it reads with `negotiated`.
     ///
     /// # Spec
-    /// 5.19.5.1: where the range is a shared memory region, `start` and `size` are zero (PM-D-02); otherwise they are the range (PM-D-03).
+    /// 5.19.5.1: where the range is a shared memory region, `start` and `size` are zero (PM-D-02);
+    /// otherwise they are the range (PM-D-03).
     pub(super) fn space(&self, negotiated: u64) -> [u8; CONFIG_BYTES] {
         let mut space = [0; CONFIG_BYTES];
         if negotiated & F_SHMEM_REGION == 0 {

@@ -1,7 +1,8 @@
 //! Joins the queue and its backing, one step at a time or until neither moves.
 //!
-//! The order differs from a disk's in one thing: a sync is handed over last, when the ring has nothing more to take, so that one sync serves
-//! all flushes that are there. A driver that never ceases to publish has its own flushes wait for it.
+//! The order differs from a disk's in one thing: a sync is handed over last, when the ring has
+//! nothing more to take, so that one sync serves all flushes that are there. A driver that never
+//! ceases to publish has its own flushes wait for it.
 
 use super::backing::Backing;
 use super::queue::PmemQueue;
@@ -19,8 +20,8 @@ pub fn step<M: GuestMemory, B: Backing>(
     one(queue, ring, backing, memory, true)
 }
 
-/// Takes one step towards the end of what is in flight: as [`step`], but nothing is taken from the ring. A queue that is disabled, or about
-/// to stop, goes on like this.
+/// Takes one step towards the end of what is in flight: as [`step`], but nothing is taken from the
+/// ring. A queue that is disabled, or about to stop, goes on like this.
 pub fn settle<M: GuestMemory, B: Backing>(
     queue: &mut PmemQueue,
     ring: &mut Queue,

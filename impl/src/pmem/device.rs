@@ -1,7 +1,9 @@
-//! The register surface of a persistent memory: status, features, configuration space and queue set-up.
+//! The register surface of a persistent memory: status, features, configuration space and queue
+//! set-up.
 //!
-//! It leads the queue and its ring through their lives as a [`Device`](crate::Device) does, and moves no data: the caller lends them, the
-//! memory and a backing to [`step`](super::step) or [`crank`](super::crank()).
+//! It leads the queue and its ring through their lives as a [`Device`](crate::Device) does, and
+//! moves no data: the caller lends them, the memory and a backing to [`step`](super::step) or
+//! [`crank`](super::crank()).
 
 use super::config::{PmemConfig, PmemConfigError, Region};
 use super::queue::PmemQueue;
@@ -72,7 +74,8 @@ impl PmemDevice {
         self.shared.negotiated()
     }
 
-    /// The device status. After a reset it reads 0 only once no sync of the old life is in the host's hands.
+    /// The device status. After a reset it reads 0 only once no sync of the old life is in the
+    /// host's hands.
     ///
     /// # Spec
     /// ST-02, ST-04, AMB-21.
@@ -83,8 +86,8 @@ impl PmemDevice {
 
     /// The driver writes the status: 0 asks for a reset, anything else sets bits.
     ///
-    /// FEATURES_OK stays clear if the features were not acceptable, DRIVER_OK without FEATURES_OK. While a reset goes on only another 0 is
-    /// heard.
+    /// FEATURES_OK stays clear if the features were not acceptable, DRIVER_OK without FEATURES_OK.
+    /// While a reset goes on only another 0 is heard.
     ///
     /// # Spec
     /// ST-01, FB-02, FB-03.
@@ -103,17 +106,20 @@ impl PmemDevice {
     /// Reads the configuration space; bytes past its end are zero. Nothing in it can be written.
     ///
     /// # Spec
-    /// CF-01: at any time, also before FEATURES_OK. Then `start` and `size` say where the memory is (PM-D-03).
+    /// CF-01: at any time, also before FEATURES_OK. Then `start` and `size` say where the memory is
+    /// (PM-D-03).
     pub fn config_read(&self, offset: u64, out: &mut [u8]) {
         self.shared.config_read(offset, out);
     }
 
-    /// The generation of the configuration space: it differs whenever the content may (CF-02, CF-03).
+    /// The generation of the configuration space: it differs whenever the content may (CF-02,
+    /// CF-03).
     pub fn config_generation(&self) -> u32 {
         self.shared.generation()
     }
 
-    /// What the transport announces as shared memory region `id`; see [`PmemShared::shared_memory`].
+    /// What the transport announces as shared memory region `id`; see
+    /// [`PmemShared::shared_memory`].
     pub fn shared_memory(&self, id: u8) -> Option<Region> {
         self.shared.shared_memory(id)
     }
@@ -145,7 +151,8 @@ impl PmemDevice {
         Ok(())
     }
 
-    /// The queue and its ring, for stepping: from DRIVER_OK on until its last sync after a reset has come back.
+    /// The queue and its ring, for stepping: from DRIVER_OK on until its last sync after a reset
+    /// has come back.
     pub fn queue_mut(&mut self) -> Option<(&mut PmemQueue, &mut Queue)> {
         let live = self.status & STATUS_DRIVER_OK != 0;
         let draining = self.resetting && !self.queue.is_idle();
@@ -153,7 +160,8 @@ impl PmemDevice {
         stepped.then_some((&mut self.queue, &mut self.ring))
     }
 
-    /// The backing was opened afresh and synced without error: earlier failed syncs do not count any more.
+    /// The backing was opened afresh and synced without error: earlier failed syncs do not count
+    /// any more.
     ///
     /// # Panics
     /// If flushes are in flight.

@@ -1,21 +1,23 @@
-//! The queue of a persistent memory, as a state machine: from the ring to the flush gate, to a sync, to the answer.
+//! The queue of a persistent memory, as a state machine: from the ring to the flush gate, to a
+//! sync, to the answer.
 //!
-//! It has the shape of a [`BlockQueue`](crate::BlockQueue): ring, memory and backing are lent per call; what it wants done it says through
-//! `poll_*`; what has happened it is told through `handle_*`. A device has one such queue, so the gate has one customer and nobody else has
-//! to be woken. Of the flushes at the gate one leads: its sync is the one that runs.
+//! It has the shape of a [`BlockQueue`](crate::BlockQueue): ring, memory and backing are lent per
+//! call; what it wants done it says through `poll_*`; what has happened it is told through
+//! `handle_*`. A device has one such queue, so the gate has one customer and nobody else has to be
+//! woken. Of the flushes at the gate one leads: its sync is the one that runs.
 
 use super::backing::Synced;
 use super::chain::{Malformed, Parts};
 use super::shared::PmemShared;
 use super::wire::{R_FAILED, R_OK, RESPONSE_BYTES, T_FLUSH};
 use crate::buffer::{Ranges, copy_in};
-use crate::dance::{Dance, Found, Turn, next_chain};
 use crate::disk::Token;
 use crate::errno::Errno;
-use crate::gate::SyncNumber;
+use crate::flush_group::SyncNumber;
+use crate::notification::{Found, PollStep, RingPoll, next_chain};
 use crate::queue::wants_signal;
+use crate::queue_set::QueueIndex;
 use crate::sync::Arc;
-use crate::wakes::QueueIndex;
 use std::collections::VecDeque;
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{Queue, QueueT};
@@ -25,7 +27,7 @@ use vm_memory::GuestMemory;
 const REQ_VQ: QueueIndex = QueueIndex(0);
 
 /// How many times in a row a sync may come back untouched before it counts as failed.
-const PATIENCE: u8 = 200;
+const MAX_RETRIES: u8 = 200;
 
 /// A flush that was taken from the ring and not answered.
 #[derive(Clone, Debug)]
@@ -44,7 +46,7 @@ struct Leader {
     /// Whether its sync is in the host's hands.
     in_host: bool,
     /// How many completions in a row have brought nothing.
-    fruitless: u8,
+    retries: u8,
 }
 
 /// `req_vq`: the flushes in flight, and what is to be asked of ring and backing next.
@@ -52,16 +54,17 @@ struct Leader {
 pub struct PmemQueue {
     shared: Arc<PmemShared>,
     /// The flushes that wait for a sync, oldest first, each with the number of the one it needs.
-    at_gate: VecDeque<(SyncNumber, Flush)>,
+    in_flush_group: VecDeque<(SyncNumber, Flush)>,
     leader: Option<Leader>,
     /// How many syncs have completed; names the next one.
     generation: u32,
-    dance: Dance,
+    ring_poll: RingPoll,
     /// A kick came since notifications were last disabled.
     kicked: bool,
     /// The driver is owed a signal.
     signal: bool,
-    /// From the start of a reset to its end: nothing is taken from the ring, handed over or answered.
+    /// From the start of a reset to its end: nothing is taken from the ring, handed over or
+    /// answered.
     stopped: bool,
     /// The ring makes no sense any more; only a reset helps. What is in flight still ends properly.
     broken: bool,
@@ -73,10 +76,10 @@ impl PmemQueue {
     pub fn new(shared: Arc<PmemShared>) -> PmemQueue {
         PmemQueue {
             shared,
-            at_gate: VecDeque::new(),
+            in_flush_group: VecDeque::new(),
             leader: None,
             generation: 0,
-            dance: Dance::Asleep,
+            ring_poll: RingPoll::Idle,
             // A driver may have published before anybody listened, and it will not kick again.
             kicked: true,
             signal: false,
@@ -90,10 +93,10 @@ impl PmemQueue {
     pub(super) fn fork(&self, shared: Arc<PmemShared>) -> PmemQueue {
         PmemQueue {
             shared,
-            at_gate: self.at_gate.clone(),
+            in_flush_group: self.in_flush_group.clone(),
             leader: self.leader.clone(),
             generation: self.generation,
-            dance: self.dance,
+            ring_poll: self.ring_poll,
             kicked: self.kicked,
             signal: self.signal,
             stopped: self.stopped,
@@ -107,8 +110,9 @@ impl PmemQueue {
         self.kicked = true;
     }
 
-    /// Takes one step on the ring: disable notifications, take one chain, find that there is none, re-arm, or look again. Returns `false`
-    /// iff there is nothing to do there until a kick, or until a flush ends.
+    /// Takes one step on the ring: disable notifications, take one chain, find that there is none,
+    /// re-arm, or look again. Returns `false` iff there is nothing to do there until a kick, or
+    /// until a flush ends.
     ///
     /// # Spec
     /// VS-17, VS-10, ST-02.
@@ -116,12 +120,13 @@ impl PmemQueue {
         if self.stopped || self.broken {
             return false;
         }
-        match self.dance.turn(&mut self.kicked, ring, memory) {
-            Turn::Nothing => return false,
-            Turn::Moved => {}
-            Turn::Broken => self.broken = true,
-            Turn::Take => {
-                // A flush in flight occupies a place in the ring, unless the driver published its head twice.
+        match self.ring_poll.step(&mut self.kicked, ring, memory) {
+            PollStep::Nothing => return false,
+            PollStep::Moved => {}
+            PollStep::Broken => self.broken = true,
+            PollStep::Take => {
+                // A flush in flight occupies a place in the ring, unless the driver published its
+                // head twice.
                 if self.in_flight() >= usize::from(ring.size()) {
                     return false;
                 }
@@ -130,7 +135,7 @@ impl PmemQueue {
                         let head = chain.head_index();
                         self.take_in(ring, memory, head, chain);
                     }
-                    Found::Nothing => self.dance = Dance::Arm,
+                    Found::Nothing => self.ring_poll = RingPoll::Enable,
                     Found::Broken => self.broken = true,
                 }
             }
@@ -148,7 +153,7 @@ impl PmemQueue {
         let leader = self.leader.as_mut().filter(|leader| !leader.in_host)?;
         assert!(!self.stopped, "a reset leaves nothing to hand over");
         if !std::mem::replace(&mut leader.started, true) {
-            self.shared.gatehouse.gate().start(REQ_VQ);
+            self.shared.flush_group.lock().start(REQ_VQ);
         }
         leader.in_host = true;
         Some(Token::new(0, self.generation))
@@ -171,13 +176,13 @@ impl PmemQueue {
         self.generation = self.generation.wrapping_add(1);
         leader.in_host = false;
         let put_off = completion.result.is_err_and(Errno::is_transient);
-        if put_off && !self.stopped && leader.fruitless < PATIENCE {
-            leader.fruitless += 1;
+        if put_off && !self.stopped && leader.retries < MAX_RETRIES {
+            leader.retries += 1;
             self.leader = Some(leader);
             return;
         }
         // The gate is not reset: a failure counts in the next life too.
-        self.shared.gatehouse.end_sync(REQ_VQ, &completion.result);
+        self.shared.flush_group.end_sync(REQ_VQ, &completion.result);
         if self.stopped {
             return;
         }
@@ -204,10 +209,11 @@ impl PmemQueue {
 
     /// Number of flushes taken from the ring and not yet answered.
     pub fn in_flight(&self) -> usize {
-        self.at_gate.len() + usize::from(self.leader.is_some())
+        self.in_flush_group.len() + usize::from(self.leader.is_some())
     }
 
-    /// Begins to end this queue's life: abandons what waits and lets a sync that the host has in hand come back.
+    /// Begins to end this queue's life: abandons what waits and lets a sync that the host has in
+    /// hand come back.
     ///
     /// It is over when the queue [is idle](PmemQueue::is_idle).
     ///
@@ -218,13 +224,13 @@ impl PmemQueue {
             return;
         }
         self.signal = false;
-        let mut gate = self.shared.gatehouse.gate();
-        if !self.at_gate.is_empty() {
-            self.at_gate.clear();
-            gate.leave(REQ_VQ);
+        let mut group = self.shared.flush_group.lock();
+        if !self.in_flush_group.is_empty() {
+            self.in_flush_group.clear();
+            group.leave(REQ_VQ);
         }
         if self.leader.take_if(|leader| !leader.in_host).is_some() {
-            gate.give_up(REQ_VQ);
+            group.give_up(REQ_VQ);
         }
     }
 
@@ -238,7 +244,7 @@ impl PmemQueue {
         self.stopped = false;
         self.broken = false;
         self.signal = false;
-        self.dance = Dance::Asleep;
+        self.ring_poll = RingPoll::Idle;
         self.kicked = true;
     }
 
@@ -260,27 +266,27 @@ impl PmemQueue {
             Err(Malformed::NoResponse) => return self.give_back(ring, memory, head, 0),
         }
         let response = std::mem::take(&mut self.parts.response);
-        let number = self.shared.gatehouse.gate().admit(REQ_VQ);
-        self.at_gate.push_back((number, Flush { head, response }));
+        let number = self.shared.flush_group.lock().admit(REQ_VQ);
+        self.in_flush_group.push_back((number, Flush { head, response }));
         self.look_at_gate(ring, memory);
     }
 
     /// Answers those at the gate that have their verdict, and has the next one lead if nobody does.
     fn look_at_gate<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) {
-        if self.at_gate.is_empty() {
+        if self.in_flush_group.is_empty() {
             return;
         }
-        let numbers = self.at_gate.iter().map(|(number, _)| *number);
-        let look = self.shared.gatehouse.gate().look(REQ_VQ, numbers);
+        let numbers = self.in_flush_group.iter().map(|(number, _)| *number);
+        let look = self.shared.flush_group.lock().look(REQ_VQ, numbers);
         let ret = if look.failed { R_FAILED } else { R_OK };
         for _ in 0..look.settled {
-            let (_, flush) = self.at_gate.pop_front().expect("that many were settled");
+            let (_, flush) = self.in_flush_group.pop_front().expect("that many were settled");
             self.answer(ring, memory, flush.head, &flush.response, ret);
         }
         if look.leads {
             assert!(self.leader.is_none(), "who leads is the only one");
-            let (_, flush) = self.at_gate.pop_front().expect("who leads waits");
-            self.leader = Some(Leader { flush, started: false, in_host: false, fruitless: 0 });
+            let (_, flush) = self.in_flush_group.pop_front().expect("who leads waits");
+            self.leader = Some(Leader { flush, started: false, in_host: false, retries: 0 });
         }
     }
 
@@ -298,7 +304,8 @@ impl PmemQueue {
         self.give_back(ring, memory, head, len);
     }
 
-    /// Returns a chain through the used ring and notes whether the driver wants to hear of it, in one step.
+    /// Returns a chain through the used ring and notes whether the driver wants to hear of it, in
+    /// one step.
     fn give_back<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, head: u16, len: u32) {
         let added = ring.add_used(memory, head, len);
         match added.and_then(|()| wants_signal(ring, memory)) {

@@ -1,10 +1,11 @@
-//! What a persistent memory's queue shares with its registers: how it is set up, what was negotiated, and the flush gate.
+//! What a persistent memory's queue shares with its registers: how it is set up, what was
+//! negotiated, and the flush gate.
 //!
 //! They may be on different threads, as those of a disk.
 
 use super::config::{PmemConfig, PmemConfigError, Region};
 use super::wire::{F_SHMEM_REGION, SHMEM_ID};
-use crate::gatehouse::Gatehouse;
+use crate::flush_group::SharedFlushGroup;
 use crate::shared::Refused;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::wire::F_VERSION_1;
@@ -17,7 +18,7 @@ pub struct PmemShared {
     negotiated: AtomicU64,
     /// Counts changes of the configuration space, starting at 0 and wrapping.
     generation: AtomicU32,
-    pub(super) gatehouse: Gatehouse,
+    pub(super) flush_group: SharedFlushGroup,
 }
 
 impl PmemShared {
@@ -31,7 +32,7 @@ impl PmemShared {
             config,
             negotiated: AtomicU64::new(0),
             generation: AtomicU32::new(0),
-            gatehouse: Gatehouse::new(),
+            flush_group: SharedFlushGroup::new(),
         })
     }
 
@@ -41,7 +42,7 @@ impl PmemShared {
             config: self.config.clone(),
             negotiated: AtomicU64::new(self.negotiated()),
             generation: AtomicU32::new(self.generation()),
-            gatehouse: self.gatehouse.fork(),
+            flush_group: self.flush_group.fork(),
         }
     }
 
@@ -86,15 +87,16 @@ impl PmemShared {
 
     /// Whether a sync has failed since the backing was opened.
     pub fn sync_failed(&self) -> bool {
-        self.gatehouse.has_failed()
+        self.flush_group.has_failed()
     }
 
-    /// The backing was opened afresh and synced without error, so earlier failures say nothing about it.
+    /// The backing was opened afresh and synced without error, so earlier failures say nothing
+    /// about it.
     ///
     /// # Panics
     /// If flushes are in flight.
     pub fn reopened(&self) {
-        self.gatehouse.reopened();
+        self.flush_group.reopened();
     }
 
     /// Reads the configuration space from `offset` on; bytes past its end are zero.
@@ -112,7 +114,8 @@ impl PmemShared {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// What the transport announces as shared memory region `id`; none unless SHMEM_REGION is offered.
+    /// What the transport announces as shared memory region `id`; none unless SHMEM_REGION is
+    /// offered.
     ///
     /// # Spec
     /// 5.19.5.1, PM-D-01: "the device MUST use shared memory region ID 0".

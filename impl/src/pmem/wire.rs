@@ -1,6 +1,7 @@
 //! The numbers of the persistent memory's wire format, as the standard writes them (5.19).
 //!
-//! Nothing is decided here. The simulator's guest keeps its own copy, and a test holds this one against what the Linux headers say.
+//! Nothing is decided here. The simulator's guest keeps its own copy, and a test holds this one
+//! against what the Linux headers say.
 
 /// The device ID.
 pub const DEVICE_ID: u32 = 27;

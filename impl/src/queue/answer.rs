@@ -1,7 +1,8 @@
 //! The end of a request: status byte, used ring, and whether the driver is owed a signal.
 //!
-//! `len` never claims more than was written (VS-13). It may claim less (VS-14), and does where a refused request has writable data before
-//! its status: nothing was written there, so the prefix is empty.
+//! `len` never claims more than was written (VS-13). It may claim less (VS-14), and does where a
+//! refused request has writable data before its status: nothing was written there, so the prefix is
+//! empty.
 
 use super::BlockQueue;
 use crate::buffer::GuestRange;
@@ -24,13 +25,14 @@ impl BlockQueue {
         status: u8,
     ) {
         let request = self.slots.get(slot);
-        if request.kind == Kind::Own {
+        if request.kind == Kind::InternalFlush {
             return self.end_own_sync(slot, status);
         }
         let (head, address) = (request.head, request.status);
         let written = match (request.kind, status) {
             (Kind::In, S_OK) => total(&request.data),
-            // The host failed: what it left in the buffer is nobody's business, and zeroes can be claimed (AMB-23).
+            // The host failed: what it left in the buffer is nobody's business, and zeroes can be
+            // claimed (AMB-23).
             (Kind::In, _) => zero_fill(memory, &request.data),
             _ if request.has_writable => None,
             _ => Some(0),
@@ -44,7 +46,8 @@ impl BlockQueue {
         self.answer(ring, memory, slot, S_IOERR);
     }
 
-    /// Writes the status byte and returns the chain. `written` is how many bytes before the status were written, `None` if not all of them.
+    /// Writes the status byte and returns the chain. `written` is how many bytes before the status
+    /// were written, `None` if not all of them.
     pub(super) fn finish<M: GuestMemory>(
         &mut self,
         ring: &mut Queue,
@@ -62,8 +65,8 @@ impl BlockQueue {
         self.give_back(ring, memory, head, len);
     }
 
-    /// Returns a chain through the used ring and notes whether the driver wants to hear of it. Both in one step, so that the ring's whole
-    /// state is in its `QueueState` between steps.
+    /// Returns a chain through the used ring and notes whether the driver wants to hear of it. Both
+    /// in one step, so that the ring's whole state is in its `QueueState` between steps.
     pub(super) fn give_back<M: GuestMemory>(
         &mut self,
         ring: &mut Queue,
@@ -89,7 +92,8 @@ impl BlockQueue {
 /// Whether the driver has to be signalled after the last `add_used`.
 ///
 /// # Spec
-/// VS-11: without EVENT_IDX "if flags is 0, the device MUST send a notification", "if flags is 1, the device SHOULD NOT"; VS-12 with it.
+/// VS-11: without EVENT_IDX "if flags is 0, the device MUST send a notification", "if flags is 1,
+/// the device SHOULD NOT"; VS-12 with it.
 pub(crate) fn wants_signal<M: GuestMemory>(
     ring: &mut Queue,
     memory: &M,
@@ -97,7 +101,8 @@ pub(crate) fn wants_signal<M: GuestMemory>(
     if ring.event_idx_enabled() {
         return ring.needs_notification(memory);
     }
-    // The driver re-enables signals and then looks at used.idx; we moved used.idx and now look at the flag. One of us must see the other.
+    // The driver re-enables signals and then looks at used.idx; we moved used.idx and now look at
+    // the flag. One of us must see the other.
     fence(Ordering::SeqCst);
     let flags: u16 = memory
         .load(GuestAddress(ring.avail_ring()), Ordering::Relaxed)

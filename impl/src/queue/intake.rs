@@ -1,9 +1,11 @@
-//! Judges a request when it is taken from the ring: what must be refused is refused here, before any effect.
+//! Judges a request when it is taken from the ring: what must be refused is refused here, before
+//! any effect.
 //!
-//! What passes becomes a request with its extents, and goes on to `progress` or to the flush gate. GET_ID, empty requests and everything
-//! refused are answered at once.
+//! What passes becomes a request with its extents, and goes on to `progress` or to the flush gate.
+//! GET_ID, empty requests and everything refused are answered at once.
 //!
-//! Not implemented, and answered UNSUPP: SCSI pass-through, FLUSH_OUT, GET_LIFETIME, SECURE_ERASE, the zone requests (BLK-D-37).
+//! Not implemented, and answered UNSUPP: SCSI pass-through, FLUSH_OUT, GET_LIFETIME, SECURE_ERASE,
+//! the zone requests (BLK-D-37).
 
 use super::BlockQueue;
 use crate::buffer::copy_in;
@@ -73,7 +75,8 @@ impl BlockQueue {
         let request = self.slots.get(slot);
         let empty = request.extents.is_empty();
         if request.kind == Kind::Flush {
-            // FLUSH is executed and honoured whatever was negotiated and whatever the cache mode is (AMB-17, AMB-18).
+            // FLUSH is executed and honoured whatever was negotiated and whatever the cache mode is
+            // (AMB-17, AMB-18).
             self.join_gate(ring, memory, slot);
         } else if empty {
             self.answer(ring, memory, slot, S_OK);
@@ -104,10 +107,12 @@ impl BlockQueue {
     }
 }
 
-/// Decides whether a request may be carried out and fills in what it is about. Empty extents are left out.
+/// Decides whether a request may be carried out and fills in what it is about. Empty extents are
+/// left out.
 ///
 /// # Spec
-/// BLK-D-21 (RO counts when offered), BLK-D-22 and BLK-D-23 (flags), BLK-R-10 and BLK-R-13 to BLK-R-16, AMB-15.
+/// BLK-D-21 (RO counts when offered), BLK-D-22 and BLK-D-23 (flags), BLK-R-10 and BLK-R-13 to
+/// BLK-R-16, AMB-15.
 fn judge<M: GuestMemory>(
     request: &mut Request,
     parts: &mut Parts,
@@ -121,7 +126,7 @@ fn judge<M: GuestMemory>(
     let capacity = shared.capacity();
     match request.kind {
         Kind::Flush => Ok(()),
-        Kind::Own => unreachable!("no chain asks for the device's own sync"),
+        Kind::InternalFlush => unreachable!("no chain asks for the device's own sync"),
         Kind::In if parts.readable_len > 0 => Err(IOERR),
         Kind::Out | Kind::Discard | Kind::WriteZeroes if parts.writable_len > 0 => Err(IOERR),
         Kind::In => {

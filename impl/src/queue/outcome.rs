@@ -1,4 +1,5 @@
-//! What one completion means for its request: arithmetic on the result, and the copying a bounce was for.
+//! What one completion means for its request: arithmetic on the result, and the copying a bounce
+//! was for.
 //!
 //! Nothing is decided here about queues, locks or the gate; `progress` does that with the verdict.
 
@@ -14,7 +15,7 @@ pub(super) enum Outcome {
     /// This many more bytes of the extent are done.
     Done(u64),
     /// The same operation again.
-    Again,
+    Retry,
     /// The granule is patched and has to be written back.
     WriteBack,
     /// All that was asked for has been done as far as it can be.
@@ -57,9 +58,9 @@ pub(super) fn outcome<M: GuestMemory>(
         },
         Move::PatchWrite { len, .. } => match whole(moved, granule) {
             Outcome::Done(_) => Outcome::Done(len.into()),
-            Outcome::Again => {
+            Outcome::Retry => {
                 request.patch = Some(owned(buffer));
-                return (Outcome::Again, None);
+                return (Outcome::Retry, None);
             }
             other => other,
         },
@@ -80,9 +81,9 @@ fn refusal(
     if errno.is_transient() {
         if let Move::PatchWrite { .. } = request.doing {
             request.patch = Some(owned(buffer));
-            return (Outcome::Again, None);
+            return (Outcome::Retry, None);
         }
-        return (Outcome::Again, buffer);
+        return (Outcome::Retry, buffer);
     }
     let outcome = match request.doing {
         // A discard is advice.
@@ -93,13 +94,14 @@ fn refusal(
     (outcome, buffer)
 }
 
-/// A transfer of `len` bytes that moved `moved`. What is left over of a granule is not counted, so that the rest starts on a granule.
+/// A transfer of `len` bytes that moved `moved`. What is left over of a granule is not counted, so
+/// that the rest starts on a granule.
 fn transferred(moved: u32, len: u32, granule: u32) -> Outcome {
     assert!(moved <= len, "the disk moved {moved} bytes of {len}");
     match moved & !(granule - 1) {
         // Nothing moved and no reason given: the end of the medium, or a disk that is gone.
         0 if moved == 0 => Outcome::Failed,
-        0 => Outcome::Again,
+        0 => Outcome::Retry,
         whole => Outcome::Done(whole.into()),
     }
 }

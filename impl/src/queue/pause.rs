@@ -1,4 +1,5 @@
-//! Pause: what was taken from the ring goes on and nothing more is taken; and the one request that no driver made, a sync before a save.
+//! Pause: what was taken from the ring goes on and nothing more is taken; and the one request that
+//! no driver made, a sync before a save.
 
 use super::BlockQueue;
 use crate::slots::{Kind, Slot};
@@ -40,8 +41,8 @@ impl BlockQueue {
         self.paused
     }
 
-    /// Whether nothing that was taken from the ring is left to do: nothing is in flight, nothing in the host's hands, and everything that a
-    /// dead backend had taken was taken again.
+    /// Whether nothing that was taken from the ring is left to do: nothing is in flight, nothing in
+    /// the host's hands, and everything that a dead backend had taken was taken again.
     pub fn is_drained(&self) -> bool {
         self.in_flight() == 0 && self.again.is_empty() && self.is_idle()
     }
@@ -69,11 +70,12 @@ impl BlockQueue {
     pub(super) fn poll_paused<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) -> bool {
         if self.own_sync == OwnSync::Wanted {
             self.own_sync = OwnSync::Runs;
-            let slot = self.slots.open(0, GuestAddress(0), Kind::Own);
+            let slot = self.slots.open(0, GuestAddress(0), Kind::InternalFlush);
             self.join_gate(ring, memory, slot);
             return true;
         }
-        // Also on a ring that makes no sense any more: these were taken before it broke, and end as what is in flight does.
+        // Also on a ring that makes no sense any more: these were taken before it broke, and end as
+        // what is in flight does.
         self.slots.live() < usize::from(ring.size()) && self.take_again(ring, memory)
     }
 

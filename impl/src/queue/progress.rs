@@ -1,7 +1,8 @@
 //! What a request does next, what it asks of the disk for it, and what the disk's answer means.
 //!
-//! A request has one operation in the host's hands at a time. Short transfers go on where they stopped, in whole granules, so that nothing
-//! takes effect twice; `EINTR` and `EAGAIN` ask again, a bounded number of times in a row; every other error ends the request, and only that.
+//! A request has one operation in the host's hands at a time. Short transfers go on where they
+//! stopped, in whole granules, so that nothing takes effect twice; `EINTR` and `EAGAIN` ask again,
+//! a bounded number of times in a row; every other error ends the request, and only that.
 
 use super::BlockQueue;
 use super::outcome::{Outcome, outcome};
@@ -15,7 +16,7 @@ use virtio_queue::Queue;
 use vm_memory::GuestMemory;
 
 /// How many completions in a row may bring a request nothing before it counts as failed.
-pub(super) const PATIENCE: u8 = 200;
+pub(super) const MAX_RETRIES: u8 = 200;
 
 impl BlockQueue {
     /// Plans the next operation of the request in `slot`, or ends it if there is none.
@@ -45,7 +46,7 @@ impl BlockQueue {
             Kind::Out => plan::write(limits, extent, done),
             Kind::Discard => plan::discard(limits, extent, done),
             Kind::WriteZeroes => plan::write_zeroes(limits, extent, done, request.zero_by_write),
-            Kind::Flush | Kind::Own => unreachable!("a flush has no extents"),
+            Kind::Flush | Kind::InternalFlush => unreachable!("a flush has no extents"),
         };
         self.make_ready(slot);
     }
@@ -59,7 +60,8 @@ impl BlockQueue {
     fn all_done<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
         let request = self.slots.get(slot);
         match request.kind {
-            // Stable by a sync that starts from now on, which writes of all queues share (BLK-D-29, BLK-D-30, AMB-10).
+            // Stable by a sync that starts from now on, which writes of all queues share (BLK-D-29,
+            // BLK-D-30, AMB-10).
             Kind::Out | Kind::WriteZeroes if request.write_through => {
                 self.join_gate(ring, memory, slot);
             }
@@ -116,7 +118,7 @@ impl BlockQueue {
     }
 
     /// Goes on with a request whose operation came back with `result`.
-    pub(super) fn carry_on<M: GuestMemory>(
+    pub(super) fn on_completion<M: GuestMemory>(
         &mut self,
         ring: &mut Queue,
         memory: &M,
@@ -134,16 +136,16 @@ impl BlockQueue {
         let (outcome, buffer) = outcome(request, memory, granule, result, buffer);
         self.keep_buffer(buffer);
         let request = self.slots.get_mut(slot);
-        if !matches!(outcome, Outcome::Again) {
-            request.fruitless = 0;
+        if !matches!(outcome, Outcome::Retry) {
+            request.retries = 0;
         }
         match outcome {
             Outcome::Done(bytes) => {
                 request.done += bytes;
                 self.advance(ring, memory, slot);
             }
-            Outcome::Again if request.fruitless < PATIENCE => {
-                request.fruitless += 1;
+            Outcome::Retry if request.retries < MAX_RETRIES => {
+                request.retries += 1;
                 self.make_ready(slot);
             }
             Outcome::WriteBack => self.make_ready(slot),
@@ -155,8 +157,9 @@ impl BlockQueue {
                 request.zero_by_write = true;
                 self.plan(slot);
             }
-            Outcome::Again | Outcome::Failed => {
-                // It fails alone, whatever the error was: no write has lost what completed before it (`Harm`).
+            Outcome::Retry | Outcome::Failed => {
+                // It fails alone, whatever the error was: no write has lost what completed before
+                // it (`Harm`).
                 let patch = request.patch.take().map(Buffer::Bounce);
                 self.keep_buffer(patch);
                 self.unlock(slot);

@@ -1,9 +1,11 @@
-//! The two places where a request waits for other requests, perhaps of other queues: the range locks and the flush gate.
+//! The two places where a request waits for other requests, perhaps of other queues: the range
+//! locks and the flush gate.
 //!
-//! Whoever moves either learns which queues have to look again; this queue looks at once, the others are owed a wake.
+//! Whoever moves either learns which queues have to look again; this queue looks at once, the
+//! others are owed a wake.
 
 use super::BlockQueue;
-use super::progress::PATIENCE;
+use super::progress::MAX_RETRIES;
 use crate::errno::Errno;
 use crate::locks::Holder;
 use crate::plan::Move;
@@ -59,34 +61,36 @@ impl BlockQueue {
 
     /// The request in `slot` can be answered once a sync that starts from now on has ended.
     pub(super) fn join_gate<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
-        let number = self.shared.gate().admit(self.index);
-        self.slots.get_mut(slot).place = Place::Gate(number);
-        self.at_gate.push_back(slot);
+        let number = self.shared.flush_group().admit(self.index);
+        self.slots.get_mut(slot).place = Place::Sync(number);
+        self.in_flush_group.push_back(slot);
         self.look_at_gate(ring, memory);
     }
 
-    /// Answers those at the gate that have their verdict, and takes the lead for the others if nobody has it.
+    /// Answers those at the gate that have their verdict, and takes the lead for the others if
+    /// nobody has it.
     pub(super) fn look_at_gate<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) {
-        if self.at_gate.is_empty() {
+        if self.in_flush_group.is_empty() {
             return;
         }
         let number = |slot: &Slot| match self.slots.get(*slot).place {
-            Place::Gate(number) => number,
+            Place::Sync(number) => number,
             other => unreachable!("a request at the gate is not at {other:?}"),
         };
-        let look = self.shared.gate().look(self.index, self.at_gate.iter().map(number));
+        let look =
+            self.shared.flush_group().look(self.index, self.in_flush_group.iter().map(number));
         let status = if look.failed { S_IOERR } else { S_OK };
         for _ in 0..look.settled {
-            let slot = self.at_gate.pop_front().expect("that many were settled");
+            let slot = self.in_flush_group.pop_front().expect("that many were settled");
             self.slots.get_mut(slot).place = Place::Ready;
             self.answer(ring, memory, slot, status);
         }
         if look.leads {
-            let slot = self.at_gate.pop_front().expect("who leads waits");
+            let slot = self.in_flush_group.pop_front().expect("who leads waits");
             let request = self.slots.get_mut(slot);
             request.doing = Move::Sync;
             request.sync = SyncPart::Leads;
-            request.fruitless = 0;
+            request.retries = 0;
             self.make_ready(slot);
         }
     }
@@ -96,7 +100,7 @@ impl BlockQueue {
         let request = self.slots.get_mut(slot);
         if request.sync == SyncPart::Leads {
             request.sync = SyncPart::Runs;
-            self.shared.gate().start(self.index);
+            self.shared.flush_group().start(self.index);
         }
     }
 
@@ -109,8 +113,8 @@ impl BlockQueue {
         result: Result<u32, Errno>,
     ) {
         let request = self.slots.get_mut(slot);
-        if result.is_err_and(Errno::is_transient) && request.fruitless < PATIENCE {
-            request.fruitless += 1;
+        if result.is_err_and(Errno::is_transient) && request.retries < MAX_RETRIES {
+            request.retries += 1;
             return self.make_ready(slot);
         }
         request.sync = SyncPart::None;

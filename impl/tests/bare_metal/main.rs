@@ -1,7 +1,9 @@
-//! Somebody else's driver, in process: `virtio-drivers`, which bare-metal guests use, on a [`Device`] over a file.
+//! Somebody else's driver, in process: `virtio-drivers`, which bare-metal guests use, on a
+//! [`Device`] over a file.
 //!
-//! The driver brings its own reading of the specification: negotiation, rings, requests. Between it and the device is nothing but a
-//! [`Transport`] that hands registers through and steps the queue at each notification.
+//! The driver brings its own reading of the specification: negotiation, rings, requests. Between it
+//! and the device is nothing but a [`Transport`] that hands registers through and steps the queue
+//! at each notification.
 
 mod memory;
 mod pmem;
@@ -77,7 +79,8 @@ fn many_requests_are_out_at_a_time() {
             let mut out: Vec<(u16, BlkReq, BlkResp)> = Vec::new();
             for (nth, data) in written.iter().enumerate() {
                 let (mut req, mut resp) = (BlkReq::default(), BlkResp::default());
-                // SAFETY: the driver's memory is a copy, so nothing that is moved here is the device's to touch.
+                // SAFETY: the driver's memory is a copy, so nothing that is moved here is the
+                // device's to touch.
                 let token = unsafe { blk.write_blocks_nb(nth * 2, &mut req, data, &mut resp) };
                 out.push((token.unwrap_or_else(|e| panic!("{offer:?}: {e}")), req, resp));
             }

@@ -1,4 +1,5 @@
-//! Guest memory of a bare-metal guest: an arena from which the driver's rings and copies of its buffers come.
+//! Guest memory of a bare-metal guest: an arena from which the driver's rings and copies of its
+//! buffers come.
 
 use std::ptr::NonNull;
 use std::sync::OnceLock;
@@ -30,11 +31,13 @@ fn take(len: usize, align: usize) -> (PhysAddr, NonNull<u8>) {
     (at, NonNull::new(host).expect("a mapping is not at zero"))
 }
 
-/// Hands memory to the driver; buffers are copied in and out, as for a device that sees only part of memory.
+/// Hands memory to the driver; buffers are copied in and out, as for a device that sees only part
+/// of memory.
 #[derive(Debug)]
 pub(crate) struct Dma;
 
-// SAFETY: what `dma_alloc` returns is mapped for good, page-aligned, zero, and nobody else's; `share` returns the address of a copy.
+// SAFETY: what `dma_alloc` returns is mapped for good, page-aligned, zero, and nobody else's;
+// `share` returns the address of a copy.
 unsafe impl Hal for Dma {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         take(pages * PAGE_SIZE, PAGE_SIZE)
@@ -51,7 +54,8 @@ unsafe impl Hal for Dma {
     unsafe fn share(buffer: NonNull<[u8]>, direction: BufferDirection) -> PhysAddr {
         let (at, copy) = take(buffer.len(), 16);
         if direction != BufferDirection::DeviceToDriver {
-            // SAFETY: the driver's buffer is valid for its length, and the copy was just taken with the same.
+            // SAFETY: the driver's buffer is valid for its length, and the copy was just taken with
+            // the same.
             unsafe { copy.copy_from_nonoverlapping(buffer.cast(), buffer.len()) };
         }
         at
@@ -63,7 +67,8 @@ unsafe impl Hal for Dma {
         }
         let copy = guest().get_host_address(GuestAddress(at)).expect("shared before");
         let copy = NonNull::new(copy).expect("a mapping is not at zero");
-        // SAFETY: `share` took this copy with the length of the buffer, which the driver has to itself.
+        // SAFETY: `share` took this copy with the length of the buffer, which the driver has to
+        // itself.
         unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(copy, buffer.len()) };
     }
 }

@@ -1,4 +1,5 @@
-//! A transport without a bus: registers are calls, and a notification steps the queue until it rests.
+//! A transport without a bus: registers are calls, and a notification steps the queue until it
+//! rests.
 
 use crate::memory::guest;
 use powerfail_device::host::{FileDisk, MapLane, MappedFile};

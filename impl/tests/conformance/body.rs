@@ -1,7 +1,7 @@
 //! What every disk does: one body, run against each.
 //!
-//! Not here: what only a power cut shows, which is for the simulator, and what is refused, for the simulated disk takes a wrong submission
-//! as our mistake.
+//! Not here: what only a power cut shows, which is for the simulator, and what is refused, for the
+//! simulated disk takes a wrong submission as our mistake.
 
 use powerfail_device::{
     Bounce, Buffer, Completion, Disk, Errno, GuestRange, Limits, Op, Ranges, Submission, Token,

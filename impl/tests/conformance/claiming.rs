@@ -1,7 +1,9 @@
-//! The byte locks by which QEMU tells who uses an image and how: as this crate takes them, and as it respects those of others.
+//! The byte locks by which QEMU tells who uses an image and how: as this crate takes them, and as
+//! it respects those of others.
 //!
-//! The bytes are written down here once more, from QEMU's block/file-posix.c: 100 + n means that permission n is in use, 200 + n that it is
-//! not shared. The permissions are 0 (consistent read), 1 (write), 2 (write unchanged) and 3 (resize).
+//! The bytes are written down here once more, from QEMU's block/file-posix.c: 100 + n means that
+//! permission n is in use, 200 + n that it is not shared. The permissions are 0 (consistent read),
+//! 1 (write), 2 (write unchanged) and 3 (resize).
 
 use crate::hosts::{KINDS, Kind, Lane, scratch};
 use powerfail_device::host::{MapError, MappedFile, OpenError};

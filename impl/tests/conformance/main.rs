@@ -1,4 +1,5 @@
-//! Every disk of a Linux host does what the seam says, and what only hosts do: bounds, opening, locking, going away.
+//! Every disk of a Linux host does what the seam says, and what only hosts do: bounds, opening,
+//! locking, going away.
 #![cfg(target_os = "linux")]
 #![allow(unreachable_pub, reason = "a test program exports nothing")]
 

@@ -1,4 +1,5 @@
-//! What is peculiar to a ring: it gathers, it can be slept on, and what it was lent stays until it is done.
+//! What is peculiar to a ring: it gathers, it can be slept on, and what it was lent stays until it
+//! is done.
 
 use crate::body::guest;
 use crate::hosts::{DIRECT, Memory, Mmap, memory, scratch};
@@ -134,7 +135,7 @@ fn memory_is_held_until_the_completion_is_taken() {
 fn a_lane_that_is_dropped_waits_for_what_it_has_accepted() {
     let place = scratch();
     for access in ACCESSES {
-        for rung in [false, true] {
+        for signaled in [false, true] {
             let path = place.path().join("disk");
             let bytes = vec![3; 32 << 20];
             let mut disk = disk(&path, access, &bytes);
@@ -146,14 +147,14 @@ fn a_lane_that_is_dropped_waits_for_what_it_has_accepted() {
                 submit(&mut disk, &memory, at, Op::Read { offset, into });
             }
             submit(&mut disk, &memory, 32, Op::Sync);
-            if rung {
+            if signaled {
                 disk.doorbell();
             }
             drop((memory, disk));
             assert_eq!(Arc::strong_count(&mmap), 1, "nobody holds the memory any more");
             let mut read = vec![0; bytes.len()];
             mmap.read_slice(&mut read, GuestAddress(0)).expect("memory");
-            assert!(read == bytes, "the kernel was done with it ({access:?}, rung: {rung})");
+            assert!(read == bytes, "the kernel was done with it ({access:?}, rung: {signaled})");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! How a request is cut into descriptors carries no meaning, and what is not a request is never acted on.
+//! How a request is cut into descriptors carries no meaning, and what is not a request is never
+//! acted on.
 
 use crate::support::guest::{self, Cuts, Piece, UNANSWERED};
 use crate::support::{MEMORY, Rig, rig};
@@ -108,8 +109,9 @@ fn put_header(memory: &vm_memory::GuestMemoryMmap<()>, at: u64, kind: u32, secto
     memory.write_obj(sector.to_le(), GuestAddress(at + 8)).unwrap();
 }
 
-/// Publishes a chain in a small notation: `r16` readable, `w1` writable, `R16` and `W1` outside memory, `^` NEXT on the last one, pointing at
-/// the first, `!` pointing at no descriptor. Returns `(len, last writable byte)`.
+/// Publishes a chain in a small notation: `r16` readable, `w1` writable, `R16` and `W1` outside
+/// memory, `^` NEXT on the last one, pointing at the first, `!` pointing at no descriptor. Returns
+/// `(len, last writable byte)`.
 fn chain(rig: &mut Rig, words: &str) -> (u32, Option<u8>) {
     let mut pieces = Vec::new();
     let mut last = None;

@@ -1,4 +1,5 @@
-//! The device as its driver and its disk see it. Each file claims one thing; `support` is the language the tests speak.
+//! The device as its driver and its disk see it. Each file claims one thing; `support` is the
+//! language the tests speak.
 #![allow(unreachable_pub, reason = "a test program exports nothing")]
 
 #[path = "../conformance/body.rs"]
@@ -8,7 +9,7 @@ mod flushing;
 mod framing;
 mod granules;
 mod judging;
-mod lives;
+mod lifecycle;
 mod negotiating;
 mod notifying;
 #[cfg(target_os = "linux")]

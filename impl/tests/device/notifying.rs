@@ -1,4 +1,5 @@
-//! Kicks and signals: none is lost, none is sent against the driver's wish, also where indices wrap; and rings that make no sense.
+//! Kicks and signals: none is lost, none is sent against the driver's wish, also where indices
+//! wrap; and rings that make no sense.
 
 use crate::support::guest::write;
 use crate::support::{ALL, Rig, rig, rig_with};
@@ -61,7 +62,8 @@ fn with_event_idx_the_flag_is_ignored() {
     assert_eq!(rig.guests[0].used_flags(&rig.memory), 0, "it stays 0 with EVENT_IDX (VS-17)");
 }
 
-/// Steps queue 0 and lets the driver publish a request before step `at`, kicking only if the device asked for it.
+/// Steps queue 0 and lets the driver publish a request before step `at`, kicking only if the device
+/// asked for it.
 fn publish_before(rig: &mut Rig, at: usize) {
     for step in 0.. {
         if step == at {
@@ -185,8 +187,8 @@ fn an_available_index_that_lies_on_the_flags_of_the_used_ring_ends_the_dance() {
         QueueLayout { available, used: available + 2, ..layout }
     });
     rig.send(0, &write(0, 1, 1));
-    // The device wants no kicks while it looks, so the index says that one chain was published; and wants them again once it has taken that,
-    // so the index says that none was.
+    // The device wants no kicks while it looks, so the index says that one chain was published; and
+    // wants them again once it has taken that, so the index says that none was.
     for _ in 0..200 {
         if rig.step(0) == Step::Idle {
             assert_ne!(rig.device.status() & STATUS_NEEDS_RESET, 0);

@@ -26,7 +26,8 @@ fn a_reset_waits_for_the_host_and_then_nobody_hears_of_the_old_requests() {
     };
     let mut rig = rig_with(3, limits, ALL);
     rig.host.hold();
-    // In the host's hands, waiting for a lock, leading a sync, waiting for it, and still on the ring.
+    // In the host's hands, waiting for a lock, leading a sync, waiting for it, and still on the
+    // ring.
     rig.send(0, &write(0, 1, 1));
     rig.send(0, &write(2, 1, 2));
     rig.run();

@@ -1,4 +1,5 @@
-//! Splitting at the disk's limits, and going on after a transfer that stopped short or was refused for the moment.
+//! Splitting at the disk's limits, and going on after a transfer that stopped short or was refused
+//! for the moment.
 
 use crate::support::guest::{discard, flush, read, write, zeroes};
 use crate::support::host::Fault::{self, Short};

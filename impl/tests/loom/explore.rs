@@ -1,4 +1,5 @@
-//! Runs a claim under loom, or under shuttle where threads are more than loom can finish, and says what that took.
+//! Runs a claim under loom, or under shuttle where threads are more than loom can finish, and says
+//! what that took.
 #![expect(clippy::disallowed_types, reason = "seconds are printed, nothing depends on them")]
 
 #[cfg(loom)]

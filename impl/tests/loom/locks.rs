@@ -1,4 +1,5 @@
-//! Range locks: two queues that each change a part of one granule lose neither change, and neither waits for ever.
+//! Range locks: two queues that each change a part of one granule lose neither change, and neither
+//! waits for ever.
 
 use crate::explore::sync::Arc;
 use crate::explore::{Reach, explore, thread};
@@ -28,7 +29,7 @@ fn halves(queues: u16) {
     for other in others {
         other.join().unwrap();
     }
-    assert!(seats.iter().all(|seat| seat.turn(false).status(0) == S_OK));
+    assert!(seats.iter().all(|seat| seat.lock_worker(false).status(0) == S_OK));
     let bytes = medium.lock().unwrap().bytes;
     for (half, written) in bytes.chunks(512).enumerate() {
         let first = written[0];

@@ -1,31 +1,40 @@
-//! What the queues of a device share, claim by claim, under every order in which their threads can take turns.
+//! What the queues of a device share, claim by claim, under every order in which their threads can
+//! take turns.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p powerfail-device --test loom -- --nocapture
-//! impl/tests/loom/twins/run                                             each claim against the code made wrong on purpose
-//! RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test -p powerfail-device --test loom -- --nocapture
+//! export CARGO_TARGET_DIR=target/loom
+//! RUSTFLAGS="--cfg loom" cargo test -p powerfail-device --test loom -- --nocapture
+//! impl/tests/loom/twins/run    # each claim against code with one fault
+//! export CARGO_TARGET_DIR=target/shuttle
+//! RUSTFLAGS="--cfg shuttle" cargo test -p powerfail-device --test loom -- --nocapture
 //! ```
 //!
-//! At night, longer: `LOOM_MAX_PREEMPTIONS=4` before the first, which replaces the bound of every claim that has one, and
-//! `SHUTTLE_SCHEDULES=1000000` before the last. Each run prints what it did.
+//! At night, longer: `LOOM_MAX_PREEMPTIONS=4` before the first, which replaces the bound of every
+//! claim that has one, and `SHUTTLE_SCHEDULES=1000000` before the last. Each run prints what it
+//! did.
 //!
 //! # What covers what
 //!
-//! - **loom** covers the *memory order* of state of ours that threads share, all of it behind `src/sync.rs`: the gate, the range locks, the
-//!   cache mode, the helm. It tries every interleaving of their accesses and every value that a load may return, up to the bound. Two
-//!   exceptions: it takes `SeqCst` loads and stores for acquire and release (there are none here, only fences), and with a bound on
-//!   preemptions it leaves out the executions that need more.
-//! - **shuttle** covers more threads than loom can finish, with the same code: schedules at random, all atomics in one order.
-//! - **The simulator's seeds** cover the *order of events*, which no thread is needed for: which request, completion, kick, reset or power cut
-//!   comes first, with the queues stepped on one thread.
-//! - **None of them** covers the ring itself: the atomics of `virtio-queue` on guest memory, and the driver's on the other side. Here a ring
-//!   is touched by whoever has the helm only, and the pairing with the driver is argued where the fences are (`queue/answer`, `queue/ring`).
-//!   Nor do they cover the event descriptors and the epoll of the server, in whose place there is a bell with a lock.
+//! - **loom** covers the *memory order* of state of ours that threads share, all of it behind
+//!   `src/sync.rs`: the gate, the range locks, the cache mode, the helm. It tries every
+//!   interleaving of their accesses and every value that a load may return, up to the bound. Two
+//!   exceptions: it takes `SeqCst` loads and stores for acquire and release (there are none here,
+//!   only fences), and with a bound on preemptions it leaves out the executions that need more.
+//! - **shuttle** covers more threads than loom can finish, with the same code: schedules at random,
+//!   all atomics in one order.
+//! - **The simulator's seeds** cover the *order of events*, which no thread is needed for: which
+//!   request, completion, kick, reset or power cut comes first, with the queues stepped on one
+//!   thread.
+//! - **None of them** covers the ring itself: the atomics of `virtio-queue` on guest memory, and
+//!   the driver's on the other side. Here a ring is touched by whoever has the helm only, and the
+//!   pairing with the driver is argued where the fences are (`queue/answer`, `queue/ring`). Nor do
+//!   they cover the event descriptors and the epoll of the server, in whose place there is a bell
+//!   with a lock.
 //!
 //! # What was tried
 //!
-//! With two threads everything, with three up to the stated number of preemptions; under shuttle as many schedules as stated. Seconds are
-//! those of two shared cores.
+//! With two threads everything, with three up to the stated number of preemptions; under shuttle as
+//! many schedules as stated. Seconds are those of two shared cores.
 //!
 //! ```text
 //! claim                                               threads  bound   executions  seconds  twins
@@ -59,16 +68,17 @@
 //! modes: features come after their mode                     2  -               20      0.0      1
 //! ```
 //!
-//! Twins are the patches in `twins/`, which make the shipped code wrong; each names the claim that has to fail and what it has to say.
-//! Not here: that the thread of a queue gives way soon. It looks whether its helm is wanted before every step, but a model has no time.
+//! Twins are the patches in `twins/`, which make the shipped code wrong; each names the claim that
+//! has to fail and what it has to say. Not here: that the thread of a queue gives way soon. It
+//! looks whether its helm is wanted before every step, but a model has no time.
 #![cfg(any(loom, shuttle))]
 
-mod bell;
 mod explore;
-mod gate;
-mod helm;
-mod lives;
+mod flush_group;
+mod lifecycle;
 mod locks;
 #[cfg(loom)]
 mod modes;
 mod queue;
+mod wakeup;
+mod worker_lock;

@@ -1,7 +1,8 @@
 //! Cache modes: what a queue sees of a mode that another thread sets.
 //!
-//! A write whose guest read `writeback` as 0 before it was sent and after it was answered was promised to be stable, so it had to be taken as
-//! one that must be. A queue that takes one looks once, in between.
+//! A write whose guest read `writeback` as 0 before it was sent and after it was answered was
+//! promised to be stable, so it had to be taken as one that must be. A queue that takes one looks
+//! once, in between.
 
 use crate::explore::{Reach, explore, sync::Arc, thread};
 use powerfail_device::wire::{F_CONFIG_WCE, F_FLUSH, F_VERSION_1};
@@ -25,7 +26,8 @@ fn writeback(shared: &Shared) -> u8 {
     byte[0]
 }
 
-/// One thread changes the mode from `old`; `takers` others each take a write between two looks at the byte.
+/// One thread changes the mode from `old`; `takers` others each take a write between two looks at
+/// the byte.
 fn a_change_from(old: u8, takers: usize) {
     let shared = in_mode(old);
     let generation = shared.generation();

@@ -1,12 +1,13 @@
-//! A whole queue, as production has it: a `BlockQueue` on a ring of its own behind a helm, over its lane of a small disk.
+//! A whole queue, as production has it: a `BlockQueue` on a ring of its own behind a helm, over its
+//! lane of a small disk.
 //!
-//! Guest memory and rings are ordinary memory, and only the thread that steps the queue touches them; what threads share is the device's
-//! `Shared`, the helm and the disk.
+//! Guest memory and rings are ordinary memory, and only the thread that steps the queue touches
+//! them; what threads share is the device's `Shared`, the helm and the disk.
 
-use crate::bell::Bedside;
 use crate::explore::sync::{Arc, Mutex};
-use powerfail_device::helm::Helm;
+use crate::wakeup::Bedside;
 use powerfail_device::wire::{F_CONFIG_WCE, F_FLUSH, F_VERSION_1, T_FLUSH, T_OUT};
+use powerfail_device::worker_lock::WorkerLock;
 use powerfail_device::{
     BlockQueue, Buffer, Completion, Config, Disk, Errno, Limits, Op, Queue, QueueIndex, QueueT,
     Shared, Step, Submission, settle, step,
@@ -76,13 +77,15 @@ impl Medium {
     }
 }
 
-/// One queue's lane. It has room for one operation, which it does when it is looked at, or only after somebody else said so.
+/// One queue's lane. It has room for one operation, which it does when it is looked at, or only
+/// after somebody else said so.
 pub(crate) struct Lane {
     medium: Arc<Mutex<Medium>>,
     limits: Limits,
     sync: Result<u32, Errno>,
     held: VecDeque<Submission>,
-    /// Where a thread of the host has to pass before an operation comes back; `None` if it comes back at once.
+    /// Where a thread of the host has to pass before an operation comes back; `None` if it comes
+    /// back at once.
     host: Option<Arc<Mutex<bool>>>,
 }
 
@@ -130,7 +133,7 @@ pub(crate) struct Served {
     pub(crate) memory: Arc<GuestMemoryMmap<()>>,
 }
 
-pub(crate) type Seat = Helm<Served, Bedside>;
+pub(crate) type Seat = WorkerLock<Served, Bedside>;
 
 impl Served {
     pub(crate) fn new(
@@ -159,7 +162,7 @@ impl Served {
     }
 
     pub(crate) fn seat(self) -> Seat {
-        Helm::new(self, Bedside::new())
+        WorkerLock::new(self, Bedside::new())
     }
 
     /// Takes one step; from the ring only if `take`. Says whether anything moved.
@@ -188,18 +191,19 @@ impl Served {
     }
 }
 
-/// The life of the thread of a queue until it has nothing left to do; `wake` reaches the other queues.
+/// The life of the thread of a queue until it has nothing left to do; `wake` reaches the other
+/// queues.
 pub(crate) fn live(seat: &Seat, wake: impl Fn(QueueIndex), is_over: impl Fn(&Served) -> bool) {
-    let mut rung = false;
+    let mut signaled = false;
     loop {
-        let mut turn = seat.turn(rung);
-        turn.run(|served, woken| served.step(true, woken, &wake));
-        if is_over(&turn) {
+        let mut worker = seat.lock_worker(signaled);
+        worker.run(|served, woken| served.step(true, woken, &wake));
+        if is_over(&worker) {
             return;
         }
-        drop(turn);
-        seat.bell().sleep();
-        rung = true;
+        drop(worker);
+        seat.wakeup().sleep();
+        signaled = true;
     }
 }
 
@@ -220,7 +224,8 @@ pub(crate) fn shared(queues: u16, granule: u32) -> Arc<Shared> {
     Arc::new(shared)
 }
 
-/// Guest memory with `requests` on the ring: one chain of three descriptors each, of which a FLUSH uses two.
+/// Guest memory with `requests` on the ring: one chain of three descriptors each, of which a FLUSH
+/// uses two.
 fn driver(requests: &[Request]) -> GuestMemoryMmap<()> {
     let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x8000)]).unwrap();
     let put = |at, bytes: &[u8]| memory.write_slice(bytes, GuestAddress(at)).unwrap();

@@ -1,4 +1,5 @@
-//! A mapped file under a real kernel: who sees its stores, what outlives the process, and what is refused.
+//! A mapped file under a real kernel: who sees its stores, what outlives the process, and what is
+//! refused.
 //!
 //! Tests that need a second process run themselves once more, and talk to it in lines.
 #![cfg(target_os = "linux")]
@@ -96,7 +97,8 @@ fn what_is_stored_is_in_the_file_and_what_is_written_is_in_the_memory() {
     assert_eq!(load(&map, 16), 11);
 }
 
-/// The other process maps the file as VMMs do. Patch v2: "updates are visible to other processes mapping the same memory region".
+/// The other process maps the file as VMMs do. Patch v2: "updates are visible to other processes
+/// mapping the same memory region".
 #[test]
 fn two_processes_see_each_others_stores() {
     if let Some(path) = given() {
@@ -125,7 +127,8 @@ fn two_processes_see_each_others_stores() {
     assert!(other.wait().unwrap().success());
 }
 
-/// It stores word after word, flushes every other one and says so; it is killed in the middle of that.
+/// It stores word after word, flushes every other one and says so; it is killed in the middle of
+/// that.
 #[test]
 fn what_was_flushed_is_there_after_a_kill_and_the_file_can_be_opened_again() {
     if let Some(path) = given() {

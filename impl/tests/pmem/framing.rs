@@ -1,4 +1,5 @@
-//! How a request is cut into descriptors carries no meaning, and what is not a request is never acted on.
+//! How a request is cut into descriptors carries no meaning, and what is not a request is never
+//! acted on.
 
 use crate::support::guest::Piece;
 use crate::support::{MEMORY, Rig, UNANSWERED, rig};
@@ -35,7 +36,8 @@ fn the_same_flush_in_every_cut_does_the_same() {
     }
 }
 
-/// Publishes `pieces` for a flush and says with which length they were used. Nothing is synced for them.
+/// Publishes `pieces` for a flush and says with which length they were used. Nothing is synced for
+/// them.
 fn used(rig: &mut Rig, pieces: &[Piece], response: u64) -> u32 {
     rig.guest.reap(&rig.memory);
     let sent = rig.publish(pieces, response);

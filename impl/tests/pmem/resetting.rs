@@ -1,4 +1,5 @@
-//! The ends of lives: nothing of an old one is seen in the next, and nothing is forgotten that counts there.
+//! The ends of lives: nothing of an old one is seen in the next, and nothing is forgotten that
+//! counts there.
 
 use crate::support::{ALL, rig};
 use powerfail_device::pmem::wire::*;

@@ -1,4 +1,5 @@
-//! The small language the tests speak: a driver of `req_vq`, and a backing that can be told to wait and to fail.
+//! The small language the tests speak: a driver of `req_vq`, and a backing that can be told to wait
+//! and to fail.
 
 #[allow(dead_code, reason = "what a driver of another device can do besides")]
 #[path = "../device/support/guest.rs"]
@@ -204,7 +205,8 @@ impl Rig {
         u32::from_le(self.memory.read_obj(GuestAddress(at)).expect("in memory"))
     }
 
-    /// Sends a request, runs, and returns what it returned; it must have been used once, with its four bytes.
+    /// Sends a request, runs, and returns what it returned; it must have been used once, with its
+    /// four bytes.
     pub fn do_one(&mut self, kind: u32) -> u32 {
         self.guest.reap(&self.memory);
         let sent = self.send(kind);

@@ -1,7 +1,9 @@
-//! The syncs of a mapping, on a thread of their own: `msync` takes as long as the host's storage does, and a queue has better to do.
+//! The syncs of a mapping, on a thread of their own: `msync` takes as long as the host's storage
+//! does, and a queue has better to do.
 //!
-//! A thread and not io_uring: that has no `msync`, its `fsync` is run by a thread of the kernel's, and only `msync` is promised to know of
-//! stores to a mapping. There is one sync at a time, so there is one thread and no queue.
+//! A thread and not io_uring: that has no `msync`, its `fsync` is run by a thread of the kernel's,
+//! and only `msync` is promised to know of stores to a mapping. There is one sync at a time, so
+//! there is one thread and no queue.
 
 use super::MappedFile;
 use crate::disk::Token;
@@ -32,7 +34,7 @@ struct Post {
     state: Mutex<State>,
     asked: Condvar,
     /// An eventfd, readable iff there is a result to take.
-    bell: OwnedFd,
+    wakeup: OwnedFd,
 }
 
 #[derive(Debug)]
@@ -53,9 +55,9 @@ impl MapLane {
     /// # Errors
     /// The host gives no thread or no eventfd.
     pub fn of(map: Arc<MappedFile>) -> io::Result<MapLane> {
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wakeup = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (state, asked) = (Mutex::new(State::Idle), Condvar::new());
-        let post = Arc::new(Post { map, state, asked, bell });
+        let post = Arc::new(Post { map, state, asked, wakeup });
         let theirs = Arc::clone(&post);
         let thread =
             thread::Builder::new().name("msync".to_owned()).spawn(move || theirs.serve())?;
@@ -67,8 +69,8 @@ impl MapLane {
         if self.in_hand.is_none() {
             return;
         }
-        let mut bell = [PollFd::new(&self.post.bell, PollFlags::IN)];
-        while let Err(error) = poll(&mut bell, None) {
+        let mut wakeup = [PollFd::new(&self.post.wakeup, PollFlags::IN)];
+        while let Err(error) = poll(&mut wakeup, None) {
             assert_eq!(error, rustix::io::Errno::INTR, "the bell cannot be waited for");
         }
     }
@@ -100,7 +102,7 @@ impl Backing for MapLane {
 /// Readable whenever a completion can be taken.
 impl AsFd for MapLane {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.post.bell.as_fd()
+        self.post.wakeup.as_fd()
     }
 }
 
@@ -140,10 +142,10 @@ impl Post {
     }
 
     fn ring(&self) {
-        rustix::io::write(&self.bell, &1_u64.to_ne_bytes()).expect("it was quiet");
+        rustix::io::write(&self.wakeup, &1_u64.to_ne_bytes()).expect("it was quiet");
     }
 
     fn quiet(&self) {
-        rustix::io::read(&self.bell, &mut [0_u8; 8]).expect("it was rung");
+        rustix::io::read(&self.wakeup, &mut [0_u8; 8]).expect("it was rung");
     }
 }

@@ -25,10 +25,12 @@ impl Channel {
         *crate::sync::lock(&self.0) = None;
     }
 
-    /// Says that the configuration space has changed; `false` if there is nobody to hear it. Never waits.
+    /// Says that the configuration space has changed; `false` if there is nobody to hear it. Never
+    /// waits.
     ///
     /// # Errors
-    /// The front-end does not listen: it has let so much pile up that a few bytes have no room, or it has hung up.
+    /// The front-end does not listen: it has let so much pile up that a few bytes have no room, or
+    /// it has hung up.
     pub(super) fn say_config_changed(&self) -> io::Result<bool> {
         let channel = crate::sync::lock(&self.0);
         let Some(channel) = &*channel else { return Ok(false) };

@@ -1,8 +1,9 @@
 //! The socket of one front-end: whole messages with their descriptors come in, answers go out.
 //!
-//! The socket is a stream, so a message may come in pieces and its descriptors with any of them. Nothing of a message is believed here but
-//! the size of its body, and that only up to a bound. A front-end that stops in the middle of a message holds the connection, and nothing
-//! else: closing the socket from another thread ends the wait.
+//! The socket is a stream, so a message may come in pieces and its descriptors with any of them.
+//! Nothing of a message is believed here but the size of its body, and that only up to a bound. A
+//! front-end that stops in the middle of a message holds the connection, and nothing else: closing
+//! the socket from another thread ends the wait.
 
 use super::descriptor;
 use super::message::{
@@ -33,7 +34,8 @@ pub(super) struct Message {
     pub(super) descriptors: Descriptors,
 }
 
-/// The descriptors that came with a message. Those that are not taken are closed where that may take its time.
+/// The descriptors that came with a message. Those that are not taken are closed where that may
+/// take its time.
 #[derive(Debug, Default)]
 pub(super) struct Descriptors(Vec<OwnedFd>);
 
@@ -68,12 +70,12 @@ pub(super) enum End {
     /// The front-end is gone, or the connection was closed under it.
     Gone,
     /// What came is no message; nothing can be told from what follows.
-    Confused(MessageError),
+    ProtocolError(MessageError),
 }
 
 impl From<MessageError> for End {
     fn from(error: MessageError) -> End {
-        End::Confused(error)
+        End::ProtocolError(error)
     }
 }
 
@@ -143,12 +145,14 @@ impl Connection {
         Ok(lost)
     }
 
-    /// Checks that none of these keeps the other end of this connection open: a front-end that has died would be waited for, for ever.
+    /// Checks that none of these keeps the other end of this connection open: a front-end that has
+    /// died would be waited for, for ever.
     fn check_sockets(&self, fds: &[OwnedFd]) -> Result<(), End> {
         for fd in fds {
             descriptor::empty_socket(fd).map_err(MessageError::Socket)?;
         }
-        // If one of them was the other end, nothing can be sent there any more, though nobody has hung up.
+        // If one of them was the other end, nothing can be sent there any more, though nobody has
+        // hung up.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         if send(&self.stream, &[], flags) == Err(Errno::PIPE) && !self.is_hung_up() {
             return Err(MessageError::Socket("the front-end's own end".to_owned()).into());
@@ -268,7 +272,7 @@ mod tests {
             let (mut front_end, connection) = pair();
             front_end.write_all(&bytes).expect("sent");
             match connection.receive() {
-                Err(End::Confused(error)) => assert_eq!(error.to_string(), said),
+                Err(End::ProtocolError(error)) => assert_eq!(error.to_string(), said),
                 other => panic!("{other:?}"),
             }
         }
@@ -290,7 +294,7 @@ mod tests {
         drop((fd, front_end));
         match connection.receive().expect_err("half a header") {
             End::Gone => "gone".to_owned(),
-            End::Confused(error) => error.to_string(),
+            End::ProtocolError(error) => error.to_string(),
         }
     }
 
@@ -324,7 +328,7 @@ mod tests {
             connection.reply(request, &[0; 256], None).err()
         });
         match ended {
-            Some(End::Confused(MessageError::Unread(Request::GET_CONFIG))) => drop(front_end),
+            Some(End::ProtocolError(MessageError::Unread(Request::GET_CONFIG))) => drop(front_end),
             other => panic!("{other:?}"),
         }
     }

@@ -1,17 +1,20 @@
-//! What a descriptor is that a front-end handed over, found out without asking the descriptor itself.
+//! What a descriptor is that a front-end handed over, found out without asking the descriptor
+//! itself.
 //!
-//! Even `fstat`, `poll` or `close` on a file of a FUSE file system waits for its daemon, which may be the front-end; and what waits there not
-//! even SIGKILL ends. So the kernel's own tables are read first (`/proc/self/fd`, `/proc/self/fdinfo`, `/proc/self/mountinfo`), which ask
-//! nobody, and only descriptors of kinds that cannot block are used:
+//! Even `fstat`, `poll` or `close` on a file of a FUSE file system waits for its daemon, which may
+//! be the front-end; and what waits there not even SIGKILL ends. So the kernel's own tables are
+//! read first (`/proc/self/fd`, `/proc/self/fdinfo`, `/proc/self/mountinfo`), which ask nobody, and
+//! only descriptors of kinds that cannot block are used:
 //!
 //! | for | taken |
 //! |---|---|
 //! | kick | an eventfd that is not a semaphore |
-//! | call, error | an eventfd; or, of User Mode Linux, the writing end of a pipe or a local socket |
+//! | call, error | an eventfd; of User Mode Linux the writing end of a pipe or a local socket |
 //! | channel of the back-end | a local socket |
-//! | guest memory, record | a memfd, or a regular file of a file system in memory, of huge pages, or on a local disk |
+//! | guest memory, record | a memfd, or a regular file in memory, huge pages or a local disk |
 //!
-//! Everything else is refused with a line that says what it is, and closed by a thread of its own, for closing may wait as well.
+//! Everything else is refused with a line that says what it is, and closed by a thread of its own,
+//! for closing may wait as well.
 
 use rustix::fs::{OFlags, fcntl_get_seals, fcntl_getfl};
 use rustix::net::{AddressFamily, RecvFlags, Shutdown, SocketType, recv, shutdown, sockopt};
@@ -20,7 +23,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
-/// File systems whose regular files never wait for another program. FUSE, network and automounted ones are missing on purpose.
+/// File systems whose regular files never wait for another program. FUSE, network and automounted
+/// ones are missing on purpose.
 const LOCAL: [&str; 17] = [
     "bcachefs",
     "btrfs",
@@ -139,7 +143,8 @@ pub(super) fn check_channel(fd: &OwnedFd) -> Result<(), String> {
     }
 }
 
-/// Checks that a descriptor can be mapped as memory, and that neither mapping nor touching it can wait for another program.
+/// Checks that a descriptor can be mapped as memory, and that neither mapping nor touching it can
+/// wait for another program.
 ///
 /// # Errors
 /// It is something else; says what.
@@ -159,8 +164,9 @@ pub(super) fn check_memory(fd: &OwnedFd) -> Result<(), String> {
     Err(format!("guest memory must be a memfd or a local file, and this is {what}"))
 }
 
-/// Has nothing lie in a socket, now or later: if the front-end's end of its own connection did, it would stay open here, and the front-end's
-/// death would not be noticed. What is sent through the socket from here is not touched. Does nothing to other descriptors, and never waits.
+/// Has nothing lie in a socket, now or later: if the front-end's end of its own connection did, it
+/// would stay open here, and the front-end's death would not be noticed. What is sent through the
+/// socket from here is not touched. Does nothing to other descriptors, and never waits.
 ///
 /// # Errors
 /// It listens for connections, in which anything may lie, or is no stream.
@@ -205,7 +211,8 @@ struct Closing {
 
 static CLOSING: Mutex<Closing> = Mutex::new(Closing { waiting: Vec::new(), closers: 0 });
 
-/// Closes a descriptor that is not used. One that may wait at it is closed by a thread that nobody waits for.
+/// Closes a descriptor that is not used. One that may wait at it is closed by a thread that nobody
+/// waits for.
 pub(super) fn discard(fd: OwnedFd) {
     if !matches!(Kind::of(fd.as_fd()), Kind::Other(_)) {
         return drop(fd);

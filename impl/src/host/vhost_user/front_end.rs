@@ -1,19 +1,19 @@
 //! What one front-end may say, and what the device does about it.
 //!
-//! Everything here happens on the thread that reads the socket. A lane whose state has to change is taken from its thread meanwhile. A message
-//! that is refused has changed nothing.
+//! Everything here happens on the thread that reads the socket. A lane whose state has to change is
+//! taken from its thread meanwhile. A message that is refused has changed nothing.
 
 use super::channel::Channel;
 use super::connection::{Descriptors, Message};
 use super::descriptor::{check_channel, check_event, check_kick, discard};
 use super::drain::{Patience, drain};
-use super::lane::{Lane, RingError, State, Taken};
+use super::lane::{Exclusive, Lane, RingError, State};
+use super::memory_table::{MemoryTable, lent};
 use super::message::{
     F_PROTOCOL_FEATURES, Fields, Inflight, MessageError, Region, Request, feature, vring_state,
 };
 use super::record::{self, Records};
 use super::setup::{Parts, Setup};
-use super::table::{Table, lent};
 use super::{Event, Memory, QueueDisk, Report};
 use crate::config::{CONFIG_BYTES, WRITEBACK_OFFSET};
 use crate::shared::Shared;
@@ -33,10 +33,12 @@ const PROTOCOL: u64 = feature::MQ
     | feature::RESET_DEVICE
     | feature::CONFIGURE_MEM_SLOTS;
 
-/// How long what was taken from the rings of a front-end that is gone is still carried out: nobody reads the answers.
+/// How long what was taken from the rings of a front-end that is gone is still carried out: nobody
+/// reads the answers.
 const GONE: Duration = Duration::from_millis(250);
 
-/// How long it is when the server is to end: the front-end is there, and may go on with another one.
+/// How long it is when the server is to end: the front-end is there, and may go on with another
+/// one.
 const ENDING: Duration = Duration::from_secs(2);
 
 /// What a message is answered with.
@@ -61,7 +63,7 @@ pub(super) struct FrontEnd<'a, D: QueueDisk> {
     owned: bool,
     /// The protocol features that the front-end has accepted.
     protocol: u64,
-    table: Table,
+    table: MemoryTable,
     /// A cache mode that came before the features that make it count.
     early_mode: Option<u8>,
     /// What a back-end that comes after a crash will know of this one.
@@ -69,7 +71,8 @@ pub(super) struct FrontEnd<'a, D: QueueDisk> {
 }
 
 impl<'a, D: QueueDisk> FrontEnd<'a, D> {
-    /// A front-end that has said nothing yet. `is_over` says when it is gone, or the server is to end.
+    /// A front-end that has said nothing yet. `is_over` says when it is gone, or the server is to
+    /// end.
     pub(super) fn new(
         shared: &'a Shared,
         lanes: &'a [Lane<D>],
@@ -85,7 +88,7 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
             is_over,
             owned: false,
             protocol: 0,
-            table: Table::default(),
+            table: MemoryTable::default(),
             early_mode: None,
             records: None,
         }
@@ -123,7 +126,7 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
             Request::GET_MAX_MEM_SLOTS => return number(MOST_REGIONS),
             Request::SET_MEM_TABLE => {
                 let regions = memory_table(request, &mut body, descriptors)?;
-                self.share(Table::new(regions).map_err(refused)?).map_err(refused)?;
+                self.share(MemoryTable::new(regions).map_err(refused)?).map_err(refused)?;
             }
             Request::ADD_MEM_REG if self.table.regions_shared() as u64 >= MOST_REGIONS => {
                 return Err(refused(format!("more than {MOST_REGIONS} regions")));
@@ -212,7 +215,8 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         self.ring(request, ring).map(|lane| (lane, number))
     }
 
-    /// The ring that a message is about, and the descriptor it brings for it; `None` where it says that it brings none.
+    /// The ring that a message is about, and the descriptor it brings for it; `None` where it says
+    /// that it brings none.
     fn lane_and_descriptor(
         &self,
         request: Request,
@@ -236,7 +240,7 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         index.ok_or(MessageError::NoSuchRing(request, ring, rings))
     }
 
-    fn take_all(&self) -> Vec<Taken<'a, D>> {
+    fn take_all(&self) -> Vec<Exclusive<'a, D>> {
         self.lanes.iter().map(Lane::take).collect()
     }
 
@@ -247,8 +251,9 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         self.note_mode();
     }
 
-    /// Lanes are given the new table before the front-end is told that it counts: what a driver puts on a ring afterwards lies in it.
-    fn share(&mut self, table: Table) -> Result<(), String> {
+    /// Lanes are given the new table before the front-end is told that it counts: what a driver
+    /// puts on a ring afterwards lies in it.
+    fn share(&mut self, table: MemoryTable) -> Result<(), String> {
         let regions = table.regions().map_err(|error| format!("guest memory: {error}"))?;
         for lane in self.lanes {
             lane.take().memory = lent(&regions);
@@ -272,8 +277,9 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         Ok(())
     }
 
-    /// A new set of features. With rings being served it changes nothing. With none it begins a life of the device, unless the features are
-    /// those it has: a guest that was paused goes on, and the cache mode it chose holds.
+    /// A new set of features. With rings being served it changes nothing. With none it begins a
+    /// life of the device, unless the features are those it has: a guest that was paused goes on,
+    /// and the cache mode it chose holds.
     fn negotiate(&mut self, features: u64) {
         if features == self.shared.negotiated() {
             return;
@@ -293,7 +299,8 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         self.note_mode();
     }
 
-    /// Sets the cache mode. A front-end passes on at once what the driver writes, but its features only when the driver is ready.
+    /// Sets the cache mode. A front-end passes on at once what the driver writes, but its features
+    /// only when the driver is ready.
     fn set_mode(&mut self, mode: u8) {
         if self.shared.negotiated() == 0 {
             self.early_mode = Some(mode);
@@ -341,8 +348,8 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         Ok(Parts { descriptors, available, used })
     }
 
-    /// Abandons what the host does not hold, and waits for what it does. What the in-flight record says of rings that were not served since
-    /// has ended with the rest.
+    /// Abandons what the host does not hold, and waits for what it does. What the in-flight record
+    /// says of rings that were not served since has ended with the rest.
     fn reset_device(&mut self) -> Answer {
         let mut taken = self.take_all();
         for lane in &mut taken {
@@ -365,7 +372,8 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         Answer::Done
     }
 
-    /// Answered only when every request that was taken is answered on its ring, those that a dead back-end had taken included.
+    /// Answered only when every request that was taken is answered on its ring, those that a dead
+    /// back-end had taken included.
     fn stop_ring(&self, lane: usize) -> Answer {
         let mut taken = [self.lanes[lane].take()];
         taken[0].pause();
@@ -428,10 +436,12 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         Ok(())
     }
 
-    /// The end of the connection, after which nothing is left of the front-end; says whether it has shrunk the memory it shared.
+    /// The end of the connection, after which nothing is left of the front-end; says whether it has
+    /// shrunk the memory it shared.
     ///
-    /// What is on an in-flight record stays there, for the server that the front-end goes on with. What is on none is brought to its end, but
-    /// only for a while: nobody may be there to see it. What the host has in its hands is waited for.
+    /// What is on an in-flight record stays there, for the server that the front-end goes on with.
+    /// What is on none is brought to its end, but only for a while: nobody may be there to see it.
+    /// What the host has in its hands is waited for.
     pub(super) fn end(mut self, ending: bool) -> bool {
         // The driver may live on and be served by the next process.
         self.records = None;

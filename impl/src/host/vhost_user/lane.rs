@@ -1,18 +1,19 @@
 //! One queue, the disk below it, and the ring it serves; stepped by the thread of the queue.
 //!
-//! Whoever has the [helm](crate::helm) of a lane may step it. That is the queue's own thread, woken by a kick, a completion or the bell; the
-//! thread that answers the front-end takes the lane from it for a moment, to change what has to be changed or to step it to its end.
+//! Whoever has the [helm](crate::worker_lock) of a lane may step it. That is the queue's own
+//! thread, woken by a kick, a completion or the bell; the thread that answers the front-end takes
+//! the lane from it for a moment, to change what has to be changed or to step it to its end.
 
-use super::linger::Linger;
+use super::busy_poll::BusyPoll;
 use super::notifier::Notifier;
 use super::setup::{Kick, Setup};
 use super::{Memory, QueueDisk};
 use crate::crank::{Step, settle, step};
-use crate::helm::{self, Bell, Helm};
 use crate::inflight::{InflightError, InflightMemory, InflightRecord};
 use crate::queue::BlockQueue;
+use crate::queue_set::QueueIndex;
 use crate::shared::Shared;
-use crate::wakes::QueueIndex;
+use crate::worker_lock::{self, Wakeup, WorkerLock};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use std::fmt;
 use std::io;
@@ -48,7 +49,8 @@ pub enum RingError {
 pub(super) enum News {
     /// It is served, and goes on with so many requests that a dead back-end had in flight.
     GoesOn(u16),
-    /// It is served, and what is in flight is on no record: the front-end's memory for it has too few descriptors.
+    /// It is served, and what is in flight is on no record: the front-end's memory for it has too
+    /// few descriptors.
     Unrecorded,
     /// It is not served.
     NotServed(RingError),
@@ -72,25 +74,25 @@ impl fmt::Display for RingError {
 /// A queue, and who may step it.
 #[derive(Debug)]
 pub(super) struct Lane<D> {
-    helm: Helm<State<D>, EventBell>,
+    lock: WorkerLock<State<D>, EventBell>,
     /// What the thread of this queue sleeps on: the bell, the kick and the disk's completions.
     epoll: Arc<OwnedFd>,
 }
 
 /// A lane that was taken from its thread.
-pub(super) type Taken<'a, D> = helm::Taken<'a, State<D>, EventBell>;
+pub(super) type Exclusive<'a, D> = worker_lock::Exclusive<'a, State<D>, EventBell>;
 
 /// A bell that can be slept on together with other descriptors.
 #[derive(Debug)]
 pub(super) struct EventBell(OwnedFd);
 
-impl Bell for EventBell {
-    fn ring(&self) {
+impl Wakeup for EventBell {
+    fn signal(&self) {
         // It fails only when the bell rings already.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    fn quiet(&self) {
+    fn clear(&self) {
         // It fails only when the bell does not ring.
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
@@ -103,12 +105,13 @@ impl AsFd for EventBell {
 }
 
 /// What a lane's thread was woken by; the number that goes with a descriptor in its epoll.
-const BELL: u64 = 0;
+const WAKEUP: u64 = 0;
 const KICK: u64 = 1;
 const DONE: u64 = 2;
 
-/// A driver that is owed a signal is signalled when there is nothing else to do, and after so many steps at the latest. Waking it costs more
-/// than a small request, and one that is woken too often takes its answers one by one.
+/// A driver that is owed a signal is signalled when there is nothing else to do, and after so many
+/// steps at the latest. Waking it costs more than a small request, and one that is woken too often
+/// takes its answers one by one.
 const MOST_OWED: u8 = 32;
 
 const IN: epoll::EventFlags = epoll::EventFlags::IN;
@@ -119,10 +122,10 @@ const ONCE_A_WRITE: epoll::EventFlags = epoll::EventFlags::ET;
 impl<D: QueueDisk> Lane<D> {
     pub(super) fn open(index: QueueIndex, shared: &Arc<Shared>, disk: D) -> io::Result<Lane<D>> {
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wakeup = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let listen = |fd, name| epoll::add(&epoll, fd, epoll::EventData::new_u64(name), IN);
         let (call, error) = (Notifier::new(), None);
-        listen(bell.as_fd(), BELL)?;
+        listen(wakeup.as_fd(), WAKEUP)?;
         if let Some(fd) = disk.completion_fd() {
             listen(fd, DONE)?;
         }
@@ -137,30 +140,31 @@ impl<D: QueueDisk> Lane<D> {
             ring: None,
             refused: false,
             listening: false,
-            linger: Linger::default(),
+            busy_poll: BusyPoll::default(),
             owed: None,
             epoll: Arc::clone(&epoll),
         };
-        Ok(Lane { helm: Helm::new(state, EventBell(bell)), epoll })
+        Ok(Lane { lock: WorkerLock::new(state, EventBell(wakeup)), epoll })
     }
 
     /// The lane, taken from the thread of this queue.
-    pub(super) fn take(&self) -> Taken<'_, D> {
-        self.helm.take()
+    pub(super) fn take(&self) -> Exclusive<'_, D> {
+        self.lock.take()
     }
 
     /// Another queue moved what this one waits for.
     pub(super) fn wake(&self) {
-        self.helm.wake();
+        self.lock.wake();
     }
 
     /// Has the thread look again.
     pub(super) fn ring_bell(&self) {
-        self.helm.bell().ring();
+        self.lock.wakeup().signal();
     }
 
-    /// The life of the thread of this queue, until `over` says that it is over and the bell has rung. `report` is told what has become of a
-    /// ring, and `part` that the front-end has shrunk its memory.
+    /// The life of the thread of this queue, until `over` says that it is over and the bell has
+    /// rung. `report` is told what has become of a ring, and `part` that the front-end has shrunk
+    /// its memory.
     pub(super) fn work(
         &self,
         shared: &Shared,
@@ -169,37 +173,37 @@ impl<D: QueueDisk> Lane<D> {
         report: impl Fn(News),
         part: impl Fn(),
     ) {
-        let mut events = [epoll::Event { flags: IN, data: epoll::EventData::new_u64(BELL) }; 3];
+        let mut events = [epoll::Event { flags: IN, data: epoll::EventData::new_u64(WAKEUP) }; 3];
         loop {
             // It fails only when a signal came, and then the lane is looked at once more.
             let ready = epoll::wait(&self.epoll, &mut events, None).unwrap_or(0);
             let came = |name| events[..ready].iter().any(|event| event.data.u64() == name);
-            let mut turn = self.helm.turn(came(BELL));
+            let mut worker = self.lock.lock_worker(came(WAKEUP));
             if over.load(Ordering::Acquire) {
                 return;
             }
             if came(KICK) || came(DONE) {
-                turn.linger.found();
+                worker.busy_poll.found();
             }
             if came(DONE) {
                 // The driver may have published meanwhile, and need not kick if it is seen now.
-                turn.block.handle_kick();
+                worker.block.handle_kick();
             }
             if came(KICK)
-                && let Err(why) = turn.hear()
+                && let Err(why) = worker.hear()
             {
                 report(News::NotServed(why));
             }
-            match turn.start(shared) {
+            match worker.start(shared) {
                 Ok(news) => news.into_iter().for_each(&report),
                 Err(why) => report(News::NotServed(why)),
             }
-            turn.run(|lane, woken| lane.step(woken, &wake) || lane.lingers());
-            if turn.is_newly_broken() {
+            worker.run(|lane, woken| lane.step(woken, &wake) || lane.busy_polls());
+            if worker.is_newly_broken() {
                 report(News::NotServed(RingError::Broken));
             }
             // While the lane is held: afterwards it may be the next front-end's.
-            if turn.memory.is_shrunk() {
+            if worker.memory.is_shrunk() {
                 part();
             }
         }
@@ -225,25 +229,26 @@ pub(super) struct State<D> {
     refused: bool,
     /// The kick is in the epoll.
     listening: bool,
-    linger: Linger,
+    busy_poll: BusyPoll,
     /// The driver is owed a signal, and so many steps were taken since.
     owed: Option<u8>,
     epoll: Arc<OwnedFd>,
 }
 
 impl<D: QueueDisk> State<D> {
-    /// Takes one step. Nothing new is taken from a ring that is not enabled, nor while the queue is paused. Says whether anything moved.
+    /// Takes one step. Nothing new is taken from a ring that is not enabled, nor while the queue is
+    /// paused. Says whether anything moved.
     pub(super) fn step(&mut self, woken: bool, wake: impl Fn(QueueIndex)) -> bool {
-        let State { block, disk, memory, setup, ring, linger, owed, .. } = self;
+        let State { block, disk, memory, setup, ring, busy_poll, owed, .. } = self;
         let Some(ring) = ring else { return false };
         if woken {
             block.handle_wake(ring, memory);
         }
         // It asks for kicks only when it will not look any more.
-        let lingers = block.is_about_to_sleep() && linger.is_worth_it();
-        let takes = block.is_paused() || (setup.enabled && !lingers);
+        let busy_polls = block.is_about_to_sleep() && busy_poll.is_worth_it();
+        let takes = block.is_paused() || (setup.enabled && !busy_polls);
         match if takes { step } else { settle }(block, ring, disk, memory) {
-            Step::Completed => linger.found(),
+            Step::Completed => busy_poll.found(),
             Step::Submitted | Step::Ring => {}
             Step::Wake(other) => wake(other),
             Step::Signal => *owed = owed.or(Some(0)),
@@ -269,14 +274,14 @@ impl<D: QueueDisk> State<D> {
     }
 
     /// Whether the thread looks again before it sleeps.
-    fn lingers(&mut self) -> bool {
-        let State { block, memory, setup, ring, linger, .. } = self;
+    fn busy_polls(&mut self) -> bool {
+        let State { block, memory, setup, ring, busy_poll, .. } = self;
         let Some(ring) = ring else { return false };
         if !setup.enabled || !block.is_about_to_sleep() {
             return false;
         }
         if block.look_before_sleep(ring, memory) {
-            linger.found();
+            busy_poll.found();
         } else {
             std::hint::spin_loop();
         }
@@ -319,7 +324,8 @@ impl<D: QueueDisk> State<D> {
         self.block.keep_no_record();
         if let Some(record) = &self.record {
             match self.block.keep_record(Arc::clone(record), &mut ring, &self.memory) {
-                // A front-end that has asked for less memory than its ring takes is served, as one that has asked for none is.
+                // A front-end that has asked for less memory than its ring takes is served, as one
+                // that has asked for none is.
                 Err(InflightError::TooSmall(_)) if InflightRecord::is_empty(&**record) => {}
                 kept => kept.map_err(RingError::Record)?,
             }
@@ -364,7 +370,8 @@ impl<D: QueueDisk> State<D> {
         }
     }
 
-    /// Signals by this eventfd or pipe from now on, and at once if the ring is served: what was used before went to the other one, or nowhere.
+    /// Signals by this eventfd or pipe from now on, and at once if the ring is served: what was
+    /// used before went to the other one, or nowhere.
     pub(super) fn set_call(&mut self, call: Option<OwnedFd>) {
         self.call.set(call);
         if self.is_serving() {
@@ -402,7 +409,8 @@ impl<D: QueueDisk> State<D> {
         self.owed = None;
     }
 
-    /// The front-end is left: as [`abandon`](State::abandon), but what is in flight stays on record.
+    /// The front-end is left: as [`abandon`](State::abandon), but what is in flight stays on
+    /// record.
     pub(super) fn leave(&mut self) {
         self.signal();
         self.block.leave();

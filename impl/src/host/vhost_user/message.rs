@@ -1,15 +1,19 @@
-//! The messages of the vhost-user protocol that a front-end sends: their numbers, and where the fields of their bodies are.
+//! The messages of the vhost-user protocol that a front-end sends: their numbers, and where the
+//! fields of their bodies are.
 //!
-//! A message is a header of 12 bytes (request, flags, size of the body, each a u32) and a body, in the byte order of the machine. A body may
-//! be longer than its fields: front-ends send whole structures with padding and room for more (Linux' `virtio_uml` always sends a memory table
-//! with room for two regions). What follows the fields is not looked at. A body that is shorter than its fields is an error.
+//! A message is a header of 12 bytes (request, flags, size of the body, each a u32) and a body, in
+//! the byte order of the machine. A body may be longer than its fields: front-ends send whole
+//! structures with padding and room for more (Linux' `virtio_uml` always sends a memory table with
+//! room for two regions). What follows the fields is not looked at. A body that is shorter than its
+//! fields is an error.
 
 use std::fmt;
 
 /// Bytes of a header.
 pub(super) const HEADER: usize = 12;
 
-/// Most bytes of a body: a memory table with as many regions as a server takes, and room to spare. A longer body is not read.
+/// Most bytes of a body: a memory table with as many regions as a server takes, and room to spare.
+/// A longer body is not read.
 pub(super) const MOST_BODY: usize = 20 << 10;
 
 /// Most descriptors that one message can bring: the kernel's limit for a unix socket.
@@ -100,7 +104,8 @@ impl fmt::Display for Request {
 pub enum MessageError {
     /// The flags are not those of a request of this version of the protocol.
     Flags(Request, u32),
-    /// The body has this many bytes, which is fewer than its fields need or more than any message has.
+    /// The body has this many bytes, which is fewer than its fields need or more than any message
+    /// has.
     Size(Request, usize),
     /// This many descriptors came, and another number is needed.
     Descriptors(Request, usize),
@@ -112,7 +117,8 @@ pub enum MessageError {
     NoSuchRing(Request, u32, usize),
     /// Something in the message, or that came with it, cannot be used.
     Refused(Request, String),
-    /// A socket came that may hold the front-end's own end of the connection open, for the reason that is said.
+    /// A socket came that may hold the front-end's own end of the connection open, for the reason
+    /// that is said.
     Socket(String),
     /// So many answers are not read that there is no room for this one.
     Unread(Request),
@@ -234,7 +240,8 @@ impl Inflight {
         })
     }
 
-    /// The body of the answer, as long as the question was: some front-ends pad the structure to whole words, others do not.
+    /// The body of the answer, as long as the question was: some front-ends pad the structure to
+    /// whole words, others do not.
     pub(super) fn body(self, len: usize) -> Vec<u8> {
         let mut body = [self.len.to_ne_bytes(), self.offset.to_ne_bytes()].concat();
         body.extend(self.queues.to_ne_bytes());

@@ -1,13 +1,16 @@
 //! A descriptor of a front-end's that is told of something, and never waited for.
 //!
-//! The front-end shares the open descriptor with us, flags and all: a check that there is room, or O_NONBLOCK set on it, holds until the
-//! front-end changes its mind, which it may do between our look and our write. So nothing is written to an eventfd here. It is registered with
-//! a small io_uring, and an empty operation on that ring makes the kernel add one to it: the kernel does that without waiting, whatever the
-//! count is, and refuses to register what is no eventfd. A pipe is opened anew, which gives it flags that are only ours, and to a socket each
-//! write says that it does not wait.
+//! The front-end shares the open descriptor with us, flags and all: a check that there is room, or
+//! O_NONBLOCK set on it, holds until the front-end changes its mind, which it may do between our
+//! look and our write. So nothing is written to an eventfd here. It is registered with a small
+//! io_uring, and an empty operation on that ring makes the kernel add one to it: the kernel does
+//! that without waiting, whatever the count is, and refuses to register what is no eventfd. A pipe
+//! is opened anew, which gives it flags that are only ours, and to a socket each write says that it
+//! does not wait.
 //!
-//! Where the host has no io_uring, the eventfd is made non-blocking and written to if it has room; a blocking reader of the front-end's then
-//! sees EAGAIN. A count that is full says already what there is to say.
+//! Where the host has no io_uring, the eventfd is made non-blocking and written to if it has room;
+//! a blocking reader of the front-end's then sees EAGAIN. A count that is full says already what
+//! there is to say.
 
 use super::descriptor::Kind;
 use crate::host::ring::working_uring;
@@ -85,7 +88,8 @@ impl Notifier {
         Target::Event(fd)
     }
 
-    /// Adds one to the front-end's count, if that is possible without waiting; if not, the count is full and says so.
+    /// Adds one to the front-end's count, if that is possible without waiting; if not, the count is
+    /// full and says so.
     pub(super) fn notify(&mut self) {
         match &self.target {
             Target::None => {}
@@ -96,7 +100,8 @@ impl Notifier {
                 let pushed = unsafe { ring.submission().push(&nothing) };
                 // It is full where the kernel took nothing the last time: it is asked again.
                 drop(pushed);
-                // It fails only where the kernel is out of memory or a signal came; the next one counts for both.
+                // It fails only where the kernel is out of memory or a signal came; the next one
+                // counts for both.
                 let _ = ring.submit();
                 ring.completion().for_each(drop);
             }

@@ -1,13 +1,14 @@
-//! The memory in which each queue keeps a [record](crate::inflight) of what it has in flight: the front-end holds it, so that it is there for
-//! the back-end that comes after a crash.
+//! The memory in which each queue keeps a [record](crate::inflight) of what it has in flight: the
+//! front-end holds it, so that it is there for the back-end that comes after a crash.
 //!
-//! A back-end makes it when it is asked to and is given it, or one its forerunner made, before rings are set up. Each queue has a part of
-//! its own, on a cache line of its own. Behind the parts is a word that only we know: the cache mode, which a driver chose once and will not
-//! choose again because its disk was served by another process meanwhile.
+//! A back-end makes it when it is asked to and is given it, or one its forerunner made, before
+//! rings are set up. Each queue has a part of its own, on a cache line of its own. Behind the parts
+//! is a word that only we know: the cache mode, which a driver chose once and will not choose again
+//! because its disk was served by another process meanwhile.
 
 use super::descriptor::{check_memory, discard};
 use super::message::Inflight;
-use crate::host::shrunk::Watch;
+use crate::host::sigbus::Watch;
 use crate::inflight::{InflightMemory, InflightRecord};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, ftruncate, memfd_create};
 use std::fs::File;
@@ -31,7 +32,8 @@ fn part(queue_size: u16) -> usize {
     (InflightRecord::words(queue_size) * WORD).next_multiple_of(LINE)
 }
 
-/// The word behind the parts, if the cache mode is write through; one more if it is write back. Anything else is none of ours.
+/// The word behind the parts, if the cache mode is write through; one more if it is write back.
+/// Anything else is none of ours.
 const MODE: u64 = u64::from_be_bytes(*b"pfmode\0\0");
 
 /// Makes the memory for so many queues, all zero, and what a front-end has to know of it.
@@ -105,7 +107,8 @@ pub(super) struct Records {
 impl Records {
     /// Maps the memory, of which the first `lanes` parts will be used.
     ///
-    /// Nothing of the description is believed: the memory is as long as its file says, and only as much of it is mapped as its parts take.
+    /// Nothing of the description is believed: the memory is as long as its file says, and only as
+    /// much of it is mapped as its parts take.
     ///
     /// # Errors
     /// It is too small for what it is said to hold, or is no memory that can be mapped; says which.
@@ -113,7 +116,7 @@ impl Records {
         let Inflight { len, offset, queues, queue_size } = *kept;
         if queues == 0 || queues > MOST_RINGS || !(1..=MOST_DESCRIPTORS).contains(&queue_size) {
             return Err(format!(
-                "an in-flight record of {queues} rings of {queue_size} descriptors: \
+                "an in-op record of {queues} rings of {queue_size} descriptors: \
                  it is for 1 to {MOST_RINGS} rings of 1 to {MOST_DESCRIPTORS}"
             ));
         }
@@ -127,7 +130,7 @@ impl Records {
         let there = u64::try_from(there).unwrap_or(0).saturating_sub(offset).min(len);
         if there < needed as u64 {
             return Err(format!(
-                "an in-flight record of {there} bytes: {queues} rings of {queue_size} descriptors \
+                "an in-op record of {there} bytes: {queues} rings of {queue_size} descriptors \
                  take {needed}"
             ));
         }
@@ -156,8 +159,8 @@ impl Records {
         }
     }
 
-    /// The cache mode a forerunner left, as the byte in the configuration space. If there was one and it did not say, write through: that
-    /// breaks no promise. `None` if there was none.
+    /// The cache mode a forerunner left, as the byte in the configuration space. If there was one
+    /// and it did not say, write through: that breaks no promise. `None` if there was none.
     pub(super) fn mode(&self) -> Option<u8> {
         let said = self.mode.map(|at| self.shared.word(at).load(Ordering::Acquire));
         match said.and_then(|said| said.checked_sub(MODE)) {

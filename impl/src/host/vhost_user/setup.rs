@@ -1,8 +1,9 @@
 //! What a front-end has said about one ring: plain data, and the descriptor of its kick.
 //!
-//! A ring is served from when everything is said about it and it is enabled until it is stopped; a front-end may have published before, so
-//! its first kick is not waited for. What is said about a ring that is served counts from its next start on, but for the descriptors and
-//! whether it is enabled.
+//! A ring is served from when everything is said about it and it is enabled until it is stopped; a
+//! front-end may have published before, so its first kick is not waited for. What is said about a
+//! ring that is served counts from its next start on, but for the descriptors and whether it is
+//! enabled.
 
 use super::lane::RingError;
 use crate::shared::Shared;
@@ -57,7 +58,8 @@ impl Setup {
         // An offset of -1 is none: an eventfd has no position.
         let into = &mut [IoSliceMut::new(&mut count)];
         match preadv2(kick.as_fd(), into, u64::MAX, ReadWriteFlags::NOWAIT) {
-            // A host without this call cannot be asked without waiting; that it was woken is known all the same.
+            // A host without this call cannot be asked without waiting; that it was woken is known
+            // all the same.
             Ok(8) | Err(Errno::NOSYS | Errno::OPNOTSUPP) => Kick::Came,
             Err(Errno::AGAIN | Errno::INTR) => Kick::Gone,
             Ok(_) | Err(_) => Kick::Dead,

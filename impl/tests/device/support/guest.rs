@@ -108,7 +108,8 @@ impl Guest {
         Guest { layout, avail: 0, seen: 0, next_descriptor: 0, next_byte }
     }
 
-    /// Takes `len` bytes of memory that were never used; wraps around within the queue's own 60 KiB.
+    /// Takes `len` bytes of memory that were never used; wraps around within the queue's own 60
+    /// KiB.
     pub fn take(&mut self, len: u64) -> u64 {
         let index = self.layout.descriptors / 0x1000;
         let base = 0x1_0000 * index + 0x1_0000;
@@ -296,7 +297,8 @@ impl Guest {
     }
 }
 
-/// How a request's bytes are cut into descriptors: the lengths of the pieces, the last one taking what is left.
+/// How a request's bytes are cut into descriptors: the lengths of the pieces, the last one taking
+/// what is left.
 #[derive(Clone, Debug)]
 pub struct Cuts {
     pub header: Vec<u32>,

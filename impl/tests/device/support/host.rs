@@ -1,4 +1,5 @@
-//! A disk in memory that can be told to hold operations back, to complete them in any order, and to fail.
+//! A disk in memory that can be told to hold operations back, to complete them in any order, and to
+//! fail.
 
 use powerfail_device::{Buffer, Completion, Disk, Errno, Limits, Op, Submission};
 use std::cell::RefCell;
@@ -169,7 +170,8 @@ impl<M: GuestMemory> Disk<M> for Lane {
 }
 
 impl Lane {
-    /// Carries out one operation although the host is held; `at` counts the lane's pending operations.
+    /// Carries out one operation although the host is held; `at` counts the lane's pending
+    /// operations.
     pub fn complete_held<M: GuestMemory>(&mut self, memory: &M, at: usize) -> Completion {
         let mut state = self.host.0.borrow_mut();
         let mine =

@@ -1,4 +1,5 @@
-//! The small language the tests speak: a guest with rings and requests, and a host whose disk can be told to wait and to fail.
+//! The small language the tests speak: a guest with rings and requests, and a host whose disk can
+//! be told to wait and to fail.
 
 pub mod guest;
 pub mod host;
@@ -32,7 +33,8 @@ pub struct Rig {
     pub signals: Vec<u32>,
 }
 
-/// A rig of `queues` queues with 16 descriptors over a disk of 64 sectors, everything negotiated and live.
+/// A rig of `queues` queues with 16 descriptors over a disk of 64 sectors, everything negotiated
+/// and live.
 pub fn rig(queues: u16) -> Rig {
     rig_with(queues, Limits::plain(64 * 512), ALL)
 }

@@ -7,7 +7,8 @@
 //! than once.
 //!
 //! ```console
-//! $ POWERFAIL_ATTACK_SECONDS=1800 cargo test --release -p powerfail --test serve attack -- --nocapture
+//! $ export POWERFAIL_ATTACK_SECONDS=1800
+//! $ cargo test --release -p powerfail --test serve attack -- --nocapture
 //! ```
 //!
 //! takes half an hour of each, and `POWERFAIL_SERVER=PATH` attacks a server that was built

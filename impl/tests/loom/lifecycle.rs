@@ -1,10 +1,11 @@
-//! Lives: a queue is drained, reset and saved by another thread than the one that steps it, while the host's thread brings completions.
+//! Lives: a queue is drained, reset and saved by another thread than the one that steps it, while
+//! the host's thread brings completions.
 
 use crate::explore::sync::{Arc, Mutex};
 use crate::explore::{Reach, explore, thread};
 use crate::queue::{Medium, Request, Seat, Served, live, shared};
-use powerfail_device::helm::{Bell, drain};
 use powerfail_device::wire::S_OK;
+use powerfail_device::worker_lock::{Wakeup, drain};
 use powerfail_device::{Queue, QueueIndex, QueueT};
 
 const WRITE: Request = Request::Out { sector: 0, fill: 1 };
@@ -16,10 +17,11 @@ fn nobody(_: QueueIndex) {
 /// The host's thread: from now on operations come back.
 fn release(host: &Mutex<bool>, seat: &Seat) {
     *host.lock().unwrap() = true;
-    seat.bell().ring();
+    seat.wakeup().signal();
 }
 
-/// Takes a queue from its thread and ends what is in the host's hands; `abandon` says whether its requests end with a word.
+/// Takes a queue from its thread and ends what is in the host's hands; `abandon` says whether its
+/// requests end with a word.
 fn take_away(seat: &Seat, abandon: bool) -> (Queue, usize) {
     let mut taken = [seat.take()];
     if abandon {
@@ -31,7 +33,7 @@ fn take_away(seat: &Seat, abandon: bool) -> (Queue, usize) {
         &mut taken,
         step,
         |served| served.block.in_flight() == 0,
-        |taken| taken[0].bell().sleep(),
+        |taken| taken[0].wakeup().sleep(),
     );
     let [served] = &mut taken;
     assert!(served.block.is_idle(), "what is drained has nothing in the host's hands");
@@ -57,7 +59,7 @@ fn with_a_host(abandon: bool) {
     let (ring, answered) = take_away(&seat, abandon);
     own.join().unwrap();
     hand.join().unwrap();
-    let served = seat.turn(false);
+    let served = seat.lock_worker(false);
     let taken = usize::from(ring.next_avail());
     let done = medium.lock().unwrap().done as usize;
     if abandon {
@@ -70,7 +72,8 @@ fn with_a_host(abandon: bool) {
     }
 }
 
-/// A queue is taken from its thread in the middle of things, and goes on elsewhere from what was saved.
+/// A queue is taken from its thread in the middle of things, and goes on elsewhere from what was
+/// saved.
 fn saved() {
     let (shared, medium) = (shared(1, 512), Medium::new());
     let served = Served::new(0, &shared, &medium, Ok(0), &[WRITE, WRITE]);

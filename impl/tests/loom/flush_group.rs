@@ -1,5 +1,5 @@
-//! The flush gate between queues on threads of their own: who is answered OK was covered by a sync that began after it was sent, a failure is
-//! seen by all, and nobody waits for ever.
+//! The flush gate between queues on threads of their own: who is answered OK was covered by a sync
+//! that began after it was sent, a failure is seen by all, and nobody waits for ever.
 
 use crate::explore::sync::{Arc, Mutex};
 use crate::explore::{Reach, explore, thread};
@@ -14,7 +14,7 @@ fn serve(index: usize, seats: &[Seat], medium: &Mutex<Medium>) {
     let sent = medium.lock().unwrap().tick();
     let wake = |other: powerfail_device::QueueIndex| seats[usize::from(other.0)].wake();
     live(&seats[index], wake, |served| served.ring.as_ref().is_some_and(has_answered));
-    let status = seats[index].turn(false).status(0);
+    let status = seats[index].lock_worker(false).status(0);
     let mut medium = medium.lock().unwrap();
     let covered = medium.syncs.iter().any(|submitted| *submitted > sent);
     let doomed = medium.failed.is_some_and(|told| told < sent);
@@ -54,7 +54,7 @@ fn flushes(results: &[Outcome]) {
     for other in others {
         other.join().unwrap();
     }
-    let statuses: Vec<u8> = seats.iter().map(|seat| seat.turn(false).status(0)).collect();
+    let statuses: Vec<u8> = seats.iter().map(|seat| seat.lock_worker(false).status(0)).collect();
     let all = |wanted| statuses.iter().all(|status| *status == wanted);
     assert!(all(S_OK) || results.iter().any(Result::is_err), "no failure out of nothing");
     assert!(all(S_IOERR) || results.iter().any(Result::is_ok), "no success out of nothing");

@@ -1,7 +1,9 @@
-//! Carrying on for a backend that died: the heads it had taken and not used are taken again, before any new one.
+//! Carrying on for a backend that died: the heads it had taken and not used are taken again, before
+//! any new one.
 //!
-//! Which heads those are says the [record](crate::InflightRecord). Their places in the available ring may have been overwritten since, so
-//! their chains are walked from the descriptor table, as the driver left them.
+//! Which heads those are says the [record](crate::InflightRecord). Their places in the available
+//! ring may have been overwritten since, so their chains are walked from the descriptor table, as
+//! the driver left them.
 
 use super::BlockQueue;
 use crate::inflight::{InflightError, InflightMemory, InflightRecord};
@@ -13,15 +15,19 @@ use virtio_queue::{Queue, QueueT};
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemory};
 
 impl BlockQueue {
-    /// Keeps a record of what is in flight in `record` from now on, and goes on where the record ends.
+    /// Keeps a record of what is in flight in `record` from now on, and goes on where the record
+    /// ends.
     ///
-    /// Memory that was never used (all zero) becomes an empty record, and the ring stays as the transport set it. In any other the queue finds
-    /// what its forerunner left: it sets the ring's indices from the used ring and the record, takes the heads in flight again in the order
-    /// in which they were taken first, and signals the driver, which may be owed it. To be called on a queue that has taken nothing, with its
-    /// ring in place, before it is stepped; and again after each [`restart`](BlockQueue::restart), for the driver may have placed it anew.
+    /// Memory that was never used (all zero) becomes an empty record, and the ring stays as the
+    /// transport set it. In any other the queue finds what its forerunner left: it sets the ring's
+    /// indices from the used ring and the record, takes the heads in flight again in the order in
+    /// which they were taken first, and signals the driver, which may be owed it. To be called on a
+    /// queue that has taken nothing, with its ring in place, before it is stepped; and again after
+    /// each [`restart`](BlockQueue::restart), for the driver may have placed it anew.
     ///
     /// # Errors
-    /// The memory holds what no queue of this size can have written, or the used ring is not there. Nothing is changed, and no record is kept.
+    /// The memory holds what no queue of this size can have written, or the used ring is not there.
+    /// Nothing is changed, and no record is kept.
     ///
     /// # Panics
     /// If requests are in flight.
@@ -31,14 +37,16 @@ impl BlockQueue {
         ring: &mut Queue,
         memory: &M,
     ) -> Result<(), InflightError> {
-        let fresh = self.slots.iter_live().all(|slot| self.slots.get(slot).kind == Kind::Own);
+        let fresh =
+            self.slots.iter_live().all(|slot| self.slots.get(slot).kind == Kind::InternalFlush);
         assert!(fresh, "a record begins with nothing in flight");
         self.record = None;
         let used_idx = ring.used_idx(memory, Ordering::Acquire).map_err(|_| InflightError::Ring)?.0;
         let (record, heads) = InflightRecord::open(record, ring.size(), used_idx)?;
         self.record = Some(record);
         if let Some(heads) = heads {
-            // All heads taken were used or are in flight, so these two say where the forerunner was.
+            // All heads taken were used or are in flight, so these two say where the forerunner
+            // was.
             ring.set_next_used(used_idx);
             ring.set_next_avail(used_idx.wrapping_add(heads.len() as u16));
             self.again = heads.into();
@@ -48,8 +56,8 @@ impl BlockQueue {
         Ok(())
     }
 
-    /// Keeps its record in `record` from now on, which holds what the queue's record held: a copy of it, for a copy of the queue, or the same on
-    /// another mapping.
+    /// Keeps its record in `record` from now on, which holds what the queue's record held: a copy
+    /// of it, for a copy of the queue, or the same on another mapping.
     ///
     /// # Panics
     /// If that is no record of a queue of this size.
@@ -87,7 +95,8 @@ impl BlockQueue {
     }
 }
 
-/// The descriptors of a chain whose head did not come from the available ring; ends silently where `virtio_queue`'s iterator does.
+/// The descriptors of a chain whose head did not come from the available ring; ends silently where
+/// `virtio_queue`'s iterator does.
 struct Chain<'a, M> {
     memory: &'a M,
     table: GuestAddress,

@@ -1,4 +1,5 @@
-//! The front-end's memory, as it names it: where it is for the guest, and where it is for the front-end itself.
+//! The front-end's memory, as it names it: where it is for the guest, and where it is for the
+//! front-end itself.
 //!
 //! Rings are placed by the front-end's own addresses, everything on them by the guest's.
 
@@ -14,7 +15,7 @@ use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, Mmap
 
 /// The regions that are shared now.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct MemoryTable {
     memory: GuestMemoryMmap,
     places: Vec<Place>,
 }
@@ -33,41 +34,41 @@ impl From<&Region> for Place {
     }
 }
 
-impl Table {
+impl MemoryTable {
     /// A whole new table.
     ///
     /// # Errors
     /// A region cannot be mapped, or two overlap.
-    pub(super) fn new(regions: Vec<(Region, OwnedFd)>) -> Result<Table, String> {
+    pub(super) fn new(regions: Vec<(Region, OwnedFd)>) -> Result<MemoryTable, String> {
         let places = regions.iter().map(|(region, _)| Place::from(region)).collect();
         let mapped = regions.into_iter().map(|(region, file)| map(region, file));
         let mapped = mapped.collect::<Result<_, _>>()?;
         let memory = GuestMemoryMmap::from_regions(mapped).map_err(no_sense)?;
-        Ok(Table { memory, places })
+        Ok(MemoryTable { memory, places })
     }
 
     /// The table with one region more.
     ///
     /// # Errors
     /// It cannot be mapped, or overlaps another.
-    pub(super) fn with(&self, region: Region, file: OwnedFd) -> Result<Table, String> {
+    pub(super) fn with(&self, region: Region, file: OwnedFd) -> Result<MemoryTable, String> {
         let mapped = Arc::new(map(region, file)?);
         let memory = self.memory.insert_region(mapped).map_err(no_sense)?;
         let mut places = self.places.clone();
         places.push(Place::from(&region));
-        Ok(Table { memory, places })
+        Ok(MemoryTable { memory, places })
     }
 
     /// The table with one region less.
     ///
     /// # Errors
     /// There is no such region.
-    pub(super) fn without(&self, region: Region) -> Result<Table, String> {
+    pub(super) fn without(&self, region: Region) -> Result<MemoryTable, String> {
         let at = GuestAddress(region.guest);
         let (memory, _) = self.memory.remove_region(at, region.len).map_err(no_sense)?;
         let mut places = self.places.clone();
         places.retain(|place| place.guest != region.guest);
-        Ok(Table { memory, places })
+        Ok(MemoryTable { memory, places })
     }
 
     /// How many regions there are.

@@ -1,10 +1,11 @@
-//! The helm: no wake is missed by the thread of a queue nor by whoever has taken its place, and the thread goes on when it gets it back.
+//! The helm: no wake is missed by the thread of a queue nor by whoever has taken its place, and the
+//! thread goes on when it gets it back.
 
-use crate::bell::Bedside;
 use crate::explore::sync::Arc;
 use crate::explore::sync::atomic::{AtomicU32, Ordering};
 use crate::explore::{Reach, explore, thread};
-use powerfail_device::helm::{Helm, drain};
+use crate::wakeup::Bedside;
+use powerfail_device::worker_lock::{WorkerLock, drain};
 
 /// A queue that has `left` steps of its own to take and waits for `moves` of others.
 struct Queue {
@@ -14,13 +15,13 @@ struct Queue {
     moves: Arc<AtomicU32>,
 }
 
-type Seat = Helm<Queue, Bedside>;
+type Seat = WorkerLock<Queue, Bedside>;
 
 impl Queue {
     fn seat(left: u32) -> (Arc<Seat>, Arc<AtomicU32>) {
         let moves = Arc::new(AtomicU32::new(0));
         let queue = Queue { left, done: 0, seen: 0, moves: Arc::clone(&moves) };
-        (Arc::new(Helm::new(queue, Bedside::new())), moves)
+        (Arc::new(WorkerLock::new(queue, Bedside::new())), moves)
     }
 
     fn step(&mut self, woken: bool) -> bool {
@@ -39,16 +40,16 @@ impl Queue {
 
 /// The life of the thread that `seat` belongs to, until it took `steps` and saw `moves` of others.
 fn live(seat: &Seat, steps: u32, moves: u32) {
-    let mut rung = false;
+    let mut signaled = false;
     loop {
-        let mut turn = seat.turn(rung);
-        turn.run(Queue::step);
-        if turn.done == steps && turn.seen == moves {
+        let mut worker = seat.lock_worker(signaled);
+        worker.run(Queue::step);
+        if worker.done == steps && worker.seen == moves {
             return;
         }
-        drop(turn);
-        seat.bell().sleep();
-        rung = true;
+        drop(worker);
+        seat.wakeup().sleep();
+        signaled = true;
     }
 }
 
@@ -94,7 +95,7 @@ fn draining(with_its_thread: bool) {
         thread::spawn(move || live(&seat, 1, 1))
     });
     let mut taken = [seat.take()];
-    drain(&mut taken, Queue::step, |queue| queue.seen == 1, |taken| taken[0].bell().sleep());
+    drain(&mut taken, Queue::step, |queue| queue.seen == 1, |taken| taken[0].wakeup().sleep());
     assert_eq!(taken[0].left, 0, "a drain steps until nothing moves");
     drop(taken);
     waker.join().unwrap();

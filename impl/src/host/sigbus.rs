@@ -1,12 +1,14 @@
-//! Guest memory that is taken away: a front-end may shrink a file that it shares, and the host sends SIGBUS to a thread that touches what is
-//! gone.
+//! Guest memory that is taken away: a front-end may shrink a file that it shares, and the host
+//! sends SIGBUS to a thread that touches what is gone.
 //!
-//! A fault in a range that is [watched](Watch) is mended: a page of zeroes takes the place of what is gone, the range is noted to be shrunk,
-//! and the thread goes on. Whoever serves that guest looks at the note and serves it no more. Any other fault is left to whoever had the
-//! signal before; most often that is the end of the process.
+//! A fault in a range that is [watched](Watch) is mended: a page of zeroes takes the place of what
+//! is gone, the range is noted to be shrunk, and the thread goes on. Whoever serves that guest
+//! looks at the note and serves it no more. Any other fault is left to whoever had the signal
+//! before; most often that is the end of the process.
 //!
-//! The signal comes in the middle of anything, so all that is done then is to read and write atomics and to map a page. Ranges come and go
-//! under a lock that the signal never takes. What a system call finds gone is an errno, and none of this.
+//! The signal comes in the middle of anything, so all that is done then is to read and write
+//! atomics and to map a page. Ranges come and go under a lock that the signal never takes. What a
+//! system call finds gone is an errno, and none of this.
 
 use std::io;
 use std::ops::Range;
@@ -42,7 +44,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches a range of mapped memory, which has to stay mapped for as long. The first one takes the signal over, for the whole process.
+    /// Watches a range of mapped memory, which has to stay mapped for as long. The first one takes
+    /// the signal over, for the whole process.
     ///
     /// # Errors
     /// There are too many, or the host does not give the signal.
@@ -90,7 +93,8 @@ fn take_over() -> io::Result<()> {
     // SAFETY: it takes a number and returns one.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     let page = usize::try_from(page).map_err(|_| io::Error::last_os_error())?;
-    // SAFETY: all its fields are integers, sets of bits or optional pointers, for which zero bytes are a value.
+    // SAFETY: all its fields are integers, sets of bits or optional pointers, for which zero bytes
+    // are a value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: there is room for what is written, and nothing is changed.
     if unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut action) } != 0 {
@@ -151,7 +155,8 @@ fn put_zeroes(range: Range<usize>) -> bool {
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above; whoever was interrupted may be about to read it.
     let saved = unsafe { *errno };
-    // SAFETY: the range lies in memory that is watched, so it is mapped, and nobody's but a guest's.
+    // SAFETY: the range lies in memory that is watched, so it is mapped, and nobody's but a
+    // guest's.
     let mapped = unsafe { libc::mmap(at, range.len(), access, flags, -1, 0) };
     // SAFETY: as above.
     unsafe { *errno = saved };
@@ -216,7 +221,7 @@ mod tests {
     fn a_fault_elsewhere_is_what_it_always_was() {
         use std::os::unix::process::ExitStatusExt;
         const TOUCHES: &str = "POWERFAIL_TOUCHES_WHAT_IS_GONE";
-        let name = "host::shrunk::tests::a_fault_elsewhere_is_what_it_always_was";
+        let name = "host::sigbus::tests::a_fault_elsewhere_is_what_it_always_was";
         if std::env::var_os(TOUCHES).is_some() {
             let (_file, other) = shared();
             let _watch = watch(&other);

@@ -1,18 +1,20 @@
 //! Reset: what ends a request that nobody will be told of.
 //!
-//! From [`stop`](BlockQueue::stop) on nothing is taken from the ring, handed to the disk, or written to guest memory by the device itself.
-//! Requests that are not in the host's hands are abandoned at once. The others cannot be: the host may still write, so the reset is not over
-//! before their operations have come back (ST-04, AMB-21). Until then the queue is stepped as before, also to wake the queues that waited
-//! for what it gives up.
+//! From [`stop`](BlockQueue::stop) on nothing is taken from the ring, handed to the disk, or
+//! written to guest memory by the device itself. Requests that are not in the host's hands are
+//! abandoned at once. The others cannot be: the host may still write, so the reset is not over
+//! before their operations have come back (ST-04, AMB-21). Until then the queue is stepped as
+//! before, also to wake the queues that waited for what it gives up.
 
 use super::{BlockQueue, OwnSync};
-use crate::dance::Dance;
 use crate::errno::Errno;
+use crate::notification::RingPoll;
+use crate::queue_set::QueueSet;
 use crate::slots::{Place, Slot, SyncPart};
-use crate::wakes::QueueSet;
 
 impl BlockQueue {
-    /// Begins to end this queue's life: abandons what waits and lets what the host has in hand come back.
+    /// Begins to end this queue's life: abandons what waits and lets what the host has in hand come
+    /// back.
     ///
     /// It is over when the queue [is idle](BlockQueue::is_idle).
     pub fn stop(&mut self) {
@@ -24,9 +26,9 @@ impl BlockQueue {
         self.ready.clear();
         self.again.clear();
         self.at_locks.clear();
-        if !self.at_gate.is_empty() {
-            self.at_gate.clear();
-            self.shared.gate().leave(self.index);
+        if !self.in_flush_group.is_empty() {
+            self.in_flush_group.clear();
+            self.shared.flush_group().leave(self.index);
         }
         let live: Vec<Slot> = self.slots.iter_live().collect();
         for slot in live {
@@ -36,17 +38,20 @@ impl BlockQueue {
         }
     }
 
-    /// Stops as [`stop`](BlockQueue::stop) does and keeps the record as it is: every request that was taken and not answered stays in it,
-    /// for the backend that the driver is handed to. No record is kept from here on.
+    /// Stops as [`stop`](BlockQueue::stop) does and keeps the record as it is: every request that
+    /// was taken and not answered stays in it, for the backend that the driver is handed to. No
+    /// record is kept from here on.
     ///
     /// # Spec
-    /// vhost-user, "Inflight I/O tracking": a head leaves the record when it is used, or when a reset ends it.
+    /// vhost-user, "Inflight I/O tracking": a head leaves the record when it is used, or when a
+    /// reset ends it.
     pub fn leave(&mut self) {
         self.record = None;
         self.stop();
     }
 
-    /// Makes a stopped queue ready for its next life. Its record, if it keeps one, becomes empty: the reset has ended what was in flight.
+    /// Makes a stopped queue ready for its next life. Its record, if it keeps one, becomes empty:
+    /// the reset has ended what was in flight.
     ///
     /// # Panics
     /// If something is still in the host's hands.
@@ -57,7 +62,7 @@ impl BlockQueue {
         self.stopped = false;
         self.broken = false;
         self.signal = false;
-        self.dance = Dance::Asleep;
+        self.ring_poll = RingPoll::Idle;
         self.kicked = true;
         self.slots.shrink();
         if let Some(record) = &mut self.record {
@@ -66,11 +71,12 @@ impl BlockQueue {
     }
 
     /// An operation came back after the life its request belonged to.
-    pub(super) fn outlive(&mut self, slot: Slot, result: &Result<u32, Errno>) {
+    pub(super) fn on_completion_after_stop(&mut self, slot: Slot, result: &Result<u32, Errno>) {
         let request = self.slots.get_mut(slot);
         request.place = Place::Ready;
         if request.sync == SyncPart::Runs {
-            // The gate is not reset: a failure counts in the next life too, and other queues may wait for this very sync.
+            // The gate is not reset: a failure counts in the next life too, and other queues may
+            // wait for this very sync.
             request.sync = SyncPart::None;
             let woken = self.shared.end_sync(self.index, result);
             self.wake_others(woken);
@@ -83,7 +89,7 @@ impl BlockQueue {
         let request = self.slots.get_mut(slot);
         request.patch = None;
         if std::mem::replace(&mut request.sync, SyncPart::None) != SyncPart::None {
-            let woken = self.shared.gate().give_up(self.index);
+            let woken = self.shared.flush_group().give_up(self.index);
             self.wake_others(woken);
         }
         self.unlock(slot);

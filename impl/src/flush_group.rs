@@ -1,14 +1,22 @@
-//! The flush gate: flushes that arrive while a sync runs wait for one that starts after them, and share it.
+//! The flush gate: flushes that arrive while a sync runs wait for one that starts after them, and
+//! share it.
 //!
-//! Syncs are numbered in the order they start, and at most one runs at a time. A request that must be covered by a sync *needs* the number
-//! of the next one to start: it may neither use one that runs already, whose must-set was fixed before the request came, nor start a second
-//! one beside it. Some waiting queue *leads*: it hands the next sync to its lane of the disk. Nobody appoints it: whenever nothing runs and
-//! nobody leads, the first waiting queue that looks takes the lead, so whoever gives up the lead or ends a sync wakes all that wait.
+//! Syncs are numbered in the order they start, and at most one runs at a time. A request that must
+//! be covered by a sync *needs* the number of the next one to start: it may neither use one that
+//! runs already, whose must-set was fixed before the request came, nor start a second one beside
+//! it. Some waiting queue *leads*: it hands the next sync to its lane of the disk. Nobody appoints
+//! it: whenever nothing runs and nobody leads, the first waiting queue that looks takes the lead,
+//! so whoever gives up the lead or ends a sync wakes all that wait.
 //!
-//! Failure is sticky for as long as the disk is open. The host may have forgotten what was dirty, so no later sync proves anything about the
-//! writes before it (AMB-02); it survives device reset, for the disk stays open.
+//! Failure is sticky for as long as the disk is open. The host may have forgotten what was dirty,
+//! so no later sync proves anything about the writes before it (AMB-02); it survives device reset,
+//! for the disk stays open.
 
-use crate::wakes::{QueueIndex, QueueSet};
+mod shared;
+
+pub(crate) use shared::SharedFlushGroup;
+
+use crate::queue_set::{QueueIndex, QueueSet};
 
 /// The number of a sync: the `n`th to start since the disk was opened, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,13 +40,13 @@ pub(crate) struct Look {
     pub(crate) settled: usize,
     /// Whether that verdict is [`Verdict::Failed`] rather than [`Verdict::Stable`].
     pub(crate) failed: bool,
-    /// Whether the oldest of the others has to [`start`](Gate::start) a sync.
+    /// Whether the oldest of the others has to [`start`](FlushGroup::start) a sync.
     pub(crate) leads: bool,
 }
 
 /// The state all queues of a device share behind one lock.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gate {
+pub(crate) struct FlushGroup {
     /// The greatest number handed out to a sync that started.
     started: u64,
     /// The greatest number whose sync, or a later one, ended without error.
@@ -52,7 +60,7 @@ pub(crate) struct Gate {
     failed: bool,
 }
 
-impl Gate {
+impl FlushGroup {
     /// Admits a request of `queue`: the sync it needs is the next to start.
     pub(crate) fn admit(&mut self, queue: QueueIndex) -> SyncNumber {
         self.waiting.insert(queue);
@@ -70,8 +78,8 @@ impl Gate {
         }
     }
 
-    /// Judges the requests of `queue` that wait, by the numbers they need, the least first; takes the lead for the first that is left, if
-    /// nobody has it; and leaves if then nobody is left.
+    /// Judges the requests of `queue` that wait, by the numbers they need, the least first; takes
+    /// the lead for the first that is left, if nobody has it; and leaves if then nobody is left.
     pub(crate) fn look(
         &mut self,
         queue: QueueIndex,
@@ -87,8 +95,8 @@ impl Gate {
         Look { settled, failed: self.failed, leads }
     }
 
-    /// Takes the lead if nobody has it and no sync runs. Whoever gets `true` must [`start`](Gate::start) a sync or
-    /// [`give_up`](Gate::give_up).
+    /// Takes the lead if nobody has it and no sync runs. Whoever gets `true` must
+    /// [`start`](FlushGroup::start) a sync or [`give_up`](FlushGroup::give_up).
     pub(crate) fn lead(&mut self, queue: QueueIndex) -> bool {
         assert!(self.waiting.contains(queue), "only who waits may lead");
         if self.leader.is_some() || self.running.is_some() {
@@ -106,7 +114,8 @@ impl Gate {
         SyncNumber(self.started)
     }
 
-    /// The leader, or the queue whose sync came back untouched, will not go on. Returns who has to look again.
+    /// The leader, or the queue whose sync came back untouched, will not go on. Returns who has to
+    /// look again.
     pub(crate) fn give_up(&mut self, queue: QueueIndex) -> QueueSet {
         if self.running == Some(queue) {
             self.running = None;
@@ -137,7 +146,8 @@ impl Gate {
         self.waiting.remove(queue);
     }
 
-    /// A new disk, or the same one opened again after its dirty data was dealt with, has not failed yet.
+    /// A new disk, or the same one opened again after its dirty data was dealt with, has not failed
+    /// yet.
     ///
     /// # Panics
     /// If requests are still at the gate.
@@ -161,53 +171,53 @@ mod tests {
 
     #[test]
     fn a_sync_that_runs_covers_nobody_who_comes_later() {
-        let mut gate = Gate::default();
-        let early = gate.admit(A);
-        assert!(gate.lead(A));
-        let shared = gate.admit(B);
-        assert!(!gate.lead(B), "one leader at a time");
-        gate.start(A);
-        let late = gate.admit(B);
-        assert!(!gate.lead(B), "one sync at a time");
-        assert_eq!(woken(gate.finish(A, true)), [A, B]);
-        assert_eq!(gate.verdict(early), Verdict::Stable);
-        assert_eq!(gate.verdict(shared), Verdict::Stable);
-        assert_eq!(gate.verdict(late), Verdict::Wait);
-        assert!(gate.lead(B));
+        let mut group = FlushGroup::default();
+        let early = group.admit(A);
+        assert!(group.lead(A));
+        let shared = group.admit(B);
+        assert!(!group.lead(B), "one leader at a time");
+        group.start(A);
+        let late = group.admit(B);
+        assert!(!group.lead(B), "one sync at a time");
+        assert_eq!(woken(group.finish(A, true)), [A, B]);
+        assert_eq!(group.verdict(early), Verdict::Stable);
+        assert_eq!(group.verdict(shared), Verdict::Stable);
+        assert_eq!(group.verdict(late), Verdict::Wait);
+        assert!(group.lead(B));
     }
 
     #[test]
     fn a_sync_given_up_stands_for_nobody() {
-        let mut gate = Gate::default();
-        let first = gate.admit(A);
-        assert!(gate.lead(A));
-        gate.start(A);
-        let second = gate.admit(B);
-        gate.leave(A);
-        assert_eq!(woken(gate.give_up(A)), [B]);
-        assert_eq!(gate.verdict(first), Verdict::Wait);
-        assert!(gate.lead(B));
-        gate.start(B);
-        gate.finish(B, true);
-        assert_eq!(gate.verdict(first), Verdict::Stable);
-        assert_eq!(gate.verdict(second), Verdict::Stable);
+        let mut group = FlushGroup::default();
+        let first = group.admit(A);
+        assert!(group.lead(A));
+        group.start(A);
+        let second = group.admit(B);
+        group.leave(A);
+        assert_eq!(woken(group.give_up(A)), [B]);
+        assert_eq!(group.verdict(first), Verdict::Wait);
+        assert!(group.lead(B));
+        group.start(B);
+        group.finish(B, true);
+        assert_eq!(group.verdict(first), Verdict::Stable);
+        assert_eq!(group.verdict(second), Verdict::Stable);
     }
 
     #[test]
     fn failure_is_sticky_until_the_disk_is_opened_again() {
-        let mut gate = Gate::default();
-        let before = gate.admit(A);
-        assert!(gate.lead(A));
-        gate.start(A);
-        gate.finish(A, false);
-        assert_eq!(gate.verdict(before), Verdict::Failed);
-        let after = gate.admit(A);
-        assert!(gate.lead(A));
-        gate.start(A);
-        gate.finish(A, true);
-        assert_eq!(gate.verdict(after), Verdict::Failed);
-        gate.leave(A);
-        gate.reopen();
-        assert_eq!(gate.verdict(after), Verdict::Stable);
+        let mut group = FlushGroup::default();
+        let before = group.admit(A);
+        assert!(group.lead(A));
+        group.start(A);
+        group.finish(A, false);
+        assert_eq!(group.verdict(before), Verdict::Failed);
+        let after = group.admit(A);
+        assert!(group.lead(A));
+        group.start(A);
+        group.finish(A, true);
+        assert_eq!(group.verdict(after), Verdict::Failed);
+        group.leave(A);
+        group.reopen();
+        assert_eq!(group.verdict(after), Verdict::Stable);
     }
 }

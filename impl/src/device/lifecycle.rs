@@ -1,11 +1,13 @@
-//! What a virtual machine monitor does to a device behind its driver's back: pause, save, restore and resize; and the reset of one queue, which
-//! the driver asks for.
+//! What a virtual machine monitor does to a device behind its driver's back: pause, save, restore
+//! and resize; and the reset of one queue, which the driver asks for.
 //!
-//! A *paused* device takes nothing from its rings; what it has taken goes on, and it is *drained* once that has ended. Kicks that come
-//! meanwhile are remembered. A drained device is *saved* in two steps, for what its driver was told is complete may be volatile:
-//! [`begin_save`](Device::begin_save) asks for a sync, which goes to the disk and through the flush gate like any other, and when the device
-//! was stepped until that has ended [`save`](Device::save) hands out its state. A saved state therefore never carries volatile writes; where
-//! the sync fails the save does too, and says so with the state of a device that has failed.
+//! A *paused* device takes nothing from its rings; what it has taken goes on, and it is *drained*
+//! once that has ended. Kicks that come meanwhile are remembered. A drained device is *saved* in
+//! two steps, for what its driver was told is complete may be volatile:
+//! [`begin_save`](Device::begin_save) asks for a sync, which goes to the disk and through the flush
+//! gate like any other, and when the device was stepped until that has ended [`save`](Device::save)
+//! hands out its state. A saved state therefore never carries volatile writes; where the sync fails
+//! the save does too, and says so with the state of a device that has failed.
 
 use super::{Device, LIVE, Lane, QueueError};
 use crate::QueueLayout;
@@ -30,7 +32,8 @@ pub enum SaveError {
     Busy,
     /// No sync was asked for since it was paused, or it has not ended.
     NotSynced,
-    /// A sync has failed, now or earlier, so what completed may be volatile. The device can be restored from this state, and then knows it.
+    /// A sync has failed, now or earlier, so what completed may be volatile. The device can be
+    /// restored from this state, and then knows it.
     NotStable(Box<DeviceState>),
 }
 
@@ -61,7 +64,7 @@ pub enum RestoreError {
     /// It had this many bytes, which is more than the disk has, or no whole number of granules.
     Capacity(u64),
     /// This part of the state no device can be in.
-    Nonsense(&'static str),
+    Invalid(&'static str),
     /// A queue lies where none can.
     Queue(QueueError),
 }
@@ -80,7 +83,7 @@ impl fmt::Display for RestoreError {
             RestoreError::Capacity(bytes) => {
                 write!(f, "the saved device has {bytes} bytes, and the disk does not")
             }
-            RestoreError::Nonsense(what) => write!(f, "the saved {what} makes no sense"),
+            RestoreError::Invalid(what) => write!(f, "the saved {what} makes no sense"),
             RestoreError::Queue(error) => error.fmt(f),
         }
     }
@@ -89,7 +92,8 @@ impl fmt::Display for RestoreError {
 impl std::error::Error for RestoreError {}
 
 impl Device {
-    /// Takes nothing from the rings from now on; what was taken goes on. Over when the device [is drained](Device::is_drained).
+    /// Takes nothing from the rings from now on; what was taken goes on. Over when the device [is
+    /// drained](Device::is_drained).
     pub fn pause(&mut self) {
         self.paused = true;
         for lane in &mut self.queues {
@@ -99,7 +103,8 @@ impl Device {
 
     /// Goes on after a pause, saved or not. Every queue is to be stepped, for kicks may have come.
     ///
-    /// A save that was begun is forgotten; its sync, if the disk has it in hand, comes back like any other.
+    /// A save that was begun is forgotten; its sync, if the disk has it in hand, comes back like
+    /// any other.
     pub fn resume(&mut self) {
         self.paused = false;
         for lane in &mut self.queues {
@@ -107,8 +112,9 @@ impl Device {
         }
     }
 
-    /// Stops the rings of a drained device and starts them again where they are, as a vhost-user front-end does that asks for their base
-    /// (GET_VRING_BASE) and sets it; then it is not paused any more. Records of what is in flight are to be given anew.
+    /// Stops the rings of a drained device and starts them again where they are, as a vhost-user
+    /// front-end does that asks for their base (GET_VRING_BASE) and sets it; then it is not paused
+    /// any more. Records of what is in flight are to be given anew.
     ///
     /// # Panics
     /// If the device is not drained.
@@ -124,8 +130,9 @@ impl Device {
         self.resume();
     }
 
-    /// The front-end leaves: nothing more is answered, and what is in flight stays on the records. Every queue is to be stepped until the host
-    /// has nothing in its hands; then the device [is left](Device::is_left). A pause ends with it.
+    /// The front-end leaves: nothing more is answered, and what is in flight stays on the records.
+    /// Every queue is to be stepped until the host has nothing in its hands; then the device [is
+    /// left](Device::is_left). A pause ends with it.
     pub fn leave(&mut self) {
         self.resume();
         for lane in &mut self.queues {
@@ -134,8 +141,9 @@ impl Device {
         self.begin_reset();
     }
 
-    /// Whether the front-end has left, and nothing is in the host's hands. The device is in its reset state then, on the same open disk: what
-    /// comes next may be the same front-end with its records, and a sync that failed has failed for it too.
+    /// Whether the front-end has left, and nothing is in the host's hands. The device is in its
+    /// reset state then, on the same open disk: what comes next may be the same front-end with its
+    /// records, and a sync that failed has failed for it too.
     pub fn is_left(&mut self) -> bool {
         self.status() == 0
     }
@@ -152,7 +160,8 @@ impl Device {
         self.paused && !self.resetting && self.queues.iter().all(quiet)
     }
 
-    /// Asks for what makes everything that completed stable: queue 0 hands a sync to its lane of the disk when it is stepped.
+    /// Asks for what makes everything that completed stable: queue 0 hands a sync to its lane of
+    /// the disk when it is stepped.
     ///
     /// # Errors
     /// The device is not paused, or not drained.
@@ -162,10 +171,12 @@ impl Device {
         Ok(())
     }
 
-    /// The state of the device, once the sync that [`begin_save`](Device::begin_save) asked for has ended. The device stays paused.
+    /// The state of the device, once the sync that [`begin_save`](Device::begin_save) asked for has
+    /// ended. The device stays paused.
     ///
     /// # Errors
-    /// [`SaveError::Busy`] while the sync goes on. With [`SaveError::NotStable`] the sync, or an earlier one, has failed.
+    /// [`SaveError::Busy`] while the sync goes on. With [`SaveError::NotStable`] the sync, or an
+    /// earlier one, has failed.
     pub fn save(&mut self) -> Result<DeviceState, SaveError> {
         self.may_save()?;
         match self.queues[0].block.own_sync() {
@@ -201,13 +212,16 @@ impl Device {
         }
     }
 
-    /// A device that goes on where a saved one stopped, over the same disk or one with the same content. It is not paused.
+    /// A device that goes on where a saved one stopped, over the same disk or one with the same
+    /// content. It is not paused.
     ///
-    /// Every queue is to be stepped: each looks at its ring as if kicked, and signals its driver, for the saved device may have owed either.
+    /// Every queue is to be stepped: each looks at its ring as if kicked, and signals its driver,
+    /// for the saved device may have owed either.
     ///
     /// # Errors
-    /// The state is none that a device of this configuration over this disk can be in. A disk that has grown is none of these: the driver is
-    /// shown the old capacity until the device [is resized](Device::resize).
+    /// The state is none that a device of this configuration over this disk can be in. A disk that
+    /// has grown is none of these: the driver is shown the old capacity until the device [is
+    /// resized](Device::resize).
     pub fn restore(
         config: Config,
         limits: Limits,
@@ -238,15 +252,15 @@ impl Device {
         let in_order = (!has(STATUS_DRIVER_OK) || has(STATUS_FEATURES_OK))
             && (!has(STATUS_FEATURES_OK) || has(STATUS_DRIVER));
         if state.status & !known != 0 || !in_order {
-            return Err(RestoreError::Nonsense("device status"));
+            return Err(RestoreError::Invalid("device status"));
         }
         if has(STATUS_FEATURES_OK) {
             let accepted = state.negotiated == state.accepted;
             if !accepted || self.shared.negotiate(state.negotiated).is_err() {
-                return Err(RestoreError::Nonsense("negotiation"));
+                return Err(RestoreError::Invalid("negotiation"));
             }
         } else if state.negotiated != 0 {
-            return Err(RestoreError::Nonsense("negotiation"));
+            return Err(RestoreError::Invalid("negotiation"));
         }
         self.shared.adopt(state);
         self.accepted = state.accepted;
@@ -258,7 +272,7 @@ impl Device {
                 continue;
             }
             if !has(STATUS_FEATURES_OK) {
-                return Err(RestoreError::Nonsense("queue before FEATURES_OK"));
+                return Err(RestoreError::Invalid("queue before FEATURES_OK"));
             }
             let layout = QueueLayout {
                 size: ring.size,
@@ -275,15 +289,16 @@ impl Device {
         Ok(())
     }
 
-    /// Shows the driver a disk of `capacity` bytes, which the disk must have already. Requests that were taken keep to the size they were
-    /// judged by, and those to come to this one.
+    /// Shows the driver a disk of `capacity` bytes, which the disk must have already. Requests that
+    /// were taken keep to the size they were judged by, and those to come to this one.
     ///
     /// # Errors
-    /// The new size is smaller, which would take sectors away under requests that were found right, or no whole number of granules. Nothing
-    /// changes then.
+    /// The new size is smaller, which would take sectors away under requests that were found right,
+    /// or no whole number of granules. Nothing changes then.
     ///
     /// # Spec
-    /// CF-02: "MUST change config_generation"; CF-05: and tells a live driver by a configuration change notification.
+    /// CF-02: "MUST change config_generation"; CF-05: and tells a live driver by a configuration
+    /// change notification.
     pub fn resize(&mut self, capacity: u64) -> Result<(), ResizeError> {
         if self.shared.grow(capacity)? {
             self.config_signal |= self.status & STATUS_DRIVER_OK != 0 && !self.resetting;
@@ -291,8 +306,9 @@ impl Device {
         Ok(())
     }
 
-    /// The driver asks for the reset of one queue (2.6.1): its requests end unanswered, and the queue may be placed anew when
-    /// [`is_queue_resetting`](Device::is_queue_resetting) says no. The other queues go on.
+    /// The driver asks for the reset of one queue (2.6.1): its requests end unanswered, and the
+    /// queue may be placed anew when [`is_queue_resetting`](Device::is_queue_resetting) says no.
+    /// The other queues go on.
     ///
     /// # Errors
     /// RING_RESET was not negotiated, there is no such queue, or it is not in use.
@@ -314,7 +330,8 @@ impl Device {
         Ok(())
     }
 
-    /// Whether the reset of a queue was asked for and has not ended: something is still in the host's hands.
+    /// Whether the reset of a queue was asked for and has not ended: something is still in the
+    /// host's hands.
     pub fn is_queue_resetting(&mut self, index: u16) -> bool {
         self.notice();
         self.queues.get(usize::from(index)).is_some_and(|lane| lane.resetting)

@@ -1,8 +1,8 @@
 //! One operation in the kernel's hands, with everything the kernel has an address of.
 //!
-//! Transfers go straight between the disk and the guest's memory. Only where direct I/O does not take that memory as it lies, or a kill could
-//! tear a sector that is written from it, do they pass through a bounce, which is filled when a write is submitted and emptied when a read
-//! completes.
+//! Transfers go straight between the disk and the guest's memory. Only where direct I/O does not
+//! take that memory as it lies, or a kill could tear a sector that is written from it, do they pass
+//! through a bounce, which is filled when a write is submitted and emptied when a read completes.
 
 use super::open::OpenFile;
 use super::slices::{MOST_PIECES, are_aligned, keep_sectors_whole, mark_dirty, slices};
@@ -16,7 +16,8 @@ use vm_memory::bitmap::BitmapSlice;
 use vm_memory::volatile_memory::PtrGuardMut;
 use vm_memory::{GuestMemory, Permissions, VolatileSlice};
 
-/// The places in the ring's table of registered files: of what is read and written, and of what is synced.
+/// The places in the ring's table of registered files: of what is read and written, and of what is
+/// synced.
 const FILE: types::Fixed = types::Fixed(0);
 const SYNCS: types::Fixed = types::Fixed(1);
 
@@ -46,8 +47,9 @@ struct Pieces {
     staged: Option<Bounce>,
 }
 
-/// An operation from its submission to its completion. Fields are dropped in this order: what is mapped before what holds the mapping.
-pub(super) struct Flight<H> {
+/// An operation from its submission to its completion. Fields are dropped in this order: what is
+/// mapped before what holds the mapping.
+pub(super) struct UringOp<H> {
     token: Token,
     call: Call,
     pieces: Pieces,
@@ -55,17 +57,18 @@ pub(super) struct Flight<H> {
     hold: H,
 }
 
-// SAFETY: what makes it stay on one thread otherwise are addresses, of memory that it or `hold` owns and that is nobody's thread-local.
-unsafe impl<H: Send> Send for Flight<H> {}
+// SAFETY: what makes it stay on one thread otherwise are addresses, of memory that it or `hold`
+// owns and that is nobody's thread-local.
+unsafe impl<H: Send> Send for UringOp<H> {}
 
-impl<H> Flight<H> {
+impl<H> UringOp<H> {
     /// Checks an operation and finds its memory; an operation that makes no sense completes here.
     pub(super) fn new<M: GuestMemory>(
         file: &OpenFile,
         memory: &M,
         hold: H,
         submission: Submission,
-    ) -> Result<Flight<H>, Completion> {
+    ) -> Result<UringOp<H>, Completion> {
         let Submission { token, op } = submission;
         let (call, mut buffer) = match op {
             Op::Read { offset, into } => (Call::Readv { offset }, Some(into)),
@@ -82,12 +85,13 @@ impl<H> Flight<H> {
             }
         };
         match Pieces::of(file, memory, call, buffer.as_mut()) {
-            Ok(pieces) => Ok(Flight { token, call, pieces, buffer, hold }),
+            Ok(pieces) => Ok(UringOp { token, call, pieces, buffer, hold }),
             Err(errno) => Err(Completion { token, result: Err(errno), buffer }),
         }
     }
 
-    /// The operation as the kernel reads it. It has addresses of this value, which must stay where it is.
+    /// The operation as the kernel reads it. It has addresses of this value, which must stay where
+    /// it is.
     pub(super) fn entry(&self) -> squeue::Entry {
         let iovecs = self.pieces.iovecs.as_ptr();
         let count = self.pieces.iovecs.len() as u32;

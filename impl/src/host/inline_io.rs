@@ -1,15 +1,17 @@
 //! Transfers of the page cache that are made on the spot, because the ring would be the longer way.
 //!
-//! A read that finds everything in the page cache is over sooner than a ring can be entered and asked what became of it; one that does not is
-//! the ring's. A write is another matter. Where a file system cannot say beforehand whether a buffered write will have to wait (ext4, FUSE),
-//! the kernel hands each to a worker thread, which costs ten times the write. What that thread is for is the write that does wait: for
-//! writeback, if too much is dirty. So a write is made on the spot, and one that took long sends those after it to the ring, whose workers
-//! wait instead of the queue.
+//! A read that finds everything in the page cache is over sooner than a ring can be entered and
+//! asked what became of it; one that does not is the ring's. A write is another matter. Where a
+//! file system cannot say beforehand whether a buffered write will have to wait (ext4, FUSE), the
+//! kernel hands each to a worker thread, which costs ten times the write. What that thread is for
+//! is the write that does wait: for writeback, if too much is dirty. So a write is made on the
+//! spot, and one that took long sends those after it to the ring, whose workers wait instead of the
+//! queue.
 //!
 //! Not for direct I/O, which the ring does without workers, nor for syncs, which always wait.
 
-use super::flight::{Access, Flight};
 use super::open::OpenFile;
+use super::uring_op::{Access, UringOp};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -30,30 +32,31 @@ enum Writes {
     /// The file system says when a write would wait, so the ring needs a worker only for that.
     Ring,
     /// It does not; this many of the next writes go to the ring all the same.
-    Spot { spared: u32 },
+    InlineIo { spared: u32 },
 }
 
 /// Decides over the transfers of one lane.
 #[derive(Debug)]
-pub(super) struct Spot {
+pub(super) struct InlineIo {
     /// The file system says when a read would wait.
     reads: bool,
     writes: Writes,
 }
 
-impl Spot {
-    pub(super) fn new(file: &OpenFile) -> Spot {
+impl InlineIo {
+    pub(super) fn new(file: &OpenFile) -> InlineIo {
         let direct = file.memory_align().is_some();
-        Spot { reads: !direct, writes: if direct { Writes::Ring } else { Writes::Unknown } }
+        InlineIo { reads: !direct, writes: if direct { Writes::Ring } else { Writes::Unknown } }
     }
 
-    /// Makes the transfer of `flight`, if it is one for the spot: the number of bytes or a negative errno, as the ring would answer.
+    /// Makes the transfer of `op`, if it is one for the spot: the number of bytes or a negative
+    /// errno, as the ring would answer.
     #[inline]
-    pub(super) fn make<H>(&mut self, file: &OpenFile, flight: &Flight<H>) -> Option<i32> {
+    pub(super) fn make<H>(&mut self, file: &OpenFile, op: &UringOp<H>) -> Option<i32> {
         if !self.reads && matches!(self.writes, Writes::Ring) {
             return None;
         }
-        let (iovecs, offset, access) = flight.transfer()?;
+        let (iovecs, offset, access) = op.transfer()?;
         if iovecs.iter().map(|iovec| iovec.iov_len).sum::<usize>() > MOST_BYTES {
             return None;
         }
@@ -75,14 +78,16 @@ impl Spot {
     fn write(&mut self, write: impl Fn(libc::c_int) -> i32) -> Option<i32> {
         if matches!(self.writes, Writes::Unknown) {
             match write(libc::RWF_NOWAIT) {
-                answer if answer == -libc::EOPNOTSUPP => self.writes = Writes::Spot { spared: 0 },
+                answer if answer == -libc::EOPNOTSUPP => {
+                    self.writes = Writes::InlineIo { spared: 0 }
+                }
                 answer => {
                     self.writes = Writes::Ring;
                     return (answer != -libc::EAGAIN).then_some(answer);
                 }
             }
         }
-        let Writes::Spot { spared } = &mut self.writes else { return None };
+        let Writes::InlineIo { spared } = &mut self.writes else { return None };
         if *spared > 0 {
             *spared -= 1;
             return None;
@@ -100,7 +105,8 @@ impl Spot {
 fn preadv2(file: &OpenFile, iovecs: &[libc::iovec], offset: u64) -> i32 {
     let fd = file.file().as_raw_fd();
     let (count, offset) = (iovecs.len() as libc::c_int, offset as libc::off_t);
-    // SAFETY: the descriptor is open for as long as `file` is, and the pieces belong to a flight, which keeps them mapped while it lives.
+    // SAFETY: the descriptor is open for as long as `file` is, and the pieces belong to a flight,
+    // which keeps them mapped while it lives.
     answer(unsafe { libc::preadv2(fd, iovecs.as_ptr(), count, offset, libc::RWF_NOWAIT) })
 }
 
@@ -108,7 +114,8 @@ fn preadv2(file: &OpenFile, iovecs: &[libc::iovec], offset: u64) -> i32 {
 fn pwritev2(file: &OpenFile, iovecs: &[libc::iovec], offset: u64, flags: libc::c_int) -> i32 {
     let fd = file.file().as_raw_fd();
     let (count, offset) = (iovecs.len() as libc::c_int, offset as libc::off_t);
-    // SAFETY: the descriptor is open for as long as `file` is, and the pieces belong to a flight, which keeps them mapped while it lives.
+    // SAFETY: the descriptor is open for as long as `file` is, and the pieces belong to a flight,
+    // which keeps them mapped while it lives.
     answer(unsafe { libc::pwritev2(fd, iovecs.as_ptr(), count, offset, flags) })
 }
 
@@ -126,39 +133,39 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    fn spot() -> Spot {
-        Spot { reads: true, writes: Writes::Unknown }
+    fn inline_io() -> InlineIo {
+        InlineIo { reads: true, writes: Writes::Unknown }
     }
 
     #[test]
     fn what_would_wait_is_the_rings() {
-        let mut spot = spot();
-        assert_eq!(spot.read(|| -libc::EAGAIN), None);
-        assert_eq!(spot.read(|| 512), Some(512));
-        assert_eq!(spot.read(|| -libc::EIO), Some(-libc::EIO));
-        assert_eq!(spot.read(|| -libc::EOPNOTSUPP), None);
-        assert_eq!(spot.read(|| unreachable!("it cannot say")), None);
+        let mut inline_io = inline_io();
+        assert_eq!(inline_io.read(|| -libc::EAGAIN), None);
+        assert_eq!(inline_io.read(|| 512), Some(512));
+        assert_eq!(inline_io.read(|| -libc::EIO), Some(-libc::EIO));
+        assert_eq!(inline_io.read(|| -libc::EOPNOTSUPP), None);
+        assert_eq!(inline_io.read(|| unreachable!("it cannot say")), None);
     }
 
     #[test]
     fn writes_of_a_file_system_that_says_when_it_waits_are_the_rings() {
         for (first, made) in [(-libc::EAGAIN, None), (512, Some(512))] {
-            let mut spot = spot();
-            let answered = spot.write(|flags| {
+            let mut inline_io = inline_io();
+            let answered = inline_io.write(|flags| {
                 assert_eq!(flags, libc::RWF_NOWAIT);
                 first
             });
             assert_eq!(answered, made);
-            assert_eq!(spot.write(|_| unreachable!("the ring makes it")), None);
+            assert_eq!(inline_io.write(|_| unreachable!("the ring makes it")), None);
         }
     }
 
     #[test]
     fn a_write_that_had_to_wait_spares_those_after_it() {
-        let mut spot = spot();
+        let mut inline_io = inline_io();
         let waits = Cell::new(false);
         let mut write = || {
-            spot.write(|flags| {
+            inline_io.write(|flags| {
                 if flags == libc::RWF_NOWAIT {
                     return -libc::EOPNOTSUPP;
                 }

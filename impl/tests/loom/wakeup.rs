@@ -1,7 +1,7 @@
 //! A bell that threads of a model can sleep on, in the place of an event descriptor.
 
 use crate::explore::sync::{Condvar, Mutex};
-use powerfail_device::helm::Bell;
+use powerfail_device::worker_lock::Wakeup;
 
 pub(crate) struct Bedside {
     rings: Mutex<bool>,
@@ -13,7 +13,8 @@ impl Bedside {
         Bedside { rings: Mutex::new(false), heard: Condvar::new() }
     }
 
-    /// Returns when it rings, and leaves it ringing. If it never does, that is a deadlock, which is reported.
+    /// Returns when it rings, and leaves it ringing. If it never does, that is a deadlock, which is
+    /// reported.
     pub(crate) fn sleep(&self) {
         let mut rings = self.rings.lock().unwrap();
         while !*rings {
@@ -22,13 +23,13 @@ impl Bedside {
     }
 }
 
-impl Bell for Bedside {
-    fn ring(&self) {
+impl Wakeup for Bedside {
+    fn signal(&self) {
         *self.rings.lock().unwrap() = true;
         self.heard.notify_all();
     }
 
-    fn quiet(&self) {
+    fn clear(&self) {
         *self.rings.lock().unwrap() = false;
     }
 }

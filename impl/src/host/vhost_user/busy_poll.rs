@@ -1,24 +1,26 @@
 //! How long a queue's thread looks for more before it goes to sleep.
 //!
-//! Waking a thread that sleeps takes both sides longer than a small request does. A driver that answers at once, as one with a single request
-//! in flight does, is worth some microseconds of looking; one that takes its time is not. So a thread lingers iff its last wait was short,
+//! Waking a thread that sleeps takes both sides longer than a small request does. A driver that
+//! answers at once, as one with a single request in flight does, is worth some microseconds of
+//! looking; one that takes its time is not. So a thread lingers iff its last wait was short,
 //! however it waited: a wrong guess costs one short wait.
 
 use std::time::{Duration, Instant};
 
-/// A wait that is worth looking for: about what it takes to sleep and be woken on both sides, on processors that sleep too.
+/// A wait that is worth looking for: about what it takes to sleep and be woken on both sides, on
+/// processors that sleep too.
 const SHORT: Duration = Duration::from_micros(50);
 
 /// What is known of one queue's waits.
 #[derive(Debug, Default)]
-pub(super) struct Linger {
+pub(super) struct BusyPoll {
     /// The last wait was short.
     expects_more: bool,
     /// When there was nothing more to do; there iff that is so.
     since: Option<Instant>,
 }
 
-impl Linger {
+impl BusyPoll {
     /// There is nothing to do. Whether to look again rather than to sleep.
     pub(super) fn is_worth_it(&mut self) -> bool {
         let since = *self.since.get_or_insert_with(Instant::now);
@@ -39,20 +41,20 @@ mod tests {
 
     #[test]
     fn who_waited_long_does_not_linger() {
-        let mut linger = Linger { expects_more: true, since: None };
+        let mut busy_poll = BusyPoll { expects_more: true, since: None };
         let long_ago = Instant::now().checked_sub(2 * SHORT).expect("the clock has run so long");
-        linger.since = Some(long_ago);
-        assert!(!linger.is_worth_it(), "its time is over");
-        linger.found();
-        assert!(!linger.is_worth_it(), "and the next wait is not expected to be short");
+        busy_poll.since = Some(long_ago);
+        assert!(!busy_poll.is_worth_it(), "its time is over");
+        busy_poll.found();
+        assert!(!busy_poll.is_worth_it(), "and the next wait is not expected to be short");
     }
 
     #[test]
     fn who_was_busy_all_the_time_keeps_what_it_expects() {
         for expects_more in [false, true] {
-            let mut linger = Linger { expects_more, since: None };
-            linger.found();
-            assert_eq!(linger.expects_more, expects_more);
+            let mut busy_poll = BusyPoll { expects_more, since: None };
+            busy_poll.found();
+            assert_eq!(busy_poll.expects_more, expects_more);
         }
     }
 }

@@ -180,9 +180,9 @@ fn a_state_that_no_device_can_be_in_is_refused() {
     assert_eq!(restore(&|s| s.max_queue_size = 8), Err(RestoreError::QueueSize(8)));
     assert_eq!(restore(&|s| s.capacity += 512), Err(RestoreError::Capacity(65 * 512)));
     assert_eq!(restore(&|s| s.capacity -= 1), Err(RestoreError::Capacity(64 * 512 - 1)));
-    assert_eq!(restore(&|s| s.status = 4), Err(RestoreError::Nonsense("device status")));
-    assert_eq!(restore(&|s| s.status = 3), Err(RestoreError::Nonsense("negotiation")));
-    assert_eq!(restore(&|s| s.negotiated = 1), Err(RestoreError::Nonsense("negotiation")));
+    assert_eq!(restore(&|s| s.status = 4), Err(RestoreError::Invalid("device status")));
+    assert_eq!(restore(&|s| s.status = 3), Err(RestoreError::Invalid("negotiation")));
+    assert_eq!(restore(&|s| s.negotiated = 1), Err(RestoreError::Invalid("negotiation")));
     let misplaced = restore(&|s| s.queues[0].used = 2);
     assert_eq!(misplaced, Err(RestoreError::Queue(QueueError::Address(2))));
 }
