@@ -17,7 +17,7 @@
 //! until the next life, only the first bound is held, with no chain counted as used.
 
 use powerfail::guest::memory::{Memory, Ram};
-use powerfail_device::{Queue, QueueLayout, QueueT};
+use powerfail_device::{QueueLayout, Ring};
 
 use crate::reference;
 
@@ -123,21 +123,21 @@ impl Watched {
     /// If the step broke a bound.
     pub(crate) fn look(
         &mut self,
-        ring: Option<&Queue>,
+        ring: Option<&Ring>,
         mut also: impl FnMut(&[u8], QueueLayout, u16),
     ) -> bool {
         let mut took = false;
         if let (Some(queue), Some(plan)) = (ring, self.ring)
-            && queue.next_avail() != self.next_avail
+            && queue.position().0 != self.next_avail
         {
             assert_eq!(
-                queue.next_avail(),
+                queue.position().0,
                 self.next_avail.wrapping_add(1),
                 "a step takes one chain"
             );
             let entry = u64::from(self.next_avail % plan.size);
             let head = self.read_u16(plan.available + 4 + 2 * entry);
-            self.next_avail = queue.next_avail();
+            self.next_avail = queue.position().0;
             // A head that names no descriptor breaks the ring and is no chain.
             if head < plan.size {
                 let chain = reference::follow(&self.shadow, plan.descriptors, plan.size, head);
@@ -155,7 +155,7 @@ impl Watched {
         }
         self.compare();
         if let (Some(queue), Some(plan)) = (ring, self.ring) {
-            while self.next_used != queue.next_used() {
+            while self.next_used != queue.position().1 {
                 self.used(plan);
                 self.next_used = self.next_used.wrapping_add(1);
             }

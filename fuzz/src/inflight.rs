@@ -21,7 +21,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use powerfail_device::vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use powerfail_device::{
     BlockQueue, Completion, Config, Disk, InflightError, InflightMemory, InflightRecord, Limits,
-    Op, Queue, QueueIndex, QueueT, Shared, Step, Submission, step, wire,
+    Op, QueueIndex, QueueLayout, Ring, Shared, Step, Submission, step, wire,
 };
 
 /// Bytes of guest memory, and where the parts of the ring are; the largest has 256 descriptors.
@@ -286,16 +286,17 @@ impl Guest {
         self.memory.read_obj(GuestAddress(at)).expect("it is in the memory")
     }
 
-    fn ring(&self) -> Queue {
-        let mut ring = Queue::new(256).expect("a power of two");
-        ring.set_size(self.size);
-        ring.set_desc_table_address(Some(DESCRIPTORS as u32), None);
-        ring.set_avail_ring_address(Some(AVAILABLE as u32), None);
-        ring.set_used_ring_address(Some(USED as u32), None);
-        ring.set_ready(true);
+    fn ring(&self) -> Ring {
+        let layout = QueueLayout {
+            size: self.size,
+            descriptors: DESCRIPTORS,
+            available: AVAILABLE,
+            used: USED,
+        };
+        let mut ring = Ring::new(256);
+        ring.place(layout).expect("a right layout");
         // As a transport sets it that knows of nothing in flight.
-        ring.set_next_avail(self.used_idx());
-        ring.set_next_used(self.used_idx());
+        ring.set_position(self.used_idx(), self.used_idx());
         ring
     }
 }

@@ -13,6 +13,7 @@ mod rows {
     use crate::guest::{Guest, Piece};
     use divan::Bencher;
     use divan::counter::ItemsCount;
+    use powerfail_device::RegisterSurface;
     use powerfail_device::host::{Access, ArcMemory, MapLane, MappedFile, UringDisk};
     use powerfail_device::pmem::{Backing, PmemConfig, PmemDevice, Region, Synced, step};
     use powerfail_device::wire::{

@@ -5,7 +5,7 @@
 use divan::Bencher;
 use powerfail_device::wire::{F_EVENT_IDX, F_FLUSH, F_VERSION_1, T_FLUSH, T_IN, T_OUT};
 use powerfail_device::{
-    BlockQueue, Completion, Config, Disk, Limits, Op, Queue, QueueIndex, QueueT, Shared, Step,
+    BlockQueue, Completion, Config, Disk, Limits, Op, QueueIndex, QueueLayout, Ring, Shared, Step,
     Submission, step,
 };
 use std::collections::VecDeque;
@@ -96,13 +96,11 @@ impl Driver {
         Driver { memory: Flat(vec![0; 1 << 16].into()), published: 0 }
     }
 
-    fn ring(&self, event_idx: bool) -> Queue {
-        let mut ring = Queue::new(SIZE).expect("a power of two");
-        ring.set_desc_table_address(Some(DESCRIPTORS as u32), Some(0));
-        ring.set_avail_ring_address(Some(AVAILABLE as u32), Some(0));
-        ring.set_used_ring_address(Some(USED as u32), Some(0));
+    fn ring(&self, event_idx: bool) -> Ring {
+        let layout =
+            QueueLayout { size: SIZE, descriptors: DESCRIPTORS, available: AVAILABLE, used: USED };
+        let mut ring = Ring::at(layout).expect("a right layout");
         ring.set_event_idx(event_idx);
-        ring.set_ready(true);
         ring
     }
 
@@ -180,8 +178,8 @@ fn bare_ring(bencher: Bencher<'_, '_>) {
     let mut disk = vec![0; 1 << 16];
     bencher.bench_local(|| {
         driver.send(T_OUT, 5, 512);
-        let mut chain = ring.pop_descriptor_chain(&driver.memory).expect("published");
-        let head = chain.head_index();
+        let chain = ring.take(&driver.memory).expect("a ring in memory");
+        let (head, mut chain) = chain.expect("published");
         let header = chain.next().expect("header");
         let data = chain.next().expect("data");
         let status = chain.next().expect("status");
@@ -190,7 +188,7 @@ fn bare_ring(bencher: Bencher<'_, '_>) {
         let at = sector as usize * 512;
         driver.memory.read_slice(&mut disk[at..at + 512], data.addr()).expect("in");
         driver.memory.write_obj(0_u8, status.addr()).expect("in");
-        ring.add_used(&driver.memory, head, 1).expect("in");
+        ring.put(&driver.memory, head, 1).expect("in");
     });
 }
 
@@ -209,7 +207,7 @@ fn whole(bencher: Bencher<'_, '_>, kind: u32, len: u32, event_idx: bool) {
         queue.handle_kick();
         while step(&mut queue, &mut ring, &mut disk, &driver.memory) != Step::Idle {}
     });
-    assert_eq!(ring.next_used(), driver.published);
+    assert_eq!(ring.position().1, driver.published);
 }
 
 #[divan::bench(args = [512, 4096])]

@@ -7,7 +7,7 @@
 use crate::disk::Disk;
 use crate::queue::BlockQueue;
 use crate::queue_set::QueueIndex;
-use virtio_queue::Queue;
+use crate::virtio::Ring;
 use vm_memory::GuestMemory;
 
 /// What one step did.
@@ -33,7 +33,7 @@ pub enum Step {
 /// everything else is done.
 pub fn step<M: GuestMemory, D: Disk<M>>(
     queue: &mut BlockQueue,
-    ring: &mut Queue,
+    ring: &mut Ring,
     disk: &mut D,
     memory: &M,
 ) -> Step {
@@ -44,7 +44,7 @@ pub fn step<M: GuestMemory, D: Disk<M>>(
 /// ring. A queue that is disabled, or about to stop, goes on like this.
 pub fn settle<M: GuestMemory, D: Disk<M>>(
     queue: &mut BlockQueue,
-    ring: &mut Queue,
+    ring: &mut Ring,
     disk: &mut D,
     memory: &M,
 ) -> Step {
@@ -54,7 +54,7 @@ pub fn settle<M: GuestMemory, D: Disk<M>>(
 #[inline]
 fn one<M: GuestMemory, D: Disk<M>>(
     queue: &mut BlockQueue,
-    ring: &mut Queue,
+    ring: &mut Ring,
     disk: &mut D,
     memory: &M,
     take: bool,
@@ -94,7 +94,7 @@ fn one<M: GuestMemory, D: Disk<M>>(
 /// Steps until there is nothing left to do; hands signals and wakes to the caller as they come.
 pub fn crank<M: GuestMemory, D: Disk<M>>(
     queue: &mut BlockQueue,
-    ring: &mut Queue,
+    ring: &mut Ring,
     disk: &mut D,
     memory: &M,
     mut signal: impl FnMut(),

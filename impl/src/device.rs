@@ -16,61 +16,8 @@ use crate::queue::BlockQueue;
 use crate::queue_set::QueueIndex;
 use crate::shared::Shared;
 use crate::sync::Arc;
-use crate::wire::{
-    F_EVENT_IDX, F_MQ, F_RING_RESET, STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK,
-    STATUS_FAILED, STATUS_FEATURES_OK, STATUS_NEEDS_RESET,
-};
-use std::fmt;
-use virtio_queue::{Queue, QueueT};
-use vm_memory::GuestAddress;
-
-/// Where a driver put one queue: guest-physical addresses of its three parts and the number of
-/// descriptors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueLayout {
-    /// Number of descriptors: a power of two, at most the offered size.
-    pub size: u16,
-    /// The descriptor table, 16-byte aligned.
-    pub descriptors: u64,
-    /// The available ring (the driver's area), 2-byte aligned, not at address 0.
-    pub available: u64,
-    /// The used ring (the device's area), 4-byte aligned.
-    pub used: u64,
-}
-
-/// Why a queue cannot be set up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QueueError {
-    /// Only between FEATURES_OK and DRIVER_OK; or later, after a reset of the queue. To be reset, a
-    /// queue must be in use, and RING_RESET negotiated.
-    NotNow,
-    /// There is no such queue, or not without MQ negotiated.
-    NoSuchQueue,
-    /// Not a power of two, or more than was offered.
-    Size(u16),
-    /// An address is misaligned, or the available ring is at 0, where `virtio-queue` takes it for
-    /// missing.
-    Address(u64),
-}
-
-impl fmt::Display for QueueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            QueueError::NotNow => {
-                write!(f, "this is not the time to set up or reset that queue")
-            }
-            QueueError::NoSuchQueue => write!(f, "no such queue"),
-            QueueError::Size(size) => {
-                write!(f, "queue size {size} is no power of two or above the offer")
-            }
-            QueueError::Address(address) => {
-                write!(f, "a part of a queue cannot be at {address:#x}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for QueueError {}
+use crate::virtio::{Parts, QueueError, QueueLayout, RegisterSurface, Registers, Ring};
+use crate::wire::{F_EVENT_IDX, F_MQ, F_RING_RESET, STATUS_DRIVER_OK, STATUS_FEATURES_OK};
 
 /// A virtio block device.
 ///
@@ -79,25 +26,17 @@ impl std::error::Error for QueueError {}
 #[derive(Debug)]
 pub struct Device {
     shared: Arc<Shared>,
-    queues: Vec<Lane>,
-    /// What the driver accepted so far; judged at FEATURES_OK.
-    accepted: u64,
-    status: u8,
-    /// A reset was asked for and some queue has work in the host's hands.
-    resetting: bool,
-    /// The queues are paused iff this is so.
+    queues: Vec<QueueAndRing>,
+    registers: Registers,
+    /// True iff the queues are paused.
     paused: bool,
-    config_signal: bool,
 }
 
-/// The status of a device that is at work.
-const LIVE: u8 = STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK;
-
 /// One queue and the ring it lives on.
-#[derive(Debug)]
-struct Lane {
+#[derive(Clone, Debug)]
+struct QueueAndRing {
     block: BlockQueue,
-    ring: Queue,
+    ring: Ring,
     /// A reset of this queue alone was asked for, and it has work in the host's hands.
     resetting: bool,
 }
@@ -113,68 +52,22 @@ impl Device {
     pub fn new(config: Config, limits: Limits) -> Result<Device, ConfigError> {
         let (queues, size) = (config.queues, config.queue_size);
         let shared = Arc::new(Shared::new(config, limits)?);
-        let lane = |index| Lane {
+        let lane = |index| QueueAndRing {
             block: BlockQueue::new(QueueIndex(index), Arc::clone(&shared), size),
-            ring: Queue::new(size).expect("the configuration was checked"),
+            ring: Ring::new(size),
             resetting: false,
         };
         Ok(Device {
             queues: (0..queues).map(lane).collect(),
             shared,
-            accepted: 0,
-            status: 0,
-            resetting: false,
+            registers: Registers::default(),
             paused: false,
-            config_signal: false,
         })
     }
 
     /// What the queues share.
     pub fn shared(&self) -> &Shared {
         &self.shared
-    }
-
-    /// The offered features.
-    pub fn offered(&self) -> u64 {
-        self.shared.offered()
-    }
-
-    /// Notes the features the driver accepts; without effect once FEATURES_OK is set.
-    pub fn set_driver_features(&mut self, features: u64) {
-        if self.status & STATUS_FEATURES_OK == 0 {
-            self.accepted = features;
-        }
-    }
-
-    /// The negotiated features; 0 before FEATURES_OK.
-    pub fn negotiated(&self) -> u64 {
-        self.shared.negotiated()
-    }
-
-    /// The device status. After a reset it reads 0 only once nothing of the old life is in the
-    /// host's hands.
-    ///
-    /// # Spec
-    /// ST-02, ST-04, AMB-21.
-    pub fn status(&mut self) -> u8 {
-        self.notice();
-        self.status
-    }
-
-    /// The driver writes the status: 0 asks for a reset, anything else sets bits.
-    ///
-    /// FEATURES_OK stays clear if the features were not acceptable, DRIVER_OK without FEATURES_OK.
-    /// While a reset goes on only another 0 is heard.
-    ///
-    /// # Spec
-    /// ST-01, FB-02, FB-03.
-    pub fn set_status(&mut self, value: u8) {
-        self.notice();
-        if value == 0 {
-            self.begin_reset();
-        } else if !self.resetting {
-            self.raise(value);
-        }
     }
 
     /// Reads the configuration space; bytes past its end are zero.
@@ -188,21 +81,9 @@ impl Device {
     /// Writes the configuration space; only a one-byte write of `writeback` with CONFIG_WCE
     /// negotiated has an effect.
     pub fn config_write(&mut self, offset: u64, bytes: &[u8]) {
-        if !self.resetting {
+        if !self.registers.is_resetting() {
             self.shared.config_write(offset, bytes);
         }
-    }
-
-    /// The generation of the configuration space: it differs whenever the content may (CF-02,
-    /// CF-03).
-    pub fn config_generation(&self) -> u32 {
-        self.shared.generation()
-    }
-
-    /// Whether a configuration change notification is due; asking takes it.
-    pub fn take_config_signal(&mut self) -> bool {
-        self.notice();
-        std::mem::take(&mut self.config_signal)
     }
 
     /// Places a queue: before DRIVER_OK, or after it was [reset](Device::reset_queue).
@@ -213,20 +94,20 @@ impl Device {
     /// # Spec
     /// VS-20; 2.6.1 for a queue that was reset.
     pub fn set_queue(&mut self, index: u16, layout: QueueLayout) -> Result<(), QueueError> {
-        self.notice();
+        self.catch_up();
         let negotiated = self.negotiated();
-        if self.status & STATUS_FEATURES_OK == 0 || self.resetting {
+        if !self.registers.has(STATUS_FEATURES_OK) || self.registers.is_resetting() {
             return Err(QueueError::NotNow);
         }
         if index > 0 && negotiated & F_MQ == 0 {
             return Err(QueueError::NoSuchQueue);
         }
         let lane = self.queues.get_mut(usize::from(index)).ok_or(QueueError::NoSuchQueue)?;
-        let anew = negotiated & F_RING_RESET != 0 && !lane.ring.ready();
-        if self.status & STATUS_DRIVER_OK != 0 && !anew {
+        let anew = negotiated & F_RING_RESET != 0 && !lane.ring.is_ready();
+        if self.registers.has(STATUS_DRIVER_OK) && !anew {
             return Err(QueueError::NotNow);
         }
-        lane.place(layout)?;
+        lane.ring.place(layout)?;
         lane.ring.set_event_idx(negotiated & F_EVENT_IDX != 0);
         Ok(())
     }
@@ -234,15 +115,15 @@ impl Device {
     /// A queue and its ring, for stepping: from DRIVER_OK on until its last operation after a reset
     /// has come back. While the device is paused, also before that: queue 0 may have a sync to do,
     /// and then until that has ended.
-    pub fn queue_mut(&mut self, index: u16) -> Option<(&mut BlockQueue, &mut Queue)> {
-        let live = self.status & STATUS_DRIVER_OK != 0;
+    pub fn queue_mut(&mut self, index: u16) -> Option<(&mut BlockQueue, &mut Ring)> {
+        let live = self.registers.has(STATUS_DRIVER_OK);
         let lane = self.queues.get_mut(usize::from(index))?;
-        let stepped = if self.resetting {
+        let stepped = if self.registers.is_resetting() {
             !lane.block.is_idle()
         } else {
             // Whatever becomes of this queue, others may wait for a sync it has promised or for
             // what it gives up.
-            (live && lane.ring.ready() && !lane.resetting)
+            (live && lane.ring.is_ready() && !lane.resetting)
                 || self.paused
                 || !lane.block.is_settled()
         };
@@ -263,33 +144,55 @@ impl Device {
         self.shared.reopened();
     }
 
-    fn raise(&mut self, value: u8) {
-        let mut raised = value & (STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FAILED);
-        self.status |= raised;
-        if value & STATUS_FEATURES_OK & !self.status != 0
-            && self.status & STATUS_DRIVER != 0
-            && self.shared.negotiate(self.accepted).is_ok()
-        {
-            raised |= STATUS_FEATURES_OK;
+    /// Asserts what holds between any two steps.
+    ///
+    /// # Panics
+    /// If registers, queues or rings contradict themselves or each other; see
+    /// [`BlockQueue::check`].
+    pub fn check(&self) {
+        self.registers.check();
+        let negotiated = self.shared.negotiated() != 0;
+        assert_eq!(negotiated, self.registers.has(STATUS_FEATURES_OK), "FB-02");
+        for lane in &self.queues {
+            lane.block.check();
+            assert!(!lane.ring.is_ready() || negotiated, "a ring is placed after FEATURES_OK");
+            assert_eq!(lane.block.is_paused(), self.paused, "queues are paused together");
         }
-        self.status |= raised;
-        if value & STATUS_DRIVER_OK != 0 && self.status & STATUS_FEATURES_OK != 0 {
-            self.status |= STATUS_DRIVER_OK;
+    }
+
+    fn finish_reset(&mut self) {
+        for lane in &mut self.queues {
+            lane.begin_anew();
         }
+        self.shared.forget_negotiation();
+        self.registers.end_reset();
+    }
+}
+
+impl Parts for Device {
+    type Shared = Shared;
+
+    fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    fn registers_mut(&mut self) -> &mut Registers {
+        &mut self.registers
     }
 
     fn begin_reset(&mut self) {
-        self.resetting = true;
-        self.config_signal = false;
+        self.registers.begin_reset();
         for lane in &mut self.queues {
             lane.block.stop();
         }
-        self.notice();
     }
 
-    /// Catches up with what happened in the queues since a register was last touched.
-    fn notice(&mut self) {
-        if self.resetting {
+    fn catch_up(&mut self) {
+        if self.registers.is_resetting() {
             if self.queues.iter().all(|lane| lane.block.is_idle()) {
                 self.finish_reset();
             }
@@ -300,74 +203,29 @@ impl Device {
                 lane.begin_anew();
             }
         }
-        if self.status & STATUS_NEEDS_RESET == 0
-            && self.queues.iter().any(|lane| lane.block.is_broken())
-        {
-            self.status |= STATUS_NEEDS_RESET;
-            self.config_signal = self.status & STATUS_DRIVER_OK != 0;
+        if self.queues.iter().any(|lane| lane.block.is_broken()) {
+            self.registers.need_reset();
         }
-    }
-
-    fn finish_reset(&mut self) {
-        for lane in &mut self.queues {
-            lane.begin_anew();
-        }
-        self.shared.forget_negotiation();
-        self.accepted = 0;
-        self.status = 0;
-        self.resetting = false;
     }
 }
 
-impl Lane {
+impl QueueAndRing {
     /// A reset has ended.
     fn begin_anew(&mut self) {
         self.block.restart();
         self.ring.reset();
         self.resetting = false;
     }
-
-    fn place(&mut self, layout: QueueLayout) -> Result<(), QueueError> {
-        if !layout.size.is_power_of_two() || layout.size > self.ring.max_size() {
-            return Err(QueueError::Size(layout.size));
-        }
-        for (address, align) in [(layout.descriptors, 16), (layout.available, 2), (layout.used, 4)]
-        {
-            if address % align != 0 {
-                return Err(QueueError::Address(address));
-            }
-        }
-        if layout.available == 0 {
-            return Err(QueueError::Address(0));
-        }
-        self.ring.set_size(layout.size);
-        let placed = self
-            .ring
-            .try_set_desc_table_address(GuestAddress(layout.descriptors))
-            .and_then(|()| self.ring.try_set_avail_ring_address(GuestAddress(layout.available)))
-            .and_then(|()| self.ring.try_set_used_ring_address(GuestAddress(layout.used)));
-        placed.expect("the alignment was checked");
-        self.ring.set_ready(true);
-        Ok(())
-    }
 }
 
 impl Clone for Device {
     fn clone(&self) -> Device {
-        let shared = Arc::new(self.shared.fork());
-        let lane = |lane: &Lane| Lane {
+        let shared = Arc::new(Shared::clone(&self.shared));
+        let fork = |lane: &QueueAndRing| QueueAndRing {
             block: lane.block.fork(Arc::clone(&shared)),
-            resetting: lane.resetting,
-            ring: Queue::try_from(lane.ring.state()).expect("a queue's own state is valid"),
+            ..lane.clone()
         };
-        Device {
-            queues: self.queues.iter().map(lane).collect(),
-            accepted: self.accepted,
-            status: self.status,
-            resetting: self.resetting,
-            paused: self.paused,
-            config_signal: self.config_signal,
-            shared,
-        }
+        let queues = self.queues.iter().map(fork).collect();
+        Device { queues, registers: self.registers.clone(), paused: self.paused, shared }
     }
 }

@@ -66,7 +66,6 @@ mod device;
 mod disk;
 mod errno;
 mod flush_group;
-mod notification;
 
 #[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
 pub mod host;
@@ -80,6 +79,7 @@ mod shared;
 mod slots;
 mod state;
 mod sync;
+mod virtio;
 pub mod wire;
 pub mod worker_lock;
 
@@ -87,13 +87,13 @@ pub use bounce::{BOUNCE_ALIGN, Bounce};
 pub use buffer::{Buffer, GuestRange, Ranges};
 pub use config::{CONFIG_BYTES, Config, ConfigError, WRITEBACK_OFFSET};
 pub use crank::{Step, crank, settle, step};
-pub use device::{Device, QueueError, QueueLayout, RestoreError, SaveError};
+pub use device::{Device, RestoreError, SaveError};
 pub use disk::{Completion, Disk, Limits, Op, Submission, Token};
 pub use errno::{Errno, Harm, OpKind};
 pub use inflight::{InflightError, InflightMemory, InflightRecord};
 pub use queue::BlockQueue;
 pub use queue_set::{MAX_QUEUES, QueueIndex};
-pub use shared::{Refused, ResizeError, Shared};
+pub use shared::{ResizeError, Shared};
 pub use state::{DeviceState, RingState, StateError};
-pub use virtio_queue::{Queue, QueueT};
+pub use virtio::{QueueError, QueueLayout, Refused, RegisterSurface, Ring};
 pub use vm_memory;

@@ -11,6 +11,7 @@
 //! lets nothing more in (`pause`), and a dead backend's is taken once more (`again`).
 
 mod answer;
+mod host_side;
 mod intake;
 mod outcome;
 mod pause;
@@ -18,63 +19,49 @@ mod pool;
 mod progress;
 mod reset;
 mod resubmit;
-mod ring;
+mod taking;
+mod waiters;
 mod waiting;
 
 use crate::chain::Parts;
 use crate::disk::{Completion, Submission};
 use crate::inflight::InflightRecord;
-use crate::notification::RingPoll;
-use crate::queue_set::{QueueIndex, QueueSet};
+use crate::queue_set::QueueIndex;
 use crate::shared::Shared;
-use crate::slots::{Slot, Slots};
-use crate::sync::Arc;
-pub(crate) use answer::wants_signal;
+use crate::slots::{Place, Slots};
+use crate::sync::{Arc, NotCopied};
+use crate::virtio::{Ring, RingFront};
+use host_side::HostSide;
 pub(crate) use pause::OwnSync;
 use pool::Pool;
 use std::collections::VecDeque;
-use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemory;
+use waiters::Waiters;
 
-/// A request queue: the requests in flight, and what is to be asked of ring, disk and the other
-/// queues next.
-#[derive(Debug)]
+/// A request queue: the requests in flight, and the next steps of the ring, the disk and the other
+/// queues.
+#[derive(Clone, Debug)]
 pub struct BlockQueue {
     index: QueueIndex,
     shared: Arc<Shared>,
+    front: RingFront,
     /// The requests taken from the ring and not answered.
     slots: Slots,
-    /// The slots whose operation is to be handed over, oldest first.
-    ready: VecDeque<Slot>,
-    /// The slots that wait at the flush gate for somebody's sync, oldest first.
-    in_flush_group: VecDeque<Slot>,
-    /// The slots that wait for their range lock, oldest first.
-    at_locks: Vec<Slot>,
-    /// Number of operations in the host's hands.
-    in_host: usize,
-    ring_poll: RingPoll,
-    /// A kick came since notifications were last disabled.
-    kicked: bool,
-    /// The driver is owed a signal.
-    signal: bool,
-    /// The queues that are owed a wake.
-    wakes: QueueSet,
-    /// Submissions were handed over since the doorbell last rang.
-    doorbell: bool,
-    /// From the start of a reset to its end: nothing is taken from the ring, handed over or
+    host: HostSide,
+    waiters: Waiters,
+    /// True from the start of a reset to its end: nothing is taken from the ring, handed over or
     /// answered.
     stopped: bool,
-    /// Nothing is taken from the ring; what is in flight goes on.
+    /// Nothing is taken from the ring; requests in flight go on.
     paused: bool,
     own_sync: OwnSync,
-    /// The ring makes no sense any more; only a reset helps. What is in flight still ends properly.
-    broken: bool,
-    /// What is in flight, where it outlives the process.
-    record: Option<InflightRecord>,
     /// The heads to take before any new one: a backend that died had taken them.
-    again: VecDeque<u16>,
-    parts: Parts,
-    pool: Pool,
+    resubmit: VecDeque<u16>,
+    /// The requests in flight, where the record outlives the process. It is the original's: a copy
+    /// keeps none.
+    record: NotCopied<Option<InflightRecord>>,
+    parts: NotCopied<Parts>,
+    pool: NotCopied<Pool>,
 }
 
 impl BlockQueue {
@@ -91,52 +78,45 @@ impl BlockQueue {
         BlockQueue {
             index,
             shared,
+            front: RingFront::new(),
             slots: Slots::default(),
-            ready: VecDeque::with_capacity(usize::from(queue_size.min(64))),
-            in_flush_group: VecDeque::new(),
-            at_locks: Vec::new(),
-            in_host: 0,
-            ring_poll: RingPoll::Idle,
-            // A driver may have published before anybody listened, and it will not kick again.
-            kicked: true,
-            signal: false,
-            wakes: QueueSet::default(),
-            doorbell: false,
+            host: HostSide::with_room(usize::from(queue_size.min(64))),
+            waiters: Waiters::default(),
             stopped: false,
             paused: false,
             own_sync: OwnSync::None,
-            broken: false,
-            record: None,
-            again: VecDeque::new(),
-            parts: Parts::default(),
-            pool: Pool::default(),
+            resubmit: VecDeque::new(),
+            record: NotCopied::default(),
+            parts: NotCopied::default(),
+            pool: NotCopied::default(),
         }
     }
 
-    /// A deep copy over a deep copy of what it shared. It keeps no record: that is the original's.
+    /// A deep copy over `shared`, a deep copy of the original's.
     pub(crate) fn fork(&self, shared: Arc<Shared>) -> BlockQueue {
-        BlockQueue {
-            index: self.index,
-            shared,
-            slots: self.slots.clone(),
-            ready: self.ready.clone(),
-            in_flush_group: self.in_flush_group.clone(),
-            at_locks: self.at_locks.clone(),
-            in_host: self.in_host,
-            ring_poll: self.ring_poll,
-            kicked: self.kicked,
-            signal: self.signal,
-            wakes: self.wakes,
-            doorbell: self.doorbell,
-            stopped: self.stopped,
-            paused: self.paused,
-            own_sync: self.own_sync,
-            broken: self.broken,
-            record: None,
-            again: self.again.clone(),
-            parts: Parts::default(),
-            pool: Pool::default(),
+        BlockQueue { shared, ..self.clone() }
+    }
+
+    /// Asserts what holds between any two steps.
+    ///
+    /// # Panics
+    /// If a request in flight is in no list or in two, a list is out of order, or a stopped queue
+    /// still holds what a reset ends.
+    pub fn check(&self) {
+        self.front.check(self.stopped);
+        self.host.check(&self.slots);
+        self.waiters.check(&self.slots, self.index);
+        for slot in self.slots.iter_live() {
+            let request = self.slots.get(slot);
+            let in_host = request.place == Place::Host;
+            assert!(!self.stopped || in_host, "a reset ends all that the host does not hold");
+            assert!(request.at <= request.extents.len(), "slot {slot} is past its last extent");
         }
+        assert!(
+            !self.stopped || self.resubmit.is_empty(),
+            "a reset ends what was to be resubmitted"
+        );
+        assert!(self.paused || self.own_sync == OwnSync::None, "only a paused device is saved");
     }
 
     /// Which queue this is.
@@ -146,7 +126,7 @@ impl BlockQueue {
 
     /// The driver kicked: there may be something on the ring.
     pub fn handle_kick(&mut self) {
-        self.kicked = true;
+        self.front.handle_kick();
     }
 
     /// Takes one step on the ring: disable notifications, take one chain, find that there is none,
@@ -155,14 +135,14 @@ impl BlockQueue {
     ///
     /// # Spec
     /// VS-17, VS-10, ST-02.
-    pub fn poll_ring<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) -> bool {
+    pub fn poll_ring<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M) -> bool {
         if self.stopped {
             return false;
         }
         if self.paused {
             return self.poll_paused(ring, memory);
         }
-        !self.broken && ring.ready() && self.ring_poll(ring, memory)
+        !self.front.is_broken() && ring.is_ready() && self.step_ring(ring, memory)
     }
 
     /// An operation handed over by [`poll_submission`](BlockQueue::poll_submission) has completed.
@@ -172,12 +152,12 @@ impl BlockQueue {
     /// moved than asked for, a bounce kept.
     pub fn handle_completion<M: GuestMemory>(
         &mut self,
-        ring: &mut Queue,
+        ring: &mut Ring,
         memory: &M,
         completion: Completion,
     ) {
         let slot = self.slots.completed(completion.token);
-        self.in_host -= 1;
+        self.host.completed();
         if self.stopped {
             self.on_completion_after_stop(slot, &completion.result);
             self.keep_buffer(completion.buffer);
@@ -187,50 +167,48 @@ impl BlockQueue {
     }
 
     /// Another queue moved what this one waits for: a sync ended, or a range became free.
-    pub fn handle_wake<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) {
+    pub fn handle_wake<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M) {
         if self.stopped {
             return;
         }
-        self.look_at_gate(ring, memory);
+        self.look_at_flush_group(ring, memory);
         self.look_at_locks();
     }
 
     /// The next operation for the disk, which must have room for it.
     pub fn poll_submission(&mut self) -> Option<Submission> {
-        let slot = self.ready.pop_front()?;
-        self.in_host += 1;
-        self.doorbell = true;
+        let slot = self.host.hand_over()?;
         Some(self.submission(slot))
     }
 
     /// Whether the driver is owed a used notification; asking takes it.
     pub fn poll_signal(&mut self) -> bool {
-        std::mem::take(&mut self.signal)
+        self.front.poll_signal()
     }
 
     /// A queue that has to be woken; asking takes it.
     pub fn poll_wake(&mut self) -> Option<QueueIndex> {
-        self.wakes.pop()
+        self.waiters.poll_wake()
     }
 
     /// Whether the disk's doorbell is due; asking takes it.
     pub fn poll_doorbell(&mut self) -> bool {
-        std::mem::take(&mut self.doorbell)
+        self.host.poll_doorbell()
     }
 
     /// Whether nothing is in the host's hands.
     pub fn is_idle(&self) -> bool {
-        self.in_host == 0
+        self.host.is_idle()
     }
 
     /// Whether nothing is in flight, and nobody waits for a wake.
     pub(crate) fn is_settled(&self) -> bool {
-        self.in_flight() == 0 && self.wakes.is_empty()
+        self.in_flight() == 0 && self.waiters.owes_nothing()
     }
 
     /// Whether the ring made no sense and only a reset helps (NEEDS_RESET).
     pub fn is_broken(&self) -> bool {
-        self.broken
+        self.front.is_broken()
     }
 
     /// Number of requests taken from the ring and not yet answered.

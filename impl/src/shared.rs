@@ -6,7 +6,7 @@
 //! flushes and by writes to partial granules. A production backend that has no use for the register
 //! surface makes one of these and its queues directly.
 
-use crate::config::{CONFIG_BYTES, Config, ConfigError, WRITEBACK_OFFSET};
+use crate::config::{Config, ConfigError, WRITEBACK_OFFSET};
 use crate::disk::Limits;
 use crate::errno::Errno;
 use crate::flush_group::FlushGroup;
@@ -14,50 +14,27 @@ use crate::flush_group::SharedFlushGroup;
 use crate::locks::RangeLocks;
 use crate::queue_set::{QueueIndex, QueueSet};
 use crate::state::DeviceState;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
-use crate::wire::{F_CONFIG_WCE, F_FLUSH, F_VERSION_1};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, DeepCopy, Mutex, MutexGuard, Ordering, lock};
+use crate::virtio::{Negotiates, Negotiation, Refused, read_space};
+use crate::wire::{F_CONFIG_WCE, F_FLUSH};
 use std::fmt;
 
 /// The state common to all queues of a device.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Shared {
     config: Config,
     limits: Limits,
     /// What the driver is shown, in bytes: it may grow, and the disk is at least as large.
-    capacity: AtomicU64,
-    offered: u64,
-    /// 0 until negotiation is over.
-    negotiated: AtomicU64,
+    capacity: DeepCopy<AtomicU64>,
+    negotiation: Negotiation,
     /// What the byte in the configuration space reads: 0 or 1.
-    writeback: AtomicU8,
+    writeback: DeepCopy<AtomicU8>,
     /// Follows from the two above (5.2.6.2, rows A to H): whether a write must be stable when it
     /// completes.
-    write_through: AtomicBool,
-    /// Counts changes of the configuration space, starting at 0 and wrapping.
-    generation: AtomicU32,
+    write_through: DeepCopy<AtomicBool>,
     flush_group: SharedFlushGroup,
-    locks: Mutex<RangeLocks>,
+    locks: DeepCopy<Mutex<RangeLocks>>,
 }
-
-/// Why negotiation failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// The driver accepted these bits, which were not offered.
-    NotOffered(u64),
-    /// The driver is a legacy one.
-    NotVersion1,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refused::NotOffered(bits) => write!(f, "feature bits {bits:#x} were not offered"),
-            Refused::NotVersion1 => write!(f, "VERSION_1 was not accepted"),
-        }
-    }
-}
-
-impl std::error::Error for Refused {}
 
 /// Why a device cannot be resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +58,16 @@ impl fmt::Display for ResizeError {
 
 impl std::error::Error for ResizeError {}
 
+impl Negotiates for Shared {
+    fn negotiation(&self) -> &Negotiation {
+        &self.negotiation
+    }
+
+    fn accepts(&self, features: u64) -> bool {
+        self.negotiate(features).is_ok()
+    }
+}
+
 impl Shared {
     /// The shared state of a device over a disk with `limits`.
     ///
@@ -89,35 +76,17 @@ impl Shared {
     pub fn new(config: Config, limits: Limits) -> Result<Shared, ConfigError> {
         config.check(&limits)?;
         let shared = Shared {
-            offered: config.offered(&limits),
-            negotiated: AtomicU64::new(0),
-            writeback: AtomicU8::new(u8::from(config.writeback)),
-            write_through: AtomicBool::new(false),
-            generation: AtomicU32::new(0),
+            negotiation: Negotiation::new(config.offered(&limits)),
+            writeback: DeepCopy(AtomicU8::new(u8::from(config.writeback))),
+            write_through: DeepCopy(AtomicBool::new(false)),
             flush_group: SharedFlushGroup::new(),
-            locks: Mutex::new(RangeLocks::new(limits.granule)),
-            capacity: AtomicU64::new(limits.capacity),
+            locks: DeepCopy(Mutex::new(RangeLocks::new(limits.granule))),
+            capacity: DeepCopy(AtomicU64::new(limits.capacity)),
             config,
             limits,
         };
         shared.set_mode(0, shared.start_mode(0));
         Ok(shared)
-    }
-
-    /// A deep copy. Nobody else may use the original meanwhile.
-    pub(crate) fn fork(&self) -> Shared {
-        Shared {
-            config: self.config.clone(),
-            limits: self.limits,
-            capacity: AtomicU64::new(self.capacity()),
-            offered: self.offered,
-            negotiated: AtomicU64::new(self.negotiated()),
-            writeback: AtomicU8::new(self.writeback()),
-            write_through: AtomicBool::new(self.write_through()),
-            generation: AtomicU32::new(self.generation()),
-            flush_group: self.flush_group.fork(),
-            locks: Mutex::new(self.locks().clone()),
-        }
     }
 
     /// How the device was set up.
@@ -160,7 +129,7 @@ impl Shared {
         // After the size: a driver that reads the new size with the old generation has read nothing
         // that was never so.
         if capacity > before {
-            self.generation.fetch_add(1, Ordering::AcqRel);
+            self.negotiation.config_changed();
         }
         Ok(capacity > before)
     }
@@ -169,7 +138,7 @@ impl Shared {
     pub(crate) fn adopt(&self, state: &DeviceState) {
         self.set_mode(self.negotiated(), u8::from(state.writeback));
         self.capacity.store(state.capacity, Ordering::Release);
-        self.generation.store(state.generation, Ordering::Release);
+        self.negotiation.set_generation(state.generation);
         if state.failed {
             self.flush_group.adopt_failure();
         }
@@ -177,12 +146,12 @@ impl Shared {
 
     /// The offered features.
     pub fn offered(&self) -> u64 {
-        self.offered
+        self.negotiation.offered()
     }
 
     /// The negotiated features; 0 before negotiation is over.
     pub fn negotiated(&self) -> u64 {
-        self.negotiated.load(Ordering::Acquire)
+        self.negotiation.negotiated()
     }
 
     /// Judges what the driver accepted and, if it is right, makes it the law of this life.
@@ -193,13 +162,7 @@ impl Shared {
     /// # Spec
     /// FB-02, FB-04, FB-05; BLK-D-03 for the cache mode.
     pub fn negotiate(&self, features: u64) -> Result<(), Refused> {
-        let unoffered = features & !self.offered;
-        if unoffered != 0 {
-            return Err(Refused::NotOffered(unoffered));
-        }
-        if features & F_VERSION_1 == 0 {
-            return Err(Refused::NotVersion1);
-        }
+        self.negotiation.judge(features)?;
         self.set_mode(features, self.start_mode(features));
         Ok(())
     }
@@ -230,13 +193,8 @@ impl Shared {
 
     /// Reads the configuration space from `offset` on; bytes past its end are zero.
     pub fn config_read(&self, offset: u64, out: &mut [u8]) {
-        let space: [u8; CONFIG_BYTES] =
-            self.config.space(&self.limits, self.capacity(), self.writeback());
-        let from = usize::try_from(offset).map_or(space.len(), |offset| offset.min(space.len()));
-        let inside = &space[from..];
-        let (meant, beyond) = out.split_at_mut(inside.len().min(out.len()));
-        meant.copy_from_slice(&inside[..meant.len()]);
-        beyond.fill(0);
+        let space = self.config.space(&self.limits, self.capacity(), self.writeback());
+        read_space(&space, offset, out);
     }
 
     /// Writes the configuration space. Only a one-byte write of `writeback`, with CONFIG_WCE
@@ -257,7 +215,7 @@ impl Shared {
 
     /// The generation of the configuration space: it differs whenever the content may.
     pub fn generation(&self) -> u32 {
-        self.generation.load(Ordering::Acquire)
+        self.negotiation.generation()
     }
 
     pub(crate) fn flush_group(&self) -> MutexGuard<'_, FlushGroup> {
@@ -297,11 +255,11 @@ impl Shared {
         } else {
             // A guest that was offered FLUSH and declined it relies on every completed write
             // (BLK-D-29, row B).
-            self.offered & F_FLUSH != 0 && negotiated & F_FLUSH == 0
+            self.offered() & F_FLUSH != 0 && negotiated & F_FLUSH == 0
         };
         // A queue may see the features before their mode: until then every write is stable where
         // FLUSH is offered, and volatile where not, as it will be.
-        self.negotiated.store(negotiated, Ordering::Release);
+        self.negotiation.set(negotiated);
         // A guest may rely on every write that it sends and sees answered while `writeback` reads
         // 0. So writes are taken as such before it reads 0 and until it does not, and who takes one
         // as any other, seeing that it may, sees the byte that says so.
@@ -313,7 +271,7 @@ impl Shared {
             self.write_through.store(false, Ordering::Release);
         }
         if changed {
-            self.generation.fetch_add(1, Ordering::AcqRel);
+            self.negotiation.config_changed();
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What queues on different threads share, they share through these types: the standard library's,
 //! or loom's, which try every interleaving, or shuttle's, which draw some where there are too many.
 
+use std::ops::{Deref, DerefMut};
+
 #[cfg(loom)]
 pub(crate) use loom::sync::{
     Arc, Mutex, MutexGuard,
@@ -24,4 +26,84 @@ pub(crate) use std::sync::{
 /// this one must not go on.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no thread panicked while it held this lock")
+}
+
+/// A cell that threads share, in a structure of which a deep copy is derived.
+///
+/// A copy is made while no other thread uses the original: it holds what the original held.
+#[derive(Debug)]
+pub(crate) struct DeepCopy<T>(pub(crate) T);
+
+/// Shared state that can be read whole.
+pub(crate) trait Snapshot {
+    /// A cell of its own with the same content.
+    fn snapshot(&self) -> Self;
+}
+
+impl<T: Snapshot> Clone for DeepCopy<T> {
+    fn clone(&self) -> DeepCopy<T> {
+        DeepCopy(self.0.snapshot())
+    }
+}
+
+impl<T> Deref for DeepCopy<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl Snapshot for AtomicBool {
+    fn snapshot(&self) -> AtomicBool {
+        AtomicBool::new(self.load(Ordering::Acquire))
+    }
+}
+
+impl Snapshot for AtomicU8 {
+    fn snapshot(&self) -> AtomicU8 {
+        AtomicU8::new(self.load(Ordering::Acquire))
+    }
+}
+
+impl Snapshot for AtomicU32 {
+    fn snapshot(&self) -> AtomicU32 {
+        AtomicU32::new(self.load(Ordering::Acquire))
+    }
+}
+
+impl Snapshot for AtomicU64 {
+    fn snapshot(&self) -> AtomicU64 {
+        AtomicU64::new(self.load(Ordering::Acquire))
+    }
+}
+
+impl<T: Clone> Snapshot for Mutex<T> {
+    fn snapshot(&self) -> Mutex<T> {
+        Mutex::new(lock(self).clone())
+    }
+}
+
+/// A field that a copy begins without: scratch memory, or what belongs to the original alone.
+#[derive(Debug, Default)]
+pub(crate) struct NotCopied<T>(pub(crate) T);
+
+impl<T: Default> Clone for NotCopied<T> {
+    fn clone(&self) -> NotCopied<T> {
+        NotCopied::default()
+    }
+}
+
+impl<T> Deref for NotCopied<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for NotCopied<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
 }

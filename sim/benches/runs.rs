@@ -16,7 +16,7 @@ use powerfail::schedule::options::Preset;
 use powerfail::shrink::{Effort, shrink};
 use powerfail::trace::{Signature, Trace};
 use powerfail::world::World;
-use powerfail_device::{Queue, QueueT};
+use powerfail_device::{QueueLayout, Ring};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap};
 
 fn main() {
@@ -99,11 +99,9 @@ const WRITE: u16 = 2;
 
 /// One write at a time: publish three descriptors, pop them, copy the data, return them.
 fn round_trips<M: GuestMemory>(bencher: Bencher<'_, '_>, memory: &M, len: u32) {
-    let mut ring = Queue::new(SIZE).expect("a power of two");
-    ring.set_desc_table_address(Some(DESCRIPTORS as u32), Some(0));
-    ring.set_avail_ring_address(Some(AVAILABLE as u32), Some(0));
-    ring.set_used_ring_address(Some(USED as u32), Some(0));
-    ring.set_ready(true);
+    let layout =
+        QueueLayout { size: SIZE, descriptors: DESCRIPTORS, available: AVAILABLE, used: USED };
+    let mut ring = Ring::at(layout).expect("a right layout");
     let mut disk = vec![0; LEN];
     let mut published = 0u16;
     bencher.counter(ItemsCount::new(1u32)).bench_local(|| {
@@ -132,9 +130,9 @@ fn publish<M: GuestMemory>(memory: &M, published: u16, len: u32) {
     put(AVAILABLE + 2, &published.wrapping_add(1).to_le_bytes());
 }
 
-fn serve<M: GuestMemory>(ring: &mut Queue, memory: &M, disk: &mut [u8]) {
-    let mut chain = ring.pop_descriptor_chain(memory).expect("a chain was published");
-    let head = chain.head_index();
+fn serve<M: GuestMemory>(ring: &mut Ring, memory: &M, disk: &mut [u8]) {
+    let chain = ring.take(memory).expect("a ring in memory");
+    let (head, mut chain) = chain.expect("a chain was published");
     let mut descriptor = || chain.next().expect("three descriptors");
     let (header, data, status) = (descriptor(), descriptor(), descriptor());
     let sector: u64 = memory.read_obj(GuestAddress(header.addr().0 + 8)).expect("in memory");
@@ -142,5 +140,5 @@ fn serve<M: GuestMemory>(ring: &mut Queue, memory: &M, disk: &mut [u8]) {
     let bytes = &mut disk[start..start + data.len() as usize];
     memory.read_slice(bytes, data.addr()).expect("in memory");
     memory.write_obj(0u8, status.addr()).expect("in memory");
-    ring.add_used(memory, head, 1).expect("in memory");
+    ring.put(memory, head, 1).expect("in memory");
 }

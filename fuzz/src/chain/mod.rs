@@ -15,7 +15,7 @@ mod notes;
 use arbitrary::{Arbitrary, Unstructured};
 use powerfail::guest::memory::Memory;
 use powerfail_device::wire::{F_DISCARD, F_FLUSH, F_RO, F_VERSION_1, F_WRITE_ZEROES};
-use powerfail_device::{BlockQueue, Config, Limits, Queue, QueueIndex, QueueT, Shared, step};
+use powerfail_device::{BlockQueue, Config, Limits, QueueIndex, QueueLayout, Ring, Shared, step};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -113,15 +113,12 @@ fn device(memory: &mut Memory, case: &Case, offer: &Offer) -> Outcome {
     assert_eq!(shared.offered() & F_RO != 0, offer.read_only);
     shared.negotiate(negotiated).expect("a subset of what is offered");
     let mut queue = BlockQueue::new(QueueIndex(0), Arc::new(shared), case.queue_size());
-    let mut ring = Queue::new(case.queue_size()).expect("a power of two");
-    ring.set_size(case.queue_size());
-    ring.set_desc_table_address(Some(TABLE), Some(0));
-    ring.set_avail_ring_address(Some(AVAILABLE), Some(0));
-    ring.set_used_ring_address(Some(USED), Some(0));
-    ring.set_ready(true);
+    let [descriptors, available, used] = [TABLE, AVAILABLE, USED].map(u64::from);
+    let layout = QueueLayout { size: case.queue_size(), descriptors, available, used };
+    let mut ring = Ring::at(layout).expect("a right layout");
     let mut disk = Notes::new(limits, offer.fails);
     let mut steps = 0;
-    while ring.next_used() == 0 && !queue.is_broken() {
+    while ring.position().1 == 0 && !queue.is_broken() {
         step(&mut queue, &mut ring, &mut disk, &memory.ram());
         steps += 1;
         assert!(steps < MOST_STEPS, "the chain has no end: {case:#x?}");

@@ -12,6 +12,7 @@ mod registers;
 
 use arbitrary::{Arbitrary, Unstructured};
 use powerfail::guest::memory::{Memory, Ram};
+use powerfail_device::RegisterSurface;
 use powerfail_device::{
     Completion, Config, Device, DeviceState, Disk, Limits, Op, QueueLayout, Step, Submission, step,
 };

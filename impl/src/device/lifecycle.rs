@@ -9,19 +9,18 @@
 //! hands out its state. A saved state therefore never carries volatile writes; where the sync fails
 //! the save does too, and says so with the state of a device that has failed.
 
-use super::{Device, LIVE, Lane, QueueError};
-use crate::QueueLayout;
+use super::{Device, QueueAndRing};
 use crate::config::{Config, ConfigError};
 use crate::disk::Limits;
 use crate::queue::OwnSync;
 use crate::shared::ResizeError;
 use crate::state::{DeviceState, RingState};
+use crate::virtio::{LIVE, Parts, QueueError, QueueLayout, RegisterSurface, Registers};
 use crate::wire::{
-    F_EVENT_IDX, F_RING_RESET, STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FAILED,
-    STATUS_FEATURES_OK, STATUS_NEEDS_RESET,
+    F_EVENT_IDX, F_RING_RESET, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FAILED, STATUS_FEATURES_OK,
+    STATUS_NEEDS_RESET,
 };
 use std::fmt;
-use virtio_queue::QueueT;
 
 /// Why a device cannot be saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +138,7 @@ impl Device {
             lane.block.leave();
         }
         self.begin_reset();
+        self.catch_up();
     }
 
     /// Whether the front-end has left, and nothing is in the host's hands. The device is in its
@@ -155,9 +155,9 @@ impl Device {
 
     /// Whether it is paused, and everything it had taken has ended.
     pub fn is_drained(&mut self) -> bool {
-        self.notice();
-        let quiet = |lane: &Lane| lane.block.is_drained() && !lane.resetting;
-        self.paused && !self.resetting && self.queues.iter().all(quiet)
+        self.catch_up();
+        let quiet = |lane: &QueueAndRing| lane.block.is_drained() && !lane.resetting;
+        self.paused && !self.registers.is_resetting() && self.queues.iter().all(quiet)
     }
 
     /// Asks for what makes everything that completed stable: queue 0 hands a sync to its lane of
@@ -199,16 +199,16 @@ impl Device {
         let shared = &self.shared;
         DeviceState {
             offered: shared.offered(),
-            accepted: self.accepted,
+            accepted: self.registers.accepted(),
             negotiated: shared.negotiated(),
-            status: self.status,
+            status: self.registers.status(),
             writeback: shared.writeback() == 1,
             generation: shared.generation(),
             capacity: shared.capacity(),
-            config_signal: self.config_signal,
+            config_signal: self.registers.config_signal(),
             failed: shared.sync_failed(),
             max_queue_size: shared.config().queue_size,
-            queues: self.queues.iter().map(Lane::state).collect(),
+            queues: self.queues.iter().map(QueueAndRing::state).collect(),
         }
     }
 
@@ -263,9 +263,7 @@ impl Device {
             return Err(RestoreError::Invalid("negotiation"));
         }
         self.shared.adopt(state);
-        self.accepted = state.accepted;
-        self.status = state.status;
-        self.config_signal = state.config_signal;
+        self.registers = Registers::restored(state.accepted, state.status, state.config_signal);
         let event_idx = state.negotiated & F_EVENT_IDX != 0;
         for (lane, ring) in self.queues.iter_mut().zip(&state.queues) {
             if !ring.ready {
@@ -280,10 +278,9 @@ impl Device {
                 available: ring.available,
                 used: ring.used,
             };
-            lane.place(layout).map_err(RestoreError::Queue)?;
+            lane.ring.place(layout).map_err(RestoreError::Queue)?;
             lane.ring.set_event_idx(event_idx);
-            lane.ring.set_next_avail(ring.next_avail);
-            lane.ring.set_next_used(ring.next_used);
+            lane.ring.set_position(ring.next_avail, ring.next_used);
             lane.block.go_on(ring.broken, has(STATUS_DRIVER_OK));
         }
         Ok(())
@@ -301,7 +298,7 @@ impl Device {
     /// change notification.
     pub fn resize(&mut self, capacity: u64) -> Result<(), ResizeError> {
         if self.shared.grow(capacity)? {
-            self.config_signal |= self.status & STATUS_DRIVER_OK != 0 && !self.resetting;
+            self.registers.config_changed();
         }
         Ok(())
     }
@@ -313,46 +310,44 @@ impl Device {
     /// # Errors
     /// RING_RESET was not negotiated, there is no such queue, or it is not in use.
     pub fn reset_queue(&mut self, index: u16) -> Result<(), QueueError> {
-        self.notice();
-        if self.status & STATUS_DRIVER_OK == 0
-            || self.resetting
+        self.catch_up();
+        if !self.registers.has(STATUS_DRIVER_OK)
+            || self.registers.is_resetting()
             || self.negotiated() & F_RING_RESET == 0
         {
             return Err(QueueError::NotNow);
         }
         let lane = self.queues.get_mut(usize::from(index)).ok_or(QueueError::NoSuchQueue)?;
-        if !lane.ring.ready() {
+        if !lane.ring.is_ready() {
             return Err(QueueError::NotNow);
         }
         lane.resetting = true;
         lane.block.stop();
-        self.notice();
+        self.catch_up();
         Ok(())
     }
 
     /// Whether the reset of a queue was asked for and has not ended: something is still in the
     /// host's hands.
     pub fn is_queue_resetting(&mut self, index: u16) -> bool {
-        self.notice();
+        self.catch_up();
         self.queues.get(usize::from(index)).is_some_and(|lane| lane.resetting)
     }
 }
 
-impl Lane {
+impl QueueAndRing {
     fn state(&self) -> RingState {
-        let ring = &self.ring;
+        let QueueLayout { size, descriptors, available, used } = self.ring.layout();
+        let (next_avail, next_used) = self.ring.position();
         RingState {
-            ready: ring.ready(),
+            ready: self.ring.is_ready(),
             broken: self.block.is_broken(),
-            size: ring.size(),
-            next_avail: ring.next_avail(),
-            next_used: ring.next_used(),
-            descriptors: ring.desc_table(),
-            available: ring.avail_ring(),
-            used: ring.used_ring(),
+            size,
+            next_avail,
+            next_used,
+            descriptors,
+            available,
+            used,
         }
     }
 }
-
-const _: () =
-    assert!(LIVE == STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK);

@@ -7,29 +7,21 @@
 use crate::errno::{Errno, Harm, OpKind};
 use crate::flush_group::FlushGroup;
 use crate::queue_set::{QueueIndex, QueueSet};
-use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{AtomicBool, DeepCopy, Mutex, MutexGuard, Ordering, lock};
 
 /// The gate of one device.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SharedFlushGroup {
     /// True iff the gate has failed.
-    failed: AtomicBool,
-    group: Mutex<FlushGroup>,
+    failed: DeepCopy<AtomicBool>,
+    group: DeepCopy<Mutex<FlushGroup>>,
 }
 
 impl SharedFlushGroup {
     pub(crate) fn new() -> SharedFlushGroup {
         SharedFlushGroup {
-            failed: AtomicBool::new(false),
-            group: Mutex::new(FlushGroup::default()),
-        }
-    }
-
-    /// A deep copy. Nobody else may use the original meanwhile.
-    pub(crate) fn fork(&self) -> SharedFlushGroup {
-        SharedFlushGroup {
-            failed: AtomicBool::new(self.has_failed()),
-            group: Mutex::new(self.lock().clone()),
+            failed: DeepCopy(AtomicBool::new(false)),
+            group: DeepCopy(Mutex::new(FlushGroup::default())),
         }
     }
 

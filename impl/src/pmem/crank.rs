@@ -7,13 +7,13 @@
 use super::backing::Backing;
 use super::queue::PmemQueue;
 use crate::crank::Step;
-use virtio_queue::Queue;
+use crate::virtio::Ring;
 use vm_memory::GuestMemory;
 
 /// Takes one step: the first of completion, signal, ring work and submission that there is.
 pub fn step<M: GuestMemory, B: Backing>(
     queue: &mut PmemQueue,
-    ring: &mut Queue,
+    ring: &mut Ring,
     backing: &mut B,
     memory: &M,
 ) -> Step {
@@ -24,7 +24,7 @@ pub fn step<M: GuestMemory, B: Backing>(
 /// ring. A queue that is disabled, or about to stop, goes on like this.
 pub fn settle<M: GuestMemory, B: Backing>(
     queue: &mut PmemQueue,
-    ring: &mut Queue,
+    ring: &mut Ring,
     backing: &mut B,
     memory: &M,
 ) -> Step {
@@ -33,7 +33,7 @@ pub fn settle<M: GuestMemory, B: Backing>(
 
 fn one<M: GuestMemory, B: Backing>(
     queue: &mut PmemQueue,
-    ring: &mut Queue,
+    ring: &mut Ring,
     backing: &mut B,
     memory: &M,
     take: bool,
@@ -60,7 +60,7 @@ fn one<M: GuestMemory, B: Backing>(
 /// Steps until there is nothing left to do; hands signals to the caller as they come.
 pub fn crank<M: GuestMemory, B: Backing>(
     queue: &mut PmemQueue,
-    ring: &mut Queue,
+    ring: &mut Ring,
     backing: &mut B,
     memory: &M,
     mut signal: impl FnMut(),

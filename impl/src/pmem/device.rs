@@ -8,14 +8,9 @@
 use super::config::{PmemConfig, PmemConfigError, Region};
 use super::queue::PmemQueue;
 use super::shared::PmemShared;
-use crate::device::{QueueError, QueueLayout};
 use crate::sync::Arc;
-use crate::wire::{
-    F_EVENT_IDX, STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FAILED,
-    STATUS_FEATURES_OK, STATUS_NEEDS_RESET,
-};
-use virtio_queue::{Queue, QueueT};
-use vm_memory::GuestAddress;
+use crate::virtio::{Parts, QueueError, QueueLayout, Registers, Ring};
+use crate::wire::{F_EVENT_IDX, STATUS_DRIVER_OK, STATUS_FEATURES_OK};
 
 /// A virtio persistent memory.
 ///
@@ -24,13 +19,8 @@ use vm_memory::GuestAddress;
 pub struct PmemDevice {
     shared: Arc<PmemShared>,
     queue: PmemQueue,
-    ring: Queue,
-    /// What the driver accepted so far; judged at FEATURES_OK.
-    accepted: u64,
-    status: u8,
-    /// A reset was asked for and a sync is in the host's hands.
-    resetting: bool,
-    config_signal: bool,
+    ring: Ring,
+    registers: Registers,
 }
 
 impl PmemDevice {
@@ -43,64 +33,15 @@ impl PmemDevice {
         let shared = Arc::new(PmemShared::new(config)?);
         Ok(PmemDevice {
             queue: PmemQueue::new(Arc::clone(&shared)),
-            ring: Queue::new(size).expect("the configuration was checked"),
+            ring: Ring::new(size),
             shared,
-            accepted: 0,
-            status: 0,
-            resetting: false,
-            config_signal: false,
+            registers: Registers::default(),
         })
     }
 
     /// What the queue and the registers share.
     pub fn shared(&self) -> &PmemShared {
         &self.shared
-    }
-
-    /// The offered features.
-    pub fn offered(&self) -> u64 {
-        self.shared.offered()
-    }
-
-    /// Notes the features the driver accepts; without effect once FEATURES_OK is set.
-    pub fn set_driver_features(&mut self, features: u64) {
-        if self.status & STATUS_FEATURES_OK == 0 {
-            self.accepted = features;
-        }
-    }
-
-    /// The negotiated features; 0 before FEATURES_OK.
-    pub fn negotiated(&self) -> u64 {
-        self.shared.negotiated()
-    }
-
-    /// The device status. After a reset it reads 0 only once no sync of the old life is in the
-    /// host's hands.
-    ///
-    /// # Spec
-    /// ST-02, ST-04, AMB-21.
-    pub fn status(&mut self) -> u8 {
-        self.notice();
-        self.status
-    }
-
-    /// The driver writes the status: 0 asks for a reset, anything else sets bits.
-    ///
-    /// FEATURES_OK stays clear if the features were not acceptable, DRIVER_OK without FEATURES_OK.
-    /// While a reset goes on only another 0 is heard.
-    ///
-    /// # Spec
-    /// ST-01, FB-02, FB-03.
-    pub fn set_status(&mut self, value: u8) {
-        self.notice();
-        if value == 0 {
-            self.resetting = true;
-            self.config_signal = false;
-            self.queue.stop();
-            self.notice();
-        } else if !self.resetting {
-            self.raise(value);
-        }
     }
 
     /// Reads the configuration space; bytes past its end are zero. Nothing in it can be written.
@@ -112,22 +53,10 @@ impl PmemDevice {
         self.shared.config_read(offset, out);
     }
 
-    /// The generation of the configuration space: it differs whenever the content may (CF-02,
-    /// CF-03).
-    pub fn config_generation(&self) -> u32 {
-        self.shared.generation()
-    }
-
     /// What the transport announces as shared memory region `id`; see
     /// [`PmemShared::shared_memory`].
     pub fn shared_memory(&self, id: u8) -> Option<Region> {
         self.shared.shared_memory(id)
-    }
-
-    /// Whether a configuration change notification is due; asking takes it.
-    pub fn take_config_signal(&mut self) -> bool {
-        self.notice();
-        std::mem::take(&mut self.config_signal)
     }
 
     /// Places the queue, the only one.
@@ -138,25 +67,26 @@ impl PmemDevice {
     /// # Spec
     /// VS-20.
     pub fn set_queue(&mut self, index: u16, layout: QueueLayout) -> Result<(), QueueError> {
-        self.notice();
-        let phase = self.status & (STATUS_FEATURES_OK | STATUS_DRIVER_OK);
-        if phase != STATUS_FEATURES_OK || self.resetting {
+        self.catch_up();
+        let negotiated = self.registers.has(STATUS_FEATURES_OK);
+        let live = self.registers.has(STATUS_DRIVER_OK);
+        if !negotiated || live || self.registers.is_resetting() {
             return Err(QueueError::NotNow);
         }
         if index > 0 {
             return Err(QueueError::NoSuchQueue);
         }
-        self.place(layout)?;
-        self.ring.set_event_idx(self.negotiated() & F_EVENT_IDX != 0);
+        self.ring.place(layout)?;
+        self.ring.set_event_idx(self.shared.negotiated() & F_EVENT_IDX != 0);
         Ok(())
     }
 
     /// The queue and its ring, for stepping: from DRIVER_OK on until its last sync after a reset
     /// has come back.
-    pub fn queue_mut(&mut self) -> Option<(&mut PmemQueue, &mut Queue)> {
-        let live = self.status & STATUS_DRIVER_OK != 0;
-        let draining = self.resetting && !self.queue.is_idle();
-        let stepped = self.ring.ready() && if self.resetting { draining } else { live };
+    pub fn queue_mut(&mut self) -> Option<(&mut PmemQueue, &mut Ring)> {
+        let live = self.registers.has(STATUS_DRIVER_OK);
+        let stepped = if self.registers.is_resetting() { !self.queue.is_idle() } else { live };
+        let stepped = stepped && self.ring.is_ready();
         stepped.then_some((&mut self.queue, &mut self.ring))
     }
 
@@ -169,78 +99,61 @@ impl PmemDevice {
         self.shared.reopened();
     }
 
-    fn raise(&mut self, value: u8) {
-        let mut raised = value & (STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FAILED);
-        self.status |= raised;
-        if value & STATUS_FEATURES_OK & !self.status != 0
-            && self.status & STATUS_DRIVER != 0
-            && self.shared.negotiate(self.accepted).is_ok()
-        {
-            raised |= STATUS_FEATURES_OK;
-        }
-        self.status |= raised;
-        if value & STATUS_DRIVER_OK != 0 && self.status & STATUS_FEATURES_OK != 0 {
-            self.status |= STATUS_DRIVER_OK;
-        }
-    }
-
-    /// Catches up with what happened in the queue since a register was last touched.
-    fn notice(&mut self) {
-        if self.resetting {
-            if self.queue.is_idle() {
-                self.finish_reset();
-            }
-        } else if self.status & STATUS_NEEDS_RESET == 0 && self.queue.is_broken() {
-            self.status |= STATUS_NEEDS_RESET;
-            self.config_signal = self.status & STATUS_DRIVER_OK != 0;
-        }
-    }
-
     fn finish_reset(&mut self) {
         self.queue.restart();
         self.ring.reset();
         self.shared.forget_negotiation();
-        self.accepted = 0;
-        self.status = 0;
-        self.resetting = false;
+        self.registers.end_reset();
     }
 
-    fn place(&mut self, layout: QueueLayout) -> Result<(), QueueError> {
-        if !layout.size.is_power_of_two() || layout.size > self.ring.max_size() {
-            return Err(QueueError::Size(layout.size));
-        }
-        for (address, align) in [(layout.descriptors, 16), (layout.available, 2), (layout.used, 4)]
-        {
-            if address % align != 0 {
-                return Err(QueueError::Address(address));
+    /// Asserts what holds between any two steps.
+    ///
+    /// # Panics
+    /// If registers, queue and ring contradict themselves or each other; see [`PmemQueue::check`].
+    pub fn check(&self) {
+        self.registers.check();
+        self.queue.check();
+        let negotiated = self.shared.negotiated() != 0;
+        assert_eq!(negotiated, self.registers.has(STATUS_FEATURES_OK), "FB-02");
+        assert!(!self.ring.is_ready() || negotiated, "a ring is placed after FEATURES_OK");
+    }
+}
+
+impl Parts for PmemDevice {
+    type Shared = PmemShared;
+
+    fn shared(&self) -> &PmemShared {
+        &self.shared
+    }
+
+    fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    fn registers_mut(&mut self) -> &mut Registers {
+        &mut self.registers
+    }
+
+    fn begin_reset(&mut self) {
+        self.registers.begin_reset();
+        self.queue.stop();
+    }
+
+    fn catch_up(&mut self) {
+        if self.registers.is_resetting() {
+            if self.queue.is_idle() {
+                self.finish_reset();
             }
+        } else if self.queue.is_broken() {
+            self.registers.need_reset();
         }
-        if layout.available == 0 {
-            return Err(QueueError::Address(0));
-        }
-        self.ring.set_size(layout.size);
-        let placed = self
-            .ring
-            .try_set_desc_table_address(GuestAddress(layout.descriptors))
-            .and_then(|()| self.ring.try_set_avail_ring_address(GuestAddress(layout.available)))
-            .and_then(|()| self.ring.try_set_used_ring_address(GuestAddress(layout.used)));
-        placed.expect("the alignment was checked");
-        self.ring.set_ready(true);
-        Ok(())
     }
 }
 
 impl Clone for PmemDevice {
     fn clone(&self) -> PmemDevice {
-        let shared = Arc::new(self.shared.fork());
-        PmemDevice {
-            queue: self.queue.fork(Arc::clone(&shared)),
-            ring: Queue::try_from(self.ring.state()).expect("a queue's own state is valid"),
-            shared,
-            accepted: self.accepted,
-            status: self.status,
-            resetting: self.resetting,
-            config_signal: self.config_signal,
-        }
+        let shared = Arc::new(PmemShared::clone(&self.shared));
+        let queue = self.queue.fork(Arc::clone(&shared));
+        PmemDevice { queue, ring: self.ring.clone(), registers: self.registers.clone(), shared }
     }
 }

@@ -14,13 +14,11 @@ use crate::buffer::{Ranges, copy_in};
 use crate::disk::Token;
 use crate::errno::Errno;
 use crate::flush_group::SyncNumber;
-use crate::notification::{Found, PollStep, RingPoll, next_chain};
-use crate::queue::wants_signal;
 use crate::queue_set::QueueIndex;
-use crate::sync::Arc;
+use crate::sync::{Arc, NotCopied};
+use crate::virtio::Descriptor;
+use crate::virtio::{Ring, RingFront, Taken};
 use std::collections::VecDeque;
-use virtio_queue::desc::split::Descriptor;
-use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemory;
 
 /// `req_vq`.
@@ -49,26 +47,20 @@ struct Leader {
     retries: u8,
 }
 
-/// `req_vq`: the flushes in flight, and what is to be asked of ring and backing next.
-#[derive(Debug)]
+/// `req_vq`: the flushes in flight, and the next steps of the ring and the backing.
+#[derive(Clone, Debug)]
 pub struct PmemQueue {
     shared: Arc<PmemShared>,
+    front: RingFront,
     /// The flushes that wait for a sync, oldest first, each with the number of the one it needs.
-    in_flush_group: VecDeque<(SyncNumber, Flush)>,
+    for_sync: VecDeque<(SyncNumber, Flush)>,
     leader: Option<Leader>,
     /// How many syncs have completed; names the next one.
     generation: u32,
-    ring_poll: RingPoll,
-    /// A kick came since notifications were last disabled.
-    kicked: bool,
-    /// The driver is owed a signal.
-    signal: bool,
-    /// From the start of a reset to its end: nothing is taken from the ring, handed over or
+    /// True from the start of a reset to its end: nothing is taken from the ring, handed over or
     /// answered.
     stopped: bool,
-    /// The ring makes no sense any more; only a reset helps. What is in flight still ends properly.
-    broken: bool,
-    parts: Parts,
+    parts: NotCopied<Parts>,
 }
 
 impl PmemQueue {
@@ -76,38 +68,39 @@ impl PmemQueue {
     pub fn new(shared: Arc<PmemShared>) -> PmemQueue {
         PmemQueue {
             shared,
-            in_flush_group: VecDeque::new(),
+            front: RingFront::new(),
+            for_sync: VecDeque::new(),
             leader: None,
             generation: 0,
-            ring_poll: RingPoll::Idle,
-            // A driver may have published before anybody listened, and it will not kick again.
-            kicked: true,
-            signal: false,
             stopped: false,
-            broken: false,
-            parts: Parts::default(),
+            parts: NotCopied::default(),
         }
     }
 
-    /// A deep copy over a deep copy of what it shared.
+    /// A deep copy over `shared`, a deep copy of the original's.
     pub(super) fn fork(&self, shared: Arc<PmemShared>) -> PmemQueue {
-        PmemQueue {
-            shared,
-            in_flush_group: self.in_flush_group.clone(),
-            leader: self.leader.clone(),
-            generation: self.generation,
-            ring_poll: self.ring_poll,
-            kicked: self.kicked,
-            signal: self.signal,
-            stopped: self.stopped,
-            broken: self.broken,
-            parts: Parts::default(),
-        }
+        PmemQueue { shared, ..self.clone() }
+    }
+
+    /// Asserts what holds between any two steps.
+    ///
+    /// # Panics
+    /// If syncs are not waited for in their order, or a stopped queue still holds what a reset
+    /// ends.
+    pub fn check(&self) {
+        self.front.check(self.stopped);
+        assert!(self.for_sync.iter().map(|(number, _)| number).is_sorted(), "syncs are in order");
+        let waits = !self.for_sync.is_empty();
+        assert!(!self.stopped || !waits, "a reset ends the flushes that wait");
+        let ready = self.has_submission();
+        assert!(!self.stopped || !ready, "a reset leaves nothing to hand over");
+        let led = self.leader.is_some();
+        assert!(self.stopped || led || !waits, "one queue's flushes wait for a sync of its own");
     }
 
     /// The driver kicked: there may be something on the ring.
     pub fn handle_kick(&mut self) {
-        self.kicked = true;
+        self.front.handle_kick();
     }
 
     /// Takes one step on the ring: disable notifications, take one chain, find that there is none,
@@ -116,31 +109,21 @@ impl PmemQueue {
     ///
     /// # Spec
     /// VS-17, VS-10, ST-02.
-    pub fn poll_ring<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) -> bool {
-        if self.stopped || self.broken {
+    pub fn poll_ring<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M) -> bool {
+        if self.stopped || self.front.is_broken() {
             return false;
         }
-        match self.ring_poll.step(&mut self.kicked, ring, memory) {
-            PollStep::Nothing => return false,
-            PollStep::Moved => {}
-            PollStep::Broken => self.broken = true,
-            PollStep::Take => {
-                // A flush in flight occupies a place in the ring, unless the driver published its
-                // head twice.
-                if self.in_flight() >= usize::from(ring.size()) {
-                    return false;
-                }
-                match next_chain(ring, memory) {
-                    Found::Chain(chain) => {
-                        let head = chain.head_index();
-                        self.take_in(ring, memory, head, chain);
-                    }
-                    Found::Nothing => self.ring_poll = RingPoll::Enable,
-                    Found::Broken => self.broken = true,
-                }
+        // A flush in flight occupies a place in the ring, unless the driver published its head
+        // twice.
+        let may_take = self.in_flight() < usize::from(ring.size());
+        match self.front.step(ring, memory, may_take) {
+            Taken::Nothing => false,
+            Taken::Moved => true,
+            Taken::Chain(head, chain) => {
+                self.take_in(ring, memory, head, chain);
+                true
             }
         }
-        true
     }
 
     /// Whether a sync is to be handed over.
@@ -165,7 +148,7 @@ impl PmemQueue {
     /// If the backing broke its promises: it completed a sync twice, or one it was never given.
     pub fn handle_completion<M: GuestMemory>(
         &mut self,
-        ring: &mut Queue,
+        ring: &mut Ring,
         memory: &M,
         completion: Synced,
     ) {
@@ -189,12 +172,12 @@ impl PmemQueue {
         let stable = completion.result.is_ok() && !self.shared.sync_failed();
         let ret = if stable { R_OK } else { R_FAILED };
         self.answer(ring, memory, leader.flush.head, &leader.flush.response, ret);
-        self.look_at_gate(ring, memory);
+        self.look_at_flush_group(ring, memory);
     }
 
     /// Whether the driver is owed a used notification; asking takes it.
     pub fn poll_signal(&mut self) -> bool {
-        std::mem::take(&mut self.signal)
+        self.front.poll_signal()
     }
 
     /// Whether nothing is in the host's hands.
@@ -204,12 +187,12 @@ impl PmemQueue {
 
     /// Whether the ring made no sense and only a reset helps (NEEDS_RESET).
     pub fn is_broken(&self) -> bool {
-        self.broken
+        self.front.is_broken()
     }
 
     /// Number of flushes taken from the ring and not yet answered.
     pub fn in_flight(&self) -> usize {
-        self.in_flush_group.len() + usize::from(self.leader.is_some())
+        self.for_sync.len() + usize::from(self.leader.is_some())
     }
 
     /// Begins to end this queue's life: abandons what waits and lets a sync that the host has in
@@ -223,10 +206,10 @@ impl PmemQueue {
         if std::mem::replace(&mut self.stopped, true) {
             return;
         }
-        self.signal = false;
+        self.front.stop();
         let mut group = self.shared.flush_group.lock();
-        if !self.in_flush_group.is_empty() {
-            self.in_flush_group.clear();
+        if !self.for_sync.is_empty() {
+            self.for_sync.clear();
             group.leave(REQ_VQ);
         }
         if self.leader.take_if(|leader| !leader.in_host).is_some() {
@@ -242,16 +225,13 @@ impl PmemQueue {
         assert!(self.is_idle(), "a reset is over when the queue is idle");
         assert_eq!(self.in_flight(), 0, "a reset ends every flush");
         self.stopped = false;
-        self.broken = false;
-        self.signal = false;
-        self.ring_poll = RingPoll::Idle;
-        self.kicked = true;
+        self.front = RingFront::new();
     }
 
     /// Takes in the chain that begins at `head`.
     fn take_in<M: GuestMemory>(
         &mut self,
-        ring: &mut Queue,
+        ring: &mut Ring,
         memory: &M,
         head: u16,
         chain: impl Iterator<Item = Descriptor>,
@@ -267,25 +247,25 @@ impl PmemQueue {
         }
         let response = std::mem::take(&mut self.parts.response);
         let number = self.shared.flush_group.lock().admit(REQ_VQ);
-        self.in_flush_group.push_back((number, Flush { head, response }));
-        self.look_at_gate(ring, memory);
+        self.for_sync.push_back((number, Flush { head, response }));
+        self.look_at_flush_group(ring, memory);
     }
 
     /// Answers those at the gate that have their verdict, and has the next one lead if nobody does.
-    fn look_at_gate<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) {
-        if self.in_flush_group.is_empty() {
+    fn look_at_flush_group<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M) {
+        if self.for_sync.is_empty() {
             return;
         }
-        let numbers = self.in_flush_group.iter().map(|(number, _)| *number);
+        let numbers = self.for_sync.iter().map(|(number, _)| *number);
         let look = self.shared.flush_group.lock().look(REQ_VQ, numbers);
         let ret = if look.failed { R_FAILED } else { R_OK };
         for _ in 0..look.settled {
-            let (_, flush) = self.in_flush_group.pop_front().expect("that many were settled");
+            let (_, flush) = self.for_sync.pop_front().expect("that many were settled");
             self.answer(ring, memory, flush.head, &flush.response, ret);
         }
         if look.leads {
             assert!(self.leader.is_none(), "who leads is the only one");
-            let (_, flush) = self.in_flush_group.pop_front().expect("who leads waits");
+            let (_, flush) = self.for_sync.pop_front().expect("who leads waits");
             self.leader = Some(Leader { flush, started: false, in_host: false, retries: 0 });
         }
     }
@@ -293,7 +273,7 @@ impl PmemQueue {
     /// Writes the response and returns the chain.
     fn answer<M: GuestMemory>(
         &mut self,
-        ring: &mut Queue,
+        ring: &mut Ring,
         memory: &M,
         head: u16,
         response: &Ranges,
@@ -306,11 +286,8 @@ impl PmemQueue {
 
     /// Returns a chain through the used ring and notes whether the driver wants to hear of it, in
     /// one step.
-    fn give_back<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, head: u16, len: u32) {
-        let added = ring.add_used(memory, head, len);
-        match added.and_then(|()| wants_signal(ring, memory)) {
-            Ok(signal) => self.signal |= signal,
-            Err(_) => self.broken = true,
-        }
+    fn give_back<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, head: u16, len: u32) {
+        let put = ring.put(memory, head, len);
+        self.front.after_put(put, ring, memory);
     }
 }

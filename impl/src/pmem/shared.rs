@@ -6,19 +6,24 @@
 use super::config::{PmemConfig, PmemConfigError, Region};
 use super::wire::{F_SHMEM_REGION, SHMEM_ID};
 use crate::flush_group::SharedFlushGroup;
-use crate::shared::Refused;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::wire::F_VERSION_1;
+use crate::virtio::{Negotiates, Negotiation, Refused, read_space};
 
 /// The state common to the queue and the registers of a persistent memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PmemShared {
     config: PmemConfig,
-    /// 0 until negotiation is over.
-    negotiated: AtomicU64,
-    /// Counts changes of the configuration space, starting at 0 and wrapping.
-    generation: AtomicU32,
+    negotiation: Negotiation,
     pub(super) flush_group: SharedFlushGroup,
+}
+
+impl Negotiates for PmemShared {
+    fn negotiation(&self) -> &Negotiation {
+        &self.negotiation
+    }
+
+    fn accepts(&self, features: u64) -> bool {
+        self.negotiate(features).is_ok()
+    }
 }
 
 impl PmemShared {
@@ -29,21 +34,10 @@ impl PmemShared {
     pub fn new(config: PmemConfig) -> Result<PmemShared, PmemConfigError> {
         config.check()?;
         Ok(PmemShared {
+            negotiation: Negotiation::new(config.features),
             config,
-            negotiated: AtomicU64::new(0),
-            generation: AtomicU32::new(0),
             flush_group: SharedFlushGroup::new(),
         })
-    }
-
-    /// A deep copy. Nobody else may use the original meanwhile.
-    pub(super) fn fork(&self) -> PmemShared {
-        PmemShared {
-            config: self.config.clone(),
-            negotiated: AtomicU64::new(self.negotiated()),
-            generation: AtomicU32::new(self.generation()),
-            flush_group: self.flush_group.fork(),
-        }
     }
 
     /// How the device was set up.
@@ -53,12 +47,12 @@ impl PmemShared {
 
     /// The offered features.
     pub fn offered(&self) -> u64 {
-        self.config.features
+        self.negotiation.offered()
     }
 
     /// The negotiated features; 0 before negotiation is over.
     pub fn negotiated(&self) -> u64 {
-        self.negotiated.load(Ordering::Acquire)
+        self.negotiation.negotiated()
     }
 
     /// Judges what the driver accepted and, if it is right, makes it the law of this life.
@@ -69,13 +63,7 @@ impl PmemShared {
     /// # Spec
     /// FB-02, FB-04, FB-05.
     pub fn negotiate(&self, features: u64) -> Result<(), Refused> {
-        let unoffered = features & !self.offered();
-        if unoffered != 0 {
-            return Err(Refused::NotOffered(unoffered));
-        }
-        if features & F_VERSION_1 == 0 {
-            return Err(Refused::NotVersion1);
-        }
+        self.negotiation.judge(features)?;
         self.set_negotiated(features);
         Ok(())
     }
@@ -101,17 +89,12 @@ impl PmemShared {
 
     /// Reads the configuration space from `offset` on; bytes past its end are zero.
     pub fn config_read(&self, offset: u64, out: &mut [u8]) {
-        let space = self.config.space(self.negotiated());
-        let from = usize::try_from(offset).map_or(space.len(), |offset| offset.min(space.len()));
-        let inside = &space[from..];
-        let (meant, beyond) = out.split_at_mut(inside.len().min(out.len()));
-        meant.copy_from_slice(&inside[..meant.len()]);
-        beyond.fill(0);
+        read_space(&self.config.space(self.negotiated()), offset, out);
     }
 
     /// The generation of the configuration space: it differs whenever the content may.
     pub fn generation(&self) -> u32 {
-        self.generation.load(Ordering::Acquire)
+        self.negotiation.generation()
     }
 
     /// What the transport announces as shared memory region `id`; none unless SHMEM_REGION is
@@ -125,9 +108,9 @@ impl PmemShared {
     }
 
     fn set_negotiated(&self, features: u64) {
-        let before = self.negotiated.swap(features, Ordering::AcqRel);
+        let before = self.negotiation.set(features);
         if (before ^ features) & F_SHMEM_REGION != 0 {
-            self.generation.fetch_add(1, Ordering::AcqRel);
+            self.negotiation.config_changed();
         }
     }
 }

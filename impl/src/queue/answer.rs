@@ -7,9 +7,8 @@
 use super::BlockQueue;
 use crate::buffer::GuestRange;
 use crate::slots::{Kind, Slot};
-use crate::sync::{Ordering, fence};
-use crate::wire::{AVAIL_NO_INTERRUPT, S_IOERR, S_OK};
-use virtio_queue::{Queue, QueueT};
+use crate::virtio::Ring;
+use crate::wire::{S_IOERR, S_OK};
 use vm_memory::{Bytes, GuestAddress, GuestMemory};
 
 /// A source of zeroes to copy from.
@@ -19,7 +18,7 @@ impl BlockQueue {
     /// Ends the request in `slot` with `status` and frees the slot.
     pub(super) fn answer<M: GuestMemory>(
         &mut self,
-        ring: &mut Queue,
+        ring: &mut Ring,
         memory: &M,
         slot: Slot,
         status: u8,
@@ -42,7 +41,7 @@ impl BlockQueue {
     }
 
     /// Ends the request in `slot` with IOERR.
-    pub(super) fn fail<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
+    pub(super) fn fail<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, slot: Slot) {
         self.answer(ring, memory, slot, S_IOERR);
     }
 
@@ -50,7 +49,7 @@ impl BlockQueue {
     /// were written, `None` if not all of them.
     pub(super) fn finish<M: GuestMemory>(
         &mut self,
-        ring: &mut Queue,
+        ring: &mut Ring,
         memory: &M,
         head: u16,
         address: GuestAddress,
@@ -69,45 +68,20 @@ impl BlockQueue {
     /// in one step, so that the ring's whole state is in its `QueueState` between steps.
     pub(super) fn give_back<M: GuestMemory>(
         &mut self,
-        ring: &mut Queue,
+        ring: &mut Ring,
         memory: &M,
         head: u16,
         len: u32,
     ) {
-        if let Some(record) = &mut self.record {
+        if let Some(record) = self.record.as_mut() {
             record.about_to_use(head);
         }
-        let added = ring.add_used(memory, head, len);
-        if let Some(record) = self.record.as_mut().filter(|_| added.is_ok()) {
-            record.used(head, ring.next_used());
+        let put = ring.put(memory, head, len);
+        if let Some(record) = self.record.as_mut().filter(|_| put.is_ok()) {
+            record.used(head, ring.position().1);
         }
-        let signal = added.and_then(|()| wants_signal(ring, memory));
-        match signal {
-            Ok(signal) => self.signal |= signal,
-            Err(_) => self.broken = true,
-        }
+        self.front.after_put(put, ring, memory);
     }
-}
-
-/// Whether the driver has to be signalled after the last `add_used`.
-///
-/// # Spec
-/// VS-11: without EVENT_IDX "if flags is 0, the device MUST send a notification", "if flags is 1,
-/// the device SHOULD NOT"; VS-12 with it.
-pub(crate) fn wants_signal<M: GuestMemory>(
-    ring: &mut Queue,
-    memory: &M,
-) -> Result<bool, virtio_queue::Error> {
-    if ring.event_idx_enabled() {
-        return ring.needs_notification(memory);
-    }
-    // The driver re-enables signals and then looks at used.idx; we moved used.idx and now look at
-    // the flag. One of us must see the other.
-    fence(Ordering::SeqCst);
-    let flags: u16 = memory
-        .load(GuestAddress(ring.avail_ring()), Ordering::Relaxed)
-        .map_err(virtio_queue::Error::GuestMemory)?;
-    Ok(u16::from_le(flags) & AVAIL_NO_INTERRUPT == 0)
 }
 
 fn total(ranges: &[GuestRange]) -> Option<u32> {

@@ -14,12 +14,12 @@ use crate::chain::{Malformed, Parts};
 use crate::plan::Extent;
 use crate::shared::Shared;
 use crate::slots::{Kind, Request, Slot};
+use crate::virtio::Descriptor;
+use crate::virtio::Ring;
 use crate::wire::{
     F_DISCARD, F_RO, F_WRITE_ZEROES, ID_BYTES, S_IOERR, S_OK, S_UNSUPP, SECTOR, SEGMENT_BYTES,
     SEGMENT_UNMAP, T_DISCARD, T_FLUSH, T_GET_ID, T_IN, T_OUT, T_WRITE_ZEROES,
 };
-use virtio_queue::desc::split::Descriptor;
-use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemory;
 
 /// A status other than OK, found before any effect.
@@ -32,12 +32,12 @@ impl BlockQueue {
     /// Takes in the chain that begins at `head`.
     pub(super) fn take_in<M: GuestMemory>(
         &mut self,
-        ring: &mut Queue,
+        ring: &mut Ring,
         memory: &M,
         head: u16,
         chain: impl Iterator<Item = Descriptor>,
     ) {
-        if let Some(record) = &mut self.record {
+        if let Some(record) = self.record.as_mut() {
             record.taken(head);
         }
         let most = self.shared.config().longest_chain(ring.size());
@@ -71,13 +71,13 @@ impl BlockQueue {
     }
 
     /// Starts on a request that was found right.
-    fn begin<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
+    fn begin<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, slot: Slot) {
         let request = self.slots.get(slot);
         let empty = request.extents.is_empty();
         if request.kind == Kind::Flush {
             // FLUSH is executed and honoured whatever was negotiated and whatever the cache mode is
             // (AMB-17, AMB-18).
-            self.join_gate(ring, memory, slot);
+            self.join_flush_group(ring, memory, slot);
         } else if empty {
             self.answer(ring, memory, slot, S_OK);
         } else if request.kind == Kind::Out && request.write_through && self.shared.sync_failed() {
@@ -88,13 +88,13 @@ impl BlockQueue {
     }
 
     /// Answers the chain walked last with `status`; nothing else was or will be written.
-    fn refuse<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, head: u16, status: u8) {
+    fn refuse<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, head: u16, status: u8) {
         let written = (self.parts.writable_len == 0).then_some(0);
         self.finish(ring, memory, head, self.parts.status, status, written);
     }
 
     /// "The data used for VIRTIO_BLK_T_GET_ID requests is ... exactly 20 bytes" (5.2.6, BLK-R-15).
-    fn answer_id<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, head: u16) {
+    fn answer_id<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, head: u16) {
         let parts = &self.parts;
         let exact = parts.readable_len == 0 && parts.writable_len as usize == ID_BYTES;
         let serial = &self.shared.config().serial;

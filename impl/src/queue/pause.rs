@@ -3,8 +3,8 @@
 
 use super::BlockQueue;
 use crate::slots::{Kind, Slot};
+use crate::virtio::{Ring, RingFront};
 use crate::wire::S_OK;
-use virtio_queue::{Queue, QueueT};
 use vm_memory::{GuestAddress, GuestMemory};
 
 /// How far the sync is that was asked for to save the device.
@@ -44,7 +44,7 @@ impl BlockQueue {
     /// Whether nothing that was taken from the ring is left to do: nothing is in flight, nothing in
     /// the host's hands, and everything that a dead backend had taken was taken again.
     pub fn is_drained(&self) -> bool {
-        self.in_flight() == 0 && self.again.is_empty() && self.is_idle()
+        self.in_flight() == 0 && self.resubmit.is_empty() && self.is_idle()
     }
 
     /// Asks for a sync, for nobody's sake but the device's.
@@ -60,23 +60,21 @@ impl BlockQueue {
 
     /// A fresh queue goes on for one that was saved, which may have owed its driver a signal.
     pub(crate) fn go_on(&mut self, broken: bool, signal: bool) {
-        self.broken = broken;
-        self.signal = signal;
-        self.kicked = true;
+        self.front = RingFront::resumed(broken, signal);
     }
 
     /// The next step of a paused queue; `false` iff there is none.
     #[cold]
-    pub(super) fn poll_paused<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) -> bool {
+    pub(super) fn poll_paused<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M) -> bool {
         if self.own_sync == OwnSync::Wanted {
             self.own_sync = OwnSync::Runs;
             let slot = self.slots.open(0, GuestAddress(0), Kind::InternalFlush);
-            self.join_gate(ring, memory, slot);
+            self.join_flush_group(ring, memory, slot);
             return true;
         }
         // Also on a ring that makes no sense any more: these were taken before it broke, and end as
         // what is in flight does.
-        self.slots.live() < usize::from(ring.size()) && self.take_again(ring, memory)
+        self.slots.live() < usize::from(ring.size()) && self.resubmit_next(ring, memory)
     }
 
     /// The sync was answered; there is no ring to say so on. It may have been given up meanwhile.

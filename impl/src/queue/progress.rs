@@ -11,8 +11,8 @@ use crate::disk::{Op, Submission};
 use crate::errno::Errno;
 use crate::plan::{self, Move};
 use crate::slots::{Kind, Place, Slot};
+use crate::virtio::Ring;
 use crate::wire::S_OK;
-use virtio_queue::Queue;
 use vm_memory::GuestMemory;
 
 /// How many completions in a row may bring a request nothing before it counts as failed.
@@ -20,7 +20,7 @@ pub(super) const MAX_RETRIES: u8 = 200;
 
 impl BlockQueue {
     /// Plans the next operation of the request in `slot`, or ends it if there is none.
-    pub(super) fn advance<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
+    pub(super) fn advance<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, slot: Slot) {
         let request = self.slots.get(slot);
         if request.done == request.extents[request.at].len {
             self.unlock(slot);
@@ -53,17 +53,17 @@ impl BlockQueue {
 
     pub(super) fn make_ready(&mut self, slot: Slot) {
         self.slots.get_mut(slot).place = Place::Ready;
-        self.ready.push_back(slot);
+        self.host.push(slot);
     }
 
     /// Every operation has succeeded; decides whether that is enough to say so.
-    fn all_done<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
+    fn all_done<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, slot: Slot) {
         let request = self.slots.get(slot);
         match request.kind {
             // Stable by a sync that starts from now on, which writes of all queues share (BLK-D-29,
             // BLK-D-30, AMB-10).
             Kind::Out | Kind::WriteZeroes if request.write_through => {
-                self.join_gate(ring, memory, slot);
+                self.join_flush_group(ring, memory, slot);
             }
             _ => self.answer(ring, memory, slot, S_OK),
         }
@@ -120,7 +120,7 @@ impl BlockQueue {
     /// Goes on with a request whose operation came back with `result`.
     pub(super) fn on_completion<M: GuestMemory>(
         &mut self,
-        ring: &mut Queue,
+        ring: &mut Ring,
         memory: &M,
         slot: Slot,
         result: Result<u32, Errno>,

@@ -8,9 +8,8 @@
 
 use super::{BlockQueue, OwnSync};
 use crate::errno::Errno;
-use crate::notification::RingPoll;
-use crate::queue_set::QueueSet;
 use crate::slots::{Place, Slot, SyncPart};
+use crate::virtio::RingFront;
 
 impl BlockQueue {
     /// Begins to end this queue's life: abandons what waits and lets what the host has in hand come
@@ -21,13 +20,11 @@ impl BlockQueue {
         if std::mem::replace(&mut self.stopped, true) {
             return;
         }
-        self.signal = false;
+        self.front.stop();
         self.own_sync = OwnSync::None;
-        self.ready.clear();
-        self.again.clear();
-        self.at_locks.clear();
-        if !self.in_flush_group.is_empty() {
-            self.in_flush_group.clear();
+        self.host.stop();
+        self.resubmit.clear();
+        if self.waiters.stop() {
             self.shared.flush_group().leave(self.index);
         }
         let live: Vec<Slot> = self.slots.iter_live().collect();
@@ -46,7 +43,7 @@ impl BlockQueue {
     /// vhost-user, "Inflight I/O tracking": a head leaves the record when it is used, or when a
     /// reset ends it.
     pub fn leave(&mut self) {
-        self.record = None;
+        *self.record = None;
         self.stop();
     }
 
@@ -58,14 +55,11 @@ impl BlockQueue {
     pub fn restart(&mut self) {
         assert!(self.is_idle(), "a reset is over when the queue is idle");
         assert_eq!(self.in_flight(), 0, "a reset ends every request");
-        assert!(self.again.is_empty(), "what was to be taken again ended with the rest");
+        assert!(self.resubmit.is_empty(), "what was to be taken again ended with the rest");
         self.stopped = false;
-        self.broken = false;
-        self.signal = false;
-        self.ring_poll = RingPoll::Idle;
-        self.kicked = true;
+        self.front = RingFront::new();
         self.slots.shrink();
-        if let Some(record) = &mut self.record {
+        if let Some(record) = self.record.as_mut() {
             record.clear();
         }
     }
@@ -79,7 +73,7 @@ impl BlockQueue {
             // wait for this very sync.
             request.sync = SyncPart::None;
             let woken = self.shared.end_sync(self.index, result);
-            self.wake_others(woken);
+            self.waiters.owe(woken, self.index);
         }
         self.abandon(slot);
     }
@@ -90,14 +84,9 @@ impl BlockQueue {
         request.patch = None;
         if std::mem::replace(&mut request.sync, SyncPart::None) != SyncPart::None {
             let woken = self.shared.flush_group().give_up(self.index);
-            self.wake_others(woken);
+            self.waiters.owe(woken, self.index);
         }
         self.unlock(slot);
         self.slots.abandoned(slot);
-    }
-
-    fn wake_others(&mut self, mut woken: QueueSet) {
-        woken.remove(self.index);
-        self.wakes.extend(woken);
     }
 }

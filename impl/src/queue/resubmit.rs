@@ -8,11 +8,9 @@
 use super::BlockQueue;
 use crate::inflight::{InflightError, InflightMemory, InflightRecord};
 use crate::slots::Kind;
+use crate::virtio::Ring;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use virtio_queue::desc::split::Descriptor;
-use virtio_queue::{Queue, QueueT};
-use vm_memory::{Address, Bytes, GuestAddress, GuestMemory};
+use vm_memory::GuestMemory;
 
 impl BlockQueue {
     /// Keeps a record of what is in flight in `record` from now on, and goes on where the record
@@ -34,24 +32,22 @@ impl BlockQueue {
     pub fn keep_record<M: GuestMemory>(
         &mut self,
         record: Arc<dyn InflightMemory>,
-        ring: &mut Queue,
+        ring: &mut Ring,
         memory: &M,
     ) -> Result<(), InflightError> {
         let fresh =
             self.slots.iter_live().all(|slot| self.slots.get(slot).kind == Kind::InternalFlush);
         assert!(fresh, "a record begins with nothing in flight");
-        self.record = None;
-        let used_idx = ring.used_idx(memory, Ordering::Acquire).map_err(|_| InflightError::Ring)?.0;
+        *self.record = None;
+        let used_idx = ring.used_idx(memory).ok_or(InflightError::Ring)?;
         let (record, heads) = InflightRecord::open(record, ring.size(), used_idx)?;
-        self.record = Some(record);
+        *self.record = Some(record);
         if let Some(heads) = heads {
             // All heads taken were used or are in flight, so these two say where the forerunner
             // was.
-            ring.set_next_used(used_idx);
-            ring.set_next_avail(used_idx.wrapping_add(heads.len() as u16));
-            self.again = heads.into();
-            self.kicked = true;
-            self.signal = true;
+            ring.set_position(used_idx.wrapping_add(heads.len() as u16), used_idx);
+            self.resubmit = heads.into();
+            self.front.handle_resubmission();
         }
         Ok(())
     }
@@ -61,8 +57,8 @@ impl BlockQueue {
     ///
     /// # Panics
     /// If that is no record of a queue of this size.
-    pub fn move_record(&mut self, record: Arc<dyn InflightMemory>, ring: &Queue) {
-        self.record = Some(InflightRecord::resumed(record, ring.size()));
+    pub fn move_record(&mut self, record: Arc<dyn InflightMemory>, ring: &Ring) {
+        *self.record = Some(InflightRecord::resumed(record, ring.size()));
     }
 
     /// Whether it keeps a record of what is in flight.
@@ -72,72 +68,16 @@ impl BlockQueue {
 
     /// Keeps no record any more.
     pub fn keep_no_record(&mut self) {
-        self.record = None;
+        *self.record = None;
     }
 
     /// Takes the oldest head that a dead backend had in flight; `false` if there is none left.
     #[cold]
     #[inline(never)]
-    pub(super) fn take_again<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) -> bool {
-        let Some(head) = self.again.pop_front() else { return false };
-        let table = GuestAddress(ring.desc_table());
-        let chain = Chain {
-            memory,
-            table,
-            len: ring.size(),
-            next: head,
-            left: ring.size(),
-            bytes: 0,
-            indirect: false,
-        };
+    pub(super) fn resubmit_next<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M) -> bool {
+        let Some(head) = self.resubmit.pop_front() else { return false };
+        let chain = ring.chain_at(memory, head);
         self.take_in(ring, memory, head, chain);
         true
-    }
-}
-
-/// The descriptors of a chain whose head did not come from the available ring; ends silently where
-/// `virtio_queue`'s iterator does.
-struct Chain<'a, M> {
-    memory: &'a M,
-    table: GuestAddress,
-    /// Number of descriptors in the table, and how many may still come.
-    len: u16,
-    left: u16,
-    next: u16,
-    bytes: u32,
-    indirect: bool,
-}
-
-impl<M: GuestMemory> Chain<'_, M> {
-    fn enter(&mut self, table: Descriptor) -> Option<()> {
-        if self.indirect || !table.len().is_multiple_of(16) {
-            return None;
-        }
-        self.len = u16::try_from(table.len() / 16).ok()?;
-        self.left = self.len;
-        self.table = table.addr();
-        self.next = 0;
-        self.indirect = true;
-        Some(())
-    }
-}
-
-impl<M: GuestMemory> Iterator for Chain<'_, M> {
-    type Item = Descriptor;
-
-    fn next(&mut self) -> Option<Descriptor> {
-        if self.left == 0 || self.next >= self.len {
-            return None;
-        }
-        let address = self.table.checked_add(16 * u64::from(self.next))?;
-        let descriptor: Descriptor = self.memory.read_obj(address).ok()?;
-        if descriptor.refers_to_indirect_table() {
-            self.enter(descriptor)?;
-            return self.next();
-        }
-        self.bytes = self.bytes.checked_add(descriptor.len())?;
-        self.left = if descriptor.has_next() { self.left - 1 } else { 0 };
-        self.next = descriptor.next();
-        Some(descriptor)
     }
 }

@@ -10,8 +10,8 @@ use crate::errno::Errno;
 use crate::locks::Holder;
 use crate::plan::Move;
 use crate::slots::{Kind, Place, Slot, SyncPart};
+use crate::virtio::Ring;
 use crate::wire::{S_IOERR, S_OK};
-use virtio_queue::Queue;
 use vm_memory::GuestMemory;
 
 impl BlockQueue {
@@ -27,7 +27,7 @@ impl BlockQueue {
         self.slots.get_mut(slot).locked = true;
         if !granted {
             self.slots.get_mut(slot).place = Place::Lock;
-            self.at_locks.push(slot);
+            self.waiters.for_lock.push(slot);
         }
         granted
     }
@@ -37,11 +37,8 @@ impl BlockQueue {
         if !std::mem::take(&mut self.slots.get_mut(slot).locked) {
             return;
         }
-        let mut woken = self.shared.locks().release(self.holder(slot));
-        let ours = woken.contains(self.index);
-        woken.remove(self.index);
-        self.wakes.extend(woken);
-        if ours && !self.stopped {
+        let woken = self.shared.locks().release(self.holder(slot));
+        if self.waiters.owe(woken, self.index) && !self.stopped {
             self.look_at_locks();
         }
     }
@@ -49,9 +46,9 @@ impl BlockQueue {
     /// Lets those go on whose locks have been granted.
     pub(super) fn look_at_locks(&mut self) {
         let mut at = 0;
-        while let Some(&slot) = self.at_locks.get(at) {
+        while let Some(&slot) = self.waiters.for_lock.get(at) {
             if self.shared.locks().is_granted(self.holder(slot)) {
-                self.at_locks.remove(at);
+                self.waiters.for_lock.remove(at);
                 self.plan(slot);
             } else {
                 at += 1;
@@ -60,17 +57,22 @@ impl BlockQueue {
     }
 
     /// The request in `slot` can be answered once a sync that starts from now on has ended.
-    pub(super) fn join_gate<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M, slot: Slot) {
+    pub(super) fn join_flush_group<M: GuestMemory>(
+        &mut self,
+        ring: &mut Ring,
+        memory: &M,
+        slot: Slot,
+    ) {
         let number = self.shared.flush_group().admit(self.index);
         self.slots.get_mut(slot).place = Place::Sync(number);
-        self.in_flush_group.push_back(slot);
-        self.look_at_gate(ring, memory);
+        self.waiters.for_sync.push_back(slot);
+        self.look_at_flush_group(ring, memory);
     }
 
     /// Answers those at the gate that have their verdict, and takes the lead for the others if
     /// nobody has it.
-    pub(super) fn look_at_gate<M: GuestMemory>(&mut self, ring: &mut Queue, memory: &M) {
-        if self.in_flush_group.is_empty() {
+    pub(super) fn look_at_flush_group<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M) {
+        if self.waiters.for_sync.is_empty() {
             return;
         }
         let number = |slot: &Slot| match self.slots.get(*slot).place {
@@ -78,15 +80,15 @@ impl BlockQueue {
             other => unreachable!("a request at the gate is not at {other:?}"),
         };
         let look =
-            self.shared.flush_group().look(self.index, self.in_flush_group.iter().map(number));
+            self.shared.flush_group().look(self.index, self.waiters.for_sync.iter().map(number));
         let status = if look.failed { S_IOERR } else { S_OK };
         for _ in 0..look.settled {
-            let slot = self.in_flush_group.pop_front().expect("that many were settled");
+            let slot = self.waiters.for_sync.pop_front().expect("that many were settled");
             self.slots.get_mut(slot).place = Place::Ready;
             self.answer(ring, memory, slot, status);
         }
         if look.leads {
-            let slot = self.in_flush_group.pop_front().expect("who leads waits");
+            let slot = self.waiters.for_sync.pop_front().expect("who leads waits");
             let request = self.slots.get_mut(slot);
             request.doing = Move::Sync;
             request.sync = SyncPart::Leads;
@@ -107,7 +109,7 @@ impl BlockQueue {
     /// The sync led by `slot` came back.
     pub(super) fn sync_came_back<M: GuestMemory>(
         &mut self,
-        ring: &mut Queue,
+        ring: &mut Ring,
         memory: &M,
         slot: Slot,
         result: Result<u32, Errno>,
@@ -118,12 +120,11 @@ impl BlockQueue {
             return self.make_ready(slot);
         }
         request.sync = SyncPart::None;
-        let mut woken = self.shared.end_sync(self.index, &result);
+        let woken = self.shared.end_sync(self.index, &result);
         let stable = result.is_ok() && !self.shared.sync_failed();
         self.answer(ring, memory, slot, if stable { S_OK } else { S_IOERR });
-        woken.remove(self.index);
-        self.wakes.extend(woken);
-        self.look_at_gate(ring, memory);
+        self.waiters.owe(woken, self.index);
+        self.look_at_flush_group(ring, memory);
     }
 
     pub(super) fn holder(&self, slot: Slot) -> Holder {

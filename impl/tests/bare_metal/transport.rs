@@ -2,6 +2,7 @@
 //! rests.
 
 use crate::memory::guest;
+use powerfail_device::RegisterSurface;
 use powerfail_device::host::{FileDisk, MapLane, MappedFile};
 use powerfail_device::pmem::{PmemConfig, PmemDevice, Region};
 use powerfail_device::wire::*;

@@ -3,6 +3,7 @@
 use crate::support::guest::{discard, flush, read, write, zeroes};
 use crate::support::host::Fault;
 use crate::support::{ALL, Rig, rig, rig_with};
+use powerfail_device::RegisterSurface;
 use powerfail_device::wire::*;
 use powerfail_device::{Config, Errno, Limits};
 

@@ -3,6 +3,7 @@
 
 use crate::support::guest::{self, Cuts, Piece, UNANSWERED};
 use crate::support::{MEMORY, Rig, rig};
+use powerfail_device::RegisterSurface;
 use powerfail_device::wire::*;
 use vm_memory::{Bytes, GuestAddress};
 

@@ -3,10 +3,11 @@
 use crate::support::guest::{flush, read, write, zeroes};
 use crate::support::host::Fault;
 use crate::support::{ALL, Rig, layout, rig};
+use powerfail_device::RegisterSurface;
 use powerfail_device::wire::*;
 use powerfail_device::{
-    Config, Device, DeviceState, Errno, Limits, QueueError, QueueLayout, QueueT, ResizeError,
-    RestoreError, SaveError,
+    Config, Device, DeviceState, Errno, Limits, QueueError, QueueLayout, ResizeError, RestoreError,
+    SaveError,
 };
 
 fn config(queues: u16) -> Config {
@@ -209,7 +210,7 @@ fn a_queue_is_reset_alone_and_placed_anew() {
     assert_eq!(rig.device.set_queue(0, smaller), Err(QueueError::NotNow), "once");
     assert_eq!(rig.do_one(&read(1, 1)), S_OK);
     let (_, ring) = rig.device.queue_mut(0).expect("it is live again");
-    assert!(ring.event_idx_enabled() && ring.size() == 8);
+    assert!(ring.event_idx() && ring.size() == 8);
 }
 
 #[test]

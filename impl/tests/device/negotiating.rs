@@ -1,6 +1,7 @@
 //! Features, configuration space and queue set-up.
 
 use crate::support::{ALL, Rig, layout};
+use powerfail_device::RegisterSurface;
 use powerfail_device::wire::*;
 use powerfail_device::{Config, ConfigError, Device, Limits, QueueError, QueueLayout};
 

@@ -3,6 +3,7 @@
 
 use crate::support::guest::write;
 use crate::support::{ALL, Rig, rig, rig_with};
+use powerfail_device::RegisterSurface;
 use powerfail_device::wire::*;
 use powerfail_device::{Config, Limits, QueueLayout, Step};
 

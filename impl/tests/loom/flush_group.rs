@@ -31,9 +31,8 @@ fn serve(index: usize, seats: &[Seat], medium: &Mutex<Medium>) {
     }
 }
 
-fn has_answered(ring: &powerfail_device::Queue) -> bool {
-    use powerfail_device::QueueT;
-    ring.next_used() == 1
+fn has_answered(ring: &powerfail_device::Ring) -> bool {
+    ring.position().1 == 1
 }
 
 /// One FLUSH on each of as many queues as there are `results` of their lanes' syncs.

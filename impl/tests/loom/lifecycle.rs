@@ -6,7 +6,7 @@ use crate::explore::{Reach, explore, thread};
 use crate::queue::{Medium, Request, Seat, Served, live, shared};
 use powerfail_device::wire::S_OK;
 use powerfail_device::worker_lock::{Wakeup, drain};
-use powerfail_device::{Queue, QueueIndex, QueueT};
+use powerfail_device::{QueueIndex, Ring};
 
 const WRITE: Request = Request::Out { sector: 0, fill: 1 };
 
@@ -22,7 +22,7 @@ fn release(host: &Mutex<bool>, seat: &Seat) {
 
 /// Takes a queue from its thread and ends what is in the host's hands; `abandon` says whether its
 /// requests end with a word.
-fn take_away(seat: &Seat, abandon: bool) -> (Queue, usize) {
+fn take_away(seat: &Seat, abandon: bool) -> (Ring, usize) {
     let mut taken = [seat.take()];
     if abandon {
         taken[0].block.stop();
@@ -60,7 +60,7 @@ fn with_a_host(abandon: bool) {
     own.join().unwrap();
     hand.join().unwrap();
     let served = seat.lock_worker(false);
-    let taken = usize::from(ring.next_avail());
+    let taken = usize::from(ring.position().0);
     let done = medium.lock().unwrap().done as usize;
     if abandon {
         assert_eq!(served.used().len(), answered, "a reset answers nothing");
@@ -86,7 +86,7 @@ fn saved() {
     let (ring, _) = take_away(&seat, false);
     let mut restored = Served::new(0, &shared, &medium, Ok(0), &[]);
     restored.memory = Arc::clone(&memory);
-    restored.ring = Some(Queue::try_from(ring.state()).expect("a queue's own state is valid"));
+    restored.ring = Some(ring);
     while restored.step(true, false, nobody) {}
     own.join().unwrap();
     assert_eq!(restored.used(), [0, 3], "every request is answered once, before the save or after");

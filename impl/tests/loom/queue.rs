@@ -9,7 +9,7 @@ use crate::wakeup::Bedside;
 use powerfail_device::wire::{F_CONFIG_WCE, F_FLUSH, F_VERSION_1, T_FLUSH, T_OUT};
 use powerfail_device::worker_lock::WorkerLock;
 use powerfail_device::{
-    BlockQueue, Buffer, Completion, Config, Disk, Errno, Limits, Op, Queue, QueueIndex, QueueT,
+    BlockQueue, Buffer, Completion, Config, Disk, Errno, Limits, Op, QueueIndex, QueueLayout, Ring,
     Shared, Step, Submission, settle, step,
 };
 use std::collections::VecDeque;
@@ -128,7 +128,7 @@ impl<M: GuestMemory> Disk<M> for Lane {
 pub(crate) struct Served {
     pub(crate) block: BlockQueue,
     /// `None` once the ring was taken away.
-    pub(crate) ring: Option<Queue>,
+    pub(crate) ring: Option<Ring>,
     pub(crate) lane: Lane,
     pub(crate) memory: Arc<GuestMemoryMmap<()>>,
 }
@@ -259,11 +259,7 @@ fn driver(requests: &[Request]) -> GuestMemoryMmap<()> {
     memory
 }
 
-pub(crate) fn ring() -> Queue {
-    let mut ring = Queue::new(8).unwrap();
-    ring.set_desc_table_address(Some(PARTS[0] as u32), None);
-    ring.set_avail_ring_address(Some(PARTS[1] as u32), None);
-    ring.set_used_ring_address(Some(PARTS[2] as u32), None);
-    ring.set_ready(true);
-    ring
+pub(crate) fn ring() -> Ring {
+    let [descriptors, available, used, ..] = PARTS;
+    Ring::at(QueueLayout { size: 8, descriptors, available, used }).unwrap()
 }

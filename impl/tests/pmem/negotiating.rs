@@ -1,6 +1,7 @@
 //! Where the driver finds the memory, and what it may negotiate.
 
 use crate::support::{ALL, REGION, Rig};
+use powerfail_device::RegisterSurface;
 use powerfail_device::pmem::wire::*;
 use powerfail_device::pmem::{PmemConfig, PmemConfigError, PmemDevice, Region};
 use powerfail_device::wire::{

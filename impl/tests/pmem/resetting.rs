@@ -2,6 +2,7 @@
 //! counts there.
 
 use crate::support::{ALL, rig};
+use powerfail_device::RegisterSurface;
 use powerfail_device::pmem::wire::*;
 use powerfail_device::wire::STATUS_NEEDS_RESET;
 use powerfail_device::{Errno, Step};

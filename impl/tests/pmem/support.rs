@@ -6,6 +6,7 @@
 pub mod guest;
 
 use guest::{Guest, Piece};
+use powerfail_device::RegisterSurface;
 use powerfail_device::pmem::wire::*;
 use powerfail_device::pmem::{Backing, PmemConfig, PmemDevice, Region, Synced, step};
 use powerfail_device::wire::{
@@ -155,6 +156,7 @@ impl Rig {
     pub fn step(&mut self) -> Step {
         let Some((queue, ring)) = self.device.queue_mut() else { return Step::Idle };
         let step = step(queue, ring, &mut self.host, &self.memory);
+        self.device.check();
         self.signals += u32::from(step == Step::Signal);
         step
     }

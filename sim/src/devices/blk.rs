@@ -1,10 +1,11 @@
 //! Our block device on the simulated disk: the shipped code, joined to the world.
 
+use powerfail_device::RegisterSurface;
 use std::sync::Arc;
 
 use powerfail_device::{
-    BlockQueue, Config, Device, DeviceState, Disk, Limits, Queue, QueueLayout, QueueT, SaveError,
-    Step, settle, step,
+    BlockQueue, Config, Device, DeviceState, Disk, Limits, QueueLayout, Ring, SaveError, Step,
+    settle, step,
 };
 
 use crate::devices::faulty::{DiskFault, FaultyLane, FaultyState};
@@ -28,7 +29,13 @@ const NEEDS_RESET: u8 = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Registers {
     pub(crate) device: Device,
+    /// Steps taken; the device checks its invariants after one in [`CHECKED`].
+    steps: u32,
 }
+
+/// One step in so many ends in a check of all the device's invariants: over a campaign every kind
+/// of step does, and a run costs a hundredth more.
+pub(crate) const CHECKED: u32 = 64;
 
 impl Registers {
     pub(crate) fn open(spec: &Spec) -> Registers {
@@ -51,7 +58,7 @@ impl Registers {
             ..Config::default()
         };
         let device = Device::new(config, limits);
-        Registers { device: device.expect("the options draw possible devices") }
+        Registers { device: device.expect("the options draw possible devices"), steps: 0 }
     }
 
     pub(crate) fn negotiate(&mut self, accept: u64) -> bool {
@@ -69,8 +76,7 @@ impl Registers {
         self.device.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
         for (index, ring) in rings.iter().enumerate() {
             let (_, queue) = self.device.queue_mut(index as u16).expect("the queue is live");
-            queue.set_next_avail(ring.base);
-            queue.set_next_used(ring.base);
+            queue.set_position(ring.base, ring.base);
         }
     }
 
@@ -106,10 +112,15 @@ impl Registers {
         index: u16,
         disk: &mut D,
         ram: Ram<'m>,
-        step: impl Fn(&mut BlockQueue, &mut Queue, &mut D, &Ram<'m>) -> Step,
+        step: impl Fn(&mut BlockQueue, &mut Ring, &mut D, &Ram<'m>) -> Step,
     ) -> Progress {
         let Some((queue, ring)) = self.device.queue_mut(index) else { return Progress::Idle };
-        match step(queue, ring, disk, &ram) {
+        let stepped = step(queue, ring, disk, &ram);
+        self.steps = self.steps.wrapping_add(1);
+        if self.steps.is_multiple_of(CHECKED) {
+            self.device.check();
+        }
+        match stepped {
             Step::Completed | Step::Submitted | Step::Ring => Progress::Busy,
             Step::Signal => Progress::Signal,
             Step::Idle => Progress::Idle,
@@ -171,7 +182,7 @@ impl Blk {
         for (index, record) in self.records.iter().enumerate() {
             if self.unrecorded & 1 << index != 0
                 && let Some((queue, ring)) = self.registers.device.queue_mut(index as u16)
-                && ring.ready()
+                && ring.is_ready()
             {
                 let kept = queue.keep_record(Arc::clone(record) as _, ring, &ram);
                 kept.expect("the record is our own");
@@ -201,8 +212,9 @@ impl Blk {
         let mut places = Vec::new();
         for (index, plan) in rings.iter().enumerate() {
             let over = device.is_queue_resetting(index as u16);
-            let ring =
-                device.queue_mut(index as u16).map(|(_, ring)| (ring.ready(), ring.next_avail()));
+            let ring = device
+                .queue_mut(index as u16)
+                .map(|(_, ring)| (ring.is_ready(), ring.position().0));
             let (ready, avail) = ring.unwrap_or((false, 0));
             let used = u16::from_le_bytes(host.ram.read::<2>(plan.used + 2));
             places.push((ready && !over, avail, used));
@@ -214,8 +226,7 @@ impl Blk {
         for (index, (ready, avail, used)) in places.into_iter().enumerate() {
             if let Some((_, ring)) = self.registers.device.queue_mut(index as u16) {
                 if ready {
-                    ring.set_next_avail(avail);
-                    ring.set_next_used(used);
+                    ring.set_position(avail, used);
                 } else {
                     ring.reset();
                 }
@@ -436,8 +447,8 @@ impl DeviceUnderTest for Blk {
             && cut == Cut::Element
             && let Some((_, ring)) = self.registers.device.queue_mut(queue)
         {
-            let index = ring.next_used().wrapping_sub(1);
-            host.ram.write(ring.used_ring() as u32 + 2, &index.to_le_bytes());
+            let index = ring.position().1.wrapping_sub(1);
+            host.ram.write(ring.layout().used as u32 + 2, &index.to_le_bytes());
         }
         there
     }

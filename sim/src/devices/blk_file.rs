@@ -5,6 +5,7 @@
 //! system that forgets](crate::host::power_cut_fs), it is
 //! [`BlkPowerCut`](crate::devices::blk_power_cut::BlkPowerCut) that is tested.
 
+use powerfail_device::RegisterSurface;
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::fmt::Debug;

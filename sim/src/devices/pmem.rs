@@ -1,8 +1,10 @@
 //! Our persistent memory on the simulated disk: the shipped code, joined to the world.
 
+use powerfail_device::RegisterSurface;
 use powerfail_device::pmem::{PmemConfig, PmemDevice, Region, step};
-use powerfail_device::{QueueLayout, QueueT, Step};
+use powerfail_device::{QueueLayout, Step};
 
+use crate::devices::blk::CHECKED;
 use crate::devices::faulty::{FaultyMemory, MemoryFault};
 use crate::dut::Spec;
 use crate::dut::{DeviceUnderTest, End, Host, Progress};
@@ -22,6 +24,8 @@ const NEEDS_RESET: u8 = 64;
 pub struct Pmem {
     pub(crate) device: PmemDevice,
     faulty: Option<Box<FaultyMemory>>,
+    /// Steps taken; the device checks its invariants after one in [`CHECKED`].
+    steps: u32,
 }
 
 /// A device with these options.
@@ -55,8 +59,7 @@ pub(crate) fn start(device: &mut PmemDevice, ring: &RingPlan) {
     device.set_queue(0, layout).expect("the driver places rings by the book");
     device.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
     let (_, queue) = device.queue_mut().expect("the queue is live");
-    queue.set_next_avail(ring.base);
-    queue.set_next_used(ring.base);
+    queue.set_position(ring.base, ring.base);
 }
 
 /// What a step was, to the world.
@@ -82,7 +85,7 @@ impl DeviceUnderTest for Pmem {
 
     fn open(setup: &Self::Setup, spec: &Spec, _disk: &SimDisk, _device: u8) -> Pmem {
         let faulty = setup.map(|fault| Box::new(FaultyMemory::new(fault)));
-        Pmem { device: device(spec), faulty }
+        Pmem { device: device(spec), faulty, steps: 0 }
     }
 
     fn restart(&mut self, _: &Self::Setup, spec: &Spec, _: &SimDisk, _device: u8, _end: End) {
@@ -131,7 +134,12 @@ impl DeviceUnderTest for Pmem {
         }
         let Some((queue, ring)) = self.device.queue_mut() else { return Progress::Idle };
         let mut lane = MemoryLane::new(host.disk, host.device);
-        progress(step(queue, ring, &mut lane, &host.ram))
+        let stepped = step(queue, ring, &mut lane, &host.ram);
+        self.steps = self.steps.wrapping_add(1);
+        if self.steps.is_multiple_of(CHECKED) {
+            self.device.check();
+        }
+        progress(stepped)
     }
 
     fn begin_reset(&mut self, host: &mut Host<'_>) {

@@ -7,6 +7,7 @@
 //! stored and not synced since is cut by the choices of the run. The kernel may write a page
 //! earlier than that; what the cut takes, it takes all the same.
 
+use powerfail_device::RegisterSurface;
 use std::fs::File;
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 use powerfail::base::sectors::SectorSet;
 use powerfail::dut::ALL_FEATURES;
 use powerfail::guest::wire::feature;
+use powerfail_device::RegisterSurface;
 use powerfail_device::wire::{
     STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FEATURES_OK,
 };

@@ -16,6 +16,7 @@ use powerfail::dut::ALL_FEATURES;
 use powerfail::guest::Kind;
 use powerfail::guest::wire::feature;
 use powerfail::host::disk::{DiskShape, Lane, OpKey, Outcome, SimDisk};
+use powerfail_device::RegisterSurface;
 use powerfail_device::{Config, Device, QueueLayout, Step, WRITEBACK_OFFSET, step};
 
 use super::good::{self, Good};
@@ -180,6 +181,7 @@ impl Bed {
         let ram = if index == HOSTILE { self.hostile.ram() } else { self.good.memory.ram() };
         let mut lane = Lane::new(&mut self.disk, 0, index as u8);
         let did = step(queue, ring, &mut lane, &ram);
+        self.device.check();
         if let Step::Wake(other) = did
             && let Some((queue, ring)) = self.device.queue_mut(other.0)
         {

@@ -4,7 +4,7 @@
 use powerfail::base::sectors::SectorSet;
 use powerfail::guest::payload::{self, Author};
 use powerfail::host::disk::{OpKind, Outcome};
-use powerfail_device::QueueT;
+use powerfail_device::RegisterSurface;
 use powerfail_device::wire::STATUS_NEEDS_RESET;
 
 use super::{Bed, GOOD, HOSTILE, MOST_CHAINS, SECTORS};
@@ -69,7 +69,7 @@ impl Bed {
         let plan = self.hostile.ring();
         let Some((queue, ring)) = self.device.queue_mut(HOSTILE) else { return };
         assert_eq!(queue.in_flight(), 0, "requests of the hostile queue have no end");
-        let (broken, next_avail) = (queue.is_broken(), ring.next_avail());
+        let (broken, next_avail) = (queue.is_broken(), ring.position().0);
         if broken {
             assert!(
                 self.device.status() & STATUS_NEEDS_RESET != 0,

@@ -10,11 +10,12 @@ use powerfail::guest::payload::{self, Author};
 use powerfail::guest::wire::{feature, memory};
 use powerfail::guest::{Kind, REGION};
 use powerfail::host::disk::{DiskShape, MemoryLane, Outcome, SimDisk};
+use powerfail_device::RegisterSurface;
 use powerfail_device::pmem::{PmemConfig, PmemDevice, Region, step};
 use powerfail_device::wire::{
     STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FEATURES_OK, STATUS_NEEDS_RESET,
 };
-use powerfail_device::{QueueLayout, QueueT, Step};
+use powerfail_device::{QueueLayout, Step};
 use powerfail_model::{Atom, Observed, PmemOracle, Profile, RequestId, Violation};
 
 use super::Setup;
@@ -244,6 +245,7 @@ impl Bed {
         let Some((queue, ring)) = self.device.queue_mut() else { return false };
         let mut lane = MemoryLane::new(&mut self.disk, 0);
         let did = step(queue, ring, &mut lane, &self.guest.ram());
+        self.device.check();
         assert!(did != Step::Signal || !self.resetting, "a signal during a reset");
         self.look();
         self.idle_steps += u32::from(did != Step::Idle);
@@ -253,7 +255,7 @@ impl Bed {
 
     fn look(&mut self) {
         let ring = self.device.queue_mut().map(|(_, ring)| &*ring);
-        let used = ring.map(|ring| ring.next_used());
+        let used = ring.map(|ring| ring.position().1);
         if self.guest.look(ring, |_, _, _| {}) {
             (self.idle_steps, self.chains) = (0, self.chains + 1);
         }
@@ -343,7 +345,7 @@ impl Bed {
         assert!(!self.resetting, "a reset is never shown");
         let Some((queue, ring)) = self.device.queue_mut() else { return };
         assert_eq!(queue.in_flight(), 0, "flushes have no end");
-        let (broken, next_avail) = (queue.is_broken(), ring.next_avail());
+        let (broken, next_avail) = (queue.is_broken(), ring.position().0);
         if broken {
             let status = self.device.status();
             assert!(status & STATUS_NEEDS_RESET != 0, "a ring makes no sense and nobody says so");

@@ -13,6 +13,7 @@ use crate::inflight::{InflightError, InflightMemory, InflightRecord};
 use crate::queue::BlockQueue;
 use crate::queue_set::QueueIndex;
 use crate::shared::Shared;
+use crate::virtio::Ring;
 use crate::worker_lock::{self, Wakeup, WorkerLock};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use std::fmt;
@@ -20,7 +21,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use virtio_queue::{Queue, QueueT};
 
 /// Why a ring is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,7 +224,7 @@ pub(super) struct State<D> {
     /// Where it keeps a record of what is in flight, if the front-end has given it a place.
     pub(super) record: Option<Arc<dyn InflightMemory>>,
     /// The ring that is served, if there is one.
-    ring: Option<Queue>,
+    ring: Option<Ring>,
     /// Something was said about this ring already, and it will not be served.
     refused: bool,
     /// The kick is in the epoll.
@@ -314,12 +314,13 @@ impl<D: QueueDisk> State<D> {
             return Ok(self.record.is_some().then_some(News::Unrecorded));
         }
         // What it has taken and not answered is what the record said.
-        let taken = ring.next_avail().wrapping_sub(ring.next_used());
+        let (next_avail, next_used) = ring.position();
+        let taken = next_avail.wrapping_sub(next_used);
         Ok((taken > 0).then_some(News::GoesOn(taken)))
     }
 
     /// The ring as it was set up, and where a dead back-end left it.
-    fn judge(&mut self, shared: &Shared) -> Result<Queue, RingError> {
+    fn judge(&mut self, shared: &Shared) -> Result<Ring, RingError> {
         let mut ring = self.setup.judge(&self.memory, shared)?;
         self.block.keep_no_record();
         if let Some(record) = &self.record {
@@ -426,7 +427,7 @@ impl<D: QueueDisk> State<D> {
         self.block.resume();
         self.refused = false;
         if let Some(ring) = self.ring.take() {
-            self.setup.base = ring.next_avail();
+            self.setup.base = ring.position().0;
         }
     }
 }

@@ -7,13 +7,12 @@
 
 use super::lane::RingError;
 use crate::shared::Shared;
+use crate::virtio::{QueueLayout, Ring};
 use crate::wire::F_EVENT_IDX;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering;
-use virtio_queue::{Queue, QueueT};
-use vm_memory::{GuestAddress, GuestMemory};
+use vm_memory::GuestMemory;
 
 /// Where the parts of a ring are in guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +70,7 @@ impl Setup {
         &self,
         memory: &M,
         shared: &Shared,
-    ) -> Result<Queue, RingError> {
+    ) -> Result<Ring, RingError> {
         let features = shared.negotiated();
         let most = shared.config().queue_size;
         if !self.size.is_power_of_two() || self.size > most {
@@ -80,23 +79,17 @@ impl Setup {
         if features == 0 {
             return Err(RingError::Features);
         }
-        // `virtio-queue` takes an available ring at 0 for a missing one.
-        let parts = self.parts.filter(|parts| parts.available != 0).ok_or(RingError::Memory)?;
-        let mut queue = Queue::new(most).map_err(|_| RingError::Size { size: self.size, most })?;
-        queue.set_size(self.size);
-        let placed = queue
-            .try_set_desc_table_address(GuestAddress(parts.descriptors))
-            .and_then(|()| queue.try_set_avail_ring_address(GuestAddress(parts.available)))
-            .and_then(|()| queue.try_set_used_ring_address(GuestAddress(parts.used)));
-        placed.map_err(|_| RingError::Memory)?;
-        queue.set_ready(true);
-        if !queue.is_valid(memory) {
+        let parts = self.parts.ok_or(RingError::Memory)?;
+        let Parts { descriptors, available, used } = parts;
+        let mut ring = Ring::new(most);
+        ring.place(QueueLayout { size: self.size, descriptors, available, used })
+            .map_err(|_| RingError::Memory)?;
+        if !ring.is_in(memory) {
             return Err(RingError::Memory);
         }
-        queue.set_next_avail(self.base);
-        let used = queue.used_idx(memory, Ordering::Acquire);
-        queue.set_next_used(used.map_err(|_| RingError::Memory)?.0);
-        queue.set_event_idx(features & F_EVENT_IDX != 0);
-        Ok(queue)
+        let used_idx = ring.used_idx(memory).ok_or(RingError::Memory)?;
+        ring.set_position(self.base, used_idx);
+        ring.set_event_idx(features & F_EVENT_IDX != 0);
+        Ok(ring)
     }
 }

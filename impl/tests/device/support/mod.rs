@@ -6,6 +6,7 @@ pub mod host;
 
 use self::guest::{Guest, Sent};
 use self::host::{Host, Lane};
+use powerfail_device::RegisterSurface;
 use powerfail_device::wire::*;
 use powerfail_device::{Config, Device, Limits, QueueLayout, Step, step};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
@@ -107,6 +108,7 @@ impl Rig {
             }
             _ => {}
         }
+        self.device.check();
         step
     }
 
