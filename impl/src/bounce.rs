@@ -1,12 +1,12 @@
-//! A piece of page-aligned memory of our own, for what cannot go straight between disk and guest.
+//! Page-aligned device memory, for data that cannot move directly between disk and guest.
 //!
-//! Read-modify-write of a partial granule, reads of a partial granule and zeroes written out all
-//! pass through one. Bounces are owned values that travel with the submission and come home with
-//! the completion, so nothing here is shared. Who needs one is decided in `plan`.
+//! Read-modify-write of a partial granule, reads of a partial granule, and zeroes written as data
+//! pass through a bounce buffer. Bounces are owned values that travel with the submission and
+//! return with the completion, so nothing here is shared. `plan` decides which operation needs one.
 
 use std::fmt;
 
-/// The alignment of every bounce, in bytes: what direct I/O asks for at most.
+/// Alignment of every bounce in bytes: the maximum that direct I/O requires.
 pub const BOUNCE_ALIGN: usize = 4096;
 
 /// Owned bytes that start on a page boundary.
@@ -37,12 +37,12 @@ impl Bounce {
         self.len == 0
     }
 
-    /// The most bytes [`set_len`](Bounce::set_len) may ask for.
+    /// Maximum argument of [`set_len`](Bounce::set_len) in bytes.
     pub fn capacity(&self) -> usize {
         self.bytes.len() - (BOUNCE_ALIGN - 1)
     }
 
-    /// Makes it `len` bytes long without moving it; the content is whatever was there.
+    /// Sets the length to `len` bytes without moving it; the content is unspecified.
     ///
     /// # Panics
     /// If `len` exceeds [`capacity`](Bounce::capacity).
@@ -56,7 +56,7 @@ impl Bounce {
         &self.bytes[self.start..self.start + self.len]
     }
 
-    /// The bytes, to be changed.
+    /// The bytes, mutable.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.bytes[self.start..self.start + self.len]
     }

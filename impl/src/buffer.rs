@@ -1,9 +1,8 @@
-//! Where the bytes of one disk operation are: scattered over guest memory, or in a bounce.
+//! The memory of one disk operation: ranges of guest memory, or a bounce buffer.
 //!
-//! A disk copies between itself and a [`Buffer`] by byte offset and need not know which kind it
-//! got. A host disk that hands addresses to the kernel looks inside instead. Guest addresses were
-//! in range when the request was taken; the memory may have been swapped since, so every copy can
-//! still fail.
+//! A disk copies between itself and a [`Buffer`] by byte offset, independent of its kind. A host
+//! disk that passes addresses to the kernel inspects it instead. Guest addresses were in range when
+//! the request was taken; the memory may have been swapped since, so every copy can still fail.
 
 use crate::bounce::Bounce;
 use smallvec::SmallVec;
@@ -19,7 +18,7 @@ pub struct GuestRange {
     pub len: u32,
 }
 
-/// Guest memory in the order the operation's bytes have; four pieces or fewer need no allocation.
+/// Guest memory in the order of the operation's bytes; up to four pieces need no allocation.
 pub type Ranges = SmallVec<[GuestRange; 4]>;
 
 /// The memory side of one disk operation.
@@ -27,7 +26,7 @@ pub type Ranges = SmallVec<[GuestRange; 4]>;
 pub enum Buffer {
     /// The guest's own memory.
     Guest(Ranges),
-    /// Memory of the device, given back with the completion.
+    /// Memory of the device, returned with the completion.
     Bounce(Bounce),
 }
 
@@ -49,10 +48,10 @@ impl Buffer {
     /// write.
     ///
     /// # Errors
-    /// A part lies in no guest memory (any more); `out` may be partly filled.
+    /// A part is not (or no longer) in guest memory; `out` may be partly filled.
     ///
     /// # Panics
-    /// If the bytes asked for are not all inside the buffer.
+    /// If the requested bytes are not all inside the buffer.
     pub fn read_at<M: GuestMemory>(
         &self,
         memory: &M,
@@ -72,7 +71,7 @@ impl Buffer {
     /// Copies `bytes` into the buffer from byte `offset` on, as a disk does for a read.
     ///
     /// # Errors
-    /// A part lies in no guest memory (any more); a prefix may have been written.
+    /// A part is not (or no longer) in guest memory; a prefix may have been written.
     ///
     /// # Panics
     /// If the bytes do not all fit inside the buffer.

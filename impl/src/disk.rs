@@ -1,37 +1,36 @@
-//! The seam: what the device asks of a disk, and what the disk answers.
+//! The disk seam: the operations that the device submits, and their completions.
 //!
-//! Everything that crosses it is plain data. A disk does what it is told with the memory it is lent
-//! and reports how far it got: short transfers, errors and full queues are visible here and handled
-//! above. Splitting, partial granules, resuming, retrying and write-through are *not* a disk's
-//! business.
+//! Everything that crosses it is plain data. A disk executes operations with borrowed memory and
+//! reports the number of bytes moved: short transfers, errors and full queues are visible here and
+//! handled above. A disk does *not* split, handle partial granules, resume, retry or write through.
 //!
-//! What a disk promises:
+//! The promises of a disk:
 //!
-//! - Every accepted submission completes exactly once. Nothing lands after its completion was
+//! - Every accepted submission completes exactly once. No effect lands after the completion was
 //!   taken.
-//! - A completed write is seen by later reads; power loss may undo it unless a later sync completed
+//! - Later reads see a completed write; power loss may undo it unless a later sync completed
 //!   without error.
 //! - A sync that completes without error made stable every effect whose completion was taken, on
 //!   any lane, before the sync was submitted.
 //! - A write takes effect at most once per granule; a short transfer of `n` bytes touched nothing
 //!   at or after `n`.
-//! - An operation that fails has lost at most what [`Errno::harm`] says: one that is no sync harms
-//!   no byte outside its own range and nothing that is already stable. A disk whose host reports an
-//!   earlier failed write-back through a later write keeps that for its next sync.
+//! - An operation that fails has lost at most the data that [`Errno::harm`] names: any operation
+//!   but a sync harms no byte outside its own range and no stable data. A disk whose host reports
+//!   an earlier failed write-back through a later write keeps that error for its next sync.
 //!
 //! There is no operation that writes *and* makes stable. Linux has one (RWF_DSYNC), but it returns
 //! one error for two steps: an ENOSPC of the write lost nothing, an ENOSPC of the sync behind it
-//! (delayed allocation, thin provisioning, NFS) may have dropped other dirty pages, and both look
-//! alike. The device writes first and syncs next, so that every error has one meaning.
+//! (delayed allocation, thin provisioning, NFS) may have dropped other dirty pages, and the two are
+//! indistinguishable. The device writes first and syncs next, so that every error has one meaning.
 
 use crate::buffer::Buffer;
 use crate::errno::{Errno, OpKind};
 use vm_memory::GuestMemory;
 
-/// Names one operation from its submission to its completion; opaque to disks.
+/// The name of an operation from its submission to its completion; opaque to disks.
 ///
-/// A slot is used again with another generation, so a completion that comes twice, or for a request
-/// that was ended, is noticed.
+/// A slot is reused with another generation, so a repeated completion, and one for a request that
+/// was ended, is detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
     slot: u32,
@@ -44,42 +43,42 @@ impl Token {
         Token { slot, generation }
     }
 
-    /// The slot in the queue that made it.
+    /// The slot in the queue that created it.
     pub const fn slot(self) -> u32 {
         self.slot
     }
 
-    /// How often that slot had been used before.
+    /// Number of earlier uses of that slot.
     pub const fn generation(self) -> u32 {
         self.generation
     }
 }
 
-/// What a disk can do, fixed while it is open, but for the capacity, which may grow.
+/// Static limits of an open disk, except for the capacity, which may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Size in bytes, a multiple of `granule`.
     pub capacity: u64,
     /// The unit of every offset and length, in bytes: a power of two, 512 to 4096.
     pub granule: u32,
-    /// Most bytes of one read or write, a multiple of `granule`.
+    /// Maximum length of one read or write in bytes, a multiple of `granule`.
     pub max_transfer: u32,
-    /// Most bytes of one discard.
+    /// Maximum length of one discard in bytes.
     pub max_discard: u64,
     /// Alignment of a discard's offset and length in bytes, a multiple of `granule`.
     pub discard_granularity: u32,
-    /// Most bytes of one write-zeroes.
+    /// Maximum length of one write-zeroes in bytes.
     pub max_write_zeroes: u64,
     /// Alignment of a write-zeroes' offset and length in bytes, a multiple of `granule`.
     pub write_zeroes_granularity: u32,
     /// Whether a discard, or a write-zeroes that may unmap, can deallocate anything.
     pub can_discard: bool,
-    /// Whether the disk takes no writes.
+    /// Whether the disk accepts no writes.
     pub read_only: bool,
 }
 
 impl Limits {
-    /// A writable disk of `capacity` bytes without peculiarities: granules of 512 bytes, transfers
+    /// A writable disk of `capacity` bytes without special limits: granules of 512 bytes, transfers
     /// up to 1 MiB, discards up to 1 GiB.
     pub const fn plain(capacity: u64) -> Limits {
         Limits {
@@ -96,7 +95,7 @@ impl Limits {
     }
 }
 
-/// One thing for a disk to do. Offsets and lengths are in bytes and multiples of the granule; no
+/// One operation for a disk. Offsets and lengths are in bytes and multiples of the granule; no
 /// length is zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -104,38 +103,38 @@ pub enum Op {
     Read {
         /// First byte on the disk.
         offset: u64,
-        /// Where the bytes go.
+        /// The destination of the bytes.
         into: Buffer,
     },
     /// Writes `from.len()` bytes from `offset` on.
     Write {
         /// First byte on the disk.
         offset: u64,
-        /// Where the bytes come from.
+        /// The source of the bytes.
         from: Buffer,
     },
     /// Makes stable every effect whose completion was taken before now, on any lane.
     Sync,
-    /// The bytes are not needed any more; they may read as anything afterwards, or as before.
+    /// Declares the bytes unneeded; they may read as anything afterwards, or as before.
     Discard {
         /// First byte on the disk.
         offset: u64,
         /// Number of bytes.
         len: u64,
     },
-    /// The bytes shall read as zero.
+    /// Makes the bytes read as zero.
     WriteZeroes {
         /// First byte on the disk.
         offset: u64,
         /// Number of bytes.
         len: u64,
-        /// Whether the disk may deallocate them to get there.
+        /// Whether the disk may deallocate them.
         may_unmap: bool,
     },
 }
 
 impl Op {
-    /// What it is, whatever it is about.
+    /// The kind of the operation.
     pub fn kind(&self) -> OpKind {
         match self {
             Op::Read { .. } => OpKind::Read,
@@ -152,29 +151,29 @@ impl Op {
 pub struct Submission {
     /// Its name until it completes.
     pub token: Token,
-    /// What to do.
+    /// The operation.
     pub op: Op,
 }
 
-/// What became of one operation.
+/// The result of one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Completion {
-    /// Which operation.
+    /// The name of the operation.
     pub token: Token,
-    /// Bytes moved, from the start, for a read or write (fewer than asked is a short transfer); 0
-    /// for everything else.
+    /// Bytes moved, from the start, for a read or write (fewer than requested is a short transfer);
+    /// 0 for every other kind.
     pub result: Result<u32, Errno>,
-    /// The buffer of a read or write. A bounce must come home; guest ranges may, and are then used
-    /// again.
+    /// The buffer of a read or write. A bounce buffer must be returned; guest ranges may be, and
+    /// are then reused.
     pub buffer: Option<Buffer>,
 }
 
-/// One lane of a disk: what one queue submits to and completes from.
+/// One lane of a disk: one queue submits to it and takes completions from it.
 pub trait Disk<M: GuestMemory> {
-    /// What the disk can do; the same on every lane.
+    /// The limits of the disk; the same on every lane.
     fn limits(&self) -> Limits;
 
-    /// How many more operations may be submitted now.
+    /// Number of further operations that may be submitted now.
     fn room(&self) -> u32;
 
     /// Accepts one operation; it may run at once, later, or not before the
@@ -184,14 +183,14 @@ pub trait Disk<M: GuestMemory> {
     /// If there is no [`room`](Disk::room).
     fn submit(&mut self, memory: &M, submission: Submission);
 
-    /// Says that no more submissions follow for now.
+    /// Announces that no more submissions follow for now.
     fn doorbell(&mut self) {}
 
     /// Takes one completion of this lane, in any order.
     fn complete(&mut self, memory: &M) -> Option<Completion>;
 }
 
-/// A lane that is lent.
+/// A borrowed lane.
 impl<M: GuestMemory, D: Disk<M>> Disk<M> for &mut D {
     fn limits(&self) -> Limits {
         (**self).limits()

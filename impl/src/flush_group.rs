@@ -1,16 +1,17 @@
-//! The flush gate: flushes that arrive while a sync runs wait for one that starts after them, and
+//! Group commit: flushes that arrive while a sync runs wait for one that starts after them, and
 //! share it.
 //!
 //! Syncs are numbered in the order they start, and at most one runs at a time. A request that must
-//! be covered by a sync *needs* the number of the next one to start: it may neither use one that
-//! runs already, whose must-set was fixed before the request came, nor start a second one beside
-//! it. Some waiting queue *leads*: it hands the next sync to its lane of the disk. Nobody appoints
-//! it: whenever nothing runs and nobody leads, the first waiting queue that looks takes the lead,
-//! so whoever gives up the lead or ends a sync wakes all that wait.
+//! be covered by a sync *needs* the number of the next one to start. It may not use a running one,
+//! whose set of covered writes was fixed before the request came, and may not start a second one
+//! beside it. One waiting queue *leads*: it submits the next sync to its lane of the disk. The lead
+//! is not assigned: whenever no sync runs and no queue leads, the first waiting queue that looks
+//! takes the lead. A queue that gives up the lead or ends a sync therefore wakes all waiting
+//! queues.
 //!
-//! Failure is sticky for as long as the disk is open. The host may have forgotten what was dirty,
-//! so no later sync proves anything about the writes before it (AMB-02); it survives device reset,
-//! for the disk stays open.
+//! Failure is sticky while the disk is open. The host may have forgotten which data was dirty, so
+//! no later sync proves anything about the writes before it (AMB-02). The failure survives device
+//! reset, because the disk stays open.
 
 mod shared;
 
@@ -22,40 +23,40 @@ use crate::queue_set::{QueueIndex, QueueSet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SyncNumber(u64);
 
-/// What a waiting request finds at the gate.
+/// The state of a waiting request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// A sync that started after the request was admitted has ended, and none ever failed.
     Stable,
-    /// Some sync has failed: nothing can be promised any more.
+    /// Some sync has failed: no promise holds any more.
     Failed,
     /// Its sync has not ended.
     Wait,
 }
 
-/// What a queue finds when it looks at the gate.
+/// The result of a queue's look at the flush group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Look {
-    /// How many of those who wait, the oldest first, have their verdict.
+    /// Number of waiting requests, oldest first, that have their verdict.
     pub(crate) settled: usize,
     /// Whether that verdict is [`Verdict::Failed`] rather than [`Verdict::Stable`].
     pub(crate) failed: bool,
-    /// Whether the oldest of the others has to [`start`](FlushGroup::start) a sync.
+    /// Whether the oldest of the others must [`start`](FlushGroup::start) a sync.
     pub(crate) leads: bool,
 }
 
-/// The state all queues of a device share behind one lock.
+/// The group-commit state that all queues of a device share behind one lock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FlushGroup {
-    /// The greatest number handed out to a sync that started.
+    /// Number of the sync started last.
     started: u64,
-    /// The greatest number whose sync, or a later one, ended without error.
+    /// Greatest number such that this sync or a later one ended without error.
     finished: u64,
-    /// The queue in whose lane a sync runs; then its number is `started`.
+    /// The queue in whose lane a sync runs; its number is `started`.
     running: Option<QueueIndex>,
-    /// The queue that has promised to start the next sync; `None` while one runs.
+    /// The queue that must start the next sync; `None` while one runs.
     leader: Option<QueueIndex>,
-    /// A queue is in here iff it has requests at the gate that somebody has to wake it for.
+    /// A queue is a member iff it has waiting requests that need a wakeup from another queue.
     waiting: QueueSet,
     failed: bool,
 }
@@ -67,7 +68,7 @@ impl FlushGroup {
         SyncNumber(self.started + 1)
     }
 
-    /// What has become of a request that needs `number`.
+    /// The verdict on a request that needs `number`.
     pub(crate) fn verdict(&self, number: SyncNumber) -> Verdict {
         if self.failed {
             Verdict::Failed
@@ -78,15 +79,16 @@ impl FlushGroup {
         }
     }
 
-    /// Judges the requests of `queue` that wait, by the numbers they need, the least first; takes
-    /// the lead for the first that is left, if nobody has it; and leaves if then nobody is left.
+    /// Judges the waiting requests of `queue` by the numbers they need, ascending. Takes the lead
+    /// for the first that remains, if no queue has it. Removes the queue if no request is left that
+    /// needs a wakeup.
     pub(crate) fn look(
         &mut self,
         queue: QueueIndex,
         numbers: impl ExactSizeIterator<Item = SyncNumber>,
     ) -> Look {
         let waiting = numbers.len();
-        // Those who came first have the smaller numbers, so those who may go are in front.
+        // The numbers ascend, so the settled requests are in front.
         let settled = numbers.take_while(|number| self.verdict(*number) != Verdict::Wait).count();
         let leads = settled < waiting && self.lead(queue);
         if waiting == settled + usize::from(leads) {
@@ -95,7 +97,7 @@ impl FlushGroup {
         Look { settled, failed: self.failed, leads }
     }
 
-    /// Takes the lead if nobody has it and no sync runs. Whoever gets `true` must
+    /// Takes the lead if no queue has it and no sync runs. On `true` the caller must
     /// [`start`](FlushGroup::start) a sync or [`give_up`](FlushGroup::give_up).
     pub(crate) fn lead(&mut self, queue: QueueIndex) -> bool {
         assert!(self.waiting.contains(queue), "only who waits may lead");
@@ -106,7 +108,7 @@ impl FlushGroup {
         true
     }
 
-    /// The leader hands its sync to the disk; from here on new requests need the next one.
+    /// The leader submits its sync to the disk; from here on new requests need the next one.
     pub(crate) fn start(&mut self, queue: QueueIndex) -> SyncNumber {
         assert_eq!(self.leader.take(), Some(queue), "only the leader starts");
         self.running = Some(queue);
@@ -114,7 +116,7 @@ impl FlushGroup {
         SyncNumber(self.started)
     }
 
-    /// The leader, or the queue whose sync came back untouched, will not go on. Returns who has to
+    /// The leader, or the queue whose sync was not executed, gives up. Returns the queues that must
     /// look again.
     pub(crate) fn give_up(&mut self, queue: QueueIndex) -> QueueSet {
         if self.running == Some(queue) {
@@ -125,7 +127,7 @@ impl FlushGroup {
         self.waiting
     }
 
-    /// The running sync has ended. Returns who has to look again.
+    /// The running sync has ended. Returns the queues that must look again.
     pub(crate) fn finish(&mut self, queue: QueueIndex, made_stable: bool) -> QueueSet {
         assert_eq!(self.running.take(), Some(queue), "a sync ends where it ran");
         if made_stable {
@@ -136,21 +138,20 @@ impl FlushGroup {
         self.waiting
     }
 
-    /// A sync had failed before this gate was made.
+    /// Records that a sync failed before this group was created.
     pub(crate) fn adopt_failure(&mut self) {
         self.failed = true;
     }
 
-    /// `queue` has no requests at the gate any more.
+    /// Records that `queue` has no waiting requests.
     pub(crate) fn leave(&mut self, queue: QueueIndex) {
         self.waiting.remove(queue);
     }
 
-    /// A new disk, or the same one opened again after its dirty data was dealt with, has not failed
-    /// yet.
+    /// Clears the failure, for a new disk or for one reopened after its dirty data was dealt with.
     ///
     /// # Panics
-    /// If requests are still at the gate.
+    /// If a sync runs or a request waits.
     pub(crate) fn reopen(&mut self) {
         let deserted = self.running.is_none() && self.leader.is_none() && self.waiting.is_empty();
         assert!(deserted, "a disk is reopened when nobody uses it");

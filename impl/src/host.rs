@@ -1,7 +1,6 @@
-//! What the device stands on, on a Linux host: files as disks and as memory, and guests in other
-//! processes.
+//! Adapters to a Linux host: files as disks and as memory, and guests in other processes.
 //!
-//! Disks do what they are told and report how it went; whatever can be wrong lies above the seam.
+//! A disk executes operations and reports their results; everything else lies above the seam.
 
 mod claim;
 mod file;

@@ -1,9 +1,9 @@
-//! The record of what is in flight, kept where it outlives the process: a backend that is started
-//! again under a live driver reads there which heads its forerunner had taken and not used.
+//! The in-flight record, in memory that outlives the process: a backend that is restarted under a
+//! live driver reads from it the heads that its predecessor had taken and not used.
 //!
 //! The layout is `QueueRegionSplit` of vhost-user's in-flight tracking
-//! (`VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD`), byte for byte, so the memory may be a front-end's and
-//! the forerunner another implementation:
+//! (`VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD`), byte for byte, so a front-end may own the memory and
+//! the predecessor may be another implementation:
 //!
 //! ```text
 //!   word 0          features u64, zero
@@ -12,47 +12,45 @@
 //!   word 3 + 2 i                     counter u64
 //! ```
 //!
-//! All of it is in the byte order of the machine, for nobody but a process of the same machine
-//! reads it. A queue writes it in this order, and the next one can tell from it at any moment what
-//! was done:
+//! All of it is in native byte order, because only processes of the same machine read it. A queue
+//! writes it in this order, so that its successor can derive the state at any moment:
 //!
 //! 1. a head is taken: its `counter`, then its `inflight`;
 //! 2. before `used.idx` passes it: its `next`, then `last_batch_head`;
 //! 3. after that: `inflight` is cleared, then `used_idx` follows `used.idx`.
 //!
-//! Died between 1 and 3, the head is in flight, unless `used.idx` is ahead of `used_idx`: then the
-//! last batch, here always one head, had been used. Every head is thus used exactly once over any
-//! number of deaths, though its request may be carried out more than once. A head that its driver
-//! published twice while it was in flight, which no driver may do, counts once.
+//! After a death between 1 and 3, the head is in flight, unless `used.idx` is ahead of `used_idx`:
+//! then the last batch, here always one head, had been used. Every head is thus used exactly once
+//! over any number of deaths, though its request may be carried out more than once. A head that its
+//! driver published twice while it was in flight, which the specification forbids, counts once.
 //!
-//! A record is believed as far as this text goes and no further: each word is read once, and none
-//! is used as an index, a length or a count before it is compared with the ring's size. Three
-//! things differ from one right implementation to another and are accepted:
+//! A record is trusted only as far as this text goes: each word is read once, and none is used as
+//! an index, a length or a count before it is compared with the ring's size. Three properties
+//! differ between correct implementations and are accepted:
 //!
-//! - `desc_num` is the size that the front-end asked memory for, which may be larger than the ring;
-//! - a record that was kept over a device reset says the `used_idx` of the ring before: a distance
-//!   to `used.idx` that is larger than the ring is no batch, and every head that is marked is in
-//!   flight;
-//! - counters count from anywhere. Recovery numbers what is in flight from 0 again, oldest first,
-//!   so that they never run over.
+//! - `desc_num` is the size for which the front-end requested memory, which may exceed the ring's;
+//! - a record that was kept over a device reset holds the `used_idx` of the ring before: a distance
+//!   to `used.idx` that exceeds the ring size is no batch, and every marked head is in flight;
+//! - counters may start anywhere. Recovery renumbers the heads in flight from 0, oldest first, so
+//!   that they never overflow.
 //!
-//! Not here: where the memory comes from, and who hands it from one process to the next.
+//! Not here: the allocation of the memory, and its transfer from one process to the next.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The version of the layout; memory that says 0 has never been used.
+/// The version of the layout; 0 marks memory that has never been used.
 const VERSION: u16 = 1;
 
 /// The memory of one queue's record, in words of eight bytes.
 ///
-/// Only the queue is to write it, and no two queues share one; but it may be shared with another
-/// process, so what a word holds is never more than a claim. A store becomes visible to a successor
-/// after all those before it: the successor runs when this process is dead, so program order on one
-/// processor is enough, and `Release` keeps the compiler from changing it.
+/// Only the queue may write it, and no two queues share one; but another process may share it, so
+/// every word is untrusted. A store becomes visible to a successor after all stores before it: the
+/// successor runs when this process is dead, so program order on one processor is enough, and
+/// `Release` keeps the compiler from changing it.
 pub trait InflightMemory: fmt::Debug + Send + Sync {
-    /// How many words there are; at least [`InflightRecord::words`] of the queue's size.
+    /// Number of words; at least [`InflightRecord::words`] of the queue's size.
     fn words(&self) -> usize;
 
     /// Reads a word.
@@ -62,7 +60,7 @@ pub trait InflightMemory: fmt::Debug + Send + Sync {
     fn store(&self, word: usize, value: u64);
 }
 
-/// Words of this process, or of a mapping that was made into a slice of them.
+/// Words of this process, or of a mapping that is accessible as a slice of them.
 impl<T: AsRef<[AtomicU64]> + fmt::Debug + Send + Sync> InflightMemory for T {
     fn words(&self) -> usize {
         self.as_ref().len()
@@ -77,12 +75,12 @@ impl<T: AsRef<[AtomicU64]> + fmt::Debug + Send + Sync> InflightMemory for T {
     }
 }
 
-/// Why a record cannot be gone on with.
+/// The reason why a record cannot be continued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InflightError {
-    /// The memory has this many words, which is less than the queue needs.
+    /// The memory has this number of words, fewer than the queue needs.
     TooSmall(usize),
-    /// Written by a version this one does not know.
+    /// The record has an unknown version.
     Version(u16),
     /// The list of the last batch leaves the table.
     Batch(u16),
@@ -110,7 +108,7 @@ impl std::error::Error for InflightError {}
 pub struct InflightRecord {
     memory: Arc<dyn InflightMemory>,
     size: u16,
-    /// What the next head taken gets for its `counter`.
+    /// The `counter` of the next head taken.
     counter: u64,
 }
 
@@ -159,8 +157,7 @@ fn next_of(word: u64) -> u16 {
 }
 
 impl InflightRecord {
-    /// How many words the record of a queue with `size` descriptors takes; as bytes, eight times as
-    /// many.
+    /// Number of words in the record of a queue with `size` descriptors; eight bytes each.
     pub const fn words(size: u16) -> usize {
         2 + 2 * size as usize
     }
@@ -170,8 +167,8 @@ impl InflightRecord {
         Front::of(memory.load(1)).version != 0
     }
 
-    /// Takes everything for ended that this memory says is in flight, of a queue that does not run:
-    /// a device reset came before it was started.
+    /// Marks every head in this memory as ended. The queue must not run: a device reset preceded
+    /// its start.
     pub fn forget(memory: &dyn InflightMemory) {
         for state in (2..memory.words()).step_by(2) {
             if is_inflight(memory.load(state)) {
@@ -180,19 +177,18 @@ impl InflightRecord {
         }
     }
 
-    /// Whether nothing is in flight by what this memory says, whatever the size of the queue it was
-    /// made for.
+    /// Whether this memory lists no head in flight, for a queue of any size.
     pub fn is_empty(memory: &dyn InflightMemory) -> bool {
         (2..memory.words()).step_by(2).all(|state| !is_inflight(memory.load(state)))
     }
 
-    /// Opens the record of a queue with `size` descriptors whose used index stands at `used_idx`,
-    /// and says which heads are in flight: oldest first. `None` if the memory was never used, which
-    /// is no record of anything.
+    /// Opens the record of a queue with `size` descriptors whose used index is `used_idx`, and
+    /// returns the heads in flight, oldest first; `None` if the memory was never used and so
+    /// records nothing.
     ///
     /// # Errors
-    /// The memory is too small or holds what no queue of this size can have written. It is left as
-    /// it is.
+    /// The memory is too small, or holds a record that no queue of this size can have written. It
+    /// is unchanged.
     pub fn open(
         memory: Arc<dyn InflightMemory>,
         size: u16,
@@ -216,7 +212,7 @@ impl InflightRecord {
         }
     }
 
-    /// A record in other memory that holds the same.
+    /// A record in other memory with the same content.
     pub(crate) fn resumed(memory: Arc<dyn InflightMemory>, size: u16) -> InflightRecord {
         let mut record = InflightRecord { memory, size, counter: 0 };
         assert!(record.memory.words() >= InflightRecord::words(size), "no record of such a queue");
@@ -225,7 +221,7 @@ impl InflightRecord {
         record
     }
 
-    /// A head was taken from the ring, and nothing was done for it yet.
+    /// Records that a head was taken from the ring, before any work on it.
     pub(crate) fn taken(&mut self, head: u16) {
         let place = place(head);
         self.memory.store(place + 1, self.counter);
@@ -233,21 +229,21 @@ impl InflightRecord {
         self.memory.store(place, state(true, next_of(self.memory.load(place))));
     }
 
-    /// `used.idx` is about to pass this head.
+    /// Records that `used.idx` is about to pass this head.
     pub(crate) fn about_to_use(&mut self, head: u16) {
         let front = self.front();
         self.memory.store(place(head), state(true, front.last_batch_head));
         self.memory.store(1, Front { last_batch_head: head, ..front }.word());
     }
 
-    /// `used.idx` has passed this head and stands at `used_idx`.
+    /// Records that `used.idx` has passed this head and is now `used_idx`.
     pub(crate) fn used(&mut self, head: u16, used_idx: u16) {
         let next = next_of(self.memory.load(place(head)));
         self.memory.store(place(head), state(false, next));
         self.memory.store(1, Front { used_idx, ..self.front() }.word());
     }
 
-    /// A reset has ended whatever was in flight.
+    /// Records that a reset has ended every request in flight.
     pub(crate) fn clear(&mut self) {
         for head in 0..self.size {
             self.memory.store(place(head), 0);
@@ -258,8 +254,8 @@ impl InflightRecord {
         Front::of(self.memory.load(1))
     }
 
-    /// Makes memory that was never used an empty record. The version comes last: until it is there,
-    /// this did not happen.
+    /// Initializes unused memory as an empty record. The version is stored last and validates the
+    /// rest.
     fn begin(&mut self, used_idx: u16) {
         for word in (0..InflightRecord::words(self.size)).filter(|word| *word != 1) {
             self.memory.store(word, 0);
@@ -268,12 +264,12 @@ impl InflightRecord {
         self.memory.store(1, front.word());
     }
 
-    /// Brings the record up to what the used ring says and lists what is in flight, oldest first.
+    /// Reconciles the record with the used ring and lists the heads in flight, oldest first.
     fn recover(&mut self, front: Front, used_idx: u16) -> Result<Vec<u16>, InflightError> {
         let states: Vec<u64> = (0..self.size).map(|head| self.memory.load(place(head))).collect();
         let mut marked: Vec<bool> = states.iter().map(|state| is_inflight(*state)).collect();
         let ahead = used_idx.wrapping_sub(front.used_idx);
-        // Where nothing is in flight the ring may have begun anew since.
+        // If nothing is in flight, the ring may have been restarted since.
         if (1..=self.size).contains(&ahead) && marked.contains(&true) {
             let mut batch = Vec::new();
             let mut head = front.last_batch_head;
@@ -295,8 +291,8 @@ impl InflightRecord {
             in_flight.map(|head| (self.memory.load(place(head) + 1), head)).collect();
         heads.sort_unstable();
         let heads: Vec<u16> = heads.into_iter().map(|(_, head)| head).collect();
-        // Oldest first: the nth number of n different ones is at least n, so the order holds after
-        // each store.
+        // Oldest first: the nth of n distinct counters is at least n, so the order holds after each
+        // store.
         for (counter, head) in (0..).zip(&heads) {
             self.memory.store(place(*head) + 1, counter);
         }
@@ -439,7 +435,7 @@ mod tests {
         let memory = words(8);
         let (mut record, _) = open(&memory, 8, 1000);
         record.taken(2);
-        // Another implementation brings `used_idx` up to date only when it uses a head.
+        // Another implementation updates `used_idx` only when it uses a head.
         assert_eq!(open(&memory, 8, 0).1, Some(vec![2]));
     }
 
@@ -450,7 +446,8 @@ mod tests {
         for head in [6, 2, 4, 1] {
             record.taken(head);
         }
-        // As a batch is written: each head points to the one before it, the first to nowhere.
+        // Written as one batch: each head points to the one before it; the `next` of the first is
+        // unused.
         for (head, next) in [(6, 0), (4, 6), (1, 4)] {
             memory.0[place(head)].store(state(true, next), Ordering::Relaxed);
         }
@@ -477,7 +474,7 @@ mod tests {
         InflightRecord::resumed(Arc::new(memory.clone()), 4).taken(0);
     }
 
-    /// Memory in which every load finds something else.
+    /// Memory in which every load returns another value.
     #[derive(Debug)]
     struct Restless(AtomicU64);
 

@@ -1,5 +1,4 @@
-//! Range locks: whoever rewrites part of a granule keeps everyone else out of that granule
-//! meanwhile.
+//! Range locks: a request that rewrites part of a granule excludes all others from that granule.
 //!
 //! A disk with granules above 512 bytes cannot write one sector; the device reads the granule,
 //! changes the sector and writes the granule back. Between the read and the write no other request
@@ -7,16 +6,16 @@
 //! that is *exclusive* in the granules it covers in part, which are its first and its last at most,
 //! and *shared* in those it covers whole.
 //!
-//! Entries are granted in the order they came: an entry is granted iff no earlier one conflicts
-//! with it. A request holds one entry at a time and asks for the next only after it has let go, so
-//! nobody waits in a circle and nobody waits for ever. Disks with granules of 512 bytes need none
-//! of this and never come here.
+//! Entries are granted in order of arrival: an entry is granted iff no earlier one conflicts with
+//! it. A request holds one entry at a time and acquires the next only after it has released the
+//! last, so neither deadlock nor starvation is possible. Disks with granules of 512 bytes never use
+//! this.
 
 use crate::queue_set::{QueueIndex, QueueSet};
 use crate::slots::Slot;
 use std::ops::Range;
 
-/// Who holds or awaits an entry: a request of a queue.
+/// The request that holds or awaits an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holder {
     pub(crate) queue: QueueIndex,
@@ -28,7 +27,7 @@ struct Entry {
     holder: Holder,
     /// The granules it touches, half-open.
     granules: Range<u64>,
-    /// Whether the first and the last of them are covered in part only.
+    /// Whether the first and the last of them are covered only in part.
     partial: [bool; 2],
     /// True iff no earlier entry conflicts.
     granted: bool,
@@ -49,7 +48,7 @@ impl Entry {
     }
 }
 
-/// The entries of one device in the order they came.
+/// The entries of one device in order of arrival.
 #[derive(Clone, Debug)]
 pub(crate) struct RangeLocks {
     granule: u64,
@@ -89,8 +88,7 @@ impl RangeLocks {
         self.entries[self.position(holder)].granted
     }
 
-    /// Takes `holder`'s entry out, granted or not; returns the queues whose entries are granted by
-    /// that.
+    /// Removes `holder`'s entry, granted or not; returns the queues with an entry that this grants.
     pub(crate) fn release(&mut self, holder: Holder) -> QueueSet {
         let at = self.position(holder);
         self.entries.remove(at);

@@ -1,18 +1,16 @@
-//! Cuts one extent of a request into operations a disk can do: the next one, given how far the last
-//! ones got.
+//! Splits one extent of a request into disk operations: the next one, from the progress so far.
 //!
-//! A request is a cursor over its extents; it has one operation in the host's hands at a time.
-//! Where the disk's granule is above 512 bytes an extent may begin or end inside a granule: such a
-//! *patch* is read, changed and written back, and reads go around it through a bounce. This is
-//! arithmetic only; who holds which lock, and what an operation's result means, is decided in
-//! `progress`.
+//! A request is a cursor over its extents, with one operation in flight at a time. Where the disk's
+//! granule exceeds 512 bytes, an extent may begin or end inside a granule: such a *patch* is read,
+//! changed and written back, and reads of it go through a bounce buffer. This is arithmetic only;
+//! locks and the results of operations are handled in `progress`.
 
 use crate::disk::Limits;
 
-/// Most bytes that pass through one bounce.
+/// Maximum bytes that pass through one bounce buffer.
 const BOUNCE_MOST: u64 = 64 << 10;
 
-/// Bytes of the disk a request is about: `[start, start + len)`, in whole sectors.
+/// The disk bytes of a request: `[start, start + len)`, in whole sectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) start: u64,
@@ -34,29 +32,29 @@ impl Extent {
     }
 }
 
-/// One operation, as far as arithmetic goes. Offsets and lengths are in bytes of the disk and
-/// multiples of the granule.
+/// One operation, as arithmetic. Offsets and lengths are in bytes of the disk and multiples of the
+/// granule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Move {
-    /// Straight between the disk and the guest's memory.
+    /// Moves data directly between the disk and guest memory.
     Direct { offset: u64, len: u32 },
-    /// Reads whole granules around a part that is wanted, through a bounce.
+    /// Reads whole granules around the requested part, through a bounce buffer.
     Around { offset: u64, len: u32 },
-    /// Reads a granule of which bytes `[skip, skip + len)` will be changed.
+    /// Reads a granule whose bytes `[skip, skip + len)` will be changed.
     PatchRead { offset: u64, skip: u32, len: u32 },
     /// Writes that granule back.
     PatchWrite { offset: u64, skip: u32, len: u32 },
-    /// Writes zeroes out of a bounce.
+    /// Writes zeroes from a bounce buffer.
     ZeroWrite { offset: u64, len: u32 },
-    /// Asks the disk for zeroes.
+    /// Makes the disk zero a range.
     Zeroes { offset: u64, len: u64 },
-    /// Tells the disk what is not needed.
+    /// Makes the disk discard a range.
     Discard { offset: u64, len: u64 },
-    /// Makes everything completed stable; planned by the flush gate, not here.
+    /// Makes all completed data stable; planned by the flush group, not here.
     Sync,
 }
 
-/// The next operation of a read that has `done` bytes of `extent`, which are fewer than all.
+/// The next operation of a read with `done` bytes of `extent` complete, fewer than all.
 pub(crate) fn read(limits: &Limits, extent: &Extent, done: u64) -> Move {
     let granule = u64::from(limits.granule);
     let (at, end) = (extent.start + done, extent.end());
@@ -70,7 +68,7 @@ pub(crate) fn read(limits: &Limits, extent: &Extent, done: u64) -> Move {
     Move::Around { offset, len }
 }
 
-/// The next operation of a write that has `done` bytes of `extent`, which are fewer than all.
+/// The next operation of a write with `done` bytes of `extent` complete, fewer than all.
 pub(crate) fn write(limits: &Limits, extent: &Extent, done: u64) -> Move {
     patch(limits, extent, done).unwrap_or_else(|| {
         let at = extent.start + done;
@@ -80,8 +78,8 @@ pub(crate) fn write(limits: &Limits, extent: &Extent, done: u64) -> Move {
     })
 }
 
-/// The next operation of a write-zeroes that has `done` bytes of `extent`, which are fewer than
-/// all; `by_write` if the disk has said that it knows no write-zeroes.
+/// The next operation of a write-zeroes with `done` bytes of `extent` complete, fewer than all;
+/// `by_write` if the disk has reported that it does not support write-zeroes.
 pub(crate) fn write_zeroes(limits: &Limits, extent: &Extent, done: u64, by_write: bool) -> Move {
     if let Some(patch) = patch(limits, extent, done) {
         return patch;
@@ -100,8 +98,8 @@ pub(crate) fn write_zeroes(limits: &Limits, extent: &Extent, done: u64, by_write
     Move::ZeroWrite { offset: at, len }
 }
 
-/// The next operation of a discard that has `done` bytes of `extent`, which are fewer than all and
-/// were rounded inward.
+/// The next operation of a discard with `done` bytes of `extent` complete, fewer than all; `extent`
+/// was rounded inward.
 pub(crate) fn discard(limits: &Limits, extent: &Extent, done: u64) -> Move {
     let offset = extent.start + done;
     let most = down(limits.max_discard, limits.discard_granularity.into());
@@ -109,7 +107,7 @@ pub(crate) fn discard(limits: &Limits, extent: &Extent, done: u64) -> Move {
     Move::Discard { offset, len }
 }
 
-/// The granule in which the rest of `extent` begins, if it does not cover all of it.
+/// The granule in which the rest of `extent` begins, if the rest does not cover it whole.
 fn patch(limits: &Limits, extent: &Extent, done: u64) -> Option<Move> {
     let granule = u64::from(limits.granule);
     let (at, end) = (extent.start + done, extent.end());
@@ -124,8 +122,8 @@ fn patch(limits: &Limits, extent: &Extent, done: u64) -> Option<Move> {
     })
 }
 
-/// `value` rounded down to a multiple of the granule. That is a power of two, and a division here
-/// would cost as much as the rest.
+/// `value` rounded down to a multiple of the granule, which is a power of two; a division would
+/// cost as much as the rest of the function.
 fn floor(value: u64, granule: u64) -> u64 {
     value & !(granule - 1)
 }
@@ -142,8 +140,8 @@ fn up(value: u64, unit: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// Every operation of an extent as `(letter, offset, length)` in sectors, taking each to the
-    /// end.
+    /// Every operation of an extent as `(letter, offset, length)` in sectors, each assumed to
+    /// complete whole.
     fn all(
         limits: &Limits,
         extent: Extent,

@@ -1,10 +1,10 @@
-//! A set of queues, as bits: who waits, and who has to be woken.
+//! A set of queues, as bits.
 
-/// Which of a device's request queues.
+/// The index of a request queue of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueIndex(pub u16);
 
-/// The most request queues one device may have.
+/// Maximum number of request queues of a device.
 pub const MAX_QUEUES: u16 = 256;
 
 const WORDS: usize = MAX_QUEUES as usize / 64;
@@ -36,7 +36,7 @@ impl QueueSet {
         }
     }
 
-    /// Takes out the lowest member.
+    /// Removes and returns the lowest member.
     pub(crate) fn pop(&mut self) -> Option<QueueIndex> {
         let at = self.0.iter().position(|word| *word != 0)?;
         let index = at as u32 * 64 + self.0[at].trailing_zeros();

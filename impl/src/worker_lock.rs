@@ -1,43 +1,43 @@
-//! The helm of a queue that has a thread of its own: who steps it, and how they hand it to each
-//! other.
+//! The lock around a queue that has a worker thread: a worker yields it between steps on request.
 //!
-//! A queue, its ring, its lane of the disk and its view of guest memory are stepped by whoever
-//! holds the lock around them. That is the queue's own thread, which sleeps until a kick, a
-//! completion or its *bell* and then has its *turn*: it steps until nothing moves. Others say to it
-//! only one thing, that it has to look again, by a mark and the bell. Whoever must swap its memory,
-//! drain it, reset it or copy its state *takes* the helm: it says so by a number that the thread
-//! sees between any two steps, and rings the bell when it is done.
+//! The lock protects a queue, its ring, its disk lane and its view of guest memory; only the holder
+//! steps them. Normally that is the worker: it sleeps until a kick, a completion or its *wakeup*,
+//! takes the lock, and steps until nothing moves. Other queues only set the `woken` mark and signal
+//! the wakeup. A caller that must swap memory, drain or reset the queue, or copy its state
+//! increments `wanted`, takes the lock, and signals the wakeup when it drops the guard. The worker
+//! reads `wanted` between any two steps.
 //!
-//! Each sleeper quiets its bell before it looks, each waker moves things before it rings, so no
-//! move falls between a look and a sleep. What a sleeper sleeps on besides its bell, and what a
-//! step is, is the caller's.
+//! A worker clears its wakeup before it looks for work, and a waker changes state before it
+//! signals, so no change falls between a look and a sleep. The caller supplies the other sources of
+//! a wakeup and the meaning of a step.
 
 use crate::sync::{AtomicBool, AtomicU32, Mutex, MutexGuard, Ordering, lock};
 use std::ops::{Deref, DerefMut};
 
-/// What a thread that sleeps can be woken with. Once it was rung it rings until it is quieted,
-/// however often.
+/// A signal that a sleeping thread can be woken with. It stays pending from the first `signal`
+/// until `clear`; repeated signals are merged.
 pub trait Wakeup {
-    /// Wakes whoever sleeps on it, or whoever would next.
+    /// Wakes the thread that sleeps on it, or makes the next sleep return at once.
     fn signal(&self);
 
-    /// Has it ring no more. Rings that came before are one with those that were heard.
+    /// Clears the pending signal, if any.
     fn clear(&self);
 }
 
-/// Something that is stepped, and who may step it.
+/// A state that is stepped by its worker or by the holder of an [`Exclusive`].
 #[derive(Debug)]
 pub struct WorkerLock<S, B> {
     wakeup: B,
-    /// Another queue moved what this one waits for, and it has not looked since.
+    /// Set by another queue after it made progress possible here; cleared when this queue looks
+    /// again.
     woken: AtomicBool,
-    /// How many wait to take the helm, or have it.
+    /// Number of callers that wait for exclusive access or have it.
     wanted: AtomicU32,
     state: Mutex<S>,
 }
 
 impl<S, B: Wakeup> WorkerLock<S, B> {
-    /// The helm of `state`, whose thread sleeps on `wakeup`.
+    /// A lock around `state`, whose worker sleeps on `wakeup`.
     pub fn new(state: S, wakeup: B) -> WorkerLock<S, B> {
         WorkerLock {
             wakeup,
@@ -47,47 +47,48 @@ impl<S, B: Wakeup> WorkerLock<S, B> {
         }
     }
 
-    /// What the thread sleeps on, and whoever drains in its place.
+    /// The wakeup that the worker sleeps on, or a drain in its place.
     pub fn wakeup(&self) -> &B {
         &self.wakeup
     }
 
-    /// Another queue moved what this one waits for: it looks again.
+    /// Makes this queue look again, after another queue changed the state it waits for.
     pub fn wake(&self) {
-        // Pairs with the swap in `poll_woken`: who takes the mark sees what was moved, also by one
-        // whose mark lay there already, for a swap goes on where that one's left off and a store
-        // would not. Marked before it rings: who hears it finds the mark.
+        // Pairs with the swap in `poll_woken`: a holder that takes the mark sees the changes before
+        // it. That includes the changes of a waker whose mark was already set, because a swap
+        // continues the release sequence of the earlier one and a store would not. Set before the
+        // signal, so that a thread that sees the signal finds the mark.
         self.woken.swap(true, Ordering::Release);
         self.wakeup.signal();
     }
 
-    /// The turn of the thread of its own, which was woken by the bell iff `signaled`. It waits
-    /// while somebody else has the helm.
+    /// Locks the state for the worker; `signaled` iff its wakeup woke it. Blocks while another
+    /// caller has exclusive access.
     pub fn lock_worker(&self, signaled: bool) -> WorkerGuard<'_, S, B> {
         let state = lock(&self.state);
         if signaled {
-            // Before the look: what rings from now on is heard after the turn.
+            // Before the look: a signal from now on is seen after this guard is dropped.
             self.wakeup.clear();
         }
         WorkerGuard { lock: self, state }
     }
 
-    /// Takes the helm from the thread of its own, between two steps.
+    /// Takes exclusive access from the worker, between two of its steps.
     pub fn take(&self) -> Exclusive<'_, S, B> {
         self.wanted.fetch_add(1, Ordering::AcqRel);
         Exclusive { lock: self, state: lock(&self.state) }
     }
 
-    /// Whether another queue has asked for a look; asking takes the mark. Only whoever holds the
-    /// lock asks.
+    /// Whether another queue has requested a look; clears the mark. Called only by the holder of
+    /// the lock.
     fn poll_woken(&self) -> bool {
-        // The mark is looked at before every step and is seldom there. A look that comes too early
-        // is made up for: the bell still rings.
+        // The mark is read before every step and is seldom set. A read that comes too early does no
+        // harm: the wakeup is still pending.
         self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::Acquire)
     }
 }
 
-/// The turn of a thread at its own queue.
+/// The lock, held by the worker.
 #[derive(Debug)]
 pub struct WorkerGuard<'a, S, B> {
     lock: &'a WorkerLock<S, B>,
@@ -95,8 +96,8 @@ pub struct WorkerGuard<'a, S, B> {
 }
 
 impl<S, B: Wakeup> WorkerGuard<'_, S, B> {
-    /// Steps until nothing moves or somebody wants the helm. `step` is told whether it has to look
-    /// at what it waits for, and says whether anything moved.
+    /// Steps until nothing moves or a caller wants exclusive access. `step` receives whether
+    /// another queue has requested a look, and returns whether anything moved.
     pub fn run(&mut self, mut step: impl FnMut(&mut S, bool) -> bool) {
         while self.lock.wanted.load(Ordering::Acquire) == 0 {
             let woken = self.lock.poll_woken();
@@ -104,11 +105,11 @@ impl<S, B: Wakeup> WorkerGuard<'_, S, B> {
                 return;
             }
         }
-        // Whoever wants it rings when it is done.
+        // The caller that wants the lock signals the wakeup when it is done.
     }
 }
 
-/// A helm that was taken from its thread, until this is dropped.
+/// The lock, held by another thread than the worker until this is dropped.
 #[derive(Debug)]
 pub struct Exclusive<'a, S, B: Wakeup> {
     lock: &'a WorkerLock<S, B>,
@@ -116,15 +117,15 @@ pub struct Exclusive<'a, S, B: Wakeup> {
 }
 
 impl<S, B: Wakeup> Exclusive<'_, S, B> {
-    /// What whoever drains it sleeps on.
+    /// The wakeup that a drain sleeps on.
     pub fn wakeup(&self) -> &B {
         &self.lock.wakeup
     }
 }
 
-/// Steps what was taken until `is_done` holds of all of it, and sleeps when nothing moves. Others
-/// go on by themselves, for these may wait for them. `sleep` returns when a bell of `taken` rings,
-/// or something else came for one of them.
+/// Steps the `taken` states until `is_done` holds for all of them, and sleeps when nothing moves.
+/// The others keep running, because the taken ones may wait for them. `sleep` must return when a
+/// wakeup of `taken` is signalled or another event arrives for one of them.
 pub fn drain<S, B: Wakeup>(
     taken: &mut [Exclusive<'_, S, B>],
     mut step: impl FnMut(&mut S, bool) -> bool,
@@ -138,8 +139,8 @@ pub fn drain<S, B: Wakeup>(
         if taken.iter().all(|one| is_done(one)) {
             return;
         }
-        // One that was looked at may have been woken by one that was looked at after it; then its
-        // bell rings and this is no sleep.
+        // A queue stepped later in this loop may have woken one stepped earlier; its wakeup is then
+        // already pending and `sleep` returns at once.
         sleep(taken);
         for one in taken.iter() {
             one.lock.wakeup.clear();
@@ -178,8 +179,8 @@ impl<S, B: Wakeup> DerefMut for Exclusive<'_, S, B> {
 impl<S, B: Wakeup> Drop for Exclusive<'_, S, B> {
     fn drop(&mut self) {
         self.lock.wanted.fetch_sub(1, Ordering::AcqRel);
-        // Its thread stopped in the middle of things, or its bell was heard by another; it waits
-        // for the lock if it comes too early.
+        // The worker may have stopped before it ran out of work, or a drain may have cleared its
+        // wakeup. If it wakes too early, it waits for the lock.
         self.lock.wakeup.signal();
     }
 }

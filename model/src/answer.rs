@@ -1,5 +1,5 @@
-//! What an answer means for the data: which writes have happened, what is stable now, and whether a
-//! read may have returned what it did.
+//! The effect of an answer on the data: the writes that have happened, the data that is stable now,
+//! and the check of a read.
 
 use crate::atom::Around;
 use crate::blame;
@@ -13,7 +13,7 @@ use crate::terms::{self, Profile};
 use crate::violation::Violation;
 
 impl Oracle {
-    /// What an answer means for the data.
+    /// Applies an answer to the data.
     pub(crate) fn take_effect(
         &mut self,
         slot: Slot,
@@ -23,14 +23,14 @@ impl Oracle {
         at: Instant,
         seen: &[Observed],
     ) -> Result<(), Box<Violation>> {
-        // Where the host cannot have failed, the device answered wrongly, and the data is where it
-        // was.
+        // If the host cannot have failed, the device answered wrongly and the data is unaffected.
         if status == S_IOERR && !entry.ruling.is_refusal() && self.life().host_may_fail {
             self.failed = Some(at);
             self.failure_seen = true;
         }
         match entry.kind {
-            // What a read returned that should have been refused says nothing about the disk.
+            // The result of a read that should have been refused carries no information about the
+            // disk.
             Kind::In if status == S_OK && entry.ruling.effect == Effect::Asked && !entry.void => {
                 self.read(slot, entry, sub, at, seen)
             }
@@ -51,7 +51,7 @@ impl Oracle {
         }
     }
 
-    /// A write ended with `status`.
+    /// Records that a write ended with `status`.
     fn wrote(
         &mut self,
         slot: Slot,
@@ -75,7 +75,7 @@ impl Oracle {
         if !asked {
             return Ok(());
         }
-        // A write of zeroes is a write by house rule only.
+        // A write of zeroes counts as a write by AMB-10, which only the Strict profile assumes.
         let promotable = entry.kind == Kind::Out || self.profile == Profile::Strict;
         let write_through = terms.negotiated(terms::CONFIG_WCE) && !terms.writeback && steady;
         let stable = promotable && (terms.flushless() || write_through);
@@ -90,8 +90,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// A write was refused, so it never was a version: whoever saw it saw an effect that must not
-    /// be.
+    /// Removes a refused write, which was never a version: a read that returned it saw a forbidden
+    /// effect.
     #[inline(never)]
     fn retract(&mut self, slot: Slot, entry: &Entry) -> Result<(), Box<Violation>> {
         self.ledger.entry_mut(slot).void = true;
@@ -107,7 +107,7 @@ impl Oracle {
         }
     }
 
-    /// A read returned.
+    /// Checks the result of a read.
     fn read(
         &mut self,
         slot: Slot,
@@ -121,7 +121,7 @@ impl Oracle {
             ledger: &self.ledger,
             profile: self.profile,
             moment: self.ledger.when_published(slot),
-            // The read itself has landed, but not yet spoken.
+            // The read itself has ended, but its observations are not recorded yet.
             oldest_read: self.oldest_read.min(sub),
             failed: self.suspected(),
         };

@@ -1,16 +1,16 @@
-//! One atom: every explanation of what has been observed there, and what its first content may be.
+//! One atom: every explanation of the observations there, and its possible first contents.
 //!
 //! An explanation is a graph ([`crate::graph`]). There is more than one only while zeroes may have
 //! come from several requests: a rule is broken iff *every* explanation fails, so each observation
-//! replaces the explanations by all their legal continuations. One explanation is dropped when
-//! another forbids less. They stay few; if they ever do not, they are replaced by one that forbids
-//! less than any of them.
+//! replaces the explanations by all their legal continuations. An explanation is dropped when
+//! another forbids less. Their number is bounded: beyond a limit they are replaced by one that
+//! forbids less than any of them.
 //!
-//! The first content may be a set too: after a power loss it is one of the contents the loss could
-//! leave, until a read says which.
+//! The first content may be a set too: after a power loss it is one of the contents that the loss
+//! could leave, until a read determines it.
 //!
-//! Here is what a write does to an atom; what a read does is in [`reading`], what a power loss does
-//! in [`surviving`], and how the explanations are kept few in [`weighing`].
+//! This file handles writes; [`reading`] handles reads, [`surviving`] power losses, and
+//! [`weighing`] keeps the explanations few.
 
 mod reading;
 mod surviving;
@@ -21,43 +21,43 @@ use crate::ledger::{Ledger, Moment, Slot};
 use crate::names::{Content, Instant};
 use crate::terms::Profile;
 
-/// What an atom needs to know of the world around it.
+/// The inputs of a decision about one atom.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
     pub(crate) ledger: &'a Ledger,
     pub(crate) profile: Profile,
-    /// The moment at which the read in question was published, or else the present.
+    /// Publication of the read in question, or else the present.
     pub(crate) moment: Moment,
-    /// The publication of the oldest read in flight.
+    /// Publication of the oldest read in flight.
     pub(crate) oldest_read: Instant,
-    /// The host may have failed, last at this moment: what was not stable then may come and go
-    /// until it is written again.
+    /// Latest moment at which the host may have failed, if any: data that was not stable then may
+    /// come and go until it is written again.
     pub(crate) failed: Option<Instant>,
 }
 
-/// What is known of one atom.
+/// The state of one atom.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AtomState {
     /// The first explanation.
     nodes: Vec<Node>,
-    /// Each version but the first was published after the write of the one before it had ended, in
-    /// every explanation, and no two of them are of one request. That is forgotten early rather
-    /// than late: what is in order may be called out of order.
+    /// If set, then in every explanation each version but the first was published after the write
+    /// of its predecessor had ended, and no two are of one request. May be unset although the
+    /// versions are in order.
     in_order: bool,
-    /// The other explanations, rarely any.
+    /// The other explanations; usually none.
     others: Vec<Vec<Node>>,
-    /// What [`Content::UNKNOWN`] stands for here, sorted.
+    /// The contents that [`Content::UNKNOWN`] stands for here, sorted.
     unknown: Vec<Content>,
 }
 
 impl AtomState {
-    /// The atom holds `content`, and has for as long as matters.
+    /// An atom that held `content` before every event that matters.
     pub(crate) fn calm(content: Content) -> Self {
         Self { nodes: vec![Node::of_old(content)], ..Self::default() }
     }
 
-    /// The atom held `content` for as long as matters, and a write of `version` is published;
-    /// nothing else is known.
+    /// Starts the graph of an atom that held `content` before every event that matters, with a
+    /// published write of `version`.
     #[inline]
     pub(crate) fn begin(&mut self, content: Content, version: Node) {
         debug_assert!(self.nodes.is_empty());
@@ -66,7 +66,7 @@ impl AtomState {
         self.nodes.push(version);
     }
 
-    /// Nothing is known of the atom.
+    /// Clears the state.
     #[inline]
     pub(crate) fn forget(&mut self) {
         self.nodes.clear();
@@ -79,12 +79,12 @@ impl AtomState {
         std::iter::once(&self.nodes).chain(&self.others)
     }
 
-    /// What [`Content::UNKNOWN`] stands for here.
+    /// The contents that [`Content::UNKNOWN`] stands for here.
     pub(crate) fn unknown(&self) -> &[Content] {
         &self.unknown
     }
 
-    /// A write of `version` is published.
+    /// Publishes a write of `version`.
     #[inline]
     pub(crate) fn submit(&mut self, version: Node, around: &Around<'_>) {
         self.prune(around);
@@ -99,7 +99,7 @@ impl AtomState {
     #[inline]
     fn prune(&mut self, around: &Around<'_>) {
         if around.failed.is_some() && around.oldest_read != Instant::NEVER {
-            // That read may yet return what a flush has made impossible since.
+            // That read may still return content that a flush has since ruled out.
             return;
         }
         let mut dropped = false;
@@ -116,15 +116,16 @@ impl AtomState {
                 prune(nodes, false, around.oldest_read, around.ledger);
                 dropped |= nodes.len() < before;
             }
-            // Comparing explanations is dear, and they rarely become alike but by losing versions.
+            // Comparing explanations is expensive, and they rarely become alike except by losing
+            // versions.
             if dropped {
                 self.simplify(around.ledger);
             }
         }
     }
 
-    /// The backend that had the write of `slot` in hand died: what it may have done stands, as a
-    /// version that ends here.
+    /// Turns the write of `slot`, whose backend died, into a version of the line `dead`, which has
+    /// ended.
     pub(crate) fn leave_behind(&mut self, slot: Slot, dead: Slot) {
         self.in_order = false;
         for node in self.nodes.iter_mut().chain(self.others.iter_mut().flatten()) {
@@ -134,15 +135,14 @@ impl AtomState {
         }
     }
 
-    /// The write of `version` is carried out once more. It may look like what is there already, so
-    /// nothing is known at a glance.
+    /// Publishes another execution of the write of `version`. Its content may equal that of an
+    /// earlier version, so the shortcuts for versions in order do not apply.
     pub(crate) fn submit_again(&mut self, version: Node, around: &Around<'_>) {
         self.submit(version, around);
         self.in_order = false;
     }
 
-    /// A write turns out never to have been a version. Says whether some explanation does without
-    /// it.
+    /// Removes a write that was never a version. Returns whether some explanation holds without it.
     pub(crate) fn retract(&mut self, slot: Slot) -> bool {
         let content = slot.id().map(Content::of);
         let is_it = |node: &Node| {

@@ -1,9 +1,9 @@
-//! A read that no explanation allows, put into words: which rule it breaks, and which events say
-//! so.
+//! The violation for a read that no explanation allows: the rule that it breaks, and the events
+//! that prove it.
 //!
-//! Nothing here decides whether a rule is broken, only how to say it. The promise that was broken
-//! is that of a *winner*: the write that the read should have shown, or the stable one that the
-//! power loss should have left.
+//! Nothing here decides whether a rule is broken, only how to report it. The broken promise is that
+//! of a *winner*: the write that the read should have shown, or the stable one that the power loss
+//! should have left.
 
 use crate::atom::AtomState;
 use crate::class::Class;
@@ -17,7 +17,7 @@ use crate::rule::Rule;
 use crate::ruling::S_OK;
 use crate::violation::Violation;
 
-/// A wrong read and where it was made.
+/// A wrong read, with its place and time.
 struct Scene<'a> {
     oracle: &'a Oracle,
     read: RequestId,
@@ -66,7 +66,7 @@ impl Scene<'_> {
         self.state.explanations().next().expect("there is always one")
     }
 
-    /// What the read could have returned.
+    /// The contents that the read could have returned.
     fn allowed(&self) -> Vec<Content> {
         let mut allowed = Vec::new();
         for nodes in self.state.explanations() {
@@ -94,7 +94,7 @@ impl Scene<'_> {
     }
 
     /// The completed write of this powered life that this read should have shown, or else the
-    /// stable one that should have survived.
+    /// stable write that should have survived.
     fn winner(&self) -> Option<RequestId> {
         let done =
             |node: &&Node| self.oracle.ledger.fate(node.slot).done && node.slot.id().is_some();
@@ -123,8 +123,8 @@ impl Scene<'_> {
         stable.max_by_key(|&id| self.oracle.ledger.fate(Slot::of(id)).end)
     }
 
-    /// Whether the winner was written since the atom last fell back to what a power loss could
-    /// leave.
+    /// Whether the winner was written since the atom last fell back to the candidates of a power
+    /// loss.
     fn is_live(&self, winner: Option<RequestId>) -> bool {
         let fell_back = self.nodes().iter().any(|node| node.slot.is_found());
         let line = winner.and_then(|id| self.oracle.line(id));
@@ -206,7 +206,7 @@ impl Scene<'_> {
         }
     }
 
-    /// The events of those involved, in order.
+    /// The events of the requests involved, in order.
     fn because(&self, winner: Option<RequestId>) -> Vec<Reason> {
         let mut reasons = Vec::new();
         for id in [winner, self.seen_writer()].into_iter().flatten() {
@@ -244,8 +244,8 @@ impl Scene<'_> {
         reasons
     }
 
-    /// The reads that gave this atom's versions their `first` and `last`: the moments of events are
-    /// unique, so they name the read.
+    /// Appends the reads that set `first` and `last` of this atom's versions. The moments of events
+    /// are unique, so they identify the read.
     fn earlier_reads(&self, reasons: &mut Vec<Reason>) {
         for (id, entry, fate) in self.oracle.ledger.all() {
             if entry.kind == Kind::In && id != self.read && entry.covers(self.number()) {
@@ -261,14 +261,14 @@ impl Scene<'_> {
     }
 }
 
-/// What made a write stable.
+/// The cause of a write's stability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stability {
     /// The cache mode, in this row of the stability table.
     AtCompletion(char),
     /// This flush, the first to complete.
     ByFlush(RequestId),
-    /// A save that began and ended then.
+    /// A save with this begin and end.
     BySave(Instant, Instant),
 }
 
@@ -278,13 +278,13 @@ impl Oracle {
         self.ledger.entry(slot).map(|entry| (entry, self.ledger.fate(slot)))
     }
 
-    /// How often the power has been lost.
+    /// Number of power losses so far.
     pub(crate) fn powered_life(&self) -> u32 {
         u32::try_from(self.powered_lives.len()).expect("fewer power losses than events")
     }
 
-    /// What made the write `id` stable before the power was next lost; `None` if it is not, or was
-    /// not.
+    /// The cause that made the write `id` stable before the next power loss; `None` if it was never
+    /// stable.
     pub(crate) fn became_stable(&self, id: RequestId) -> Option<Stability> {
         let (entry, fate) = self.line(id)?;
         if fate.stable_after == Instant::NEVER {
@@ -312,7 +312,7 @@ impl Oracle {
         }
     }
 
-    /// The events of one request's own.
+    /// Appends the events of one request.
     pub(crate) fn history(&self, id: RequestId, reasons: &mut Vec<Reason>) {
         let Some((entry, fate)) = self.line(id) else { return };
         reasons.push(Reason::Submitted { id, at: fate.sub });

@@ -1,29 +1,29 @@
-//! What is wrong with what was seen, in one word: the coarse half of a failure's signature.
+//! The kind of defect in an observation: the coarse half of a failure's signature.
 
 use crate::rule::Rule;
 
-/// What is wrong with what was seen.
+/// The kind of defect in an observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// It should be there and is not.
+    /// Content that should be there is missing.
     Lost,
-    /// Something newer should be there.
+    /// Newer content should be there.
     Stale,
-    /// It mixes versions.
+    /// The content mixes versions.
     Torn,
-    /// It belongs elsewhere.
+    /// The content belongs elsewhere.
     Misdirected,
-    /// It came more than once.
+    /// The event happened more than once.
     Duplicated,
-    /// It was over and came back.
+    /// A request took effect after its end.
     Resurrected,
-    /// It belongs to someone else.
+    /// The content belongs to another run or device.
     Foreign,
-    /// Nobody wrote it.
+    /// No request wrote the content.
     Garbage,
-    /// A refusal or a failure that should not be, or a success that should be a refusal.
+    /// A wrong refusal or failure, or a success that should be a refusal.
     Refused,
-    /// The ring, the registers or the memory, not the data.
+    /// An error in the ring, the registers or guest memory, not in the data.
     Protocol,
 }
 
@@ -65,7 +65,7 @@ impl Class {
         Self::ALL.iter().copied().find(|class| class.name() == name)
     }
 
-    /// The class a rule is broken in when nothing more is known.
+    /// The class of a rule when no more is known.
     #[must_use]
     pub fn of(rule: Rule) -> Self {
         match rule {

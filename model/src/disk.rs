@@ -1,10 +1,10 @@
 //! All atoms of a disk, most of them calm.
 //!
-//! An atom is *calm* when only one version of it is left and its content is known. Nothing can be
-//! held against that version, so its times do not matter and its content is all there is to
-//! remember; a power loss passes it by. The first write makes it busy, and then it has a graph of
-//! its own ([`crate::atom`]) until a power loss leaves a known content. A run writes few atoms and
-//! reads all of them after a power loss, so this is what its cost depends on.
+//! An atom is *calm* when a single version of it is left and its content is known. No later
+//! observation can contradict that version, so its times do not matter and its content is the whole
+//! state; a power loss leaves it unchanged. The first write makes the atom busy: it then has a
+//! graph ([`crate::atom`]) until a power loss leaves a known content. A run writes few atoms and
+//! reads all of them after a power loss, so the calm case dominates its cost.
 
 use std::ops::Range;
 
@@ -16,19 +16,19 @@ use crate::names::{Content, Instant, Observed};
 /// The atoms, by index.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
-    /// What each atom holds; [`Content::BUSY`] iff its graph says.
+    /// Content of each atom; [`Content::BUSY`] iff the atom has a graph.
     calm: Vec<Content>,
-    /// The graphs of busy atoms; empty for a calm one. May be longer than `calm`.
+    /// Graphs of busy atoms; empty for a calm one. May be longer than `calm`.
     graphs: Vec<AtomState>,
     /// The busy atoms, each once.
     busy: Vec<u32>,
-    /// How many atoms there are: the length of `calm`.
+    /// Number of atoms: the length of `calm`.
     atoms: u32,
     scratch: Vec<Content>,
 }
 
 impl Disk {
-    /// A disk of `atoms` that nobody has written; memory is kept.
+    /// Resets to a disk of `atoms` unwritten atoms; allocations are kept.
     pub(crate) fn restart(&mut self, atoms: u32) {
         self.atoms = atoms;
         let atoms = atoms as usize;
@@ -42,14 +42,14 @@ impl Disk {
         }
     }
 
-    /// How many atoms there are.
+    /// Number of atoms.
     #[inline]
     pub(crate) fn len(&self) -> u32 {
         self.atoms
     }
 
-    /// A write is published, of `version` to each of `atoms`.
-    // Once a request, and a loop in want of registers.
+    /// Publishes a write of `version` to each of `atoms`.
+    // Called once per request; inlined, its loop runs short of registers.
     #[inline(never)]
     pub(crate) fn submit(&mut self, atoms: Range<u32>, version: Node, around: &Around<'_>) {
         for atom in atoms {
@@ -65,7 +65,8 @@ impl Disk {
         }
     }
 
-    /// The backend that had the write of `slot` in hand died; see [`AtomState::leave_behind`].
+    /// Handles the death of the backend that was carrying out the write of `slot`; see
+    /// [`AtomState::leave_behind`].
     pub(crate) fn leave_behind(&mut self, slot: Slot, dead: Slot) {
         for &atom in &self.busy {
             if self.calm[atom as usize] == Content::BUSY {
@@ -74,7 +75,7 @@ impl Disk {
         }
     }
 
-    /// The same write is carried out once more in each of `atoms`.
+    /// Publishes a second execution of the same write, in each of `atoms`.
     pub(crate) fn submit_again(&mut self, atoms: Range<u32>, version: Node, around: &Around<'_>) {
         for atom in atoms {
             if self.calm[atom as usize] != Content::BUSY {
@@ -86,9 +87,9 @@ impl Disk {
         }
     }
 
-    /// A read `[from, to]` of the atoms from `first` on returned `seen`. Gives the first place in
-    /// `seen` that may not be.
-    // Once a request, and a loop in want of registers.
+    /// Records that a read `[from, to]` of the atoms from `first` on returned `seen`. Returns the
+    /// index in `seen` of the first illegal observation.
+    // Called once per request; inlined, its loop runs short of registers.
     #[inline(never)]
     pub(crate) fn read(
         &mut self,
@@ -111,7 +112,8 @@ impl Disk {
         wrong
     }
 
-    /// The write of `slot` was never a version. Gives the first atom where somebody has seen it.
+    /// Removes the write of `slot`, which was never a version. Returns the first atom in which a
+    /// read has returned it.
     pub(crate) fn retract(&mut self, slot: Slot) -> Option<usize> {
         let mut seen_in = None;
         for &atom in &self.busy {
@@ -126,7 +128,7 @@ impl Disk {
         seen_in
     }
 
-    /// The live content is gone; see [`AtomState::collapse`].
+    /// Collapses every busy atom; see [`AtomState::collapse`].
     pub(crate) fn collapse(&mut self, image: Instant, found: Option<Instant>, around: &Around<'_>) {
         let Self { calm, graphs, busy, scratch, .. } = self;
         busy.retain(|&atom| {
@@ -140,7 +142,7 @@ impl Disk {
         });
     }
 
-    /// What is known of `atom`, for those who have time.
+    /// State of `atom`, as a copy; not for hot paths.
     pub(crate) fn view(&self, atom: usize) -> AtomState {
         match self.calm[atom] {
             Content::BUSY => self.graphs[atom].clone(),
@@ -148,7 +150,7 @@ impl Disk {
         }
     }
 
-    /// What a power loss now may leave in `atom`, sorted.
+    /// Collects the contents that a power loss now may leave in `atom`, sorted.
     pub(crate) fn survivors(&self, atom: usize, out: &mut Vec<Content>, ledger: &Ledger) {
         match self.calm[atom] {
             Content::BUSY => {
@@ -161,13 +163,13 @@ impl Disk {
         }
     }
 
-    /// How many versions that are not stable a power loss now could leave in `atom`.
+    /// Number of versions that are not stable and that a power loss now could leave in `atom`.
     #[inline]
     pub(crate) fn loose_versions(&self, atom: usize, ledger: &Ledger) -> usize {
         if self.calm[atom] == Content::BUSY { self.graphs[atom].loose_versions(ledger) } else { 0 }
     }
 
-    /// Whether there is an atom with at least `least` of them.
+    /// Whether some atom has at least `least` loose versions.
     pub(crate) fn some_atom_has_loose_versions(&self, least: usize, ledger: &Ledger) -> bool {
         let mut busy = self.busy.iter().map(|&atom| &self.graphs[atom as usize]);
         least == 0 && !self.calm.is_empty()

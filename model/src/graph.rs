@@ -1,21 +1,22 @@
-//! The versions of one atom as a graph that must stay acyclic: one explanation of what was observed
+//! The versions of one atom as a graph that must stay acyclic: one explanation of the observations
 //! there.
 //!
 //! A version's *operations* are its write and every read that returned it. `u -> v` iff some
-//! operation of `u` ended before some operation of `v` was submitted, which needs two numbers a
+//! operation of `u` ended before some operation of `v` was submitted, which needs two numbers per
 //! version: `first`, the least end, and `last`, the greatest submission; `u -> v` iff `first(u) <
-//! last(v)`. Such edges have two useful properties, both used below. Any cycle contains one of
-//! length two: of a cycle's versions take the one with the least `first`; whoever reaches its
-//! predecessor it reaches too. And what reaches `x` is found by raising one number until it stays.
+//! last(v)`. Such edges have two properties, both used below. First, any cycle contains one of
+//! length two: let `u` be the version of the cycle with the least `first`, and `p` its predecessor;
+//! some version of the cycle reaches `p`, so `u` reaches `p` too. Second, the versions that reach
+//! `x` are found by raising one number until it stays.
 //!
-//! *In* the graph are versions that are known to have happened: completed with `OK`, observed, or
-//! first. The others, in flight or failed, may be observed or survive, and join the graph then.
+//! *In* the graph are the versions that are known to have happened: completed with `OK`, observed,
+//! or first. Versions in flight or failed may be observed or survive, and join the graph then.
 //!
-//! This is exact if a write takes effect once per atom. One that is carried out by two backends,
-//! the first of which died, is two versions of one content here
-//! ([`Oracle::reconnect`](crate::Oracle::reconnect)). Devices that may re-issue part of a write as
-//! often as they like need the multi-effect form, in which a read before a write's end sees a
-//! replica of it; that form is not here.
+//! This is exact if a write takes effect once per atom. A write carried out by two backends, of
+//! which the first died, is two versions of one content here
+//! ([`Oracle::reconnect`](crate::Oracle::reconnect)). Devices that may re-issue part of a write any
+//! number of times need the multi-effect form, in which a read before a write's end sees a replica
+//! of it; that form is not here.
 
 use crate::ledger::{Ledger, Moment, Slot};
 use crate::names::{Content, Instant};
@@ -23,24 +24,24 @@ use crate::names::{Content, Instant};
 /// A version in one atom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
-    /// Who wrote it.
+    /// The line of its writer.
     pub(crate) slot: Slot,
-    /// What it looks like.
+    /// Its content.
     pub(crate) content: Content,
-    /// The least end of the reads that returned it; `NEVER` iff none did.
+    /// Least end of the reads that returned it; `NEVER` iff none did.
     pub(crate) seen: Instant,
-    /// The greatest submission of its operations.
+    /// Greatest submission of its operations.
     pub(crate) last: Instant,
 }
 
 impl Node {
-    /// A version as its write was published.
+    /// A version at the publication of its write.
     #[inline]
     pub(crate) fn new(slot: Slot, content: Content, sub: Instant) -> Self {
         Self { slot, content, seen: Instant::NEVER, last: sub }
     }
 
-    /// The version that has been there for as long as matters.
+    /// A stable version older than every event.
     #[inline]
     pub(crate) fn of_old(content: Content) -> Self {
         Self::new(Slot::IMAGE, content, Instant(0))
@@ -67,7 +68,7 @@ impl Node {
     }
 }
 
-/// Whether version `v` of `nodes` may be what a read `[from, to]` returned: whether the graph stays
+/// Whether a read `[from, to]` may have returned version `v` of `nodes`, so that the graph stays
 /// acyclic.
 #[inline]
 pub(crate) fn may_read(
@@ -81,18 +82,18 @@ pub(crate) fn may_read(
     fits_at(nodes, v, &read, ledger)
 }
 
-/// Whether `node`, in the place of version `v`, is on no cycle.
+/// Whether `node`, in place of version `v`, is on no cycle.
 #[inline]
 fn fits_at(nodes: &[Node], v: usize, node: &Node, ledger: &Ledger) -> bool {
     let first = node.first(ledger);
     nodes.iter().enumerate().all(|(u, other)| {
-        // Most versions were last touched before this one ended, and need no look at the ledger.
+        // Most versions were last touched before this one ended, and need no ledger lookup.
         other.last <= first || u == v || other.first(ledger) >= node.last || !other.is_in(ledger)
     })
 }
 
-/// Whether version `v` of `nodes` may be what a power loss `then` leaves: whether the graph, with
-/// an edge to `v` from every stable version, is acyclic.
+/// Whether a power loss at `then` may leave version `v` of `nodes`: whether the graph, with an edge
+/// to `v` from every stable version, is acyclic.
 pub(crate) fn may_survive(nodes: &[Node], v: usize, ledger: &Ledger, then: Moment) -> bool {
     let node = &nodes[v];
     let is_stable =
@@ -102,27 +103,27 @@ pub(crate) fn may_survive(nodes: &[Node], v: usize, ledger: &Ledger, then: Momen
         && (node.is_in(ledger) || fits_at(nodes, v, node, ledger))
 }
 
-/// Whether each version was published after the write of the one before it had ended.
+/// Whether each version was published after the write of its predecessor had ended.
 pub(crate) fn is_in_order(nodes: &[Node], ledger: &Ledger) -> bool {
     nodes.windows(2).all(|pair| ledger.fate(pair[0].slot).end < ledger.fate(pair[1].slot).sub)
 }
 
-/// What a power loss now may leave of a graph.
+/// The effect of a power loss now on a graph.
 ///
-/// All versions are measured against the stable version `x` with the greatest `last`: whatever
-/// reaches any stable version reaches that one. `x` itself can reach another stable version at once
-/// only, for whatever reaches that one reaches `x`, and there is no cycle.
+/// All versions are compared with the stable version `x` with the greatest `last`: any version that
+/// reaches a stable version also reaches `x`. `x` itself can reach another stable version only
+/// directly, because any version that reaches that one reaches `x`, and there is no cycle.
 ///
-/// Most graphs are *in order*: each version was published after the write of the one before it had
-/// ended, so that every version reaches all newer ones. Then `x` is the last stable one, nothing
-/// older survives, and nothing newer is on a way to it.
+/// Most graphs are *in order*: each version was published after the write of its predecessor had
+/// ended, so every version reaches all newer ones. Then `x` is the last stable version, no older
+/// version survives, and no newer one lies on a path to `x`.
 #[derive(Clone, Copy)]
 pub(crate) struct Loss<'a> {
-    /// In order, only `x` and what is newer.
+    /// If in order, only `x` and newer versions.
     nodes: &'a [Node],
     in_order: bool,
     x: usize,
-    /// What has its `first` below this reaches `x`.
+    /// A version reaches `x` iff its `first` is below this.
     bound: Instant,
 }
 
@@ -140,7 +141,7 @@ impl<'a> Loss<'a> {
         }
     }
 
-    /// Whether version `v` of those looked at may be left.
+    /// Whether the loss may leave version `v` of `nodes`.
     #[inline]
     fn may_leave(&self, v: usize, node: &Node, ledger: &Ledger) -> bool {
         if v != self.x {
@@ -154,7 +155,7 @@ impl<'a> Loss<'a> {
         self.in_order || !self.nodes.iter().enumerate().any(is_reached)
     }
 
-    /// The versions that it may leave, in the order of publication.
+    /// The versions that the loss may leave, in the order of publication.
     #[inline]
     pub(crate) fn survivors(self, ledger: &Ledger) -> impl Iterator<Item = &'a Node> {
         let nodes = self.nodes.iter().enumerate();
@@ -164,13 +165,13 @@ impl<'a> Loss<'a> {
 
 const ALWAYS_STABLE: &str = "some version is always stable";
 
-/// Of the versions that qualify, the one with the greatest `last`: whatever reaches any other of
-/// them reaches it.
+/// Of the qualifying versions, the one with the greatest `last`: any version that reaches another
+/// of them reaches it too.
 #[inline]
 fn latest(nodes: &[Node], qualifies: impl Fn(&Node) -> bool) -> Option<usize> {
     let mut latest = None;
     let mut least = Instant(0);
-    // From the newest on, for most of those before it need only one look.
+    // From the newest on, because most of the older ones then need only one comparison.
     for (u, node) in nodes.iter().enumerate().rev() {
         if (latest.is_none() || least < node.last) && qualifies(node) {
             (latest, least) = (Some(u), node.last);
@@ -179,8 +180,8 @@ fn latest(nodes: &[Node], qualifies: impl Fn(&Node) -> bool) -> Option<usize> {
     latest
 }
 
-/// The bound below which a version's `first` means that it reaches version `x`, at once or by way
-/// of others.
+/// The bound below which a version's `first` means that it reaches version `x`, directly or through
+/// other versions.
 #[inline]
 fn reach(nodes: &[Node], x: usize, ledger: &Ledger) -> Instant {
     let mut bound = nodes[x].last;
@@ -197,14 +198,15 @@ fn reach(nodes: &[Node], x: usize, ledger: &Ledger) -> Instant {
     }
 }
 
-/// Drops versions that can be neither read nor survive any more.
+/// Drops versions that can no longer be read and can no longer survive.
 ///
-/// Those are the versions that reach a stable version `x`, once no read is in flight that was
-/// published before `first(x)`: a later read of one of them would close a cycle. Whatever reaches
-/// one of them reaches `x` too and goes with it, so no path is lost. A version that reaches only
-/// another than the latest `x` may stay for a while, which costs nothing but its place.
+/// These are the versions that reach a stable version `x`, once no read is in flight that was
+/// published before `first(x)`: a later read of one of them would close a cycle. Any version that
+/// reaches one of them reaches `x` too and is dropped with it, so no path is lost. A version that
+/// only reaches a stable version other than the latest `x` may stay for a while; it costs only its
+/// memory.
 ///
-/// In order, all that is older than such an `x` reaches it.
+/// In order, every version older than such an `x` reaches it.
 pub(crate) fn prune(nodes: &mut Vec<Node>, in_order: bool, oldest_read: Instant, ledger: &Ledger) {
     let dooms = |node: &Node| ledger.is_stable(node.slot) && node.first(ledger) <= oldest_read;
     let Some(x) = latest(nodes, dooms) else { return };
@@ -220,7 +222,7 @@ pub(crate) fn prune(nodes: &mut Vec<Node>, in_order: bool, oldest_read: Instant,
                 nodes[kept] = node;
                 kept += 1;
             } else if bound < node.last && node.is_in(ledger) {
-                // What reaches this one reaches `x` by way of it.
+                // Versions that reach this one reach `x` through it.
                 bound = node.last;
             }
         }

@@ -1,8 +1,8 @@
 //! The law as text: the contract, the requirements and the glossary, and lookups in them.
 //!
-//! The documents are the only place where a requirement or a row of the stability table is put in
-//! words; [`requirement`] and [`row`] read the entries out of them. A [`Rule`](crate::Rule) names
-//! its requirement.
+//! Only these documents state a requirement or a row of the stability table in words;
+//! [`requirement`] and [`row`] read the entries out of them. A [`Rule`](crate::Rule) names its
+//! requirement.
 //!
 //! Not here: any decision. The oracle does not read this text.
 //!

@@ -1,46 +1,46 @@
-//! What became of every request: when it was published, when it ended, and whether it is stable.
+//! The state of every request: when it was published, when it ended, and whether it is stable.
 //!
-//! One line per request for the whole run. The versions in the atoms only point here, so a
-//! completion or a flush is one store, not a walk: a write is stable iff it was stable when it
-//! completed, or it completed before the latest-published of the flushes that returned `OK`. That
-//! one number is enough because a flush covers *every* write completed before it, and may stay
-//! across lives: what completes in a later powered life completes after every flush of an earlier
-//! one.
+//! One line per request for the whole run. The versions in the atoms only refer to a line, so a
+//! completion or a flush is one store instead of a walk: a write is stable iff it was stable when
+//! it completed, or it completed before the publication of the latest-published flush that returned
+//! `OK`. That one number is enough because a flush covers *every* write completed before it. It
+//! stays valid across lives, because a completion in a later powered life follows every flush of an
+//! earlier one.
 
 use crate::names::{Content, Instant, RequestId};
 use crate::request::Kind;
 use crate::ruling::{Effect, Ruling};
 
-/// The place of a line: a request's; or that of what no request of this powered life wrote, or
-/// wrote before its backend died.
+/// Index of a line: that of a request, of the content that precedes this powered life, or of the
+/// effects of dead backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(pub(crate) u32);
 
 impl Slot {
-    /// The image this powered life began with: stable.
+    /// The image at the start of this powered life: stable.
     pub(crate) const IMAGE: Self = Self(0);
-    /// What a restarted backend found on a host that had failed: completed, and a flush makes it
+    /// Content found by a restarted backend after a host failure: completed, and a flush makes it
     /// stable.
     pub(crate) const FOUND: Self = Self(1);
-    /// The same, where it may be what a request left that never returned `OK`: no flush says
-    /// anything about that.
+    /// The same, if the content may come from a request that never returned `OK`: no flush makes it
+    /// stable.
     pub(crate) const FOUND_LOOSE: Self = Self(2);
 
-    /// What the backends that died under a live driver left of what they had in flight, one line a
-    /// death: like a write that a kill ended.
+    /// First line of the effects that dead backends left of their requests in flight while the
+    /// driver stayed live; one line per death. Such an effect counts as a write ended by a kill.
     const DEAD: u32 = 3;
-    /// So many deaths have a line of their own; those that follow share the last, which only makes
-    /// it say less.
+    /// Number of deaths with a line each; later deaths share the last line, which only weakens the
+    /// verdict.
     const DEATHS: u32 = 5;
     /// The line of the first request.
     const REQUESTS: u32 = Self::DEAD + Self::DEATHS;
 
-    /// Whether it is what a restarted backend found.
+    /// Whether it is content found by a restarted backend.
     pub(crate) fn is_found(self) -> bool {
         matches!(self, Self::FOUND | Self::FOUND_LOOSE)
     }
 
-    /// Whether it is what a dead backend left.
+    /// Whether it is the effect of a dead backend.
     pub(crate) fn is_dead(self) -> bool {
         (Self::DEAD..Self::REQUESTS).contains(&self.0)
     }
@@ -50,33 +50,33 @@ impl Slot {
         Self(id.0 + (Self::REQUESTS - 1))
     }
 
-    /// The request whose line this is.
+    /// The request of this line.
     #[inline]
     pub(crate) fn id(self) -> Option<RequestId> {
         (self.0 >= Self::REQUESTS).then(|| RequestId(self.0 - (Self::REQUESTS - 1)))
     }
 }
 
-/// The part of a line that every look at an atom needs.
+/// The part of a line that every access to an atom needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fate {
-    /// When it was published.
+    /// Moment of publication.
     pub(crate) sub: Instant,
-    /// When it ended, in whichever way; `NEVER` while in flight.
+    /// Moment of the end, by any cause; `NEVER` while in flight.
     pub(crate) end: Instant,
-    /// It completed with `OK` and by that had taken effect.
+    /// `true` iff it completed with `OK` and had therefore taken effect.
     pub(crate) done: bool,
-    /// It is stable iff a flush published after this has returned `OK`: its end, zero if it was
-    /// stable at its end, `NEVER` if no flush helps.
+    /// It is stable iff a flush published after this moment has returned `OK`: its end; zero if it
+    /// was stable at its end; `NEVER` if no flush makes it stable.
     pub(crate) stable_after: Instant,
 }
 
-/// How far a request has come.
+/// Progress of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// Never published.
     Unknown,
-    /// Published, and owed this many more completions.
+    /// Published, with this many completions owed.
     Owed(u32),
     /// Used as often as published.
     Used,
@@ -90,41 +90,42 @@ pub(crate) struct Entry {
     pub(crate) state: State,
     pub(crate) kind: Kind,
     pub(crate) ruling: Ruling,
-    /// The range of an `IN` or `OUT`, in atoms that exist.
+    /// Range of an `IN` or `OUT`, in atoms that exist.
     pub(crate) first: u32,
     pub(crate) atoms: u32,
-    /// Its row of the stability table; `-` until a write completes.
+    /// Row of the stability table; `-` until a write completes.
     pub(crate) row: char,
-    /// How often the power had been lost when it was published.
+    /// Number of power losses before its publication.
     pub(crate) powered_life: u32,
     /// The last status; meaningful once used.
     pub(crate) status: u8,
-    /// What had been flushed when it was published.
+    /// The value of [`Ledger::last_flushed`] at its publication.
     pub(crate) flushed: Instant,
-    /// It may never be a version: refused, or to be refused. Of a read: what it finds says nothing.
+    /// It may never be a version: refused, or to be refused. For a read: its observations carry no
+    /// information.
     pub(crate) void: bool,
     /// It is a flush whose `OK` makes writes stable.
     pub(crate) counts: bool,
-    /// The host may fail a sync for its sake.
+    /// It may cause a sync, which the host may fail.
     pub(crate) may_sync: bool,
 }
 
 const UNKNOWN_FATE: Fate =
     Fate { sub: Instant::NEVER, end: Instant::NEVER, done: false, stable_after: Instant::NEVER };
 
-/// A moment to ask about stability.
+/// A moment at which stability is evaluated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
-    /// What ended before it.
+    /// Exclusive bound: ends before it count.
     at: Instant,
-    /// The publication of the latest-published flush that had returned `OK` by then; zero if there
-    /// was none.
+    /// Publication of the latest-published flush that had returned `OK` by then; zero if there was
+    /// none.
     flushed: Instant,
 }
 
-/// What is known of one request.
+/// The record of one request.
 ///
-/// As wide as a cache line, so that it is found by a shift.
+/// Aligned to a cache line, so that indexing is a shift.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Line {
@@ -132,7 +133,7 @@ struct Line {
     entry: Entry,
 }
 
-/// The line of what was never published.
+/// The line of a request that was never published.
 const UNKNOWN: Line = Line {
     fate: UNKNOWN_FATE,
     entry: Entry {
@@ -155,9 +156,9 @@ const UNKNOWN: Line = Line {
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     lines: Vec<Line>,
-    /// The publication of the latest-published flush that returned `OK`; zero if there was none.
+    /// Publication of the latest-published flush that returned `OK`; zero if there was none.
     flushed: Instant,
-    /// How many backends have died under a live driver since the image was found.
+    /// Number of backends that died under a live driver since the image was set.
     deaths: u32,
 }
 
@@ -182,25 +183,25 @@ impl Ledger {
         }
     }
 
-    /// The image of the disk is, from now on, the stable first content of every atom.
+    /// Makes the image of the disk, from now on, the stable first content of every atom.
     pub(crate) fn begin_image(&mut self, at: Instant) {
         self.lines[0].fate = Fate { sub: at, end: at, done: true, stable_after: Instant(0) };
         self.deaths = 0;
     }
 
-    /// A backend died under a live driver: gives the line of what it left of what it had in flight.
-    /// That ends here, and nothing is promised of it.
+    /// Returns a line for the effects of a backend that died under a live driver. They end here and
+    /// have no promise.
     pub(crate) fn bury(&mut self, at: Instant) -> Slot {
         let slot = Slot(Slot::DEAD + self.deaths.min(Slot::DEATHS - 1));
         self.deaths += 1;
-        // Many requests share the line. As if published first of all, none of them is taken for one
-        // that came after another.
+        // Many requests share the line. A publication before all others keeps each of them from
+        // counting as later than another request.
         self.lines[slot.0 as usize].fate = Fate { sub: Instant(0), end: at, ..UNKNOWN_FATE };
         slot
     }
 
-    /// What the backend finds from now on may differ from the image until a flush has said
-    /// otherwise.
+    /// Starts the interval in which the content found by the backend may differ from the image,
+    /// until a flush returns `OK`.
     pub(crate) fn begin_found(&mut self, at: Instant) {
         self.lines[1].fate = Fate { sub: at, end: at, done: true, stable_after: at };
         self.lines[2].fate = Fate { stable_after: Instant::NEVER, ..self.lines[1].fate };
@@ -228,7 +229,7 @@ impl Ledger {
         &mut self.lines[slot.0 as usize].fate
     }
 
-    /// The line of a request; none if it was never published.
+    /// The line of a request; `None` if it was never published.
     #[inline]
     pub(crate) fn entry(&self, slot: Slot) -> Option<&Entry> {
         self.lines
@@ -249,8 +250,8 @@ impl Ledger {
         self.lines[slot.0 as usize].entry.kind
     }
 
-    /// Whether the request that wrote `content` had returned `OK` by `then`, so that flushes speak
-    /// of it; of zeroes that cannot be told.
+    /// Whether the request that wrote `content` had returned `OK` by `then`, so that flushes cover
+    /// it; `false` for zeroes, whose writer is unknown.
     pub(crate) fn is_heard_of(&self, content: Content, then: Instant) -> bool {
         let had = |line: &Line| line.fate.done && line.fate.end <= then;
         match content.writer() {
@@ -259,7 +260,7 @@ impl Ledger {
         }
     }
 
-    /// The lines of all requests published so far, by name.
+    /// The lines of all requests published so far, with their identifiers.
     pub(crate) fn all(&self) -> impl Iterator<Item = (RequestId, &Entry, &Fate)> {
         let known = self.lines.iter().enumerate();
         known.filter(|(_, line)| line.entry.state != State::Unknown).filter_map(|(slot, line)| {
@@ -268,7 +269,8 @@ impl Ledger {
         })
     }
 
-    /// A flush published at `sub` returned `OK`: what had completed before is stable.
+    /// Records that a flush published at `sub` returned `OK`: writes completed before it are
+    /// stable.
     #[inline]
     pub(crate) fn flushed(&mut self, sub: Instant) {
         self.flushed = self.flushed.max(sub);
@@ -280,14 +282,14 @@ impl Ledger {
         Moment { at: Instant::NEVER, flushed: self.flushed }
     }
 
-    /// Whether what `slot` wrote must survive a power loss now, unless something newer does.
+    /// Whether the write of `slot` must survive a power loss now, unless newer data replaces it.
     #[inline]
     pub(crate) fn is_stable(&self, slot: Slot) -> bool {
         self.fate(slot).stable_after <= self.flushed
     }
 
-    /// Whether what `slot` wrote had to survive a power loss at that moment, unless something newer
-    /// did.
+    /// Whether the write of `slot` had to survive a power loss at that moment, unless newer data
+    /// replaced it.
     ///
     /// # Spec
     /// 5.2.6.2, BLK-D-29 to BLK-D-31.
@@ -304,7 +306,7 @@ impl Ledger {
         Moment { at: line.fate.sub, flushed: line.entry.flushed }
     }
 
-    /// The publication of the latest-published flush that returned `OK`; zero if there was none.
+    /// Publication of the latest-published flush that returned `OK`; zero if there was none.
     #[inline]
     pub(crate) fn last_flushed(&self) -> Instant {
         self.flushed
@@ -317,7 +319,7 @@ impl Entry {
         atom >= self.first && atom - self.first < self.atoms
     }
 
-    /// Whether it can leave versions at all.
+    /// Whether it can create versions.
     pub(crate) fn writes(&self) -> bool {
         self.kind.mutates() && self.ruling.effect != Effect::Never
     }

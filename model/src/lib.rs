@@ -1,22 +1,22 @@
-//! What a virtio disk owes its guest, exactly.
+//! The exact promises of a virtio disk to its guest, as an oracle that judges them.
 //!
-//! An [`Oracle`] is told what a guest did and saw, one event after the other, and answers with a
-//! [`Violation`] when no device that keeps the rules could have shown it that. It never sees a
-//! byte: contents are named by the request that wrote them ([`Content`]). It believes only the
-//! guest: nothing a device or a host says about itself reaches it. It knows no device and no
-//! simulator, keeps no clock and draws no number.
+//! An [`Oracle`] takes the actions and observations of a guest as events, one after the other, and
+//! returns a [`Violation`] iff no correct device could have caused an observation. It sees no
+//! bytes: contents are named by the request that wrote them ([`Content`]). Its only input is the
+//! guest's view; no statement of a device or a host about itself is an input. It depends on no
+//! device and no simulator, reads no clock and draws no random number.
 //!
-//! The rule, for each atom by itself: the versions of what it held form a graph, in which `u -> v`
+//! The rule, for each atom by itself: the versions of its content form a graph, in which `u -> v`
 //! iff some operation of `u` ended before some operation of `v` was submitted. That graph must stay
-//! acyclic, and what a power loss leaves must not precede any *stable* write. All the rest follows
-//! from that and from who is stable when. A [`PmemOracle`] says the same of a persistent memory.
+//! acyclic, and the content after a power loss must not precede any *stable* write. Everything else
+//! follows from this rule and from the definition of *stable*. A [`PmemOracle`] applies the same
+//! rule to a persistent memory.
 //!
-//! The rules in words, with every requirement they come from: [`law`].
+//! [`law`] states the rules in words and lists every requirement behind them.
 //!
-//! What is *not* here: the ring, guest memory, interrupts and the medium. Whoever watches those
-//! reports what it finds with the same [`Violation`] and the rules of the last group of [`Rule`].
-//! Zones and secure erase are not modelled; devices that re-issue part of a write would need the
-//! multi-effect form of the graph.
+//! Not here: the ring, guest memory, interrupts and the medium. Their checkers report through the
+//! same [`Violation`], with the later groups of [`Rule`]. Zones and secure erase are not modelled;
+//! devices that re-issue part of a write would need the multi-effect form of the graph.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
-//! Lives begin and end: the crash ladder.
+//! Beginning and end of a life: the crash ladder.
 //!
-//! A device reset and a backend kill end what is in flight and keep everything else. Only a power
-//! loss collapses what an atom may hold; and a kill after the host has failed, for the page cache
-//! may then have lost what the guest had seen.
+//! A device reset and a backend kill end the requests in flight and keep all content. Only a power
+//! loss collapses the possible contents of an atom; so does a kill after the host has failed,
+//! because the page cache may then have lost content that the guest had read.
 
 use crate::atom::Around;
 use crate::graph::Node;
@@ -14,20 +14,20 @@ use crate::terms::{self, Profile, Terms};
 use crate::violation::Violation;
 
 impl Oracle {
-    /// A life begins: the driver has set `FEATURES_OK`, read it back, and read `writeback`.
+    /// Begins a life: the driver has set `FEATURES_OK`, read it back, and read `writeback`.
     ///
     /// # Panics
-    /// If a life is under way.
+    /// If a life is in progress.
     pub fn begin_life(&mut self, terms: Terms) {
         assert!(self.terms.is_none(), "a life ends by reset, kill or power loss");
         self.mode_since = self.tick();
         self.terms = Some(terms);
     }
 
-    /// The guest wrote `writeback` and read it back, as one event.
+    /// Records that the guest wrote `writeback` and read it back, as one event.
     ///
-    /// Without `CONFIG_WCE` the field is not there and nothing happens. Toggling makes nothing
-    /// stable (BLK-R-18).
+    /// Without `CONFIG_WCE` the field does not exist and nothing happens. A switch of the cache
+    /// mode makes nothing stable (BLK-R-18).
     ///
     /// # Panics
     /// If no life has begun.
@@ -44,7 +44,7 @@ impl Oracle {
         }
     }
 
-    /// A write in flight may now be completed through a sync of its own.
+    /// Marks every write in flight as one that a sync of its own may complete.
     fn writes_in_flight_may_sync(&mut self) {
         for &slot in &self.flying {
             let entry = self.ledger.entry_mut(slot);
@@ -55,15 +55,15 @@ impl Oracle {
         }
     }
 
-    /// The guest read that a reset was done: the life ends, and with it every request in flight.
+    /// Ends the life and every request in flight: the guest read that a reset was done.
     ///
-    /// What completed stays readable, and a flush of a later life makes it stable.
+    /// Completed data stays readable, and a flush of a later life makes it stable.
     pub fn reset_shown(&mut self) {
         let at = self.tick();
         self.end_life(at);
     }
 
-    /// The backend process was killed; the host and its page cache live on.
+    /// Ends the life: the backend process was killed; the host and its page cache survive.
     pub fn backend_kill(&mut self) {
         let at = self.tick();
         self.end_life(at);
@@ -74,13 +74,13 @@ impl Oracle {
         self.failure_seen = false;
     }
 
-    /// The backend died, and another one goes on with the rings as they are: the guest saw nothing
-    /// of it, and what is in flight stays so.
+    /// Replaces the backend while the rings stay as they are. The guest sees no difference, and the
+    /// requests in flight stay in flight.
     ///
-    /// What was in flight is carried out by the new one too, so a write may take effect once more:
-    /// what the dead one left of it is a version that ends here and of which nothing is promised,
-    /// and the rest of it a second version with the same content. That is exact: it was held
-    /// against every way in which each backend carries out a request once.
+    /// The new backend carries out the requests in flight again, so a write may take effect twice:
+    /// the effect of the dead backend is a version that ends here and has no promise, and the
+    /// repetition is a second version with the same content. This is exact: the ground-truth tests
+    /// compare it with every way in which each backend carries out a request once.
     ///
     /// # Panics
     /// If no life has begun.
@@ -89,7 +89,7 @@ impl Oracle {
         let at = self.tick();
         if self.suspected().is_some() || self.profile == Profile::Literal {
             self.collapse(at, true);
-            // What a read had found before that nobody can tell any more.
+            // The content that a read in flight found before the collapse is unknown.
             for &slot in &self.flying {
                 let entry = self.ledger.entry_mut(slot);
                 entry.void |= entry.kind == Kind::In;
@@ -112,7 +112,7 @@ impl Oracle {
         }
     }
 
-    /// A request in flight is carried out from the start.
+    /// Publishes the versions of a request in flight again.
     fn carry_out_again(&mut self, slot: Slot, at: Instant) {
         let Some(&entry) = self.ledger.entry(slot).filter(|entry| entry.writes() && !entry.void)
         else {
@@ -136,8 +136,8 @@ impl Oracle {
         }
     }
 
-    /// The guest read that the reset of one queue was done: these requests of it, as far as they
-    /// were in flight, end here. The life goes on.
+    /// Ends those of the requests that are in flight: the guest read that the reset of their queue
+    /// was done. The life goes on.
     ///
     /// # Spec
     /// 2.6.1.
@@ -152,7 +152,7 @@ impl Oracle {
             let entry = self.ledger.entry_mut(slot);
             entry.state = State::Abandoned;
             if entry.may_sync {
-                // A sync may have failed whose request nobody will answer now.
+                // A sync may have failed, and its request will never be answered.
                 self.unsettled -= 1;
                 self.failed = Some(at);
             }
@@ -160,13 +160,13 @@ impl Oracle {
         self.find_oldest_read();
     }
 
-    /// The guest read that the disk has grown to `capacity` sectors.
+    /// Records that the guest read a larger capacity, in sectors.
     ///
-    /// The atoms that are new hold [`Content::INITIAL`]; the oracle was told of all that there will
-    /// be when it was made.
+    /// The new atoms hold [`Content::INITIAL`]; [`Self::new`] counted every atom that will ever
+    /// exist.
     ///
     /// # Panics
-    /// If no life has begun, or the disk is smaller than it was.
+    /// If no life has begun, or the disk has shrunk.
     pub fn grown(&mut self, capacity: u64) {
         self.tick();
         let terms = self.terms.as_mut().expect("the capacity belongs to a life");
@@ -174,7 +174,7 @@ impl Oracle {
         terms.capacity = capacity;
     }
 
-    /// Who runs the guest began to save the device: what has completed is to be stable when that
+    /// Records that the VMM began to save the device: completed data must be stable when the save
     /// ends.
     ///
     /// # Panics
@@ -187,8 +187,8 @@ impl Oracle {
         }
     }
 
-    /// The save ended well: it is as if a flush published when it [began](Self::save_begun) had
-    /// returned `OK`.
+    /// Records that the save succeeded. It counts as a flush that was published when the save
+    /// [began](Self::save_begun) and returned `OK`.
     pub fn saved(&mut self) {
         let at = self.tick();
         self.ledger.flushed(self.save_begun);
@@ -196,8 +196,8 @@ impl Oracle {
         self.settle_save();
     }
 
-    /// Nobody waits for the end of the save: its sync may have failed, or fail yet, and nobody will
-    /// be told.
+    /// Records that the save was abandoned: its sync may have failed or may still fail, and no
+    /// result will be reported.
     pub fn save_given_up(&mut self) {
         let at = self.tick();
         if self.saving {
@@ -210,20 +210,21 @@ impl Oracle {
         self.unsettled -= u32::from(std::mem::take(&mut self.saving));
     }
 
-    /// The guest, or who runs it, learned that the host failed in another way than by an `IOERR`: a
-    /// restarted backend that would not start, for its first sync had failed. Most often followed
-    /// by another [`Self::backend_kill`].
+    /// Records that the guest or the VMM saw a host failure other than an `IOERR`: a restarted
+    /// backend that did not start because its first sync failed. Usually followed by another
+    /// [`Self::backend_kill`].
     pub fn host_failure_shown(&mut self) {
         self.failed = Some(self.tick());
         self.settle_save();
         self.failure_seen = true;
     }
 
-    /// The power was lost. The next powered life begins with one of the contents this could leave.
+    /// Ends the powered life. The next one begins with one of the contents that this loss could
+    /// leave.
     ///
     /// # Errors
-    /// None today: what is acyclic has a last version, and that one may always survive. What the
-    /// loss really left is judged when it is read.
+    /// None today: an acyclic graph has a last version, and that version may always survive. Later
+    /// reads judge the content that the loss left.
     pub fn power_loss(&mut self) -> Result<(), Violation> {
         let at = self.tick();
         self.end_life(at);
@@ -242,7 +243,7 @@ impl Oracle {
             entry.state = State::Abandoned;
         }
         if self.unsettled > 0 {
-            // A sync may have failed whose request nobody will answer now.
+            // A sync may have failed, and its request will never be answered.
             self.failed = Some(at);
         }
         self.unsettled = 0;
@@ -251,7 +252,7 @@ impl Oracle {
         self.terms = None;
     }
 
-    /// Every atom falls back to what a power loss could leave.
+    /// Collapses every atom to the contents that a power loss could leave.
     fn collapse(&mut self, at: Instant, found: bool) {
         let found = found.then(|| self.tick());
         let around = Around {

@@ -1,32 +1,32 @@
 //! The names of things: places, requests, contents and moments.
 //!
-//! The oracle never sees a byte. What an atom holds is named by the request that wrote it, and what
-//! a guest found there has been decoded from a self-describing payload before it comes here.
+//! The oracle never sees a byte. The content of an atom is named by the request that wrote it; the
+//! caller decodes what a guest read from a self-describing payload before it reports it.
 
 use std::fmt;
 
-/// The index of one unit that never tears.
+/// The index of an atom: a unit that never tears.
 ///
-/// For a block device that is one 512-byte sector; sector `s` is atom `s`.
+/// For a block device an atom is one 512-byte sector; sector `s` is atom `s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Atom(pub u32);
 
-/// The name of one request, unique for the whole run.
+/// The name of one request, unique in a run.
 ///
-/// Greater than zero and, for a table is indexed by it, best counted up from one.
+/// Greater than zero. A table is indexed by it, so it is best counted up from one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u32);
 
-/// The number of an event, counted by the oracle: what it was told first has the smaller one.
+/// The number of an event in the order of the calls to the oracle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(pub u32);
 
 impl Instant {
-    /// Later than everything: the end of what has not ended.
+    /// Later than every event: the end of a request that has not ended.
     pub const NEVER: Self = Self(u32::MAX);
 }
 
-/// What an atom holds: zeroes, the initial image, or what one request wrote.
+/// The content of an atom: zeroes, the initial image, or the data of one request.
 ///
 /// This is the *version* of the contract as far as the guest can tell versions apart: two requests
 /// that wrote zeroes left the same content.
@@ -36,19 +36,19 @@ pub struct Content(u32);
 impl Content {
     /// All bytes zero, as `WRITE_ZEROES` and `DISCARD` leave it.
     pub const ZERO: Self = Self(0);
-    /// What the disk held before the run; self-describing, so never equal to [`Self::ZERO`].
+    /// The content of the disk before the run; self-describing, so never equal to [`Self::ZERO`].
     pub const INITIAL: Self = Self(1);
-    /// One of the candidates its atom remembers, not yet known which.
+    /// One of the candidates of its atom, not yet determined.
     pub(crate) const UNKNOWN: Self = Self(u32::MAX);
-    /// Any bytes at all; only the Literal profile has such a content.
+    /// Any bytes; only the Literal profile has such a content.
     pub(crate) const ANYTHING: Self = Self(u32::MAX - 1);
     /// A mixture of the other candidates; only the Literal profile has such a content.
     pub(crate) const MIXTURE: Self = Self(u32::MAX - 2);
 
-    /// It takes a graph to say; never the content of a version.
+    /// Marks a busy atom; never the content of a version.
     pub(crate) const BUSY: Self = Self(u32::MAX - 3);
 
-    /// What the `OUT` request `w` wrote.
+    /// The content that the `OUT` request `w` wrote.
     #[inline]
     #[must_use]
     pub fn of(w: RequestId) -> Self {
@@ -56,14 +56,14 @@ impl Content {
         Self(w.0 + 1)
     }
 
-    /// The request that wrote it; none for zeroes and the initial image.
+    /// The request that wrote it; `None` for zeroes and the initial image.
     #[inline]
     #[must_use]
     pub fn writer(self) -> Option<RequestId> {
         (self.0 > 1 && self.is_named()).then(|| RequestId(self.0 - 1))
     }
 
-    /// Whether this is a content the guest could see and name.
+    /// Whether a guest can see and name this content.
     #[inline]
     pub(crate) fn is_named(self) -> bool {
         self.0 < u32::MAX - 3
@@ -108,14 +108,14 @@ impl fmt::Display for Instant {
     }
 }
 
-/// What the guest found in one atom of a read, decoded from the self-describing payload.
+/// The content that a guest found in one atom of a read, decoded from the self-describing payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Observed {
     /// One whole content, in the place it was written for.
     Content(Content),
-    /// A content of this run, but written for another place.
+    /// A content of this run that was written for another atom.
     Misdirected {
-        /// What it is.
+        /// The content.
         content: Content,
         /// The atom it was written for.
         home: u64,

@@ -1,9 +1,10 @@
-//! The oracle: it is told what the guest did and saw, and says when that cannot be.
+//! The oracle: it takes the guest's actions and observations as events and reports the impossible
+//! ones.
 //!
-//! It believes only the guest and keeps no clock but the order in which it is told things. What
-//! happened to each request is in the [`ledger`](crate::ledger), what may be in each atom in
-//! [`atom`](crate::atom), what the rules say about a request in [`ruling`](crate::ruling); the
-//! crash ladder is in [`crate::lives`].
+//! Its only input is the guest's view, and its only clock the order of the calls. The state of each
+//! request is in the [`ledger`](crate::ledger), the possible contents of each atom in
+//! [`atom`](crate::atom), the rules on a request in [`ruling`](crate::ruling), and the crash ladder
+//! in [`crate::lives`].
 
 use std::ops::Range;
 
@@ -19,28 +20,28 @@ use crate::ruling::{Effect, Ruling, S_OK};
 use crate::terms::{self, Profile, Terms};
 use crate::violation::Violation;
 
-/// What there is to know about one completion, for those who count what a run has reached.
+/// Facts about one completion, for coverage counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompletionFacts {
-    /// Which request.
+    /// The request.
     pub id: RequestId,
     /// Its kind.
     pub kind: Kind,
     /// Its status.
     pub status: u8,
-    /// Its row of the stability table, `A` to `H`, whatever its status; `-` unless it is an `OUT`
+    /// Row of the stability table, `A` to `H`, for any status; `-` unless the request is an `OUT`
     /// or `WRITE_ZEROES`.
     pub row: char,
-    /// Whether it is stable by its own completion.
+    /// Whether its own completion made it stable.
     pub stable: bool,
-    /// Whether it is a flush that overtook a write: one published before it is still in flight.
+    /// Whether it is a flush that overtook a write: a write published earlier is still in flight.
     pub overtook_write: bool,
 }
 
-/// What a virtio disk owes its guest, at every moment of one run.
+/// The judge of a disk in one run.
 ///
-/// One atom is one 512-byte sector. Every method is one event, and they are told in the order in
-/// which they happened.
+/// One atom is one 512-byte sector. Every method is one event; call them in the order of the
+/// events.
 ///
 /// # Spec
 /// 5.2.6.2, and the decisions where the text is silent: AMB in [`law`](crate::law).
@@ -50,27 +51,27 @@ pub struct Oracle {
     pub(crate) disk: Disk,
     pub(crate) ledger: Ledger,
     pub(crate) now: Instant,
-    /// `None` iff no request may be sent.
+    /// `None` iff no life has begun, so that no request may be sent.
     pub(crate) terms: Option<Terms>,
-    /// Since when `writeback` has been what it is.
+    /// Moment of the last change of `writeback`, or of the start of the life.
     pub(crate) mode_since: Instant,
     /// The requests in flight, in the order of publication.
     pub(crate) flying: Vec<Slot>,
     pub(crate) oldest_read: Instant,
-    /// When the guest last learned, or the oracle last had to suspect, that the host had failed.
+    /// Latest moment at which the guest saw, or the oracle had to assume, a failure of the host.
     pub(crate) failed: Option<Instant>,
-    /// The guest has seen it fail in this backend life.
+    /// Whether the guest has seen the host fail in this backend life.
     pub(crate) failure_seen: bool,
-    /// How many requests are in flight whose sync may fail unseen.
+    /// Number of requests in flight whose sync may fail unseen.
     pub(crate) unsettled: u32,
-    /// When the last save began, and whether its sync may still fail unseen.
+    /// Begin of the last save, and whether its sync may still fail unseen.
     pub(crate) save_begun: Instant,
     pub(crate) saving: bool,
-    /// When the saves that ended well began, and when they ended.
+    /// Begin and end of each successful save.
     pub(crate) saves: Vec<(Instant, Instant)>,
     pub(crate) powered_lives: Vec<Instant>,
-    /// What the requests by segments that may be in flight cover: should their backend die, they
-    /// are carried out once more.
+    /// Ranges of the requests with segments that may be in flight. If their backend dies, these are
+    /// carried out again.
     pub(crate) segments: Vec<(Node, Range<u32>)>,
     pub(crate) last: CompletionFacts,
 }
@@ -112,7 +113,7 @@ impl Oracle {
         oracle
     }
 
-    /// Becomes what [`Self::new`] returns, and keeps its memory.
+    /// Resets to the state that [`Self::new`] returns; allocations are kept.
     pub fn restart(&mut self, profile: Profile, atoms: u32) {
         self.profile = profile;
         self.disk.restart(atoms);
@@ -133,7 +134,7 @@ impl Oracle {
         self.last = NOTHING_COMPLETED;
     }
 
-    /// By which reading it judges.
+    /// The reading by which it judges.
     #[must_use]
     pub fn profile(&self) -> Profile {
         self.profile
@@ -151,13 +152,13 @@ impl Oracle {
         self.now
     }
 
-    /// When the host may last have failed.
+    /// Latest moment at which the host may have failed.
     #[inline]
     pub(crate) fn suspected(&self) -> Option<Instant> {
         if self.unsettled > 0 { Some(self.now) } else { self.failed }
     }
 
-    /// What the rules say about `request` in this life.
+    /// The demand of the rules on `request` in this life.
     ///
     /// # Panics
     /// If no life has begun.
@@ -170,7 +171,7 @@ impl Oracle {
         self.terms.as_ref().expect("a request needs a life")
     }
 
-    /// The request was published: the driver stored the `avail.idx` that includes it.
+    /// Records that the request was published: the driver stored the `avail.idx` that includes it.
     ///
     /// An `IN` or `OUT` covers `bytes / 512` sectors from `sector`.
     ///
@@ -223,7 +224,7 @@ impl Oracle {
         }
     }
 
-    /// The atoms of a range that exist.
+    /// The part of a range that exists, in atoms.
     #[inline]
     fn clip(&self, sector: u64, sectors: u64) -> Range<u32> {
         let end = self.disk.len();
@@ -231,7 +232,7 @@ impl Oracle {
         clip(sector)..clip(sector.saturating_add(sectors))
     }
 
-    /// Puts a version into every atom of a range.
+    /// Publishes a version in every atom of a range.
     fn submit_version(&mut self, atoms: Range<u32>, version: Node) {
         let around = Around {
             ledger: &self.ledger,
@@ -243,8 +244,8 @@ impl Oracle {
         self.disk.submit(atoms, version, &around);
     }
 
-    /// Puts a version into every atom that segments cover; into one that two of them cover, two,
-    /// for each may take effect by itself.
+    /// Publishes a version in every atom of every segment. An atom in two segments gets two
+    /// versions, because each segment may take effect by itself.
     fn submit_segments(&mut self, slot: Slot, request: &Request<'_>, at: Instant) {
         let content = match request.kind {
             Kind::Discard if self.profile == Profile::Literal => Content::ANYTHING,
@@ -261,19 +262,19 @@ impl Oracle {
         }
     }
 
-    /// Forgets what requests cover that are not in flight any more.
+    /// Forgets the ranges of requests that are no longer in flight.
     pub(crate) fn forget_segments(&mut self) {
         let flying = &self.flying;
         self.segments.retain(|(version, _)| flying.contains(&version.slot));
     }
 
-    /// The driver published the same head once more while it is in flight: one completion more is
-    /// owed.
+    /// Records that the driver published the same head again while it is in flight: one more
+    /// completion is owed.
     ///
-    /// What it reads or commits counts from the first publication.
+    /// The request counts from its first publication.
     ///
     /// # Panics
-    /// If the request is not in flight, or is one that writes.
+    /// If the request is not in flight, or is a write.
     pub fn submit_again(&mut self, id: RequestId) {
         self.tick();
         let slot = Slot::of(id);
@@ -286,13 +287,13 @@ impl Oracle {
         }
     }
 
-    /// The request was used: `used.idx` passed it.
+    /// Records that the request was used: `used.idx` passed it.
     ///
     /// `seen` has one entry per atom of an `IN` that returned `OK`, in order, and is empty
     /// otherwise.
     ///
     /// # Errors
-    /// The first rule that this breaks. The event counts all the same.
+    /// The first rule that this breaks. The event counts nevertheless.
     ///
     /// # Panics
     /// If `seen` has another length.
@@ -306,15 +307,15 @@ impl Oracle {
         self.completed(id, status, seen, true)
     }
 
-    /// As [`complete`](Self::complete), where whoever watches the host knows that it gave no reason
-    /// to fail this request: no operation of its own failed, and no sync has since the disk was
+    /// Like [`complete`](Self::complete), where the observer of the host found no reason to fail
+    /// this request: no operation of the request failed, and no sync has failed since the disk was
     /// opened.
     ///
     /// # Errors
-    /// Besides, [`Rule::LegalRequestFailed`] if a legal request failed all the same.
+    /// Also [`Rule::LegalRequestFailed`] if a legal request failed.
     ///
     /// # Panics
-    /// As there.
+    /// If `seen` has another length.
     pub fn complete_without_excuse(
         &mut self,
         id: RequestId,
@@ -353,7 +354,7 @@ impl Oracle {
         let unexcused = || entry.ruling.broken_without_excuse(status).filter(|_| !excused);
         match entry.ruling.broken_by(status).or_else(unexcused) {
             None => effect.map_err(|violation| *violation),
-            // What came of it counts, though there is worse to say.
+            // The effect counts although a worse violation is reported.
             Some(rule) => {
                 let violation = self.violation(rule, id).kind(entry.kind).status(status);
                 Err(violation.because(Reason::Submitted { id, at: sub }))
@@ -361,7 +362,7 @@ impl Oracle {
         }
     }
 
-    /// Takes one completion off what is owed.
+    /// Removes one completion from those owed.
     #[inline]
     fn land(&mut self, slot: Slot, entry: &Entry, status: u8, sub: Instant, at: Instant) {
         let line = self.ledger.entry_mut(slot);
@@ -381,13 +382,13 @@ impl Oracle {
         }
     }
 
-    /// Takes a request out of those in flight.
+    /// Removes a request from those in flight.
     #[inline]
     pub(crate) fn put_down(&mut self, slot: Slot) {
         let flying = &mut self.flying;
         let mut place =
             flying.iter().position(|&other| other == slot).expect("what is owed is in flight");
-        // Few are in flight, so they move up one by one faster than all at once.
+        // Few are in flight: moving them one by one is faster than a bulk move.
         while let Some(&next) = flying.get(place + 1) {
             flying[place] = next;
             place += 1;
@@ -395,7 +396,7 @@ impl Oracle {
         flying.pop();
     }
 
-    /// The oldest read in flight is another one now.
+    /// Finds the oldest read in flight again.
     pub(crate) fn find_oldest_read(&mut self) {
         let ledger = &self.ledger;
         let mut flying = self.flying.iter();
@@ -408,7 +409,7 @@ impl Oracle {
         Violation::new(rule).profile(self.profile).request(id)
     }
 
-    /// The requests in flight, in the order of publication, each as often as it is owed.
+    /// The requests in flight, in the order of publication, each once per completion owed.
     pub fn outstanding(&self) -> impl Iterator<Item = RequestId> {
         self.flying.iter().flat_map(|&slot| {
             let times = match self.ledger.entry(slot).map(|entry| entry.state) {
@@ -419,11 +420,11 @@ impl Oracle {
         })
     }
 
-    /// Everything owed must have come: the host has been healed, and the device had the steps it
-    /// may need.
+    /// Checks that nothing is owed; call it after the host is healed and the device had the steps
+    /// it may need.
     ///
     /// # Errors
-    /// [`Rule::NeverUsed`] with the oldest request that is still in flight.
+    /// [`Rule::NeverUsed`] with the oldest request still in flight.
     ///
     /// # Spec
     /// AMB-42.
@@ -437,8 +438,8 @@ impl Oracle {
         Err(violation)
     }
 
-    /// Whether the guest has seen the host fail in this backend life: an `IOERR` that no rule asked
-    /// for.
+    /// Whether the guest has seen the host fail in this backend life: an `IOERR` that no rule
+    /// required.
     #[must_use]
     pub fn host_failed(&self) -> bool {
         self.failure_seen

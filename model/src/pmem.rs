@@ -1,19 +1,20 @@
-//! What a persistent memory owes its guest: the same graph, told of stores, loads and flushes.
+//! The promises of a persistent memory to its guest: the same graph, with stores, loads and
+//! flushes.
 //!
-//! A store is a write that is published and over in one moment, for whoever shares the memory sees
-//! it at once; a load is such a read. Then the one rule says all there is to say. The stores to an
-//! atom are in order, a flush that returned 0 makes stable what was visible before it was
-//! submitted, and a power loss leaves the last stable content of an atom or a later one: one of its
-//! successive whole contents from the submission of the latest-submitted such flush on. A load
+//! A store is a write that is published and ends in one moment, because every CPU that shares the
+//! memory sees it at once; a load is a read of that kind. The one rule then covers everything. The
+//! stores to an atom are in order, a flush that returned 0 makes stable what was visible before it
+//! was submitted, and a power loss leaves the last stable content of an atom or a later one: one of
+//! its successive whole contents since the submission of the latest-submitted such flush. A load
 //! makes nothing stable. An atom is an aligned word of 8 bytes.
 //!
 //! A reset of the device and a kill of the backend end the flushes in flight and change nothing
-//! else; by the letter unflushed stores may be lost there. After a failed flush, what was not
-//! stable may fall back to what a power loss could leave, until it is stored again, as on a disk:
-//! the host may have forgotten that it was dirty.
+//! else; in the Literal profile unflushed stores may be lost there. After a failed flush, data that
+//! was not stable may fall back to the candidates of a power loss until it is stored again, as on a
+//! disk: the host may have forgotten that it was dirty.
 //!
-//! What is *not* here: loads and stores that overlap in time (they are told in the order in which
-//! they happened), and the words of a store that tears between atoms, for atoms are independent.
+//! Not here: loads and stores that overlap in time (they are reported in the order in which they
+//! happened), and the words of a store that tears between atoms, because atoms are independent.
 
 use crate::ledger::Slot;
 use crate::names::{Atom, Content, Observed, RequestId};
@@ -24,15 +25,14 @@ use crate::ruling::{S_IOERR, S_OK};
 use crate::terms::{self, Profile, Terms};
 use crate::violation::{Unit, Violation};
 
-/// The length of one atom in the terms of the oracle underneath, which counts atoms and calls each
-/// a sector.
+/// Length of one atom in the underlying oracle, which counts atoms as sectors.
 const SECTOR: u64 = 512;
 /// The `ret` of success.
 const DONE: u32 = 0;
 /// The `ret` of failure: -1.
 const FAILED: u32 = u32::MAX;
 
-/// What a driver put into `req_vq`.
+/// A request of a driver in `req_vq`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PmemRequest {
     /// Make stores persistent.
@@ -44,14 +44,14 @@ pub enum PmemRequest {
     Malformed,
 }
 
-/// What a persistent memory owes its guest, at every moment of one run.
+/// The judge of a persistent memory in one run.
 ///
-/// Every method is one event, and they are told in the order in which they happened. Stores, loads
-/// and requests take their names from one sequence.
+/// Every method is one event; call them in the order of the events. Stores, loads and requests take
+/// their names from one sequence.
 ///
 /// # Spec
-/// 5.19.7; PM-D-04 and PM-D-05. House rules where the text is silent: a store is seen by every
-/// later load (AMB-09), a reset keeps it (AMB-38).
+/// 5.19.7; PM-D-04 and PM-D-05. Decisions where the text is silent: every later load sees a store
+/// (AMB-09), a reset keeps it (AMB-38).
 #[derive(Clone, Debug)]
 pub struct PmemOracle {
     oracle: Oracle,
@@ -65,16 +65,16 @@ impl PmemOracle {
         Self { oracle: Oracle::new(profile, atoms) }
     }
 
-    /// Becomes what [`Self::new`] returns, and keeps its room.
+    /// Resets to the state that [`Self::new`] returns; allocations are kept.
     pub fn restart(&mut self, profile: Profile, atoms: u32) {
         self.oracle.restart(profile, atoms);
     }
 
-    /// A life begins: the driver has set `FEATURES_OK` and read it back. A host that may fail may
-    /// fail a flush.
+    /// Begins a life: the driver has set `FEATURES_OK` and read it back. With `host_may_fail`, a
+    /// flush may fail.
     ///
     /// # Panics
-    /// If a life is under way.
+    /// If a life is in progress.
     pub fn begin_life(&mut self, host_may_fail: bool) {
         self.oracle.begin_life(Terms {
             offered: terms::FLUSH,
@@ -89,20 +89,20 @@ impl PmemOracle {
         });
     }
 
-    /// A store to `atoms` atoms from `first` on became visible.
+    /// Records that a store to `atoms` atoms from `first` on became visible.
     ///
     /// # Panics
-    /// If no life has begun, the name was used before, or there are no such atoms.
+    /// If no life has begun, the name was used before, or the range is empty or exceeds the memory.
     pub fn store(&mut self, id: RequestId, first: Atom, atoms: u32) {
         self.oracle.submit(id, &self.access(Kind::Out, first, atoms));
         let stored = self.oracle.complete(id, S_OK, &[]);
         stored.expect("a store to what is there cannot be wrong");
     }
 
-    /// A load found `seen` in the atoms from `first` on.
+    /// Records that a load found `seen` in the atoms from `first` on.
     ///
     /// # Errors
-    /// The first rule that this breaks. The event counts all the same.
+    /// The first rule that this breaks. The event counts nevertheless.
     ///
     /// # Panics
     /// As [`Self::store`].
@@ -120,7 +120,7 @@ impl PmemOracle {
         Request { kind, sector, bytes, segments: &[], malformed: false }
     }
 
-    /// A request was published: the driver stored the `avail.idx` that includes it.
+    /// Records that a request was published: the driver stored the `avail.idx` that includes it.
     ///
     /// # Panics
     /// If no life has begun, or the name was used before or is zero.
@@ -133,7 +133,7 @@ impl PmemOracle {
         self.oracle.submit(id, &Request { kind, sector: 0, bytes: 0, segments: &[], malformed });
     }
 
-    /// The driver published the same head once more while it is in flight; see
+    /// Records that the driver published the same head again while it is in flight; see
     /// [`Oracle::submit_again`].
     ///
     /// # Panics
@@ -142,24 +142,24 @@ impl PmemOracle {
         self.oracle.submit_again(id);
     }
 
-    /// The request was used: `used.idx` passed it. `ret` is `None` iff no whole response was
-    /// written.
+    /// Records that the request was used: `used.idx` passed it. `ret` is `None` iff the device
+    /// wrote no whole response.
     ///
     /// # Errors
-    /// The first rule that this breaks. The event counts all the same.
+    /// The first rule that this breaks. The event counts nevertheless.
     ///
     /// # Spec
-    /// 5.19.7.3: "0" for success and "-1" for failure (PM-D-05). What is neither promises no more
-    /// than a failure does, and is wrong unless the request asked for nothing that makes sense.
+    /// 5.19.7.3: "0" for success and "-1" for failure (PM-D-05). Any other value promises no more
+    /// than a failure does, and is wrong unless the rules accept any answer to the request.
     pub fn complete(&mut self, id: RequestId, ret: Option<u32>) -> Result<(), Violation> {
         self.completed(id, ret, Oracle::complete)
     }
 
-    /// As [`complete`](Self::complete), where the host gave no reason to fail; see
+    /// Like [`complete`](Self::complete), where the host gave no reason to fail; see
     /// [`Oracle::complete_without_excuse`].
     ///
     /// # Errors
-    /// Besides, [`Rule::LegalFlushFailed`] if a legal flush failed all the same.
+    /// Also [`Rule::LegalFlushFailed`] if a legal flush failed.
     pub fn complete_without_excuse(
         &mut self,
         id: RequestId,
@@ -180,7 +180,7 @@ impl PmemOracle {
         let is_answer = matches!(ret, Some(DONE | FAILED))
             || entry.is_none_or(|entry| entry.ruling.asks_nothing());
         let broken = match told {
-            // That it is no answer at all is the worse.
+            // An invalid answer is the worse violation.
             Ok(()) if is_answer => return Ok(()),
             Err(violation) if is_answer || violation.rule != Rule::LegalFlushFailed => violation,
             _ => in_words(self.oracle.violation(Rule::NoSuchReturn, id)),
@@ -193,68 +193,69 @@ impl PmemOracle {
         Err(Violation { kind, status: None, ..broken }.note(note))
     }
 
-    /// The guest read that a reset was done: the life ends, and with it every request in flight.
+    /// Ends the life and every request in flight: the guest read that a reset was done.
     pub fn reset_shown(&mut self) {
         match self.oracle.profile() {
             Profile::Strict => self.oracle.reset_shown(),
-            // "Preserved across device reset" is said of what was flushed only (5.19).
+            // "Preserved across device reset" refers to flushed data only (5.19).
             Profile::Literal => self.oracle.backend_kill(),
         }
     }
 
-    /// The backend process was killed; the host and its page cache live on.
+    /// Ends the life: the backend process was killed; the host and its page cache survive.
     pub fn backend_kill(&mut self) {
         self.oracle.backend_kill();
     }
 
-    /// The guest, or who runs it, learned that the host failed in another way than by a flush; see
+    /// Records that the guest or the VMM saw a host failure other than a failed flush; see
     /// [`Oracle::host_failure_shown`].
     pub fn host_failure_shown(&mut self) {
         self.oracle.host_failure_shown();
     }
 
-    /// The power was lost. The next powered life begins with one of the contents this could leave.
+    /// Ends the powered life. The next one begins with one of the contents that this loss could
+    /// leave.
     ///
     /// # Errors
-    /// None today: the last content of an atom may always survive. What the loss really left is
-    /// judged when it is loaded.
+    /// None today: the last content of an atom may always survive. Later loads judge the content
+    /// that the loss left.
     pub fn power_loss(&mut self) -> Result<(), Violation> {
         self.oracle.power_loss().map_err(in_words)
     }
 
-    /// Everything owed must have come: the host has been healed, and the device had the steps it
-    /// may need.
+    /// Checks that nothing is owed; call it after the host is healed and the device had the steps
+    /// it may need.
     ///
     /// # Errors
-    /// [`Rule::NeverUsed`] with the oldest request that is still in flight.
+    /// [`Rule::NeverUsed`] with the oldest request still in flight.
     pub fn quiesce(&self) -> Result<(), Violation> {
         self.oracle.quiesce().map_err(in_words)
     }
 
-    /// The requests in flight, in the order of publication, each as often as it is owed.
+    /// The requests in flight, in the order of publication, each once per completion owed.
     pub fn outstanding(&self) -> impl Iterator<Item = RequestId> {
         self.oracle.outstanding()
     }
 
-    /// By which reading it judges.
+    /// The reading by which it judges.
     #[must_use]
     pub fn profile(&self) -> Profile {
         self.oracle.profile()
     }
 
-    /// Replaces `out` by what a power loss now may leave in `atom`, sorted; see
+    /// Replaces `out` by the contents that a power loss now may leave in `atom`, sorted; see
     /// [`Oracle::candidates`].
     pub fn candidates(&self, atom: Atom, out: &mut Vec<Content>) {
         self.oracle.candidates(atom, out);
     }
 
-    /// How many contents a power loss now could leave in `atom` that are not stable.
+    /// Number of contents that are not stable and that a power loss now could leave in `atom`.
     #[must_use]
     pub fn loose_versions(&self, atom: Atom) -> usize {
         self.oracle.loose_versions(atom)
     }
 
-    /// Whether there is an atom with at least `least` [`loose_versions`](Self::loose_versions).
+    /// Whether some atom has at least `least` [`loose_versions`](Self::loose_versions).
     #[must_use]
     pub fn some_atom_has_loose_versions(&self, least: usize) -> bool {
         self.oracle.some_atom_has_loose_versions(least)
@@ -267,7 +268,7 @@ impl PmemOracle {
     }
 }
 
-/// The violation of a disk's rule, as that of a memory's.
+/// Translates a violation of a disk into that of a memory.
 #[cold]
 fn in_words(violation: Violation) -> Violation {
     let rule = match violation.rule {

@@ -1,8 +1,8 @@
-//! What each rule stands for, a line a rule: its name, the promise, the requirement and the clause
-//! of the specification.
+//! The facts of each rule: its name, the promise, the requirement and the clause of the
+//! specification.
 //!
 //! The requirements are listed in [`law`](crate::law): `BLK`, `PM`, `VS`, `ST`, `FB` and `CF`
-//! number statements of the specification, and an `AMB` a decision where it is silent.
+//! number statements of the specification; `AMB` numbers decisions where it is silent.
 
 use crate::rule::Rule;
 

@@ -1,6 +1,6 @@
-//! A request as the driver wrote it, before anyone has judged it.
+//! A request as the driver wrote it, before any judgement.
 //!
-//! What the rules say about it is in [`crate::ruling`]; what became of it in [`crate::ledger`].
+//! The rules on it are in [`crate::ruling`]; its progress is in [`crate::ledger`].
 
 /// The type of a request.
 ///
@@ -12,7 +12,7 @@ pub enum Kind {
     In,
     /// Write sectors.
     Out,
-    /// Commit what was completed before.
+    /// Make completed writes stable.
     Flush,
     /// Read the 20-byte identity.
     GetId,
@@ -25,14 +25,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether a served request of this kind may change what an atom holds.
+    /// Whether a served request of this kind may change the content of an atom.
     #[inline]
     #[must_use]
     pub fn mutates(self) -> bool {
         matches!(self, Self::Out | Self::Discard | Self::WriteZeroes)
     }
 
-    /// A short lower-case name, as stories and signatures use it.
+    /// A short lower-case name, used in reports and signatures.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl Kind {
 pub struct Segment {
     /// First sector, of 512 bytes.
     pub sector: u64,
-    /// How many sectors; zero is a range that covers nothing.
+    /// Number of sectors; zero is an empty range.
     pub sectors: u32,
     /// Bit 0 is `unmap`, the others are reserved.
     pub flags: u32,
@@ -61,27 +61,27 @@ pub struct Segment {
 /// A request as the driver wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// What it asks for.
+    /// Its type.
     pub kind: Kind,
-    /// The first sector of an `IN` or `OUT`; other kinds should write zero.
+    /// First sector of an `IN` or `OUT`; other kinds should write zero.
     pub sector: u64,
-    /// The length of the data part in bytes, whatever its direction.
+    /// Length of the data part in bytes, in either direction.
     pub bytes: u64,
-    /// The ranges of a `DISCARD` or `WRITE_ZEROES`; empty for other kinds.
+    /// Ranges of a `DISCARD` or `WRITE_ZEROES`; empty for other kinds.
     pub segments: &'a [Segment],
-    /// The framing is broken on purpose: a short header, no status byte, a buffer of the wrong
+    /// The framing is broken on purpose: a short header, no status byte, or a buffer of the wrong
     /// direction.
     pub malformed: bool,
 }
 
-/// What the rules say about a request in the present life.
+/// The demand of the rules on a request in the present life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
     /// It is legal: it must succeed unless the host fails.
     Serve,
     /// It must not succeed and must have no effect.
     Refuse,
-    /// Any answer will do. If it is not `OK` there was no effect either, except where the profile
-    /// forgives one.
+    /// Any answer is legal. Unless the answer is `OK` there was no effect, except where the profile
+    /// allows one.
     Free,
 }

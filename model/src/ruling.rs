@@ -1,8 +1,8 @@
-//! What the rules say about a request: which answers are right, and whether it may have an effect.
+//! The rules on a request: its legal answers, and whether it may have an effect.
 //!
-//! A request can be wrong for several reasons at once, and the rules do not say which a device must
-//! look at first: every answer that one of the reasons asks for is right. What must be refused is
-//! refused whole: no segment of it takes effect.
+//! A request can be wrong for several reasons at once, and the rules do not define which one a
+//! device must check first: every answer that one of the reasons requires is legal. A refusal is
+//! whole: no segment of the request takes effect.
 
 use crate::request::{Demand, Kind, Request};
 use crate::rule::Rule;
@@ -12,7 +12,7 @@ use crate::terms::{self, Profile, Terms};
 pub(crate) const S_OK: u8 = 0;
 /// The status of a device or driver error.
 pub(crate) const S_IOERR: u8 = 1;
-/// The status of what the device does not support.
+/// The status of an unsupported request.
 pub(crate) const S_UNSUPP: u8 = 2;
 
 /// A set of statuses.
@@ -36,34 +36,34 @@ impl Answers {
     }
 }
 
-/// What a request may do to the atoms it covers.
+/// The possible effect of a request on the atoms it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Nothing, whatever the answer.
+    /// None, for any answer.
     Never,
-    /// Perhaps something, and an `OK` does not say that it did; only the Literal profile forgives
-    /// so much.
+    /// Possible for any answer, and an `OK` does not prove one; only the Literal profile allows
+    /// this.
     Perhaps,
-    /// What was asked for, if the answer is `OK`.
+    /// The requested effect, if the answer is `OK`.
     Asked,
 }
 
-/// What the rules say about one request.
+/// The rules on one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ruling {
     answers: Answers,
-    /// What it may do.
+    /// Its possible effect.
     pub(crate) effect: Effect,
     /// The first reason to refuse it.
     reason: Option<Rule>,
-    /// Only a host that fails excuses another answer than OK.
+    /// Only a host failure excuses an answer other than OK.
     only_host: bool,
 }
 
 impl Ruling {
     const SERVE: Self =
         Self { answers: Answers::OK, effect: Effect::Asked, reason: None, only_host: false };
-    /// Of a request that is not there.
+    /// The ruling of a line without a request.
     pub(crate) const NONE: Self =
         Self { answers: Answers::NONE, effect: Effect::Never, reason: None, only_host: false };
     const FREE: Self = Self { answers: Answers::ALL, ..Self::NONE };
@@ -85,7 +85,7 @@ impl Ruling {
         }
     }
 
-    /// The same, where it is not the plainest of requests.
+    /// The general case of [`on`](Self::on).
     #[inline(never)]
     fn in_full(request: &Request<'_>, terms: &Terms, profile: Profile) -> Self {
         if request.malformed {
@@ -95,8 +95,8 @@ impl Ruling {
             Kind::In | Kind::Out => on_sectors(request, terms),
             Kind::Discard | Kind::WriteZeroes => on_segments(request, terms),
             Kind::Flush if is_plain_flush(request, terms) => Self::SERVE,
-            // AMB-17: without negotiation, and with a sector or data (BLK-R-12), serving it is as
-            // good as not; what is served counts.
+            // AMB-17: an unnegotiated flush, and one with a sector or data (BLK-R-12), may be
+            // served or refused; if it is served, it counts.
             Kind::Flush => Self { answers: Answers::ALL, ..Self::SERVE },
             // BLK-R-15: the data part is exactly 20 bytes.
             Kind::GetId if request.bytes == 20 => Self::SERVE,
@@ -112,8 +112,8 @@ impl Ruling {
         }
     }
 
-    /// What the text itself demands: of a broken driver it asks nothing, except where it says the
-    /// device MUST.
+    /// The demand of the text alone: none on a request of a broken driver, except where the text
+    /// says that the device MUST refuse it.
     fn by_the_letter(self) -> Self {
         match self.reason {
             None
@@ -124,7 +124,7 @@ impl Ruling {
         }
     }
 
-    /// The same in one word.
+    /// The ruling as a [`Demand`].
     pub(crate) fn demand(self) -> Demand {
         if !self.answers.contains(S_OK) {
             Demand::Refuse
@@ -135,24 +135,25 @@ impl Ruling {
         }
     }
 
-    /// Whether `status` is an answer the rules ask for, so that it says nothing about the host.
+    /// Whether a failure is an answer that the rules accept, so that it does not indicate a host
+    /// failure.
     #[inline]
     pub(crate) fn is_refusal(self) -> bool {
         self.reason.is_some() || self.effect != Effect::Asked
     }
 
-    /// Whether the rules say nothing of how it is answered.
+    /// Whether the rules accept any answer.
     pub(crate) fn asks_nothing(self) -> bool {
         self.reason.is_none() && self.effect != Effect::Asked
     }
 
-    /// The rule that `status` breaks if the host gave no reason for it, beside those of
+    /// The rule that `status` breaks if the host gave no reason for it, in addition to
     /// [`broken_by`](Self::broken_by).
     pub(crate) fn broken_without_excuse(self, status: u8) -> Option<Rule> {
         (self.only_host && status != S_OK).then_some(Rule::LegalRequestFailed)
     }
 
-    /// The rule that `status` breaks, if it breaks one.
+    /// The rule that `status` breaks, if any.
     #[inline]
     pub(crate) fn broken_by(self, status: u8) -> Option<Rule> {
         if self.answers.contains(status) {
@@ -167,7 +168,7 @@ impl Ruling {
     }
 }
 
-/// The effect of a request nobody should have sent.
+/// The possible effect of a malformed request.
 fn forgiven(profile: Profile) -> Effect {
     match profile {
         Profile::Strict => Effect::Never,
@@ -177,7 +178,8 @@ fn forgiven(profile: Profile) -> Effect {
 
 /// A refusal for those of `reasons` that hold; service if none does.
 ///
-/// Each is whether it holds, the rule that success would break, and the answers it asks for.
+/// Each reason consists of whether it holds, the rule that success would break, and the answers
+/// that it requires.
 fn refuse<const N: usize>(reasons: [(bool, Rule, Answers); N]) -> Ruling {
     let mut ruling = Ruling::NONE;
     for (holds, rule, answers) in reasons {
@@ -201,7 +203,8 @@ fn is_plain_flush(request: &Request<'_>, terms: &Terms) -> bool {
     terms.negotiated(terms::FLUSH) && request.bytes == 0 && request.sector == 0
 }
 
-/// Whether an `IN` or `OUT` covers whole sectors that exist, and any.
+/// Whether an `IN` or `OUT` covers at least one sector, only whole sectors, and none beyond the
+/// capacity.
 #[inline]
 fn covers_sectors(request: &Request<'_>, terms: &Terms) -> bool {
     request.bytes > 0
@@ -270,8 +273,7 @@ fn on_segments(request: &Request<'_>, terms: &Terms) -> Ruling {
         ),
         (!request.bytes.is_multiple_of(16), Rule::PartialSegmentServed, Answers::FAILED),
     ]);
-    // AMB-15: a range that covers nothing may lie anywhere, and a list of none is as good as
-    // refused.
+    // AMB-15: an empty range may lie anywhere, and an empty list may be served or refused.
     let odd =
         request.segments.is_empty() || any(&|segment| segment.sectors == 0 && outside(segment));
     if ruling.reason.is_none() && odd {

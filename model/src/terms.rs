@@ -1,10 +1,10 @@
-//! The terms of one life: what was offered, what was negotiated, and the row of the stability table
-//! that follows.
+//! The terms of one life: the offered and the negotiated features, and the row of the stability
+//! table that follows.
 //!
 //! Negotiation is per life, so nothing here outlives a reset. The feature bits are the model's own
 //! reading of the specification.
 
-/// `RO`: the device is read-only. What counts is whether it was *offered*.
+/// `RO`: the device is read-only. The *offer* decides, not the negotiation.
 pub(crate) const RO: u64 = 1 << 5;
 /// `FLUSH`: the device understands the flush command.
 pub(crate) const FLUSH: u64 = 1 << 9;
@@ -17,12 +17,13 @@ pub(crate) const WRITE_ZEROES: u64 = 1 << 14;
 /// `LIFETIME`: the device reports wear.
 pub(crate) const LIFETIME: u64 = 1 << 15;
 
-/// By which reading of the specification a device is judged; every verdict names its own.
+/// The reading of the specification by which a device is judged; every violation names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {
-    /// For our own device: what the specification says, and what every serious disk keeps besides.
+    /// The text of the specification and every decision under AMB in [`law`](crate::law); the
+    /// reading for the device of this repository.
     Strict,
-    /// For other people's devices: only what the text forces.
+    /// The text alone; the reading for other devices.
     Literal,
 }
 
@@ -38,16 +39,17 @@ impl Profile {
 }
 
 impl Profile {
-    /// What the profile takes for granted although the text does not say so; to be printed with a
-    /// verdict.
+    /// The assumptions of the profile beyond the text, to be printed with a verdict.
     ///
     /// # Spec
     /// Strict: every decision under AMB in [`law`](crate::law). Literal: AMB-09 and AMB-21 alone.
     #[must_use]
     pub fn assumptions(self) -> &'static [&'static str] {
         match self {
-            Self::Strict => &["the house rules"],
-            Self::Literal => &["read-your-writes", "a reset keeps completed data"],
+            Self::Strict => &["decisions AMB-00 to AMB-42 of REQUIREMENTS.md"],
+            Self::Literal => {
+                &["read-your-writes (AMB-09)", "a reset keeps completed data (AMB-21)"]
+            }
         }
     }
 }
@@ -55,24 +57,25 @@ impl Profile {
 /// The terms of one life, as the guest sees them after `FEATURES_OK`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// The feature bits the device offered.
+    /// The feature bits that the device offered.
     pub offered: u64,
-    /// The feature bits the driver accepted and the device confirmed.
+    /// The feature bits that the driver accepted and the device confirmed.
     pub negotiated: u64,
-    /// `writeback` as read back after `FEATURES_OK`, never assumed (BLK-D-42). Means nothing
-    /// without `CONFIG_WCE`.
+    /// `writeback` as read back after `FEATURES_OK`, never assumed (BLK-D-42). Without meaning
+    /// unless `CONFIG_WCE` is negotiated.
     pub writeback: bool,
-    /// Sectors of 512 bytes.
+    /// Capacity in sectors of 512 bytes.
     pub capacity: u64,
-    /// Most sectors in one discard segment; zero states no limit.
+    /// Maximum number of sectors in one discard segment; zero states no limit.
     pub max_discard_sectors: u32,
-    /// Most segments in one discard; zero states no limit.
+    /// Maximum number of segments in one discard; zero states no limit.
     pub max_discard_seg: u32,
-    /// Most sectors in one write-zeroes segment; zero states no limit.
+    /// Maximum number of sectors in one write-zeroes segment; zero states no limit.
     pub max_write_zeroes_sectors: u32,
-    /// Most segments in one write-zeroes; zero states no limit.
+    /// Maximum number of segments in one write-zeroes; zero states no limit.
     pub max_write_zeroes_seg: u32,
-    /// Whether the host under the device may fail in this life, so that legal requests may too.
+    /// Whether the host under the device may fail in this life, so that legal requests may fail
+    /// too.
     pub host_may_fail: bool,
 }
 
@@ -91,23 +94,23 @@ impl Terms {
         self.offered & bits == bits
     }
 
-    /// Whether a completed write is stable because the guest was offered flushes and took no way to
-    /// ask for one.
+    /// Whether a completed write is stable because the device offered flushes and the driver
+    /// negotiated no way to request one.
     ///
     /// # Spec
-    /// 5.2.6.2 (1), BLK-D-29; not owed where FLUSH is not even offered (BLK-D-34).
+    /// 5.2.6.2 (1), BLK-D-29; not owed if FLUSH is not offered (BLK-D-34).
     #[inline]
     #[must_use]
     pub fn flushless(&self) -> bool {
         self.offered(FLUSH) && !self.negotiated(FLUSH) && !self.negotiated(CONFIG_WCE)
     }
 
-    /// The row of the stability table for a write during whose whole flight `writeback` is as it is
-    /// now: `A` to `G`.
+    /// The row of the stability table for a write during which `writeback` keeps its present value:
+    /// `A` to `G`.
     ///
     /// # Spec
-    /// 5.2.6.2; `A` is a device that owes nothing (BLK-D-34), `H` is a write whose mode changed in
-    /// flight (BLK-D-33) and so not found here.
+    /// 5.2.6.2. `A` is a device that owes nothing (BLK-D-34). `H` is a write whose mode changed in
+    /// flight (BLK-D-33), so it is never returned here.
     #[inline]
     #[must_use]
     pub fn row(&self) -> char {

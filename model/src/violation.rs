@@ -1,8 +1,8 @@
-//! A broken rule, as data: what was promised, what was allowed, what was seen, and the events that
-//! say so.
+//! A broken rule, as data: the promise, the allowed contents, the observation, and the events that
+//! prove the violation.
 //!
-//! Nothing here decides anything. The sentence a person reads is made from the fields and can be
-//! made differently by whoever holds them.
+//! Nothing here decides anything. `Display` builds one sentence from the fields; callers may build
+//! another.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::request::Kind;
 use crate::rule::Rule;
 use crate::terms::Profile;
 
-/// What a person calls an atom.
+/// The name of an atom in a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// 512 bytes of a disk.
@@ -25,38 +25,39 @@ pub enum Unit {
 /// A broken rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which rule.
+    /// The broken rule.
     pub rule: Rule,
-    /// What is wrong with what was seen.
+    /// The class of the failure.
     pub class: Class,
-    /// The kind of the request whose promise was broken: the write that was lost, the request that
+    /// Kind of the request whose promise was broken: the write that was lost, or the request that
     /// was wrongly served.
     pub kind: Option<Kind>,
-    /// The row of the stability table under which that request was served, if it was a write.
+    /// Row of the stability table under which that request was served, `A` to `H`; `None` if it was
+    /// no write.
     pub row: Option<char>,
-    /// By which reading.
+    /// The reading of the specification.
     pub profile: Profile,
-    /// The request at which it came to light.
+    /// The request that revealed the violation.
     pub request: Option<RequestId>,
-    /// The status it was answered with.
+    /// The status of that request.
     pub status: Option<u8>,
-    /// Where, if the rule is about content.
+    /// The atom, if the rule is about content.
     pub atom: Option<Atom>,
-    /// What the atom is.
+    /// The unit of `atom`.
     pub unit: Unit,
-    /// What the atom could have held, sorted.
+    /// Contents that the atom could have held, sorted.
     pub allowed: Vec<Content>,
-    /// What was found instead.
+    /// The observation.
     pub observed: Option<Observed>,
-    /// The events that say so, in order.
+    /// The events that prove the violation, in order.
     pub because: Vec<Reason>,
-    /// What else there is to say, as a sentence.
+    /// Further explanation, as a sentence.
     pub note: Option<Box<str>>,
 }
 
 impl Violation {
-    /// A violation of which nothing is known but the rule; the profile is Strict until told
-    /// otherwise.
+    /// A violation of `rule`, with the default class of the rule, the Strict profile, and no
+    /// details.
     #[must_use]
     pub fn new(rule: Rule) -> Self {
         Self {
@@ -76,77 +77,77 @@ impl Violation {
         }
     }
 
-    /// The same, in this class.
+    /// Sets the class.
     #[must_use]
     pub fn class(mut self, class: Class) -> Self {
         self.class = class;
         self
     }
 
-    /// The same, about a promise to a request of this kind.
+    /// Sets the kind of the request whose promise was broken.
     #[must_use]
     pub fn kind(mut self, kind: Kind) -> Self {
         self.kind = Some(kind);
         self
     }
 
-    /// The same, under this row of the stability table.
+    /// Sets the row of the stability table.
     #[must_use]
     pub fn row(mut self, row: char) -> Self {
         self.row = Some(row);
         self
     }
 
-    /// The same, by this reading.
+    /// Sets the profile.
     #[must_use]
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
     }
 
-    /// The same, come to light at this request.
+    /// Sets the request that revealed the violation.
     #[must_use]
     pub fn request(mut self, request: RequestId) -> Self {
         self.request = Some(request);
         self
     }
 
-    /// The same, answered with this status.
+    /// Sets the status of that request.
     #[must_use]
     pub fn status(mut self, status: u8) -> Self {
         self.status = Some(status);
         self
     }
 
-    /// The same, in this atom.
+    /// Sets the atom.
     #[must_use]
     pub fn atom(mut self, atom: Atom) -> Self {
         self.atom = Some(atom);
         self
     }
 
-    /// The same, where these contents were allowed.
+    /// Sets the allowed contents.
     #[must_use]
     pub fn allowed(mut self, allowed: Vec<Content>) -> Self {
         self.allowed = allowed;
         self
     }
 
-    /// The same, where this was found.
+    /// Sets the observation.
     #[must_use]
     pub fn observed(mut self, observed: Observed) -> Self {
         self.observed = Some(observed);
         self
     }
 
-    /// The same, resting on one more event.
+    /// Appends an event to the proof.
     #[must_use]
     pub fn because(mut self, reason: Reason) -> Self {
         self.because.push(reason);
         self
     }
 
-    /// The same, with a sentence more.
+    /// Sets the further explanation.
     #[must_use]
     pub fn note(mut self, note: impl Into<Box<str>>) -> Self {
         self.note = Some(note.into());
@@ -198,7 +199,7 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// What a request has to do with a rule that is not about its answer, as a clause that goes on from
+/// The part of a request in a violation that is not about its answer, as a clause that continues
 /// the promise.
 fn what_happened(rule: Rule, id: RequestId) -> String {
     match rule {
@@ -213,7 +214,7 @@ fn what_happened(rule: Rule, id: RequestId) -> String {
     }
 }
 
-/// A status in the specification's words.
+/// Name of a status in the specification.
 fn status_name(status: u8) -> String {
     match status {
         0 => "OK".to_owned(),

@@ -1,5 +1,5 @@
-//! Where the host may fail, a legal request may too, unless whoever watches the host says that it
-//! gave no reason.
+//! Where the host may fail, a legal request may fail too, unless the caller rules out a host
+//! failure.
 
 use powerfail_model::{
     Kind, Oracle, PmemOracle, PmemRequest, Profile, Request, RequestId, Rule, Segment, Terms,
@@ -22,7 +22,7 @@ fn request(kind: Kind, segments: &[Segment]) -> Request<'_> {
     Request { kind, sector: 0, bytes, segments, malformed: false }
 }
 
-/// What is wrong with this answer, where the host may fail and this one is excused or not.
+/// The rule that an answer breaks on a host that may fail, with or without an excuse.
 fn wrong(request: &Request<'_>, status: u8, excused: bool) -> Option<Rule> {
     let mut oracle = Oracle::new(Profile::Strict, 8);
     oracle.begin_life(Terms {

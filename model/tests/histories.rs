@@ -2,7 +2,7 @@
 //!
 //! Requests are named by number. `7>2` publishes the write `w7` to sector 2, `7>2..4` to sectors 2
 //! and 3; `z7>2` writes zeroes, `d7>2` discards; `r7<2` reads; `f7` flushes. `7 ok`, `7 err` and `7
-//! unsupp` complete them; a read completes with what it found: `7=w3`, `7=0`, `7=initial`,
+//! unsupp` complete them; a read completes with its observation: `7=w3`, `7=0`, `7=initial`,
 //! `7=torn`, `7=foreign`, `7=garbage`, `7=w3@9` (written for sector 9). `?2=w3` is a whole read.
 //! `W` and `F` alone are shorthand: `W7>2` and `F7` publish and complete at once. `POWER`, `RESET`
 //! and `KILL` end a life and begin the next on the same terms; a following `row=X` renegotiates.
@@ -13,7 +13,7 @@ mod language;
 use language::{Script, check, check_on};
 use powerfail_model::{Profile, Rule};
 
-/// Every history with what it breaks.
+/// Checks every history against the rule that it breaks.
 fn table(rows: &[(&str, &str)]) {
     for (history, broken) in rows {
         check(history, broken);
@@ -28,18 +28,18 @@ fn a_flush_covers_what_completed_before_it_was_sent() {
         ("W7>2; F8; POWER; ?2=initial", "stable-write-lost"),
         ("W7>2; POWER; ?2=initial", "-"),
         ("W7>2; POWER; ?2=w7", "-"),
-        // It may overtake what is in flight, and promises nothing about it.
+        // A flush may overtake requests in flight, and promises nothing about them.
         ("7>2; f8; 7 ok; 8 ok; POWER; ?2=initial", "-"),
         ("7>2; f8; 8 ok; 7 ok; POWER; ?2=initial", "-"),
         ("f8; 7>2; 7 ok; 8 ok; POWER; ?2=initial", "-"),
         ("7>2; 7 ok; f8; 8 ok; POWER; ?2=initial", "stable-write-lost"),
-        // Only a flush that succeeds, and only writes that did.
+        // Only a flush that succeeds counts, and only for writes that succeeded.
         ("W7>2; f8; 8 err; POWER; ?2=initial", "-"),
         ("W7>2; f8; 8 unsupp; POWER; ?2=initial", "-"),
         ("7>2; 7 err; F8; POWER; ?2=initial", "-"),
         ("7>2; 7 err; F8; POWER; ?2=w7", "-"),
         ("W7>2; f8; POWER; ?2=initial", "-"),
-        // Another sector keeps its own.
+        // Another sector keeps its content.
         ("W7>2; F8; W9>3; POWER; ?3=initial", "-"),
         ("W7>2; F8; W9>3; POWER; ?2=initial", "stable-write-lost"),
         ("W7>2..4; F8; POWER; ?3=initial", "stable-write-lost"),
@@ -51,7 +51,7 @@ fn a_completed_write_is_stable_as_its_row_says() {
     let lost = "W7>2; POWER; ?2=initial";
     let flushed = "W7>2; F8; POWER; ?2=initial";
     for (row, alone, with_flush) in [
-        // What cannot be relied on is believed all the same if the flush returned OK.
+        // A flush that returned OK counts even if it was not negotiated.
         ('A', "-", "stable-write-lost"),
         ('B', "flushless-write-lost", "flushless-write-lost"),
         ('C', "-", "stable-write-lost"),
@@ -107,11 +107,11 @@ fn toggling_the_cache_mode_commits_nothing() {
     table(&[
         ("row=G; W7>2; wb=0; POWER; ?2=initial", "-"),
         ("row=G; W7>2; wb=0; W8>3; POWER; ?2=initial", "-"),
-        // A flush in write-through mode is no empty gesture.
+        // A flush in write-through mode counts.
         ("row=G; W7>2; wb=0; F8; POWER; ?2=initial", "stable-write-lost"),
         ("row=G; W7>2; wb=0; W9>2; POWER; ?2=w7", "write-through-lost"),
         ("row=F; W7>2; wb=1; POWER; ?2=initial", "write-through-lost"),
-        // The mode is the life's own.
+        // The mode belongs to the life.
         ("row=F; W7>2; RESET; row=C; W8>3; POWER; ?3=initial", "-"),
         ("row=F; W7>2; RESET; row=C; W8>3; POWER; ?2=initial", "write-through-lost"),
     ]);
@@ -123,16 +123,16 @@ fn the_tempting_rules_are_wrong() {
         // A failed write may be lost from live reads too.
         ("7>2; 7 err; ?2=initial", "-"),
         ("7>2; 8>2; 8 err; ?2=initial", "-"),
-        // What ended without an answer may not land after a newer write.
+        // A write without an answer may not land after a newer write.
         ("7>2; RESET; W8>2; ?2=w7", "late-effect"),
         // Reads that overlap writes order them.
         ("7>2; r4<2; 7 ok; 8>2; 4=w8; r5<2; 5=w7", "reads-disagree"),
         ("r4<2; 7>2; 4=w7; 8>2; 8 ok; ?2=w7", "reads-disagree"),
-        // Agreement is not stickiness: a newer version may always come.
+        // Reads that agree do not fix the content: a newer version may follow.
         ("7>2; r4<2; 4=initial; ?2=w7", "-"),
         ("7>2; 8>2; r4<2; 4=w7; r5<2; 5=w8", "-"),
         ("7>2; ?2=w7; ?2=initial", "reads-disagree"),
-        // An observation protects what it saw once something stable depends on it.
+        // An observed write is protected once a later stable write depends on it.
         ("7>2; r4<2; 4=w7; 8>2; 8 ok; F9; POWER; ?2=w7", "stable-write-lost"),
         ("7>2; 8>2; 7 ok; r4<2; 8 ok; F9; 4=w8; POWER; ?2=w7", "stable-write-lost"),
         ("7>2; 8>2; 7 ok; 8 ok; F9; POWER; ?2=w7", "-"),
@@ -161,7 +161,8 @@ fn live_reads_go_forward() {
     ]);
 }
 
-/// Each read may have seen any of three hundred requests: the explanations would be without number.
+/// Each read may have seen any of three hundred requests, so the explanations multiply without
+/// bound.
 #[test]
 fn zeroes_of_hundreds_of_requests_are_judged() {
     let steps = |step: fn(usize) -> String| (1..=300).map(step).collect::<String>();
@@ -185,13 +186,13 @@ fn zeroes_are_written_and_discards_only_permitted() {
         ("W3>2; F4; d7>2; 7 ok; F8; POWER; ?2=w3", "-"),
         ("W3>2; F4; d7>2; 7 ok; F8; POWER; ?2=0", "-"),
         ("W3>2; F4; d7>2; POWER; ?2=0", "-"),
-        // Outside its range it touches nothing, and a late one is over.
+        // A discard touches nothing outside its range, and cannot land late.
         ("W3>2; F4; d7>3; 7 ok; F8; POWER; ?2=0", "stable-write-lost"),
         ("d7>2; 7 ok; W8>2; ?2=0", "stale-read"),
         ("d7>2; RESET; W8>2; ?2=0", "stale-read"),
         ("d7>2; 7 ok; W8>2; F9; POWER; ?2=0", "stable-write-lost"),
         ("d7>2; W8>2; 7 ok; ?2=0", "-"),
-        // Whose zeroes they are may stay open.
+        // The zeroes may belong to several requests at once.
         ("z7>2; 7 ok; d8>2; 8 ok; ?2=0; W9>2; ?2=w9", "-"),
         ("d7>2; W8>2; z9>2; 9 ok; ?2=0; 7 ok; ?2=w8", "not-zeroed"),
         ("z7>2; z8>2; 9>2; ?2=0; ?2=w9; ?2=0", "-"),
@@ -206,7 +207,7 @@ fn an_unknown_image_is_fixed_by_reads() {
         ("W7>2; POWER; ?2=w7; ?2=initial", "image-changed"),
         ("W7>2; POWER; ?2=initial; ?2=w7", "image-changed"),
         ("W7>2; POWER; ?2=initial; POWER; ?2=w7", "untouched-changed"),
-        // Unread, it may be either for as long as nobody asks.
+        // An unread sector may hold either content.
         ("W7>2; POWER; POWER; ?2=w7", "-"),
         ("W7>2; POWER; POWER; ?2=initial", "-"),
         ("W7>2; POWER; W8>2; POWER; ?2=w7", "-"),
@@ -242,13 +243,13 @@ fn a_reset_keeps_the_data_and_a_kill_the_cache() {
 #[test]
 fn a_failed_sync_is_not_believed_the_next_time() {
     table(&[
-        // The page cache says yes, and then the page is gone.
+        // The page cache reports success, and then the page is gone.
         ("fail; W7>2; f8; 8 err; F9; POWER; ?2=initial", "stable-write-lost"),
         ("fail; W7>2; f8; 8 err; RESET; F9; POWER; ?2=initial", "stable-write-lost"),
         ("fail; W7>2; f8; 8 err; W10>2; F9; POWER; ?2=initial", "stable-write-lost"),
         ("fail; W7>2; f8; 8 err; W10>2; F9; POWER; ?2=w10", "-"),
         ("fail; W7>2; f8; 8 err; POWER; ?2=initial", "-"),
-        // What was not stable may come and go until it is written again.
+        // Data that was not stable may come and go until it is written again.
         ("fail; W7>2; f8; 8 err; ?2=w7; ?2=initial", "-"),
         ("fail; W7>2; f8; 8 err; RESET; ?2=initial", "-"),
         ("fail; W7>2; f8; 8 err; W10>2; ?2=initial", "stale-read"),
@@ -256,12 +257,12 @@ fn a_failed_sync_is_not_believed_the_next_time() {
         ("fail; W7>2; F6; f8; 8 err; ?2=initial", "stale-read"),
         ("fail; W7>2; f8; 8 err; ?2=w9", "never-written"),
         ("fail; W7>2; f8; 8 err; POWER; ?2=initial; ?2=w7", "image-changed"),
-        // The sync may have failed before anyone said so.
+        // The sync may have failed before its status was reported.
         ("fail; W7>2; f8; ?2=initial", "-"),
         ("fail; W7>2; f8; 8 ok; ?2=initial", "stale-read"),
         ("fail; W7>2; f8; RESET; ?2=initial", "-"),
         ("W7>2; f8; ?2=initial", "stale-read"),
-        // A killed backend may have left the medium's content behind the cache's.
+        // A killed backend may have left older content on the medium than in the cache.
         ("fail; W7>2; f8; 8 err; KILL; ?2=initial", "-"),
         ("fail; W7>2; f8; 8 err; KILL; ?2=w7; ?2=initial", "image-changed"),
         ("fail; W7>2; f8; 8 err; KILL; ?2=w7; POWER; ?2=initial", "-"),
@@ -327,7 +328,7 @@ fn each_request_is_used_exactly_once() {
         ("7>2; QUIET", "never-used"),
         ("7>2; 7 ok; QUIET", "-"),
         ("7>2; RESET; QUIET", "-"),
-        // The same head, published twice, is owed twice.
+        // A head published twice is owed two completions.
         ("f7; again 7; 7 ok; QUIET", "never-used"),
         ("f7; again 7; 7 ok; 7 ok; QUIET", "-"),
         ("f7; again 7; 7 ok; 7 ok; 7 ok", "used-twice"),

@@ -1,4 +1,4 @@
-//! How a violation reads to a person.
+//! The sentences that a violation displays.
 
 use powerfail_model::{Atom, Content, Observed, RequestId, Rule, Violation};
 

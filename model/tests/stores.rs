@@ -1,10 +1,10 @@
 //! Histories of a persistent memory in a small language, each with the rule that it breaks or `-`.
 //!
 //! Events are named by number. `s7@2` stores `w7` to word 2, `s7@2..4` to words 2 and 3; `?2=w7` is
-//! a load. `f7` submits a flush, `t7:5` a request of type 5, `m7` one that is malformed; `7=0`,
-//! `7=-1`, `7=1` and `7=none` are what they return. `F7` submits a flush that returns 0 at once.
-//! `POWER`, `RESET` and `KILL` end a life and begin the next; `fail` begins one in which the host
-//! may fail. Only the last step may break a rule.
+//! a load. `f7` submits a flush, `t7:5` a request of type 5, `m7` a malformed one; `7=0`, `7=-1`,
+//! `7=1` and `7=none` are their responses. `F7` submits a flush that returns 0 at once. `POWER`,
+//! `RESET` and `KILL` end a life and begin the next; `fail` begins one in which the host may fail.
+//! Only the last step may break a rule.
 
 use powerfail_model::{
     Atom, Content, Observed, PmemOracle, PmemRequest, Profile, RequestId, Rule, Violation,
@@ -12,7 +12,7 @@ use powerfail_model::{
 
 const WORDS: u32 = 8;
 
-/// Every history with what it breaks.
+/// Checks every history against the rule that it breaks.
 fn table(rows: &[(&str, &str)]) {
     for (history, broken) in rows {
         check(Profile::Strict, history, broken);
@@ -31,7 +31,7 @@ fn play(profile: Profile, history: &str) -> Result<(), Violation> {
     let (mut may_fail, mut spare) = (false, 1000);
     let mut told = Ok(());
     for step in history.split(';').map(str::trim) {
-        // A flush that failed is part of many histories that are about something else.
+        // Many histories contain a failed flush although they test something else.
         let harmless = |violation: &Violation| violation.rule == Rule::LegalFlushFailed;
         assert!(told.as_ref().err().is_none_or(harmless), "{history}: {told:?} before {step}");
         may_fail |= step == "fail";
@@ -116,18 +116,18 @@ fn a_flush_covers_what_was_visible_before_it_was_submitted() {
         ("s7@2; F8; POWER; ?2=initial", "flushed-store-lost"),
         ("s7@2; POWER; ?2=initial", "-"),
         ("s7@2; POWER; ?2=w7", "-"),
-        // A store after the submission may be covered too, and need not be.
+        // A store after the submission may be covered, but need not be.
         ("f8; s7@2; 8=0; POWER; ?2=initial", "-"),
         ("f8; s7@2; 8=0; POWER; ?2=w7", "-"),
         ("s6@2; f8; s7@2; 8=0; POWER; ?2=w6", "-"),
         ("s6@2; f8; s7@2; 8=0; POWER; ?2=w7", "-"),
         ("s6@2; f8; s7@2; 8=0; POWER; ?2=initial", "flushed-store-lost"),
-        // The latest-submitted flush counts, whichever returned last.
+        // The latest-submitted flush counts, in any order of responses.
         ("s5@2; f8; s6@2; f9; 9=0; 8=0; POWER; ?2=w5", "flushed-store-lost"),
         ("s5@2; f8; s6@2; f9; 8=0; POWER; ?2=w5", "-"),
         ("s5@2; f8; s6@2; f9; 8=0; POWER; ?2=w6", "-"),
         ("s5@2; f8; POWER; ?2=initial", "-"),
-        // Every word of a store by itself, and no other word.
+        // Each word of a store is independent, and no other word is affected.
         ("s7@2..4; POWER; ?2=w7; ?3=initial", "-"),
         ("s7@2..4; F8; POWER; ?3=initial", "flushed-store-lost"),
         ("s7@2; F8; s9@3; POWER; ?3=initial", "-"),
@@ -182,7 +182,7 @@ fn by_the_letter_a_reset_may_lose_what_was_not_flushed() {
     for (history, broken) in [
         ("s7@2; RESET; ?2=initial", "-"),
         ("s7@2; RESET; ?2=w7", "-"),
-        // Of what was not stable the letter does not even say that it stays.
+        // The Literal profile does not require data that was not stable to survive a reset.
         ("s7@2; RESET; ?2=initial; ?2=w7", "-"),
         ("s7@2; F8; RESET; ?2=initial", "stale-load"),
         ("s7@2; RESET; ?2=w7; POWER; ?2=initial", "-"),
@@ -203,15 +203,15 @@ fn a_flush_that_failed_promotes_nothing_and_binds_the_next() {
         ("fail; s7@2; f8; 8=-1; RESET; F9; POWER; ?2=initial", "flushed-store-lost"),
         ("fail; s7@2; f8; 8=-1; s10@2; F9; POWER; ?2=w7", "flushed-store-lost"),
         ("fail; s7@2; f8; 8=-1; s10@2; F9; POWER; ?2=w10", "-"),
-        // What was not stable may fall back, until it is stored again.
+        // Data that was not stable may fall back until it is stored again.
         ("fail; s7@2; f8; 8=-1; ?2=initial", "-"),
         ("fail; s7@2; f8; 8=-1; s10@2; ?2=w7", "stale-load"),
         ("fail; s7@2; F8; f9; 9=-1; ?2=initial", "stale-load"),
         ("fail; s7@2; f8; 8=0; ?2=initial", "stale-load"),
-        // What a killed backend had may be what the medium has.
+        // The content of a killed backend may differ from that of the medium.
         ("fail; s7@2; f8; 8=-1; KILL; ?2=initial", "-"),
         ("fail; s7@2; f8; 8=-1; KILL; ?2=w7; ?2=initial", "image-changed"),
-        // A healthy host gives no excuse.
+        // A healthy host is no excuse.
         ("f8; 8=-1", "legal-flush-failed"),
     ]);
 }
@@ -242,7 +242,7 @@ fn a_request_returns_0_or_minus_1_and_an_unknown_type_never_0() {
 fn every_rule_of_a_persistent_memory_is_broken_by_some_history_here() {
     let source = include_str!("stores.rs");
     for rule in Rule::OF_PMEM {
-        // Where the memory is stands in registers, which the oracle does not see.
+        // The location of the memory is in registers, which the oracle does not see.
         let seen = *rule != Rule::RegionUntrue;
         let broken = source.contains(&format!("\"{}\")", rule.name()));
         assert_eq!(broken, seen, "{}", rule.name());

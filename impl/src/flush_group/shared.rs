@@ -1,18 +1,18 @@
-//! The flush gate as the queues of a device find it: behind one lock, and beside the lock whether
-//! it has failed, so that who only wants to know that does not take it.
+//! The flush group of a device: [`FlushGroup`] behind one lock, and beside it a failure flag that
+//! can be read without the lock.
 //!
-//! What the gate decides is in [`group`](crate::group). Here is how the two are kept in step: a
-//! failure is told outside while the lock is held.
+//! The decisions are in [`flush_group`](crate::flush_group). This file keeps the flag and the group
+//! consistent: the flag is set while the lock is held.
 
 use crate::errno::{Errno, Harm, OpKind};
 use crate::flush_group::FlushGroup;
 use crate::queue_set::{QueueIndex, QueueSet};
 use crate::sync::{AtomicBool, DeepCopy, Mutex, MutexGuard, Ordering, lock};
 
-/// The gate of one device.
+/// The flush group of one device.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedFlushGroup {
-    /// True iff the gate has failed.
+    /// `true` iff the group has failed.
     failed: DeepCopy<AtomicBool>,
     group: DeepCopy<Mutex<FlushGroup>>,
 }
@@ -34,8 +34,8 @@ impl SharedFlushGroup {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// The sync that ran in `queue`'s lane has ended, or is not tried any more; returns who has to
-    /// look at the gate again.
+    /// Records that the sync in `queue`'s lane has ended, or is not tried again; returns the queues
+    /// that must look again.
     pub(crate) fn end_sync<T>(&self, queue: QueueIndex, result: &Result<T, Errno>) -> QueueSet {
         let mut group = self.lock();
         match result {
@@ -44,22 +44,22 @@ impl SharedFlushGroup {
                 self.failed.store(true, Ordering::Release);
                 group.finish(queue, false)
             }
-            // It was put off, and nothing is lost: it stands for nobody, and others may try.
+            // It was put off and nothing is lost: it covers no request, and another queue may try.
             Err(_) => group.give_up(queue),
         }
     }
 
-    /// A sync had failed before: what is opened here is what a saved device had open.
+    /// Records that a sync failed earlier: this disk continues that of a saved device.
     pub(crate) fn adopt_failure(&self) {
         let mut group = self.lock();
         self.failed.store(true, Ordering::Release);
         group.adopt_failure();
     }
 
-    /// What is below was opened afresh and synced without error.
+    /// Clears the failure: the disk was reopened and synced without error.
     ///
     /// # Panics
-    /// If requests are at the gate.
+    /// If a sync runs or a request waits.
     pub(crate) fn reopened(&self) {
         self.lock().reopen();
         self.failed.store(false, Ordering::Release);

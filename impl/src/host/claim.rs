@@ -1,48 +1,49 @@
-//! Claims on an open file that other programs respect: `flock`, which every server of this crate
-//! takes, and QEMU's byte locks.
+//! Claims on an open file that other programs respect: `flock`, taken by every server of this
+//! crate, and QEMU's byte locks.
 //!
-//! QEMU does not look at `flock`. It describes a user of an image by read locks on single bytes
-//! that belong to the open file description: byte 100 + n means that this user has permission n,
-//! byte 200 + n that nobody else may have it (`locking=auto`, block/file-posix.c). Each user takes
-//! its own locks first and then looks for locks of others that contradict them, so of two that
-//! start together one at least is refused. Here a writer shares nothing, not even consistent reads,
-//! and readers share those only; QEMU's own writers let others read a raw image.
+//! QEMU ignores `flock`. It describes a user of an image by read locks on single bytes that belong
+//! to the open file description: byte 100 + n means that this user has permission n, byte 200 + n
+//! that no other user may have it (`locking=auto`, block/file-posix.c). Each user takes its own
+//! locks first and then checks for conflicting locks of others, so of two that start together at
+//! least one is refused. Here a writer shares nothing, not even consistent reads, and readers share
+//! only those; QEMU's own writers let others read a raw image.
 //!
-//! A file system without such locks is used without them, as QEMU does.
+//! On a file system without such locks, the file is used without them, as in QEMU.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// The byte of permission 0 that is in use.
+/// First byte of the permissions in use.
 const USED: libc::off_t = 100;
-/// The byte of permission 0 that is not shared.
+/// First byte of the permissions that are not shared.
 const UNSHARED: libc::off_t = 200;
 /// Number of QEMU's permissions.
 const PERMISSIONS: u8 = 4;
 
-/// Read data that makes sense.
+/// Read consistent data.
 const CONSISTENT_READ: u8 = 1 << 0;
 /// Change data.
 const WRITE: u8 = 1 << 1;
 /// Change the length.
 const RESIZE: u8 = 1 << 3;
 
-/// Why a file cannot be claimed.
+/// The reason why a file cannot be claimed.
 #[derive(Debug)]
 pub(super) enum Denied {
-    /// Another server has it.
+    /// Another server holds it.
     Server,
-    /// A program with QEMU's locks has it.
+    /// A program with QEMU's locks holds it.
     Program,
-    /// The host does not lock it.
+    /// The host failed to lock it.
     Host(io::Error),
 }
 
 /// Claims a file until its last descriptor is closed, or [`release`] is called.
 ///
 /// # Errors
-/// Another claim contradicts this one. A part of this one may be left then: close the file.
+/// A claim of another program conflicts with this one. Part of this claim may remain: close the
+/// file.
 pub(super) fn claim(file: &File, read_only: bool) -> Result<(), Denied> {
     let lock = if read_only { libc::LOCK_SH } else { libc::LOCK_EX };
     flock(file, lock | libc::LOCK_NB).map_err(|error| match error.kind() {
@@ -61,17 +62,17 @@ pub(super) fn claim(file: &File, read_only: bool) -> Result<(), Denied> {
     }
 }
 
-/// Gives a claim back before the file is closed.
+/// Releases a claim before the file is closed.
 pub(super) fn release(file: &File) {
     release_bytes(file);
-    // If this fails the claim ends when the file is closed.
+    // If this fails, the claim ends when the file is closed.
     let _ = flock(file, libc::LOCK_UN);
 }
 
-/// Takes the locks of these permissions, then looks for contradictions. `false` if there is one.
+/// Takes the locks of these permissions, then checks for conflicts. `false` if there is one.
 ///
 /// # Errors
-/// The file system has no locks of this kind.
+/// The file system has no such locks.
 fn lock_bytes(file: &File, used: u8, unshared: u8) -> io::Result<bool> {
     is_locked(file, USED)?;
     for byte in bytes(USED, used).chain(bytes(UNSHARED, unshared)) {
@@ -93,11 +94,11 @@ fn lock_bytes(file: &File, used: u8, unshared: u8) -> io::Result<bool> {
 
 fn release_bytes(file: &File) {
     let length = UNSHARED + libc::off_t::from(PERMISSIONS) - USED;
-    // If this fails the locks end when the file is closed.
+    // If this fails, the locks end when the file is closed.
     let _ = byte_lock(file, libc::F_OFD_SETLK, libc::F_UNLCK, USED, length);
 }
 
-/// The bytes from `first` on that stand for these permissions.
+/// The bytes from `first` on for these permissions.
 fn bytes(first: libc::off_t, permissions: u8) -> impl Iterator<Item = libc::off_t> {
     (0..PERMISSIONS)
         .filter(move |n| permissions & 1 << n != 0)
@@ -110,8 +111,8 @@ fn is_locked(file: &File, byte: libc::off_t) -> io::Result<bool> {
     Ok(found != libc::F_UNLCK)
 }
 
-/// `fcntl` with a lock of the open file description; returns the kind of lock that the host leaves
-/// in the structure.
+/// `fcntl` with a lock of the open file description; returns the lock type that the host leaves in
+/// the structure.
 fn byte_lock(
     file: &File,
     command: libc::c_int,
@@ -126,8 +127,8 @@ fn byte_lock(
         l_len: length,
         l_pid: 0,
     };
-    // SAFETY: the descriptor is open for as long as `file` is, and these commands read and write
-    // one such structure.
+    // SAFETY: the descriptor is open as long as `file` is, and these commands read and write one
+    // such structure.
     match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(lock.l_type.into()),
@@ -135,7 +136,7 @@ fn byte_lock(
 }
 
 fn flock(file: &File, operation: libc::c_int) -> io::Result<()> {
-    // SAFETY: the descriptor is open for as long as `file` is.
+    // SAFETY: the descriptor is open as long as `file` is.
     match unsafe { libc::flock(file.as_raw_fd(), operation) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -146,8 +147,8 @@ fn flock(file: &File, operation: libc::c_int) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// One that is open for writing only takes no read locks: it stands for a file system that has
-    /// none.
+    /// A file that is open only for writing takes no read locks; it stands for a file system
+    /// without locks.
     #[test]
     fn a_file_without_byte_locks_is_claimed_by_flock_alone() {
         let place = tempfile::tempdir().expect("a folder");

@@ -1,10 +1,8 @@
-//! A file as a disk: `preadv`, `pwritev`, `fdatasync` and `fallocate`, each run when it is
-//! submitted.
+//! A file as a disk: `preadv`, `pwritev`, `fdatasync` and `fallocate`, each executed at submission.
 //!
-//! Transfers go straight between the page cache and the guest's memory, except writes in which a
-//! kill could tear a sector. Nothing is split, retried or repaired here: a short transfer is a
-//! short transfer, an errno is an errno, and `EOPNOTSUPP` from a file system without holes is
-//! passed on as what it is.
+//! Transfers go directly between the page cache and guest memory, except for writes in which a kill
+//! could tear a sector. Nothing is split, retried or repaired here: short transfers and error
+//! numbers are reported unchanged, and so is `EOPNOTSUPP` from a file system without holes.
 
 use super::open::{Access, Growth, OpenError, OpenFile};
 use super::slices::{MOST_PIECES, keep_sectors_whole, mark_dirty, slices};
@@ -20,7 +18,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use vm_memory::{GuestMemory, Permissions, VolatileSlice};
 
-/// How many completions may wait to be taken.
+/// Maximum number of completions that wait to be taken.
 const ROOM: usize = 128;
 
 /// One lane onto a file or block device.
@@ -31,8 +29,8 @@ pub struct FileDisk {
 }
 
 impl FileDisk {
-    /// Opens `path`, whose size is the disk's capacity, and makes stable what an earlier backend
-    /// may have left volatile. Unless it is read only it is locked until the last lane is gone.
+    /// Opens `path`, whose size is the disk's capacity, and makes stable the data that an earlier
+    /// backend may have left volatile. A writable disk is locked until its last lane is dropped.
     ///
     /// # Errors
     /// It cannot be opened, locked or synced, or its size is not a multiple of 512 bytes.
@@ -42,21 +40,21 @@ impl FileDisk {
     }
 
     /// Another lane onto the same file. Each has an open file description of its own, so that each
-    /// is told of a failed sync.
+    /// receives the report of a failed sync.
     ///
     /// # Errors
-    /// The host does not open it once more.
+    /// The host does not reopen the file.
     pub fn lane(&self) -> Result<FileDisk, OpenError> {
         Ok(FileDisk { file: self.file.again()?, done: VecDeque::new() })
     }
 
-    /// How large it is, for whoever is told that it has grown.
+    /// The size of the disk, for a caller that is informed of growth.
     pub fn growth(&self) -> Growth {
         Growth::of(&self.file)
     }
 
-    /// What waits to be taken from the other lane waits here too: for a copy of a machine in the
-    /// middle of its work.
+    /// Copies the waiting completions of the other lane, for a copy of a machine in the middle of
+    /// its work.
     pub fn copy_waiting(&mut self, other: &FileDisk) {
         self.done.clone_from(&other.done);
     }
@@ -132,7 +130,7 @@ impl FileDisk {
     }
 
     fn sync(&self) -> Result<u32, Errno> {
-        // SAFETY: the descriptor is open for as long as `self.file` is.
+        // SAFETY: the descriptor is open as long as `self.file` is.
         match unsafe { libc::fdatasync(self.file.syncs().as_raw_fd()) } {
             0 => Ok(0),
             _ => Err(last_errno()),
@@ -143,7 +141,7 @@ impl FileDisk {
         let at = self.file.place(offset, len)?;
         let len = libc::off_t::try_from(len).map_err(|_| Errno::EINVAL)?;
         let mode = mode | libc::FALLOC_FL_KEEP_SIZE;
-        // SAFETY: the descriptor is open for as long as `self.file` is.
+        // SAFETY: the descriptor is open as long as `self.file` is.
         match unsafe { libc::fallocate(self.file.file().as_raw_fd(), mode, at, len) } {
             0 => Ok(0),
             _ => Err(last_errno()),

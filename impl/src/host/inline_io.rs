@@ -1,44 +1,44 @@
-//! Transfers of the page cache that are made on the spot, because the ring would be the longer way.
+//! Inline fast path for the page cache: `preadv2` or `pwritev2` at submission, before the ring.
 //!
-//! A read that finds everything in the page cache is over sooner than a ring can be entered and
-//! asked what became of it; one that does not is the ring's. A write is another matter. Where a
-//! file system cannot say beforehand whether a buffered write will have to wait (ext4, FUSE), the
-//! kernel hands each to a worker thread, which costs ten times the write. What that thread is for
-//! is the write that does wait: for writeback, if too much is dirty. So a write is made on the
-//! spot, and one that took long sends those after it to the ring, whose workers wait instead of the
-//! queue.
+//! A read that finds all data in the page cache is faster inline than through a ring; any other
+//! read goes to the ring. Writes differ. If a file system cannot determine in advance whether a
+//! buffered write will block (ext4, FUSE), the kernel hands each write to a worker thread, which
+//! costs ten times the write. The worker is useful only for a write that blocks: on write-back, if
+//! too much data is dirty. So a write is made inline, and after a slow one the next writes go to
+//! the ring, whose workers then block instead of the queue.
 //!
-//! Not for direct I/O, which the ring does without workers, nor for syncs, which always wait.
+//! Not for direct I/O, which the ring does without workers, nor for syncs, which always block.
 
 use super::open::OpenFile;
 use super::uring_op::{Access, UringOp};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-/// A longer transfer goes to the ring: its copying alone would hold up the queue.
+/// Maximum length of an inline transfer in bytes: copying more would hold up the queue.
 const MOST_BYTES: usize = 64 << 10;
 
-/// A write that took so long had to wait.
+/// Duration from which a write counts as blocked.
 const LONG: Duration = Duration::from_millis(1);
 
-/// So many writes go to the ring after one that had to wait.
+/// Number of writes that go to the ring after a blocked one.
 const SPARED: u32 = 64;
 
-/// How one file's buffered writes are made best.
+/// The method for buffered writes of one file.
 #[derive(Debug)]
 enum Writes {
-    /// Nobody has written yet.
+    /// No write has been made yet.
     Unknown,
-    /// The file system says when a write would wait, so the ring needs a worker only for that.
+    /// The file system supports RWF_NOWAIT for writes, so the ring uses a worker only for those
+    /// that block.
     Ring,
-    /// It does not; this many of the next writes go to the ring all the same.
+    /// It does not; the next `spared` writes go to the ring nevertheless.
     InlineIo { spared: u32 },
 }
 
-/// Decides over the transfers of one lane.
+/// Chooses the path of each transfer of one lane.
 #[derive(Debug)]
 pub(super) struct InlineIo {
-    /// The file system says when a read would wait.
+    /// The file system supports RWF_NOWAIT for reads.
     reads: bool,
     writes: Writes,
 }
@@ -49,8 +49,8 @@ impl InlineIo {
         InlineIo { reads: !direct, writes: if direct { Writes::Ring } else { Writes::Unknown } }
     }
 
-    /// Makes the transfer of `op`, if it is one for the spot: the number of bytes or a negative
-    /// errno, as the ring would answer.
+    /// Executes the transfer of `op` if it qualifies: the number of bytes or a negative errno, as
+    /// the ring would return.
     #[inline]
     pub(super) fn make<H>(&mut self, file: &OpenFile, op: &UringOp<H>) -> Option<i32> {
         if !self.reads && matches!(self.writes, Writes::Ring) {
@@ -101,12 +101,12 @@ impl InlineIo {
     }
 }
 
-/// The number of bytes read of what need not be waited for, or a negative errno.
+/// The number of bytes read without blocking, or a negative errno.
 fn preadv2(file: &OpenFile, iovecs: &[libc::iovec], offset: u64) -> i32 {
     let fd = file.file().as_raw_fd();
     let (count, offset) = (iovecs.len() as libc::c_int, offset as libc::off_t);
-    // SAFETY: the descriptor is open for as long as `file` is, and the pieces belong to a flight,
-    // which keeps them mapped while it lives.
+    // SAFETY: the descriptor is open as long as `file` is, and the pieces belong to an operation,
+    // which keeps them mapped as long as it lives.
     answer(unsafe { libc::preadv2(fd, iovecs.as_ptr(), count, offset, libc::RWF_NOWAIT) })
 }
 
@@ -114,14 +114,14 @@ fn preadv2(file: &OpenFile, iovecs: &[libc::iovec], offset: u64) -> i32 {
 fn pwritev2(file: &OpenFile, iovecs: &[libc::iovec], offset: u64, flags: libc::c_int) -> i32 {
     let fd = file.file().as_raw_fd();
     let (count, offset) = (iovecs.len() as libc::c_int, offset as libc::off_t);
-    // SAFETY: the descriptor is open for as long as `file` is, and the pieces belong to a flight,
-    // which keeps them mapped while it lives.
+    // SAFETY: the descriptor is open as long as `file` is, and the pieces belong to an operation,
+    // which keeps them mapped as long as it lives.
     answer(unsafe { libc::pwritev2(fd, iovecs.as_ptr(), count, offset, flags) })
 }
 
-/// What a system call returned, as a ring would answer.
+/// The result of a system call, in the form of a ring's answer.
 fn answer(moved: libc::ssize_t) -> i32 {
-    // No more than `MOST_BYTES` were asked for.
+    // At most `MOST_BYTES` were requested.
     i32::try_from(moved)
         .ok()
         .filter(|moved| *moved >= 0)

@@ -1,18 +1,19 @@
-//! A file or block device as a persistent memory: mapped, and shared with all who map it.
+//! A file or block device as a persistent memory, mapped and shared with all other mappers.
 //!
-//! It is opened as a disk is: whoever has it open has it alone, and what an earlier backend left
-//! volatile is made stable first. Each mapping has an open file description of its own, for Linux
-//! tells of a failed sync once for each of them, and `msync` asks that of the mapping.
+//! It is opened as a disk is: a writer has exclusive access, and data that an earlier backend left
+//! volatile is made stable first. Each mapping has an open file description of its own, because
+//! Linux reports a failed sync once per description, and `msync` uses that of the mapping.
 //!
-//! The length is fixed when it is opened, for the guest has been told it. A file that is longer or
-//! shorter than what was announced is refused. One that grows later is served as far as it was; one
-//! that shrinks takes memory away under the guest: what is gone reads as zeroes,
-//! [`MappedFile::is_shrunk`] says so, and no flush succeeds any more. That it shrank and grew back
-//! between two flushes is only noticed if somebody looked meanwhile.
+//! The length is fixed at opening, because the guest relies on it. A file with another length than
+//! announced is refused. A file that grows later is served up to its old length. A file that
+//! shrinks removes memory from the guest: the missing part reads as zeroes,
+//! [`MappedFile::is_shrunk`] returns `true`, and no flush succeeds any more. A shrink that is
+//! undone between two flushes is noticed only if `is_shrunk` was called, or the memory accessed,
+//! meanwhile.
 //!
-//! What is *not* here: where the guest finds the memory. A VMM that maps the file into a guest
-//! itself has the same pages, and its stores are made stable from here; but a fault in a guest's
-//! own mapping is the VMM's to mend.
+//! Not here: the address of the memory in the guest. If a VMM maps the file into a guest itself, it
+//! has the same pages, and syncs here cover its stores; but the VMM must handle faults in its own
+//! mapping.
 
 mod lane;
 
@@ -29,23 +30,23 @@ use vm_memory::VolatileSlice;
 
 pub use lane::MapLane;
 
-/// Why a file cannot be a persistent memory.
+/// The reason why a file cannot be a persistent memory.
 #[derive(Debug)]
 pub enum MapError {
     /// It cannot be opened, locked or synced.
     Open(OpenError),
-    /// Its size in bytes is zero or no whole number of pages of this many bytes.
+    /// Its size in bytes is zero or not a multiple of the page size, the last field.
     Size(PathBuf, u64, u64),
-    /// Its size in bytes is not the one that was announced.
+    /// Its size in bytes differs from the announced one.
     OtherSize {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// How long it is.
+        /// Its size in bytes.
         size: u64,
-        /// How long the guest was told it is.
+        /// The size in bytes announced to the guest.
         announced: u64,
     },
-    /// The host does not map it, or does not say what is done about memory that is taken away.
+    /// The host cannot map it, or cannot report missing memory.
     Host(PathBuf, io::Error),
 }
 
@@ -61,8 +62,9 @@ impl fmt::Display for MapError {
             ),
             MapError::OtherSize { path, size, announced } => write!(
                 f,
-                "{}: is {size} bytes long, and the guest was told {announced}; a persistent \
-                 memory neither grows nor shrinks, so resize the file or announce it anew",
+                "{}: is {size} bytes long, but {announced} bytes were announced to the guest; a \
+                 persistent memory neither grows nor shrinks, so resize the file or announce it \
+                 again",
                 Shown(path)
             ),
             MapError::Host(path, error) => {
@@ -74,30 +76,31 @@ impl fmt::Display for MapError {
 
 impl std::error::Error for MapError {}
 
-/// A file, mapped from its beginning to its end, shared.
+/// A file, mapped as a whole and shared.
 #[derive(Debug)]
 pub struct MappedFile {
-    /// Before the mapping goes, nobody mends it any more.
+    /// Dropped before the mapping, by field order.
     watch: Watch,
     mapping: Mapping,
     file: OpenFile,
 }
 
 impl MappedFile {
-    /// Opens and maps `path`, and makes stable what an earlier backend may have left volatile. It
-    /// is locked until the last mapping is gone.
+    /// Opens and maps `path`, and makes stable the data that an earlier backend may have left
+    /// volatile. The file is locked until its last mapping is dropped.
     ///
     /// # Errors
-    /// It cannot be opened, locked, synced or mapped, or is no whole number of pages.
+    /// It cannot be opened, locked, synced or mapped, or its size is not a multiple of the page
+    /// size.
     pub fn open(path: &Path) -> Result<MappedFile, MapError> {
         let access = Access { read_only: false, direct: false };
         MappedFile::map(OpenFile::open(path, access).map_err(MapError::Open)?)
     }
 
-    /// The same, of a memory that was announced to be `announced` bytes long.
+    /// Like [`open`](Self::open), for a memory that was announced with `announced` bytes.
     ///
     /// # Errors
-    /// It has another size, besides.
+    /// Also if its size differs.
     pub fn open_as(path: &Path, announced: u64) -> Result<MappedFile, MapError> {
         let map = MappedFile::open(path)?;
         let size = map.size();
@@ -108,10 +111,10 @@ impl MappedFile {
         }
     }
 
-    /// Another mapping of the same file, which is told of a failed sync by itself.
+    /// Another mapping of the same file, which receives its own report of a failed sync.
     ///
     /// # Errors
-    /// The host does not open or map it once more.
+    /// The host does not reopen or map the file.
     pub fn again(&self) -> Result<MappedFile, MapError> {
         MappedFile::map(self.file.again().map_err(MapError::Open)?)
     }
@@ -134,23 +137,24 @@ impl MappedFile {
         self.mapping.len as u64
     }
 
-    /// The memory. Others see what is stored to it, and it changes when they store.
+    /// The memory. Other mappers see stores to it, and it changes when they store.
     pub fn memory(&self) -> VolatileSlice<'_> {
-        // SAFETY: the range stays mapped for as long as it is borrowed, and nobody makes references
+        // SAFETY: the range stays mapped as long as it is borrowed, and no code creates references
         // into it.
         unsafe { VolatileSlice::new(self.mapping.start.as_ptr(), self.mapping.len) }
     }
 
-    /// Whether a part of the file was taken away.
+    /// Whether part of the file is missing.
     pub fn is_shrunk(&self) -> bool {
         let end = self.file.file().seek(SeekFrom::End(0));
         self.watch.is_shrunk() || end.is_ok_and(|end| end < self.size())
     }
 
-    /// Makes stable every store that was visible before, and waits for that.
+    /// Makes stable every store that was visible before the call, and waits until that is done.
     ///
     /// # Errors
-    /// The host's, or `EIO` where the file has shrunk: what was stored there is gone.
+    /// The host's error, or `EIO` if the file has shrunk, because stores to the missing part are
+    /// lost.
     pub fn sync(&self) -> Result<(), Errno> {
         let start = self.mapping.start.as_ptr().cast();
         // SAFETY: the range is mapped for as long as `self` is, and nothing in it changes.
@@ -161,15 +165,15 @@ impl MappedFile {
     }
 }
 
-/// A range of addresses that is a file.
+/// An address range that maps a file.
 #[derive(Debug)]
 struct Mapping {
     start: NonNull<u8>,
     len: usize,
 }
 
-// SAFETY: it is an address, good on every thread, of memory that is only accessed as what others
-// may change at any time.
+// SAFETY: it is an address, valid on every thread, of memory that is only accessed as volatile
+// memory, which others may change at any time.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -179,7 +183,7 @@ impl Mapping {
         let len = usize::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let fd = file.file().as_raw_fd();
-        // SAFETY: the host chooses a range that nobody has, and the descriptor is open.
+        // SAFETY: the host chooses an unused range, and the descriptor is open.
         let at = unsafe { libc::mmap(ptr::null_mut(), len, access, libc::MAP_SHARED, fd, 0) };
         if at == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -190,14 +194,14 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the range was mapped here, and whoever borrows from it borrows this.
+        // SAFETY: the range was mapped here, and every borrower of it borrows this value.
         let unmapped = unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
         assert_eq!(unmapped, 0, "what was mapped can be unmapped");
     }
 }
 
 fn page_size() -> io::Result<u64> {
-    // SAFETY: it takes a number and returns one.
+    // SAFETY: the call takes a number and returns one.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(page).map_err(|_| io::Error::last_os_error())
 }

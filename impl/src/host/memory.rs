@@ -1,7 +1,7 @@
-//! Guest memory that stays mapped for as long as somebody holds it.
+//! Guest memory that stays mapped while it is held.
 //!
 //! The seam lends memory for one call, but a kernel that was given addresses uses them later, and a
-//! front-end may replace its memory table meanwhile. So what an asynchronous disk is lent is
+//! front-end may replace its memory table meanwhile. Memory for an asynchronous disk is therefore
 //! shared: each operation holds the mapping it was submitted under until it completes.
 
 use super::regions::Regions;
@@ -10,20 +10,20 @@ use vm_memory::bitmap::BS;
 use vm_memory::guest_memory::GuestMemorySliceIterator;
 use vm_memory::{GuestAddress, GuestMemory, GuestMemoryError, Permissions};
 
-/// Shared guest memory. With a `GuestMemoryAtomic` it is made once a turn of the event loop, of
-/// `memory().into_inner()`.
+/// Shared guest memory. With a `GuestMemoryAtomic`, create it once per iteration of the event loop
+/// from `memory().into_inner()`.
 #[derive(Debug, Default)]
 pub struct ArcMemory<M>(Arc<M>);
 
 impl<M> ArcMemory<M> {
-    /// One more holder of the same mapping.
+    /// Another holder of the same mapping.
     pub(super) fn hold(&self) -> Arc<M> {
         Arc::clone(&self.0)
     }
 }
 
 impl ArcMemory<Regions> {
-    /// Whether it [was shrunk](Regions::is_shrunk) under us.
+    /// Whether a file under it [was shrunk](Regions::is_shrunk).
     pub(super) fn is_shrunk(&self) -> bool {
         self.0.is_shrunk()
     }

@@ -1,12 +1,12 @@
-//! Opening a file or block device as a disk, for every way to drive it.
+//! Opening a file or block device as a disk, for every I/O backend.
 //!
-//! Whoever has it open for writing has it alone: two servers on one file would each promise what
-//! the other undoes (see `claim` for files; a block device is opened exclusively, so a mounted one
-//! is refused). And what an earlier server left volatile is made stable first, for nobody else
-//! knows of it any more.
+//! A writer has exclusive access: two servers on one file would each break the promises of the
+//! other (see `claim` for files; a block device is opened exclusively, so a mounted one is
+//! refused). Data that an earlier server left volatile is made stable first, because no later
+//! server could know of it.
 //!
-//! The type is looked at before the file is opened, because opening something else may wait for
-//! ever, or do something.
+//! The file type is checked before the file is opened, because opening other types may block
+//! indefinitely or have side effects.
 
 use super::claim::{self, Denied};
 use super::shown::Shown;
@@ -22,39 +22,39 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How a file is opened.
+/// The mode in which a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Access {
     /// Nothing is written. Such a file may have several readers.
     pub read_only: bool,
-    /// Around the host's page cache, with the granule the host asks for.
+    /// Bypass the host's page cache, with the granule that the host requires.
     pub direct: bool,
 }
 
-/// Why a file cannot be a disk.
+/// The reason why a file cannot be a disk.
 #[derive(Debug)]
 pub enum OpenError {
-    /// The host refused to open it, to lock it or to tell its size.
+    /// The host failed to open it, to lock it or to report its size.
     Host(PathBuf, io::Error),
-    /// It is something else than a file or a block device: this.
+    /// It is neither a file nor a block device, but of this type.
     NoDisk(PathBuf, &'static str),
-    /// Its size in bytes is not a whole number of sectors.
+    /// Its size in bytes is not a multiple of 512.
     Size(PathBuf, u64),
     /// Another server has it open.
     InUse(PathBuf),
-    /// Another program has it open, and has locked it as QEMU does.
+    /// Another program has it open, with locks like QEMU's.
     Locked(PathBuf),
-    /// The host uses this block device itself.
+    /// The host itself uses this block device.
     Busy(PathBuf),
-    /// What is on it cannot be made stable.
+    /// Its data cannot be made stable.
     Sync(PathBuf, io::Error),
-    /// The host has no direct I/O for it.
+    /// The host does not support direct I/O on it.
     NoDirect(PathBuf),
-    /// Its size in bytes is not a multiple of what direct I/O asks for.
+    /// Its size in bytes is not a multiple of the unit of direct I/O, the last field.
     DirectSize(PathBuf, u64, u32),
-    /// It cannot be opened once more, for another lane.
+    /// It cannot be reopened for another lane.
     Reopen(PathBuf, io::Error),
-    /// The host gives no io_uring.
+    /// The host provides no io_uring.
     Uring(PathBuf, io::Error),
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for OpenError {
             OpenError::Host(path, error) => write!(f, "{}: {error}", Shown(path)),
             OpenError::NoDisk(path, kind) => write!(
                 f,
-                "{}: is a {kind}, and a disk is a file or a block device; name another",
+                "{}: is a {kind}, but a disk must be a file or a block device; name another",
                 Shown(path)
             ),
             OpenError::Size(path, size) => write!(
@@ -91,19 +91,19 @@ impl fmt::Display for OpenError {
             ),
             OpenError::Sync(path, error) => write!(
                 f,
-                "{}: what an earlier server wrote cannot be made stable ({error}); see to the \
-                 host's storage, then check what is on the disk",
+                "{}: data of an earlier server cannot be made stable ({error}); repair the \
+                 host's storage, then check the data on the disk",
                 Shown(path)
             ),
             OpenError::NoDirect(path) => write!(
                 f,
-                "{}: the host has no direct I/O for this file; open it without",
+                "{}: the host has no direct I/O for this file; open it without direct I/O",
                 Shown(path)
             ),
             OpenError::DirectSize(path, size, unit) => write!(
                 f,
-                "{}: direct I/O wants a whole number of {unit} bytes here, not {size} bytes; \
-                 resize the file, or open it without",
+                "{}: direct I/O requires a multiple of {unit} bytes here, not {size} bytes; \
+                 resize the file, or open it without direct I/O",
                 Shown(path)
             ),
             OpenError::Reopen(path, error) => {
@@ -115,7 +115,7 @@ impl fmt::Display for OpenError {
             }
             OpenError::Uring(path, error) => write!(
                 f,
-                "{}: the host gives no io_uring ({error}); see the sysctl \
+                "{}: the host provides no io_uring ({error}); see the sysctl \
                  kernel.io_uring_disabled, or open it as a plain file",
                 Shown(path)
             ),
@@ -125,28 +125,28 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// What all lanes of a disk share: the file, locked and synced. No lane does its work through it.
+/// State shared by all lanes of a disk: the file, locked and synced. No lane does I/O through it.
 #[derive(Debug)]
 struct Locked {
     path: PathBuf,
     file: File,
     access: Access,
-    /// As they were when it was opened, but for the capacity.
+    /// The limits when it was opened; `capacity` is newer.
     limits: Limits,
-    /// How large it is by now, in bytes: it only grows.
+    /// Capacity in bytes; it only grows.
     capacity: AtomicU64,
-    /// What addresses of memory have to be multiples of; there iff I/O is direct.
+    /// Required alignment of memory addresses; `Some` iff I/O is direct.
     memory_align: Option<usize>,
 }
 
-/// A lane's own open files: one to read and write, one to sync.
+/// A lane's own open files: one for reads and writes, one for syncs.
 ///
-/// Linux reports a failed write-back once for each open file description, and not only to
-/// `fdatasync`: NFS reports it to the next write, and so does any file system mounted with `sync`.
-/// If lanes shared a description, the sync that fails on one lane would be followed by a success on
-/// another before anybody knows. If a lane wrote and synced through one, a write could take the
-/// report that the sync was to give, and what is lost would be promised. So nothing but syncs goes
-/// through `syncs`, and a failed write says nothing about any other.
+/// Linux reports a failed write-back once per open file description, and not only to `fdatasync`:
+/// NFS reports it to the next write, and so does any file system mounted with `sync`. If lanes
+/// shared a description, the failed sync of one lane could be followed by a successful one of
+/// another before the failure is processed. If a lane wrote and synced through the same
+/// description, a write could consume the error report of the sync, and lost data would be
+/// promised. Therefore only syncs use `syncs`, and a failed write implies nothing about any other.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     file: File,
@@ -164,12 +164,13 @@ impl OpenFile {
             Denied::Program => OpenError::Locked(path.to_owned()),
             Denied::Host(error) => host(io::Error::other(format!("cannot be locked ({error})"))),
         })?;
-        // Unlike its metadata, the end of a block device tells its size.
+        // The end of a block device gives its size; its metadata does not.
         let capacity = file.seek(SeekFrom::End(0)).map_err(host)?;
         if capacity % 512 != 0 {
             return Err(OpenError::Size(path.to_owned(), capacity));
         }
-        // A backend that starts on what a failed sync left behind would promise what is not there.
+        // A backend that starts on the remains of a failed sync would promise data that is not
+        // there.
         file.sync_data().map_err(|error| OpenError::Sync(path.to_owned(), error))?;
         let mut limits = Limits { read_only, ..Limits::plain(capacity) };
         if let Some(unit) = units::logical_block(&file).map_err(host)? {
@@ -185,7 +186,7 @@ impl OpenFile {
             }
             memory_align = Some(align.memory);
             limits.granule = align.granule;
-            // In part of a block the host zeroes through its page cache. Written back later, that
+            // The host zeroes part of a block through its page cache. A later write-back of that
             // page would undo a direct write to the rest of the block.
             let block = units::block(&file).map_err(host)?.max(align.granule);
             limits.discard_granularity = limits.discard_granularity.max(block);
@@ -196,12 +197,12 @@ impl OpenFile {
         Locked { path, file, access, limits, capacity, memory_align }.lane()
     }
 
-    /// The same file for another lane.
+    /// Opens the same file for another lane.
     pub(super) fn again(&self) -> Result<OpenFile, OpenError> {
         Locked::open_again(&self.shared)
     }
 
-    /// Keeps the lock for as long as the process lives.
+    /// Keeps the lock for the life of the process.
     pub(super) fn stay_locked(&self) {
         std::mem::forget(Arc::clone(&self.shared));
     }
@@ -214,22 +215,22 @@ impl OpenFile {
         &self.file
     }
 
-    /// The same file, to be synced.
+    /// The same file, for syncs.
     pub(super) fn syncs(&self) -> &File {
         &self.syncs
     }
 
     pub(super) fn limits(&self) -> Limits {
-        // Whoever was told of a capacity was told after it was stored.
+        // Relaxed: the capacity is stored before it is announced.
         Limits { capacity: self.shared.capacity.load(Ordering::Relaxed), ..self.shared.limits }
     }
 
-    /// What addresses of memory have to be multiples of; `None` unless I/O is direct.
+    /// Required alignment of memory addresses; `None` unless I/O is direct.
     pub(super) fn memory_align(&self) -> Option<usize> {
         self.shared.memory_align
     }
 
-    /// The file offset of `offset`, if the `len` bytes from there on are on the disk.
+    /// The file offset of `offset`, if the `len` bytes from there are on the disk.
     pub(super) fn place(&self, offset: u64, len: u64) -> Result<libc::off_t, Errno> {
         match offset.checked_add(len) {
             Some(end) if end <= self.limits().capacity => {
@@ -240,7 +241,7 @@ impl OpenFile {
     }
 }
 
-/// How large an open disk is, for whoever is told that it has grown.
+/// The size of an open disk, for a caller that is informed of growth.
 #[derive(Clone, Debug)]
 pub struct Growth(Arc<Locked>);
 
@@ -249,12 +250,12 @@ impl Growth {
         Growth(Arc::clone(&file.shared))
     }
 
-    /// Looks how large it is by now. Every lane takes operations up to there; what has become
-    /// shorter stays as large as it was for them, and the host tells them what is gone. Returns the
-    /// size in bytes, in whole granules.
+    /// Reads the current size. Every lane accepts operations up to it. A disk that has shrunk keeps
+    /// its size for the lanes, and the host fails operations beyond the end. Returns the size in
+    /// bytes, in whole granules.
     ///
     /// # Errors
-    /// The host does not say.
+    /// The host does not report the size.
     pub fn look(&self) -> io::Result<u64> {
         let size = (&self.0.file).seek(SeekFrom::End(0))?;
         let capacity = size - size % u64::from(self.0.limits.granule);
@@ -263,11 +264,11 @@ impl Growth {
 }
 
 impl Access {
-    /// Opens what is at `path`, if it is a file or a block device.
+    /// Opens `path`, if it is a file or a block device.
     ///
-    /// A block device is opened exclusively: the host refuses that where it uses the device, and
-    /// does not mount it while it is open so. With `read_only` this is asked and then given up
-    /// again, because readers share.
+    /// A block device is opened exclusively: the host refuses that if it uses the device itself,
+    /// and does not mount the device while it is open. With `read_only` this is only checked and
+    /// then given up, because readers share.
     fn open(self, path: &Path) -> Result<File, OpenError> {
         let host = |error| OpenError::Host(path.to_owned(), error);
         let mut look = OpenOptions::new();
@@ -281,7 +282,7 @@ impl Access {
             opened.map_err(|error| match error.raw_os_error() {
                 Some(libc::EINVAL) if self.direct => OpenError::NoDirect(path.to_owned()),
                 Some(libc::EBUSY) if kind.is_block_device() => OpenError::Busy(path.to_owned()),
-                // The file was found: what is missing is /proc.
+                // The file was found, so the missing file is in /proc.
                 Some(libc::ENOENT) => OpenError::Reopen(path.to_owned(), error),
                 _ => host(error),
             })
@@ -316,8 +317,8 @@ fn no_disk(kind: FileType) -> Option<&'static str> {
     }
 }
 
-/// A path to an open file that is not the one it was opened by, which may lead to another file by
-/// now.
+/// A path to an open file, as opposed to the path it was opened by, which may lead to another file
+/// by now.
 fn by_descriptor(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
@@ -327,7 +328,7 @@ impl Locked {
         Locked::open_again(&Arc::new(self))
     }
 
-    /// Not exclusively, which the first one is.
+    /// Not exclusive, unlike the first descriptor.
     fn open_again(this: &Arc<Locked>) -> Result<OpenFile, OpenError> {
         let open = || {
             let opened = this.access.options(0).open(by_descriptor(&this.file));
@@ -339,7 +340,7 @@ impl Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // A ring that is gone may hold the file for a while yet, and the claim would stay with it.
+        // The kernel may hold the file of a dropped ring for a while, and the claim with it.
         claim::release(&self.file);
     }
 }

@@ -1,13 +1,13 @@
-//! The memory of a guest in another process: a flat table of the regions its front-end shares.
+//! The memory of a guest in another process: a flat table of the regions that its front-end shares.
 //!
-//! Nearly every access lies in the region of the one before it, so the table remembers its last
-//! hit, and a range within one region is one slice. A table never changes: when the front-end adds
-//! or removes a region there is a new one, and the old one's mappings stay for as long as somebody
-//! holds it.
+//! Nearly every access is in the same region as the one before, so the table caches its last hit,
+//! and a range within one region is one slice. A table is immutable: when the front-end adds or
+//! removes a region, a new table is created, and the mappings of the old one stay as long as it is
+//! held.
 //!
-//! A region that is longer than its file is refused. If a front-end shrinks a file later, what is
-//! gone reads as zeroes, and the table says that it [is shrunk](Regions::is_shrunk): it is time to
-//! part.
+//! A region that exceeds its file is refused. If a front-end shrinks a file later, the missing part
+//! reads as zeroes, and the table reports that it [is shrunk](Regions::is_shrunk), so that the
+//! server disconnects.
 
 use super::sigbus::Watch;
 use std::io;
@@ -20,14 +20,14 @@ use vm_memory::{
     GuestMemoryMmap, GuestMemoryRegion, MmapRegion, Permissions, VolatileMemory, VolatileSlice,
 };
 
-/// Regions of guest memory, mapped here for as long as this or a copy of it lives.
+/// Regions of guest memory, mapped as long as this value or a copy lives.
 ///
-/// A copy shares the mappings, but not the memory of the last hit: each queue has its own.
+/// A copy shares the mappings but not the cached last hit, so that each queue has its own.
 #[derive(Debug, Default)]
 pub struct Regions {
     /// Sorted by address; no two overlap.
     table: Arc<[Region]>,
-    /// The region hit last; only a hint, so it may be anything.
+    /// The region hit last; only a hint, which any value satisfies.
     last: AtomicUsize,
 }
 
@@ -35,26 +35,26 @@ pub struct Regions {
 struct Region {
     start: u64,
     len: u64,
-    /// Ends before the mapping may.
+    /// Dropped before the mapping, by field order.
     watch: Watch,
     map: Arc<MmapRegion>,
 }
 
 impl Region {
-    /// How many bytes there are from `addr` to the end of this region; 0 if `addr` is not in it.
+    /// Number of bytes from `addr` to the end of this region; 0 if `addr` is not in it.
     fn left_from(&self, addr: u64) -> u64 {
         addr.checked_sub(self.start).map_or(0, |offset| self.len.saturating_sub(offset))
     }
 }
 
 impl Regions {
-    /// Whether something of these regions was touched that their files had no more.
+    /// Whether an access met a missing part of a shrunk file.
     pub fn is_shrunk(&self) -> bool {
         self.table.iter().any(|region| region.watch.is_shrunk())
     }
 
     fn find(&self, addr: u64) -> Option<&Region> {
-        // Relaxed: whatever is read is only tried.
+        // Relaxed: any value read is only a hint.
         let hint = self.last.load(Ordering::Relaxed);
         if let Some(region) = self.table.get(hint)
             && region.left_from(addr) > 0
@@ -82,10 +82,11 @@ impl Regions {
 impl TryFrom<&GuestMemoryMmap> for Regions {
     type Error = io::Error;
 
-    /// The regions as a front-end shares them.
+    /// Converts the regions that a front-end shares.
     ///
     /// # Errors
-    /// One is longer than its file, or the host does not tell; or there are too many.
+    /// A region exceeds its file, the host does not report the file's size, or there are too many
+    /// regions.
     fn try_from(memory: &GuestMemoryMmap) -> io::Result<Regions> {
         let mut table = Vec::new();
         for region in memory.iter() {
@@ -102,8 +103,7 @@ impl TryFrom<&GuestMemoryMmap> for Regions {
     }
 }
 
-/// Checks that a file has all the bytes that were mapped. What is not a file but a device has a
-/// length of its own.
+/// Checks that a file has all the bytes that were mapped. A device file is exempt.
 fn check_file(place: &FileOffset, len: u64) -> io::Result<()> {
     let file = place.file().metadata()?;
     let end = place.start().checked_add(len);
@@ -119,7 +119,7 @@ impl Clone for Regions {
     }
 }
 
-/// The slices of a range: one for each region it crosses, and an error where there is none.
+/// The slices of a range: one per region it crosses, and an error where there is no region.
 #[derive(Debug)]
 struct Slices<'a> {
     regions: &'a Regions,
@@ -142,7 +142,7 @@ impl<'a> Iterator for Slices<'a> {
         self.left -= slice.len();
         match self.addr.checked_add(slice.len() as u64) {
             Some(next) => self.addr = next,
-            // Nothing lies past the end of the address space.
+            // There is no memory past the end of the address space.
             None if self.left > 0 => {
                 self.left = 0;
                 return Some(Err(GuestMemoryError::InvalidGuestAddress(self.addr)));

@@ -1,8 +1,8 @@
-//! An io_uring and the operations the kernel has of it.
+//! An io_uring and its operations in flight.
 //!
-//! This is where addresses are handed out, so this is where it is made sure that they stay good: an
-//! operation keeps its slot, which owns its memory or holds it, from before the kernel can see it
-//! until the kernel has answered. A ring that is dropped waits for that.
+//! This file passes addresses to the kernel, so it also keeps them valid: an operation keeps its
+//! slot, which owns or holds its memory, from before the kernel can see it until the kernel has
+//! answered. Dropping a ring waits for that.
 
 use super::inline_io::InlineIo;
 use super::open::{OpenError, OpenFile};
@@ -14,18 +14,17 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use vm_memory::GuestMemory;
 
-/// How many operations a ring has at a time; a power of two. Its submission queue is as long, and
-/// its completion queue twice as long, so neither is ever full.
+/// Maximum number of operations in flight; a power of two. The submission queue has this length and
+/// the completion queue twice as much, so neither is ever full.
 const ROOM: u32 = 128;
 
-/// Creates an io_uring of `entries` submissions and has the kernel complete an empty operation on
-/// it.
+/// Creates an io_uring of `entries` submissions and completes an empty operation on it.
 ///
-/// A filter of system calls may allow `io_uring_setup` and refuse `io_uring_enter`: the first
-/// request is too late to learn of it.
+/// A system call filter may allow `io_uring_setup` and refuse `io_uring_enter`; without this check
+/// the first request would be the one to fail.
 ///
 /// # Errors
-/// The error of the system call that the host refuses.
+/// The error of the refused system call.
 pub(super) fn working_uring(entries: u32) -> io::Result<IoUring> {
     let mut uring = IoUring::new(entries)?;
     let nothing = opcode::Nop::new().build();
@@ -45,11 +44,12 @@ pub(super) fn working_uring(entries: u32) -> io::Result<IoUring> {
 pub(super) struct Ring<H> {
     uring: IoUring,
     file: OpenFile,
-    /// An element is there iff its operation was pushed and its answer not taken. They never move.
+    /// An element is `Some` iff its operation was pushed and its answer not taken. Elements never
+    /// move.
     ops: Box<[Option<UringOp<H>>]>,
-    /// The elements that are not there.
+    /// The indices of the `None` elements.
     free: Vec<u32>,
-    /// What was over when it was accepted, because it was refused or done on the spot.
+    /// Operations that ended when they were accepted, because they were refused or done inline.
     over: VecDeque<Completion>,
     inline_io: InlineIo,
 }
@@ -82,16 +82,15 @@ impl<H> Ring<H> {
         self.uring.as_fd()
     }
 
-    /// Whether the kernel has nothing, and will not be given anything at the next
-    /// [`enter`](Ring::enter).
+    /// Whether the kernel has no operation, and the next [`enter`](Ring::enter) will submit none.
     fn is_idle(&self) -> bool {
         self.free.len() == self.ops.len()
     }
 
-    /// Accepts an operation. The kernel sees it when it is [entered](Ring::enter).
+    /// Accepts an operation. The kernel sees it at the next [`enter`](Ring::enter).
     ///
     /// # Safety
-    /// The slices that `memory` lends for the operation stay mapped until `hold` is dropped or
+    /// The slices that `memory` lends for the operation must stay mapped until `hold` is dropped or
     /// [`reap`](Ring::reap) has returned it.
     pub(super) unsafe fn push<M: GuestMemory>(
         &mut self,
@@ -111,30 +110,31 @@ impl<H> Ring<H> {
         let slot = self.free.pop().expect("there was room");
         let entry = self.ops[slot as usize].insert(op).entry().user_data(slot.into());
         // SAFETY: the entry has addresses of the slot, which stays until the operation was reaped
-        // (`Drop` sees to it if need be), and of memory that the slot owns or, by this function's
+        // (`Drop` waits if need be), and of memory that the slot owns or, by this function's
         // contract, that stays mapped as long.
         let pushed = unsafe { self.uring.submission().push(&entry) };
         pushed.expect("the queue is as long as there are slots");
     }
 
-    /// How many operations were pushed and not handed over.
+    /// Number of operations pushed and not yet submitted.
     pub(super) fn pushed(&mut self) -> usize {
         self.uring.submission().len()
     }
 
-    /// Hands over what was pushed, and returns when `want` answers are there to be reaped.
+    /// Submits the pushed operations, and returns when `want` answers can be reaped.
     ///
     /// # Errors
-    /// Only for what no operation can cause; then it is not known what the kernel has.
+    /// Only for causes that no operation can have; it is then unknown which operations the kernel
+    /// has.
     pub(super) fn enter(&mut self, want: usize) -> io::Result<()> {
         loop {
             match self.uring.submit_and_wait(want) {
-                // The kernel stops at an operation it does not take, and answers that one.
+                // The kernel stops at an operation that it does not accept, and answers that one.
                 Ok(_) if !self.uring.submission().is_empty() => {}
                 Ok(_) => return Ok(()),
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
-                    // The kernel is short of memory for a moment.
+                    // The kernel is temporarily short of memory.
                     Some(libc::EAGAIN | libc::EBUSY) => std::thread::yield_now(),
                     _ => return Err(error),
                 },
@@ -142,17 +142,17 @@ impl<H> Ring<H> {
         }
     }
 
-    /// Sleeps until something can be taken; not if there is nothing to come.
+    /// Sleeps until a completion can be taken; returns at once if none is to come.
     pub(super) fn wait(&mut self) -> io::Result<()> {
         if self.over.is_empty() && !self.is_idle() { self.enter(1) } else { Ok(()) }
     }
 
-    /// Takes an operation that was over when it was accepted.
+    /// Takes an operation that ended when it was accepted.
     pub(super) fn take_over(&mut self) -> Option<Completion> {
         self.over.pop_front()
     }
 
-    /// Takes an answer, with what its operation held.
+    /// Takes an answer, with the value that its operation held.
     pub(super) fn reap(&mut self) -> Option<(H, Landed)> {
         let answer = self.uring.completion().next()?;
         let slot = answer.user_data() as u32;
@@ -162,14 +162,14 @@ impl<H> Ring<H> {
     }
 }
 
-/// Carries out what was accepted, and waits for all of it: until then the kernel reads and writes
-/// memory that is about to be freed.
+/// Submits all accepted operations and waits for them: until then the kernel accesses memory that
+/// is about to be freed.
 impl<H> Drop for Ring<H> {
     fn drop(&mut self) {
         while !self.is_idle() {
             if self.reap().is_none() && self.enter(1).is_err() {
-                // Better to lose the memory, and the file with its lock, than to free what is
-                // written to.
+                // Leaking the memory, and the locked file, is better than freeing memory that the
+                // kernel writes to.
                 std::mem::forget(std::mem::take(&mut self.ops));
                 self.file.stay_locked();
                 return;

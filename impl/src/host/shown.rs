@@ -1,13 +1,13 @@
-//! Paths in messages: one line whatever the name holds.
+//! Display of paths in messages, always on one line.
 
 use std::fmt;
 use std::path::Path;
 
-/// Shows a path as it is, or in quotes and escaped if it has white space, control characters,
+/// Displays a path unchanged, or quoted and escaped if it has white space, control characters,
 /// quotes or bytes that are not UTF-8.
 ///
-/// A name may hold a newline, or the sequences that a terminal obeys; a message that shows it stays
-/// one line of text.
+/// A name may hold a newline or terminal escape sequences; the message with it stays one line of
+/// text.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a>(pub &'a Path);
 

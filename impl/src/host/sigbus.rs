@@ -1,14 +1,14 @@
-//! Guest memory that is taken away: a front-end may shrink a file that it shares, and the host
-//! sends SIGBUS to a thread that touches what is gone.
+//! Handling of guest memory that disappears: a front-end may shrink a file that it shares, and the
+//! host then sends SIGBUS to a thread that touches the missing part.
 //!
-//! A fault in a range that is [watched](Watch) is mended: a page of zeroes takes the place of what
-//! is gone, the range is noted to be shrunk, and the thread goes on. Whoever serves that guest
-//! looks at the note and serves it no more. Any other fault is left to whoever had the signal
-//! before; most often that is the end of the process.
+//! A fault in a [watched](Watch) range is repaired: a zero page replaces the missing one, the range
+//! is marked as shrunk, and the thread continues. The server of that guest checks the mark and
+//! disconnects it. Any other fault goes to the previous signal handler, which usually ends the
+//! process.
 //!
-//! The signal comes in the middle of anything, so all that is done then is to read and write
-//! atomics and to map a page. Ranges come and go under a lock that the signal never takes. What a
-//! system call finds gone is an errno, and none of this.
+//! The signal can interrupt any code, so its handler only reads and writes atomics and maps a page.
+//! Ranges are added and removed under a lock that the handler never takes. A system call that meets
+//! missing memory returns an errno and raises no signal.
 
 use std::io;
 use std::ops::Range;
@@ -16,10 +16,10 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-/// Most ranges that are watched at a time. A front-end shares 509 at most.
+/// Maximum number of watched ranges. A front-end shares at most 509.
 const MOST: usize = 1024;
 
-/// A range of addresses, as the signal sees it.
+/// A range of addresses, as the handler reads it.
 struct Place {
     start: AtomicUsize,
     /// Zero iff the place is free.
@@ -31,24 +31,24 @@ static PLACES: [Place; MOST] = [const {
     Place { start: AtomicUsize::new(0), end: AtomicUsize::new(0), shrunk: AtomicBool::new(false) }
 }; MOST];
 
-/// How many watches there are on each place.
+/// Number of watches on each place.
 static WATCHES: Mutex<[u32; MOST]> = Mutex::new([0; MOST]);
 
-/// How SIGBUS was dealt with before, and the size of a page: there before the signal comes here.
+/// The previous action of SIGBUS, and the page size; set before the handler is installed.
 static BEFORE: OnceLock<(libc::sigaction, usize)> = OnceLock::new();
 
-/// Mends what is gone of a range, for as long as it lives.
+/// Repairs missing pages of a range as long as it lives.
 #[derive(Debug)]
 pub(super) struct Watch {
     place: usize,
 }
 
 impl Watch {
-    /// Watches a range of mapped memory, which has to stay mapped for as long. The first one takes
-    /// the signal over, for the whole process.
+    /// Watches a range of mapped memory, which must stay mapped as long. The first call installs
+    /// the handler, for the whole process.
     ///
     /// # Errors
-    /// There are too many, or the host does not give the signal.
+    /// There are too many ranges, or the host does not install the handler.
     pub(super) fn over(range: Range<usize>) -> io::Result<Watch> {
         let mut watches = crate::sync::lock(&WATCHES);
         if BEFORE.get().is_none() {
@@ -65,15 +65,15 @@ impl Watch {
         if found.is_none() {
             PLACES[place].shrunk.store(false, Ordering::Relaxed);
             PLACES[place].start.store(range.start, Ordering::Relaxed);
-            // Pairs with the signal's first look: who sees the end sees the rest.
+            // Pairs with the first load of the handler: a thread that sees the end sees the rest.
             PLACES[place].end.store(range.end, Ordering::Release);
         }
         Ok(Watch { place })
     }
 
-    /// Whether a part of the range was found gone.
+    /// Whether part of the range was found missing.
     pub(super) fn is_shrunk(&self) -> bool {
-        // Pairs with the signal's note, most often on the same thread.
+        // Pairs with the handler's store, usually on the same thread.
         PLACES[self.place].shrunk.load(Ordering::Acquire)
     }
 }
@@ -88,47 +88,48 @@ impl Drop for Watch {
     }
 }
 
-/// Has SIGBUS come here.
+/// Installs the handler of SIGBUS.
 fn take_over() -> io::Result<()> {
-    // SAFETY: it takes a number and returns one.
+    // SAFETY: the call takes a number and returns one.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     let page = usize::try_from(page).map_err(|_| io::Error::last_os_error())?;
     // SAFETY: all its fields are integers, sets of bits or optional pointers, for which zero bytes
     // are a value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: there is room for what is written, and nothing is changed.
+    // SAFETY: there is room for the result, and the action is not changed.
     if unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut action) } != 0 {
         return Err(io::Error::last_os_error());
     }
     BEFORE.get_or_init(|| (action, page));
     let here: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_fault;
     action.sa_sigaction = here as usize;
-    // Threads of Rust have a stack for signals.
+    // Rust's threads have a signal stack.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-    // SAFETY: it is an action with a function for SA_SIGINFO, which may be called at any time.
+    // SAFETY: the action has a function for SA_SIGINFO that may be called at any time.
     match unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// SIGBUS: the thread goes on, or faults again and somebody else has it.
+/// Handler of SIGBUS: the thread continues, or faults again into the previous action.
 extern "C" fn on_fault(signal: libc::c_int, fault: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    // SAFETY: with SA_SIGINFO the kernel hands over what it knows, for as long as this runs.
+    // SAFETY: with SA_SIGINFO the kernel passes a valid structure, which lives as long as this
+    // call.
     let fault = unsafe { &*fault };
-    // SAFETY: it reads a field that is there, and means something if the next line says so.
+    // SAFETY: the field exists; its value is meaningful if the next line confirms the code.
     let address = unsafe { fault.si_addr() }.addr();
     if fault.si_code == libc::BUS_ADRERR && mend(address) {
         return;
     }
     let Some((before, _)) = BEFORE.get() else { std::process::abort() };
-    // SAFETY: it is what the kernel said it was. The thread faults again, and then that is asked.
+    // SAFETY: the kernel returned this action earlier. The thread faults again, into that action.
     if unsafe { libc::sigaction(signal, before, ptr::null_mut()) } != 0 {
         std::process::abort();
     }
 }
 
-/// Puts zeroes where memory is gone. False if it was none of what is watched.
+/// Replaces missing memory by zeroes. `false` if the address is in no watched range.
 fn mend(address: usize) -> bool {
     let Some(&(_, page)) = BEFORE.get() else { return false };
     let mut mended = false;
@@ -139,24 +140,23 @@ fn mend(address: usize) -> bool {
             continue;
         }
         let first = address - address % page;
-        // Memory in large pages can only be replaced as a whole.
+        // Memory in huge pages can only be replaced as a whole.
         mended = mended || put_zeroes(first..first + page) || put_zeroes(start..end);
         place.shrunk.store(true, Ordering::Release);
     }
     mended
 }
 
-/// Maps zeroes over a part of a mapping.
+/// Maps zeroes over part of a mapping.
 fn put_zeroes(range: Range<usize>) -> bool {
     let at = ptr::without_provenance_mut(range.start);
     let access = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
-    // SAFETY: it is the thread's own.
+    // SAFETY: `errno` belongs to this thread.
     let errno = unsafe { libc::__errno_location() };
-    // SAFETY: as above; whoever was interrupted may be about to read it.
+    // SAFETY: as above; the interrupted code may be about to read it.
     let saved = unsafe { *errno };
-    // SAFETY: the range lies in memory that is watched, so it is mapped, and nobody's but a
-    // guest's.
+    // SAFETY: the range is watched, so it is mapped and holds only guest memory.
     let mapped = unsafe { libc::mmap(at, range.len(), access, flags, -1, 0) };
     // SAFETY: as above.
     unsafe { *errno = saved };
@@ -216,7 +216,7 @@ mod tests {
         }
     }
 
-    /// It runs itself once more, as the process that ends.
+    /// Runs itself again, as the process that ends.
     #[test]
     fn a_fault_elsewhere_is_what_it_always_was() {
         use std::os::unix::process::ExitStatusExt;

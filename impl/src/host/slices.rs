@@ -1,4 +1,4 @@
-//! Guest memory as a host's system call wants it: pieces of this process's memory.
+//! Guest memory in the form of a system call: pieces of this process's memory.
 
 use crate::buffer::GuestRange;
 use crate::errno::Errno;
@@ -7,14 +7,14 @@ use smallvec::SmallVec;
 use vm_memory::bitmap::{BS, BitmapSlice};
 use vm_memory::{GuestMemory, GuestMemoryError, Permissions, VolatileSlice};
 
-/// Most pieces of memory one system call takes; a transfer that has more is short.
+/// Maximum number of memory pieces per system call; a transfer with more is short.
 pub(super) const MOST_PIECES: usize = 1024;
 
 pub(super) type Slices<'a, M> =
     SmallVec<[VolatileSlice<'a, BS<'a, <M as GuestMemory>::Bitmap>>; 8]>;
 
-/// The mapped memory of the ranges, in order. `access` is what the *host* does: it writes for a
-/// read.
+/// The mapped memory of the ranges, in order. `access` is the access of the *host*, which writes
+/// for a read.
 pub(super) fn slices<'a, M: GuestMemory>(
     memory: &'a M,
     ranges: &[GuestRange],
@@ -31,7 +31,7 @@ pub(super) fn slices<'a, M: GuestMemory>(
     Ok(all)
 }
 
-/// Notes that the host has written the first `moved` bytes, which live migration has to know.
+/// Marks the first `moved` bytes as written by the host, for live migration.
 pub(super) fn mark_dirty<B: BitmapSlice>(slices: &[VolatileSlice<'_, B>], moved: u32) {
     let mut left = moved as usize;
     for slice in slices {
@@ -40,7 +40,8 @@ pub(super) fn mark_dirty<B: BitmapSlice>(slices: &[VolatileSlice<'_, B>], moved:
     }
 }
 
-/// Whether each piece begins at a multiple of `align`, and is a multiple of `unit` long.
+/// Whether each piece begins at a multiple of `align` and has a length that is a multiple of
+/// `unit`.
 pub(super) fn are_aligned<B: BitmapSlice>(
     slices: &[VolatileSlice<'_, B>],
     align: usize,
@@ -54,9 +55,9 @@ pub(super) fn are_aligned<B: BitmapSlice>(
 
 /// Whether a write from this memory leaves whole sectors if its process is killed.
 ///
-/// The page cache is filled page by page of this memory, and a kill may come before any page that
-/// has to be brought in first. A sector that lies within one page is copied or not; one that lies
-/// across two would be torn, and a sector never tears.
+/// The page cache copies page by page of this memory, and a kill may come before any page that must
+/// be faulted in first. A sector within one page is copied or not; a sector across two could be
+/// torn, and a sector must never tear.
 pub(super) fn keep_sectors_whole<B: BitmapSlice>(slices: &[VolatileSlice<'_, B>]) -> bool {
     are_aligned(slices, SECTOR as usize, SECTOR as usize)
 }

@@ -1,5 +1,5 @@
-//! What a host asks of offsets, lengths and memory: of direct I/O, and of deallocation on a block
-//! device.
+//! Alignment requirements of a host on offsets, lengths and memory: for direct I/O, and for
+//! deallocation on a block device.
 
 use crate::bounce::BOUNCE_ALIGN;
 use std::fs::File;
@@ -11,13 +11,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 /// Units of direct I/O in bytes, all powers of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Alignment {
-    /// Of offsets and lengths; 512 to 4096.
+    /// Unit of offsets and lengths; 512 to 4096.
     pub(super) granule: u32,
-    /// Of addresses; at most that of a bounce.
+    /// Alignment of addresses; at most that of a bounce buffer.
     pub(super) memory: usize,
 }
 
-/// What a file opened for direct I/O asks for; `None` if there is none it can be satisfied with.
+/// The requirements of a file opened for direct I/O; `None` if they cannot be met.
 pub(super) fn of_direct_io(file: &File) -> io::Result<Option<Alignment>> {
     let stat = statx(file)?;
     let (granule, memory) = if stat.stx_mask & libc::STATX_DIOALIGN != 0 {
@@ -26,7 +26,7 @@ pub(super) fn of_direct_io(file: &File) -> io::Result<Option<Alignment>> {
         let unit = logical_block(file)?.unwrap_or(4096);
         (unit, unit)
     };
-    // The host says zero where it can do no direct I/O.
+    // Zero means that the host has no direct I/O for the file.
     let usable = granule.is_power_of_two()
         && memory.is_power_of_two()
         && granule <= 4096
@@ -37,8 +37,8 @@ pub(super) fn of_direct_io(file: &File) -> io::Result<Option<Alignment>> {
 fn statx(file: &File) -> io::Result<libc::statx> {
     let mut stat = MaybeUninit::<libc::statx>::zeroed();
     let flags = libc::AT_EMPTY_PATH;
-    // SAFETY: the descriptor is open, the path is an empty string, and `stat` has room for what is
-    // written.
+    // SAFETY: the descriptor is open, the path is an empty string, and `stat` has room for the
+    // result.
     let result = unsafe {
         libc::statx(file.as_raw_fd(), c"".as_ptr(), flags, libc::STATX_DIOALIGN, stat.as_mut_ptr())
     };
@@ -49,8 +49,8 @@ fn statx(file: &File) -> io::Result<libc::statx> {
     Ok(unsafe { stat.assume_init() })
 }
 
-/// The bytes that the host handles as one when it punches or zeroes a range of a file: at least a
-/// block of the file system and a page; a power of two. For a block device its logical block.
+/// The unit in bytes in which the host punches or zeroes a range of a file: at least a block of the
+/// file system and a page; a power of two. For a block device, its logical block.
 pub(super) fn block(file: &File) -> io::Result<u32> {
     if let Some(unit) = logical_block(file)? {
         return Ok(unit);
@@ -59,8 +59,8 @@ pub(super) fn block(file: &File) -> io::Result<u32> {
     Ok(block.max(rustix::param::page_size() as u32).next_power_of_two())
 }
 
-/// The unit in which a block device can be discarded and zeroed; `None` for a file, where any bytes
-/// can.
+/// The unit in which a block device can be discarded and zeroed; `None` for a file, which has no
+/// such unit.
 pub(super) fn logical_block(file: &File) -> io::Result<Option<u32>> {
     if !file.metadata()?.file_type().is_block_device() {
         return Ok(None);

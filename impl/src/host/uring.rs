@@ -1,14 +1,14 @@
-//! A file as a disk over io_uring: one ring for each lane, transfers straight between the disk and
-//! the guest's memory.
+//! A file as a disk over io_uring: one ring per lane, and transfers directly between the disk and
+//! guest memory.
 //!
-//! [`UringDisk`] is for a queue's thread: it gathers submissions until the doorbell, never waits in
-//! between, and has a descriptor to sleep on. [`SerialUring`] is for whoever wants one thing after
-//! the other: every operation is done when its submission returns, in memory that is only borrowed.
+//! [`UringDisk`] is for a queue's worker thread: it batches submissions until the doorbell, never
+//! blocks in between, and has a descriptor to sleep on. [`SerialUring`] is for sequential callers:
+//! every operation is done when its submission returns, in borrowed memory.
 //!
-//! As below every seam, nothing is split, retried or repaired. Only memory that direct I/O does not
-//! take as it lies, or from which a kill could tear a sector, passes through a bounce; and writes
-//! to the page cache that the kernel would hand to a worker thread are made when they are
-//! submitted.
+//! As with every disk, nothing is split, retried or repaired. A bounce buffer is used only for
+//! memory that direct I/O does not accept as it lies, or from which a kill could tear a sector.
+//! Writes to the page cache that the kernel would hand to a worker thread are executed at
+//! submission.
 
 use super::memory::ArcMemory;
 use super::open::{Access, Growth, OpenError, OpenFile};
@@ -22,27 +22,27 @@ use std::path::Path;
 use std::sync::Arc;
 use vm_memory::GuestMemory;
 
-/// So many operations do not wait for the doorbell. A device that is given all at once may answer
-/// all at once, and idle until it is given the next; with a part in hand it works while the driver
-/// thinks.
+/// Number of pushed operations that are submitted without waiting for the doorbell. A device that
+/// receives all operations at once may answer all at once and then idle; with a part submitted
+/// early it works while the driver prepares more.
 const BATCH: usize = 4;
 
 /// One lane onto a file or block device, with a ring of its own.
 ///
-/// Each operation holds the guest memory it was submitted with until its completion was taken. A
-/// lane that is dropped carries out what it has accepted, and waits for that. A lane is driven by
-/// one thread at a time; the kernel may cancel what a thread has going when it ends.
+/// Each operation holds the guest memory of its submission until its completion is taken. Dropping
+/// a lane executes the accepted operations and waits for them. One thread at a time may drive a
+/// lane; the kernel may cancel a thread's operations when that thread ends.
 pub struct UringDisk<M> {
     ring: Ring<Arc<M>>,
 }
 
 impl<M: GuestMemory + 'static> UringDisk<M> {
-    /// Opens `path`, whose size is the disk's capacity, and makes stable what an earlier backend
-    /// may have left volatile. Unless it is read only it is locked until the last lane is gone.
+    /// Opens `path`, whose size is the disk's capacity, and makes stable the data that an earlier
+    /// backend may have left volatile. A writable disk is locked until its last lane is dropped.
     ///
     /// # Errors
-    /// It cannot be opened, locked or synced, its size is not a multiple of 512 bytes, or, for
-    /// direct I/O, of what the host asks for; or the host gives no ring.
+    /// It cannot be opened, locked or synced; its size is not a multiple of 512 bytes or, for
+    /// direct I/O, of the unit that the host requires; or the host provides no ring.
     pub fn open(path: &Path, access: Access) -> Result<UringDisk<M>, OpenError> {
         Ok(UringDisk { ring: Ring::new(OpenFile::open(path, access)?)? })
     }
@@ -50,17 +50,17 @@ impl<M: GuestMemory + 'static> UringDisk<M> {
     /// Another lane onto the same open file.
     ///
     /// # Errors
-    /// The host gives no ring.
+    /// The host provides no ring.
     pub fn lane(&self) -> Result<UringDisk<M>, OpenError> {
         Ok(UringDisk { ring: Ring::new(self.ring.file().again()?)? })
     }
 
-    /// How large it is, for whoever is told that it has grown.
+    /// The size of the disk, for a caller that is informed of growth.
     pub fn growth(&self) -> Growth {
         Growth::of(self.ring.file())
     }
 
-    /// Rings the doorbell and sleeps until there is a completion to take; not if nothing is to
+    /// Rings the doorbell and sleeps until a completion can be taken; returns at once if none is to
     /// come.
     pub fn wait(&mut self) {
         if let Err(error) = self.ring.wait() {
@@ -79,9 +79,9 @@ impl<M: GuestMemory + 'static> Disk<ArcMemory<M>> for UringDisk<M> {
     }
 
     fn submit(&mut self, memory: &ArcMemory<M>, submission: Submission) {
-        // SAFETY: slices are good for as long as what lends them is borrowed and not moved. The
-        // slot holds it, and nobody can move it or have it to themselves meanwhile; it has no
-        // borrows of its own that could end.
+        // SAFETY: slices are valid as long as their lender is borrowed and not moved. The slot
+        // holds the lender, and no other code can move it or access it exclusively meanwhile; it
+        // has no borrows of its own that could end.
         unsafe { self.ring.push(memory, memory.hold(), submission) };
         if self.ring.pushed() >= BATCH {
             Disk::<ArcMemory<M>>::doorbell(self);
@@ -103,8 +103,8 @@ impl<M: GuestMemory + 'static> Disk<ArcMemory<M>> for UringDisk<M> {
     }
 }
 
-/// Readable whenever a completion can be taken, except one of an operation that was over when it
-/// was submitted (refused, or written on the spot): take until there is none, then sleep.
+/// Readable whenever a completion can be taken, except for an operation that ended at submission
+/// (refused, or done inline): take completions until there is none, then sleep.
 impl<M> AsFd for UringDisk<M> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.fd()
@@ -123,20 +123,20 @@ impl<M> fmt::Debug for UringDisk<M> {
     }
 }
 
-/// One lane that runs each operation when it is submitted, and completes in that order.
+/// One lane that executes each operation at submission, and completes in that order.
 pub struct SerialUring {
     ring: Ring<()>,
     done: VecDeque<Completion>,
 }
 
-/// How many completions may wait to be taken.
+/// Maximum number of completions that wait to be taken.
 const MOST_DONE: usize = 128;
 
 impl SerialUring {
     /// Opens `path` as [`UringDisk::open`] does.
     ///
     /// # Errors
-    /// As there.
+    /// The same as of [`UringDisk::open`].
     pub fn open(path: &Path, access: Access) -> Result<SerialUring, OpenError> {
         Ok(SerialUring { ring: Ring::new(OpenFile::open(path, access)?)?, done: VecDeque::new() })
     }
@@ -144,14 +144,14 @@ impl SerialUring {
     /// Another lane onto the same open file.
     ///
     /// # Errors
-    /// The host gives no ring.
+    /// The host provides no ring.
     pub fn lane(&self) -> Result<SerialUring, OpenError> {
         let ring = Ring::new(self.ring.file().again()?)?;
         Ok(SerialUring { ring, done: VecDeque::new() })
     }
 
-    /// What waits to be taken from the other lane waits here too: for a copy of a machine in the
-    /// middle of its work.
+    /// Copies the waiting completions of the other lane, for a copy of a machine in the middle of
+    /// its work.
     pub fn copy_waiting(&mut self, other: &SerialUring) {
         self.done.clone_from(&other.done);
     }
@@ -168,7 +168,7 @@ impl<M: GuestMemory> Disk<M> for SerialUring {
 
     fn submit(&mut self, memory: &M, submission: Submission) {
         assert!(self.done.len() < MOST_DONE, "submissions need room");
-        // SAFETY: `memory` is borrowed until this function ends, which it does not before the
+        // SAFETY: `memory` is borrowed until this function returns, which happens after the
         // operation was reaped.
         unsafe { self.ring.push(memory, (), submission) };
         let completion = match self.ring.take_over() {
@@ -183,8 +183,8 @@ impl<M: GuestMemory> Disk<M> for SerialUring {
     }
 }
 
-/// Waits for the one operation of the ring. Does not return, and does not unwind, without its
-/// answer: its memory is only borrowed.
+/// Waits for the only operation of the ring. Does not return or unwind without its answer, because
+/// its memory is only borrowed.
 fn answer(ring: &mut Ring<()>) -> Landed {
     loop {
         if let Some(((), landed)) = ring.reap() {

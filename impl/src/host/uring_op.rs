@@ -1,8 +1,8 @@
-//! One operation in the kernel's hands, with everything the kernel has an address of.
+//! One operation in io_uring, with all memory that the kernel has an address of.
 //!
-//! Transfers go straight between the disk and the guest's memory. Only where direct I/O does not
-//! take that memory as it lies, or a kill could tear a sector that is written from it, do they pass
-//! through a bounce, which is filled when a write is submitted and emptied when a read completes.
+//! Transfers go directly between the disk and guest memory. A bounce buffer is used only if direct
+//! I/O does not accept the memory as it lies, or if a kill could tear a sector written from it; it
+//! is filled when a write is submitted and emptied when a read completes.
 
 use super::open::OpenFile;
 use super::slices::{MOST_PIECES, are_aligned, keep_sectors_whole, mark_dirty, slices};
@@ -16,12 +16,11 @@ use vm_memory::bitmap::BitmapSlice;
 use vm_memory::volatile_memory::PtrGuardMut;
 use vm_memory::{GuestMemory, Permissions, VolatileSlice};
 
-/// The places in the ring's table of registered files: of what is read and written, and of what is
-/// synced.
+/// Indices in the ring's table of registered files: for reads and writes, and for syncs.
 const FILE: types::Fixed = types::Fixed(0);
 const SYNCS: types::Fixed = types::Fixed(1);
 
-/// What the kernel is asked to do.
+/// The system call of an operation.
 #[derive(Clone, Copy)]
 enum Call {
     Readv { offset: u64 },
@@ -30,7 +29,7 @@ enum Call {
     Fallocate { mode: libc::c_int, offset: u64, len: u64 },
 }
 
-/// What a transfer does to the disk.
+/// The direction of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Reads,
@@ -41,14 +40,14 @@ pub(super) enum Access {
 #[derive(Default)]
 struct Pieces {
     iovecs: SmallVec<[libc::iovec; 4]>,
-    /// Keeps memory mapped that is mapped only while it is used.
+    /// Keeps memory mapped that is mapped only while it is in use.
     guards: SmallVec<[PtrGuardMut; 4]>,
-    /// What the kernel sees in place of the guest's memory.
+    /// The buffer that the kernel uses in place of guest memory.
     staged: Option<Bounce>,
 }
 
-/// An operation from its submission to its completion. Fields are dropped in this order: what is
-/// mapped before what holds the mapping.
+/// An operation from its submission to its completion. Fields are dropped in this order: mapped
+/// memory before the holder of the mapping.
 pub(super) struct UringOp<H> {
     token: Token,
     call: Call,
@@ -57,12 +56,12 @@ pub(super) struct UringOp<H> {
     hold: H,
 }
 
-// SAFETY: what makes it stay on one thread otherwise are addresses, of memory that it or `hold`
-// owns and that is nobody's thread-local.
+// SAFETY: only the addresses prevent `Send`, and they point to memory that the operation or `hold`
+// owns and that is not thread-local.
 unsafe impl<H: Send> Send for UringOp<H> {}
 
 impl<H> UringOp<H> {
-    /// Checks an operation and finds its memory; an operation that makes no sense completes here.
+    /// Checks an operation and finds its memory; an invalid operation completes here.
     pub(super) fn new<M: GuestMemory>(
         file: &OpenFile,
         memory: &M,
@@ -90,8 +89,8 @@ impl<H> UringOp<H> {
         }
     }
 
-    /// The operation as the kernel reads it. It has addresses of this value, which must stay where
-    /// it is.
+    /// The operation as a submission queue entry. The entry contains addresses of this value, which
+    /// must not move.
     pub(super) fn entry(&self) -> squeue::Entry {
         let iovecs = self.pieces.iovecs.as_ptr();
         let count = self.pieces.iovecs.len() as u32;
@@ -110,7 +109,7 @@ impl<H> UringOp<H> {
         }
     }
 
-    /// The memory, the offset and the direction of a transfer.
+    /// Memory, offset and direction of a transfer.
     pub(super) fn transfer(&self) -> Option<(&[libc::iovec], u64, Access)> {
         let (offset, access) = match self.call {
             Call::Readv { offset } => (offset, Access::Reads),
@@ -120,7 +119,7 @@ impl<H> UringOp<H> {
         Some((&self.pieces.iovecs, offset, access))
     }
 
-    /// What is left when the kernel has answered: the number of bytes or a negative errno.
+    /// Completes the operation with the kernel's result: the number of bytes or a negative errno.
     pub(super) fn land(self, answer: i32) -> (H, Landed) {
         let result = u32::try_from(answer).map_err(|_| Errno(answer.saturating_neg()));
         let staged = self.pieces.staged;
@@ -129,7 +128,7 @@ impl<H> UringOp<H> {
     }
 }
 
-/// An operation that the kernel is done with.
+/// An operation that the kernel has finished.
 pub(super) struct Landed {
     token: Token,
     reads: bool,
@@ -139,7 +138,7 @@ pub(super) struct Landed {
 }
 
 impl Landed {
-    /// Brings what was read to where it belongs, in the memory the operation was submitted with.
+    /// Copies the data of a read to its destination, in the memory of the submission.
     pub(super) fn settle<M: GuestMemory>(mut self, memory: &M) -> Completion {
         if self.reads {
             self.result = self.result.and_then(|moved| {
@@ -199,7 +198,7 @@ impl Pieces {
         Ok(Pieces { staged: Some(staged), ..pieces })
     }
 
-    /// All of a bounce, whose bytes stay where they are when it is moved.
+    /// The whole of a bounce buffer, whose bytes do not move with it.
     fn of_bounce(bounce: &mut Bounce) -> Pieces {
         Pieces::of_slices(&[VolatileSlice::from(bounce.as_mut_slice())])
     }
@@ -216,7 +215,7 @@ impl Pieces {
     }
 }
 
-/// Whether the kernel takes this memory as it lies, and a write from it is safe.
+/// Whether the kernel accepts this memory as it lies, and a write from it is safe.
 fn takes<B: BitmapSlice>(
     file: &OpenFile,
     access: Permissions,

@@ -1,14 +1,14 @@
 //! The device for a guest in another process: a vhost-user-blk back-end on a Unix socket.
 //!
-//! A front-end connects, shares its memory and its rings, and is served until it goes; then the
-//! next one is. One thread a queue sleeps on the kick, the disk's completions and a bell; one
-//! thread answers the front-end. Whatever is said on the socket about a ring that moves is done by
-//! taking the lane from its thread for a moment (see `lane`).
+//! A front-end connects, shares its memory and its rings, and is served until it disconnects; then
+//! the next one is served. One worker thread per queue sleeps on the kick, the disk's completions
+//! and a wakeup; one thread answers the front-end. To apply a message about a ring that is served,
+//! that thread takes the lane from its worker for a moment (see `lane`).
 //!
 //! ```text
 //!   Server        accepts one front-end after the other       vhost_user
 //!     └ Connection  messages and their descriptors            connection, message, descriptor
-//!     └ Channel     what the back-end says first              channel
+//!     └ Channel     messages that the back-end starts         channel
 //!     └ FrontEnd    features, configuration, memory, drain    front_end, memory_table
 //!     └ Lane        queue, ring, disk, guest memory           lane, setup, record, notifier
 //!                   busy-polling, draining                    busy_poll, drain
@@ -16,29 +16,30 @@
 //!
 //! # What it promises
 //!
-//! - GET_VRING_BASE is answered only when every request that was taken is answered on its ring.
-//!   When a connection ends, every such request is answered, or is on the front-end's in-flight
-//!   record. Only where there is no record, and what is left is more than the host holds and takes
-//!   longer than a moment, is it abandoned: nobody may be there to see it.
-//! - RESET_DEVICE abandons what the host does not hold and waits for what it does. SET_FEATURES
-//!   with no ring being served begins a new life too, unless the features are the same: so
-//!   front-ends continue a paused guest.
-//! - What was in flight when a back-end died is carried out by the next one the front-end connects
-//!   to, each request answered once, and in the cache mode that the driver chose (INFLIGHT_SHMFD).
-//!   The record may be another implementation's.
-//! - Nothing that a front-end controls is waited for: neither its descriptors, which are looked at
-//!   before they are used, nor its memory. What it wrote down is read once and compared before it
-//!   counts. One front-end holds the server for as long as it stays connected; others wait.
-//! - A disk that grows is shown to the driver at once, and no request is held against two sizes.
-//! - A disk whose sync failed stays so for every later front-end.
-//! - A front-end that shrinks a file it shares is parted from, and harms nobody else. For that the
-//!   first memory that is shared takes over SIGBUS, in the whole process; what is no guest's memory
-//!   is left to whoever had the signal before.
+//! - GET_VRING_BASE is answered only when every taken request is answered on its ring. When a
+//!   connection ends, every such request is answered or is in the front-end's in-flight record.
+//!   Without a record, requests that the host does not have are abandoned if they take longer than
+//!   a moment, because their answers may have no reader.
+//! - RESET_DEVICE abandons requests that the host does not have and waits for the others.
+//!   SET_FEATURES without a served ring begins a new life too, unless the features are unchanged:
+//!   front-ends continue a paused guest that way.
+//! - The requests that were in flight when a back-end died are executed by the next one that the
+//!   front-end connects to, each answered once, and in the cache mode that the driver chose
+//!   (INFLIGHT_SHMFD). The record may be that of another implementation.
+//! - The server never waits for anything that a front-end controls: neither its descriptors, which
+//!   are checked before use, nor its memory. Each value from the front-end is read once and
+//!   validated before use. One front-end holds the server as long as it stays connected; others
+//!   wait.
+//! - A disk that grows is shown to the driver at once, and no request is checked against two sizes.
+//! - A disk whose sync failed stays failed for every later front-end.
+//! - A front-end that shrinks a file it shares is disconnected, and harms no other. For that, the
+//!   first shared memory installs a SIGBUS handler for the whole process; faults outside guest
+//!   memory go to the previous handler.
 //!
 //! # What it does not do
 //!
-//! Dirty pages are not logged (LOG_SHMFD), nor rings polled without a kick. A ring that cannot be
-//! served is reported to the server's owner, and one that makes no sense on the error descriptor
+//! Dirty pages are not logged (LOG_SHMFD), and rings are not polled without a kick. A ring that
+//! cannot be served is reported to the server's owner, and an invalid ring on the error descriptor
 //! too.
 
 #[expect(clippy::disallowed_types, reason = "when a thread sleeps depends on it, not what it does")]
@@ -83,20 +84,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The most queues a server may have.
+/// Maximum number of queues of a server.
 pub const MOST_QUEUES: u16 = 64;
 
-/// How long a front-end waits that the host had no descriptor or memory for, before it is accepted
-/// again.
+/// Time before the next attempt to accept a front-end, after the host had no descriptor or memory
+/// for one.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The guest memory that the disk below a server is lent: whoever holds it keeps it mapped.
+/// The guest memory that the disk of a server borrows; a holder keeps it mapped.
 pub type Memory = ArcMemory<Regions>;
 
-/// A lane of a disk that the thread of a queue can sleep on.
+/// A disk lane that a queue's worker can sleep on.
 pub trait QueueDisk: Disk<Memory> + Send + 'static {
-    /// A descriptor that is readable while there are completions that were not there when one was
-    /// last looked for; `None` if all are there when the doorbell has rung.
+    /// A descriptor that is readable while there are completions that arrived after the last look;
+    /// `None` if all completions are available after the doorbell.
     fn completion_fd(&self) -> Option<BorrowedFd<'_>>;
 }
 
@@ -112,31 +113,31 @@ impl QueueDisk for UringDisk<Regions> {
     }
 }
 
-/// Something a server's owner may want to hear of.
+/// An event for the owner of a server.
 #[derive(Debug)]
 pub enum Event {
-    /// A front-end is connected, the `n`th.
+    /// The `n`th front-end is connected.
     Connected(u64),
-    /// It has gone and everything it asked for is done.
+    /// It has disconnected, and its requests are done.
     Gone(u64),
-    /// The host has no descriptor or memory for a front-end that connects; told once until one is
+    /// The host has no descriptor or memory for a connecting front-end; reported once until one is
     /// served.
     Unaccepted(io::Error),
-    /// It said something that makes no sense or cannot be done, was told so if it asked to be, and
-    /// was disconnected.
+    /// It sent an invalid or impossible message and was disconnected; the message was refused first
+    /// if it requested a reply.
     ProtocolError(u64, MessageError),
     /// It shrank a file that is guest memory, and was disconnected.
     Shrank(u64),
     /// A ring is not served.
     Ring(QueueIndex, RingError),
-    /// A ring goes on with so many requests that a back-end had in flight when it died.
+    /// A ring continues with this number of requests that a dead back-end had in flight.
     GoesOn(QueueIndex, u16),
-    /// A ring is served without a record of what is in flight, for which the front-end's memory has
-    /// too few descriptors.
+    /// A ring is served without an in-flight record, because the front-end's memory for it has too
+    /// few descriptors.
     Unrecorded(QueueIndex),
     /// The driver's features cannot be accepted.
     Features(Refused),
-    /// Other features came while rings were served; they do not count.
+    /// A change of the features while rings were served; it is ignored.
     LateFeatures(u64),
 }
 
@@ -145,10 +146,9 @@ impl fmt::Display for Event {
         match self {
             Event::Connected(n) => write!(f, "front-end {n} connected"),
             Event::Gone(n) => write!(f, "front-end {n} is gone"),
-            Event::Unaccepted(error) => write!(
-                f,
-                "front-ends that connect cannot be served ({error}); trying again until they can"
-            ),
+            Event::Unaccepted(error) => {
+                write!(f, "front-ends cannot be accepted ({error}); retrying")
+            }
             Event::ProtocolError(n, error) => write!(f, "front-end {n} disconnected: {error}"),
             Event::Shrank(n) => {
                 write!(f, "front-end {n} disconnected: it shrank the memory it shares")
@@ -156,7 +156,7 @@ impl fmt::Display for Event {
             Event::Ring(queue, why) => write!(f, "ring {} is not served: {why}", queue.0),
             Event::GoesOn(queue, requests) => write!(
                 f,
-                "ring {} goes on with {requests} requests that a server left unanswered",
+                "ring {} continues with {requests} requests that an earlier server left unanswered",
                 queue.0
             ),
             Event::Unrecorded(queue) => write!(
@@ -164,28 +164,28 @@ impl fmt::Display for Event {
                 "ring {} is served, but the front-end's in-flight record has too few descriptors for it",
                 queue.0
             ),
-            Event::Features(refused) => write!(f, "the driver's features do not count: {refused}"),
+            Event::Features(refused) => write!(f, "the driver's features are ignored: {refused}"),
             Event::LateFeatures(features) => {
-                write!(f, "features {features:#x} came while rings were served and do not count")
+                write!(f, "features {features:#x} came while rings were served and are ignored")
             }
         }
     }
 }
 
-/// Where a server's events go, from any of its threads.
+/// The receiver of a server's events, called from any of its threads.
 pub type Report = Box<dyn Fn(Event) + Send + Sync>;
 
-/// Why a server cannot be, or could not end as it should.
+/// The reason why a server cannot start, or ended with an error.
 #[derive(Debug)]
 pub enum ServeError {
-    /// The device cannot be set up like this.
+    /// The device cannot have this configuration.
     Config(ConfigError),
     /// The host refused a descriptor or a thread.
     Host(io::Error),
-    /// The disk could not be synced at the end: what was written since the last flush may be lost.
+    /// The disk could not be synced at the end: data written since the last flush may be lost.
     Sync(Errno),
-    /// A sync failed while the disk was served, and guests were told so: what they had written may
-    /// be lost, though a later sync ended well.
+    /// A sync failed while the disk was served, and the guests saw it: their data may be lost,
+    /// although the last sync succeeded.
     SyncFailed,
 }
 
@@ -222,16 +222,16 @@ pub struct Server<D> {
     report: Report,
     stopper: Stopper,
     channel: Arc<Channel>,
-    /// The front-end that is served has shrunk the memory it shares.
+    /// The connected front-end has shrunk the memory it shares.
     shrunk: AtomicBool,
 }
 
 impl<D: QueueDisk> Server<D> {
-    /// A server of a device with one queue for each lane of a disk; the number of queues in
-    /// `config` does not count.
+    /// A server of a device with one queue per disk lane; the number of queues in `config` is
+    /// ignored.
     ///
     /// # Errors
-    /// The configuration contradicts itself or the disk, or the host has no descriptors left.
+    /// The configuration contradicts itself or the disk, or the host provides no descriptor.
     ///
     /// # Panics
     /// If there is no lane, or more than [`MOST_QUEUES`].
@@ -247,22 +247,22 @@ impl<D: QueueDisk> Server<D> {
         Ok(Server { shared, lanes, report, stopper, channel: Arc::default(), shrunk })
     }
 
-    /// What shows the driver a larger disk, from another thread.
+    /// A handle to announce a larger disk to the driver, from another thread.
     pub fn grower(&self) -> Grower {
         Grower { shared: Arc::clone(&self.shared), channel: Arc::clone(&self.channel) }
     }
 
-    /// What ends [`run`](Server::run) from another thread.
+    /// A handle to end [`run`](Server::run), from another thread.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// Serves whoever connects to `listener`, one after the other, until it is stopped; then the
-    /// disk is synced. A host that is short of descriptors or memory when somebody connects is
-    /// reported, and asked again a moment later.
+    /// Serves the front-ends that connect to `listener`, one after the other, until it is stopped;
+    /// then syncs the disk. If the host lacks descriptors or memory for a connection, that is
+    /// reported and retried a moment later.
     ///
     /// # Errors
-    /// The host has no threads left for the queues, or the last sync failed.
+    /// The host provides no threads for the queues, or the last sync failed.
     pub fn run(&mut self, listener: UnixListener) -> Result<(), ServeError> {
         self.with_threads(|| {
             self.accept(&listener);
@@ -271,21 +271,21 @@ impl<D: QueueDisk> Server<D> {
         self.sync()
     }
 
-    /// Serves the front-end at the other end of a connection, until it is gone. What it did not
-    /// flush is not synced.
+    /// Serves the front-end at the other end of a connection until it disconnects. Does not sync
+    /// the data it did not flush.
     ///
     /// # Errors
-    /// The host has no threads or descriptors left.
+    /// The host provides no threads or descriptors.
     pub fn serve_connection(&mut self, stream: UnixStream) -> Result<(), ServeError> {
         Ok(self.with_threads(|| self.serve(stream, 1))?)
     }
 
-    /// Has a thread for each queue while `serve` serves.
+    /// Runs `serve` with a worker thread per queue.
     #[expect(clippy::disallowed_methods, reason = "a thread for each queue is what a server is")]
     fn with_threads(&self, serve: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            // Whatever happens here, the threads end: the scope waits for them.
+            // The threads end in every case, because the scope waits for them.
             let _end = OnDrop(|| {
                 over.store(true, Ordering::Release);
                 self.lanes.iter().for_each(Lane::ring_bell);
@@ -299,7 +299,7 @@ impl<D: QueueDisk> Server<D> {
         })
     }
 
-    /// What the thread of a queue does.
+    /// The worker thread of a queue.
     fn work(&self, index: usize, over: &AtomicBool) {
         let wake = |queue: QueueIndex| self.lanes[usize::from(queue.0)].wake();
         let queue = QueueIndex(index as u16);
@@ -318,7 +318,7 @@ impl<D: QueueDisk> Server<D> {
     }
 
     /// Accepts and serves one front-end after the other until it is stopped. No error of the host
-    /// ends that: it may be over in a moment.
+    /// ends that, because it may be temporary.
     fn accept(&self, listener: &UnixListener) {
         let (mut served, mut told) = (0, None);
         while !self.stopper.is_asked() {
@@ -334,7 +334,7 @@ impl<D: QueueDisk> Server<D> {
                     (served, told) = (served + 1, None);
                     continue;
                 }
-                // The front-end has gone again, or a signal came.
+                // The front-end has disconnected again, or a signal arrived.
                 Err((
                     io::ErrorKind::ConnectionAborted
                     | io::ErrorKind::Interrupted
@@ -347,12 +347,12 @@ impl<D: QueueDisk> Server<D> {
                     }
                 }
             }
-            // It may still wait to be accepted: asking again at once would take a whole processor.
+            // The connection may still be pending: an immediate retry would use a whole processor.
             std::thread::park_timeout(PAUSE);
         }
     }
 
-    /// Waits until somebody connects; `false` if the server was stopped instead.
+    /// Waits for a connection; `false` if the server was stopped instead.
     fn wait(&self, listener: &UnixListener) -> io::Result<bool> {
         let stop = &self.stopper.0;
         while !stop.asked.load(Ordering::Acquire) {
@@ -368,10 +368,10 @@ impl<D: QueueDisk> Server<D> {
         Ok(false)
     }
 
-    /// Serves a front-end until it is gone.
+    /// Serves a front-end until it disconnects.
     ///
     /// # Errors
-    /// The host has no descriptors for it, so it was hung up on before anything was served.
+    /// The host has no descriptors for it, so it was disconnected before anything was served.
     fn serve(&self, stream: UnixStream, n: u64) -> io::Result<()> {
         let ends = stream.try_clone()?;
         self.shrunk.store(false, Ordering::Release);
@@ -383,8 +383,7 @@ impl<D: QueueDisk> Server<D> {
             FrontEnd::new(&self.shared, &self.lanes, &self.report, &self.channel, &is_over);
         let end = self.converse(&connection, &mut front_end);
         self.channel.close();
-        // Here everything it asked for is brought to its end, before it sees that it was hung up
-        // on.
+        // All its requests end here, before it sees the disconnection.
         let ending = self.stopper.is_asked();
         let shrunk = front_end.end(ending) || self.shrunk.load(Ordering::Acquire);
         self.stopper.attend(None);
@@ -397,7 +396,7 @@ impl<D: QueueDisk> Server<D> {
         Ok(())
     }
 
-    /// Answers one message after the other until the connection is over; says why it is.
+    /// Answers one message after the other until the connection ends; returns the reason.
     fn converse(&self, connection: &Connection, front_end: &mut FrontEnd<'_, D>) -> End {
         loop {
             let mut message = match connection.receive() {
@@ -416,7 +415,7 @@ impl<D: QueueDisk> Server<D> {
                 Ok(Answer::Done) => Ok(()),
                 Err(error) => {
                     if message.needs_reply && front_end.acknowledges() {
-                        // It may be gone; then it does not matter that it was not told.
+                        // It may be disconnected, and then the reply does not matter.
                         let _ = connection.reply(request, &1_u64.to_ne_bytes(), None);
                     }
                     return End::ProtocolError(error);
@@ -428,7 +427,7 @@ impl<D: QueueDisk> Server<D> {
         }
     }
 
-    /// Makes stable what no flush has.
+    /// Syncs data that no flush has made stable.
     fn sync(&self) -> Result<(), ServeError> {
         let memory = Memory::default();
         let mut lane = self.lanes[0].take();
@@ -446,14 +445,14 @@ impl<D: QueueDisk> Server<D> {
             }
             if let Some(fd) = disk.completion_fd() {
                 let mut polled = [PollFd::new(&fd, PollFlags::IN)];
-                // It fails only when a signal came.
+                // It fails only on a signal.
                 let _ = poll(&mut polled, None);
             }
         }
     }
 }
 
-/// Shows the driver that its disk has grown.
+/// A handle to announce a larger disk.
 #[derive(Clone, Debug)]
 pub struct Grower {
     shared: Arc<Shared>,
@@ -461,13 +460,12 @@ pub struct Grower {
 }
 
 impl Grower {
-    /// From now on the disk has `capacity` bytes, which every lane must have already. Says whether
-    /// that is a change. A front-end that has no channel to be told on will see it in the
-    /// configuration space.
+    /// Sets the capacity to `capacity` bytes, which every lane must have already. Returns whether
+    /// that is a change. A front-end without a back-end channel sees it in the configuration space.
     ///
     /// # Errors
-    /// The size is smaller than it was, or the front-end does not listen; in the latter case it
-    /// counts all the same.
+    /// The size is smaller than before, or the front-end does not listen; in the latter case it
+    /// takes effect nevertheless.
     pub fn grow(&self, capacity: u64) -> Result<bool, GrowError> {
         let grown = self.shared.grow(capacity).map_err(GrowError::Size)?;
         if grown {
@@ -477,7 +475,7 @@ impl Grower {
     }
 }
 
-/// Why a driver is not shown a larger disk.
+/// The reason why a driver is not notified of a larger disk.
 #[derive(Debug)]
 pub enum GrowError {
     /// It cannot have this size.
@@ -490,14 +488,14 @@ impl fmt::Display for GrowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             GrowError::Size(error) => error.fmt(f),
-            GrowError::Untold(error) => write!(f, "the front-end could not be told: {error}"),
+            GrowError::Untold(error) => write!(f, "the front-end could not be notified: {error}"),
         }
     }
 }
 
 impl std::error::Error for GrowError {}
 
-/// Does something at the end of its life, however that comes.
+/// Calls a function when it is dropped.
 struct OnDrop<F: Fn()>(F);
 
 impl<F: Fn()> Drop for OnDrop<F> {
@@ -506,16 +504,16 @@ impl<F: Fn()> Drop for OnDrop<F> {
     }
 }
 
-/// Ends a [`Server`]: no front-end is accepted any more, and the one that is served is
-/// disconnected, drained and gone.
+/// Ends a [`Server`]: accepts no further front-end, disconnects the present one and drains its
+/// requests.
 #[derive(Clone)]
 pub struct Stopper(Arc<Stop>);
 
 struct Stop {
     asked: AtomicBool,
-    /// Rings, and is never quiet again, once it was asked.
+    /// Pending from the first request to stop, and never cleared.
     wakeup: OwnedFd,
-    /// The connection that is served.
+    /// The present connection.
     connection: Mutex<Option<UnixStream>>,
 }
 
@@ -526,15 +524,15 @@ impl Stopper {
         Ok(Stopper(Arc::new(stop)))
     }
 
-    /// Asks for the end; it may be asked for more than once.
+    /// Requests the end; may be called more than once.
     pub fn stop(&self) {
         self.0.asked.store(true, Ordering::Release);
-        // It fails only when it rings already.
+        // It fails only if it is pending already.
         let _ = rustix::io::write(&self.0.wakeup, &1_u64.to_ne_bytes());
         self.disconnect();
     }
 
-    /// Ends the connection that is served, and nothing else.
+    /// Ends the present connection only.
     fn disconnect(&self) {
         self.hang_up(&crate::sync::lock(&self.0.connection));
     }
@@ -543,11 +541,11 @@ impl Stopper {
         self.0.asked.load(Ordering::Acquire)
     }
 
-    /// From now on this connection is the one to end.
+    /// Sets the connection to end.
     fn attend(&self, connection: Option<UnixStream>) {
         let mut current = crate::sync::lock(&self.0.connection);
         *current = connection;
-        // It may have been asked for before there was a connection to see.
+        // The request may have preceded the connection.
         if self.is_asked() {
             self.hang_up(&current);
         }
@@ -555,7 +553,7 @@ impl Stopper {
 
     fn hang_up(&self, connection: &Option<UnixStream>) {
         if let Some(connection) = connection {
-            // The front-end may have done so already.
+            // The front-end may have disconnected already.
             let _ = connection.shutdown(Shutdown::Both);
         }
     }

@@ -1,4 +1,4 @@
-//! What a read may return from an atom, and what it tells about the order of writes there.
+//! The contents that a read may return from an atom, and the write order that a read implies.
 
 use super::weighing::MOST_COMPARED;
 use super::{Around, AtomState};
@@ -8,7 +8,7 @@ use crate::names::{Content, Instant, Observed};
 use crate::terms::Profile;
 
 impl AtomState {
-    /// A read `[from, to]` returned `seen`. Says whether it may.
+    /// Records that a read `[from, to]` returned `seen`. Returns whether that is legal.
     #[inline]
     pub(crate) fn read(
         &mut self,
@@ -33,12 +33,12 @@ impl AtomState {
         }
     }
 
-    /// Replaces the only explanation by its continuations with this read. Says whether there are
+    /// Replaces the only explanation by its continuations with this read. Returns whether there are
     /// any; if not, nothing changes.
     #[inline]
     fn explain(&mut self, content: Content, from: Instant, to: Instant, ledger: &Ledger) -> bool {
-        // In order, what was written last and has happened may be read on: all else reaches it
-        // already, and nobody else wrote the like.
+        // In order, the newest version that has happened may be read again: every other version
+        // reaches it already, and no other version has the same content.
         if self.in_order
             && let Some(node) = self.nodes.last_mut()
             && node.content == content
@@ -61,7 +61,7 @@ impl AtomState {
         right
     }
 
-    /// The same where more than one explanation may go in or come out.
+    /// The general case: there may be several explanations before or after the read.
     #[inline(never)]
     fn explain_variously(
         &mut self,
@@ -80,8 +80,8 @@ impl AtomState {
         let mut next = Vec::new();
         for (nodes, places) in self.explanations().zip(places) {
             if too_many && places.len() > 1 {
-                // An explanation forbids less than each of its continuations: the read is not
-                // held against it.
+                // An explanation forbids less than each of its continuations, so keeping it drops
+                // this read from the evidence.
                 next.push(nodes.clone());
                 continue;
             }
@@ -98,8 +98,8 @@ impl AtomState {
         true
     }
 
-    /// Whether what was not stable when the host failed is still exposed: nothing written since
-    /// then has ended before `from`.
+    /// Whether data that was not stable when the host failed is still exposed: no write submitted
+    /// since then has ended before `from`.
     #[inline(never)]
     fn is_unsettled(&self, failed: Instant, from: Instant, around: &Around<'_>) -> bool {
         let Around { ledger, moment, .. } = *around;
@@ -112,20 +112,20 @@ impl AtomState {
         })
     }
 
-    /// Whether a version of `content` looks like `seen`.
+    /// Whether a version of `content` may read as `seen`.
     #[inline]
     fn shows(&self, content: Content, seen: Content) -> bool {
         content == seen || (!content.is_named() && self.may_show(content, seen))
     }
 
-    /// Whether a version of a `content` without a name looks like `seen`.
+    /// Whether a version of an unnamed `content` may read as `seen`.
     fn may_show(&self, content: Content, seen: Content) -> bool {
         content == Content::ANYTHING
             || (content == Content::UNKNOWN && self.unknown.contains(&seen))
     }
 
-    /// Whether a read may return `content` where what was not stable may come and go; such a read
-    /// leaves no trace.
+    /// Whether a read may return `content` while data that was not stable may come and go; such a
+    /// read leaves no trace.
     fn may_be_unsettled(
         &self,
         content: Content,
@@ -143,7 +143,7 @@ impl AtomState {
         })
     }
 
-    /// The Literal reading: reads leave no trace, and versions that may both be read may be mixed.
+    /// The Literal reading: reads leave no trace, and versions that may each be read may be mixed.
     #[inline(never)]
     fn may_be_by_the_letter(
         &self,
@@ -180,7 +180,7 @@ impl AtomState {
     }
 }
 
-/// `node`, now that a read has told that it is `content`.
+/// `node`, after a read has determined its `content`.
 fn told(node: Node, content: Content, ledger: &Ledger) -> Node {
     let slot = match node.slot {
         Slot::FOUND_LOOSE if ledger.is_heard_of(content, ledger.fate(Slot::FOUND).end) => {

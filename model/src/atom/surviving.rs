@@ -1,4 +1,4 @@
-//! What a power loss may leave of an atom, and what is known of it afterwards.
+//! The contents that a power loss may leave in an atom, and the state afterwards.
 
 use super::{Around, AtomState};
 use crate::graph::{Loss, Node};
@@ -7,7 +7,8 @@ use crate::names::{Content, Instant};
 use crate::terms::Profile;
 
 impl AtomState {
-    /// Collects what a power loss now may leave, sorted, and says whether any of it is not stable.
+    /// Collects the contents that a power loss now may leave, sorted. Returns whether any of them
+    /// is not stable.
     pub(crate) fn survivors(&self, out: &mut Vec<Content>, ledger: &Ledger) -> bool {
         out.clear();
         let mut loose =
@@ -31,21 +32,21 @@ impl AtomState {
         loose
     }
 
-    /// The content that alone a power loss now may leave, if that can be seen at a glance and it
-    /// has a name.
+    /// The single content that a power loss now may leave, if it is named and the newest version in
+    /// order is stable.
     #[inline]
     fn sole_survivor(&self, ledger: &Ledger) -> Option<Content> {
         let last = self.nodes.last().filter(|_| self.in_order && self.others.is_empty())?;
         (ledger.is_stable(last.slot) && last.content.is_named()).then_some(last.content)
     }
 
-    /// A bound for the number of versions that are not stable: one at least is.
+    /// Upper bound of the number of versions that are not stable: at least one version is stable.
     #[inline]
     pub(crate) fn most_loose(&self) -> usize {
         self.explanations().map(|nodes| nodes.len() - 1).max().unwrap_or(0)
     }
 
-    /// How many versions that are not stable a power loss now could leave.
+    /// Number of versions that are not stable and that a power loss now could leave.
     #[inline]
     pub(crate) fn loose_versions(&self, ledger: &Ledger) -> usize {
         if self.sole_survivor(ledger).is_some() {
@@ -57,11 +58,11 @@ impl AtomState {
         others.map(count).fold(count(Loss::of(&self.nodes, self.in_order, ledger)), usize::max)
     }
 
-    /// The live content is gone: from `image` on the atom holds one of the survivors. Says which,
-    /// if there is but one and it has a name.
+    /// Collapses the atom: from `image` on it holds one of the survivors. Returns the content if
+    /// there is one survivor and it is named.
     ///
-    /// With `found`, that is what a restarted backend finds; the medium may still hold another of
-    /// them.
+    /// With `found`, a restarted backend finds that content from then on, while the medium may
+    /// still hold another survivor.
     #[inline]
     pub(crate) fn collapse(
         &mut self,
@@ -76,7 +77,7 @@ impl AtomState {
         }
     }
 
-    /// The same where it takes more than a glance.
+    /// The general case of [`collapse`](Self::collapse).
     fn collapse_to_several(
         &mut self,
         image: Instant,
@@ -113,7 +114,7 @@ impl AtomState {
     }
 }
 
-/// Adds `content` to what is sorted, if it is not there.
+/// Inserts `content` into a sorted vector, unless it is present.
 #[inline]
 fn insert(sorted: &mut Vec<Content>, content: Content) {
     if sorted.last().is_none_or(|&last| last < content) {

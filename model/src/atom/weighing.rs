@@ -1,15 +1,15 @@
-//! Keeping the explanations few: one is dropped when another forbids less.
+//! Bound on the number of explanations: one is dropped when another forbids less.
 
 use super::AtomState;
 use crate::graph::Node;
 use crate::ledger::Ledger;
 use crate::names::Content;
 
-/// More explanations than this are replaced by their common weakening.
+/// Beyond this number, explanations are replaced by their common weakening.
 const MOST_EXPLANATIONS: usize = 64;
 
-/// More than this are not even compared with each other, for that takes a time that grows with the
-/// square of their number.
+/// Beyond this number, explanations are not compared with each other, because that takes quadratic
+/// time.
 pub(super) const MOST_COMPARED: usize = 4 * MOST_EXPLANATIONS;
 
 impl AtomState {
@@ -46,8 +46,8 @@ impl AtomState {
 
     /// The explanation that forbids what all of `explanations` forbid, and perhaps less.
     fn common_weakening(&mut self, explanations: Vec<Vec<Node>>) -> Vec<Node> {
-        // A slot may have several versions here: each stands for another one. Those that dead
-        // backends left differ in content too.
+        // A slot may have several versions here, each for a different segment. Those of dead
+        // backends differ in content too.
         let alike =
             |a: &Node, b: &Node| a.slot == b.slot && (!a.slot.is_dead() || a.content == b.content);
         let mut weakest: Vec<Node> = Vec::new();
@@ -74,8 +74,7 @@ impl AtomState {
     }
 }
 
-/// What all versions of an explanation know and order, in two numbers: they settle most
-/// comparisons.
+/// Sums over the versions of an explanation that settle most comparisons.
 #[derive(Clone, Copy)]
 struct Weight {
     last: u64,
@@ -90,15 +89,15 @@ impl Weight {
         })
     }
 
-    /// What forbids less has every `last` at most, and every `first` at least, as great; so it is
-    /// with their sums.
+    /// If `self` forbids less, each of its `last` is at most that of `other` and each `first` at
+    /// least; the same holds for the sums.
     fn may_forbid_less(self, other: Weight) -> bool {
         self.last <= other.last && self.first >= other.first
     }
 }
 
-/// Whether `a` accepts whatever `b` accepts: the same versions, of which `a` knows no more and
-/// orders no more.
+/// Whether `a` accepts everything that `b` accepts: it has the same versions, with no more
+/// knowledge and no more order.
 fn forbids_less(a: &[Node], b: &[Node], ledger: &Ledger) -> bool {
     a.len() == b.len()
         && a.iter().zip(b).all(|(a, b)| {

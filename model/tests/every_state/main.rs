@@ -1,9 +1,9 @@
-//! Every state of a small scope, and the laws at each: what proptest draws from at random is gone
-//! through here to the last one.
+//! Every state of a small scope, and the properties at each: an exhaustive version of the tests
+//! that proptest runs at random.
 //!
-//! The scope is one atom, so many events, at most so many requests in flight, and every answer a
-//! read may be given. That atoms are independent is a law of its own. A state here is a history:
-//! nothing is merged, so nothing about merging has to be believed.
+//! The scope is one atom, a number of events, a maximum number of requests in flight, and every
+//! possible observation of a read. The independence of atoms is tested separately. A state here is
+//! a history: no states are merged, so no argument about merging is needed.
 
 #[allow(dead_code, reason = "what draws histories at random")]
 #[path = "../laws/player.rs"]
@@ -12,7 +12,7 @@ mod player;
 use player::{ATOMS, Event, tell, terms};
 use powerfail_model::{Atom, Content, Kind, Observed, Oracle, Profile, RequestId, Terms};
 
-/// How much is gone through.
+/// The bounds of the search.
 struct Scope {
     events: usize,
     in_flight: usize,
@@ -20,7 +20,7 @@ struct Scope {
     terms: Terms,
 }
 
-/// One history, and what the oracles of both profiles make of it.
+/// One history, with the oracles of both profiles after it.
 #[derive(Clone)]
 struct State {
     strict: Oracle,
@@ -30,7 +30,7 @@ struct State {
     events: usize,
 }
 
-/// What was gone through.
+/// The size of the search.
 #[derive(Debug, Default)]
 struct Counts {
     states: u64,
@@ -50,14 +50,14 @@ impl State {
         State { strict, literal, flying: Vec::new(), next: 1, events: 0 }
     }
 
-    /// Every content there can be.
+    /// Every possible content.
     fn contents(&self) -> Vec<Content> {
         let written = (1..self.next).map(|id| Content::of(RequestId(id)));
         written.chain([Content::INITIAL, Content::ZERO]).collect()
     }
 
-    /// The state after an event, or nothing if it breaks a rule; then the other profile may still
-    /// accept it, but not the other way round.
+    /// The state after an event; `None` if it breaks a rule in the Strict profile. The Literal
+    /// profile may then accept it, but not vice versa.
     fn after(&self, event: &Event, terms: &Terms) -> Option<State> {
         let mut next = self.clone();
         next.events += 1;
@@ -85,7 +85,7 @@ impl State {
     fn check(&self, terms: &Terms) {
         let survivors = self.candidates();
         assert!(!survivors.is_empty(), "something always survives");
-        // A read after a power loss may find what can survive, and nothing else.
+        // A read after a power loss may return a survivor and nothing else.
         let mut lost = self.strict.clone();
         lost.power_loss().expect("something survives");
         lost.begin_life(*terms);
@@ -97,7 +97,7 @@ impl State {
             let may = tell(&mut lost.clone(), &found, terms).is_ok();
             assert_eq!(may, survivors.contains(&content), "{content}");
         }
-        // What is owed is what was sent and not answered.
+        // The completions owed are those of the requests sent and not answered.
         let mut owed: Vec<u32> = self.strict.outstanding().map(|id| id.0).collect();
         owed.sort_unstable();
         assert_eq!(owed, self.flying.iter().map(|flying| flying.0).collect::<Vec<_>>());
@@ -105,7 +105,7 @@ impl State {
     }
 }
 
-/// Goes through everything that can follow.
+/// Visits every state that can follow.
 fn explore(state: &State, scope: &Scope, counts: &mut Counts) {
     counts.states += 1;
     state.check(&scope.terms);
@@ -154,7 +154,8 @@ fn everything(scope: &Scope, states: u64) {
     let mut counts = Counts::default();
     explore(&State::new(scope.terms), scope, &mut counts);
     println!("{counts:?}");
-    // The number of histories is a property of the oracle: it moves when what it accepts does.
+    // The number of histories is a property of the oracle: it changes when the set of accepted
+    // observations changes.
     assert_eq!(counts.states, states);
     assert!(counts.refused > counts.reads, "most of what a read could find is wrong");
 }

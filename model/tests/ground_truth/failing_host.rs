@@ -1,12 +1,12 @@
-//! The truth where the host may fail: a page cache over a medium, one page of it, and a device that
-//! never says more than is so.
+//! The ground truth for a host that may fail: a page cache of one page over a medium, and a device
+//! that never promises more than holds.
 //!
-//! A write lands in the cache and makes the page dirty; write-back may happen whenever it is. A
-//! sync may fail, and may then forget that the page was dirty: the page stays readable for now, and
-//! may be evicted at any time, which brings the medium's content back. A new write makes the page
-//! dirty as a whole. A flush, or a write in write-through mode, is answered with `OK` only if its
-//! own sync did not fail and what it promises is on the medium, or something that landed later. A
-//! killed backend's forgotten page is evicted.
+//! A write lands in the cache and makes the page dirty; write-back may happen whenever it is dirty.
+//! A sync may fail, and may then forget that the page was dirty: the page stays readable for now,
+//! and may be evicted at any time, which restores the medium's content. A new write makes the whole
+//! page dirty. A flush, or a write in write-through mode, is answered with `OK` only if its own
+//! sync did not fail and the promised data, or data that landed later, is on the medium. A
+//! forgotten page of a killed backend is evicted.
 
 use std::collections::BTreeSet;
 
@@ -15,20 +15,20 @@ use crate::worlds::{INITIAL, Truth, content};
 
 const IDLE: u8 = 1;
 const LANDED: u8 = 2;
-/// A request whose sync has failed must not return `OK`. Above everything a read may have sampled.
+/// Its sync has failed, so it must not return `OK`. Greater than every sample of a read.
 const FAILED: u8 = 64;
 
-/// One way it can have been.
+/// One possible state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct World {
-    /// The live content is the last of the order, the medium's is at `durable`.
+    /// The last element of the order is live; the one at `durable` is on the medium.
     len: u8,
     durable: u8,
     dirty: bool,
-    /// Not dirty, yet newer than the medium.
+    /// Clean, yet newer than the medium.
     forgotten: bool,
     order: u64,
-    /// What was evicted while nothing that landed later is on the medium.
+    /// The writes that were evicted while no later data was on the medium.
     lost: u16,
     doing: u128,
 }
@@ -81,7 +81,7 @@ impl World {
         self
     }
 
-    /// What may happen without anyone seeing it.
+    /// The steps that are invisible to the guest.
     fn unseen(&self, history: &History, pending: &[usize]) -> Vec<Self> {
         let mut next = Vec::new();
         if self.dirty {
@@ -112,7 +112,7 @@ impl World {
         next
     }
 
-    /// Whether what `id` wrote is on the medium, or something that landed later.
+    /// Whether the data of `id`, or data that landed later, is on the medium.
     fn is_kept(&self, id: usize) -> bool {
         let volatile = (self.durable + 1..self.len).any(|index| usize::from(self.at(index)) == id);
         !volatile && self.lost & 1 << id == 0
@@ -134,7 +134,7 @@ impl World {
     }
 }
 
-/// All worlds that agree with what was seen.
+/// All states that agree with the observations.
 #[derive(Clone)]
 pub(crate) struct FailingHost(Vec<World>);
 

@@ -1,20 +1,20 @@
-//! What both the truth and the oracle are told about one atom: which requests there were, when, and
-//! how they ended.
+//! The part of a history that the ground truth and the oracle share: the requests to one atom,
+//! their times, and their ends.
 
 use powerfail_model::RequestId;
 
-/// What a request does to the one atom there is.
+/// The effect of a request on the only atom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     /// Writes its own content.
     Write,
     /// Writes zeroes.
     Zero,
-    /// Writes zeroes, or does not.
+    /// Writes zeroes, or has no effect.
     Discard,
     /// Reads.
     Read,
-    /// Commits.
+    /// Makes completed writes stable.
     Flush,
 }
 
@@ -35,9 +35,9 @@ pub(crate) struct Line {
     pub(crate) end: u32,
     pub(crate) pending: bool,
     pub(crate) ok: bool,
-    /// A write that must survive a power loss.
+    /// It is a write that must survive a power loss.
     pub(crate) stable: bool,
-    /// Its cache mode was write-through so far.
+    /// The cache mode has been write-through since its submission.
     pub(crate) through: bool,
 }
 
@@ -70,8 +70,8 @@ impl History {
         self.lines.len()
     }
 
-    /// Request `id` completes; a flush that does so with success makes stable what had completed
-    /// before it was submitted.
+    /// Completes request `id`; a successful flush makes stable the writes completed before its
+    /// submission.
     pub(crate) fn complete(&mut self, id: usize, ok: bool) {
         let at = self.tick();
         let line = &mut self.lines[id - 1];
@@ -95,7 +95,7 @@ impl History {
         }
     }
 
-    /// Every request in flight ends.
+    /// Ends every request in flight.
     pub(crate) fn abandon(&mut self) {
         let at = self.tick();
         for line in self.lines.iter_mut().filter(|line| line.pending) {

@@ -1,7 +1,7 @@
-//! The oracle against the truth, over every history within bounds: no false alarm and no miss.
+//! The oracle against the ground truth, over every history within bounds: no false alarm, no miss.
 //!
-//! The truth ([`worlds`]) knows nothing of graphs: it keeps every way in which an honest disk could
-//! have come to where we are.
+//! The ground truth ([`worlds`]) contains no graph: it keeps every state that an honest disk could
+//! be in.
 
 mod failing_host;
 mod history;
@@ -13,7 +13,7 @@ use powerfail_model::Profile;
 use search::{Bounds, Found, Mode, stroll, walk};
 use worlds::{Truth, Worlds};
 
-/// Walks and insists on agreement.
+/// Walks and asserts agreement.
 fn agree(name: &str, bounds: Bounds) -> Found {
     agreed(name, walk::<Worlds>(bounds))
 }
@@ -28,7 +28,7 @@ fn agreed(name: &str, found: Found) -> Found {
     found
 }
 
-/// What the enumeration in which the rule was found had walked at these bounds.
+/// As [`agree`], with the number of nodes that the original enumeration walked at these bounds.
 fn agree_as_found(name: &str, bounds: Bounds, nodes: u64) {
     assert_eq!(agree(name, bounds).nodes, nodes, "{name}");
 }
@@ -179,8 +179,7 @@ fn a_backend_that_dies_on_a_failing_host_raises_no_false_alarm() {
     }
 }
 
-/// Walks and insists that honest devices are believed; what the oracle lets pass is counted, not
-/// judged.
+/// Walks and asserts that there is no false alarm; misses are counted only.
 fn believes<T: Truth>(name: &str, bounds: Bounds) {
     believed(name, bounds.profile, walk::<T>(bounds));
 }
@@ -199,7 +198,7 @@ fn believed(name: &str, profile: Profile, found: Found) {
     assert!(found.reads_wrong > 0, "{name}: not everything is let pass");
 }
 
-/// Histories in which a failing host can do all its harm.
+/// Bounds within which a failing host can cause every kind of damage.
 fn failing_host() -> Vec<(&'static str, Bounds)> {
     let through = Bounds { mode: Mode::WriteThrough, ..Bounds::new(2, 2, 0) };
     vec![
@@ -248,7 +247,7 @@ fn the_literal_profile_raises_no_false_alarm() {
     }
 }
 
-/// Long histories of everything at once, twelve requests deep.
+/// Long histories of mixed events, twelve requests deep.
 #[test]
 fn long_histories_at_random() {
     for mode in [Mode::WriteBack, Mode::WriteThrough, Mode::Flushless] {

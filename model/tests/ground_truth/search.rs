@@ -1,5 +1,5 @@
-//! Walks every history within bounds and compares, at each read, what the truth allows with what
-//! the oracle says.
+//! Walks every history within bounds and compares, at each read, the ground truth with the verdict
+//! of the oracle.
 
 use powerfail_model::{
     Atom, Content, Kind, Observed, Oracle, Profile, Request, Rule, Segment, Terms,
@@ -13,31 +13,31 @@ const CONFIG_WCE: u64 = 1 << 11;
 const DISCARD: u64 = 1 << 13;
 const WRITE_ZEROES: u64 = 1 << 14;
 
-/// Which cache mode a history runs in.
+/// The cache mode of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Only a flush makes stable.
+    /// Only a flush makes writes stable.
     WriteBack,
-    /// Completion makes stable, for `writeback` is zero.
+    /// Completion makes writes stable, because `writeback` is zero.
     WriteThrough,
-    /// Completion makes stable, for FLUSH was offered and refused.
+    /// Completion makes writes stable, because FLUSH was offered and declined.
     Flushless,
 }
 
-/// How much a history may hold.
+/// Maximum number of each kind of event in a history.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) ops: [u8; 5],
-    /// Power losses, each followed at once by a read.
+    /// Power losses that are each followed at once by a read.
     pub(crate) losses_read: u8,
-    /// Power losses that nothing follows but what comes.
+    /// Power losses without a read.
     pub(crate) losses: u8,
     pub(crate) resets: u8,
     pub(crate) kills: u8,
-    /// Deaths of the backend of which the guest sees nothing.
+    /// Deaths of the backend that the guest does not see.
     pub(crate) reconnects: u8,
     pub(crate) toggles: u8,
-    /// Requests may fail.
+    /// Whether requests may fail.
     pub(crate) errors: bool,
     pub(crate) profile: Profile,
     pub(crate) mode: Mode,
@@ -85,17 +85,17 @@ impl Bounds {
     }
 }
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
     pub(crate) nodes: u64,
     pub(crate) reads_right: u64,
     pub(crate) reads_wrong: u64,
-    /// The oracle objected to what an honest disk could have shown.
+    /// Objections of the oracle to observations that an honest disk could cause.
     pub(crate) false_alarms: u64,
-    /// The oracle was silent about what no honest disk could have shown.
+    /// Acceptances by the oracle of observations that no honest disk could cause.
     pub(crate) misses: u64,
-    /// The first of either.
+    /// The first false alarm or miss.
     pub(crate) example: Option<Vec<String>>,
 }
 
@@ -107,12 +107,12 @@ struct Here<T> {
     left: Bounds,
 }
 
-/// Something that may happen next.
+/// A possible next event.
 #[derive(Clone, Copy, Debug)]
 enum Move {
     Submit(Op),
     Answer(usize, bool),
-    /// A read claims to have found this.
+    /// A read claims this observation.
     Find(usize, u8),
     LoseAndFind(u8),
     Lose,
@@ -123,7 +123,7 @@ enum Move {
     Reconnect,
 }
 
-/// The whole walk.
+/// Walks every history.
 pub(crate) fn walk<T: Truth>(bounds: Bounds) -> Found {
     let mut found = Found::default();
     visit(&Here::<T>::start(bounds), &mut found, &mut Vec::new());
@@ -142,7 +142,7 @@ fn visit<T: Truth>(here: &Here<T>, found: &mut Found, story: &mut Vec<Move>) {
     }
 }
 
-/// As many walks down one random path each, to where nothing more can happen.
+/// Walks `walks` random paths, each until no event is possible.
 pub(crate) fn stroll<T: Truth>(bounds: Bounds, walks: u64) -> Found {
     let mut found = Found::default();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -171,7 +171,7 @@ pub(crate) fn stroll<T: Truth>(bounds: Bounds, walks: u64) -> Found {
     found
 }
 
-/// Everything a read could claim to have found.
+/// Every observation that a read could claim.
 fn contents(history: &History) -> Vec<u8> {
     let mut contents = vec![INITIAL];
     let writes = (1..=history.lines.len()).filter(|&id| history.op(id) == Op::Write);
@@ -229,7 +229,7 @@ impl<T: Truth> Here<T> {
         moves
     }
 
-    /// Takes a step; none if it cannot have been.
+    /// Takes a step; `None` if it is impossible.
     fn step(&self, step: Move, found: &mut Found, story: &[Move]) -> Option<Self> {
         let mut next = self.clone();
         match step {
@@ -241,8 +241,8 @@ impl<T: Truth> Here<T> {
                 next.worlds = next.worlds.complete(id, ok, None, &next.history);
                 next.history.complete(id, ok);
                 let answer = next.oracle.complete(request(id), u8::from(!ok), &[]);
-                // A legal request may not fail on a host that does not, but what follows from its
-                // failure is exact only there.
+                // A legal request may not fail on a healthy host, but the consequences of a failure
+                // are exact only there.
                 let objection = answer.err().map(|violation| violation.rule);
                 assert_eq!(objection, (!ok && T::EXACT).then_some(Rule::LegalRequestFailed));
                 assert!(
@@ -305,7 +305,8 @@ impl<T: Truth> Here<T> {
         id
     }
 
-    /// Read `id` claims to have found `seen`: compare, and go on if both agree that it may.
+    /// Compares the verdicts on read `id` claiming `seen`; returns the next state if both accept
+    /// it.
     fn find(mut self, id: usize, seen: u8, found: &mut Found, story: &[Move]) -> Option<Self> {
         self.worlds = self.worlds.complete(id, true, Some(seen), &self.history);
         self.history.complete(id, true);
@@ -324,7 +325,7 @@ impl<T: Truth> Here<T> {
         None
     }
 
-    /// What the oracle would expect of a power loss now is what the truth could leave.
+    /// Compares the oracle's candidates for a power loss now with the contents that it could leave.
     fn compare_candidates(&self, story: &[Move]) {
         if self.oracle.profile() == Profile::Literal {
             return;

@@ -1,16 +1,16 @@
-//! The truth: every way in which an honest disk could have come to where we are.
+//! The ground truth: every state that an honest disk could be in.
 //!
-//! A world is the order in which writes took effect since the power last came, and what each
-//! request in flight has done so far. A write takes effect once in the hands of each backend, some
-//! time between its submission and its end; `OK` means that it has in those of the last one. A read
-//! samples the live content once. A power loss leaves some element of the order that does not
-//! precede the last effect of any stable write.
+//! A world is the order in which writes took effect since power-on, and the progress of each
+//! request in flight. A write takes effect once per backend, at some time between its submission
+//! and its end; `OK` means that it took effect in the last one. A read samples the live content
+//! once. A power loss leaves some element of the order that does not precede the last effect of any
+//! stable write.
 
 use std::collections::BTreeSet;
 
 use crate::history::{History, Op};
 
-/// The content a power loss left, as the first element of an order: zeroes.
+/// Zeroes left by a power loss, as the first element of an order.
 pub(crate) const ZERO: u8 = 15;
 /// The content of the new disk.
 pub(crate) const INITIAL: u8 = 0;
@@ -18,34 +18,34 @@ pub(crate) const INITIAL: u8 = 0;
 const IDLE: u8 = 1;
 const LANDED: u8 = 2;
 
-/// All that can have been, given what was seen.
+/// All states that agree with the observations.
 pub(crate) trait Truth: Clone {
-    /// Whether silence about something impossible is a miss. If not, only false alarms count.
+    /// Whether acceptance of an impossible observation is a miss. If not, only false alarms count.
     const EXACT: bool;
     fn new() -> Self;
-    /// Whether it can have been so at all.
+    /// Whether any state is left.
     fn is_possible(&self) -> bool;
-    /// All that can come of this while nothing is seen.
+    /// All states reachable without an observation.
     fn closed(&self, history: &History) -> Self;
     fn submit(&self, id: usize) -> Self;
-    /// Request `id` is answered; `seen` is what a read found.
+    /// Completes request `id`; `seen` is the observation of a read.
     fn complete(&self, id: usize, ok: bool, seen: Option<u8>, history: &History) -> Self;
-    /// Every request in flight ends where it is, by a reset or by a kill.
+    /// Ends every request in flight at its present progress, by a reset or a kill.
     fn abandon(&self, kill: bool) -> Self;
-    /// The backend dies and another one carries out all that is in flight, from the start.
+    /// Replaces the backend: the new one carries out every request in flight again.
     fn reconnect(&self, history: &History) -> Self;
     fn power_loss(&self, history: &History) -> Self;
-    /// What the atom can have held when this powered life began.
+    /// The possible contents of the atom at the start of this powered life.
     fn first_contents(&self, history: &History) -> BTreeSet<u8>;
 }
 
-/// One way it can have been.
+/// One possible state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct World {
     len: u8,
     order: u64,
-    /// A byte for each request: 0 not in flight, 1 nothing done, 2 landed, or 2 + what a read
-    /// sampled.
+    /// One byte per request: 0 not in flight, 1 not started, 2 landed, or 2 + the content that a
+    /// read sampled.
     doing: u128,
 }
 
@@ -78,7 +78,7 @@ impl World {
     }
 }
 
-/// What the version `code` looks like.
+/// Content of the version `code`.
 pub(crate) fn content(code: u8, history: &History) -> u8 {
     match code {
         INITIAL | ZERO => code,
@@ -87,7 +87,7 @@ pub(crate) fn content(code: u8, history: &History) -> u8 {
     }
 }
 
-/// All worlds that agree with what was seen.
+/// All states that agree with the observations.
 #[derive(Clone)]
 pub(crate) struct Worlds(Vec<World>);
 
@@ -144,7 +144,7 @@ impl Truth for Worlds {
             let mut all = vec![world];
             for id in history.pending() {
                 let again = all.iter().map(|world| world.set(id, IDLE)).collect::<Vec<_>>();
-                // What a read had found may have been in its buffer already.
+                // The content sampled by a read may already be in its buffer.
                 if history.op(id) != Op::Read {
                     all.clear();
                 }

@@ -1,4 +1,4 @@
-//! The language of histories, and the one place that touches the oracle.
+//! The language of histories, and the only code that calls the oracle.
 
 use powerfail_model::{
     Content, Kind, Observed, Oracle, Profile, Request, RequestId, Segment, Terms, Violation,
@@ -11,7 +11,8 @@ const DISCARD: u64 = 1 << 13;
 const WRITE_ZEROES: u64 = 1 << 14;
 const CAPACITY: u32 = 16;
 
-/// Plays a history in the Strict profile and insists on what its last step breaks; `-` is nothing.
+/// Plays a history in the Strict profile and asserts the rule that its last step breaks; `-` is
+/// none.
 pub(crate) fn check(history: &str, broken: &str) {
     check_on(Profile::Strict, history, broken);
 }
@@ -28,9 +29,9 @@ pub(crate) struct Script {
     pub(crate) oracle: Oracle,
     pub(crate) broken: Option<Violation>,
     terms: Terms,
-    /// Names for the reads that `?` makes.
+    /// The last name given to a read by `?`.
     spare: u32,
-    /// The read that was sent beyond the capacity.
+    /// The read beyond the capacity, if any.
     beyond: Option<RequestId>,
 }
 
@@ -42,7 +43,7 @@ impl Script {
         let mut script = Self { oracle, broken: None, terms, spare: 1000, beyond: None };
         for step in history.split(';').map(str::trim) {
             if let Some(violation) = &script.broken {
-                // A request that failed is part of many histories that are about something else.
+                // Many histories contain a failed request although they test something else.
                 let harmless = violation.rule.name() == "legal-request-failed"
                     || violation.rule.name() == "wrong-refusal";
                 assert!(harmless, "{history}: {violation} before {step}");
@@ -119,7 +120,7 @@ impl Script {
         if let Some((id, seen)) =
             step.split_once('=').filter(|(id, _)| id.bytes().all(|byte| byte.is_ascii_digit()))
         {
-            // A read beyond the capacity covers no atom of ours.
+            // A read beyond the capacity covers no atom.
             let seen = [observed(seen)];
             let beyond = self.beyond == Some(request_id(id));
             return self.oracle.complete(request_id(id), 0, if beyond { &[] } else { &seen });
@@ -128,7 +129,7 @@ impl Script {
         Ok(())
     }
 
-    /// `7>2..4,6 flags=1`, with `z`, `d`, `r` (and `<`), `f`, `i` or `x` before it.
+    /// Publishes `7>2..4,6 flags=1`, with `z`, `d`, `r` (and `<`), `f`, `i` or `x` in front.
     fn publish(&mut self, step: &str) -> RequestId {
         let mut words = step.split(' ');
         let head = words.next().expect("a request");
@@ -205,7 +206,7 @@ fn observed(word: &str) -> Observed {
     }
 }
 
-/// The terms of a row of the stability table; `R` is read-only, a `-` behind it refuses DISCARD and
+/// The terms of a row of the stability table. `R` is read-only; a trailing `-` declines DISCARD and
 /// WRITE_ZEROES.
 fn terms_of(row: &str) -> Terms {
     let everything = FLUSH | CONFIG_WCE;

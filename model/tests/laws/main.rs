@@ -1,4 +1,4 @@
-//! Laws: what must hold of the oracle whatever the history.
+//! Properties of the oracle over random histories.
 
 mod player;
 
@@ -6,7 +6,7 @@ use player::{ATOMS, Event, Player, Wish, tell, terms, wishes};
 use powerfail_model::{Atom, Content, Kind, Observed, Oracle, Profile, Request, RequestId, Terms};
 use proptest::prelude::*;
 
-/// What an oracle says to a history: the place of its first objection.
+/// Index of the first event of a history to which an oracle objects.
 fn objection(profile: Profile, events: &[Event], terms: &Terms) -> Option<usize> {
     let mut oracle = Oracle::new(profile, ATOMS);
     oracle.begin_life(*terms);
@@ -101,8 +101,8 @@ proptest! {
             Event::Submit { atom: first, atoms, .. } => (*first..first + atoms).contains(&atom),
             _ => true,
         };
-        // The same history without the requests that leave this atom alone, the others cut down to
-        // it.
+        // The same history with the requests cut down to this atom, and without those that do not
+        // touch it.
         let mut kept = Vec::new();
         let mut firsts = vec![None; player.next as usize];
         for event in &player.events {
@@ -141,7 +141,8 @@ proptest! {
         let was = candidates(&before.oracle, atom);
         let calm: Vec<Wish> = more.into_iter().filter(|wish| !matches!(wish, Wish::PowerLoss)).collect();
         let after = Player::play(&[&wishes[..], &calm[..]].concat(), terms(false));
-        // Whatever could not survive then and was written before then cannot survive later.
+        // A content that was written before that moment and could not survive then cannot survive
+        // later.
         let written = |content: &Content| content.writer().is_none_or(|id| id.0 < before.next);
         for content in candidates(&after.oracle, atom).into_iter().filter(written) {
             prop_assert!(was.contains(&content) || content == Content::ZERO || before.broken, "{}", content);

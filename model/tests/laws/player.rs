@@ -1,7 +1,7 @@
-//! Turns wishes into histories: a wish that is not possible where it stands is skipped.
+//! Turns wishes into histories: a wish that is impossible in the current state is skipped.
 //!
-//! What reads find is drawn from what the oracle itself would accept or, rarely, from everything,
-//! so that histories are long and yet not all legal.
+//! The observations of reads are drawn from those that the oracle accepts or, rarely, from all, so
+//! that histories are long but not all legal.
 
 use powerfail_model::{
     Content, Kind, Observed, Oracle, Profile, Request, RequestId, Segment, Terms, Violation,
@@ -21,7 +21,7 @@ pub(crate) enum Wish {
         atom: u32,
         atoms: u32,
     },
-    /// Completes the request in flight at this place, modulo how many there are.
+    /// Completes the request at this index of those in flight, modulo their number.
     Complete {
         place: usize,
         status: u8,
@@ -78,7 +78,7 @@ pub(crate) fn terms(host_may_fail: bool) -> Terms {
     }
 }
 
-/// One event as an oracle is told it.
+/// One event of a history.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     Submit { id: u32, kind: Kind, atom: u32, atoms: u32 },
@@ -115,7 +115,7 @@ pub(crate) fn tell(oracle: &mut Oracle, event: &Event, terms: &Terms) -> Result<
     Ok(())
 }
 
-/// Turns wishes into a history that the Strict oracle accepts to the last event but perhaps one.
+/// Turns wishes into a history of which the Strict oracle accepts all but possibly the last event.
 pub(crate) struct Player {
     pub(crate) oracle: Oracle,
     pub(crate) terms: Terms,
@@ -123,7 +123,7 @@ pub(crate) struct Player {
     pub(crate) flying: Vec<(u32, Kind, u32, u32)>,
     pub(crate) next: u32,
     pub(crate) writeback: bool,
-    /// Reads find only what they may.
+    /// Reads return only legal observations.
     pub(crate) honest: bool,
     pub(crate) broken: bool,
 }
@@ -196,8 +196,8 @@ impl Player {
         self.event(event);
     }
 
-    /// Something that read `id` may find in `atom`, after `found` in those before it; rarely,
-    /// something that it may not.
+    /// An observation that read `id` may make in `atom`, after `found` in the atoms before; rarely,
+    /// an illegal one.
     fn choose(
         &self,
         id: u32,
@@ -209,8 +209,8 @@ impl Player {
         let written = (1..self.next).map(|id| Content::of(RequestId(id)));
         let any: Vec<Content> = written.chain([Content::INITIAL, Content::ZERO]).collect();
         let right = |content: &Content| {
-            // What follows is made garbage, so that the first complaint is about it unless it is
-            // about this.
+            // The following observations become garbage, so that the first objection concerns them
+            // unless it concerns this one.
             let mut seen = found.to_vec();
             seen.push(Observed::Content(*content));
             seen.resize(atoms, Observed::Garbage);

@@ -1,7 +1,7 @@
-//! The oracle of a persistent memory against the truth, over every history within bounds: no false
-//! alarm and no miss.
+//! The oracle of a persistent memory against the ground truth, over every history within bounds: no
+//! false alarm and no miss.
 //!
-//! The truth ([`worlds`]) knows nothing of graphs. Atoms are independent, so one word is enough.
+//! The ground truth ([`worlds`]) contains no graph. Atoms are independent, so one word is enough.
 
 mod worlds;
 
@@ -9,7 +9,7 @@ use powerfail_model::{Atom, Content, Observed, PmemOracle, PmemRequest, Profile,
 use std::collections::BTreeSet;
 use worlds::{Word, Worlds};
 
-/// How many of each event a history may have.
+/// Maximum number of each kind of event in a history.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     stores: u8,
@@ -39,7 +39,7 @@ impl Bounds {
     }
 }
 
-/// What a walk has found.
+/// The result of a walk.
 #[derive(Debug, Default)]
 struct Found {
     nodes: u64,
@@ -50,15 +50,15 @@ struct Found {
     example: Option<String>,
 }
 
-/// A history so far, as the oracle and as the truth have it.
+/// A history so far, in the state of the oracle and of the ground truth.
 #[derive(Clone)]
 struct Walk {
     left: Bounds,
     oracle: PmemOracle,
     truth: Worlds,
-    /// Whether the truth is what a power loss could leave, to the last content.
+    /// Whether the survivors of the oracle must equal those of the ground truth.
     exact: bool,
-    /// The names used so far; stores are content by name.
+    /// Names used so far; a store's content is its name.
     names: u8,
     stores: Vec<u8>,
     flying: Vec<u8>,
@@ -84,7 +84,7 @@ fn walk(bounds: Bounds) -> Found {
 }
 
 impl Walk {
-    /// Goes on in every way.
+    /// Continues in every possible way.
     fn on(&self, found: &mut Found) {
         found.nodes += 1;
         if self.exact {
@@ -148,7 +148,7 @@ impl Walk {
         next.judged(told.is_ok(), found);
     }
 
-    /// A life ends, in each way that is left.
+    /// Ends the life in each way that is left.
     fn end(&self, found: &mut Found) {
         if self.left.losses > 0 {
             let mut next = self.ended("POWER");
@@ -185,7 +185,7 @@ impl Walk {
         self.on(found);
     }
 
-    /// The oracle has said whether this can be; so has the truth.
+    /// Compares the oracle's verdict with the ground truth.
     fn judged(&self, accepted: bool, found: &mut Found) {
         let possible = self.truth.is_possible();
         if possible {
@@ -202,7 +202,7 @@ impl Walk {
         found.example.get_or_insert_with(|| self.told.join("; "));
     }
 
-    /// What the oracle says that a power loss could leave is what it could leave.
+    /// Compares the oracle's candidates with the possible survivors.
     fn compare_survivors(&self, found: &mut Found) {
         let mut candidates = Vec::new();
         self.oracle.candidates(Atom(0), &mut candidates);
@@ -220,7 +220,7 @@ fn content(word: Word) -> Content {
     if word == 0 { Content::INITIAL } else { Content::of(RequestId(word.into())) }
 }
 
-/// Walks and insists on agreement.
+/// Walks and asserts agreement.
 fn agree(bounds: Bounds) {
     let found = walk(bounds);
     println!("{bounds:?}: {found:?}");
@@ -228,8 +228,7 @@ fn agree(bounds: Bounds) {
     assert!(found.wrong > 0, "some loads are wrong");
 }
 
-/// Walks and insists that honest devices are believed; what the oracle lets pass is counted, not
-/// judged.
+/// Walks and asserts that there is no false alarm; misses are counted only.
 fn believes(bounds: Bounds) {
     let found = walk(bounds);
     println!("{bounds:?}: {found:?}");
@@ -269,7 +268,7 @@ fn by_the_letter_neither_a_reset_that_loses_nor_a_failing_host_is_a_false_alarm(
     believes(literal(failing));
 }
 
-/// The tester is tested: to a Strict oracle a reset that loses is wrong.
+/// Test of the tester: a reset that loses data is wrong in the Strict profile.
 #[test]
 fn a_reset_that_loses_is_found() {
     let lossy = Bounds { lossy_reset: true, resets: 1, ..Bounds::new(1, 1, 0) };

@@ -1,19 +1,19 @@
-//! The truth: one word of mapped memory, the medium under it, and every way in which an honest
-//! device could have come to where we are.
+//! The ground truth: one word of mapped memory, the medium under it, and every state that an honest
+//! device could be in.
 //!
-//! A store lands in the page and makes it dirty. Write-back may happen whenever it is. A flush is
-//! answered with 0 only if a sync of its own, begun after its submission, ended without error and
-//! left on the medium what it promises. A sync may fail, and may then forget that the page was
-//! dirty: it stays visible for now and may be evicted at any time, which brings the medium's
-//! content back. A killed backend's forgotten page is evicted. There is no graph in here, and no
-//! moment of stability.
+//! A store lands in the page and makes it dirty. Write-back may happen whenever it is dirty. A
+//! flush is answered with 0 only if a sync of its own, begun after its submission, ended without
+//! error and left the promised data on the medium. A sync may fail, and may then forget that the
+//! page was dirty: the page stays visible for now and may be evicted at any time, which restores
+//! the medium's content. A forgotten page of a killed backend is evicted. There is no graph here,
+//! and no moment of stability.
 
 use std::collections::BTreeSet;
 
-/// A content: 0 is the initial one, the others are named by their stores.
+/// A content: 0 is the initial one, any other is the name of its store.
 pub(crate) type Word = u8;
 
-/// What a flush in flight has come to.
+/// State of a flush in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Doing {
     Waits,
@@ -21,17 +21,17 @@ enum Doing {
     Failed,
 }
 
-/// One way it can have been.
+/// One possible state.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct World {
     live: Word,
     medium: Word,
     dirty: bool,
-    /// Not dirty, yet newer than the medium.
+    /// Clean, yet newer than the medium.
     forgotten: bool,
-    /// Something newer than the medium was evicted, and nothing that landed later is on the medium.
+    /// A newer content than the medium's was evicted, and no later one has reached the medium.
     lost: bool,
-    /// The flushes in flight, by name.
+    /// Flushes in flight, by name.
     flushes: Vec<(u8, Doing)>,
 }
 
@@ -50,7 +50,7 @@ impl World {
         next
     }
 
-    /// What may happen without anyone seeing it.
+    /// The steps that are invisible to the guest.
     fn unseen(&self, may_fail: bool) -> Vec<Self> {
         let mut next = Vec::new();
         if self.dirty {
@@ -80,12 +80,12 @@ impl World {
     }
 }
 
-/// All worlds that agree with what was seen.
+/// All states that agree with the observations.
 #[derive(Clone)]
 pub(crate) struct Worlds {
     worlds: BTreeSet<World>,
     may_fail: bool,
-    /// A reset may lose what was not flushed.
+    /// A reset may lose unflushed data.
     lossy_reset: bool,
 }
 
@@ -106,7 +106,7 @@ impl Worlds {
         !self.worlds.is_empty()
     }
 
-    /// With all that may have happened meanwhile.
+    /// All states after any number of invisible steps.
     fn closed(&self) -> BTreeSet<World> {
         let mut seen = self.worlds.clone();
         let mut todo: Vec<World> = seen.iter().cloned().collect();
@@ -180,7 +180,7 @@ impl Worlds {
         })
     }
 
-    /// What a power loss now could leave.
+    /// The contents that a power loss now could leave.
     pub(crate) fn media(&self) -> BTreeSet<Word> {
         self.closed().iter().map(|world| world.medium).collect()
     }

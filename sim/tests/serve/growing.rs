@@ -72,13 +72,13 @@ fn a_guest_that_cannot_be_told_has_them_too() {
     // It never gave a channel; it gave one and closed it; what it gives is none.
     let mut front = Front::ready(&place.socket());
     resize(&place, 65);
-    assert!(!look(&mut daemon).contains("could not be told"));
+    assert!(!look(&mut daemon).contains("could not be notified"));
     assert_eq!(capacity(&mut front), 65);
     drop(front);
     let (mut front, channel) = listening(&place);
     drop(channel);
     resize(&place, 66);
-    assert!(look(&mut daemon).contains("could not be told"));
+    assert!(look(&mut daemon).contains("could not be notified"));
     assert_eq!(capacity(&mut front), 66);
     let file = front.memory.try_clone().unwrap();
     assert!(front.tell(SET_BACKEND_REQ_FD, &[], &[file.as_fd()]).is_err());

@@ -107,7 +107,7 @@ fn memory_that_does_not_cover_the_ring() {
         front.share(0x1000).unwrap();
         front.publish(0, 1, DATA);
         front.kick();
-        assert!(daemon.until("ring 0").contains("makes no sense"));
+        assert!(daemon.until("ring 0").contains("content is invalid"));
         assert_eq!(front.stop(), 1);
     });
 }

@@ -94,7 +94,7 @@ fn a_server_without_descriptors_waits_for_them() {
         daemon.until("is gone");
         spare_descriptors(&daemon, Some(spare));
         let mut waiting = UnixStream::connect(place.socket()).unwrap();
-        let said = daemon.until("cannot be served");
+        let said = daemon.until("cannot be accepted");
         assert!(said.contains("Too many open files"), "{said}");
         if spare > 0 {
             assert_eq!(waiting.read(&mut [0]).unwrap(), 0, "it is hung up on");
@@ -147,7 +147,7 @@ fn no_refusal_of_the_host_to_accept_ends_a_server() {
         let mut daemon = Daemon::start(command);
         let mut front = Front::silent(&place.socket());
         if lasting.contains(&errno) {
-            let said = daemon.until("cannot be served");
+            let said = daemon.until("cannot be accepted");
             assert!(said.contains(&io::Error::from_raw_os_error(errno).to_string()), "{said}");
         }
         // Long enough for it to try again a few times.

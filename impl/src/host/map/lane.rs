@@ -1,9 +1,9 @@
-//! The syncs of a mapping, on a thread of their own: `msync` takes as long as the host's storage
-//! does, and a queue has better to do.
+//! The syncs of a mapping, on a thread of their own, because `msync` takes as long as the host's
+//! storage and would hold up a queue.
 //!
-//! A thread and not io_uring: that has no `msync`, its `fsync` is run by a thread of the kernel's,
-//! and only `msync` is promised to know of stores to a mapping. There is one sync at a time, so
-//! there is one thread and no queue.
+//! It is a thread instead of io_uring because io_uring has no `msync`, a kernel thread runs its
+//! `fsync`, and only `msync` is guaranteed to cover stores to a mapping. There is one sync at a
+//! time, so one thread suffices and no queue is needed.
 
 use super::MappedFile;
 use crate::disk::Token;
@@ -16,18 +16,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 
-/// The backing that a [`MappedFile`] is.
+/// The backing on a [`MappedFile`].
 ///
-/// A lane that is dropped carries out what it has accepted, and waits for that.
+/// Dropping a lane executes the accepted sync and waits for it.
 #[derive(Debug)]
 pub struct MapLane {
     post: Arc<Post>,
-    /// There is one iff it was submitted and its completion was not taken.
+    /// `Some` iff a sync was submitted and its completion not taken.
     in_hand: Option<Token>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the lane and its thread have between them.
+/// State shared by the lane and its thread.
 #[derive(Debug)]
 struct Post {
     map: Arc<MappedFile>,
@@ -39,13 +39,13 @@ struct Post {
 
 #[derive(Debug)]
 enum State {
-    /// The thread has nothing to do.
+    /// The thread has no work.
     Idle,
-    /// The thread is to sync, or does.
+    /// A sync is requested or running.
     Asked,
-    /// The thread has synced.
+    /// The sync has ended.
     Done(Result<(), Errno>),
-    /// The thread is to end.
+    /// The thread must end.
     Closed,
 }
 
@@ -53,7 +53,7 @@ impl MapLane {
     /// The lane of a mapping.
     ///
     /// # Errors
-    /// The host gives no thread or no eventfd.
+    /// The host provides no thread or no eventfd.
     pub fn of(map: Arc<MappedFile>) -> io::Result<MapLane> {
         let wakeup = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (state, asked) = (Mutex::new(State::Idle), Condvar::new());
@@ -64,14 +64,14 @@ impl MapLane {
         Ok(MapLane { post, in_hand: None, thread: Some(thread) })
     }
 
-    /// Sleeps until there is a completion to take; not if nothing is to come.
+    /// Sleeps until a completion can be taken; returns at once if none is to come.
     pub fn wait(&self) {
         if self.in_hand.is_none() {
             return;
         }
         let mut wakeup = [PollFd::new(&self.post.wakeup, PollFlags::IN)];
         while let Err(error) = poll(&mut wakeup, None) {
-            assert_eq!(error, rustix::io::Errno::INTR, "the bell cannot be waited for");
+            assert_eq!(error, rustix::io::Errno::INTR, "the wakeup cannot be waited for");
         }
     }
 }
@@ -120,7 +120,7 @@ impl Drop for MapLane {
 }
 
 impl Post {
-    /// The thread: syncs whenever it is asked to.
+    /// The main loop of the thread: syncs on request.
     fn serve(&self) {
         let mut state = lock(&self.state);
         loop {

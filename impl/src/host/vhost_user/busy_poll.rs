@@ -1,33 +1,33 @@
-//! How long a queue's thread looks for more before it goes to sleep.
+//! Busy-polling: how long a worker looks for more work before it sleeps.
 //!
-//! Waking a thread that sleeps takes both sides longer than a small request does. A driver that
-//! answers at once, as one with a single request in flight does, is worth some microseconds of
-//! looking; one that takes its time is not. So a thread lingers iff its last wait was short,
-//! however it waited: a wrong guess costs one short wait.
+//! Waking a sleeping thread takes both sides longer than a small request. For a driver that answers
+//! at once, as with a single request in flight, some microseconds of polling are worthwhile; for a
+//! slower one they are not. So a worker polls iff its last wait was short, whether it slept or
+//! polled: a wrong guess costs one short wait.
 
 use std::time::{Duration, Instant};
 
-/// A wait that is worth looking for: about what it takes to sleep and be woken on both sides, on
+/// Maximum wait that is worth polling: about the time to sleep and be woken on both sides, on
 /// processors that sleep too.
 const SHORT: Duration = Duration::from_micros(50);
 
-/// What is known of one queue's waits.
+/// The history of one queue's waits.
 #[derive(Debug, Default)]
 pub(super) struct BusyPoll {
     /// The last wait was short.
     expects_more: bool,
-    /// When there was nothing more to do; there iff that is so.
+    /// Start of the present wait; `Some` iff there is nothing to do.
     since: Option<Instant>,
 }
 
 impl BusyPoll {
-    /// There is nothing to do. Whether to look again rather than to sleep.
+    /// Records that there is nothing to do. Returns whether to poll instead of sleeping.
     pub(super) fn is_worth_it(&mut self) -> bool {
         let since = *self.since.get_or_insert_with(Instant::now);
         self.expects_more && since.elapsed() < SHORT
     }
 
-    /// There is something to do.
+    /// Records that there is something to do.
     pub(super) fn found(&mut self) {
         if let Some(since) = self.since.take() {
             self.expects_more = since.elapsed() < SHORT;

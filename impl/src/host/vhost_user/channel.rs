@@ -1,4 +1,4 @@
-//! The channel on which a back-end speaks first: it says that the configuration space has changed.
+//! The back-end channel: it notifies the front-end that the configuration space has changed.
 
 use super::message::{HEADER, VERSION};
 use rustix::io::{Errno, retry_on_intr};
@@ -7,30 +7,30 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
-/// CONFIG_CHANGE_MSG, of a back-end.
+/// The back-end message CONFIG_CHANGE_MSG.
 const CONFIG_CHANGED: u32 = 2;
 
-/// The channel of the front-end that is connected, if it has given one.
+/// The channel of the connected front-end, if it has provided one.
 #[derive(Debug, Default)]
 pub(super) struct Channel(Mutex<Option<OwnedFd>>);
 
 impl Channel {
-    /// The front-end listens on this socket from now on.
+    /// Sets the socket that the front-end listens on.
     pub(super) fn open(&self, socket: Option<OwnedFd>) {
         *crate::sync::lock(&self.0) = socket;
     }
 
-    /// There is none any more.
+    /// Removes the socket.
     pub(super) fn close(&self) {
         *crate::sync::lock(&self.0) = None;
     }
 
-    /// Says that the configuration space has changed; `false` if there is nobody to hear it. Never
-    /// waits.
+    /// Notifies the front-end that the configuration space has changed; `false` if there is no
+    /// channel. Never blocks.
     ///
     /// # Errors
-    /// The front-end does not listen: it has let so much pile up that a few bytes have no room, or
-    /// it has hung up.
+    /// The front-end does not listen: its receive buffer has no room for a few bytes, or it has
+    /// hung up.
     pub(super) fn say_config_changed(&self) -> io::Result<bool> {
         let channel = crate::sync::lock(&self.0);
         let Some(channel) = &*channel else { return Ok(false) };

@@ -1,9 +1,10 @@
-//! The socket of one front-end: whole messages with their descriptors come in, answers go out.
+//! The socket of one front-end: it receives whole messages with their descriptors, and sends
+//! replies.
 //!
-//! The socket is a stream, so a message may come in pieces and its descriptors with any of them.
-//! Nothing of a message is believed here but the size of its body, and that only up to a bound. A
-//! front-end that stops in the middle of a message holds the connection, and nothing else: closing
-//! the socket from another thread ends the wait.
+//! The socket is a stream, so a message may arrive in pieces and its descriptors with any of them.
+//! Only the size of the body is interpreted here, and only up to a bound. A front-end that stops in
+//! the middle of a message blocks only its own connection: closing the socket from another thread
+//! ends the wait.
 
 use super::descriptor;
 use super::message::{
@@ -21,21 +22,20 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-/// How long a front-end may be busy with something else while hundreds of answers wait for it.
+/// Maximum time to wait for a front-end that has hundreds of replies to read.
 const SLOW: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
-/// A message as it came.
+/// A received message.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) request: Request,
-    /// The front-end asked to be told what became of it.
+    /// The front-end requested a reply.
     pub(super) needs_reply: bool,
     pub(super) body: Vec<u8>,
     pub(super) descriptors: Descriptors,
 }
 
-/// The descriptors that came with a message. Those that are not taken are closed where that may
-/// take its time.
+/// The descriptors of a message. Those that are not taken are closed where blocking is harmless.
 #[derive(Debug, Default)]
 pub(super) struct Descriptors(Vec<OwnedFd>);
 
@@ -44,12 +44,12 @@ impl Descriptors {
         self.0.len()
     }
 
-    /// The oldest one.
+    /// Takes the oldest one.
     pub(super) fn take(&mut self) -> Option<OwnedFd> {
         (!self.0.is_empty()).then(|| self.0.remove(0))
     }
 
-    /// The only one.
+    /// Takes the only one.
     pub(super) fn single(&mut self, request: Request) -> Result<OwnedFd, MessageError> {
         match self.len() {
             1 => Ok(self.0.remove(0)),
@@ -64,12 +64,12 @@ impl Drop for Descriptors {
     }
 }
 
-/// Why no message came.
+/// The reason why no message arrived.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The front-end is gone, or the connection was closed under it.
+    /// The front-end has disconnected, or the server closed the connection.
     Gone,
-    /// What came is no message; nothing can be told from what follows.
+    /// The received bytes are no message, so the following ones cannot be interpreted.
     ProtocolError(MessageError),
 }
 
@@ -93,7 +93,7 @@ impl Connection {
     /// Waits for the next message.
     ///
     /// # Errors
-    /// The front-end is gone, or it said what makes no sense.
+    /// The front-end has disconnected, or sent an invalid message.
     pub(super) fn receive(&self) -> Result<Message, End> {
         let mut descriptors = Descriptors::default();
         let mut header = [0; HEADER];
@@ -116,7 +116,7 @@ impl Connection {
         Ok(Message { request, needs_reply, body, descriptors })
     }
 
-    /// Receives exactly as many bytes; says whether descriptors were lost on the way.
+    /// Receives exactly `bytes.len()` bytes; returns whether descriptors were lost.
     fn fill(&self, bytes: &mut [u8], descriptors: &mut Descriptors) -> Result<bool, End> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let (mut filled, mut lost) = (0, false);
@@ -145,14 +145,13 @@ impl Connection {
         Ok(lost)
     }
 
-    /// Checks that none of these keeps the other end of this connection open: a front-end that has
-    /// died would be waited for, for ever.
+    /// Checks that none of these keeps the other end of this connection open; otherwise the death
+    /// of the front-end would never be noticed.
     fn check_sockets(&self, fds: &[OwnedFd]) -> Result<(), End> {
         for fd in fds {
             descriptor::empty_socket(fd).map_err(MessageError::Socket)?;
         }
-        // If one of them was the other end, nothing can be sent there any more, though nobody has
-        // hung up.
+        // If one of them was the other end, sends fail now although the front-end has not hung up.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         if send(&self.stream, &[], flags) == Err(Errno::PIPE) && !self.is_hung_up() {
             return Err(MessageError::Socket("the front-end's own end".to_owned()).into());
@@ -160,17 +159,17 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether nobody is at the other end any more.
+    /// Whether the other end is closed.
     pub(super) fn is_hung_up(&self) -> bool {
         let mut polled = [PollFd::new(&self.stream, PollFlags::empty())];
         poll(&mut polled, Some(&Timespec::default())).is_ok()
             && polled[0].revents().contains(PollFlags::HUP)
     }
 
-    /// Answers a message.
+    /// Sends a reply.
     ///
     /// # Errors
-    /// The front-end is gone, or does not read its answers.
+    /// The front-end has disconnected, or does not read its replies.
     pub(super) fn reply(
         &self,
         request: Request,
@@ -202,10 +201,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits until an answer can be sent, for a while.
+    /// Waits until a reply can be sent, up to a limit.
     fn has_room(&self) -> bool {
         let mut polled = [PollFd::new(&self.stream, PollFlags::OUT)];
-        // A signal ends it too soon, and then it is tried once more.
+        // A signal ends the wait early, and then the send is retried.
         !matches!(poll(&mut polled, Some(&SLOW)), Ok(0))
     }
 }
@@ -286,7 +285,7 @@ mod tests {
         sendmsg(to, &[IoSlice::new(bytes)], &mut control, SendFlags::empty()).expect("sent");
     }
 
-    /// What comes with half a header, from a front-end that is gone then.
+    /// The result of half a header with a descriptor, from a front-end that then disconnects.
     fn end_after(fd: impl FnOnce(&UnixStream) -> OwnedFd) -> String {
         let (front_end, connection) = pair();
         let fd = fd(&front_end);
@@ -303,7 +302,7 @@ mod tests {
         let own = |front_end: &UnixStream| front_end.as_fd().try_clone_to_owned().expect("a copy");
         let said = end_after(own);
         assert!(said.starts_with("the front-end's own end came with a message"), "{said}");
-        // It lies in the queue of the socket that comes.
+        // The end is in the receive queue of the socket that is sent.
         let hidden = end_after(|front_end| {
             let (to, from) = UnixStream::pair().expect("a pair of sockets");
             send_with(&to, b"x", front_end.as_fd());

@@ -1,20 +1,19 @@
-//! What a descriptor is that a front-end handed over, found out without asking the descriptor
-//! itself.
+//! The kind of a descriptor from a front-end, determined without any operation on the descriptor.
 //!
 //! Even `fstat`, `poll` or `close` on a file of a FUSE file system waits for its daemon, which may
-//! be the front-end; and what waits there not even SIGKILL ends. So the kernel's own tables are
-//! read first (`/proc/self/fd`, `/proc/self/fdinfo`, `/proc/self/mountinfo`), which ask nobody, and
-//! only descriptors of kinds that cannot block are used:
+//! be the front-end, and not even SIGKILL ends that wait. So the kernel's own tables are read first
+//! (`/proc/self/fd`, `/proc/self/fdinfo`, `/proc/self/mountinfo`), which depend on no other
+//! program, and only descriptors of kinds that cannot block are used:
 //!
-//! | for | taken |
+//! | purpose | accepted kinds |
 //! |---|---|
 //! | kick | an eventfd that is not a semaphore |
-//! | call, error | an eventfd; of User Mode Linux the writing end of a pipe or a local socket |
+//! | call, error | an eventfd; from User Mode Linux the writing end of a pipe or a local socket |
 //! | channel of the back-end | a local socket |
 //! | guest memory, record | a memfd, or a regular file in memory, huge pages or a local disk |
 //!
-//! Everything else is refused with a line that says what it is, and closed by a thread of its own,
-//! for closing may wait as well.
+//! Every other descriptor is refused with a line that names its kind, and closed on a separate
+//! thread, because closing may block as well.
 
 use rustix::fs::{OFlags, fcntl_get_seals, fcntl_getfl};
 use rustix::net::{AddressFamily, RecvFlags, Shutdown, SocketType, recv, shutdown, sockopt};
@@ -24,7 +23,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
 /// File systems whose regular files never wait for another program. FUSE, network and automounted
-/// ones are missing on purpose.
+/// file systems are excluded on purpose.
 const LOCAL: [&str; 17] = [
     "bcachefs",
     "btrfs",
@@ -45,33 +44,33 @@ const LOCAL: [&str; 17] = [
     "zfs",
 ];
 
-/// What a descriptor is.
+/// The kind of a descriptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// An event counter; one with semaphore semantics gives its count away one by one.
+    /// An event counter; a read from one with semaphore semantics decrements the count by one.
     Event { semaphore: bool },
     /// An end of an unnamed pipe.
     Pipe,
-    /// A socket of this machine's (AF_UNIX), whose closing never lingers.
+    /// A local socket (AF_UNIX), whose closing never blocks.
     Socket,
-    /// Memory of the kernel's with a file's interface: a memfd, or a file on tmpfs or hugetlbfs.
+    /// Kernel memory with a file interface: a memfd, or a file on tmpfs or hugetlbfs.
     Memory,
     /// A file on a disk of this machine, or a device.
     Local,
-    /// Anything else, by the name that the kernel gives it.
+    /// Any other kind, by the kernel's name for it.
     Other(String),
 }
 
 impl Kind {
-    /// Looks at a descriptor. Never waits.
+    /// Determines the kind of a descriptor. Never blocks.
     pub(super) fn of(fd: BorrowedFd<'_>) -> Kind {
         let number = fd.as_raw_fd();
-        // Seals are an attribute of memory that no file system is asked for.
+        // Seals are an attribute of memory; no file system is involved.
         if fcntl_get_seals(fd).is_ok() {
             return Kind::Memory;
         }
         let Ok(name) = fs::read_link(format!("/proc/self/fd/{number}")) else {
-            return Kind::Other("a descriptor that cannot be looked at without /proc".to_owned());
+            return Kind::Other("a descriptor that cannot be inspected without /proc".to_owned());
         };
         let name = name.to_string_lossy().into_owned();
         if name == "anon_inode:[eventfd]" {
@@ -84,7 +83,7 @@ impl Kind {
         if sockopt::socket_domain(fd).is_ok_and(|domain| domain == AddressFamily::UNIX) {
             return Kind::Socket;
         }
-        // A path-only descriptor is good for nothing, and most calls refuse it.
+        // A path-only descriptor is useless, and most calls refuse it.
         let is_path = fcntl_getfl(fd).is_ok_and(|flags| flags.contains(OFlags::PATH));
         match field(number, "mnt_id:").and_then(|mount| file_system(&mount)) {
             Some(kind) if LOCAL.contains(&kind.as_str()) && !is_path => Kind::Local,
@@ -93,7 +92,7 @@ impl Kind {
         }
     }
 
-    /// As a front-end's owner would say it.
+    /// The kind, for the owner of a front-end.
     pub(super) fn describe(&self) -> &str {
         match self {
             Kind::Event { semaphore: false } => "an eventfd",
@@ -110,49 +109,49 @@ impl Kind {
 /// Checks that a descriptor can be a kick.
 ///
 /// # Errors
-/// It is something else; says what.
+/// It is of another kind; the error names it.
 pub(super) fn check_kick(fd: &OwnedFd) -> Result<(), String> {
     match Kind::of(fd.as_fd()) {
         Kind::Event { semaphore: false } => Ok(()),
-        other => Err(format!("a kick must be an eventfd, and this is {}", other.describe())),
+        other => Err(format!("a kick must be an eventfd, but this is {}", other.describe())),
     }
 }
 
-/// Checks that a descriptor can be notified by.
+/// Checks that a descriptor can be a call or an error descriptor.
 ///
 /// # Errors
-/// It is neither an eventfd nor a pipe nor a local socket; says what it is.
+/// It is neither an eventfd nor a pipe nor a local socket; the error names its kind.
 pub(super) fn check_event(fd: &OwnedFd) -> Result<(), String> {
     match Kind::of(fd.as_fd()) {
         Kind::Event { .. } | Kind::Pipe | Kind::Socket => Ok(()),
         other => Err(format!(
-            "it must be an eventfd, a pipe or a local socket, and this is {}",
+            "it must be an eventfd, a pipe or a local socket, but this is {}",
             other.describe()
         )),
     }
 }
 
-/// Checks that a descriptor can be the channel on which the back-end speaks.
+/// Checks that a descriptor can be the back-end channel.
 ///
 /// # Errors
-/// It is no local socket; says what it is.
+/// It is no local socket; the error names its kind.
 pub(super) fn check_channel(fd: &OwnedFd) -> Result<(), String> {
     match Kind::of(fd.as_fd()) {
         Kind::Socket => Ok(()),
-        other => Err(format!("a channel must be a local socket, and this is {}", other.describe())),
+        other => Err(format!("a channel must be a local socket, but this is {}", other.describe())),
     }
 }
 
-/// Checks that a descriptor can be mapped as memory, and that neither mapping nor touching it can
+/// Checks that a descriptor can be mapped as memory, and that neither mapping nor accessing it can
 /// wait for another program.
 ///
 /// # Errors
-/// It is something else; says what.
+/// It is of another kind; the error names it.
 pub(super) fn check_memory(fd: &OwnedFd) -> Result<(), String> {
     let kind = Kind::of(fd.as_fd());
     let is_memory = match kind {
         Kind::Memory => true,
-        // It is local, so asking its file system is no risk.
+        // It is local, so a call to its file system cannot block.
         Kind::Local => rustix::fs::fstat(fd)
             .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()),
         _ => false,
@@ -161,31 +160,32 @@ pub(super) fn check_memory(fd: &OwnedFd) -> Result<(), String> {
         return Ok(());
     }
     let what = kind.describe();
-    Err(format!("guest memory must be a memfd or a local file, and this is {what}"))
+    Err(format!("guest memory must be a memfd or a local file, but this is {what}"))
 }
 
-/// Has nothing lie in a socket, now or later: if the front-end's end of its own connection did, it
-/// would stay open here, and the front-end's death would not be noticed. What is sent through the
-/// socket from here is not touched. Does nothing to other descriptors, and never waits.
+/// Empties the receive queue of a socket and keeps it empty: if it held the front-end's end of its
+/// own connection, that end would stay open here, and the death of the front-end would not be
+/// noticed. Sending through the socket is not affected. Does nothing to other descriptors, and
+/// never blocks.
 ///
 /// # Errors
-/// It listens for connections, in which anything may lie, or is no stream.
+/// It is a listening socket, whose connections may hold any descriptor, or is no stream.
 pub(super) fn empty_socket(fd: &OwnedFd) -> Result<(), String> {
     match (sockopt::socket_type(fd), sockopt::socket_acceptconn(fd)) {
         (Err(_), _) => return Ok(()),
         (Ok(SocketType::STREAM), Ok(false)) => {}
         (Ok(SocketType::STREAM), _) => return Err("a listening socket".to_owned()),
-        (Ok(_), _) => return Err("a socket that is no stream".to_owned()),
+        (Ok(_), _) => return Err("a socket that is not a stream".to_owned()),
     }
-    // From here on nothing can be put into it. One that was never connected may say that it is not.
+    // From here on nothing can be queued. The call fails on a socket that was never connected.
     let _ = shutdown(fd, Shutdown::Read);
     let mut bytes = [0; 4096];
-    // Descriptors are dropped, for no room is given to them.
+    // Descriptors are dropped, because the call provides no room for them.
     while recv(fd, &mut bytes[..], RecvFlags::DONTWAIT).is_ok_and(|(_, bytes)| bytes > 0) {}
     Ok(())
 }
 
-/// One field of what the kernel says about an open descriptor.
+/// One field of the kernel's information on an open descriptor.
 fn field(number: i32, name: &str) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -200,10 +200,11 @@ fn file_system(mount: &str) -> Option<String> {
     behind.split(' ').next().map(str::to_owned)
 }
 
-/// Most threads that close descriptors at a time; all but one are there because another one waits.
+/// Maximum number of threads that close descriptors; each beyond the first exists because another
+/// one blocks.
 const MOST_CLOSERS: usize = 8;
 
-/// Descriptors that are to be closed where nobody waits.
+/// Descriptors to be closed where blocking is harmless.
 struct Closing {
     waiting: Vec<OwnedFd>,
     closers: usize,
@@ -211,8 +212,8 @@ struct Closing {
 
 static CLOSING: Mutex<Closing> = Mutex::new(Closing { waiting: Vec::new(), closers: 0 });
 
-/// Closes a descriptor that is not used. One that may wait at it is closed by a thread that nobody
-/// waits for.
+/// Closes an unused descriptor. If closing may block, a separate thread does it, and no thread
+/// waits for that one.
 pub(super) fn discard(fd: OwnedFd) {
     if !matches!(Kind::of(fd.as_fd()), Kind::Other(_)) {
         return drop(fd);

@@ -1,7 +1,7 @@
-//! What one front-end may say, and what the device does about it.
+//! The messages of one front-end, and their effects on the device.
 //!
-//! Everything here happens on the thread that reads the socket. A lane whose state has to change is
-//! taken from its thread meanwhile. A message that is refused has changed nothing.
+//! Everything here happens on the thread that reads the socket. A lane whose state must change is
+//! taken from its worker meanwhile. A refused message has changed nothing.
 
 use super::channel::Channel;
 use super::connection::{Descriptors, Message};
@@ -21,10 +21,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most memory regions a front-end may share; as many as the kernel's own back-ends take.
+/// Maximum number of memory regions that a front-end may share: that of the kernel's own back-ends.
 const MOST_REGIONS: u64 = 509;
 
-/// The protocol features that are offered.
+/// The protocol features on offer.
 const PROTOCOL: u64 = feature::MQ
     | feature::REPLY_ACK
     | feature::BACKEND_REQ
@@ -33,22 +33,21 @@ const PROTOCOL: u64 = feature::MQ
     | feature::RESET_DEVICE
     | feature::CONFIGURE_MEM_SLOTS;
 
-/// How long what was taken from the rings of a front-end that is gone is still carried out: nobody
-/// reads the answers.
+/// Time limit for the requests of a disconnected front-end, whose answers have no reader.
 const GONE: Duration = Duration::from_millis(250);
 
-/// How long it is when the server is to end: the front-end is there, and may go on with another
-/// one.
+/// The same limit when the server stops: the front-end is still there, and may continue with
+/// another server.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// What a message is answered with.
+/// The reply to a message.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// Whether it was carried out, if the front-end wants to know.
+    /// Success, to be reported if the front-end requested a reply.
     Done,
-    /// A body, and a descriptor that may come with it.
+    /// A body, and an optional descriptor.
     Body(Vec<u8>, Option<OwnedFd>),
-    /// Nothing: the front-end is gone, or the server is to end.
+    /// None: the front-end has disconnected, or the server is to stop.
     Over,
 }
 
@@ -58,21 +57,22 @@ pub(super) struct FrontEnd<'a, D: QueueDisk> {
     lanes: &'a [Lane<D>],
     report: &'a Report,
     channel: &'a Channel,
-    /// Says that nothing need be waited for on this front-end's behalf.
+    /// Whether the front-end has disconnected or the server is to stop, so that waiting is
+    /// pointless.
     is_over: &'a dyn Fn() -> bool,
     owned: bool,
     /// The protocol features that the front-end has accepted.
     protocol: u64,
     table: MemoryTable,
-    /// A cache mode that came before the features that make it count.
+    /// A cache mode that arrived before the features that enable it.
     early_mode: Option<u8>,
-    /// What a back-end that comes after a crash will know of this one.
+    /// The in-flight records for a back-end that follows a crash.
     records: Option<Records>,
 }
 
 impl<'a, D: QueueDisk> FrontEnd<'a, D> {
-    /// A front-end that has said nothing yet. `is_over` says when it is gone, or the server is to
-    /// end.
+    /// A front-end that has sent no message yet. `is_over` returns whether it has disconnected or
+    /// the server is to stop.
     pub(super) fn new(
         shared: &'a Shared,
         lanes: &'a [Lane<D>],
@@ -94,15 +94,15 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         }
     }
 
-    /// Whether the front-end is told what became of messages that have no answer of their own.
+    /// Whether messages without a reply of their own are acknowledged.
     pub(super) fn acknowledges(&self) -> bool {
         self.protocol & feature::REPLY_ACK != 0
     }
 
-    /// Carries out a message.
+    /// Executes a message.
     ///
     /// # Errors
-    /// It makes no sense here. It has changed nothing.
+    /// It is invalid in this state, and has changed nothing.
     pub(super) fn handle(&mut self, message: &mut Message) -> Result<Answer, MessageError> {
         let request = message.request;
         let descriptors = &mut message.descriptors;
@@ -114,13 +114,13 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
                 return Err(refused("it has an owner".to_owned()));
             }
             Request::SET_OWNER => {}
-            // Deprecated by the protocol, which asks that it change nothing.
+            // Deprecated by the protocol, which requires that it change nothing.
             Request::RESET_OWNER => self.owned = false,
             Request::RESET_DEVICE => return Ok(self.reset_device()),
             Request::GET_FEATURES => return number(self.shared.offered() | F_PROTOCOL_FEATURES),
             Request::SET_FEATURES => self.set_features(body.u64()?).map_err(refused)?,
             Request::GET_PROTOCOL_FEATURES => return number(PROTOCOL),
-            // What was not offered and is set all the same does not count.
+            // Bits that were not offered are ignored.
             Request::SET_PROTOCOL_FEATURES => self.protocol = body.u64()? & PROTOCOL,
             Request::GET_QUEUE_NUM => return number(self.lanes.len() as u64),
             Request::GET_MAX_MEM_SLOTS => return number(MOST_REGIONS),
@@ -180,7 +180,7 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
             Request::SET_VRING_ENABLE => {
                 let (lane, enable) = self.lane_and_number(request, &mut body)?;
                 if enable > 1 {
-                    return Err(refused(format!("{enable} is neither on nor off")));
+                    return Err(refused(format!("{enable} is neither 0 nor 1")));
                 }
                 self.set_up(lane, |setup| setup.enabled = enable == 1).map_err(refused)?;
             }
@@ -205,7 +205,7 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         Ok(Answer::Done)
     }
 
-    /// The ring that a message is about, and the number it says of it.
+    /// The ring and the number in a message.
     fn lane_and_number(
         &self,
         request: Request,
@@ -215,8 +215,7 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         self.ring(request, ring).map(|lane| (lane, number))
     }
 
-    /// The ring that a message is about, and the descriptor it brings for it; `None` where it says
-    /// that it brings none.
+    /// The ring of a message and its descriptor; `None` if the message announces that it has none.
     fn lane_and_descriptor(
         &self,
         request: Request,
@@ -244,15 +243,15 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         self.lanes.iter().map(Lane::take).collect()
     }
 
-    /// Ends a life of the device: nothing is negotiated any more.
+    /// Ends a life of the device and its negotiation.
     fn forget(&mut self) {
         self.shared.forget_negotiation();
         self.early_mode = None;
         self.note_mode();
     }
 
-    /// Lanes are given the new table before the front-end is told that it counts: what a driver
-    /// puts on a ring afterwards lies in it.
+    /// Installs a new table. Each lane has it before the front-end receives the acknowledgement,
+    /// because descriptors that a driver publishes afterwards may use it.
     fn share(&mut self, table: MemoryTable) -> Result<(), String> {
         let regions = table.regions().map_err(|error| format!("guest memory: {error}"))?;
         for lane in self.lanes {
@@ -269,7 +268,7 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         }
         self.negotiate(features & !F_PROTOCOL_FEATURES);
         if features & F_PROTOCOL_FEATURES == 0 {
-            // There is no message to enable rings with then.
+            // Without protocol features there is no message to enable rings.
             for lane in 0..self.lanes.len() {
                 self.set_up(lane, |setup| setup.enabled = true)?;
             }
@@ -277,14 +276,14 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         Ok(())
     }
 
-    /// A new set of features. With rings being served it changes nothing. With none it begins a
-    /// life of the device, unless the features are those it has: a guest that was paused goes on,
-    /// and the cache mode it chose holds.
+    /// Negotiates a new set of features. While a ring is served, it is ignored. Otherwise it begins
+    /// a life of the device, unless the features are unchanged: a paused guest continues, with its
+    /// cache mode.
     fn negotiate(&mut self, features: u64) {
         if features == self.shared.negotiated() {
             return;
         }
-        // No ring begins to be served in the middle of this.
+        // No ring starts to be served meanwhile.
         let taken = self.take_all();
         if taken.iter().any(|lane| lane.is_serving()) {
             return (self.report)(Event::LateFeatures(features));
@@ -299,7 +298,7 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         self.note_mode();
     }
 
-    /// Sets the cache mode. A front-end passes on at once what the driver writes, but its features
+    /// Sets the cache mode. A front-end forwards a driver's write of it at once, but the features
     /// only when the driver is ready.
     fn set_mode(&mut self, mode: u8) {
         if self.shared.negotiated() == 0 {
@@ -310,7 +309,7 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         }
     }
 
-    /// Leaves the cache mode to whoever serves this driver after a crash.
+    /// Records the cache mode for the back-end that serves this driver after a crash.
     fn note_mode(&self) {
         if let Some(records) = &self.records {
             let mut mode = [0];
@@ -319,7 +318,7 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         }
     }
 
-    /// Changes what was said about a ring.
+    /// Changes the setup of a ring.
     fn set_up(&self, lane: usize, change: impl FnOnce(&mut Setup)) -> Result<(), String> {
         let changed = self.lanes[lane].take().set_up(change);
         changed.map_err(|why: RingError| format!("ring {lane}: {why}"))
@@ -335,12 +334,12 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         Ok(())
     }
 
-    /// Where the parts of a ring are, by the front-end's addresses.
+    /// Reads the front-end's addresses of the parts of a ring, and translates them.
     fn parts(&self, body: &mut Fields<'_>, request: Request) -> Result<Parts, MessageError> {
         let mut place = || {
             let address = body.u64()?;
             self.table.guest_address(address).ok_or_else(|| {
-                let why = format!("a ring at {address:#x}, which is in no region that is shared");
+                let why = format!("a ring at {address:#x}, outside the shared memory regions");
                 MessageError::Refused(request, why)
             })
         };
@@ -348,8 +347,8 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         Ok(Parts { descriptors, available, used })
     }
 
-    /// Abandons what the host does not hold, and waits for what it does. What the in-flight record
-    /// says of rings that were not served since has ended with the rest.
+    /// Abandons all requests without an operation in the host, and waits for the operations. Clears
+    /// the in-flight record, also of rings that were not served since.
     fn reset_device(&mut self) -> Answer {
         let mut taken = self.take_all();
         for lane in &mut taken {
@@ -372,8 +371,8 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         Answer::Done
     }
 
-    /// Answered only when every request that was taken is answered on its ring, those that a dead
-    /// back-end had taken included.
+    /// Stops a ring. Replies only when every taken request is answered on its ring, including those
+    /// that a dead back-end had taken.
     fn stop_ring(&self, lane: usize) -> Answer {
         let mut taken = [self.lanes[lane].take()];
         taken[0].pause();
@@ -436,14 +435,14 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
         Ok(())
     }
 
-    /// The end of the connection, after which nothing is left of the front-end; says whether it has
-    /// shrunk the memory it shared.
+    /// Ends the connection and removes all state of the front-end; returns whether it has shrunk
+    /// the memory it shared.
     ///
-    /// What is on an in-flight record stays there, for the server that the front-end goes on with.
-    /// What is on none is brought to its end, but only for a while: nobody may be there to see it.
-    /// What the host has in its hands is waited for.
+    /// Requests in an in-flight record stay there, for the front-end's next server. Requests
+    /// without a record are executed up to a time limit, because their answers may have no reader.
+    /// Operations that the host has are always waited for.
     pub(super) fn end(mut self, ending: bool) -> bool {
-        // The driver may live on and be served by the next process.
+        // The next process may serve the same driver.
         self.records = None;
         let mut taken = self.take_all();
         for lane in &mut taken {
@@ -471,10 +470,10 @@ impl<'a, D: QueueDisk> FrontEnd<'a, D> {
     }
 }
 
-/// A descriptor that passes a check, or none.
+/// Checks a descriptor, if there is one.
 ///
 /// # Errors
-/// It does not pass; says what it is.
+/// It does not pass; the error names its kind.
 fn usable(
     fd: Option<OwnedFd>,
     check: impl Fn(&OwnedFd) -> Result<(), String>,
@@ -489,7 +488,7 @@ fn usable(
     }
 }
 
-/// Most bytes of the configuration space in one message.
+/// Maximum number of configuration space bytes in one message.
 const MOST_CONFIG: usize = 256;
 
 const _: () = assert!(CONFIG_BYTES <= MOST_CONFIG);

@@ -1,8 +1,8 @@
-//! One queue, the disk below it, and the ring it serves; stepped by the thread of the queue.
+//! One queue, its disk lane, and the ring it serves; stepped by the queue's worker thread.
 //!
-//! Whoever has the [helm](crate::worker_lock) of a lane may step it. That is the queue's own
-//! thread, woken by a kick, a completion or the bell; the thread that answers the front-end takes
-//! the lane from it for a moment, to change what has to be changed or to step it to its end.
+//! The holder of a lane's [worker lock](crate::worker_lock) steps it. Normally that is the worker,
+//! woken by a kick, a completion or the wakeup; the front-end's thread takes the lane from it to
+//! change its state or to drain it.
 
 use super::busy_poll::BusyPoll;
 use super::notifier::Notifier;
@@ -22,35 +22,35 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Why a ring is not served.
+/// The reason why a ring is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RingError {
-    /// Its size is not a power of two, or above what the server takes.
+    /// Its size is not a power of two, or exceeds the server's maximum.
     Size {
         /// In descriptors.
         size: u16,
-        /// The most that the server takes.
+        /// The server's maximum.
         most: u16,
     },
-    /// The driver's features were not accepted, or there were none.
+    /// The driver's features were not accepted, or none were set.
     Features,
-    /// A part of it lies in no region of guest memory.
+    /// A part of it is outside guest memory.
     Memory,
-    /// What is on it makes no sense; it is not served until it is set up again.
+    /// Its content is invalid; it is not served until it is set up again.
     Broken,
     /// Its kick is no eventfd.
     Kick,
-    /// The record of what is in flight cannot be gone on with.
+    /// Its in-flight record cannot be continued.
     Record(InflightError),
 }
 
-/// What has become of a ring.
+/// A change of a ring that is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// It is served, and goes on with so many requests that a dead back-end had in flight.
+    /// It is served, and continues with this number of requests that a dead back-end had in flight.
     GoesOn(u16),
-    /// It is served, and what is in flight is on no record: the front-end's memory for it has too
-    /// few descriptors.
+    /// It is served without an in-flight record, because the front-end's memory for it has too few
+    /// descriptors.
     Unrecorded,
     /// It is not served.
     NotServed(RingError),
@@ -65,35 +65,35 @@ impl fmt::Display for RingError {
             }
             RingError::Features => "no features were negotiated for it",
             RingError::Memory => "it is not in the memory that the front-end shares",
-            RingError::Broken => "what is on it makes no sense",
+            RingError::Broken => "its content is invalid",
             RingError::Kick => "its kick is not an event descriptor",
         })
     }
 }
 
-/// A queue, and who may step it.
+/// A queue behind its worker lock.
 #[derive(Debug)]
 pub(super) struct Lane<D> {
     lock: WorkerLock<State<D>, EventBell>,
-    /// What the thread of this queue sleeps on: the bell, the kick and the disk's completions.
+    /// The sources that wake the worker: the wakeup, the kick and the disk's completions.
     epoll: Arc<OwnedFd>,
 }
 
-/// A lane that was taken from its thread.
+/// A lane that was taken from its worker.
 pub(super) type Exclusive<'a, D> = worker_lock::Exclusive<'a, State<D>, EventBell>;
 
-/// A bell that can be slept on together with other descriptors.
+/// A wakeup that can be awaited together with other descriptors.
 #[derive(Debug)]
 pub(super) struct EventBell(OwnedFd);
 
 impl Wakeup for EventBell {
     fn signal(&self) {
-        // It fails only when the bell rings already.
+        // It fails only if the wakeup is pending already.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
     fn clear(&self) {
-        // It fails only when the bell does not ring.
+        // It fails only if the wakeup is not pending.
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }
@@ -104,19 +104,19 @@ impl AsFd for EventBell {
     }
 }
 
-/// What a lane's thread was woken by; the number that goes with a descriptor in its epoll.
+/// The sources of a worker's wakeup, as the data of their descriptors in the epoll.
 const WAKEUP: u64 = 0;
 const KICK: u64 = 1;
 const DONE: u64 = 2;
 
-/// A driver that is owed a signal is signalled when there is nothing else to do, and after so many
-/// steps at the latest. Waking it costs more than a small request, and one that is woken too often
-/// takes its answers one by one.
+/// Maximum number of steps before an owed signal is sent; it is sent earlier if there is nothing
+/// else to do. Waking the driver costs more than a small request, and a driver that is woken too
+/// often takes its answers one by one.
 const MOST_OWED: u8 = 32;
 
 const IN: epoll::EventFlags = epoll::EventFlags::IN;
 
-/// A kick wakes once for each time it was written to, whatever is left in it.
+/// A kick wakes once per write, independent of the remaining count.
 const ONCE_A_WRITE: epoll::EventFlags = epoll::EventFlags::ET;
 
 impl<D: QueueDisk> Lane<D> {
@@ -147,24 +147,23 @@ impl<D: QueueDisk> Lane<D> {
         Ok(Lane { lock: WorkerLock::new(state, EventBell(wakeup)), epoll })
     }
 
-    /// The lane, taken from the thread of this queue.
+    /// Takes the lane from its worker.
     pub(super) fn take(&self) -> Exclusive<'_, D> {
         self.lock.take()
     }
 
-    /// Another queue moved what this one waits for.
+    /// Makes this queue look again, after another queue changed the state it waits for.
     pub(super) fn wake(&self) {
         self.lock.wake();
     }
 
-    /// Has the thread look again.
+    /// Makes the worker look again.
     pub(super) fn ring_bell(&self) {
         self.lock.wakeup().signal();
     }
 
-    /// The life of the thread of this queue, until `over` says that it is over and the bell has
-    /// rung. `report` is told what has become of a ring, and `part` that the front-end has shrunk
-    /// its memory.
+    /// The main loop of the worker, until `over` is set and the wakeup is signalled. `report`
+    /// receives changes of the ring, and `part` is called if the front-end has shrunk its memory.
     pub(super) fn work(
         &self,
         shared: &Shared,
@@ -175,7 +174,7 @@ impl<D: QueueDisk> Lane<D> {
     ) {
         let mut events = [epoll::Event { flags: IN, data: epoll::EventData::new_u64(WAKEUP) }; 3];
         loop {
-            // It fails only when a signal came, and then the lane is looked at once more.
+            // It fails only on a signal, and then the lane is checked again.
             let ready = epoll::wait(&self.epoll, &mut events, None).unwrap_or(0);
             let came = |name| events[..ready].iter().any(|event| event.data.u64() == name);
             let mut worker = self.lock.lock_worker(came(WAKEUP));
@@ -186,7 +185,7 @@ impl<D: QueueDisk> Lane<D> {
                 worker.busy_poll.found();
             }
             if came(DONE) {
-                // The driver may have published meanwhile, and need not kick if it is seen now.
+                // The driver may have published meanwhile, and need not kick if that is seen now.
                 worker.block.handle_kick();
             }
             if came(KICK)
@@ -202,7 +201,7 @@ impl<D: QueueDisk> Lane<D> {
             if worker.is_newly_broken() {
                 report(News::NotServed(RingError::Broken));
             }
-            // While the lane is held: afterwards it may be the next front-end's.
+            // While the lane is locked: afterwards it may belong to the next front-end.
             if worker.memory.is_shrunk() {
                 part();
             }
@@ -210,41 +209,41 @@ impl<D: QueueDisk> Lane<D> {
     }
 }
 
-/// What is stepped.
+/// The state behind the worker lock.
 #[derive(Debug)]
 pub(super) struct State<D> {
     block: BlockQueue,
     pub(super) disk: D,
     pub(super) memory: Memory,
     pub(super) setup: Setup,
-    /// Tells the driver that something was used.
+    /// Notifies the driver of used requests.
     call: Notifier,
-    /// The eventfd or pipe on which the front-end wants to hear that the ring makes no sense.
+    /// The eventfd or pipe that notifies the front-end of an invalid ring.
     pub(super) error: Option<OwnedFd>,
-    /// Where it keeps a record of what is in flight, if the front-end has given it a place.
+    /// The memory of the in-flight record, if the front-end has provided it.
     pub(super) record: Option<Arc<dyn InflightMemory>>,
-    /// The ring that is served, if there is one.
+    /// The ring that is served, if any.
     ring: Option<Ring>,
-    /// Something was said about this ring already, and it will not be served.
+    /// A failure of this ring was reported, and it will not be served.
     refused: bool,
     /// The kick is in the epoll.
     listening: bool,
     busy_poll: BusyPoll,
-    /// The driver is owed a signal, and so many steps were taken since.
+    /// Number of steps since a signal became owed; `None` if none is owed.
     owed: Option<u8>,
     epoll: Arc<OwnedFd>,
 }
 
 impl<D: QueueDisk> State<D> {
-    /// Takes one step. Nothing new is taken from a ring that is not enabled, nor while the queue is
-    /// paused. Says whether anything moved.
+    /// Takes one step; returns whether anything moved. Takes no new request from a ring that is not
+    /// enabled, nor while the queue is paused.
     pub(super) fn step(&mut self, woken: bool, wake: impl Fn(QueueIndex)) -> bool {
         let State { block, disk, memory, setup, ring, busy_poll, owed, .. } = self;
         let Some(ring) = ring else { return false };
         if woken {
             block.handle_wake(ring, memory);
         }
-        // It asks for kicks only when it will not look any more.
+        // Kicks are requested only if the ring will not be polled again.
         let busy_polls = block.is_about_to_sleep() && busy_poll.is_worth_it();
         let takes = block.is_paused() || (setup.enabled && !busy_polls);
         match if takes { step } else { settle }(block, ring, disk, memory) {
@@ -266,14 +265,15 @@ impl<D: QueueDisk> State<D> {
         true
     }
 
-    /// Signals the driver, if that is owed.
+    /// Signals the driver, if a signal is owed.
     fn signal(&mut self) {
         if self.owed.take().is_some() {
             self.call.notify();
         }
     }
 
-    /// Whether the thread looks again before it sleeps.
+    /// Looks at the ring once more instead of sleeping, if that is worthwhile; returns whether it
+    /// did.
     fn busy_polls(&mut self) -> bool {
         let State { block, memory, setup, ring, busy_poll, .. } = self;
         let Some(ring) = ring else { return false };
@@ -288,7 +288,7 @@ impl<D: QueueDisk> State<D> {
         true
     }
 
-    /// The kick was heard.
+    /// Handles a kick.
     fn hear(&mut self) -> Result<(), RingError> {
         match self.setup.read_kick() {
             Kick::Came => self.block.handle_kick(),
@@ -302,7 +302,7 @@ impl<D: QueueDisk> State<D> {
         Ok(())
     }
 
-    /// Begins to serve the ring, if the front-end wants that and it is not done already.
+    /// Starts serving the ring, if it is set up and not served yet.
     fn start(&mut self, shared: &Shared) -> Result<Option<News>, RingError> {
         if self.ring.is_some() || self.refused || self.setup.audible().is_none() {
             return Ok(None);
@@ -313,20 +313,20 @@ impl<D: QueueDisk> State<D> {
         if !self.block.keeps_record() {
             return Ok(self.record.is_some().then_some(News::Unrecorded));
         }
-        // What it has taken and not answered is what the record said.
+        // The requests that it has taken and not answered are those of the record.
         let (next_avail, next_used) = ring.position();
         let taken = next_avail.wrapping_sub(next_used);
         Ok((taken > 0).then_some(News::GoesOn(taken)))
     }
 
-    /// The ring as it was set up, and where a dead back-end left it.
+    /// The ring as it was set up, continued at the state of a dead back-end.
     fn judge(&mut self, shared: &Shared) -> Result<Ring, RingError> {
         let mut ring = self.setup.judge(&self.memory, shared)?;
         self.block.keep_no_record();
         if let Some(record) = &self.record {
             match self.block.keep_record(Arc::clone(record), &mut ring, &self.memory) {
-                // A front-end that has asked for less memory than its ring takes is served, as one
-                // that has asked for none is.
+                // A front-end that requested less memory than its ring needs is served, as one that
+                // requested none.
                 Err(InflightError::TooSmall(_)) if InflightRecord::is_empty(&**record) => {}
                 kept => kept.map_err(RingError::Record)?,
             }
@@ -334,7 +334,7 @@ impl<D: QueueDisk> State<D> {
         Ok(ring)
     }
 
-    /// Whether the ring makes no sense, and that was not said yet. The front-end is told too.
+    /// Whether the ring is invalid and that was not reported yet. Notifies the front-end too.
     fn is_newly_broken(&mut self) -> bool {
         if !self.block.is_broken() || std::mem::replace(&mut self.refused, true) {
             return false;
@@ -347,7 +347,7 @@ impl<D: QueueDisk> State<D> {
         true
     }
 
-    /// Changes what was said about the ring, and what its thread listens to with it.
+    /// Changes the setup of the ring, and with it the descriptor that the worker listens to.
     ///
     /// # Errors
     /// The kick cannot be listened to.
@@ -359,7 +359,7 @@ impl<D: QueueDisk> State<D> {
             epoll::add(&self.epoll, kick, name, IN | ONCE_A_WRITE).map_err(|_| RingError::Kick)?;
             self.listening = true;
         }
-        // What came while the ring was not enabled was not looked at.
+        // Kicks that arrived while the ring was not enabled were ignored.
         self.block.handle_kick();
         Ok(())
     }
@@ -371,8 +371,8 @@ impl<D: QueueDisk> State<D> {
         }
     }
 
-    /// Signals by this eventfd or pipe from now on, and at once if the ring is served: what was
-    /// used before went to the other one, or nowhere.
+    /// Sets the eventfd or pipe to signal, and signals it at once if the ring is served: earlier
+    /// signals went to the previous descriptor, or nowhere.
     pub(super) fn set_call(&mut self, call: Option<OwnedFd>) {
         self.call.set(call);
         if self.is_serving() {
@@ -384,43 +384,44 @@ impl<D: QueueDisk> State<D> {
         self.ring.is_some()
     }
 
-    /// Takes nothing new from the ring from now on; [`stop`](State::stop) ends that.
+    /// Takes no new request from the ring from now on; [`stop`](State::stop) ends that.
     pub(super) fn pause(&mut self) {
         self.block.pause();
     }
 
-    /// Whether everything that was taken is answered, what a dead back-end had taken included.
+    /// Whether every taken request is answered, including those that a dead back-end had taken.
     pub(super) fn is_drained(&self) -> bool {
         self.block.is_drained()
     }
 
-    /// Whether the host has nothing in its hands.
+    /// Whether the host has no operation of this lane.
     pub(super) fn is_idle(&self) -> bool {
         self.block.is_idle()
     }
 
-    /// Whether there is a record of what is in flight.
+    /// Whether there is an in-flight record.
     pub(super) fn is_recorded(&self) -> bool {
         self.block.keeps_record()
     }
 
-    /// A reset: abandons what is not in the host's hands, and nothing is answered from here on.
+    /// Abandons all requests without an operation in the host, for a reset; no request is answered
+    /// from here on.
     pub(super) fn abandon(&mut self) {
         self.block.stop();
         self.owed = None;
     }
 
-    /// The front-end is left: as [`abandon`](State::abandon), but what is in flight stays on
+    /// Like [`abandon`](State::abandon), at a disconnection: the requests in flight stay in the
     /// record.
     pub(super) fn leave(&mut self) {
         self.signal();
         self.block.leave();
     }
 
-    /// Serves the ring no more; what was said about it says where the driver goes on.
+    /// Stops serving the ring; its setup holds the index to continue from.
     ///
     /// # Panics
-    /// If something is in the host's hands.
+    /// If the host has an operation of this lane.
     pub(super) fn stop(&mut self) {
         self.block.stop();
         self.block.restart();

@@ -1,7 +1,6 @@
-//! The front-end's memory, as it names it: where it is for the guest, and where it is for the
-//! front-end itself.
+//! The front-end's memory table: the addresses of each region in the guest and in the front-end.
 //!
-//! Rings are placed by the front-end's own addresses, everything on them by the guest's.
+//! Ring addresses are the front-end's; all addresses on a ring are the guest's.
 
 use super::Memory;
 use super::descriptor::{check_memory, discard};
@@ -13,14 +12,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
-/// The regions that are shared now.
+/// The regions that are shared at present.
 #[derive(Debug, Default)]
 pub(super) struct MemoryTable {
     memory: GuestMemoryMmap,
     places: Vec<Place>,
 }
 
-/// Where one region is.
+/// The addresses of one region.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     guest: u64,
@@ -47,7 +46,7 @@ impl MemoryTable {
         Ok(MemoryTable { memory, places })
     }
 
-    /// The table with one region more.
+    /// The table with one more region.
     ///
     /// # Errors
     /// It cannot be mapped, or overlaps another.
@@ -59,7 +58,7 @@ impl MemoryTable {
         Ok(MemoryTable { memory, places })
     }
 
-    /// The table with one region less.
+    /// The table without one region.
     ///
     /// # Errors
     /// There is no such region.
@@ -71,12 +70,12 @@ impl MemoryTable {
         Ok(MemoryTable { memory, places })
     }
 
-    /// How many regions there are.
+    /// Number of regions.
     pub(super) fn regions_shared(&self) -> usize {
         self.places.len()
     }
 
-    /// Where the guest sees what the front-end has at `address`.
+    /// The guest address for the front-end's `address`.
     pub(super) fn guest_address(&self, address: u64) -> Option<u64> {
         self.places.iter().find_map(|place| {
             let offset = address.checked_sub(place.front_end)?;
@@ -87,13 +86,13 @@ impl MemoryTable {
     /// The regions as lanes use them.
     ///
     /// # Errors
-    /// One is longer than its file, or the host does not tell.
+    /// A region exceeds its file, or the host does not report the file's size.
     pub(super) fn regions(&self) -> io::Result<Regions> {
         Regions::try_from(&self.memory)
     }
 }
 
-/// A table for each lane, for each remembers its own last hit.
+/// A table for one lane, with its own cached last hit.
 pub(super) fn lent(regions: &Regions) -> Memory {
     Memory::from(Arc::new(regions.clone()))
 }
@@ -104,7 +103,7 @@ fn map(region: Region, file: OwnedFd) -> Result<GuestRegionMmap, String> {
         discard(file);
         return Err(why);
     }
-    // The front-end's end of it has to exist too, or addresses could not be told apart.
+    // The front-end's range must exist too, or addresses would be ambiguous.
     let bytes = usize::try_from(len).ok().filter(|_| front_end.checked_add(len).is_some());
     let outside = || format!("a region of {len} bytes at {guest:#x} does not fit an address space");
     let file = FileOffset::new(File::from(file), offset);

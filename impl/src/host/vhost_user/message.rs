@@ -1,34 +1,33 @@
-//! The messages of the vhost-user protocol that a front-end sends: their numbers, and where the
-//! fields of their bodies are.
+//! The messages of the vhost-user protocol that a front-end sends: their numbers, and the fields of
+//! their bodies.
 //!
 //! A message is a header of 12 bytes (request, flags, size of the body, each a u32) and a body, in
-//! the byte order of the machine. A body may be longer than its fields: front-ends send whole
-//! structures with padding and room for more (Linux' `virtio_uml` always sends a memory table with
-//! room for two regions). What follows the fields is not looked at. A body that is shorter than its
-//! fields is an error.
+//! native byte order. A body may be longer than its fields: front-ends send whole structures with
+//! padding and unused elements (Linux' `virtio_uml` always sends a memory table of two regions).
+//! The bytes after the fields are ignored. A body that is shorter than its fields is an error.
 
 use std::fmt;
 
-/// Bytes of a header.
+/// Length of a header in bytes.
 pub(super) const HEADER: usize = 12;
 
-/// Most bytes of a body: a memory table with as many regions as a server takes, and room to spare.
-/// A longer body is not read.
+/// Maximum length of a body in bytes: a memory table with the maximum number of regions, and some
+/// room. A longer body is not read.
 pub(super) const MOST_BODY: usize = 20 << 10;
 
-/// Most descriptors that one message can bring: the kernel's limit for a unix socket.
+/// Maximum number of descriptors in one message: the kernel's limit for a Unix socket.
 pub(super) const MOST_DESCRIPTORS: usize = 253;
 
 /// The low two bits of the flags: the version of the protocol.
 pub(super) const VERSION_MASK: u32 = 3;
-/// The version there is.
+/// The only version.
 pub(super) const VERSION: u32 = 1;
 /// The message is an answer.
 pub(super) const REPLY: u32 = 1 << 2;
-/// The sender wants an answer, also to a message that has none of its own (REPLY_ACK).
+/// The sender requests a reply, also to a message that has none of its own (REPLY_ACK).
 pub(super) const NEED_REPLY: u32 = 1 << 3;
 
-/// The bit of the virtio features that allows protocol features.
+/// The virtio feature bit that allows protocol features.
 pub(super) const F_PROTOCOL_FEATURES: u64 = 1 << 30;
 
 /// Protocol features, by their bits.
@@ -42,7 +41,7 @@ pub(super) mod feature {
     pub(in super::super) const CONFIGURE_MEM_SLOTS: u64 = 1 << 15;
 }
 
-/// The number of a message. Any number may come; [`fmt::Display`] names those of the protocol.
+/// The number of a message. Any number may arrive; [`fmt::Display`] names those of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request(pub u32);
 
@@ -99,28 +98,27 @@ impl fmt::Display for Request {
     }
 }
 
-/// Why a message is not carried out.
+/// The reason why a message is not executed.
 #[derive(Debug)]
 pub enum MessageError {
     /// The flags are not those of a request of this version of the protocol.
     Flags(Request, u32),
-    /// The body has this many bytes, which is fewer than its fields need or more than any message
-    /// has.
+    /// The length of the body in bytes is below that of its fields or above the maximum.
     Size(Request, usize),
-    /// This many descriptors came, and another number is needed.
+    /// The number of descriptors is wrong.
     Descriptors(Request, usize),
-    /// Descriptors came for which this process has no room: its limit is reached.
+    /// Descriptors were lost because this process has reached its limit.
     DescriptorsLost(Request),
-    /// A number that the protocol does not have, or of a feature that is not offered.
+    /// The number is unknown or belongs to a feature that was not offered.
     Unknown(Request),
-    /// There is no such ring; the server has this many.
+    /// There is no such ring; the last field is the number of rings.
     NoSuchRing(Request, u32, usize),
-    /// Something in the message, or that came with it, cannot be used.
+    /// A field or a descriptor of the message cannot be used.
     Refused(Request, String),
-    /// A socket came that may hold the front-end's own end of the connection open, for the reason
-    /// that is said.
+    /// A socket in the message may keep the front-end's own end of the connection open, for the
+    /// given reason.
     Socket(String),
-    /// So many answers are not read that there is no room for this one.
+    /// There is no room for this reply, because the front-end does not read its replies.
     Unread(Request),
 }
 
@@ -128,13 +126,13 @@ impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             MessageError::Flags(request, flags) => {
-                write!(f, "{request} with flags {flags:#x}: no request of version {VERSION}")
+                write!(f, "{request} with flags {flags:#x}: not a request of version {VERSION}")
             }
             MessageError::Size(request, bytes) => {
-                write!(f, "{request} with a body of {bytes} bytes, which it cannot have")
+                write!(f, "{request} with an invalid body length of {bytes} bytes")
             }
             MessageError::Descriptors(request, count) => {
-                write!(f, "{request} with {count} descriptors, which is not what it needs")
+                write!(f, "{request} with a wrong number of descriptors: {count}")
             }
             MessageError::DescriptorsLost(request) => write!(
                 f,
@@ -146,10 +144,10 @@ impl fmt::Display for MessageError {
             }
             MessageError::Refused(request, why) => write!(f, "{request}: {why}"),
             MessageError::Socket(what) => {
-                write!(f, "{what} came with a message: it would keep the connection open for ever")
+                write!(f, "{what} came with a message and would keep the connection open")
             }
             MessageError::Unread(request) => {
-                write!(f, "the answer to {request} has no room: those before it are not read")
+                write!(f, "no room to answer {request}: the front-end does not read its replies")
             }
         }
     }
@@ -157,7 +155,7 @@ impl fmt::Display for MessageError {
 
 impl std::error::Error for MessageError {}
 
-/// The fields of a body, taken from its start.
+/// The fields of a body, read from its start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields<'a> {
     request: Request,
@@ -199,12 +197,12 @@ impl<'a> Fields<'a> {
 /// One region of guest memory, as a front-end describes it. All in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Region {
-    /// The guest-physical address it begins at.
+    /// Its first guest-physical address.
     pub(super) guest: u64,
     pub(super) len: u64,
-    /// Where the front-end has mapped it.
+    /// Its address in the front-end.
     pub(super) front_end: u64,
-    /// Where it begins in its file.
+    /// Its offset in its file.
     pub(super) offset: u64,
 }
 
@@ -222,9 +220,9 @@ impl Region {
 /// The memory of in-flight records, as GET_INFLIGHT_FD and SET_INFLIGHT_FD describe it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Inflight {
-    /// Bytes of the memory.
+    /// Length of the memory in bytes.
     pub(super) len: u64,
-    /// Where it begins in its file, in bytes.
+    /// Its offset in its file, in bytes.
     pub(super) offset: u64,
     pub(super) queues: u16,
     pub(super) queue_size: u16,
@@ -240,7 +238,7 @@ impl Inflight {
         })
     }
 
-    /// The body of the answer, as long as the question was: some front-ends pad the structure to
+    /// The body of the reply, in the length of the request: some front-ends pad the structure to
     /// whole words, others do not.
     pub(super) fn body(self, len: usize) -> Vec<u8> {
         let mut body = [self.len.to_ne_bytes(), self.offset.to_ne_bytes()].concat();
@@ -251,7 +249,7 @@ impl Inflight {
     }
 }
 
-/// The body of a message about one number of one ring.
+/// The body of a message with one number about one ring.
 pub(super) fn vring_state(ring: u32, value: u32) -> Vec<u8> {
     [ring.to_ne_bytes(), value.to_ne_bytes()].concat()
 }
@@ -272,7 +270,7 @@ mod tests {
     #[test]
     fn a_body_that_is_too_short_says_its_length() {
         let error = Region::read(&mut Fields::of(Request::ADD_MEM_REG, &[0; 31])).unwrap_err();
-        assert_eq!(error.to_string(), "ADD_MEM_REG with a body of 31 bytes, which it cannot have");
+        assert_eq!(error.to_string(), "ADD_MEM_REG with an invalid body length of 31 bytes");
     }
 
     #[test]

@@ -1,16 +1,14 @@
-//! A descriptor of a front-end's that is told of something, and never waited for.
+//! Notification of a front-end through a descriptor of the front-end, without ever blocking.
 //!
-//! The front-end shares the open descriptor with us, flags and all: a check that there is room, or
-//! O_NONBLOCK set on it, holds until the front-end changes its mind, which it may do between our
-//! look and our write. So nothing is written to an eventfd here. It is registered with a small
+//! The front-end shares the open file description, including its flags: a check for room, or
+//! O_NONBLOCK set on it, holds only until the front-end changes the state, which may happen between
+//! check and write. An eventfd is therefore not written here. It is registered with a small
 //! io_uring, and an empty operation on that ring makes the kernel add one to it: the kernel does
-//! that without waiting, whatever the count is, and refuses to register what is no eventfd. A pipe
-//! is opened anew, which gives it flags that are only ours, and to a socket each write says that it
-//! does not wait.
+//! that without blocking at any count, and refuses to register anything but an eventfd. A pipe is
+//! reopened, which gives it separate flags, and each write to a socket requests not to block.
 //!
-//! Where the host has no io_uring, the eventfd is made non-blocking and written to if it has room;
-//! a blocking reader of the front-end's then sees EAGAIN. A count that is full says already what
-//! there is to say.
+//! If the host has no io_uring, the eventfd is made non-blocking and written if it has room; a
+//! blocking reader in the front-end then sees EAGAIN. A full count needs no further notification.
 
 use super::descriptor::Kind;
 use crate::host::ring::working_uring;
@@ -21,9 +19,9 @@ use rustix::net::{SendFlags, send};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// Notifies a front-end by the descriptor it gave, if it gave one.
+/// Notifies a front-end through the descriptor that it provided, if any.
 pub(super) struct Notifier {
-    /// A ring with at most one eventfd registered; `None` where the host has none to give.
+    /// A ring with at most one eventfd registered; `None` if the host provides none.
     ring: Option<IoUring>,
     target: Target,
 }
@@ -53,12 +51,12 @@ impl fmt::Debug for Notifier {
 }
 
 impl Notifier {
-    /// One that notifies nobody yet.
+    /// A notifier without a target.
     pub(super) fn new() -> Notifier {
         Notifier { ring: working_uring(1).ok(), target: Target::None }
     }
 
-    /// Notifies by this eventfd or pipe from now on, or not at all. Never waits.
+    /// Sets the eventfd, pipe or socket to notify, or none. Never blocks.
     pub(super) fn set(&mut self, fd: Option<OwnedFd>) {
         if let (Target::Registered, Some(ring)) = (&self.target, &self.ring) {
             ring.submitter().unregister_eventfd().expect("one is registered");
@@ -74,7 +72,7 @@ impl Notifier {
         if kind == Kind::Pipe {
             let again = format!("/proc/self/fd/{}", fd.as_raw_fd());
             let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            // It fails where nobody reads the pipe any more.
+            // It fails if the pipe has no reader any more.
             return open(again, flags, Mode::empty()).map_or(Target::None, Target::Pipe);
         }
         let register = |ring: &IoUring| ring.submitter().register_eventfd(fd.as_raw_fd());
@@ -82,14 +80,14 @@ impl Notifier {
             return Target::Registered;
         }
         if let Ok(flags) = fcntl_getfl(&fd) {
-            // Where that fails, a count with room is still written to without waiting.
+            // If this fails, a count with room is still written without blocking.
             let _ = fcntl_setfl(&fd, flags | OFlags::NONBLOCK);
         }
         Target::Event(fd)
     }
 
-    /// Adds one to the front-end's count, if that is possible without waiting; if not, the count is
-    /// full and says so.
+    /// Adds one to the front-end's count if that is possible without blocking; if not, the count is
+    /// full and the front-end is already notified.
     pub(super) fn notify(&mut self) {
         match &self.target {
             Target::None => {}
@@ -98,10 +96,10 @@ impl Notifier {
                 let nothing = opcode::Nop::new().build();
                 // SAFETY: the operation refers to no memory.
                 let pushed = unsafe { ring.submission().push(&nothing) };
-                // It is full where the kernel took nothing the last time: it is asked again.
+                // It is full if the last submission failed; this one then submits both.
                 drop(pushed);
-                // It fails only where the kernel is out of memory or a signal came; the next one
-                // counts for both.
+                // It fails only if the kernel is out of memory or on a signal; the next submission
+                // then covers both.
                 let _ = ring.submit();
                 ring.completion().for_each(drop);
             }
@@ -113,7 +111,7 @@ impl Notifier {
                 }
             }
             Target::Pipe(fd) => {
-                // It fails only when the pipe is full, or nobody reads it any more.
+                // It fails only if the pipe is full or has no reader any more.
                 let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
             }
             Target::Socket(fd) => {
@@ -135,7 +133,7 @@ mod tests {
         u64::from_ne_bytes(count)
     }
 
-    /// Notifiers as the host has a ring to give, and as it has not.
+    /// Runs `test` on a notifier with a ring and on one without.
     fn each(test: impl Fn(Notifier)) {
         test(Notifier::new());
         test(Notifier { ring: None, target: Target::None });
@@ -175,7 +173,7 @@ mod tests {
             let (full, copy) = event(u64::MAX - 1);
             notifier.set(copy);
             if matches!(notifier.target, Target::Registered) {
-                // The front-end sees to it that it blocks.
+                // The front-end makes the eventfd blocking again.
                 fcntl_setfl(&full, OFlags::empty()).expect("its own flags");
             }
             notifier.notify();
@@ -209,7 +207,7 @@ mod tests {
             let mut told = [0; 8];
             std::io::Read::read_exact(&mut &reader, &mut told).expect("it was told");
             assert_eq!(u64::from_ne_bytes(told), 1);
-            // Far more than a socket has room for.
+            // More than a socket has room for.
             (0..100_000).for_each(|_| notifier.notify());
             drop(reader);
             notifier.notify();

@@ -1,10 +1,11 @@
-//! The memory in which each queue keeps a [record](crate::inflight) of what it has in flight: the
-//! front-end holds it, so that it is there for the back-end that comes after a crash.
+//! The memory in which each queue keeps a [record](crate::inflight) of its requests in flight: the
+//! front-end holds it, so that a back-end that follows a crash can read it.
 //!
-//! A back-end makes it when it is asked to and is given it, or one its forerunner made, before
-//! rings are set up. Each queue has a part of its own, on a cache line of its own. Behind the parts
-//! is a word that only we know: the cache mode, which a driver chose once and will not choose again
-//! because its disk was served by another process meanwhile.
+//! A back-end creates it on request. Before rings are set up, the front-end passes it to the
+//! back-end, or the memory that a predecessor created. Each queue has a part of its own, on
+//! separate cache lines. The parts are followed by a word that is private to this server: the cache
+//! mode. The driver chose it once and will not choose it again when another process takes over its
+//! disk.
 
 use super::descriptor::{check_memory, discard};
 use super::message::Inflight;
@@ -18,28 +19,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use vm_memory::{FileOffset, MmapRegion, VolatileMemory};
 
-/// Most rings that a record may be for: as many as the virtio transports have.
+/// Maximum number of rings in a record: that of the virtio transports.
 const MOST_RINGS: u16 = 1024;
-/// Most descriptors of each: as many as a split ring has.
+/// Maximum number of descriptors per ring: that of a split ring.
 const MOST_DESCRIPTORS: u16 = 32768;
 
-/// What parts begin at multiples of, in bytes.
+/// Alignment of the parts in bytes.
 const LINE: usize = 64;
 const WORD: usize = size_of::<u64>();
 
-/// Bytes of one queue's part.
+/// Length of one queue's part in bytes.
 fn part(queue_size: u16) -> usize {
     (InflightRecord::words(queue_size) * WORD).next_multiple_of(LINE)
 }
 
-/// The word behind the parts, if the cache mode is write through; one more if it is write back.
-/// Anything else is none of ours.
+/// The value of the word after the parts in write-through mode; one more in write-back mode. Any
+/// other value was not written by this server.
 const MODE: u64 = u64::from_be_bytes(*b"pfmode\0\0");
 
-/// Makes the memory for so many queues, all zero, and what a front-end has to know of it.
+/// Creates zeroed memory for `queues` queues, and its description for the front-end.
 ///
 /// # Errors
-/// The host has no memory to share.
+/// The host provides no shared memory.
 pub(super) fn make(queues: u16, queue_size: u16) -> io::Result<(Inflight, OwnedFd)> {
     let len = (usize::from(queues) * part(queue_size) + LINE) as u64;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -53,12 +54,12 @@ pub(super) fn make(queues: u16, queue_size: u16) -> io::Result<(Inflight, OwnedF
 #[derive(Debug)]
 struct Shared {
     map: MmapRegion,
-    /// Ends before the mapping does.
+    /// Repairs the pages that a shrunk file lacks.
     _watch: Watch,
 }
 
 impl Shared {
-    /// The word at an offset in bytes, which is a multiple of its size.
+    /// The word at an offset in bytes, which must be a multiple of the word size.
     fn word(&self, at: usize) -> &AtomicU64 {
         self.map.get_atomic_ref(at).expect("every word of every part is mapped")
     }
@@ -68,7 +69,7 @@ impl Shared {
 #[derive(Debug)]
 struct Part {
     shared: Arc<Shared>,
-    /// In bytes; a multiple of [`LINE`], which is more than a word needs.
+    /// Offset in bytes; a multiple of [`LINE`], which exceeds the alignment of a word.
     at: usize,
     words: usize,
 }
@@ -94,30 +95,30 @@ impl InflightMemory for Part {
     }
 }
 
-/// What the front-end holds.
+/// The memory that the front-end holds.
 #[derive(Debug)]
 pub(super) struct Records {
-    /// A part for each queue it is for.
+    /// One part for each queue that is used.
     pub(super) parts: Vec<Arc<dyn InflightMemory>>,
     shared: Arc<Shared>,
-    /// Where the cache mode is; another implementation has left no room for it.
+    /// Offset of the cache mode; `None` if another implementation left no room for it.
     mode: Option<usize>,
 }
 
 impl Records {
     /// Maps the memory, of which the first `lanes` parts will be used.
     ///
-    /// Nothing of the description is believed: the memory is as long as its file says, and only as
-    /// much of it is mapped as its parts take.
+    /// The description is not trusted: the length of the memory is that of its file, and only the
+    /// parts and the cache mode are mapped.
     ///
     /// # Errors
-    /// It is too small for what it is said to hold, or is no memory that can be mapped; says which.
+    /// It is too small for its described content, or cannot be mapped; the error says which.
     pub(super) fn map(kept: &Inflight, file: OwnedFd, lanes: usize) -> Result<Records, String> {
         let Inflight { len, offset, queues, queue_size } = *kept;
         if queues == 0 || queues > MOST_RINGS || !(1..=MOST_DESCRIPTORS).contains(&queue_size) {
             return Err(format!(
-                "an in-op record of {queues} rings of {queue_size} descriptors: \
-                 it is for 1 to {MOST_RINGS} rings of 1 to {MOST_DESCRIPTORS}"
+                "an in-flight record of {queues} rings of {queue_size} descriptors: \
+                 the limits are 1 to {MOST_RINGS} rings of 1 to {MOST_DESCRIPTORS}"
             ));
         }
         if let Err(why) = check_memory(&file) {
@@ -130,7 +131,7 @@ impl Records {
         let there = u64::try_from(there).unwrap_or(0).saturating_sub(offset).min(len);
         if there < needed as u64 {
             return Err(format!(
-                "an in-op record of {there} bytes: {queues} rings of {queue_size} descriptors \
+                "an in-flight record of {there} bytes: {queues} rings of {queue_size} descriptors \
                  take {needed}"
             ));
         }
@@ -152,30 +153,31 @@ impl Records {
         Ok(Records { parts, shared, mode: has_mode.then_some(needed) })
     }
 
-    /// A device reset has ended whatever was in flight, also on rings that were not served since.
+    /// Marks every request in flight as ended by a device reset, also on rings that were not served
+    /// since.
     pub(super) fn clear(&self) {
         for part in &self.parts {
             InflightRecord::forget(&**part);
         }
     }
 
-    /// The cache mode a forerunner left, as the byte in the configuration space. If there was one
-    /// and it did not say, write through: that breaks no promise. `None` if there was none.
+    /// The cache mode of a predecessor, as the byte in the configuration space. Write-through if
+    /// the predecessor recorded none, which breaks no promise; `None` if there was no predecessor.
     pub(super) fn mode(&self) -> Option<u8> {
         let said = self.mode.map(|at| self.shared.word(at).load(Ordering::Acquire));
         match said.and_then(|said| said.checked_sub(MODE)) {
-            // It may have died before it served a ring.
+            // The predecessor may have died before it served a ring.
             Some(mode @ 0..=1) => Some(mode as u8),
             _ => self.is_used().then_some(0),
         }
     }
 
-    /// Whether a back-end has ever kept a record here: it says the version of its layout.
+    /// Whether a back-end has ever kept a record here, which sets the version of its layout.
     fn is_used(&self) -> bool {
         self.parts.iter().any(|part| InflightRecord::is_begun(&**part))
     }
 
-    /// Leaves the cache mode to whoever comes after this process.
+    /// Records the cache mode for a successor.
     pub(super) fn set_mode(&self, mode: u8) {
         if let Some(at) = self.mode {
             self.shared.word(at).store(MODE + u64::from(mode), Ordering::Release);

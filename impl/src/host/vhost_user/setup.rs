@@ -1,9 +1,9 @@
-//! What a front-end has said about one ring: plain data, and the descriptor of its kick.
+//! The front-end's setup of one ring: plain data, and the kick descriptor.
 //!
-//! A ring is served from when everything is said about it and it is enabled until it is stopped; a
-//! front-end may have published before, so its first kick is not waited for. What is said about a
-//! ring that is served counts from its next start on, but for the descriptors and whether it is
-//! enabled.
+//! A ring is served from the moment when its setup is complete and it is enabled, until it is
+//! stopped; a front-end may have published requests before, so its first kick is not awaited. A
+//! change to the setup of a served ring takes effect at the next start, except for the descriptors
+//! and the enabled state.
 
 use super::lane::RingError;
 use crate::shared::Shared;
@@ -14,7 +14,7 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsFd, OwnedFd};
 use vm_memory::GuestMemory;
 
-/// Where the parts of a ring are in guest memory.
+/// The guest addresses of the parts of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
     pub(super) descriptors: u64,
@@ -25,47 +25,47 @@ pub(super) struct Parts {
 /// One ring as the front-end set it up.
 #[derive(Debug, Default)]
 pub(super) struct Setup {
-    /// As it was asked for; whether there is such a size is judged at the start.
+    /// As requested; validated at the start.
     pub(super) size: u16,
     pub(super) parts: Option<Parts>,
-    /// The available index to go on from.
+    /// The available index to continue from.
     pub(super) base: u16,
     pub(super) enabled: bool,
     pub(super) kick: Option<OwnedFd>,
 }
 
-/// What reading a kick came to.
+/// The result of reading a kick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kick {
     Came,
-    /// Somebody else has read it.
+    /// Another reader has consumed it.
     Gone,
-    /// It cannot be read like an eventfd.
+    /// It cannot be read as an eventfd.
     Dead,
 }
 
 impl Setup {
-    /// The kick, if the ring is to be served: then it is listened to.
+    /// The kick, if it should be listened to because the ring is to be served.
     pub(super) fn audible(&self) -> Option<&OwnedFd> {
         self.kick.as_ref().filter(|_| self.enabled && self.parts.is_some())
     }
 
-    /// Empties the kick. Never waits, whatever it is.
+    /// Clears the kick. Never blocks, for any descriptor.
     pub(super) fn read_kick(&self) -> Kick {
         let Some(kick) = &self.kick else { return Kick::Gone };
         let mut count = [0; 8];
-        // An offset of -1 is none: an eventfd has no position.
+        // An offset of -1 means the current position; an eventfd has none.
         let into = &mut [IoSliceMut::new(&mut count)];
         match preadv2(kick.as_fd(), into, u64::MAX, ReadWriteFlags::NOWAIT) {
-            // A host without this call cannot be asked without waiting; that it was woken is known
-            // all the same.
+            // A host without this call cannot read without blocking; the wakeup itself is the
+            // evidence.
             Ok(8) | Err(Errno::NOSYS | Errno::OPNOTSUPP) => Kick::Came,
             Err(Errno::AGAIN | Errno::INTR) => Kick::Gone,
             Ok(_) | Err(_) => Kick::Dead,
         }
     }
 
-    /// The ring, going on where the driver last saw an answer.
+    /// The ring, continuing at the last answer that the driver saw.
     pub(super) fn judge<M: GuestMemory>(
         &self,
         memory: &M,
