@@ -135,7 +135,7 @@ impl fmt::Display for Observed {
             Self::Misdirected { content, home } => write!(f, "{content}, which belongs at {home}"),
             Self::Torn => f.write_str("a mixture of versions"),
             Self::Foreign => f.write_str("another run's or another device's content"),
-            Self::Garbage => f.write_str("bytes nobody wrote"),
+            Self::Garbage => f.write_str("bytes that no request wrote"),
         }
     }
 }

@@ -29,11 +29,11 @@ impl Rule {
                 "5.2.6.2 (1)",
             ],
             Self::UntouchedChanged => {
-                ["untouched-changed", "what nobody wrote must not change", "BLK-D-32", "5.2.6.2"]
+                ["untouched-changed", "unwritten data must not change", "BLK-D-32", "5.2.6.2"]
             }
             Self::ImageChanged => [
                 "image-changed",
-                "what was found after a power loss must stay",
+                "content found after a power loss must not change by itself",
                 "AMB-41",
                 "5.2.6.2",
             ],
@@ -63,11 +63,11 @@ impl Rule {
                 ["misplaced", "content must stay where it was written", "BLK-D-43", "5.2.6"]
             }
             Self::ForeignContent => {
-                ["foreign-content", "nothing of another device may appear", "AMB-09", "5.2.6"]
+                ["foreign-content", "content of another device must not appear", "AMB-09", "5.2.6"]
             }
             Self::NeverWritten => [
                 "never-written",
-                "a read must return something that was written there",
+                "a read must return content that was written there",
                 "AMB-09",
                 "5.2.6",
             ],
@@ -89,7 +89,7 @@ impl Rule {
             ],
             Self::BeyondCapacityServed => [
                 "beyond-capacity-served",
-                "nothing beyond the capacity may succeed",
+                "a request beyond the capacity must fail",
                 "BLK-R-10",
                 "5.2.6.1",
             ],
@@ -106,17 +106,17 @@ impl Rule {
                 "5.2.6.1",
             ],
             Self::PartialSectorServed => {
-                ["partial-sector-served", "part of a sector must be refused", "BLK-R-13", "5.2.6.1"]
+                ["partial-sector-served", "a partial sector must be refused", "BLK-R-13", "5.2.6.1"]
             }
             Self::PartialSegmentServed => [
                 "partial-segment-served",
-                "part of a segment must be refused",
+                "a partial segment must be refused",
                 "BLK-R-14",
                 "5.2.6.1",
             ],
             Self::UnnegotiatedServed => [
                 "unnegotiated-served",
-                "what was not negotiated must be refused",
+                "a request whose feature was not negotiated must be refused",
                 "AMB-28",
                 "5.2.6",
             ],
@@ -125,13 +125,13 @@ impl Rule {
             }
             Self::WrongRefusal => [
                 "wrong-refusal",
-                "a refusal must carry the status the rule names",
+                "a refusal must carry the specified status",
                 "BLK-D-41",
                 "5.2.6.2",
             ],
             Self::LegalRequestFailed => [
                 "legal-request-failed",
-                "a legal request must succeed while the host does",
+                "a legal request must succeed unless the host fails",
                 "BLK-D-41",
                 "5.2.6",
             ],
@@ -143,18 +143,21 @@ impl Rule {
                 ["used-twice", "a published request must be used exactly once", "VS-16", "2.7.8"]
             }
             Self::UsedUnpublished => {
-                ["used-unpublished", "only what was published may be used", "VS-16", "2.7.8"]
+                ["used-unpublished", "only a published request may be used", "VS-16", "2.7.8"]
             }
             Self::UsedAfterEnd => {
-                ["used-after-end", "after a reset nothing may be used", "ST-04", "2.4.1"]
+                ["used-after-end", "no request may be used after a reset", "ST-04", "2.4.1"]
             }
             Self::NeverUsed => {
                 ["never-used", "every published request must be used", "AMB-42", "2.7.8"]
             }
 
-            Self::UsedLength => {
-                ["used-length", "the used length must have been written", "VS-13", "2.7.8.2"]
-            }
+            Self::UsedLength => [
+                "used-length",
+                "the device must write at least the used length",
+                "VS-13",
+                "2.7.8.2",
+            ],
             Self::WroteReadable => [
                 "wrote-readable",
                 "a device-readable buffer must not be written",
@@ -169,25 +172,25 @@ impl Rule {
             ],
             Self::WroteAfterEnd => [
                 "wrote-after-end",
-                "after its end a request must not touch memory",
+                "a request must not write memory after its end",
                 "ST-04",
                 "2.4.1",
             ],
             Self::SignalMissing => [
                 "signal-missing",
-                "a used buffer the driver waits for must be signalled",
+                "a used buffer must be signalled unless the driver suppresses it",
                 "VS-12",
                 "2.7.7.2",
             ],
             Self::SignalAfterReset => {
-                ["signal-after-reset", "after a reset nothing may be signalled", "ST-04", "2.4.1"]
+                ["signal-after-reset", "no signal may be sent after a reset", "ST-04", "2.4.1"]
             }
             Self::UsedRingBroken => {
                 ["used-ring-broken", "the used ring must be well formed", "VS-16", "2.7.8"]
             }
             Self::NeedsResetUncalled => [
                 "needs-reset-uncalled",
-                "a device may need a reset only after an error",
+                "DEVICE_NEEDS_RESET may be set only after an error",
                 "ST-02",
                 "2.1.2",
             ],
@@ -196,7 +199,7 @@ impl Rule {
             }
             Self::WritebackUntrue => [
                 "writeback-untrue",
-                "writeback must read back what is in force",
+                "writeback must read back the cache mode in force",
                 "BLK-D-42",
                 "5.2.5",
             ],
@@ -208,7 +211,7 @@ impl Rule {
             ],
             Self::GenerationStale => [
                 "generation-stale",
-                "a changed configuration needs a new generation",
+                "a configuration change must change the generation",
                 "CF-02",
                 "2.5",
             ],
@@ -217,7 +220,7 @@ impl Rule {
             }
             Self::OfferBroken => [
                 "offer-broken",
-                "a feature must be offered with what it requires",
+                "a feature must be offered with the features it requires",
                 "FB-01",
                 "2.2.2",
             ],
@@ -238,7 +241,7 @@ impl Rule {
             }
             Self::MediumMisplaced => [
                 "medium-misplaced",
-                "sector s lives at byte 512 s of the medium",
+                "sector s must be stored at byte 512 s of the medium",
                 "BLK-D-43",
                 "5.2.6",
             ],
@@ -248,12 +251,15 @@ impl Rule {
                 "BLK-D-21",
                 "5.2.6.2",
             ],
-            Self::MediumOutside => {
-                ["medium-outside", "nothing beyond the capacity may change", "BLK-R-10", "5.2.6.1"]
-            }
+            Self::MediumOutside => [
+                "medium-outside",
+                "the medium beyond the capacity must not change",
+                "BLK-R-10",
+                "5.2.6.1",
+            ],
             Self::DevicePanicked => [
                 "device-panicked",
-                "no guest and no host may make the device panic",
+                "the device must not panic, whatever the guest and the host do",
                 "BLK-D-41",
                 "5.2.6",
             ],
@@ -275,7 +281,7 @@ impl Rule {
             ],
             Self::LegalFlushFailed => [
                 "legal-flush-failed",
-                "a flush must succeed while the host does",
+                "a flush must succeed unless the host fails",
                 "PM-D-05",
                 "5.19.7.3",
             ],
@@ -284,8 +290,7 @@ impl Rule {
             }
             Self::RegionUntrue => [
                 "region-untrue",
-                "start and size must say where the memory is, and nothing where it is a shared \
-                 memory region",
+                "start and size must describe the memory, or be zero if it is a shared memory region",
                 "PM-D-02",
                 "5.19.5.1",
             ],

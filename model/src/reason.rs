@@ -1,5 +1,5 @@
-//! The events that a violation rests on, as data: whoever tells the story knows more about each of
-//! them than the oracle does.
+//! The events that a violation rests on, as data. The report adds details that the oracle does not
+//! have.
 
 use std::fmt;
 
@@ -10,95 +10,95 @@ use crate::names::{Instant, Observed, RequestId};
 pub enum Reason {
     /// The request was published.
     Submitted {
-        /// Which.
+        /// The request.
         id: RequestId,
-        /// When.
+        /// The time of the event.
         at: Instant,
     },
     /// The request was used.
     Completed {
-        /// Which.
+        /// The request.
         id: RequestId,
-        /// With which status.
+        /// Its status byte.
         status: u8,
-        /// When.
+        /// The time of the event.
         at: Instant,
     },
     /// The request ended unanswered: by a reset, a kill or a power loss.
     Abandoned {
-        /// Which.
+        /// The request.
         id: RequestId,
-        /// When.
+        /// The time of the event.
         at: Instant,
     },
-    /// The request was refused or had to be, so it was never a version.
+    /// The request was refused or had to be refused, so it was never a version.
     NeverAVersion {
-        /// Which.
+        /// The request.
         id: RequestId,
-        /// Since when: its publication.
+        /// The time of its publication.
         at: Instant,
     },
-    /// The write was stable when it completed, for the cache mode said so.
+    /// The write was stable when it completed, because of the cache mode.
     StableAtCompletion {
-        /// Which.
+        /// The request.
         id: RequestId,
         /// Its row of the stability table.
         row: char,
-        /// When it completed.
+        /// The time of its completion.
         at: Instant,
     },
-    /// The flush that made a write stable was published, after the write had completed.
+    /// The flush that made a write stable was published after the write had completed.
     FlushSubmitted {
-        /// Which flush.
+        /// The flush.
         id: RequestId,
-        /// When.
+        /// The time of the event.
         at: Instant,
     },
-    /// That flush was used with `OK`.
+    /// The flush that made a write stable was used with `OK`.
     FlushCompleted {
-        /// Which flush.
+        /// The flush.
         id: RequestId,
-        /// When.
+        /// The time of the event.
         at: Instant,
     },
-    /// The device was saved, and what had completed before that began is stable.
+    /// The device was saved, so every write that had completed before the save began is stable.
     Saved {
-        /// When the save began.
+        /// The start of the save.
         begun: Instant,
-        /// When it ended.
+        /// The end of the save.
         at: Instant,
     },
-    /// A read returned this.
+    /// A read returned this content.
     ReadSaw {
-        /// Which read.
+        /// The read.
         id: RequestId,
-        /// What it found in the atom.
+        /// The content of the atom.
         content: Observed,
-        /// When it was published: what it saw was there at some time since.
+        /// The time of its publication. The atom held the content at some time since.
         from: Instant,
-        /// When it completed.
+        /// The time of its completion.
         at: Instant,
     },
-    /// The guest saw the host fail: the first answer of `IOERR` that no rule asked for, or the
-    /// latest.
+    /// The guest saw a host failure: the first, or the latest, answer of `IOERR` that no rule
+    /// required.
     HostFailed {
-        /// When.
+        /// The time of the event.
         at: Instant,
     },
     /// The backend was killed.
     Kill {
-        /// When.
+        /// The time of the event.
         at: Instant,
     },
     /// The power was lost.
     PowerLoss {
-        /// When.
+        /// The time of the event.
         at: Instant,
     },
 }
 
 impl Reason {
-    /// When the event was.
+    /// The time of the event.
     #[must_use]
     pub fn at(&self) -> Instant {
         match *self {
@@ -135,7 +135,7 @@ impl fmt::Display for Reason {
                 write!(f, "request {id} completed with status {status} ({at})")
             }
             Self::Abandoned { id, at } => write!(f, "request {id} ended unanswered ({at})"),
-            Self::NeverAVersion { id, .. } => write!(f, "request {id} was to have no effect"),
+            Self::NeverAVersion { id, .. } => write!(f, "request {id} must have no effect"),
             Self::StableAtCompletion { id, row, .. } => {
                 write!(f, "request {id} was stable when it completed (row {row})")
             }

@@ -1,7 +1,7 @@
-//! The rules a device can break, each with the promise it stands for and the place it comes from.
+//! The rules that a device can break, each with its promise, requirement and clause.
 //!
-//! The oracle finds the first four groups; the fifth is for whoever watches the ring, the registers
-//! and the medium. The last is about persistent memory.
+//! The oracle finds violations of the first four groups. Checks of the ring, the registers and the
+//! medium find those of the fifth. The last group concerns persistent memory.
 
 /// A rule a device can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,13 +12,13 @@ pub enum Rule {
     WriteThroughLost,
     /// A write completed where FLUSH was offered and refused was lost.
     FlushlessWriteLost,
-    /// A power loss left something where nobody had written.
+    /// A power loss changed an atom that no request had written.
     UntouchedChanged,
-    /// What was found after a power loss became something else by itself.
+    /// Content found after a power loss changed without a write.
     ImageChanged,
-    /// A read returned what a completed write had replaced.
+    /// A read returned content that a completed write had replaced.
     StaleRead,
-    /// Two reads cannot both be explained by one order of writes.
+    /// No single order of the writes explains two reads.
     ReadsDisagree,
     /// A request took effect after its end.
     LateEffect,
@@ -28,11 +28,11 @@ pub enum Rule {
     NotZeroed,
     /// One atom mixes versions.
     TornAtom,
-    /// Content turned up in a place it was not written for.
+    /// An atom holds content that was written to another atom.
     Misplaced,
-    /// Content of another run or another device turned up.
+    /// An atom holds content of another run or another device.
     ForeignContent,
-    /// Something turned up that nobody wrote there.
+    /// An atom holds content that no request wrote to it.
     NeverWritten,
 
     /// A write request succeeded on a read-only device.
@@ -49,7 +49,7 @@ pub enum Rule {
     TooManySegmentsServed,
     /// A read or write of part of a sector succeeded.
     PartialSectorServed,
-    /// A list of segments whose length is no whole number of them succeeded.
+    /// A request whose segment list ends within a segment succeeded.
     PartialSegmentServed,
     /// A request whose feature was not negotiated succeeded.
     UnnegotiatedServed,
@@ -57,21 +57,21 @@ pub enum Rule {
     UnknownTypeServed,
     /// A request was refused with the wrong status.
     WrongRefusal,
-    /// A legal request failed though the host did not.
+    /// A legal request failed without a host failure.
     LegalRequestFailed,
-    /// The status byte is none of the three.
+    /// The status byte is not `OK`, `IOERR` or `UNSUPP`.
     UnknownStatus,
 
     /// A request was used more often than published.
     UsedTwice,
     /// A request was used that was never published.
     UsedUnpublished,
-    /// A request was used after its life had ended.
+    /// A request was used after the device's life had ended.
     UsedAfterEnd,
     /// A published request was never used.
     NeverUsed,
 
-    /// `len` claims more than was written.
+    /// The used `len` exceeds the bytes that the device wrote.
     UsedLength,
     /// A device-readable buffer was written.
     WroteReadable,
@@ -79,17 +79,17 @@ pub enum Rule {
     WroteOutside,
     /// Guest memory was written after the request's end.
     WroteAfterEnd,
-    /// A signal that was owed did not come.
+    /// A required signal was not sent.
     SignalMissing,
-    /// A signal came after the reset had shown.
+    /// A signal was sent after the reset had completed.
     SignalAfterReset,
-    /// The used ring is out of bounds: an index that jumps, or a head out of range.
+    /// The used ring is invalid: the index jumps, or a head is out of range.
     UsedRingBroken,
-    /// The device asked for a reset without cause.
+    /// The device set DEVICE_NEEDS_RESET without an error.
     NeedsResetUncalled,
-    /// A reset never showed as done.
+    /// The status never became zero after a reset.
     ResetNotShown,
-    /// `writeback` does not read back what is in force.
+    /// `writeback` does not read back as the cache mode in force.
     WritebackUntrue,
     /// `writeback` does not start at zero where CONFIG_WCE was negotiated without FLUSH.
     WritebackStart,
@@ -97,7 +97,7 @@ pub enum Rule {
     GenerationStale,
     /// A reserved configuration field is not zero.
     ReservedNotZero,
-    /// A feature was offered without what it requires.
+    /// A feature was offered without the features it requires.
     OfferBroken,
     /// A valid subset of the offered features was refused.
     FeaturesRefused,
@@ -105,7 +105,7 @@ pub enum Rule {
     UnofferedAccepted,
     /// The identity is not the configured one.
     WrongIdentity,
-    /// The medium holds a sector's content in another place.
+    /// The medium holds a sector's content at another offset.
     MediumMisplaced,
     /// The medium of a read-only device changed.
     MediumReadOnlyChanged,
@@ -116,15 +116,16 @@ pub enum Rule {
 
     /// A store that a flush had made persistent was lost.
     FlushedStoreLost,
-    /// A load returned what a store had replaced.
+    /// A load returned content that a store had replaced.
     StaleLoad,
     /// A request of an unknown type returned 0.
     UnknownPmemTypeServed,
-    /// A flush failed though the host did not.
+    /// A flush failed without a host failure.
     LegalFlushFailed,
     /// The response is neither 0 nor -1.
     NoSuchReturn,
-    /// The configuration space does not say where the memory is, or says it where it must not.
+    /// `start` and `size` are wrong: they do not describe the memory, or are not zero where they
+    /// must be.
     RegionUntrue,
 }
 
@@ -185,8 +186,8 @@ impl Rule {
         Self::DevicePanicked,
     ];
 
-    /// The rules that only a persistent memory can break. What it holds and how it keeps its ring
-    /// is judged by the rules of a disk.
+    /// The rules that only a persistent memory can break. Its content and its rings are judged by
+    /// the rules of a disk.
     pub const OF_PMEM: &[Self] = &[
         Self::FlushedStoreLost,
         Self::StaleLoad,
@@ -196,13 +197,13 @@ impl Rule {
         Self::RegionUntrue,
     ];
 
-    /// The rule's name, in kebab-case, as traces and signatures carry it.
+    /// The rule's name, in kebab-case, as it stands in traces and signatures.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.facts()[0]
     }
 
-    /// The promise it stands for, as one clause without a full stop.
+    /// The promise, as one clause without a full stop.
     #[must_use]
     pub fn promise(self) -> &'static str {
         self.facts()[1]

@@ -205,11 +205,11 @@ fn what_happened(rule: Rule, id: RequestId) -> String {
     match rule {
         Rule::NeverUsed => format!("request {id} was not"),
         Rule::UsedTwice => format!("request {id} was used again"),
-        Rule::UsedUnpublished => format!("request {id} never was"),
+        Rule::UsedUnpublished => format!("request {id} was not published"),
         Rule::UsedAfterEnd => format!("request {id} was"),
-        Rule::UsedLength => format!("that of request {id} was not"),
-        Rule::UnknownStatus => format!("that of request {id} is none of them"),
-        Rule::WrongIdentity => format!("request {id} read another"),
+        Rule::UsedLength => format!("for request {id} it wrote less"),
+        Rule::UnknownStatus => format!("that of request {id} is none of these"),
+        Rule::WrongIdentity => format!("request {id} read another one"),
         _ => format!("it happened at request {id}"),
     }
 }

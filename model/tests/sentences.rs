@@ -19,12 +19,15 @@ fn allowed_contents_are_listed_as_people_do() {
 }
 
 #[test]
-fn a_request_is_named_in_a_clause_that_goes_on_from_the_promise() {
+fn a_request_is_named_in_a_clause_that_continues_the_promise() {
     let about = |rule: Rule| Violation::new(rule).request(RequestId(60)).to_string();
     for (rule, sentence) in [
         (Rule::NeverUsed, "Every published request must be used; request 60 was not."),
-        (Rule::UsedAfterEnd, "After a reset nothing may be used; request 60 was."),
-        (Rule::UsedLength, "The used length must have been written; that of request 60 was not."),
+        (Rule::UsedAfterEnd, "No request may be used after a reset; request 60 was."),
+        (
+            Rule::UsedLength,
+            "The device must write at least the used length; for request 60 it wrote less.",
+        ),
         (
             Rule::WroteReadable,
             "A device-readable buffer must not be written; it happened at request 60.",

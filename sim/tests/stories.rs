@@ -1,4 +1,4 @@
-//! Stories fit, lose nothing, point at their own lines, and say since when it was certain.
+//! Stories fit the width, lose no text, point at their own lines, and name the point of no return.
 
 use std::fs;
 use std::process::Command;
@@ -251,7 +251,11 @@ fn an_early_flush_is_certain_only_from_the_power_loss_on() {
     let lost = told.done_when(|event| matches!(event, Event::Did(Action::Crash(_))));
     assert_eq!(told.certainty.from, Some(lost), "{}", told.text);
     assert!((1..FUTURES).contains(&told.certainty.before), "{}", told.text);
-    assert!(told.text.contains("on it was certain: 300 of 300 futures"), "{}", told.text);
+    assert!(
+        told.text.contains("on, every sampled continuation fails: 300 of 300;"),
+        "{}",
+        told.text
+    );
 }
 
 #[test]
@@ -290,7 +294,7 @@ fn a_stable_write_in_the_wrong_place_is_certain_once_it_has_landed() {
             |event| matches!(event, Event::Did(Action::Complete { op, .. }) if op.kind == kind),
         )
     };
-    let from = told.certainty.from.expect("it was certain in the end");
+    let from = told.certainty.from.expect("there is a point of no return");
     assert!((done(OpKind::Write)..=done(OpKind::Sync)).contains(&from), "{}", told.text);
     assert!(told.certainty.before < FUTURES, "{}", told.text);
 }
@@ -323,7 +327,7 @@ fn what_does_not_touch_the_sector_is_told_only_if_everything_is() {
     let text = case.told(Style::default());
     assert!(!text.contains("w7") && !text.contains("i8") && !text.contains("kick"), "{text}");
     let all = case.told(Style { all: true, ..Style::default() });
-    for part in ["w7: out 9+1", "i8: get-id", "kick", "signal", "runs", "takes back"] {
+    for part in ["w7: out 9+1", "i8: get-id", "kick", "signal", "runs", "reaps"] {
         assert!(all.contains(part), "{part}:\n{all}");
     }
 }

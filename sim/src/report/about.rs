@@ -1,8 +1,7 @@
-//! What a story is about: of everything that happened, what matters for the promise that was
-//! broken.
+//! Event selection: the events of a run that bear on the broken promise.
 //!
-//! A failure in a sector is about the requests that touch it, and what makes them stable. A failure
-//! of the protocol is about one request, one queue, the negotiation, or else the whole device.
+//! A failure in a sector concerns the requests that touch it and the events that make them stable.
+//! A failure of the protocol concerns one request, one queue, the negotiation, or the whole device.
 
 use powerfail_model::{Observed, Reason, Rule};
 
@@ -17,7 +16,7 @@ use crate::world::{Failure, covered};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
     Everything,
-    /// These sectors, counted as the guest does.
+    /// These sectors, in guest numbering.
     Sectors(SectorSet),
     Request(u32),
     Queue(u8),
@@ -30,7 +29,7 @@ enum Scope {
 pub(super) struct About {
     scope: Scope,
     device: u8,
-    /// What another device does may matter too.
+    /// Events of the other device may matter too.
     others: bool,
     /// The requests that the verdict names.
     named: Vec<u32>,
@@ -73,7 +72,7 @@ impl About {
         About { scope, device: failure.device, others, named, capacity, base }
     }
 
-    /// Everything, because nothing was broken. Where one device has to be meant, it is the first.
+    /// Selects every event, because no promise was broken. A choice of one device takes the first.
     pub(super) fn everything(options: &Options) -> About {
         let disk = &options.spec.disk;
         About {
@@ -91,17 +90,17 @@ impl About {
         &self.named
     }
 
-    /// Whether every feature that is accepted is told.
+    /// Whether the story lists every accepted feature.
     pub(super) fn wants_features(&self) -> bool {
         matches!(self.scope, Scope::Negotiation | Scope::Everything)
     }
 
-    /// Whether every event is told.
+    /// Whether the story shows every event.
     pub(super) fn is_everything(&self) -> bool {
         self.scope == Scope::Everything
     }
 
-    /// Whether the lives of a device matter: its start, its resets, its cache mode.
+    /// Whether a device's lifecycle matters: its starts, its resets and its cache mode.
     pub(super) fn device(&self, device: u8) -> bool {
         device == self.device || self.others
     }
@@ -127,7 +126,7 @@ impl About {
         }
     }
 
-    /// Whether a host operation matters, that was done for this request as far as one knows.
+    /// Whether a host operation matters. `owner` is the request it serves, if that is known.
     pub(super) fn operation(&self, op: &OpKey, owner: Option<u32>) -> bool {
         if !self.device(op.device) {
             return false;
@@ -146,7 +145,7 @@ impl About {
         }
     }
 
-    /// Whether kicks, signals and what is taken back on a queue matter.
+    /// Whether kicks, signals and reaping on a queue matter.
     pub(super) fn ring(&self, to: QueueId, requests: &Requests) -> bool {
         match self.scope {
             Scope::Everything => true,
@@ -156,7 +155,7 @@ impl About {
         }
     }
 
-    /// Of these sectors of the medium, those that matter, counted as the guest does.
+    /// The sectors of `set` (medium numbering) that matter, in guest numbering.
     pub(super) fn shown(&self, set: SectorSet) -> SectorSet {
         let mine = match self.scope {
             Scope::Sectors(_) => self.on_medium(),
@@ -177,7 +176,7 @@ impl About {
     }
 }
 
-/// The request an event of a verdict is about.
+/// The request of an event in a verdict.
 fn request_of(reason: &Reason) -> Option<u32> {
     match *reason {
         Reason::Submitted { id, .. }
@@ -195,7 +194,7 @@ fn request_of(reason: &Reason) -> Option<u32> {
     }
 }
 
-/// Whether a rule is about features and registers, so that no request matters.
+/// Whether a rule concerns only features and registers, and so no request.
 fn is_of_negotiation(rule: Rule) -> bool {
     matches!(
         rule,

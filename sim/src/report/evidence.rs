@@ -1,4 +1,4 @@
-//! What the sentences of a story stand on: the verdict, the cast, and the lines they point at.
+//! The inputs of a story's sentences: the verdict, the requests, and the lines they point at.
 
 use powerfail_model::{Content, Observed, Reason, RequestId, Violation};
 
@@ -22,7 +22,7 @@ pub(super) struct Evidence<'a> {
 }
 
 impl Evidence<'_> {
-    /// The number of the first line that is meant.
+    /// The number of the first line for which `is` holds.
     pub(super) fn number(&self, is: impl Fn(&Line) -> bool) -> Option<usize> {
         self.lines.iter().find(|line| is(line)).map(|line| line.number)
     }
@@ -49,7 +49,7 @@ impl Evidence<'_> {
         self.options.kind(self.device)
     }
 
-    /// What the device's atoms are called.
+    /// The name of the device's atoms: `sector` or `word`.
     pub(super) fn unit(&self) -> &'static str {
         unit_of(self.kind())
     }
@@ -71,12 +71,12 @@ impl Evidence<'_> {
         self.violation.atom.map_or(0, |atom| atom.0)
     }
 
-    /// The request at which it came to light.
+    /// The request that exposed the violation.
     pub(super) fn request_id(&self) -> Option<u32> {
         self.violation.request.map(|id| id.0)
     }
 
-    /// Whether a request came back before another was sent, as far as the lines tell.
+    /// Whether the lines show that one request completed before another was sent.
     pub(super) fn precedes(&self, first: u32, second: u32) -> bool {
         let back = self.number(|line| line.mark == Mark::Returned(first));
         let sent = self.number(|line| line.mark == Mark::Sent(second));
@@ -97,7 +97,7 @@ impl Evidence<'_> {
         }
     }
 
-    /// The requests the verdict names besides reads and flushes, in order.
+    /// The requests in the verdict other than reads and flushes, in order.
     fn writers(&self) -> impl Iterator<Item = u32> + '_ {
         self.violation.because.iter().filter_map(|reason| match *reason {
             Reason::Submitted { id, .. } => {
@@ -136,7 +136,7 @@ impl Evidence<'_> {
         })
     }
 
-    /// When a request that was never answered came to its end: `the reset was over (5)`.
+    /// The end of a request that was never answered, as a clause: `the reset was complete (5)`.
     pub(super) fn end(&self, id: u32) -> String {
         let sent = self.number(|line| line.mark == Mark::Sent(id)).unwrap_or(0);
         let end = self.lines.iter().find(|line| {
@@ -148,14 +148,14 @@ impl Evidence<'_> {
             ends && line.number > sent
         });
         match end.map(|line| (line.mark, line.number)) {
-            Some((Mark::ResetShown(_), n)) => format!("the reset was over ({n})"),
+            Some((Mark::ResetShown(_), n)) => format!("the reset was complete ({n})"),
             Some((Mark::Kill(_), n)) => format!("the backend was killed ({n})"),
             Some((_, n)) => format!("the power was lost ({n})"),
             None => "its life ended".to_owned(),
         }
     }
 
-    /// The last power loss, if there was one: `power loss (8)`.
+    /// The last power loss, if there was one: `the power loss (8)`.
     pub(super) fn loss(&self) -> Option<String> {
         let is = |line: &&Line| line.mark == Mark::PowerLoss;
         let line = self.lines.iter().rfind(is)?;

@@ -1,4 +1,4 @@
-//! The sentence under the title: what must be, and what is.
+//! The sentence under the title: the required state and the observed one.
 
 use powerfail_model::{Observed, Rule, Violation};
 
@@ -9,7 +9,7 @@ use crate::guest::Kind;
 use crate::schedule::options::Options;
 use crate::world::Failure;
 
-/// The sentence, with a note behind it if the verdict has one.
+/// The sentence, followed by the verdict's note if there is one.
 pub(super) fn headline(failure: &Failure, options: &Options, requests: &Requests) -> String {
     let violation = &failure.violation;
     let device = match (options.devices, failure.device) {
@@ -19,14 +19,11 @@ pub(super) fn headline(failure: &Failure, options: &Options, requests: &Requests
     };
     let mut text = match (violation.atom, violation.observed) {
         (Some(atom), Some(observed)) => {
-            let mut allowed: Vec<String> =
+            let allowed: Vec<String> =
                 violation.allowed.iter().map(|content| requests.content(*content)).collect();
-            if allowed.is_empty() {
-                allowed.push("something else".to_owned());
-            }
             let found = match observed {
                 Observed::Misdirected { .. } => {
-                    format!("{}, which it was not meant for", requests.observed(observed))
+                    format!("{}, which belongs elsewhere", requests.observed(observed))
                 }
                 _ => requests.observed(observed),
             };
@@ -34,7 +31,13 @@ pub(super) fn headline(failure: &Failure, options: &Options, requests: &Requests
                 Kind::Disk => "Sector",
                 Kind::Memory => "Word",
             };
-            format!("{unit} {atom}{device} must hold {}. It holds {found}.", list(&allowed, "or"))
+            match allowed.is_empty() {
+                true => format!("{unit} {atom}{device} must not hold {found}."),
+                false => {
+                    let allowed = list(&allowed, "or");
+                    format!("{unit} {atom}{device} must hold {allowed}. It holds {found}.")
+                }
+            }
         }
         _ => {
             let promise = violation.rule.promise();
@@ -44,8 +47,8 @@ pub(super) fn headline(failure: &Failure, options: &Options, requests: &Requests
     };
     if violation.observed.is_none() && !device.is_empty() {
         text.push_str(match failure.device {
-            0 => " It is device a.",
-            _ => " It is device b.",
+            0 => " This is device a.",
+            _ => " This is device b.",
         });
     }
     if let Some(note) = &violation.note {
@@ -55,7 +58,7 @@ pub(super) fn headline(failure: &Failure, options: &Options, requests: &Requests
     text
 }
 
-/// What the request has to do with it, as a clause that goes on from the promise.
+/// The part of the request in the violation, as a clause that continues the promise.
 fn happened(violation: &Violation, requests: &Requests) -> String {
     let Some(id) = violation.request else { return String::new() };
     let name = requests.name(id.0);
@@ -65,11 +68,11 @@ fn happened(violation: &Violation, requests: &Requests) -> String {
     match violation.rule {
         Rule::NeverUsed => format!("; {name} was not"),
         Rule::UsedTwice => format!("; {name} was used again"),
-        Rule::UsedUnpublished => format!("; {name} never was"),
+        Rule::UsedUnpublished => format!("; {name} was not published"),
         Rule::UsedAfterEnd => format!("; {name} was"),
-        Rule::UsedLength => format!("; that of {name} was not"),
-        Rule::UnknownStatus => format!("; that of {name} is none of them"),
-        Rule::WrongIdentity => format!("; {name} read another"),
+        Rule::UsedLength => format!("; for {name} it wrote less"),
+        Rule::UnknownStatus => format!("; that of {name} is none of these"),
+        Rule::WrongIdentity => format!("; {name} read another one"),
         _ => format!("; it happened at {name}"),
     }
 }

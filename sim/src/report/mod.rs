@@ -1,10 +1,11 @@
-//! What a failure looks like: the product of this project is this screen.
+//! The failure report, or story: the screen that is the product of this project.
 //!
-//! A story is told from a world's journal: three lanes (guest, device, host disk), one line per
-//! event that matters for what was broken, then the sentences that say why the promise held. The
-//! same journal and the same [`Style`] give the same text; nothing here asks the environment.
+//! A story is drawn from a world's journal: a table of three columns (guest, device, host disk)
+//! with one line per event that bears on the broken promise, then the sentences that say why the
+//! promise applied. The text is a function of the journal, the [`Provenance`] and the [`Style`];
+//! nothing here reads the environment.
 //!
-//! Not here: making the story short. That is the shrinker's work.
+//! Not here: shortening the run, which is the shrinker's work.
 
 mod about;
 mod columns;
@@ -39,24 +40,23 @@ use words::unit_of;
 pub use snapshot::snapshot;
 pub use style::Style;
 
-/// Where a failure came from and where it is kept, for the first and the last line, and what is
-/// known about it beyond its run.
+/// The origin of a failure, the place it is saved, and results of analyses beyond its own run.
 #[derive(Clone, Debug, Default)]
 pub struct Provenance {
     /// `seed 5`, or the trace's file name.
     pub from: String,
-    /// How many actions there were before shrinking, and are now.
+    /// The numbers of actions before and after shrinking.
     pub shrunk: Option<(usize, usize)>,
     /// A command that shows the failure again.
     pub replay: Option<String>,
-    /// The one thing without which it would not have happened, as a clause.
+    /// The necessary and sufficient condition of the failure, as a clause.
     pub only_if: Option<String>,
-    /// Since when nothing could avert it.
+    /// The point of no return.
     pub certainty: Option<Certainty>,
 }
 
-/// Tells the story of a failure whose run the world has just replayed with a journal. Each line
-/// ends in a line break, and none is wider than `style` says.
+/// Tells the story of a failure. `world` has just replayed the failing run and kept its journal.
+/// Each line ends in a line break and is at most [`Style::columns`] wide.
 #[must_use]
 pub fn tell<D: DeviceUnderTest>(
     world: &World<D>,
@@ -79,13 +79,13 @@ pub fn tell<D: DeviceUnderTest>(
     let mut also =
         provenance.only_if.as_deref().map_or_else(Vec::new, |text| requests.named_in(text));
     if matches!(rule, Rule::WroteReadable | Rule::WroteOutside | Rule::WroteAfterEnd) {
-        // What writes where nothing may be written is often left from a request that had no end.
+        // A stray write often belongs to a request that was never answered.
         also.extend(
             requests.all().filter(|(_, request)| request.status.is_none()).map(|(id, _)| id),
         );
     }
     if matches!(rule, Rule::LegalRequestFailed | Rule::LegalFlushFailed) {
-        // What failed with a cause is often what made this one fail without.
+        // An earlier failure that had a cause is often the origin of one that has none.
         let failed = |request: &requests::Request| request.status.is_some_and(|status| status != 0);
         also.extend(requests.all().filter(|(_, request)| failed(request)).map(|(id, _)| id));
     }
@@ -130,8 +130,8 @@ pub fn tell<D: DeviceUnderTest>(
     page.out
 }
 
-/// Tells everything that happened in a run in which no promise was broken, and which the world has
-/// just done with a journal. `from` is the seed, or the trace. Lines are as in [`tell`].
+/// Lists every event of a run that broke no promise. `world` has just done the run and kept its
+/// journal; `from` is the seed or the trace. Lines are as in [`tell`].
 #[must_use]
 pub fn recount<D: DeviceUnderTest>(world: &World<D>, from: &str, style: Style) -> String {
     let options = world.options();
@@ -149,7 +149,7 @@ pub fn recount<D: DeviceUnderTest>(world: &World<D>, from: &str, style: Style) -
     page.out
 }
 
-/// Text that grows downwards.
+/// The text so far, with its width and colours.
 struct Page<'a> {
     out: String,
     width: usize,
@@ -161,7 +161,7 @@ impl Page<'_> {
         self.out.push('\n');
     }
 
-    /// The first line, with what it was judged by at its end or below it.
+    /// The first line, with the contract at its end or, if that does not fit, below it.
     fn title(&mut self, title: &str, by: &str) {
         let whole = format!("{title}   {by}");
         if columns(&whole) <= self.width {
@@ -178,8 +178,8 @@ impl Page<'_> {
         }
     }
 
-    /// The last line. A command that does not fit behind it begins a line of its own, so that it
-    /// can be copied.
+    /// The last line. A command that does not fit on it gets its own line, so that it can be
+    /// copied.
     fn closing(&mut self, counts: &str, replay: Option<&str>) {
         let Some(replay) = replay else { return self.paragraph(counts, 2, Tone::Plain) };
         let whole = format!("{counts} · {replay}");
@@ -191,22 +191,22 @@ impl Page<'_> {
     }
 }
 
-/// Since when it was certain, as a sentence that points at a line.
+/// The point of no return as a sentence that points at a line.
 fn certain(certainty: Certainty, lines: &[Line]) -> Option<String> {
     let Certainty { from, before, futures } = certainty;
     let last = lines.last()?;
     let Some(from) = from else {
-        // Where no other future is like this one there is nothing to say.
+        // No sampled continuation fails, so there is nothing to report.
         return (before > 0).then(|| {
             format!(
-                "It was never certain: a step before line {}, {before} of {futures} futures break a promise.",
+                "Not inevitable: one step before line {}, {before} of {futures} sampled continuations fail.",
                 last.number
             )
         });
     };
     if from == 0 {
         return Some(format!(
-            "It was certain from the start: {futures} of {futures} futures break a promise."
+            "From the start, every sampled continuation fails: {futures} of {futures}."
         ));
     }
     let exact = lines.iter().find(|line| line.step == from);
@@ -214,7 +214,7 @@ fn certain(certainty: Certainty, lines: &[Line]) -> Option<String> {
     let since = if line.step == from { "From" } else { "Soon after" };
     let on = if line.step == from { " on" } else { "" };
     Some(format!(
-        "{since} line {}{on} it was certain: {futures} of {futures} futures break a promise. One step before, {before} of {futures} did.",
+        "{since} line {}{on}, every sampled continuation fails: {futures} of {futures}; one step before, {before} of {futures}.",
         line.number
     ))
 }

@@ -1,4 +1,4 @@
-//! What a device owes by the protocol: the sentences for rules that are not about a sector.
+//! The sentences for rules of the protocol, which concern no sector.
 
 use powerfail_model::Rule;
 
@@ -24,97 +24,97 @@ pub(super) fn sentences(evidence: &Evidence<'_>) -> Vec<String> {
         | Rule::WrongRefusal => served(evidence),
         Rule::LegalRequestFailed => request(evidence, |evidence, name, id| {
             format!(
-                "{name}{} asks for nothing that may be refused, and the host has done all it was asked for it: the answer must be ok.",
+                "{name}{} is a legal request, and every host operation for it succeeded: its status must be ok.",
                 evidence.sent(id)
             )
         }),
         Rule::UnknownPmemTypeServed => request(evidence, |evidence, name, id| {
-            format!("{name}{} has a type that no memory knows, so nothing was made persistent: it must not return 0.", evidence.sent(id))
+            format!("{name}{} has an unknown request type, so it made nothing persistent: it must not return 0.", evidence.sent(id))
         }),
         Rule::LegalFlushFailed => request(evidence, |evidence, name, id| {
-            format!("{name}{} is a flush, and the host has done all it was asked for it: it must return 0.", evidence.sent(id))
+            format!("{name}{} is a flush, and every host operation for it succeeded: it must return 0.", evidence.sent(id))
         }),
         Rule::NoSuchReturn => request(evidence, |evidence, name, id| {
-            format!("{name}{} must return 0 for success or -1 for failure, as four bytes: a driver knows nothing else.", evidence.sent(id))
+            format!("{name}{} must return 0 for success or -1 for failure, in four bytes: no other value is defined.", evidence.sent(id))
         }),
         Rule::RegionUntrue => {
-            "With SHMEM_REGION the memory is shared memory region 0, and start and size are zero; without it they say where it is.".to_owned()
+            "With SHMEM_REGION the memory is shared memory region 0, and start and size are zero; without it they are its address and length.".to_owned()
         }
         Rule::UnknownStatus => request(evidence, |evidence, name, id| {
-            format!("{name}{} must be answered with OK, IOERR or UNSUPP, which are 0, 1 and 2.", evidence.sent(id))
+            format!("The status of {name}{} must be OK, IOERR or UNSUPP, which are 0, 1 and 2.", evidence.sent(id))
         }),
         Rule::NeverUsed => never_used(evidence),
         Rule::UsedTwice => {
-            "A device may use a head only while the request that published it is out, and once each time it was published.".to_owned()
+            "A device may use a head only while its request is outstanding, and once for each time it was published.".to_owned()
         }
         Rule::UsedUnpublished => "A device may use only heads that the guest has published.".to_owned(),
         Rule::UsedRingBroken => {
-            "A device moves used.idx on by one for each request it uses, and by no more than are out.".to_owned()
+            "A device advances used.idx by one for each request it uses, and never past the outstanding requests.".to_owned()
         }
-        Rule::UsedAfterEnd => after_reset(evidence, "No request outlives a reset"),
-        Rule::SignalAfterReset => after_reset(evidence, "Nothing is left to be signalled then"),
+        Rule::UsedAfterEnd => after_reset(evidence, "A reset ends every request"),
+        Rule::SignalAfterReset => after_reset(evidence, "No signal may follow"),
         Rule::UsedLength => request(evidence, |evidence, name, id| {
             format!(
-                "The used length of {name}{} counts the bytes a device has written, from the first on: a guest trusts them.",
+                "The used length of {name}{} counts the bytes that the device wrote from the start of the buffer: a driver relies on them.",
                 evidence.sent(id)
             )
         }),
         Rule::WroteReadable => request(evidence, |evidence, name, id| {
             let what = match evidence.request(id).map(|request| request.ask) {
-                Some(GuestRequest::Out { .. }) => "header and data",
-                Some(GuestRequest::Discard(_) | GuestRequest::WriteZeroes(_)) => "header and segments",
+                Some(GuestRequest::Out { .. }) => "its header and data",
+                Some(GuestRequest::Discard(_) | GuestRequest::WriteZeroes(_)) => "its header and segments",
                 _ => "its header",
             };
-            format!("{name}{} gives the device {what} to read, and not to write.", evidence.sent(id))
+            format!("{name}{} gives the device {what} as device-readable: it must not write there.", evidence.sent(id))
         }),
         Rule::WroteOutside => request(evidence, |evidence, name, id| {
-            format!("{name}{} gives the device its data buffer and one status byte to write, and nothing else.", evidence.sent(id))
+            format!("{name}{} lets the device write its data buffer and one status byte, and nothing else.", evidence.sent(id))
         }),
         Rule::WroteAfterEnd => {
-            "No request that is out has its buffers there, so the memory is the guest's own.".to_owned()
+            "No outstanding request has a buffer there, so only the guest may write it.".to_owned()
         }
         Rule::SignalMissing => signal_missing(evidence),
         Rule::NeedsResetUncalled => {
-            "Every request was well formed, so the device has no reason to give up.".to_owned()
+            "Every request was well formed, so the device met no error that needs a reset.".to_owned()
         }
         Rule::ResetNotShown => format!(
-            "The guest has asked for a reset{} and reads the status: it must become zero once nothing moves any more.",
+            "The guest wrote 0 to the status{} and reads it back: it must be zero by the time the device is idle.",
             evidence.last(Mark::Reset(evidence.device))
         ),
         Rule::WritebackUntrue => format!(
-            "What the guest wrote{} is the cache mode from then on, and what it reads must say so.",
+            "The value that the guest wrote{} is the cache mode from then on, and a read must return it.",
             evidence.last(Mark::Mode(evidence.device))
         ),
         Rule::GenerationStale => {
-            "A driver reads the generation before and after the rest: if it stays, it takes what it has read for one configuration.".to_owned()
+            "A driver reads the generation before and after the other fields: if it is unchanged, the driver treats them as one consistent configuration.".to_owned()
         }
         Rule::WritebackStart => format!(
-            "CONFIG_WCE was taken without FLUSH{}: a guest that cannot flush must start in write-through mode.",
+            "CONFIG_WCE was negotiated without FLUSH{}: a guest that cannot flush must start in write-through mode.",
             evidence.last(Mark::Start(evidence.device))
         ),
         Rule::ReservedNotZero => {
-            "A field of a feature that was not negotiated, or of none, must read zero.".to_owned()
+            "A field whose feature was not negotiated, or that belongs to no feature, must read as zero.".to_owned()
         }
         Rule::OfferBroken => {
-            format!("It offers {}. CONFIG_WCE requires FLUSH, VERSION_1 must be there, and legacy bits must not.", words_for(evidence.offered).replace(',', ", "))
+            format!("It offers {}. CONFIG_WCE requires FLUSH, VERSION_1 must be offered, and legacy bits must not.", words_for(evidence.offered).replace(',', ", "))
         }
         Rule::FeaturesRefused => format!(
-            "The guest accepted{} only what was offered, and all that this requires.",
+            "The guest accepted{} only offered features, together with every feature they require.",
             evidence.last(Mark::Start(evidence.device))
         ),
         Rule::UnofferedAccepted => format!(
-            "The guest asked for a bit that was not offered{}: the device must not set FEATURES_OK.",
+            "The guest accepted a feature that was not offered{}: the device must not keep FEATURES_OK set.",
             evidence.last(Mark::Start(evidence.device))
         ),
         Rule::WrongIdentity => request(evidence, |evidence, name, id| {
-            format!("{name}{} must read the 20 bytes of serial number the device was given.", evidence.sent(id))
+            format!("{name}{} must return the configured serial number, 20 bytes.", evidence.sent(id))
         }),
         Rule::MediumMisplaced => {
-            "The medium was looked at past the device: another program, or another version of this one, would find it there.".to_owned()
+            "The medium was read directly, not through the device: other programs, and later versions of this one, expect each sector in its place.".to_owned()
         }
-        Rule::MediumReadOnlyChanged => "The device is read-only, so nothing may write its medium.".to_owned(),
+        Rule::MediumReadOnlyChanged => "The device is read-only, so its medium must not change.".to_owned(),
         Rule::MediumOutside => format!(
-            "The last sector of the device is {}; what lies around it belongs to somebody else.",
+            "The last sector of the device is {}; sectors outside it are not the device's.",
             evidence.options.spec.disk.capacity - 1
         ),
         _ => return Vec::new(),
@@ -126,7 +126,7 @@ fn request(evidence: &Evidence<'_>, say: impl Fn(&Evidence<'_>, &str, u32) -> St
     evidence.request_id().map_or_else(String::new, |id| say(evidence, &evidence.name(id), id))
 }
 
-/// Why a request had to be refused, or to be refused otherwise.
+/// The reason why a request had to be refused, or refused with another status.
 fn served(evidence: &Evidence<'_>) -> String {
     let Some(id) = evidence.request_id() else { return String::new() };
     let Some(request) = evidence.request(id) else { return String::new() };
@@ -159,7 +159,7 @@ fn served(evidence: &Evidence<'_>) -> String {
         }
         Rule::BeyondCapacityServed => {
             format!(
-                "{name} goes beyond the end of the device, whose last sector is {}: it must fail with IOERR.",
+                "{name} extends beyond the last sector of the device, {}: it must fail with IOERR.",
                 spec.disk.capacity - 1
             )
         }
@@ -192,11 +192,11 @@ fn served(evidence: &Evidence<'_>) -> String {
             )
         }
         Rule::UnknownTypeServed => {
-            format!("No device knows the request type of {name}: it must fail with UNSUPP.")
+            format!("The request type of {name} is not defined: it must fail with UNSUPP.")
         }
         _ => match evidence.violation.status {
             Some(status) => format!(
-                "{name} must be refused, and not with {}: the specification names the status.",
+                "{name} must be refused, but not with {}: the specification sets the status.",
                 status_name(status)
             ),
             None => format!("{name} must be refused."),
@@ -206,23 +206,25 @@ fn served(evidence: &Evidence<'_>) -> String {
 
 fn never_used(evidence: &Evidence<'_>) -> String {
     let Some(id) = evidence.request_id() else {
-        return "Once the available index makes no sense a queue is lost, and the device must ask for a reset.".to_owned();
+        return "An avail.idx out of range breaks the queue, and the device must set DEVICE_NEEDS_RESET.".to_owned();
     };
     let name = evidence.named(id);
     let sent = evidence.number(|line| line.mark == Mark::Sent(id)).unwrap_or(0);
     let kick = evidence.number(|line| line.mark == Mark::Kicked && line.number > sent);
     let kicked = match kick {
         Some(line) => {
-            format!(", the queue was kicked after that if the device wanted it ({line}),")
+            format!(", the queue was then kicked unless the device had suppressed it ({line}),")
         }
         None => String::new(),
     };
-    format!("{name} was published{kicked} and nothing moves any more: it will never come back.")
+    format!(
+        "{name} was published{kicked} and no work is left that could complete it: it will never be used."
+    )
 }
 
 fn after_reset(evidence: &Evidence<'_>, what: &str) -> String {
     format!(
-        "The guest has read status zero{} after it asked for a reset{}. {what}.",
+        "The guest read status zero{} after it wrote zero{} to reset the device. {what}.",
         evidence.last(Mark::ResetShown(evidence.device)),
         evidence.last(Mark::Reset(evidence.device))
     )
@@ -234,12 +236,12 @@ fn signal_missing(evidence: &Evidence<'_>) -> String {
         Some(line) => {
             let Mark::Returned(id) = line.mark else { return String::new() };
             format!(
-                "{} was used ({}) while the guest wanted a signal, and nothing moves any more: the guest will wait for ever.",
+                "{} was used ({}) while the guest had signals enabled, and no work is left that could send one: the guest waits without end.",
                 evidence.name(id),
                 line.number
             )
         }
-        None => "Something was used while the guest wanted a signal, and nothing moves any more."
+        None => "A request was used while the guest had signals enabled, and no work is left that could send one."
             .to_owned(),
     }
 }

@@ -1,6 +1,6 @@
-//! Why the promise held: the sentences for what a sector must hold.
+//! The sentences that say why a sector or word must hold certain content.
 //!
-//! Not here: what is owed by the protocol (`protocol_reasons`).
+//! Not here: the rules of the protocol (`protocol_reasons`).
 
 use powerfail_model::{Content, Observed, Reason, Rule};
 
@@ -31,14 +31,14 @@ pub(super) fn sentences(evidence: &Evidence<'_>) -> Vec<String> {
     let failed = evidence.violation.because.iter().any(|r| matches!(r, Reason::HostFailed { .. }));
     if failed && is_loss(evidence.violation.rule) {
         out.push(
-            "That the host has failed before excuses nothing: what came back with ok is promised."
+            "An earlier host failure is no excuse: a request that completed with ok is covered by the promise."
                 .to_owned(),
         );
     }
     out
 }
 
-/// Which request made the write stable, and when.
+/// The event that made the lost write stable.
 fn lost(evidence: &Evidence<'_>) -> Vec<String> {
     let mut out = Vec::new();
     let Some(winner) = evidence.winner() else { return out };
@@ -55,7 +55,7 @@ fn lost(evidence: &Evidence<'_>) -> Vec<String> {
     let saved = evidence.violation.because.iter().any(|r| matches!(r, Reason::Saved { .. }));
     match (by_mode, flush) {
         (Some('B'), _) => out.push(format!(
-            "FLUSH was offered and not taken{}, so {write} was stable when it completed{back}.",
+            "FLUSH was offered and not accepted{}, so {write} was stable when it completed{back}.",
             start_before(evidence, winner)
         )),
         (Some(_), _) => {
@@ -68,11 +68,11 @@ fn lost(evidence: &Evidence<'_>) -> Vec<String> {
                 None => format!(" from the start{}", start_before(evidence, winner)),
             };
             out.push(format!(
-                "writeback was 0{since} and as long as {write} was out: it was stable when it completed{back}.",
+                "writeback was 0{since} and while {write} was outstanding: it was stable when it completed{back}.",
             ));
         }
         (None, Some(flush)) if evidence.kind() == Kind::Memory => out.push(format!(
-            "{} stored that before the flush {} was sent{}, and the flush returned 0{}: it was persistent.",
+            "{} was stored before the flush {} was sent{}, and the flush returned 0{}: it was persistent.",
             evidence.named(winner),
             evidence.name(flush),
             evidence.sent(flush),
@@ -85,7 +85,7 @@ fn lost(evidence: &Evidence<'_>) -> Vec<String> {
             evidence.back(flush)
         )),
         (None, None) if saved => out.push(format!(
-            "{write} completed{back} before the device was saved, and a save makes stable what completed.",
+            "{write} completed{back} before the device was saved, and a save makes every completed write stable.",
         )),
         (None, None) => {}
     }
@@ -103,20 +103,20 @@ fn start_before(evidence: &Evidence<'_>, id: u32) -> String {
     start.map_or_else(String::new, |line| format!(" ({})", line.number))
 }
 
-/// What was found instead, if that is a request the winner had replaced.
+/// Why the content found is not allowed, if it is a request that the winner had replaced.
 fn older(evidence: &Evidence<'_>, winner: u32) -> Option<String> {
     let found = evidence.finder().filter(|&found| found != winner)?;
     let (old, new) = (evidence.name(found), evidence.name(winner));
     if evidence.precedes(found, winner) {
         let back = evidence.back(found);
         return Some(format!(
-            "{old} is older: it was back{back} before {new} was sent{}.",
+            "{old} is older: it completed{back} before {new} was sent{}.",
             evidence.sent(winner)
         ));
     }
     match evidence.request(found)?.status {
         None => Some(format!(
-            "{old}{} had no answer when {}: it could not take effect after that.",
+            "{old}{} was unanswered when {}: it must not take effect after that.",
             evidence.sent(found),
             evidence.end(found)
         )),
@@ -135,7 +135,7 @@ fn stale(evidence: &Evidence<'_>) -> Vec<String> {
         _ => "wrote",
     };
     out.push(format!(
-        "{write} {what} {} {} and completed{} before {read_name} was sent{}: {read_name} must see that, or something newer.",
+        "{write} {what} {} {} and completed{} before {read_name} was sent{}: {read_name} must return that or newer content.",
         evidence.unit(),
         evidence.atom(),
         evidence.back(winner),
@@ -146,16 +146,16 @@ fn stale(evidence: &Evidence<'_>) -> Vec<String> {
         evidence.number(|line| line.mark == mark && line.number > back)
     };
     if let Some(reset) = since(Mark::ResetShown(evidence.device)) {
-        out.push(format!("A reset ({reset}) ends requests; what was written stays."));
+        out.push(format!("A reset ({reset}) ends requests; it does not undo writes."));
     }
     if let Some(kill) = since(Mark::Kill(evidence.device)) {
-        out.push(format!("The death of the backend ({kill}) loses nothing that had completed."));
+        out.push(format!("A killed backend ({kill}) loses no completed write."));
     }
     out.extend(older(evidence, winner));
     if evidence.violation.class == powerfail_model::Class::Resurrected
         && let Some(loss) = evidence.loss()
     {
-        out.push(format!("What it holds is from before {loss}."));
+        out.push(format!("The content found is from before {loss}."));
     }
     out
 }
@@ -166,14 +166,14 @@ fn stored(evidence: &Evidence<'_>, winner: u32, read: u32) -> Vec<String> {
     let sent = evidence.number(|line| line.mark == Mark::Sent(winner)).unwrap_or(0);
     let since = |mark: Mark| evidence.number(|line| line.mark == mark && line.number > sent);
     let mut out = vec![format!(
-        "{store} stored to word {} before {load} loaded it: {load} must see that, or something newer.",
+        "{store} stored to word {} before {load} loaded it: {load} must return that or newer content.",
         evidence.atom(),
     )];
     if let Some(reset) = since(Mark::ResetShown(evidence.device)) {
-        out.push(format!("A reset ({reset}) ends flushes; what was stored stays."));
+        out.push(format!("A reset ({reset}) ends flushes; it does not undo stores."));
     }
     if let Some(kill) = since(Mark::Kill(evidence.device)) {
-        out.push(format!("The death of the backend ({kill}) loses nothing that was stored."));
+        out.push(format!("A killed backend ({kill}) loses no store."));
     }
     out
 }
@@ -190,7 +190,7 @@ fn disagree(evidence: &Evidence<'_>) -> Vec<String> {
     {
         let (newer, old) = (evidence.name(winner), evidence.requests.observed(saw));
         return vec![format!(
-            "{first_name} had found {old}{} before {newer} was sent{}, so {newer} came later. {newer} completed{} before {read_name} was sent{}: {read_name} cannot find {old} any more.",
+            "{first_name} returned {old}{} before {newer} was sent{}, so {newer} is later. {newer} completed{} before {read_name} was sent{}: {read_name} must not return {old}.",
             evidence.back(first),
             evidence.sent(winner),
             evidence.back(winner),
@@ -204,7 +204,7 @@ fn disagree(evidence: &Evidence<'_>) -> Vec<String> {
         .map(|found| evidence.requests.observed(found))
         .unwrap_or_default();
     vec![format!(
-        "{first_name} had come back{} with {saw} when {read_name} was sent{}. No order of the writes lets a later read go back to {found}.",
+        "{first_name} completed{} with {saw} before {read_name} was sent{}. No order of the writes allows a later read to return {found}.",
         evidence.back(first),
         evidence.sent(read)
     )]
@@ -214,7 +214,7 @@ fn changed(evidence: &Evidence<'_>) -> Vec<String> {
     let Some((first, saw)) = evidence.earlier_read() else { return Vec::new() };
     let after = evidence.loss().map_or_else(String::new, |loss| format!(" after {loss}"));
     vec![format!(
-        "{}{after} had found {} in {} {}{}, and nothing was written there since: it must stay.",
+        "{}{after} returned {} for {} {}{}, and nothing has been written there since: it must not change.",
         evidence.name(first),
         evidence.requests.observed(saw),
         evidence.unit(),
@@ -237,14 +237,14 @@ fn untouched(evidence: &Evidence<'_>) -> Vec<String> {
     if !any {
         return vec![format!("No request was to change {unit} {atom}.")];
     }
-    let mut out = vec![format!("Nothing that was sent can have left {found} in {unit} {atom}.")];
+    let mut out = vec![format!("No request that was sent can leave {found} in {unit} {atom}.")];
     if let Some(id) = evidence.finder()
         && let Some(request) = evidence.request(id)
     {
         out.push(match request.status {
             Some(0) => {
                 format!(
-                    "{} completed{}; what followed replaced it.",
+                    "{} completed{}, and its content was replaced later.",
                     evidence.name(id),
                     evidence.back(id)
                 )
@@ -255,7 +255,7 @@ fn untouched(evidence: &Evidence<'_>) -> Vec<String> {
                 status_name(status),
                 evidence.back(id)
             ),
-            None => format!("{} never came back.", evidence.named(id)),
+            None => format!("{} was never answered.", evidence.named(id)),
         });
     }
     out
@@ -266,19 +266,19 @@ fn late(evidence: &Evidence<'_>) -> Vec<String> {
     let name = evidence.name(id);
     let end = evidence.end(id);
     let mut out = vec![format!(
-        "{} had no answer when {end}: it may have happened by then or not at all, but not later.",
+        "{} was unanswered when {end}: it may have taken effect by then or not at all, but not later.",
         evidence.named(id)
     )];
     if let Some((read, saw)) = evidence.earlier_read() {
         let saw = evidence.requests.observed(saw);
         out.push(format!(
-            "{} had found {saw} since{}: {name} had not happened.",
+            "{} then returned {saw}{}: {name} had not taken effect.",
             evidence.name(read),
             evidence.back(read)
         ));
     } else if let Some(winner) = evidence.winner() {
         out.push(format!(
-            "{} was sent{} and completed{} after that, so {name} came later still.",
+            "{} was sent{} and completed{} after that, so {name} took effect even later.",
             evidence.name(winner),
             evidence.sent(winner),
             evidence.back(winner)
@@ -292,11 +292,11 @@ fn refused(evidence: &Evidence<'_>) -> Vec<String> {
     let name = evidence.name(id);
     vec![match evidence.request(id).and_then(|request| request.status) {
         Some(status) if status != 0 => format!(
-            "{name} was refused with {}{}: it must leave no trace.",
+            "{name} was refused with {}{}: it must have no effect.",
             status_name(status),
             evidence.back(id)
         ),
-        _ => format!("{} had to be refused: it must leave no trace.", evidence.named(id)),
+        _ => format!("{} had to be refused: it must have no effect.", evidence.named(id)),
     }]
 }
 
@@ -311,11 +311,10 @@ fn torn(evidence: &Evidence<'_>) -> Vec<String> {
         .collect();
     let (unit, atom) = (evidence.unit(), evidence.atom());
     vec![match writes.is_empty() {
-        true => format!("Nobody wrote {unit} {atom}."),
-        false => format!(
-            "A {unit} is written whole or not at all, whatever the moment: by {}.",
-            list(&writes, "or")
-        ),
+        true => format!("No request wrote {unit} {atom}."),
+        false => {
+            format!("A {unit} is written as a whole or not at all: by {}.", list(&writes, "or"))
+        }
     }]
 }
 
@@ -326,20 +325,22 @@ fn misplaced(evidence: &Evidence<'_>) -> Vec<String> {
     let (unit, atom) = (evidence.unit(), evidence.atom());
     vec![match content.writer() {
         Some(id) => format!(
-            "{} wrote that for {unit} {home}. It turns up in {unit} {atom}.",
+            "{} wrote that to {unit} {home}. It appears in {unit} {atom}.",
             evidence.named(id.0)
         ),
-        None => format!("That is what {unit} {home} held at first. It turns up in {unit} {atom}."),
+        None => {
+            format!("That is the initial content of {unit} {home}. It appears in {unit} {atom}.")
+        }
     }]
 }
 
 fn foreign(evidence: &Evidence<'_>) -> Vec<String> {
     let (unit, atom) = (evidence.unit(), evidence.atom());
     let whose = match evidence.options.devices {
-        1 => "No guest of this device wrote it: it belongs to another disk or another run",
-        _ => "It belongs to the other device, or to another run",
+        1 => "No guest of this device wrote it: it is content of another disk or another run",
+        _ => "It is content of the other device or of another run",
     };
-    vec![format!("{whose}, and {unit} {atom} is not theirs.")]
+    vec![format!("{whose}, and {unit} {atom} belongs to this device.")]
 }
 
 fn never_written(evidence: &Evidence<'_>) -> Vec<String> {
@@ -353,7 +354,7 @@ fn never_written(evidence: &Evidence<'_>) -> Vec<String> {
             match evidence.request(id) {
                 Some(request) => {
                     format!(
-                        "{} asked for `{}`, not for {unit} {atom}.",
+                        "{} is `{}`, which does not write {unit} {atom}.",
                         evidence.named(id),
                         request.ask
                     )
@@ -361,11 +362,13 @@ fn never_written(evidence: &Evidence<'_>) -> Vec<String> {
                 None => format!("Request {id} was never sent."),
             }
         }
-        _ => format!("What is in {unit} {atom} is neither zeroes nor what any request wrote."),
+        _ => format!(
+            "The content of {unit} {atom} is neither zeroes nor the payload of any request."
+        ),
     }]
 }
 
-/// Why more than one content is allowed.
+/// The reasons why more than one content is allowed.
 fn also_allowed(evidence: &Evidence<'_>) -> Option<String> {
     if evidence.violation.allowed.len() < 2 {
         return None;
@@ -408,17 +411,17 @@ fn also_allowed(evidence: &Evidence<'_>) -> Option<String> {
     }
     if let (false, Some(winner)) = (together.is_empty(), winner) {
         let (names, was) = (list(&together, "and"), was(&together));
-        parts.push(format!("{names} {was} out at the same time as {}", evidence.name(winner)));
+        parts.push(format!("{names} {was} outstanding together with {}", evidence.name(winner)));
     }
     if let (false, Some(read)) = (during.is_empty(), evidence.request_id()) {
         let (names, was) = (list(&during, "and"), was(&during));
-        parts.push(format!("{names} {was} out at the same time as {}", evidence.name(read)));
+        parts.push(format!("{names} {was} outstanding together with {}", evidence.name(read)));
     }
     if !volatile.is_empty() {
         parts.push(format!("{} {} not stable", list(&volatile, "and"), was(&volatile)));
     }
     if !discards.is_empty() {
-        parts.push(format!("{} may leave zeroes or what was there", list(&discards, "and")));
+        parts.push(format!("{} may leave zeroes or the content before it", list(&discards, "and")));
     }
     (!parts.is_empty())
         .then(|| format!("More than one content is allowed: {}.", list(&parts, "and")))

@@ -1,4 +1,4 @@
-//! Who takes part in a story: the requests by number, with what they asked and how they ended.
+//! The requests of a story by number, each with its content and its status.
 
 use std::collections::BTreeMap;
 
@@ -25,14 +25,14 @@ pub(super) struct Request {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Requests {
     by_number: BTreeMap<u32, Request>,
-    /// The request whose queue is watched: it was never used.
+    /// The request that was never used; the story shows its queue.
     waited_for: Option<u32>,
-    /// What the atoms of the device that failed are called.
+    /// The name of the atoms of the device that failed: `sector` or `word`.
     unit: &'static str,
 }
 
 impl Requests {
-    /// Everyone in these events.
+    /// Collects the requests of these events.
     pub(super) fn new(events: &[Event], waited_for: Option<u32>, unit: &'static str) -> Requests {
         let mut requests = Requests { by_number: BTreeMap::new(), waited_for, unit };
         for event in events {
@@ -56,7 +56,7 @@ impl Requests {
         requests
     }
 
-    /// What the atoms of the device that failed are called.
+    /// The name of the atoms of the device that failed: `sector` or `word`.
     pub(super) fn unit(&self) -> &'static str {
         self.unit
     }
@@ -65,12 +65,12 @@ impl Requests {
         self.by_number.get(&id)
     }
 
-    /// Everyone, by number.
+    /// Every request, by number.
     pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Request)> {
         self.by_number.iter().map(|(id, request)| (*id, request))
     }
 
-    /// `w26`, or `request 26` of one that nobody has sent.
+    /// `w26`, or `request 26` if no such request was sent.
     pub(super) fn name(&self, id: u32) -> String {
         self.request(id)
             .map_or_else(|| format!("request {id}"), |request| request_name(id, &request.ask))
@@ -86,7 +86,7 @@ impl Requests {
             .collect()
     }
 
-    /// The queue of a request, if that queue is what the story is about.
+    /// The queue of a request, if the story is about that queue.
     pub(super) fn waits_on(&self, id: u32) -> Option<QueueId> {
         (self.waited_for == Some(id)).then(|| self.request(id).map(|request| request.to))?
     }
@@ -100,7 +100,7 @@ impl Requests {
         }
     }
 
-    /// What was found, in words.
+    /// An observed content in words.
     pub(super) fn observed(&self, observed: Observed) -> String {
         match observed {
             Observed::Content(content) => self.content(content),
@@ -108,18 +108,18 @@ impl Requests {
                 format!("{} of {} {home}", self.content(content), self.unit)
             }
             Observed::Misdirected { home, .. } => {
-                format!("what was in {} {home} at first", self.unit)
+                format!("the initial content of {} {home}", self.unit)
             }
-            Observed::Foreign => "what is not this device's".to_owned(),
+            Observed::Foreign => "content that is not this device's".to_owned(),
             other => other.to_string(),
         }
     }
 }
 
-/// The requests that are out, and the host operations that are done for them.
+/// The outstanding requests, and the host operations in flight with the requests they serve.
 ///
-/// A device does not say for whom it does an operation. Where only one request that is out on the
-/// same queue can be meant, it is that one.
+/// A device does not name the request that an operation serves. The owner is inferred where only
+/// one outstanding request of the same queue fits.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Work {
     out: Vec<(QueueId, u32, GuestRequest)>,
@@ -135,18 +135,17 @@ impl Work {
         self.out.retain(|request| request.1 != id);
     }
 
-    /// The requests of a device have ended unanswered. What the host still does for them it does
-    /// for them.
+    /// The requests of a device have ended unanswered. Host operations in flight keep their owners.
     pub(super) fn ended(&mut self, device: u8) {
         self.out.retain(|request| request.0.device != device);
     }
 
-    /// Nothing is left of any.
+    /// A power loss: no request and no operation is left.
     pub(super) fn all_ended(&mut self) {
         *self = Work::default();
     }
 
-    /// An operation is handed to the host.
+    /// An operation was submitted to the host. Returns its owner, if that is known.
     pub(super) fn submitted(&mut self, op: OpKey, base: u32, capacity: u32) -> Option<u32> {
         let mut range = SectorSet::EMPTY;
         op.range().iter().for_each(|sector| range.insert(sector.saturating_sub(base)));
@@ -165,7 +164,7 @@ impl Work {
         owner
     }
 
-    /// The one request on the operation's queue of which something is so.
+    /// The only request on the operation's queue for which `is` holds.
     fn only(&self, op: &OpKey, is: impl Fn(&GuestRequest) -> bool) -> Option<u32> {
         let mut those = self
             .out
@@ -177,8 +176,8 @@ impl Work {
         }
     }
 
-    /// For whom an operation in flight is done, as far as one knows: of two that look alike one
-    /// does not.
+    /// The owner of an operation in flight. `None` if it is unknown, as for like operations with
+    /// different owners.
     pub(super) fn owner(&self, op: &OpKey) -> Option<u32> {
         if let Some(exactly) = self.operations.iter().find(|other| other.0 == *op) {
             return exactly.1;
@@ -188,7 +187,7 @@ impl Work {
         alike.all(|other| other.1 == owner).then_some(owner)?
     }
 
-    /// The host is through with an operation.
+    /// The host has completed an operation.
     pub(super) fn completed(&mut self, op: &OpKey) {
         if let Some(at) = self.operations.iter().position(|other| other.0 == *op) {
             self.operations.remove(at);
@@ -204,7 +203,7 @@ impl Work {
     }
 }
 
-/// Whether a request of this kind is done by an operation of that kind.
+/// Whether an operation of this kind is the main operation of such a request.
 fn is_for(kind: OpKind, ask: &GuestRequest) -> bool {
     match kind {
         OpKind::Read => matches!(ask, GuestRequest::In { .. }),

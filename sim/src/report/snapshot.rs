@@ -1,4 +1,5 @@
-//! A world at a moment: what is out, what the host holds, and what the oracle would accept.
+//! The state of a world at one step: outstanding requests, the host disk's contents, and the
+//! contents that the oracle would accept.
 
 use std::fmt::Write as _;
 
@@ -15,7 +16,8 @@ use crate::host::disk::word_of;
 use crate::trace::request_name;
 use crate::world::World;
 
-/// Draws a world as it stands. Each line ends in a line break, and none is wider than `style` says.
+/// Draws the current state of a world. Each line ends in a line break and is at most
+/// [`Style::columns`] wide.
 #[must_use]
 pub fn snapshot<D: DeviceUnderTest>(world: &World<D>, style: Style) -> String {
     let mut out = String::new();
@@ -67,8 +69,8 @@ pub fn snapshot<D: DeviceUnderTest>(world: &World<D>, style: Style) -> String {
     out
 }
 
-/// The sectors of a device in which cache and medium may differ, or in which a power loss leaves a
-/// choice, a line each.
+/// One line for each sector whose cache and medium may differ, or for which a power loss leaves a
+/// choice.
 fn sectors<D: DeviceUnderTest>(world: &World<D>, device: u8) -> Vec<String> {
     let disk = world.disk();
     let base = disk.shape().base(device);
@@ -114,7 +116,7 @@ fn sectors<D: DeviceUnderTest>(world: &World<D>, device: u8) -> Vec<String> {
         ));
     }
     if lines.is_empty() {
-        lines.push(format!("{unit}s: all as at first, none dirty"));
+        lines.push(format!("{unit}s: all hold their initial content, none dirty"));
     }
     lines
 }
@@ -133,17 +135,17 @@ fn features(negotiated: u64) -> String {
     ];
     let words: Vec<&str> =
         known.iter().filter(|(bit, _)| negotiated & bit != 0).map(|(_, word)| *word).collect();
-    if words.is_empty() { "none that matter".to_owned() } else { words.join(", ") }
+    if words.is_empty() { "none of interest".to_owned() } else { words.join(", ") }
 }
 
-/// What a write completed now is promised, by its row of the stability table.
+/// The promise to a write that completes now, by its row of the stability table.
 fn mode(row: char) -> &'static str {
     match row {
         'A' => "none (no FLUSH: nothing is promised)",
-        'B' => "write-through (FLUSH was offered and not taken)",
-        'C' => "write-back (flushes make stable)",
+        'B' => "write-through (FLUSH was offered and not accepted)",
+        'C' => "write-back (a flush makes writes stable)",
         'D' | 'F' => "write-through (writeback = 0)",
         'E' => "write-back, without FLUSH",
-        _ => "write-back (writeback = 1, flushes make stable)",
+        _ => "write-back (writeback = 1, a flush makes writes stable)",
     }
 }

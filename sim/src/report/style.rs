@@ -1,48 +1,48 @@
-//! How a story looks: its width, its colours, and how text is broken to fit.
+//! The layout of a story: its width, its colours, and its line breaks.
 //!
-//! Whoever tells a story says how it is to look; nothing here asks the environment. Text is broken
-//! first and coloured after, so a width never counts an escape.
+//! The caller chooses the style; nothing here reads the environment. Text is broken into lines
+//! before it is coloured, so a width never counts an escape sequence.
 
 use anstyle::AnsiColor;
 
-/// How a story looks.
+/// The layout of a story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
-    /// No line is wider than this many columns, or than [`NARROWEST`](Self::NARROWEST).
+    /// The maximum line width in columns; at least [`NARROWEST`](Self::NARROWEST) are used.
     pub width: usize,
-    /// Whether escapes for colours are written.
+    /// Whether to write colour escapes.
     pub colour: bool,
-    /// Every event, and not only those that matter for what was broken.
+    /// Show every event, not only those that bear on the broken promise.
     pub all: bool,
 }
 
 impl Style {
-    /// Below this a table of three lanes cannot be read.
+    /// The narrowest width, in columns, at which a table of three columns is legible.
     pub const NARROWEST: usize = 60;
 
-    /// The columns there are.
+    /// The width in use, in columns.
     #[must_use]
     pub fn columns(&self) -> usize {
         self.width.max(Style::NARROWEST)
     }
 }
 
-/// As a pipe wants it: 100 columns, no colours, what matters.
+/// The style for a pipe: 100 columns, no colours, only the events that matter.
 impl Default for Style {
     fn default() -> Style {
         Style { width: 100, colour: false, all: false }
     }
 }
 
-/// What a piece of text is, for those who see colours.
+/// The role of a piece of text, which chooses its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) enum Tone {
-    /// Nothing special.
+    /// Ordinary text.
     #[default]
     Plain,
-    /// Where the promise is broken.
+    /// The line that shows the broken promise.
     Broken,
-    /// Where power is lost.
+    /// A power loss or a backend kill.
     Loss,
     /// The name of a request that the promise is about.
     Name,
@@ -59,7 +59,7 @@ impl Tone {
     }
 }
 
-/// Colours text that is already as long as it will be.
+/// Colours text that has its final length.
 pub(super) struct Painter<'a> {
     pub(super) colour: bool,
     /// The names of the requests that the promise is about.
@@ -67,7 +67,7 @@ pub(super) struct Painter<'a> {
 }
 
 impl Painter<'_> {
-    /// The text in its tone; names stand out of plain text.
+    /// The text in its tone. Names in plain text are bold.
     pub(super) fn paint(&self, text: &str, tone: Tone) -> String {
         if !self.colour || text.trim().is_empty() {
             return text.to_owned();
@@ -97,13 +97,13 @@ fn wrapped_in(text: &str, style: anstyle::Style) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// The columns a text takes. Stories hold no wide and no combining characters.
+/// The columns that a text takes. Stories hold no wide and no combining characters.
 pub(super) fn columns(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Breaks a text at spaces, and within a word only where the word alone is too long. Every line but
-/// the first begins with `indent` spaces. Runs of spaces inside a line stay.
+/// Breaks a text at spaces, and within a word only if the word alone is too long. Every line but
+/// the first begins with `indent` spaces. Runs of spaces inside a line are kept.
 pub(crate) fn broken(text: &str, width: usize, indent: usize) -> Vec<String> {
     let width = width.max(indent + 1);
     let mut lines = Vec::new();
@@ -140,16 +140,16 @@ pub(crate) fn broken(text: &str, width: usize, indent: usize) -> Vec<String> {
     lines
 }
 
-/// Shares `room` columns among lanes that would like to be so wide: those that ask for less than
-/// their share get it, the others share what is left.
+/// Divides `room` character columns among table columns of the desired widths `wishes`. A wish
+/// below the fair share is met in full; the others share the rest.
 pub(super) fn shared<const N: usize>(wishes: [usize; N], room: usize) -> [usize; N] {
     let mut widths = [0; N];
-    let mut order: [usize; N] = std::array::from_fn(|lane| lane);
-    order.sort_by_key(|&lane| (wishes[lane], lane));
+    let mut order: [usize; N] = std::array::from_fn(|column| column);
+    order.sort_by_key(|&column| (wishes[column], column));
     let mut left = room;
-    for (nth, lane) in order.into_iter().enumerate() {
-        widths[lane] = wishes[lane].min(left / (N - nth));
-        left -= widths[lane];
+    for (nth, column) in order.into_iter().enumerate() {
+        widths[column] = wishes[column].min(left / (N - nth));
+        left -= widths[column];
     }
     widths
 }
@@ -182,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_lane_gives_what_it_does_not_need() {
+    fn a_narrow_column_leaves_its_spare_width_to_the_others() {
         assert_eq!(shared([10, 10, 10], 93), [10, 10, 10]);
         assert_eq!(shared([50, 10, 50], 60), [25, 10, 25]);
         assert_eq!(shared([5, 90, 20], 60), [5, 35, 20]);
     }
 
     #[test]
-    fn only_names_of_the_promise_stand_out_and_plain_text_stays_plain() {
+    fn only_names_of_the_promise_are_bold_and_plain_style_adds_no_escapes() {
         let names = ["w1".to_owned()];
         let painter = Painter { colour: true, names: &names };
         assert_eq!(painter.paint("w1 w12", Tone::Plain), "\u{1b}[1mw1\u{1b}[0m w12");

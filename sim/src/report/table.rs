@@ -1,21 +1,21 @@
-//! Lines as a table: a number and three lanes, each as wide as there is room for.
+//! Lines as a table: a number and three columns that share the width.
 //!
-//! A cell that is too long goes on in the next row of its own lane, indented.
+//! A cell that is too long continues in the next row of its column, indented.
 
 use super::columns::Line;
 use super::style::{Painter, Tone, broken, columns, shared};
 
-/// How far the rest of a long cell is indented.
+/// The indent of a long cell's continuation rows, in characters.
 const INDENT: usize = 2;
-/// Columns between two lanes.
+/// The space between two columns, in characters.
 const GAP: usize = 2;
-/// A lane is at least this wide if there is room.
+/// The minimum width of each column, if there is room.
 const ROOMY: [usize; 3] = [20, 18, 9];
 
 /// Draws the table, no row of it wider than `width`.
 pub(super) fn draw(lines: &[Line], width: usize, painter: &Painter<'_>) -> String {
     let digits = lines.last().map_or(1, |line| line.number.to_string().len()).max(4);
-    // A space before the number, two behind it, and a gap behind each of two lanes.
+    // A space before the number, two after it, and a gap after each of the first two columns.
     let margin = digits + 3;
     let room = width - margin - 2 * GAP;
     let mut wishes = ROOMY;
@@ -29,8 +29,8 @@ pub(super) fn draw(lines: &[Line], width: usize, painter: &Painter<'_>) -> Strin
     let head = ["guest", "device", "host disk"].map(|name| vec![name.to_owned()]);
     rows(&mut out, &head, widths, "", digits, |_, text| text.to_owned());
     for line in lines {
-        let mut cells: [Vec<String>; 3] = std::array::from_fn(|lane| {
-            let mut cell = broken(line.cells()[lane], widths[lane], INDENT);
+        let mut cells: [Vec<String>; 3] = std::array::from_fn(|column| {
+            let mut cell = broken(line.cells()[column], widths[column], INDENT);
             if cell == [""] {
                 cell.clear();
             }
@@ -50,7 +50,7 @@ pub(super) fn draw(lines: &[Line], width: usize, painter: &Painter<'_>) -> Strin
     out
 }
 
-/// Turns the guest's cell into a rule through the first two lanes, with the text in its middle.
+/// Turns the guest's cell into a rule across the first two columns, with the text in its middle.
 fn ruled(cells: &mut [Vec<String>; 3], widths: [usize; 3]) {
     let whole = widths[0] + GAP + widths[1];
     let text = cells[0].join(" ");
@@ -75,14 +75,14 @@ fn rows(
     for row in 0..height {
         let shown = if row == 0 { number } else { "" };
         out.push_str(&format!(" {shown:>digits$}  "));
-        let last = (0..3).rfind(|&lane| cells[lane].len() > row).unwrap_or(0);
-        for lane in 0..=last {
-            let text = cells[lane].get(row).map_or("", String::as_str);
-            out.push_str(&paint(lane, text));
-            // A rule through two lanes fills the gap between them.
+        let last = (0..3).rfind(|&column| cells[column].len() > row).unwrap_or(0);
+        for column in 0..=last {
+            let text = cells[column].get(row).map_or("", String::as_str);
+            out.push_str(&paint(column, text));
+            // A rule across two columns fills the gap between them.
             let filled = columns(text);
-            if lane < last {
-                out.push_str(&" ".repeat((widths[lane] + GAP).saturating_sub(filled)));
+            if column < last {
+                out.push_str(&" ".repeat((widths[column] + GAP).saturating_sub(filled)));
             }
         }
         while out.ends_with(' ') {

@@ -1,7 +1,7 @@
-//! The line at which a promise is seen to be broken.
+//! The line that shows the broken promise.
 //!
-//! Mostly that is the last thing that happened. What no event shows gets a line of its own: a used
-//! element that makes no sense, a look at the medium, a world at rest in which something is owed.
+//! Usually it is the last event. A violation that no event shows gets an extra line: an invalid
+//! used element, a check of the medium, an idle world in which an answer or a signal is due.
 
 use powerfail_model::Rule;
 
@@ -10,7 +10,7 @@ use super::requests::Requests;
 use crate::world::action::Action;
 use crate::world::{Event, Failure};
 
-/// What closes the line.
+/// The mark at the end of the line.
 const CROSS: &str = "   ✗";
 
 enum Column {
@@ -19,7 +19,7 @@ enum Column {
     Host,
 }
 
-/// Marks the line, and adds it where it is missing.
+/// Marks the line, and adds it if no event shows the violation.
 pub(super) fn mark(
     lines: &mut Vec<Line>,
     events: &[Event],
@@ -29,13 +29,13 @@ pub(super) fn mark(
 ) {
     let violation = &failure.violation;
     let shown = violation.request.is_some_and(|id| {
-        // Whatever else the guest had to say about it was said when it came back.
+        // The completion line already shows the violation.
         lines.last().is_some_and(|line| line.mark == Mark::Returned(id.0))
             && matches!(events.last(), Some(Event::Completed { .. }))
     });
-    if !shown && let Some((lane, text)) = words(failure, requests) {
+    if !shown && let Some((column, text)) = words(failure, requests) {
         let mut line = Line { step, ..Line::default() };
-        match lane {
+        match column {
             Column::Guest => line.guest = text,
             Column::Device => line.device = text,
             Column::Host => line.host = text,
@@ -59,7 +59,7 @@ pub(super) fn mark(
     }
 }
 
-/// What is to be seen, for the rules that no event shows.
+/// The extra line's text, for the rules that no event shows.
 fn words(failure: &Failure, requests: &Requests) -> Option<(Column, String)> {
     let violation = &failure.violation;
     let name = violation.request.map_or_else(|| "a request".to_owned(), |id| requests.name(id.0));
@@ -67,17 +67,15 @@ fn words(failure: &Failure, requests: &Requests) -> Option<(Column, String)> {
     let device = |text: &str| Some((Column::Device, text.to_owned()));
     match violation.rule {
         Rule::NeverUsed if violation.request.is_some() => {
-            Some((Column::Guest, format!("{name} is still out")))
+            Some((Column::Guest, format!("{name} is still not used")))
         }
-        Rule::NeverUsed => {
-            Some((Column::Guest, "the device has not said that it is lost".to_owned()))
-        }
+        Rule::NeverUsed => Some((Column::Guest, "DEVICE_NEEDS_RESET is not set".to_owned())),
         Rule::SignalMissing => Some((Column::Guest, "no signal has come".to_owned())),
         Rule::ResetNotShown => Some((Column::Guest, "the status is still not zero".to_owned())),
-        Rule::NeedsResetUncalled => device("asks for a reset"),
+        Rule::NeedsResetUncalled => device("sets DEVICE_NEEDS_RESET"),
         Rule::MediumMisplaced => {
             let sector = sector.unwrap_or_default();
-            Some((Column::Host, format!("what lies in sector {sector} belongs elsewhere")))
+            Some((Column::Host, format!("sector {sector} holds another sector's content")))
         }
         Rule::MediumReadOnlyChanged => {
             let sector = sector.unwrap_or_default();
@@ -86,15 +84,15 @@ fn words(failure: &Failure, requests: &Requests) -> Option<(Column, String)> {
         Rule::MediumOutside => {
             Some((Column::Host, "a sector beyond the device has changed".to_owned()))
         }
-        Rule::UsedTwice => device("uses a request that is not out"),
+        Rule::UsedTwice => device("uses a request that is not outstanding"),
         Rule::UsedUnpublished => device("uses a head that was not published"),
         Rule::UsedAfterEnd => device("uses a request after the reset"),
-        Rule::UsedRingBroken => device("puts used.idx where it cannot be"),
+        Rule::UsedRingBroken => device("moves used.idx out of range"),
         Rule::UsedLength => Some((Column::Device, format!("{name}: used with a wrong length"))),
         Rule::UnknownStatus => Some((Column::Device, format!("{name}: used without a status"))),
         Rule::WroteReadable => Some((Column::Device, format!("{name}: wrote its readable part"))),
         Rule::WroteOutside => Some((Column::Device, format!("{name}: wrote outside its buffers"))),
-        Rule::WroteAfterEnd => device("wrote where no request is"),
+        Rule::WroteAfterEnd => device("wrote outside every outstanding request"),
         Rule::SignalAfterReset => device("signals after the reset"),
         Rule::DevicePanicked => device("panics"),
         _ => None,

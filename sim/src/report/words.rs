@@ -1,4 +1,4 @@
-//! Single things in words: a status, a spoiled request, the features of a life.
+//! Words for a status, a malformation, and the features of a life.
 
 use powerfail_model::Rule;
 
@@ -18,21 +18,21 @@ pub(super) fn status_name(status: u8) -> String {
     }
 }
 
-/// How a request is spoiled, as it goes on behind it.
-pub(super) fn spoiled(malformation: Malformation) -> String {
+/// The malformation of a request, as a suffix of its name.
+pub(super) fn malformed(malformation: Malformation) -> String {
     match malformation {
         Malformation::None => String::new(),
         Malformation::ShortData(bytes) => format!(", {bytes} bytes short"),
         Malformation::ShortHeader => ", short header".to_owned(),
         Malformation::NoStatus => ", no status byte".to_owned(),
         Malformation::StatusFirst => ", status before data".to_owned(),
-        Malformation::Loop => ", in a circle".to_owned(),
-        Malformation::NextOutOfRange => ", end missing".to_owned(),
+        Malformation::Loop => ", descriptors in a loop".to_owned(),
+        Malformation::NextOutOfRange => ", next out of range".to_owned(),
     }
 }
 
-/// The features that decide what a completion promises, as far as they are accepted, and the cache
-/// mode where that is not write-back, each with a space before it.
+/// The accepted features that decide the promise of a completion, and the cache mode if it is not
+/// write-back, each preceded by a space.
 pub(super) fn features(accept: u64, spec: &Spec, kind: Kind) -> String {
     if kind == Kind::Memory {
         let shared = accept & SHMEM_REGION != 0;
@@ -56,7 +56,7 @@ pub(super) fn features(accept: u64, spec: &Spec, kind: Kind) -> String {
     }
 }
 
-/// Whether a rule is about a write that was stable and is not there.
+/// Whether a rule is about the loss of a stable write.
 pub(super) fn is_loss(rule: Rule) -> bool {
     matches!(
         rule,
@@ -67,7 +67,7 @@ pub(super) fn is_loss(rule: Rule) -> bool {
     )
 }
 
-/// What the atoms of a device are called.
+/// The name of a device's atoms.
 pub(super) fn unit_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Disk => "sector",

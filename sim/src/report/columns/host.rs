@@ -1,4 +1,4 @@
-//! The lane of the host disk, and the ends of lives.
+//! The host disk's column, and crashes.
 
 use super::{Columns, Mark, Synced};
 use crate::base::sectors::SectorSet;
@@ -16,7 +16,7 @@ impl Columns<'_> {
         }
     }
 
-    /// The devices whose sectors are told: the one that failed, or all.
+    /// The devices whose sectors are shown: the one that failed, or all.
     fn devices_told(&self) -> std::ops::Range<u8> {
         match self.failure {
             Some(failure) => failure.device..failure.device + 1,
@@ -24,7 +24,7 @@ impl Columns<'_> {
         }
     }
 
-    /// Of these sectors of the medium, those of a device that matter, counted as the guest does.
+    /// The sectors of `set` (medium numbering) that matter of a device, in guest numbering.
     pub(super) fn shown(&self, set: SectorSet, device: u8) -> SectorSet {
         let disk = &self.options.spec.disk;
         match self.failure {
@@ -76,7 +76,7 @@ impl Columns<'_> {
                     return;
                 }
                 let text = format!("backend{} killed", self.device_name(device));
-                (Mark::Kill(device), text, "page cache stays".to_owned())
+                (Mark::Kill(device), text, "page cache survives".to_owned())
             }
             CrashKind::Power { survivors } => {
                 self.work.all_ended();
@@ -97,7 +97,7 @@ impl Columns<'_> {
                     .collect();
                 let host = match kept.is_empty() {
                     true => "cache lost".to_owned(),
-                    false => format!("cache lost but {}", kept.join(" and ")),
+                    false => format!("cache lost except {}", kept.join(" and ")),
                 };
                 (Mark::PowerLoss, text, host)
             }
@@ -107,7 +107,8 @@ impl Columns<'_> {
         (line.guest, line.host, line.across, line.crashes) = (text, host, true, true);
     }
 
-    /// `w26: `, or `b: ` where there are two devices and nobody knows for whom.
+    /// The owner as a prefix: `w26: `, or `b: ` if the request is unknown and there are two
+    /// devices.
     pub(super) fn owned(&self, op: &OpKey, owner: Option<u32>) -> String {
         match owner {
             Some(id) => format!("{}: ", self.requests.name(id)),
@@ -118,14 +119,14 @@ impl Columns<'_> {
         }
     }
 
-    /// An operation in words, its sectors counted as the guest does.
+    /// An operation in words, its sectors in guest numbering.
     pub(super) fn op(&self, op: &OpKey) -> String {
         let base = self.options.spec.disk.base(op.device);
         let kind = op.kind.words();
         if op.kind == OpKind::Sync {
             return kind.to_owned();
         }
-        // A wrong device may go before its own part of the disk.
+        // A mutant may access sectors before its own part of the disk.
         let sector = i64::from(op.sector) - i64::from(base);
         format!("{kind} {sector}+{}", op.sectors)
     }

@@ -1,6 +1,6 @@
-//! Events as lines in three lanes.
+//! Events as lines of three columns.
 //!
-//! Not here: which of them matter (`about`), and how they are drawn (`table`).
+//! Not here: the selection of events (`about`) and the drawing (`table`).
 
 mod host;
 
@@ -9,7 +9,7 @@ use powerfail_model::Reason;
 use super::about::About;
 use super::requests::{Requests, Work};
 use super::verdict;
-use super::words::{features, spoiled, status_name};
+use super::words::{features, malformed, status_name};
 use crate::guest::GuestRequest;
 use crate::guest::Kind;
 use crate::schedule::options::Options;
@@ -17,7 +17,7 @@ use crate::trace::features as words_for;
 use crate::world::action::{Action, CrashKind, QueueId, Until};
 use crate::world::{Event, Failure};
 
-/// What a line stands for, for sentences that point at it.
+/// The event of a line, for sentences that point at it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Mark {
     #[default]
@@ -41,13 +41,13 @@ pub(super) struct Line {
     pub(super) guest: String,
     pub(super) device: String,
     pub(super) host: String,
-    /// Drawn across the lanes: something is lost.
+    /// Drawn across the columns: a crash.
     pub(super) across: bool,
     pub(super) crashes: bool,
-    /// Here the promise is seen to be broken.
+    /// The line shows the broken promise.
     pub(super) broken: bool,
     pub(super) mark: Mark,
-    /// So many steps were done when it could be told.
+    /// The number of steps done up to this event.
     pub(super) step: usize,
 }
 
@@ -57,7 +57,7 @@ impl Line {
     }
 }
 
-/// Draws the lines that matter for a failure; all of them if there was none.
+/// The lines that bear on a failure, or all lines if there was none.
 pub(super) fn draw(
     options: &Options,
     events: &[Event],
@@ -99,14 +99,14 @@ pub(super) fn draw(
     columns.lines
 }
 
-/// What the host did for a flush that is out.
+/// The result of the host's syncs since an outstanding flush was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Synced {
-    /// No sync has ended since it was sent.
+    /// No sync has completed since.
     Never,
-    /// Those that have ended failed.
+    /// Every sync that completed failed.
     Failed,
-    /// One succeeded.
+    /// At least one sync succeeded.
     Well,
 }
 
@@ -117,11 +117,11 @@ struct Columns<'a> {
     requests: &'a Requests,
     lines: Vec<Line>,
     work: Work,
-    /// Syncs that have completed since each flush that is out was sent.
+    /// The outstanding flushes, each with the result of the syncs since it was sent.
     syncs: Vec<(u32, Synced)>,
-    /// Whether what the host does is in the journal: it is not of a disk that is not simulated.
+    /// Whether the journal holds host operations, which is so only for the simulated disk.
     sees_host: bool,
-    /// Lives begun so far, and in the whole story, per device.
+    /// Per device, the numbers of lives begun so far and in the whole story.
     lives: [(usize, usize); 2],
     losses: (usize, usize),
     step: usize,
@@ -133,7 +133,7 @@ impl Columns<'_> {
         self.lines.last_mut().expect("just pushed")
     }
 
-    /// ` a`, where there are two devices.
+    /// ` a` or ` b`, if there are two devices.
     fn device_name(&self, device: u8) -> &'static str {
         match (self.options.devices, device) {
             (1, _) => "",
@@ -142,7 +142,7 @@ impl Columns<'_> {
         }
     }
 
-    /// ` on q1`, where it is not the only queue.
+    /// ` on q1`, if it is not the only queue.
     fn place(&self, to: QueueId) -> String {
         match (self.options.devices, self.options.spec.queues) {
             (1, 1) => String::new(),
@@ -168,7 +168,7 @@ impl Columns<'_> {
                 }
             }
             Event::Completed { to, id, ask, status } => {
-                // That a store is over says nothing.
+                // The end of a store carries no information.
                 let is_store = matches!(ask, GuestRequest::Store { .. });
                 if self.about.request(to, id, &ask) && !is_store {
                     self.completed(to, id, &ask, status);
@@ -236,7 +236,7 @@ impl Columns<'_> {
                     let text = format!(
                         "{}: {ask}{place}{}",
                         self.requests.name(id),
-                        spoiled(malformation)
+                        malformed(malformation)
                     );
                     self.line(Mark::Sent(id)).guest = text;
                 }
@@ -247,7 +247,7 @@ impl Columns<'_> {
                     .request(id)
                     .is_some_and(|r| self.about.request(to, id, &r.ask)) =>
             {
-                let text = format!("publishes {} again", self.requests.name(id));
+                let text = format!("republishes {}", self.requests.name(id));
                 self.line(Mark::Nothing).guest = text;
             }
             Action::Jump { to } if self.about.device(to.device) => {
@@ -255,18 +255,18 @@ impl Columns<'_> {
                 self.line(Mark::Nothing).guest = text;
             }
             Action::Kick { to } if self.about.ring(to, self.requests) => {
-                let text = format!("kick{} if it is wanted", self.place(to));
+                let text = format!("kick{} unless suppressed", self.place(to));
                 self.line(Mark::Kicked).guest = text;
             }
             Action::Reap { to, arm } if self.about.ring(to, self.requests) => {
-                let then = if arm { "wants a signal" } else { "wants no signal" };
-                let text = format!("takes back what is used{}, {then}", self.place(to));
+                let then = if arm { "enables signals" } else { "disables signals" };
+                let text = format!("reaps the used ring{}, {then}", self.place(to));
                 self.line(Mark::Nothing).guest = text;
             }
             Action::Crank { to, until } if self.about.is_everything() => {
                 let text = match until {
                     Until::Idle => format!("runs{}", self.place(to)),
-                    Until::Steps(n) => format!("runs{}, {n} steps at most", self.place(to)),
+                    Until::Steps(n) => format!("runs{}, at most {n} steps", self.place(to)),
                     Until::Submitted(op) => format!("runs{} up to {op}", self.place(to)),
                     Until::Used(id) => {
                         format!("runs{} up to {}", self.place(to), self.requests.name(id))
@@ -306,7 +306,7 @@ impl Columns<'_> {
             Action::Evict { set } => self.unasked("evicts", set),
             Action::Crash(kind) => self.crash(&kind),
             Action::Rest => {
-                self.line(Mark::Nothing).guest = "waits until nothing moves".to_owned();
+                self.line(Mark::Nothing).guest = "waits until idle".to_owned();
             }
             _ => {}
         }
@@ -331,7 +331,7 @@ impl Columns<'_> {
         };
     }
 
-    /// A look at the status that shows no end of the reset is no event.
+    /// A status read that returns zero. One that does not is no event.
     fn poll(&mut self, device: u8) {
         if self.about.device(device) {
             let text = format!("status{}: zero", self.device_name(device));
