@@ -15,7 +15,7 @@ pub struct Done {
     pub status: u8,
     /// The response of a persistent memory; `None` if none of it was written.
     pub ret: Option<u32>,
-    /// The length the device claims to have written.
+    /// The used length, in bytes.
     pub len: u32,
     /// Guest address of the data.
     pub data: u32,

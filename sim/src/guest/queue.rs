@@ -132,7 +132,7 @@ impl QueueDriver {
         self.retire_all(memory);
     }
 
-    /// Gives the driver another share of memory and lays it out anew.
+    /// Gives the driver another share of memory and lays it out.
     pub fn reshape(&mut self, shape: Shape, memory: &mut Memory) {
         self.shape = shape;
         (self.back, self.signal_owed, self.armed) = (0, false, true);
@@ -213,6 +213,10 @@ impl QueueDriver {
 
     /// Lays a request out and publishes it. Returns `false`, and changes nothing, if no slot or too
     /// few descriptors are free.
+    ///
+    /// # Panics
+    ///
+    /// If the request has more data than `room` bytes.
     pub fn send(
         &mut self,
         memory: &mut Memory,

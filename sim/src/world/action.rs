@@ -46,7 +46,7 @@ impl Until {
     }
 }
 
-/// How a world ends and begins again.
+/// A crash, and its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashKind {
     /// The backend process of one device dies; the host's page cache survives.
@@ -86,7 +86,7 @@ pub enum Action {
         /// How the chain is made invalid, if at all.
         malformation: Malformation,
     },
-    /// The guest publishes the head of an outstanding request once more.
+    /// The guest publishes the head of an outstanding request again.
     SendAgain {
         /// The queue.
         to: QueueId,

@@ -96,7 +96,7 @@ impl<D> DeviceSlot<D> {
 }
 
 impl<D: DeviceUnderTest> World<D> {
-    /// Makes every device and driver anew, and reuses existing slots.
+    /// Replaces every device and driver, and reuses existing slots.
     pub(super) fn set_up(&mut self) {
         let World { setup, options, run, memory, disk, slots, .. } = self;
         let spec = options.spec;

@@ -297,7 +297,7 @@ impl<D: DeviceUnderTest> World<D> {
         slot.device.reconnect(setup, &options.spec, slot.negotiated, &rings[..active], &mut host);
         slot.unpaused();
         self.stats.reconnects += 1;
-        // What it had in flight makes room on a disk that others share.
+        // The end of its operations makes room on the shared disk for other devices.
         self.slots.iter_mut().for_each(DeviceSlot::make_runnable);
         Ok(true)
     }

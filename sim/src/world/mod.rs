@@ -1,4 +1,4 @@
-//! The world of one run: guests, devices, the host disk, and the oracle that watches.
+//! The world of one run: guests, devices, the host disk, and one oracle per device.
 //!
 //! [`World::step`] does one [`Action`] and draws nothing, so a world is a pure function of its
 //! actions. An action that is not enabled returns `false` and changes nothing, so a list of actions
