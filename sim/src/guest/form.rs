@@ -169,7 +169,6 @@ pub(super) fn is_filled(memory: &Memory, plan: &SlotPlan, sent: &Sent, author: A
 /// Checks the buffers of a completed request.
 ///
 /// # Errors
-///
 /// The first write of the device that it must not have done.
 pub(super) fn check(memory: &Memory, plan: &SlotPlan, sent: &Sent, len: u32) -> Result<(), Breach> {
     let id = sent.id;

@@ -215,7 +215,6 @@ impl QueueDriver {
     /// few descriptors are free.
     ///
     /// # Panics
-    ///
     /// If the request has more data than `room` bytes.
     pub fn send(
         &mut self,
@@ -371,7 +370,6 @@ impl QueueDriver {
     /// or suppresses signals.
     ///
     /// # Errors
-    ///
     /// The first buffer that changed after its request was seen used.
     pub fn reap(&mut self, memory: &mut Memory, on: bool) -> Result<(), Breach> {
         for index in bits(self.back) {
@@ -401,7 +399,6 @@ impl QueueDriver {
     /// Checks that the device has not written to free buffers.
     ///
     /// # Errors
-    ///
     /// The first free buffer that changed.
     pub fn check_free(&self, memory: &Memory) -> Result<(), Breach> {
         for index in bits(self.free) {

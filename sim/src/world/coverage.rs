@@ -28,7 +28,7 @@ pub enum Situation {
     RowH,
     /// A flush completed while an older write was in flight.
     FlushOvertakesWrite,
-    /// Power loss while an operation was partly on the medium.
+    /// Power loss while an operation had landed in part.
     CrashInsideRequest,
     /// Power loss when one sector had three loose versions.
     CrashWithThreeLoose,
@@ -106,7 +106,7 @@ pub enum Situation {
     GrownSectorWritten,
     /// A backend died under a live driver with operations in flight at the host.
     ReconnectedInFlight,
-    /// A backend died under a live driver with an operation partly on the medium.
+    /// A backend died under a live driver with an operation that had landed in part.
     ReconnectedInsideWrite,
     /// A backend died, or was left, with requests of its predecessor unanswered.
     CarriedTwice,

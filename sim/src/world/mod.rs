@@ -157,7 +157,6 @@ impl<D: DeviceUnderTest> World<D> {
     /// The oracle of a device.
     ///
     /// # Panics
-    ///
     /// If `device` is not below `options().devices`.
     #[must_use]
     pub fn oracle(&self, device: u8) -> &Contract {

@@ -133,13 +133,13 @@ impl WrongDevice {
         let last = |spans: &[(u32, u32)]| {
             spans.iter().rev().find(|span| span.1 > 0).map(|span| span.0 + span.1 - 1)
         };
-        let status_at = last(&request.chain.writable).expect("a request that was parsed has one");
+        let status_at = last(&request.chain.writable).expect("a parsed request has a status byte");
         let [status] = host.ram.read::<1>(status_at);
         match self.fault {
             DeviceFault::StatusTooWide => host.ram.write(status_at, &[status, 0, 0, 0]),
             DeviceFault::HeaderWritten => {
                 let header = request.chain.readable.iter().find(|span| span.1 > 0);
-                let at = header.expect("a request that was parsed has one").0;
+                let at = header.expect("a parsed request has a header").0;
                 host.ram.write(at, &[!(request.kind as u8)]);
             }
             DeviceFault::StatusWrittenAgain => {
@@ -153,7 +153,9 @@ impl WrongDevice {
                 host.ram.write(status_at, &[1]);
             }
             DeviceFault::PoisonedByWrite => self.poison(&request, status_at, status, host),
-            DeviceFault::Panics => assert!(request.kind != request::GET_ID, "as it was told to"),
+            DeviceFault::Panics => {
+                assert!(request.kind != request::GET_ID, "GET_ID panics this mutant")
+            }
             DeviceFault::Answer(fault) => {
                 let bits = (self.offered(), self.negotiated);
                 let spoiled = fault.spoil(&request, &host.ram, status, &self.spec, bits);

@@ -85,7 +85,6 @@ impl SimDisk {
     /// Resets the disk to [`new`](Self::new), but keeps the allocations.
     ///
     /// # Panics
-    ///
     /// If the shape has more sectors than a [`SectorSet`] can hold.
     pub fn restart(&mut self, shape: DiskShape, run: u32) {
         assert!(shape.sectors() <= SectorSet::CAPACITY, "a medium of {} sectors", shape.sectors());
