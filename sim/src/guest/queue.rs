@@ -50,7 +50,7 @@ pub struct QueueDriver {
     free: u32,
     out: u32,
     back: u32,
-    /// The slot that used a head last in this life; [`NOBODY`] if none did.
+    /// The slot that used a head last in this life; `u8::MAX` if none did.
     by_head: [u8; MOST],
     signal_owed: bool,
     armed: bool,
