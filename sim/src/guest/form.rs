@@ -1,7 +1,7 @@
-//! A request on paper: cut, filled in, and looked over when it comes back.
+//! The buffers of a request: cut into pieces, filled, and checked when the request completes.
 //!
-//! A persistent memory's requests are the same with less in them: of the header only the type, and
-//! four bytes of response in the place of the data, with no status behind them.
+//! A request of a persistent memory has a header of only the type, and four bytes of response in
+//! the place of the data, with no status after them.
 
 use crate::guest::Kind;
 use crate::guest::layout::{Cut, Layout, Piece};
@@ -13,7 +13,7 @@ use crate::guest::slots::{POISON, SlotPlan};
 use crate::guest::wire::memory as pmem;
 use crate::guest::wire::request::HEADER;
 
-/// What was published, as far as judging its answer needs it.
+/// A published request, as far as the check of its answer needs it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) id: u32,
@@ -26,15 +26,15 @@ pub(super) struct Sent {
     pub(super) wire: Wire,
 }
 
-/// How a request looks on the wire, before any mischief.
+/// The wire format of a request, before any malformation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wire {
     kind: Kind,
     /// The request type.
     number: u32,
-    /// Bytes of the part between header and status.
+    /// Bytes of the data part, between header and status.
     pub(super) data: u32,
-    /// Whether the device writes it.
+    /// Whether the device writes the data part.
     pub(super) writes: bool,
 }
 
@@ -56,7 +56,7 @@ impl Wire {
         }
     }
 
-    /// Whether a request so spoiled is one whose answer means nothing.
+    /// Whether a request with this malformation is invalid, so that its answer is not checked.
     #[inline]
     fn is_malformed(&self, malformation: Malformation) -> bool {
         match self.kind {
@@ -79,7 +79,7 @@ impl Sent {
     };
 }
 
-/// Cuts a request into the pieces that its chain will name, in ring order.
+/// Cuts a request into the pieces of its chain, in ring order.
 pub(super) fn cut(
     plan: &SlotPlan,
     wire: &Wire,
@@ -95,7 +95,7 @@ pub(super) fn cut(
     let header = if malformation == Malformation::ShortHeader { 8 } else { HEADER };
     cut.header(plan.header(), header, layout);
     if malformation == Malformation::StatusFirst && len > 0 && !wire.writes {
-        // Writable before readable: the order no driver may use.
+        // Writable before readable: the order that a driver must not use.
         cut.push(Piece { at: status, len: 1, writable: true }, false);
         cut.data(plan.data(), len, false, layout);
         return cut;
@@ -127,7 +127,7 @@ fn cut_of_memory(
     cut
 }
 
-/// Writes header and data.
+/// Writes header and data into guest memory.
 pub(super) fn fill(
     memory: &mut Memory,
     plan: &SlotPlan,
@@ -157,7 +157,7 @@ pub(super) fn fill(
     }
 }
 
-/// Whether the data of a write is still what the guest wrote there.
+/// Whether the data of a write is unchanged since the guest filled it.
 pub(super) fn is_filled(memory: &Memory, plan: &SlotPlan, sent: &Sent, author: Author) -> bool {
     let GuestRequest::Out { sector, .. } = sent.ask else { return true };
     (0..sent.len / 512).all(|nth| {
@@ -166,7 +166,10 @@ pub(super) fn is_filled(memory: &Memory, plan: &SlotPlan, sent: &Sent, author: A
     })
 }
 
-/// Holds what came back against what the device may have done.
+/// Checks the buffers of a completed request.
+///
+/// # Errors
+/// The first write of the device that it must not have done.
 pub(super) fn check(memory: &Memory, plan: &SlotPlan, sent: &Sent, len: u32) -> Result<(), Breach> {
     let id = sent.id;
     if let Some(at) = plan.breach(memory, sent.len, sent.status) {
@@ -200,7 +203,7 @@ pub(super) fn check(memory: &Memory, plan: &SlotPlan, sent: &Sent, len: u32) -> 
     Ok(())
 }
 
-/// What a persistent memory answered, if it wrote any of its response.
+/// The response of a persistent memory; `None` if none of it was written.
 #[cold]
 pub(super) fn response(memory: &Memory, plan: &SlotPlan, sent: &Sent) -> Option<u32> {
     let is_there = sent.wire.kind == Kind::Memory && sent.len == pmem::RESPONSE;

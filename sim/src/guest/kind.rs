@@ -1,6 +1,6 @@
 //! The two kinds of device that a guest drives.
 
-/// What a device is to its driver.
+/// The type of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Kind {
     /// A block device: virtio 1.4, 5.2.
@@ -10,6 +10,6 @@ pub enum Kind {
     Memory,
 }
 
-/// Where a persistent memory lies in a guest's physical memory: the first address and the length in
+/// The place of a persistent memory in guest physical memory: its first address and its length in
 /// bytes.
 pub const REGION: (u64, u64) = (1 << 32, 32 << 10);

@@ -1,14 +1,14 @@
-//! How one request is cut into descriptors.
+//! Layouts of a request: the ways to cut it into descriptors.
 //!
-//! The cutting carries no meaning (virtio 1.4, 2.7.4; VS-01): every layout here is legal, so each
-//! must give the same answer. Pieces come in ring order: readable ones first, then writable ones.
+//! The layout carries no meaning (virtio 1.4, 2.7.4; VS-01): every layout here is legal, so each
+//! must give the same answer. Pieces are in ring order: readable ones first, then writable ones.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::base::choose::{Choose, Site};
 
-/// The ways a request is cut. Each field counts ways, zero being the plainest.
+/// A way to cut a request. Each field selects one of several cuts; zero is the simplest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Layout {
     /// The header: whole, 8+8, 4+4+8, 1+15.
@@ -18,19 +18,20 @@ pub struct Layout {
     /// 1: the header and readable data share a descriptor, or writable data and the status do.
     pub glued: u8,
     /// Indirection: none, a table for all, the header direct and a table for the rest, a table
-    /// whose descriptor carries a WRITE flag that means nothing (VS-07).
+    /// whose descriptor has a WRITE flag without a meaning (VS-07).
     pub indirect: u8,
-    /// 1: a piece of no bytes stands before the last.
+    /// 1: an empty piece precedes the last piece.
     pub empty: u8,
 }
 
 impl Layout {
-    /// Header, data and status in a descriptor each.
+    /// Header, data and status in one descriptor each.
     pub const PLAIN: Layout = Layout { header: 0, data: 0, glued: 0, indirect: 0, empty: 0 };
 
-    /// Draws a layout: half of them plain.
+    /// Draws a layout; every second one is plain.
     pub fn draw<C: Choose>(choose: &mut C, indirect: bool) -> Layout {
-        // One number, taken apart: a draw per field would cost more than laying out.
+        // One number holds all fields, because a draw per field would cost more than the layout
+        // itself.
         let number = choose.below(1 << 11, Site::Layout);
         if number & 1 == 0 {
             let table = u8::from(indirect && number & 6 != 0);
@@ -88,11 +89,11 @@ pub struct Piece {
     pub at: u32,
     /// Bytes; may be zero.
     pub len: u32,
-    /// Whether the device writes it.
+    /// Whether the buffer is device-writable.
     pub writable: bool,
 }
 
-/// The most pieces a cut makes: header 3, data 8, status 1, an empty one.
+/// The most pieces of a cut: header 3, data 8, status 1, one empty; and one spare.
 pub(super) const MAX_PIECES: usize = 14;
 
 /// A request cut into pieces, in place.
@@ -103,7 +104,7 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// No piece yet.
+    /// A cut without pieces.
     #[inline]
     #[must_use]
     pub fn new() -> Cut {
@@ -117,7 +118,7 @@ impl Cut {
         &self.pieces[..self.len]
     }
 
-    /// Adds a piece, joined to the one before if it continues it and `glue` says so.
+    /// Adds a piece, merged into the one before if `glue` is set and it continues that one.
     #[inline]
     pub fn push(&mut self, piece: Piece, glue: bool) {
         if glue
@@ -132,7 +133,7 @@ impl Cut {
         self.len += 1;
     }
 
-    /// Adds a range cut at the given lengths; the last piece takes the rest.
+    /// Adds a range cut into pieces of the given lengths; the last piece takes the rest.
     #[inline]
     fn push_cut(&mut self, at: u32, len: u32, writable: bool, lens: &[u32], glue: bool) {
         let (mut at, end) = (at, at + len);

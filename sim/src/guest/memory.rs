@@ -1,13 +1,13 @@
 //! Guest memory: one flat region, from address zero.
 //!
-//! It is our own `GuestMemory` because a single region needs no look-up: `get_slices` returns
-//! exactly one slice, which is what makes a ring round trip an order of magnitude cheaper than over
-//! a container of regions, and what makes a world cheap to copy. [`Memory`] owns the bytes and
-//! belongs to the guest; [`Ram`] is what crosses to a device: a pointer and a length, so that a
-//! backend built on any version of vm-memory can wrap it.
+//! This crate implements `GuestMemory` itself because a single region needs no look-up:
+//! `get_slices` returns exactly one slice. That makes a ring round trip an order of magnitude
+//! cheaper than with a container of regions, and a world cheap to copy. [`Memory`] owns the bytes
+//! and belongs to the guest. A device is given a [`Ram`], a pointer and a length, which a backend
+//! built on any version of vm-memory can wrap.
 //!
 //! Not here: dirty tracking, several regions, holes. A world has one thread, so every access is
-//! plain; what orders memory between threads is checked elsewhere.
+//! plain; the memory order between threads is checked elsewhere.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::iter::FusedIterator;
@@ -25,8 +25,7 @@ pub const MEMORY: usize = 64 << 10;
 /// The bytes of one guest's memory.
 ///
 /// The guest and the device take turns: [`ram`](Memory::ram), through which a device writes,
-/// borrows the memory for as long as the device has it, so bytes that were lent cannot change
-/// meanwhile.
+/// borrows the memory mutably, so borrowed bytes cannot change meanwhile.
 ///
 /// ```compile_fail,E0502
 /// # use powerfail::guest::memory::Memory;
@@ -41,7 +40,7 @@ pub struct Memory {
     len: usize,
 }
 
-// SAFETY: the allocation is owned by this value alone and has no thread affinity.
+// SAFETY: this value alone owns the allocation, which has no thread affinity.
 unsafe impl Send for Memory {}
 
 impl Memory {
@@ -62,7 +61,7 @@ impl Memory {
     /// A copy of the first `len` bytes.
     ///
     /// # Panics
-    /// As [`new`](Self::new), or if there are not so many.
+    /// As [`new`](Self::new), or if the memory is shorter than `len`.
     pub(crate) fn first(&self, len: usize) -> Memory {
         let bytes = self.bytes(0, len as u32);
         assert!(len > 0 && len.is_multiple_of(4096), "guest memory comes in pages");
@@ -70,8 +69,8 @@ impl Memory {
         // SAFETY: the layout has a non-zero size, checked above.
         let base = unsafe { alloc(layout) };
         let Some(base) = NonNull::new(base) else { std::alloc::handle_alloc_error(layout) };
-        // SAFETY: both ranges are `len` bytes long, one inside each allocation, and the new one is
-        // nobody else's. Every byte is initialised by it.
+        // SAFETY: both ranges are `len` bytes long, one inside each allocation, and do not overlap
+        // because the second allocation is new. The copy initialises every byte of it.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), base.as_ptr(), len) };
         Memory { base, len }
     }
@@ -80,55 +79,55 @@ impl Memory {
         Layout::from_size_align(len, 4096).expect("a page-aligned layout of a small size")
     }
 
-    /// The region as a device sees it. Nobody else reads or writes it while a device has it.
+    /// The region as a device sees it. The borrow excludes every other access meanwhile.
     #[inline]
     #[must_use]
     pub fn ram(&mut self) -> Ram<'_> {
         Ram { base: self.base.as_ptr(), len: self.len, owner: PhantomData }
     }
 
-    /// The region for code that only reads from it, beside other readers.
+    /// The region for code that only reads it, while others may read too.
     ///
     /// # Safety
-    /// Nothing is written through it.
+    /// The caller must not write through it.
     #[inline]
     pub(crate) unsafe fn ram_to_read(&self) -> Ram<'_> {
         Ram { base: self.base.as_ptr(), len: self.len, owner: PhantomData }
     }
 
-    /// How many bytes there are.
+    /// The length in bytes.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Never: a guest has memory.
+    /// Always `false`: a guest has memory.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// The bytes `at..at + len`, to look at.
+    /// The bytes `at..at + len`.
     ///
     /// # Panics
-    /// If the range leaves the memory.
+    /// If the range exceeds the memory.
     #[inline]
     #[must_use]
     pub fn bytes(&self, at: u32, len: u32) -> &[u8] {
         let start = self.check(at, len);
         // SAFETY: `check` has shown the offset to lie inside the allocation.
         let first = unsafe { self.base.as_ptr().add(start) };
-        // SAFETY: `check` has shown the whole range to lie inside the allocation, and all that
-        // writes to it borrows `self` mutably for as long as it may: `bytes_mut`, `ram`.
+        // SAFETY: `check` has shown the whole range to lie inside the allocation, and every writer
+        // (`bytes_mut`, `ram`) borrows `self` mutably.
         unsafe { std::slice::from_raw_parts(first, len as usize) }
     }
 
-    /// The bytes `at..at + len`, to change.
+    /// The bytes `at..at + len`, mutably.
     ///
     /// # Panics
-    /// If the range leaves the memory.
+    /// If the range exceeds the memory.
     #[inline]
     #[must_use]
     pub fn bytes_mut(&mut self, at: u32, len: u32) -> &mut [u8] {
@@ -174,7 +173,7 @@ impl Memory {
     #[inline]
     fn array<const N: usize>(&self, at: u32) -> [u8; N] {
         let bytes = self.bytes(at, N as u32).first_chunk();
-        *bytes.expect("that many were asked for")
+        *bytes.expect("the slice has N bytes")
     }
 
     /// Writes a little-endian 16-bit field.
@@ -191,10 +190,10 @@ impl Memory {
 
     #[inline]
     fn array_mut<const N: usize>(&mut self, at: u32) -> &mut [u8; N] {
-        self.bytes_mut(at, N as u32).first_chunk_mut().expect("that many were asked for")
+        self.bytes_mut(at, N as u32).first_chunk_mut().expect("the slice has N bytes")
     }
 
-    /// Copies bytes in.
+    /// Copies bytes to a guest address.
     #[inline]
     pub fn write(&mut self, at: u32, bytes: &[u8]) {
         self.bytes_mut(at, bytes.len() as u32).copy_from_slice(bytes);
@@ -214,7 +213,7 @@ impl Drop for Memory {
     }
 }
 
-/// Guest memory as a device is lent it: a plain region that starts at guest address zero.
+/// Guest memory as a device borrows it: one region that starts at guest address zero.
 #[derive(Clone, Copy, Debug)]
 pub struct Ram<'a> {
     base: *mut u8,
@@ -223,7 +222,7 @@ pub struct Ram<'a> {
 }
 
 impl Ram<'_> {
-    /// Where guest address zero lies in this process.
+    /// The address of guest address zero in this process.
     #[must_use]
     pub fn base(&self) -> *mut u8 {
         self.base
@@ -235,16 +234,16 @@ impl Ram<'_> {
         self.len
     }
 
-    /// Never: a guest has memory.
+    /// Always `false`: a guest has memory.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// The `N` bytes from a guest address on.
+    /// Reads `N` bytes from a guest address.
     ///
     /// # Panics
-    /// If they leave the memory.
+    /// If they exceed the memory.
     #[must_use]
     pub fn read<const N: usize>(&self, at: u32) -> [u8; N] {
         let mut bytes = [0; N];
@@ -252,10 +251,10 @@ impl Ram<'_> {
         bytes
     }
 
-    /// Copies the bytes from a guest address on into `out`.
+    /// Fills `out` with the bytes from a guest address.
     ///
     /// # Panics
-    /// If they leave the memory.
+    /// If they exceed the memory.
     pub fn read_into(&self, at: u32, out: &mut [u8]) {
         self.read_slice(out, GuestAddress(u64::from(at))).expect("an address in memory");
     }
@@ -263,13 +262,13 @@ impl Ram<'_> {
     /// Writes bytes to a guest address.
     ///
     /// # Panics
-    /// If they leave the memory.
+    /// If they exceed the memory.
     pub fn write(&self, at: u32, bytes: &[u8]) {
         self.write_slice(bytes, GuestAddress(u64::from(at))).expect("an address in memory");
     }
 }
 
-/// The one slice a range of flat memory is.
+/// The one slice of a range of flat memory, or none for an empty range.
 #[derive(Debug)]
 pub struct OneSlice<'a>(Option<VolatileSlice<'a, ()>>);
 

@@ -1,11 +1,12 @@
-//! The guest: one driver per queue, by the book.
+//! The guest: one driver per queue, which follows the specification.
 //!
-//! It lays requests out in guest memory in every legal way, publishes them, kicks when the device
-//! asks for it, and looks at what comes back with suspicion: guards around every byte the device
-//! may write, a poisoned status byte, a signal owed whenever the used index passes the event. It
-//! also breaks the rules on purpose, in ways whose answer the standard (or our policy) fixes.
+//! A driver lays requests out in guest memory in every legal way, publishes them, and kicks the
+//! device unless the kick is suppressed. It checks every used element: guard bytes surround every
+//! byte that the device may write, the status byte is poisoned, and a signal is due whenever the
+//! used index passes the event. It also sends malformed chains, of kinds whose answer the
+//! specification (or a decision on its gaps) fixes.
 //!
-//! Not here: what an answer *means*. That is the oracle's business.
+//! Not here: the meaning of an answer, which the oracle judges.
 
 mod form;
 mod kind;

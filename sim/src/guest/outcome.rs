@@ -1,32 +1,32 @@
-//! How a request comes back, and what about that no device may do.
+//! The result of a request, and breaches of the ring's rules.
 
 use crate::guest::request::{GuestRequest, Malformation};
 
-/// A request that came back.
+/// A completed request.
 #[derive(Clone, Copy, Debug)]
 pub struct Done {
     /// Its number.
     pub id: u32,
-    /// What was asked.
+    /// The request itself.
     pub ask: GuestRequest,
-    /// How it was spoiled.
+    /// How its chain was malformed, if at all.
     pub malformation: Malformation,
     /// The status byte found; of a persistent memory, 0 iff it returned 0.
     pub status: u8,
-    /// What a persistent memory returned, if it wrote any of its response.
+    /// The response of a persistent memory; `None` if none of it was written.
     pub ret: Option<u32>,
-    /// The length the device claims to have written.
+    /// The used length, in bytes.
     pub len: u32,
     /// Guest address of the data.
     pub data: u32,
-    /// Whether the completion owes the guest a signal.
+    /// Whether the completion requires a signal to the guest.
     pub wants_signal: bool,
 }
 
-/// Something about the ring or the buffers that no device may do.
+/// A breach of the rules of the ring or the buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breach {
-    /// A used element names a head that is not out.
+    /// A used element names a head that is not outstanding.
     NotOutstanding {
         /// The id in the used element.
         head: u32,
@@ -41,13 +41,13 @@ pub enum Breach {
         /// The request.
         id: u32,
     },
-    /// The used length is more than what was written.
+    /// The used length is larger than the number of bytes written.
     Length {
         /// The request.
         id: u32,
-        /// What the device claims.
+        /// The used length, in bytes.
         claimed: u32,
-        /// What it can have written at most.
+        /// The most bytes that the device can have written.
         written: u32,
     },
     /// A byte outside the writable part changed.
@@ -62,9 +62,9 @@ pub enum Breach {
         /// The request.
         id: u32,
     },
-    /// The used index moved by more than what is out.
+    /// The used index moved by more than the number of outstanding heads.
     UsedIndex {
-        /// Where it stands now.
+        /// The used index.
         index: u16,
     },
 }

@@ -1,13 +1,12 @@
-//! What a sector says about itself.
+//! Self-describing content of sectors and words.
 //!
-//! Every sector the guest writes names its run, the disk, the sector it was meant for and the
-//! version that wrote it, and every other word follows from those four. Whatever a read returns
-//! therefore names itself: a lost, stale, torn, misdirected or foreign sector is recognised without
-//! looking anything up.
+//! Every sector that the guest writes names its run, its disk, its sector and its version, and
+//! every other word follows from those four. A lost, stale, torn, misdirected or foreign sector is
+//! therefore recognised without a table.
 //!
 //! Layout: word 0 holds the run (high half) and the version (low half), word 1 the disk and the
-//! sector, word `i` a base mixed from both plus `i` times an odd constant. A zeroed sector is the
-//! one content that does not name itself.
+//! sector, word `i` a base mixed from both plus `i` times an odd constant. Only a zeroed sector
+//! does not name its origin.
 
 use powerfail_model::{Content, Observed, RequestId};
 
@@ -18,15 +17,15 @@ use crate::guest::Kind;
 pub const SECTOR: usize = 512;
 
 impl Author {
-    /// The author of sectors that belong to no disk.
+    /// The disk number of sectors that belong to no disk.
     pub const NOBODY: u8 = 0x7f;
-    /// What a zeroed sector says.
+    /// The author of a zeroed sector.
     pub(crate) const ZERO: Author = Author { run: 0, disk: 0xff };
 }
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 const WORDS: usize = SECTOR / 8;
-/// What is added to the base for each word. A table, for base plus table is what becomes vector
+/// The addend to the base for each word. It is a table because base plus table compiles to vector
 /// instructions.
 static STEPS: [u64; WORDS] = {
     let mut steps = [0; WORDS];
@@ -38,12 +37,13 @@ static STEPS: [u64; WORDS] = {
     steps
 };
 
-/// Who writes: part of every sector, so that nothing of another run or another disk can pass.
+/// The writer of a sector. It is part of the content, so that the content of another run or another
+/// disk is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Author {
-    /// A number for the run; two runs that differ here share no content.
+    /// The number of the run; runs with different numbers share no content.
     pub run: u32,
-    /// Which disk of the run.
+    /// The disk in the run.
     pub disk: u8,
 }
 
@@ -60,7 +60,7 @@ fn base(who: u64, place: u64) -> u64 {
     mix(who ^ place.rotate_left(17))
 }
 
-/// Fills one sector with the content that `version` (zero for the initial image) gives it.
+/// Fills one sector with the content of `version` (zero for the initial image).
 ///
 /// # Panics
 /// If `out` is not one sector long.
@@ -80,8 +80,8 @@ pub fn fill(out: &mut [u8], author: Author, sector: u32, version: u32) {
 /// Bits of a word's version.
 const VERSION_BITS: u32 = 20;
 
-/// The word that `version` (zero for the initial image) gives a persistent memory: 8 bytes that
-/// name themselves as a sector does.
+/// The word of a persistent memory with the content of `version` (zero for the initial image): 8
+/// self-describing bytes.
 ///
 /// Layout: the low half holds the version, the word's number and the disk, the high half follows
 /// from those and the run. No word is zero.
@@ -97,8 +97,7 @@ pub fn word(author: Author, number: u32, version: u32) -> u64 {
     mix(u64::from(author.run) << 32 | u64::from(low)) & !u64::from(u32::MAX) | u64::from(low)
 }
 
-/// Reads what a word says about itself, for a reader who asked for word `number` of `author`'s
-/// memory.
+/// Decodes a word that was loaded as word `number` of `author`'s memory.
 #[inline]
 #[must_use]
 pub fn read_word(found: u64, author: Author, number: u32) -> Observed {
@@ -117,14 +116,14 @@ pub fn read_word(found: u64, author: Author, number: u32) -> Observed {
     Observed::Content(content(version))
 }
 
-/// The content that `version` gives a sector, as the oracle names it.
+/// The content of `version`, as the oracle names it.
 #[inline]
 #[must_use]
 pub fn content(version: u32) -> Content {
     if version == 0 { Content::INITIAL } else { Content::of(RequestId(version)) }
 }
 
-/// What was read, as a number: equal ones have equal numbers.
+/// An observation as a number; equal observations have equal numbers.
 #[must_use]
 pub(crate) fn code(seen: Observed) -> u64 {
     let name = |content: Content| match content.writer() {
@@ -142,8 +141,7 @@ pub(crate) fn code(seen: Observed) -> u64 {
     }
 }
 
-/// Bytes that are read as what has this [`code`]: those it was made from, unless they contradict
-/// themselves.
+/// Bytes whose observation has this [`code`]; noise for a torn, foreign or garbage one.
 #[must_use]
 pub(crate) fn of_code(kind: Kind, author: Author, number: u32, code: u64) -> Vec<u8> {
     let misdirected = code >> 33 & 1 == 1 && code >> 61 == 0;
@@ -161,7 +159,7 @@ pub(crate) fn of_code(kind: Kind, author: Author, number: u32, code: u64) -> Vec
     bytes
 }
 
-/// Reads what a sector says about itself, for a reader who asked for `sector` of `author`'s disk.
+/// Decodes a sector that was read as `sector` of `author`'s disk.
 ///
 /// # Panics
 /// If `bytes` is not one sector long.
@@ -189,7 +187,7 @@ pub fn read(bytes: &[u8], author: Author, sector: u32) -> Observed {
     Observed::Content(content(version))
 }
 
-/// Whether a sector holds exactly what [`fill`] gives it.
+/// Whether a sector holds exactly the content that [`fill`] writes.
 ///
 /// # Panics
 /// If `bytes` is not one sector long.
@@ -203,8 +201,8 @@ pub fn is_filled(bytes: &[u8], author: Author, sector: u32, version: u32) -> boo
     named && follows(words, base(who, place))
 }
 
-/// Who wrote a sector, where it belongs and its version, by its first two words alone. A sector
-/// that begins with zeroes is [`Author::ZERO`]'s.
+/// The author, home sector and version of a sector, from its first two words alone. The author is
+/// [`Author::ZERO`] if word 1 is zero.
 #[inline]
 pub(crate) fn place_of(bytes: &[u8]) -> (Author, u32, u32) {
     let (words, _) = bytes.as_chunks::<8>();
@@ -217,15 +215,15 @@ pub(crate) fn place_of(bytes: &[u8]) -> (Author, u32, u32) {
     (author, place as u32, who as u32)
 }
 
-/// Whether a sector says that it belongs where it lies, whoever wrote it and when.
+/// Whether a sector names this disk and sector as its home, for any run and version.
 #[inline]
 pub(crate) fn is_at_home(bytes: &[u8], disk: u8, sector: u32) -> bool {
     let (words, _) = bytes.as_chunks::<8>();
     words[1] == head(Author { run: 0, disk }, sector, 0).1.to_le_bytes()
 }
 
-/// Whether every word after the first two follows from them. Written to be vectorised: one
-/// accumulator and no early exit.
+/// Whether every word after the first two follows from `base`. One accumulator and no early exit,
+/// so that it is vectorised.
 #[inline]
 fn follows(words: &[[u8; 8]], base: u64) -> bool {
     let mut differences = 0;
@@ -235,8 +233,8 @@ fn follows(words: &[[u8; 8]], base: u64) -> bool {
     differences == 0
 }
 
-/// A sector that contradicts itself: torn if any run of it is a payload of ours or zeroes, garbage
-/// if none is.
+/// Classifies an inconsistent sector: torn if it names our run or a quarter of its words are
+/// consecutive words of a payload, else garbage.
 #[cold]
 fn odd(words: &[[u8; 8]], author: Author) -> Observed {
     let word = |index: usize| u64::from_le_bytes(words[index]);
@@ -293,7 +291,7 @@ mod tests {
             let mut torn = old;
             torn[..cut].copy_from_slice(&new[..cut]);
             let expected = match cut {
-                // Only the version word differs from the old sector's.
+                // Only the version word differs from the old sector.
                 8 => Observed::Torn,
                 _ => Observed::Torn,
             };

@@ -1,4 +1,4 @@
-//! One queue's driver: requests in memory, on the ring, and back.
+//! The driver of one queue: its requests from publication to completion.
 
 use crate::guest::Kind;
 use crate::guest::form::{Sent, Wire, check, cut, fill, is_filled, response};
@@ -13,7 +13,7 @@ use crate::guest::slots::SlotPlan;
 /// The size and place of one queue's share of guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// What the device is.
+    /// The type of the device.
     pub kind: Kind,
     /// The first guest address of the share.
     pub at: u32,
@@ -28,15 +28,15 @@ pub struct Shape {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     plan: SlotPlan,
-    /// What was published last; meaningful unless the slot is free.
+    /// The request published last; valid iff the slot is not free.
     sent: Sent,
-    /// How often it was published and not yet seen used.
+    /// How often its head is published and not yet seen used.
     owed: u8,
 }
 
-/// The most slots of a queue, and the most descriptors of a ring: what a mask has bits for.
+/// The most slots of a queue, and the most descriptors of a ring: the bits of a mask.
 const MOST: usize = 32;
-/// The place of a head that was never published.
+/// The entry in `by_head` of a head that was never published.
 const NOBODY: u8 = u8::MAX;
 
 /// The driver of one queue.
@@ -45,12 +45,12 @@ pub struct QueueDriver {
     shape: Shape,
     ring: Ring,
     slots: Vec<Slot>,
-    /// A slot is in one of three states: free, out, or back, which is used with its buffers not yet
-    /// taken back. Each is a mask of slots; together they are all slots, and no two share one.
+    /// Masks of the slots in each state: free, out (outstanding), or back (seen used, but not
+    /// reaped). Every slot is in exactly one of them.
     free: u32,
     out: u32,
     back: u32,
-    /// The slot that last used a head in this life; [`NOBODY`] if none did.
+    /// The slot that used a head last in this life; `u8::MAX` if none did.
     by_head: [u8; MOST],
     signal_owed: bool,
     armed: bool,
@@ -61,7 +61,7 @@ impl QueueDriver {
     /// Lays out an empty ring and free buffers.
     ///
     /// # Panics
-    /// If not even one request fits the share.
+    /// If no request fits the share.
     pub fn new(
         shape: Shape,
         base: u16,
@@ -91,7 +91,7 @@ impl QueueDriver {
         self.slots.clear();
         let size = SlotPlan::size(self.shape.room);
         let mut at = self.ring.plan().end().next_multiple_of(64);
-        // A request that is out or back holds a descriptor, so more slots would never be used.
+        // A slot that is out or back holds a descriptor, so more slots would never be used.
         let most = MOST.min(usize::from(self.shape.ring_size));
         while at + size <= self.shape.at + self.shape.len && self.slots.len() < most {
             let plan = SlotPlan::at(at, self.shape.room);
@@ -111,7 +111,7 @@ impl QueueDriver {
         self.by_head = [NOBODY; MOST];
     }
 
-    /// Forgets everything and starts again with an empty ring, as after a reset.
+    /// Starts again with an empty ring and free slots, as after a reset.
     pub fn restart(&mut self, base: u16, event_idx: bool, author: Author, memory: &mut Memory) {
         let plan = RingPlan::at(self.shape.at, self.shape.ring_size, base, event_idx);
         self.ring = Ring::new(plan, memory);
@@ -123,16 +123,16 @@ impl QueueDriver {
     /// queue was reset.
     ///
     /// # Panics
-    /// If it is larger than the share was laid out for.
+    /// If `size` is larger than the ring size of the share.
     pub fn place(&mut self, size: u16, memory: &mut Memory) {
-        assert!(size <= self.shape.ring_size, "a ring outgrows its place");
+        assert!(size <= self.shape.ring_size, "a ring larger than its share");
         let event_idx = self.ring.plan().event_idx;
         self.ring = Ring::new(RingPlan::at(self.shape.at, size, 0, event_idx), memory);
         (self.signal_owed, self.armed) = (false, true);
         self.retire_all(memory);
     }
 
-    /// Gives the driver another share of memory and lays it out anew.
+    /// Gives the driver another share of memory and lays it out.
     pub fn reshape(&mut self, shape: Shape, memory: &mut Memory) {
         self.shape = shape;
         (self.back, self.signal_owed, self.armed) = (0, false, true);
@@ -141,40 +141,40 @@ impl QueueDriver {
         self.lay_out(memory);
     }
 
-    /// The end of what it uses of guest memory, as a guest address.
+    /// The end of the guest memory that it uses, as a guest address.
     pub(crate) fn end(&self) -> u32 {
         let size = SlotPlan::size(self.shape.room);
         self.ring.plan().end().next_multiple_of(64) + self.slots.len() as u32 * size
     }
 
-    /// Where the ring lies.
+    /// The place of the ring.
     #[must_use]
     pub fn plan(&self) -> RingPlan {
         self.ring.plan()
     }
 
-    /// Whether a request might fit now. A layout that needs more descriptors may still not.
+    /// Whether a request of up to three descriptors fits now.
     #[inline]
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.free != 0 && self.ring.free() >= 3
     }
 
-    /// How many requests are out.
+    /// The number of outstanding heads.
     #[inline]
     #[must_use]
     pub fn out(&self) -> u16 {
         self.ring.pending()
     }
 
-    /// How many came back and hold their buffers.
+    /// The number of requests seen used and not reaped.
     #[inline]
     #[must_use]
     pub fn back(&self) -> u32 {
         self.back.count_ones()
     }
 
-    /// Whether a kick should be considered.
+    /// Whether requests were published since the last call of [`needs_kick`](Self::needs_kick).
     #[inline]
     #[must_use]
     pub fn kick_due(&self) -> bool {
@@ -195,14 +195,14 @@ impl QueueDriver {
         self.ring.seen() == 0
     }
 
-    /// Whether a signal is owed by the device.
+    /// Whether a signal of the device is due.
     #[inline]
     #[must_use]
     pub fn signal_owed(&self) -> bool {
         self.signal_owed
     }
 
-    /// The requests that are out, in no particular but a reproducible order.
+    /// The outstanding requests, in an unspecified but reproducible order.
     #[inline]
     pub fn outstanding(&self) -> impl Iterator<Item = (u32, &GuestRequest)> + '_ {
         bits(self.out).map(|index| {
@@ -211,7 +211,11 @@ impl QueueDriver {
         })
     }
 
-    /// Lays a request out and publishes it. False, with nothing done, if there is no room.
+    /// Lays a request out and publishes it. Returns `false`, and changes nothing, if no slot or too
+    /// few descriptors are free.
+    ///
+    /// # Panics
+    /// If the request has more data than `room` bytes.
     pub fn send(
         &mut self,
         memory: &mut Memory,
@@ -263,8 +267,8 @@ impl QueueDriver {
         true
     }
 
-    /// Publishes the head of a request that is out once more, which a driver must not do.
-    /// False if the request is not out or the available ring has no free entry.
+    /// Publishes the head of an outstanding request again, which a driver must not do. Returns
+    /// `false` if the request is not outstanding or the available ring has no free entry.
     pub fn send_again(&mut self, memory: &mut Memory, id: u32) -> bool {
         if self.ring.pending() >= self.ring.plan().size {
             return false;
@@ -280,37 +284,37 @@ impl QueueDriver {
         false
     }
 
-    /// Moves the available index to where no driver may.
+    /// Moves the available index out of range, which a driver must not do.
     pub fn jump(&mut self, memory: &mut Memory) {
         self.ring.jump(memory, self.shape.ring_size * 2 + 1);
     }
 
-    /// Whether what was published since the last time needs a kick.
+    /// Whether the requests published since the last call need a kick.
     pub fn needs_kick(&mut self, memory: &Memory) -> bool {
         self.ring.needs_kick(memory)
     }
 
-    /// The device signalled.
+    /// Notes a signal of the device.
     #[inline]
     pub fn signalled(&mut self) {
         self.signal_owed = false;
     }
 
-    /// The device's used index, as it stands in memory.
+    /// The used index in guest memory.
     #[must_use]
     pub(crate) fn used_idx(&self, memory: &Memory) -> u16 {
         self.ring.used_idx(memory)
     }
 
-    /// Whether there is a used element that was not looked at.
+    /// Whether an unseen used element exists.
     #[inline]
     #[must_use]
     pub fn has_done(&self, memory: &Memory) -> bool {
         self.ring.used_idx(memory) != self.ring.seen()
     }
 
-    /// Looks for the next used element. Called after every device step, so that a completion is
-    /// seen at the very step whose index store passed it.
+    /// Takes the next used element. Called after every device step, so that a completion is seen at
+    /// the step that stored the index.
     #[inline]
     pub fn next_done(&mut self, memory: &Memory) -> Option<Result<Done, Breach>> {
         self.has_done(memory).then(|| self.take_done(memory))
@@ -362,8 +366,11 @@ impl QueueDriver {
         })
     }
 
-    /// Takes back the buffers of everything seen used, checking them once more, and re-arms
-    /// notifications (`on`) or asks for silence.
+    /// Reaps all requests seen used: checks their buffers once more and frees them. Enables (`on`)
+    /// or suppresses signals.
+    ///
+    /// # Errors
+    /// The first buffer that changed after its request was seen used.
     pub fn reap(&mut self, memory: &mut Memory, on: bool) -> Result<(), Breach> {
         for index in bits(self.back) {
             let Slot { plan, sent, .. } = &self.slots[index];
@@ -383,13 +390,16 @@ impl QueueDriver {
         Ok(())
     }
 
-    /// Whether the driver asked for signals when it last looked.
+    /// Whether signals were enabled by the last [`reap`](Self::reap).
     #[must_use]
     pub fn armed(&self) -> bool {
         self.armed
     }
 
-    /// Whether the free buffers are as they were left: nothing may land in them.
+    /// Checks that the device has not written to free buffers.
+    ///
+    /// # Errors
+    /// The first free buffer that changed.
     pub fn check_free(&self, memory: &Memory) -> Result<(), Breach> {
         for index in bits(self.free) {
             let plan = &self.slots[index].plan;
@@ -400,15 +410,15 @@ impl QueueDriver {
         Ok(())
     }
 
-    /// The life ended: no request is out any more, and all buffers are guarded, so that whatever
-    /// lands late shows in [`check_free`](Self::check_free).
+    /// Ends the life: no request is outstanding any more, and all buffers are guarded, so that late
+    /// writes show in [`check_free`](Self::check_free).
     pub fn abandon(&mut self, memory: &mut Memory) {
         self.retire_all(memory);
         self.signal_owed = false;
     }
 }
 
-/// The members of a mask, in rising order.
+/// The bits set in a mask, in rising order.
 #[inline]
 fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {

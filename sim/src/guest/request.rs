@@ -1,12 +1,12 @@
-//! What the guest asks for: a request before it is laid out in memory.
+//! A request of the guest before it is laid out in memory.
 
 use powerfail_model::{Kind, PmemRequest, Request, Segment};
 
 use crate::guest::wire::{memory, request};
 
-/// The most sectors one read or write covers.
+/// The most sectors of one read or write.
 pub const MAX_SECTORS: u32 = 8;
-/// The most segments one DISCARD or WRITE_ZEROES carries.
+/// The most segments of one DISCARD or WRITE_ZEROES.
 pub const MAX_SEGMENTS: usize = 3;
 
 /// The segments of a DISCARD or WRITE_ZEROES, in place.
@@ -17,7 +17,7 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// No segment yet.
+    /// The empty list.
     pub const NONE: Segments =
         Segments { list: [Segment { sector: 0, sectors: 0, flags: 0 }; MAX_SEGMENTS], len: 0 };
 
@@ -38,74 +38,74 @@ impl Segments {
     }
 }
 
-/// One request, or one access to a persistent memory, as the guest means it.
+/// One request, or one access to a persistent memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestRequest {
     /// Read sectors.
     In {
         /// The first sector.
         sector: u64,
-        /// How many; at most [`MAX_SECTORS`].
+        /// The count, at most [`MAX_SECTORS`].
         sectors: u32,
     },
     /// Write sectors.
     Out {
         /// The first sector.
         sector: u64,
-        /// How many; at most [`MAX_SECTORS`].
+        /// The count, at most [`MAX_SECTORS`].
         sectors: u32,
     },
     /// Make completed writes stable.
     Flush,
-    /// Ask for the serial number.
+    /// Read the serial number.
     GetId,
-    /// Give up ranges.
+    /// Discard ranges.
     Discard(Segments),
     /// Zero ranges.
     WriteZeroes(Segments),
-    /// A type this device does not know, with no data.
+    /// A request of another type, without data.
     Other(u32),
-    /// Store to words of a persistent memory. No device is asked.
+    /// Store words to a persistent memory, without a request to the device.
     Store {
         /// The first word, of 8 bytes.
         word: u32,
-        /// How many; at most [`MAX_SECTORS`].
+        /// The count, at most [`MAX_SECTORS`].
         words: u32,
     },
-    /// Load words of a persistent memory. No device is asked.
+    /// Load words of a persistent memory, without a request to the device.
     Load {
         /// The first word, of 8 bytes.
         word: u32,
-        /// How many; at most [`MAX_SECTORS`].
+        /// The count, at most [`MAX_SECTORS`].
         words: u32,
     },
 }
 
-/// How a request is spoiled on purpose, beyond asking for what must be refused.
+/// A deliberate malformation of a request's chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Malformation {
-    /// It is not.
+    /// A well-formed chain.
     #[default]
     None,
     /// The data part is this many bytes shorter than it should be.
     ShortData(u16),
     /// The readable part ends inside the header.
     ShortHeader,
-    /// There is no writable byte for the status.
+    /// The chain has no writable byte for the status.
     NoStatus,
     /// The status comes before the data.
     StatusFirst,
-    /// The chain runs in a circle.
+    /// The chain is a cycle.
     Loop,
-    /// The last descriptor promises another, outside the table.
+    /// The last descriptor has NEXT set, and an index outside the table.
     NextOutOfRange,
 }
 
 impl GuestRequest {
-    /// The request type on a disk's wire.
+    /// The request type in the header of a block request.
     ///
     /// # Panics
-    /// If nobody is asked.
+    /// If it is a store or a load.
     #[must_use]
     pub fn wire_type(&self) -> u32 {
         match self {
@@ -132,7 +132,7 @@ impl GuestRequest {
         }
     }
 
-    /// Bytes of the data part, before any mischief.
+    /// Bytes of the data part, before any malformation.
     #[must_use]
     pub fn data_len(&self) -> u32 {
         match self {
@@ -154,7 +154,7 @@ impl GuestRequest {
         matches!(self, GuestRequest::In { .. } | GuestRequest::GetId)
     }
 
-    /// Whether the request changes sectors, or the access words.
+    /// Whether the request may change sectors, or the access words.
     #[must_use]
     pub fn mutates(&self) -> bool {
         matches!(
@@ -166,7 +166,7 @@ impl GuestRequest {
         )
     }
 
-    /// The sectors or words it is about, where that is one range: the first, and how many.
+    /// The sectors or words that it covers, if that is one range: the first and the count.
     #[must_use]
     pub fn range(&self) -> Option<(u64, u32)> {
         match *self {
@@ -180,7 +180,7 @@ impl GuestRequest {
         }
     }
 
-    /// The same about another range, if it is about one.
+    /// The same request for another range; `None` if it covers no single range.
     #[must_use]
     pub fn at(&self, first: u64, count: u32) -> Option<GuestRequest> {
         let word = u32::try_from(first);
@@ -193,14 +193,14 @@ impl GuestRequest {
         })
     }
 
-    /// Whether it is an access to a persistent memory, so that no device is asked.
+    /// Whether it is a store or a load, which involves no request to the device.
     #[inline]
     #[must_use]
     pub fn is_access(&self) -> bool {
         matches!(self, GuestRequest::Store { .. } | GuestRequest::Load { .. })
     }
 
-    /// The kind, in the oracle's words.
+    /// The kind, as the oracle names it.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -214,7 +214,7 @@ impl GuestRequest {
         }
     }
 
-    /// The request as the oracle of a persistent memory is told about it.
+    /// The request in the form that the oracle of a persistent memory takes.
     #[must_use]
     pub fn request_of_memory(&self, malformation: Malformation) -> PmemRequest {
         match self {
@@ -224,7 +224,7 @@ impl GuestRequest {
         }
     }
 
-    /// The request as the oracle is told about it.
+    /// The request in the form that the oracle of a disk takes.
     #[must_use]
     pub fn request(&self, malformation: Malformation) -> Request<'_> {
         let segments = match self {

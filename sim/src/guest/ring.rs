@@ -1,13 +1,13 @@
 //! The driver's half of a split virtqueue (virtio 1.4, 2.7).
 //!
-//! It publishes chains, decides whether a kick is due, walks the used ring and re-arms its own
-//! notifications. Descriptors are taken from a bit mask, lowest first.
+//! It publishes chains, decides whether a kick is due, walks the used ring, and enables or
+//! suppresses signals. Descriptors are taken from a bit mask, lowest first.
 
 use crate::guest::layout::{Layout, Piece};
 use crate::guest::memory::Memory;
 use crate::guest::wire::ring::{DESCRIPTOR, INDIRECT, NEXT, NO_INTERRUPT, NO_NOTIFY, WRITE};
 
-/// Where a ring lies in guest memory, and how it starts.
+/// The place of a ring in guest memory, and its start values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingPlan {
     /// Number of descriptors: a power of two, at most 32.
@@ -18,7 +18,8 @@ pub struct RingPlan {
     pub available: u32,
     /// Guest address of the used ring; a multiple of 4.
     pub used: u32,
-    /// Both indices at the start: zero after a device reset, anything after a vhost-user set-up.
+    /// The start value of both indices: zero after a device reset, any value after a vhost-user
+    /// set-up.
     pub base: u16,
     /// Whether EVENT_IDX was negotiated.
     pub event_idx: bool,
@@ -33,7 +34,7 @@ impl RingPlan {
         RingPlan { size, descriptors: at, available, used, base, event_idx }
     }
 
-    /// The first address behind the ring.
+    /// The first guest address after the ring, rounded up to 16.
     #[must_use]
     pub fn end(&self) -> u32 {
         (self.used + 6 + 8 * u32::from(self.size)).next_multiple_of(16)
@@ -68,18 +69,18 @@ impl Ring {
         let free = if size == 32 { u32::MAX } else { (1 << size) - 1 };
         let mut ring = Ring { plan, free, avail: plan.base, checked: plan.base, seen: plan.base };
         ring.arm(memory, true);
-        // The device looks from `base` on; `avail_event` starts where it will look.
+        // The device takes heads from `base` on, so `avail_event` starts there.
         memory.write_u16(plan.used + 4 + 8 * size, plan.base);
         ring
     }
 
-    /// Where it lies.
+    /// The place of the ring.
     #[must_use]
     pub fn plan(&self) -> RingPlan {
         self.plan
     }
 
-    /// How many descriptors are free.
+    /// The number of free descriptors.
     #[inline]
     #[must_use]
     pub fn free(&self) -> u32 {
@@ -94,9 +95,10 @@ impl Ring {
         memory.write_u64(at + 8, rest);
     }
 
-    /// Writes a chain and publishes it; returns its head and the descriptors it holds, or nothing
-    /// if too few are free. `table` is where an indirect table may be written. With `broken_end`
-    /// the last descriptor says NEXT and names this index.
+    /// Writes a chain and publishes it. Returns its head and the mask of the descriptors it holds,
+    /// or `None` if too few are free. `table` is the guest address for an indirect table. With
+    /// `broken_end` the last descriptor has NEXT set and this index, or that of the chain's first
+    /// descriptor for `u16::MAX`.
     pub fn publish(
         &mut self,
         memory: &mut Memory,
@@ -156,7 +158,7 @@ impl Ring {
         Some((indices[0], held))
     }
 
-    /// Publishes a head: also one that is already out, which a driver must not do.
+    /// Publishes a head. It may be outstanding already, which a driver must not do.
     pub fn offer(&mut self, memory: &mut Memory, head: u16) {
         let entry = u32::from(self.avail % self.plan.size);
         memory.write_u16(self.plan.available + 4 + 2 * entry, head);
@@ -164,26 +166,26 @@ impl Ring {
         memory.write_u16(self.plan.available + 2, self.avail);
     }
 
-    /// Moves `avail.idx` without publishing anything: nonsense that breaks the queue.
+    /// Moves `avail.idx` without publishing anything, which breaks the queue.
     pub fn jump(&mut self, memory: &mut Memory, by: u16) {
         memory.write_u16(self.plan.available + 2, self.avail.wrapping_add(by));
     }
 
-    /// How many heads are published and not yet seen used.
+    /// The number of heads published and not yet seen used.
     #[inline]
     #[must_use]
     pub fn pending(&self) -> u16 {
         self.avail.wrapping_sub(self.seen)
     }
 
-    /// Whether something was published since the last time a kick was considered.
+    /// Whether heads were published since the last call of [`needs_kick`](Self::needs_kick).
     #[inline]
     #[must_use]
     pub fn kick_due(&self) -> bool {
         self.avail != self.checked
     }
 
-    /// Decides whether what was published since the last time needs a kick: virtio 1.4, 2.7.10.1.
+    /// Decides whether the heads published since the last call need a kick: virtio 1.4, 2.7.10.1.
     pub fn needs_kick(&mut self, memory: &Memory) -> bool {
         let (old, new) = (self.checked, self.avail);
         self.checked = new;
@@ -195,21 +197,21 @@ impl Ring {
         }
     }
 
-    /// The device's used index, as it stands in memory.
+    /// The used index in guest memory.
     #[inline]
     #[must_use]
     pub fn used_idx(&self, memory: &Memory) -> u16 {
         memory.read_u16(self.plan.used + 2)
     }
 
-    /// The available index, as it was last published.
+    /// The available index, as last published.
     #[inline]
     #[must_use]
     pub fn avail(&self) -> u16 {
         self.avail
     }
 
-    /// The used index up to which entries were looked at.
+    /// The used index up to which elements were seen.
     #[inline]
     #[must_use]
     pub fn seen(&self) -> u16 {
@@ -227,7 +229,7 @@ impl Ring {
         Some((memory.read_u32(at), memory.read_u32(at + 4)))
     }
 
-    /// Whether the driver asked for a signal when the used index moves from `old` to `new`.
+    /// Whether the move of the used index from `old` to `new` requires a signal.
     #[inline]
     #[must_use]
     pub fn wants_signal(&self, memory: &Memory, new: u16, old: u16) -> bool {
@@ -239,10 +241,10 @@ impl Ring {
         }
     }
 
-    /// Asks for a signal at the next used entry, or (`on` false) for none for a while.
+    /// Enables the signal for the next used element, or (`on` false) suppresses signals.
     pub fn arm(&mut self, memory: &mut Memory, on: bool) {
         if self.plan.event_idx {
-            // An event just behind what was seen is half a turn of the index away.
+            // To suppress signals, the event is half the index range ahead.
             let event = if on { self.seen } else { self.seen.wrapping_add(0x8000) };
             memory.write_u16(self.plan.available + 4 + 2 * u32::from(self.plan.size), event);
         } else {
@@ -250,7 +252,7 @@ impl Ring {
         }
     }
 
-    /// Gives descriptors back.
+    /// Frees descriptors.
     #[inline]
     pub fn release(&mut self, held: u32) {
         debug_assert_eq!(self.free & held, 0, "a descriptor freed twice");

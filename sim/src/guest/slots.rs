@@ -1,9 +1,9 @@
 //! Buffers of requests in guest memory, with guards around every byte the device may write.
 //!
-//! A slot holds one request: header, data, status byte and room for an indirect table. What the
-//! device may write is poisoned before the request is published, and guard words stand before and
-//! behind it; a free slot is one big guard. A write that comes too wide, too late, or into
-//! somebody else's buffer therefore shows.
+//! A slot holds one request: header, data, status byte and space for an indirect table. The bytes
+//! that the device may write are poisoned before the request is published, with guard words before
+//! and after them. A free slot consists of guards. This shows writes that are too wide, too late,
+//! or to the buffer of another request.
 //!
 //! ```text
 //! +0    guard     +16   header (16)    +32   data (size)   guard (16)
@@ -12,11 +12,11 @@
 
 use crate::guest::memory::Memory;
 
-/// What the device has not yet written. Not a byte of zeroes or of a status.
+/// The content of bytes that the device has not written. It is neither zero nor a valid status.
 pub(super) const POISON: u8 = 0xc5;
 const POISONED: u64 = u64::from_le_bytes([POISON; 8]);
 const GUARD: u64 = u64::from_le_bytes(*b"GUARDED!");
-/// A poisoned status byte and the first seven bytes of the guard behind it.
+/// A poisoned status byte and the first seven bytes of the guard after it.
 const GUARDED_STATUS: u64 = GUARD << 8 | POISON as u64;
 const HEADER: u32 = 16;
 const DATA: u32 = 32;
@@ -30,7 +30,7 @@ pub(super) struct SlotPlan {
 }
 
 impl SlotPlan {
-    /// Bytes one slot with `room` bytes of data takes.
+    /// The size in bytes of a slot with `room` bytes of data.
     pub(super) fn size(room: u32) -> u32 {
         (DATA + room + 16 + 16 + TABLE_LEN).next_multiple_of(64)
     }
@@ -49,8 +49,8 @@ impl SlotPlan {
         self.start + DATA
     }
 
-    /// Where the status byte of a request with `len` bytes of data lies: in a place of its own, or
-    /// right behind the data.
+    /// The guest address of the status byte: directly after `len` bytes of data if `glued` is
+    /// `Some(len)`, else at its own place.
     #[inline]
     pub(super) fn status(&self, glued: Option<u32>) -> u32 {
         match glued {
@@ -64,7 +64,7 @@ impl SlotPlan {
         self.start + DATA + self.room + 32
     }
 
-    /// Guards a slot that is in no request's use.
+    /// Guards a free slot.
     pub(super) fn retire(&self, memory: &mut Memory) {
         let (sectors, _) = memory.bytes_mut(self.data(), self.room).as_chunks_mut::<512>();
         for sector in sectors {
@@ -96,7 +96,7 @@ impl SlotPlan {
         }
     }
 
-    /// The first guard word around the request that is no longer whole, as a guest address.
+    /// The guest address of the first guard word around the request that has changed.
     #[inline]
     pub(super) fn breach(&self, memory: &Memory, len: u32, status: u32) -> Option<u32> {
         if memory.read_u64(self.start + 8) != GUARD {
@@ -111,7 +111,7 @@ impl SlotPlan {
             if memory.read_u64(status - 8) != GUARD {
                 return Some(status - 8);
             }
-            // Whatever the status is by now, the bytes behind it are guarded.
+            // The status may have changed, but the bytes after it are guards.
             if memory.read_u64(status) >> 8 != GUARDED_STATUS >> 8 {
                 return Some(status + 1);
             }
@@ -119,7 +119,7 @@ impl SlotPlan {
         None
     }
 
-    /// Poisons the ends of every sector of a buffer that the device will fill.
+    /// Poisons both ends of every sector of a device-writable buffer.
     #[inline]
     pub(super) fn poison(&self, memory: &mut Memory, len: u32) {
         let mut at = self.data();
@@ -136,8 +136,8 @@ impl SlotPlan {
         }
     }
 
-    /// How many bytes of a poisoned buffer the device has certainly not written, counted from the
-    /// first such sector on; used to hold a claimed length against what was done.
+    /// The offset in bytes of the first sector of a poisoned buffer that the device has not fully
+    /// written; `None` if it may have written all. An upper bound for the used length.
     #[inline]
     pub(super) fn first_unwritten(&self, memory: &Memory, len: u32) -> Option<u32> {
         let mut at = 0;

@@ -1,7 +1,7 @@
-//! The wire constants a driver needs, written from the specification.
+//! The wire constants of a driver, written from the specification.
 //!
-//! They are the guest's own: the device has another copy and the model a third, so that a typing
-//! error in one cannot agree with itself. A test holds them against a third party's.
+//! The device has its own copy and the model a third, so that an error in one copy shows as a
+//! disagreement. A test compares these with `virtio-bindings`.
 
 /// Feature bits of a block device: virtio 1.4, 5.2.3, and the reserved bits of chapter 6.
 pub mod feature {
@@ -9,11 +9,11 @@ pub mod feature {
     pub const SIZE_MAX: u64 = 1 << 1;
     /// The most data segments of a request are in `seg_max`.
     pub const SEG_MAX: u64 = 1 << 2;
-    /// The device is read-only. What it forbids is keyed on the offer.
+    /// The device is read-only. The offer of the bit already forbids writes.
     pub const RO: u64 = 1 << 5;
     /// The preferred block size is in `blk_size`.
     pub const BLK_SIZE: u64 = 1 << 6;
-    /// FLUSH exists.
+    /// The device accepts FLUSH.
     pub const FLUSH: u64 = 1 << 9;
     /// Topology hints are in the configuration space.
     pub const TOPOLOGY: u64 = 1 << 10;
@@ -21,30 +21,30 @@ pub mod feature {
     pub const CONFIG_WCE: u64 = 1 << 11;
     /// The number of queues is in `num_queues`.
     pub const MQ: u64 = 1 << 12;
-    /// DISCARD exists.
+    /// The device accepts DISCARD.
     pub const DISCARD: u64 = 1 << 13;
-    /// WRITE_ZEROES exists.
+    /// The device accepts WRITE_ZEROES.
     pub const WRITE_ZEROES: u64 = 1 << 14;
-    /// Descriptors may point at tables of descriptors.
+    /// Descriptors may refer to tables of descriptors.
     pub const INDIRECT_DESC: u64 = 1 << 28;
     /// Notifications are suppressed by index.
     pub const EVENT_IDX: u64 = 1 << 29;
     /// The device follows version 1 of the standard.
     pub const VERSION_1: u64 = 1 << 32;
-    /// One queue can be reset by itself.
+    /// Single queues can be reset.
     pub const RING_RESET: u64 = 1 << 40;
 }
 
-/// What a persistent memory's driver needs: virtio 1.4, 5.19.
+/// The wire constants of a persistent memory: virtio 1.4, 5.19.
 pub mod memory {
-    /// Feature bit: the memory is a shared memory region, and the configuration space does not say
-    /// where it is.
+    /// Feature bit: the memory is a shared memory region, and the configuration space does not hold
+    /// its address.
     pub const SHMEM_REGION: u64 = 1 << 0;
-    /// Request type: make what was stored persistent.
+    /// Request type: make completed stores persistent.
     pub const FLUSH: u32 = 0;
     /// Bytes of a request: its type.
     pub const REQUEST: u32 = 4;
-    /// Bytes of a response: what came of it.
+    /// Bytes of a response: its result.
     pub const RESPONSE: u32 = 4;
     /// `start` in the configuration space, 8 bytes.
     pub const START: u64 = 0;
@@ -54,15 +54,15 @@ pub mod memory {
 
 /// Request types: virtio 1.4, 5.2.6.
 pub mod request {
-    /// Read.
+    /// Read sectors.
     pub const IN: u32 = 0;
-    /// Write.
+    /// Write sectors.
     pub const OUT: u32 = 1;
     /// Make completed writes stable.
     pub const FLUSH: u32 = 4;
-    /// Ask for the serial number.
+    /// Read the serial number.
     pub const GET_ID: u32 = 8;
-    /// Give up ranges.
+    /// Discard ranges.
     pub const DISCARD: u32 = 11;
     /// Zero ranges.
     pub const WRITE_ZEROES: u32 = 13;
@@ -94,15 +94,15 @@ pub mod config {
 
 /// The split ring: virtio 1.4, 2.7.
 pub mod ring {
-    /// The chain goes on at `next`.
+    /// The chain continues at `next`.
     pub const NEXT: u16 = 1;
     /// The device writes this buffer.
     pub const WRITE: u16 = 2;
     /// The buffer is a table of descriptors.
     pub const INDIRECT: u16 = 4;
-    /// In `avail.flags`: the driver wants no signals.
+    /// In `avail.flags`: the driver suppresses signals.
     pub const NO_INTERRUPT: u16 = 1;
-    /// In `used.flags`: the device wants no kicks.
+    /// In `used.flags`: the device suppresses kicks.
     pub const NO_NOTIFY: u16 = 1;
     /// Bytes of a descriptor.
     pub const DESCRIPTOR: u32 = 16;

@@ -1,4 +1,4 @@
-//! How the host behaves: which operation moves, in parts or whole, and what goes wrong.
+//! The behaviour of the host: which operation lands or completes, and with which fault.
 
 use super::Scheduler;
 use crate::base::choose::{Choose, Site};
@@ -8,7 +8,7 @@ use crate::host::disk::{Damage, EIO, FAILED, OpKey, OpKind, Outcome, PUT_OFF, da
 use crate::world::World;
 use crate::world::action::Action;
 
-/// A subset of `set`, whole in units of `tear` sectors: nothing, everything, or any of it.
+/// A subset of `set` in whole units of `tear` sectors: nothing, everything, or any other subset.
 pub(super) fn subset<C: Choose>(
     choose: &mut C,
     set: SectorSet,
@@ -41,7 +41,7 @@ pub(super) fn subset<C: Choose>(
 }
 
 impl Scheduler {
-    /// The host moves one of the operations in flight.
+    /// Lands part of the `nth` operation in flight, or completes it.
     pub(super) fn host<D: DeviceUnderTest, C: Choose>(
         &mut self,
         world: &World<D>,
@@ -74,7 +74,7 @@ impl Scheduler {
     ) -> Outcome {
         let options = &self.options;
         let tear = options.spec.disk.tear;
-        // A host that puts everything off for ever is not one that never fails.
+        // A host that refuses everything for now would prevent all progress.
         let may_put_off = landed.is_empty() && self.put_off < 16;
         if may_put_off && choose.chance(options.transient, Site::Fault) {
             let errno = choose.pick(&PUT_OFF, Site::Fault);
@@ -101,7 +101,7 @@ impl Scheduler {
         Outcome::Ok { landed: extra }
     }
 
-    /// An operation fails, in one of the ways in which it can from where it is.
+    /// A failure that is possible for an operation with these landed sectors.
     fn failure<D: DeviceUnderTest, C: Choose>(
         &self,
         world: &World<D>,
@@ -111,7 +111,7 @@ impl Scheduler {
     ) -> Outcome {
         let tear = self.options.spec.disk.tear;
         let nothing = SectorSet::EMPTY;
-        // Half of what fails is the medium's doing.
+        // Half of the failures are EIO.
         let errno = match choose.below(2, Site::Fault) {
             0 => EIO,
             _ => choose.pick(&FAILED, Site::Fault),
@@ -120,7 +120,7 @@ impl Scheduler {
             Damage::None if op.kind == OpKind::Read || landed.is_empty() => {
                 failed(errno, nothing, nothing)
             }
-            // It has begun, so it was not refused.
+            // It has landed in part, so it cannot have been refused.
             Damage::None => failed(EIO, nothing, nothing),
             Damage::Landed => {
                 let part = subset(choose, op.range().minus(landed), tear, Site::Fault);
@@ -132,7 +132,7 @@ impl Scheduler {
         }
     }
 
-    /// The host writes back or evicts something, unasked.
+    /// Writes back dirty sectors, or evicts forgotten ones.
     pub(super) fn idle_host<D: DeviceUnderTest, C: Choose>(
         &self,
         world: &World<D>,

@@ -1,4 +1,4 @@
-//! What the monitor does to the devices while their guest works, and which queues the guest resets.
+//! Lifecycle events while the guest works: those of the VMM, and queue resets of the guest.
 
 use super::Scheduler;
 use crate::base::choose::{Choose, Site};
@@ -7,17 +7,17 @@ use crate::dut::lifecycle::{Abilities, Cut, Lifecycle, Moving, QueueState};
 use crate::world::World;
 use crate::world::action::{Action, QueueId};
 
-/// How often in a life a backend is interrupted that goes on for a dead one.
+/// The most interruptions, in one life, of backends that continue for a dead one.
 const MOST_CARRIED: u32 = 2;
 
 impl Scheduler {
-    /// Something of a device's life, or nothing this time.
+    /// A lifecycle event, if one is drawn.
     pub(super) fn lifecycle<D: DeviceUnderTest, C: Choose>(
         &self,
         world: &World<D>,
         choose: &mut C,
     ) -> Option<Action> {
-        // What is switched off, or what no device can, draws nothing.
+        // Draws nothing if the option is off or no device supports any event.
         let can = |device| world.slot(device).device.can() != Abilities::NONE;
         if !self.options.lifecycle.possible() || !(0..self.options.devices).any(can) {
             return None;
@@ -36,7 +36,7 @@ impl Scheduler {
         Some(Action::Lifecycle { device: to.device, what })
     }
 
-    /// The next step of what was begun.
+    /// The next step of an event in progress.
     fn goes_on<D: DeviceUnderTest, C: Choose>(
         &self,
         world: &World<D>,
@@ -47,7 +47,7 @@ impl Scheduler {
         if !slot.live {
             return None;
         }
-        // Stopped while it takes a dead backend's requests again: before that is over.
+        // Stops the rings before all requests of a dead backend are resubmitted.
         let stops = slot.paused && slot.moving == Moving::No && slot.is_carrying();
         if stops && choose.below(2, Site::Lifecycle) == 0 {
             return Some(Lifecycle::RestartRings);
@@ -70,14 +70,15 @@ impl Scheduler {
                 return Some(Lifecycle::PollQueue { queue });
             }
             let most = self.options.spec.ring_size;
-            // A request takes three descriptors.
+            // A request needs three descriptors.
             let size = (most >> choose.below(3, Site::Lifecycle)).max(4).min(most);
             return Some(Lifecycle::PlaceQueue { queue, size });
         }
         None
     }
 
-    /// A backend that goes on for a dead one is stopped, left or dies as well, at any step of that.
+    /// An interruption of a backend that continues for a dead one: at any step it is paused, left
+    /// or killed.
     fn interrupts<D: DeviceUnderTest, C: Choose>(
         &self,
         world: &World<D>,
@@ -85,7 +86,7 @@ impl Scheduler {
         device: u8,
     ) -> Option<Lifecycle> {
         let slot = world.slot(device);
-        // Each backend that carries a write out once more is another way to explain what is read.
+        // Each backend that carries out a write again adds an explanation for later reads.
         let often = slot.carried_again >= MOST_CARRIED;
         if !slot.live || slot.paused || often || !slot.is_carrying() {
             return None;
@@ -135,7 +136,7 @@ impl Scheduler {
         }
     }
 
-    /// What has to end before everything can be read back.
+    /// The action that ends a pause or a queue reset, so that everything can be read back.
     pub(super) fn back_to_work<D: DeviceUnderTest>(
         &self,
         world: &World<D>,

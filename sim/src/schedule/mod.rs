@@ -1,11 +1,11 @@
-//! Which action comes next.
+//! The scheduler: the choice of the next action.
 //!
-//! A [`Scheduler`] leads a world through a run: it starts the devices, lets the guest work while
-//! everything races, cuts the power at a bad moment, reads everything back through a fresh device,
-//! and goes on or brings the world to rest. All it draws it draws from one [`Choose`], and all it
-//! decides becomes an [`Action`]; it never touches the world.
+//! A [`Scheduler`] drives a world through a run: it starts the devices, lets guest, threads and
+//! host race, crashes at a drawn time, reads everything back through a fresh device, and then
+//! continues or brings the world to rest. All random choices come from one [`Choose`], and all
+//! decisions are [`Action`]s; the scheduler never changes the world.
 //!
-//! Not here: what the guest asks for (`workload`), how the host behaves (`host_faults`).
+//! Not here: the requests of the guest (`workload`), the behaviour of the host (`host_faults`).
 
 mod host_faults;
 mod lifecycle;
@@ -28,16 +28,16 @@ use crate::world::World;
 use crate::world::action::{Action, CrashKind};
 use order::Priorities;
 
-/// In which order what is possible happens.
+/// The order of the enabled steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Schedule {
-    /// Any possible step may be next.
+    /// Every enabled step may be next.
     #[default]
     Uniform,
-    /// Every thread has a priority, which changes rarely (PCT): finds orders that need one party
-    /// to be slow for a long time.
+    /// Every thread has a priority, which changes rarely (PCT). This finds orders in which one
+    /// thread is slow for a long time.
     Pct,
-    /// First in, first out, and the power goes at the end: the baseline to beat.
+    /// First in, first out, with the power loss at the end: the baseline for comparison.
     Naive,
 }
 
@@ -68,12 +68,12 @@ impl FromStr for Schedule {
 enum Phase {
     /// The devices are started and everything is read.
     Recover {
-        /// The power goes again after so many moves.
+        /// Another crash follows after this many moves, if any.
         cut: Option<u32>,
     },
     /// The guest works.
     Work,
-    /// Waiting for something volatile before the cut.
+    /// The workload goes on until some data is volatile, then the crash follows.
     Linger,
     /// The world comes to rest, and the run is over.
     Rest,
@@ -81,7 +81,7 @@ enum Phase {
     Done,
 }
 
-/// Leads one run.
+/// The scheduler of one run.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     schedule: Schedule,
@@ -89,30 +89,30 @@ pub struct Scheduler {
     options: Options,
     priorities: Priorities,
     next_id: u32,
-    /// Requests the guest may still send before the next cut.
+    /// Requests that the guest may still send before the next crash.
     budget: u32,
-    /// Cuts to come.
+    /// Crashes to come.
     crashes: u32,
     /// The next sector to be read back, per device.
     to_read: [u32; 2],
-    /// Moves in this phase, to bound it.
+    /// Moves in this phase, which bound it.
     moves: u32,
     power_lost: bool,
-    /// The guest has broken a queue in this life.
+    /// The guest has moved an available index out of range in this life.
     avail_jumped: bool,
-    /// It waits for something volatile before it cuts the power.
+    /// Whether it waits for volatile data before a crash.
     lingers: bool,
-    /// How many operations in a row the host has put off.
+    /// How many operations in a row the host has refused for now.
     put_off: u32,
-    /// The size of the disk that the next request is for.
+    /// The capacity, in sectors, of the disk that the next request is for.
     capacity: u32,
 }
 
-/// No phase makes more moves than this: a device that never comes to rest must be judged too.
+/// The most moves of a phase, because a device that never comes to rest must be judged too.
 const PATIENCE: u32 = 20_000;
 
 impl Scheduler {
-    /// A pilot for a run with these options.
+    /// A scheduler for a run with these options.
     pub fn new<C: Choose>(schedule: Schedule, options: Options, choose: &mut C) -> Scheduler {
         Scheduler {
             schedule,
@@ -132,8 +132,8 @@ impl Scheduler {
         }
     }
 
-    /// A pilot that takes over a world in the middle of a run: the guest sends so many requests
-    /// more, numbered from `next_id`, the power is cut or not, and everything is read back.
+    /// A scheduler that takes over a world in the middle of a run: the guest sends `requests` more
+    /// requests, numbered from `next_id`, the world crashes iff `cut`, and everything is read back.
     pub(crate) fn resume<C: Choose>(
         schedule: Schedule,
         options: Options,
@@ -150,7 +150,7 @@ impl Scheduler {
         scheduler
     }
 
-    /// What comes next; nothing once the run is over. It may turn out not to be enabled.
+    /// The next action, which may turn out not to be enabled. `None` once the run is over.
     #[inline]
     pub fn next<D: DeviceUnderTest, C: Choose>(
         &mut self,
@@ -206,8 +206,8 @@ impl Scheduler {
         self.moves = 0;
     }
 
-    /// The workload of this stretch is sent. Usually something volatile is worth waiting for; then
-    /// the power goes, or the world comes to rest first.
+    /// Ends the workload of this stretch: usually waits for volatile data, then crashes, with or
+    /// without coming to rest first.
     fn linger<D: DeviceUnderTest, C: Choose>(
         &mut self,
         world: &World<D>,
@@ -237,7 +237,7 @@ impl Scheduler {
             && !self.avail_jumped
             && choose.below(8, Site::Crash) == 0
         {
-            // A broken queue is the last thing of a life, and the device must say so at rest.
+            // A broken queue ends the work of a life; at rest the device must ask for a reset.
             self.avail_jumped = true;
             self.enter(Phase::Linger);
             let to = self.any_queue(world, choose);
@@ -246,7 +246,7 @@ impl Scheduler {
         Some(Action::Rest)
     }
 
-    /// What the host was doing when the end came may have landed in part.
+    /// Lands part of an operation just before a crash.
     fn last_gasp<D: DeviceUnderTest, C: Choose>(
         &self,
         world: &World<D>,
@@ -281,7 +281,7 @@ impl Scheduler {
         Action::Crash(CrashKind::Power { survivors })
     }
 
-    /// Starts what is down, reads every sector of every device, and goes on.
+    /// Starts the devices, reads every sector of each, and continues.
     fn recover<D: DeviceUnderTest, C: Choose>(
         &mut self,
         world: &World<D>,
@@ -341,7 +341,7 @@ impl Scheduler {
         None
     }
 
-    /// Whether the pilot is between a crash and the end of the read that follows it.
+    /// Whether the run is between a crash and the end of the read that follows it.
     #[must_use]
     pub fn is_recovering(&self) -> bool {
         matches!(self.phase, Phase::Recover { .. })
@@ -354,7 +354,7 @@ impl Scheduler {
         Action::Send { to, id, ask, layout, malformation: Malformation::None }
     }
 
-    /// Initialises a device with features drawn from what it offers.
+    /// Initialises a device with features drawn from its offer.
     fn start<D: DeviceUnderTest, C: Choose>(
         &mut self,
         world: &World<D>,
@@ -381,7 +381,7 @@ impl Scheduler {
             }
         }
         if self.options.malformation.possible() && choose.chance(Ratio::new(1, 16), Site::Option) {
-            // A bit that nobody offers: the device must refuse.
+            // A bit that no device offers: the device must refuse.
             accept |= 1 << 37;
         }
         Action::Start { device, accept, base: self.options.base }

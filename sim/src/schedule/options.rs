@@ -1,8 +1,8 @@
-//! The options of a run, drawn and not configured (swarm testing).
+//! The options of a run, which are drawn, not configured (swarm testing).
 //!
-//! They are the first numbers a run draws, so one seed is the whole run. A feature that is always
-//! on hides the bugs that need it off; so each run has a shape of its own, and what is switched off
-//! draws nothing later.
+//! They are the first numbers that a run draws, so one seed determines the whole run. A feature
+//! that is always on hides the bugs that need it off. Therefore each run draws its own shape, and a
+//! feature that is off draws nothing later.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use crate::guest::wire::{feature, memory};
 use crate::guest::{Kind, MAX_SECTORS, MEMORY};
 use crate::host::disk::DiskShape;
 
-/// How often the guest asks for what, as weights.
+/// The weights of the request types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mix {
     /// Reads.
@@ -26,47 +26,47 @@ pub struct Mix {
     pub discard: u32,
     /// Write-zeroes.
     pub zeroes: u32,
-    /// Asking for the serial number.
+    /// Reads of the serial number.
     pub id: u32,
 }
 
 /// The options of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Every device of the world is made alike.
+    /// The properties of every device of the world.
     pub spec: Spec,
-    /// How many devices there are, one or two.
+    /// The number of devices, one or two.
     pub devices: u8,
     /// The most sectors of one read or write.
     pub max_sectors: u32,
-    /// The guest works in the first so many sectors of each device.
+    /// The guest uses the first `spread` sectors or words of each device.
     pub spread: u32,
-    /// How many requests the workload has, recovery reads not counted.
+    /// The number of requests in the workload, without recovery reads.
     pub requests: u32,
-    /// How many crashes cut the workload.
+    /// The number of crashes during the workload.
     pub crashes: u32,
-    /// How often a cut is a dead backend and not a power loss, apart from the last.
+    /// How often a crash is a backend kill instead of a power loss. The last crash is a power loss
+    /// if none was before.
     pub kill: Ratio,
-    /// What the guest asks for.
+    /// The mix of requests.
     pub mix: Mix,
-    /// How often a read asks for what a write in flight covers.
+    /// How often a read covers the range of a write in flight.
     pub chase: Ratio,
-    /// How often a request breaks a rule on purpose.
+    /// How often a request is invalid or malformed on purpose.
     pub malformation: Ratio,
     /// How often a head is published twice.
     pub again: Ratio,
-    /// How often the guest writes `writeback` instead of sending.
+    /// How often the guest writes `writeback` instead of sending a request.
     pub toggle: Ratio,
-    /// How often the guest resets a device instead of sending.
+    /// How often the guest resets a device instead of sending a request.
     pub reset: Ratio,
-    /// How often something of [`Lifecycle`](crate::dut::lifecycle::Lifecycle) begins between two
-    /// steps.
+    /// How often a [`Lifecycle`](crate::dut::lifecycle::Lifecycle) event begins between two steps.
     pub lifecycle: Ratio,
-    /// How often it accepts less than is offered, per feature bit.
+    /// How often the driver refuses an offered feature, per feature bit.
     pub refuse: Ratio,
-    /// Whether chains are cut in every legal way, or plainly.
+    /// Whether chains have every legal layout, or only a plain one.
     pub layouts: bool,
-    /// How often a host operation moves in parts before it completes.
+    /// How often a host operation lands in parts before it completes.
     pub parts: Ratio,
     /// How often a sync fails.
     pub fail_sync: Ratio,
@@ -76,16 +76,17 @@ pub struct Options {
     pub short: Ratio,
     /// How often an operation is refused for now.
     pub transient: Ratio,
-    /// How often the host writes back, unasked, between two steps.
+    /// How often the host writes back or evicts between two steps.
     pub write_back: Ratio,
-    /// The most steps a queue's thread takes at a time.
+    /// The most steps of a queue's thread at a time.
     pub burst: u32,
-    /// Ring indices at the start of each life, if the device can: close to the wrap.
+    /// Ring indices at the start of each life, if the device supports that: 0, or close to the
+    /// wrap.
     pub base: u16,
 }
 
 impl Options {
-    /// The same with a host that does not fail and a guest that breaks no rule.
+    /// The same options without host failures and without invalid or malformed requests.
     #[must_use]
     pub(crate) fn without_trouble(self) -> Options {
         Options {
@@ -99,21 +100,20 @@ impl Options {
         }
     }
 
-    /// Whether the host may fail, so that a legal request may too.
+    /// Whether the host may fail, so that a legal request may fail too.
     #[must_use]
     pub fn host_may_fail(&self) -> bool {
         self.fail_sync.possible() || self.fail.possible()
     }
 
-    /// The same, for devices that are what `kinds` says.
+    /// The same options for devices of these kinds.
     #[must_use]
     pub(crate) fn of_kinds(mut self, kinds: [Kind; 2]) -> Options {
         self.spec.disk.kinds = kinds;
         self
     }
 
-    /// The options of a world with a persistent memory in it. What a memory does not have, nobody
-    /// draws.
+    /// The options of a world with a persistent memory, without the options that a memory lacks.
     fn with_memory<C: Choose>(mut self, kinds: [Kind; 2], choose: &mut C) -> Options {
         let disk = &mut self.spec.disk;
         (disk.read_only, disk.spare) = (false, 0);
@@ -128,7 +128,7 @@ impl Options {
                 self.spec.offer |= memory::SHMEM_REGION;
             }
             (self.lifecycle, self.toggle) = (Ratio::NEVER, Ratio::NEVER);
-            // All that is asked of the device is a flush.
+            // The device serves only flushes.
             self.mix = Mix { discard: 0, zeroes: 0, id: 0, flush: self.mix.flush + 1, ..self.mix };
         } else {
             self.devices = 2;
@@ -140,7 +140,7 @@ impl Options {
         self.of_kinds(kinds)
     }
 
-    /// What a device is.
+    /// The kind of a device.
     #[inline]
     #[must_use]
     pub fn kind(&self, device: u8) -> Kind {
@@ -157,7 +157,7 @@ impl Options {
         }
     }
 
-    /// The share of guest memory of one queue.
+    /// The share of guest memory of one queue, in bytes.
     #[must_use]
     pub fn share(&self) -> u32 {
         let shares = u32::from(self.devices) * u32::from(self.spec.queues);
@@ -168,12 +168,13 @@ impl Options {
 /// A family of runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Preset {
-    /// Everything: every option is drawn.
+    /// Every option is drawn.
     #[default]
     Swarm,
-    /// No host errors and no broken rules: only orders, crashes and features.
+    /// No host failures and no invalid requests: only orders, crashes and features.
     Calm,
-    /// One shape, for measuring: one queue, 64 sectors, 64 requests of up to 4 KiB, one power loss.
+    /// One fixed shape for measurements: one queue, 64 sectors, 64 requests of up to 4 KiB, one
+    /// power loss.
     Bench,
 }
 
@@ -181,7 +182,7 @@ impl Preset {
     const NAMES: [(Preset, &'static str); 3] =
         [(Preset::Swarm, "swarm"), (Preset::Calm, "calm"), (Preset::Bench, "bench")];
 
-    /// Draws the options of a run with devices that are what `kinds` says.
+    /// Draws the options of a run with devices of these kinds.
     pub fn draw<C: Choose>(self, kinds: [Kind; 2], choose: &mut C) -> Options {
         let options = self.draw_disks(choose);
         if kinds == [Kind::Disk; 2] { options } else { options.with_memory(kinds, choose) }

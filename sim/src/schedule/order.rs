@@ -1,10 +1,10 @@
-//! Priorities: who is the most urgent, for schedules that starve somebody on purpose.
+//! Thread priorities, for schedules that starve a thread on purpose.
 
 use super::Schedule;
 use crate::base::choose::{Choose, Ratio, Site};
 use crate::world::action::QueueId;
 
-/// Who may move.
+/// The three threads of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Party {
     Guest,
@@ -14,7 +14,7 @@ pub(super) enum Party {
 
 const THREADS: usize = 24;
 
-/// A priority for every party of every queue (PCT).
+/// The priorities of all threads (PCT).
 #[derive(Clone, Debug)]
 pub(super) struct Priorities {
     /// The threads, most urgent first: device * 12 + queue * 3 + party.
@@ -33,7 +33,7 @@ impl Priorities {
         Priorities { order }
     }
 
-    /// The most urgent thread that can move; now and then it becomes the least urgent one.
+    /// The most urgent enabled thread. Sometimes it then becomes the least urgent one.
     pub(super) fn pick<C: Choose>(
         &mut self,
         choose: &mut C,

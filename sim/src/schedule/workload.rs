@@ -1,4 +1,4 @@
-//! What the guest asks for, and who moves while it works.
+//! The requests of the guest, and the choice between guest, threads and host.
 
 use super::order::Party;
 use super::{Schedule, Scheduler};
@@ -12,7 +12,7 @@ use crate::world::{DeviceSlot, World};
 use powerfail_model::Segment;
 
 impl Scheduler {
-    /// One move while the guest works; nothing if what was drawn is not possible.
+    /// One move while the guest works; `None` if the drawn one is not enabled.
     pub(super) fn work<D: DeviceUnderTest, C: Choose>(
         &mut self,
         world: &World<D>,
@@ -78,7 +78,7 @@ impl Scheduler {
         QueueId { device, queue }
     }
 
-    /// One of those who can move on a queue: the guest a little more often than the others.
+    /// An enabled party of a drawn queue; the guest slightly more often than the others.
     fn any_party<D: DeviceUnderTest, C: Choose>(
         &self,
         world: &World<D>,
@@ -201,7 +201,7 @@ impl Scheduler {
         if choose.chance(self.options.reset, Site::Request) {
             return Some(Action::Reset { device: to.device });
         }
-        // A driver that was told of a failure may try whether a reset helps.
+        // A driver that has seen a failure may try a reset.
         if slot.oracle.host_failed() && choose.below(24, Site::Request) == 0 {
             return Some(Action::Reset { device: to.device });
         }
@@ -244,7 +244,7 @@ impl Scheduler {
         Some(Action::Send { to, id, ask, layout, malformation })
     }
 
-    /// A request by the book.
+    /// A valid request.
     fn ask<C: Choose>(&self, choose: &mut C, negotiated: u64) -> GuestRequest {
         let mix = self.options.mix;
         let can = |bit: u64, weight: u32| if negotiated & bit != 0 { weight } else { 0 };
@@ -281,7 +281,7 @@ impl Scheduler {
         let grown = self.capacity - self.options.spec.disk.capacity;
         let spread = self.options.spread.min(self.options.spec.disk.capacity);
         if grown > 0 && choose.below(3, Site::Sector) == 0 {
-            // What has grown is worth a look, and where it begins.
+            // Sectors added by a resize, and the last one before them.
             let start = self.capacity - 1 - choose.below(grown + 1, Site::Sector);
             let sectors = choose.between(1, self.options.max_sectors, Site::Sector);
             return (u64::from(start), sectors.min(self.capacity - start));
@@ -303,7 +303,7 @@ impl Scheduler {
         segments
     }
 
-    /// Breaks a rule in a way whose answer is fixed.
+    /// An invalid or malformed request, of a kind whose answer is fixed.
     fn spoil<C: Choose>(&self, choose: &mut C, ask: GuestRequest) -> (GuestRequest, Malformation) {
         let capacity = u64::from(self.capacity);
         let far = choose.pick(
@@ -365,7 +365,7 @@ impl Scheduler {
     }
 }
 
-/// A read of what some write in flight covers.
+/// A read of the range of a write in flight.
 fn in_flight_write<D>(slot: &DeviceSlot<D>) -> Option<GuestRequest> {
     slot.queues.iter().flat_map(|queue| queue.outstanding()).find_map(|(_, ask)| match *ask {
         GuestRequest::Out { sector, sectors } if sector < u64::from(u32::MAX) => {

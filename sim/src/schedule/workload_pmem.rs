@@ -1,4 +1,4 @@
-//! What the guest of a persistent memory does: it stores, loads, and asks for flushes.
+//! The workload of a persistent memory: stores, loads and flushes.
 
 use super::Scheduler;
 use crate::base::choose::{Choose, Site};
@@ -9,7 +9,7 @@ use crate::world::World;
 use crate::world::action::{Action, QueueId};
 
 impl Scheduler {
-    /// An access or a request. A ring without room leaves the accesses.
+    /// A store, a load, or a request if the ring has room.
     pub(super) fn memory_request<D: DeviceUnderTest, C: Choose>(
         &mut self,
         world: &World<D>,
@@ -48,7 +48,7 @@ impl Scheduler {
     }
 }
 
-/// A request that asks for nothing that makes sense.
+/// An unsupported or malformed request.
 fn spoil<C: Choose>(choose: &mut C) -> (GuestRequest, Malformation) {
     match choose.below(8, Site::Request) {
         0 | 1 => {

@@ -1,4 +1,4 @@
-//! Stores and loads: what the guest does to a persistent memory without asking the device.
+//! Stores and loads of the guest in a persistent memory, which involve no request.
 
 use powerfail_model::{Atom, Observed, RequestId};
 
@@ -12,7 +12,7 @@ use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
-    /// Stores to words or loads them, at once. Only a driver that knows where the memory is can.
+    /// Stores or loads words, in one step. Enabled only while the driver runs the device.
     pub(super) fn access(&mut self, to: QueueId, id: u32, ask: GuestRequest) -> Outcome {
         let (GuestRequest::Store { word, words } | GuestRequest::Load { word, words }) = ask else {
             unreachable!("{ask} is a request");

@@ -1,8 +1,8 @@
 //! One step of a run, as data.
 //!
-//! An action says everything about what happens: [`World::step`](crate::world::World::step) draws
-//! nothing. Actions name things by meaning (a request's number, a sector range), not by position,
-//! so a list of them survives having lines taken out of it.
+//! An action determines its step completely, because [`World::step`](crate::world::World::step)
+//! draws nothing. Actions name things by meaning (a request's number, a sector range), not by
+//! position, so a list of them stays valid when lines are removed from it.
 
 use crate::base::sectors::SectorSet;
 use crate::dut::lifecycle::Lifecycle;
@@ -18,24 +18,24 @@ pub struct QueueId {
     pub queue: u8,
 }
 
-/// How long a queue's thread runs, at least one step. It always stops where it has nothing to do.
+/// How long a queue's thread runs: at least one step, and never beyond the step that finds it idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// As long as it has something to do.
+    /// Until it is idle.
     Idle,
-    /// So many steps: how the device is built decides what happens in them.
+    /// This many steps. The work done in one step depends on the device.
     Steps(u8),
-    /// Until it has handed this operation to the host.
+    /// Until it has submitted this operation to the host.
     Submitted(OpKey),
-    /// Until this request has come back.
+    /// Until this request has completed.
     Used(u32),
 }
 
 impl Until {
-    /// No thread runs longer than this at a time.
+    /// The most steps of one run of a thread.
     pub const MOST: u8 = 255;
 
-    /// The most steps it takes.
+    /// The most steps of this run of the thread.
     #[inline]
     #[must_use]
     pub fn most(self) -> u8 {
@@ -46,7 +46,7 @@ impl Until {
     }
 }
 
-/// How a world ends and begins again.
+/// A crash, and its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashKind {
     /// The backend process of one device dies; the host's page cache survives.
@@ -54,67 +54,67 @@ pub enum CrashKind {
         /// The device.
         device: u8,
     },
-    /// The host loses power: of what is dirty, only these sectors survive.
+    /// The host loses power: of the dirty sectors, only these survive.
     Power {
         /// The survivors; sectors that are not dirty do not matter.
         survivors: SectorSet,
     },
 }
 
-/// Everything that can happen.
+/// One step of a guest, a device, the disk or the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// The guest's driver initialises a device, up to DRIVER_OK, and begins a life.
+    /// The guest's driver initialises a device, up to DRIVER_OK. A life begins.
     Start {
         /// The device.
         device: u8,
-        /// The features it accepts. What is not offered makes the device refuse.
+        /// The features that the driver accepts. The device must refuse any that it did not offer.
         accept: u64,
-        /// Both ring indices at the start, if the device can do that.
+        /// The start value of both ring indices; 0 is used unless the device supports others.
         base: u16,
     },
     /// The guest publishes a request.
     Send {
-        /// Where.
+        /// The queue.
         to: QueueId,
-        /// Its number, unique in the run and the version of what it writes.
+        /// The request's number: unique in the run, and the version of the content that it writes.
         id: u32,
-        /// What it asks.
+        /// The request itself.
         ask: GuestRequest,
-        /// How it is cut.
+        /// How the chain is cut into descriptors.
         layout: Layout,
-        /// How it is spoiled.
+        /// How the chain is made invalid, if at all.
         malformation: Malformation,
     },
-    /// The guest publishes the head of an outstanding request once more.
+    /// The guest publishes the head of an outstanding request again.
     SendAgain {
-        /// Where.
+        /// The queue.
         to: QueueId,
         /// The request.
         id: u32,
     },
-    /// The guest moves the available index out of range.
+    /// The guest moves the available index out of range, which breaks the queue.
     Jump {
-        /// Where.
+        /// The queue.
         to: QueueId,
     },
-    /// The guest considers a kick, and gives it if the device wants one.
+    /// The guest kicks the device, unless the device suppresses the kick.
     Kick {
-        /// Where.
+        /// The queue.
         to: QueueId,
     },
-    /// The guest takes back what was used and asks for signals again, or for silence.
+    /// The guest takes the used elements and enables or suppresses signals.
     Reap {
-        /// Where.
+        /// The queue.
         to: QueueId,
-        /// Whether it wants to be signalled.
+        /// Whether signals are enabled from now on.
         arm: bool,
     },
     /// The guest writes `writeback` and reads it back.
     Writeback {
         /// The device.
         device: u8,
-        /// The byte written; anything but zero means one.
+        /// The byte written; every value but zero means one.
         value: u8,
     },
     /// The guest writes zero to the device status.
@@ -122,60 +122,60 @@ pub enum Action {
         /// The device.
         device: u8,
     },
-    /// The guest reads the device status: the reset may have finished.
+    /// The guest reads the device status to see whether the reset is complete.
     PollReset {
         /// The device.
         device: u8,
     },
     /// The thread of a queue runs.
     Crank {
-        /// Where.
+        /// The queue.
         to: QueueId,
-        /// How long.
+        /// When it stops.
         until: Until,
     },
-    /// The host does part of an operation.
+    /// The host carries out part of an operation.
     Effect {
-        /// Which.
+        /// The operation.
         op: OpKey,
-        /// The sectors of the medium that move now.
+        /// The sectors of the medium that are transferred now.
         set: SectorSet,
     },
     /// The host completes an operation.
     Complete {
-        /// Which.
+        /// The operation.
         op: OpKey,
-        /// How.
+        /// The outcome.
         outcome: Outcome,
     },
-    /// The host writes dirty sectors back, unasked.
+    /// The host writes dirty sectors back without a sync.
     WriteBack {
-        /// Which.
+        /// The sectors.
         set: SectorSet,
     },
-    /// The host evicts sectors that a failed sync forgot.
+    /// The host evicts sectors that a failed sync marked clean.
     Evict {
-        /// Which.
+        /// The sectors.
         set: SectorSet,
     },
-    /// Something else happens to a live device.
+    /// A lifecycle event of a live device.
     Lifecycle {
         /// The device.
         device: u8,
-        /// What.
+        /// The event.
         what: Lifecycle,
     },
-    /// Something is lost.
+    /// A crash: a backend kill or a power loss.
     Crash(CrashKind),
-    /// The guest waits for a request: with a kind host, everything that can move does until it has
-    /// come back. Nothing happens if it is not out.
+    /// The guest waits for a request: without further host faults, every enabled step is done until
+    /// the request has completed. Nothing happens if it is not outstanding.
     Await {
         /// The device.
         device: u8,
         /// The request.
         id: u32,
     },
-    /// The host is kind from here on, everything that can move does, and then everything that was
-    /// asked for must have been answered.
+    /// The world comes to rest: without further host faults, every enabled step is done. Then every
+    /// request must have been answered.
     Rest,
 }

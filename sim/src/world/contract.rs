@@ -1,6 +1,7 @@
-//! What a device owes its guest: the oracle of a disk, or that of a persistent memory.
+//! The obligations of a device to its guest: the oracle of a disk or of a persistent memory.
 //!
-//! Here is what the world asks of either alike; what it asks of one alone it asks of that one.
+//! The methods here are those that both oracles have. For the others the world calls the oracle of
+//! the kind directly.
 
 use powerfail_model::{Atom, Content, Oracle, PmemOracle, Profile, RequestId, Violation};
 
@@ -9,13 +10,13 @@ use crate::guest::Kind;
 /// An oracle.
 #[derive(Clone, Debug)]
 pub enum Contract {
-    /// Of a disk.
+    /// The oracle of a disk.
     Disk(Oracle),
-    /// Of a persistent memory.
+    /// The oracle of a persistent memory.
     Memory(PmemOracle),
 }
 
-/// Does the same with whichever it is.
+/// Evaluates the same expression for either oracle.
 macro_rules! either {
     ($self:expr, $oracle:ident => $what:expr) => {
         match $self {
@@ -26,7 +27,7 @@ macro_rules! either {
 }
 
 impl Contract {
-    /// For a device of this kind with so many atoms, none of which was ever written.
+    /// The oracle of a device of this kind with `atoms` atoms (sectors or words), all unwritten.
     pub(super) fn new(kind: Kind, atoms: u32) -> Contract {
         match kind {
             Kind::Disk => Contract::Disk(Oracle::new(Profile::Strict, atoms)),
@@ -34,7 +35,7 @@ impl Contract {
         }
     }
 
-    /// Becomes what [`new`](Self::new) returns, and keeps its room if it can.
+    /// Resets the oracle to [`new`](Self::new), but keeps its allocations if the kind is the same.
     pub(super) fn restart(&mut self, kind: Kind, atoms: u32) {
         match (self, kind) {
             (Contract::Disk(oracle), Kind::Disk) => oracle.restart(Profile::Strict, atoms),
@@ -46,7 +47,7 @@ impl Contract {
     /// The oracle of a disk.
     ///
     /// # Panics
-    /// If the device is none.
+    /// If the device is of the other kind.
     #[inline]
     pub(super) fn disk(&mut self) -> &mut Oracle {
         match self {
@@ -58,7 +59,7 @@ impl Contract {
     /// The oracle of a persistent memory.
     ///
     /// # Panics
-    /// If the device is none.
+    /// If the device is of the other kind.
     #[inline]
     pub(super) fn memory(&mut self) -> &mut PmemOracle {
         match self {
@@ -94,19 +95,18 @@ impl Contract {
         either!(self, oracle => oracle.host_failed())
     }
 
-    /// Whether a power loss now could leave one of at least `least` contents in some atom that are
-    /// not stable.
+    /// Whether some atom has at least `least` loose versions that a power loss now could leave.
     #[must_use]
     pub fn some_atom_has_loose_versions(&self, least: usize) -> bool {
         either!(self, oracle => oracle.some_atom_has_loose_versions(least))
     }
 
-    /// Replaces `out` by what a power loss now may leave in `atom`, sorted.
+    /// Replaces `out` with the contents that a power loss now may leave in `atom`, sorted.
     pub fn candidates(&self, atom: Atom, out: &mut Vec<Content>) {
         either!(self, oracle => oracle.candidates(atom, out));
     }
 
-    /// The row of the stability table that is in force, of a disk.
+    /// The row (A to H) of the stability table that is in force; `None` for a memory.
     #[must_use]
     pub fn stability_row(&self) -> Option<char> {
         match self {

@@ -1,21 +1,20 @@
-//! Situations by name: what a set of runs must have reached before its silence means anything.
+//! Situations by name: a set of runs without a violation means little until it has reached them.
 //!
-//! Each is counted from what happened, never from what was intended. A nightly that never saw one
-//! is not green.
+//! Each is counted from events, never from intentions. A nightly run that misses one is not green.
 
 use std::fmt;
 
 use crate::guest::Kind;
 
-/// A situation worth reaching.
+/// A state or event that runs are counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Situation {
     /// A write completed under row A of the stability table: FLUSH is not offered.
     RowA,
-    /// Row B: FLUSH is offered, neither it nor CONFIG_WCE is taken.
+    /// Row B: FLUSH is offered, neither FLUSH nor CONFIG_WCE is accepted.
     RowB,
-    /// Row C: FLUSH is taken, CONFIG_WCE is not.
+    /// Row C: FLUSH is accepted, CONFIG_WCE is not.
     RowC,
     /// Row D: CONFIG_WCE without FLUSH, write-through.
     RowD,
@@ -29,11 +28,11 @@ pub enum Situation {
     RowH,
     /// A flush completed while an older write was in flight.
     FlushOvertakesWrite,
-    /// The power went while an operation had landed in part.
+    /// Power loss while an operation had landed in part.
     CrashInsideRequest,
-    /// The power went when it could leave three different unstable versions in one sector.
+    /// Power loss when one sector had three loose versions.
     CrashWithThreeLoose,
-    /// Two writes that overlap were in flight on two queues.
+    /// Two overlapping writes were in flight on two queues.
     OverlapOnTwoQueues,
     /// `writeback` was written with a write in flight.
     WritebackInFlight,
@@ -41,13 +40,13 @@ pub enum Situation {
     FailedSyncThenFlush,
     /// A flush succeeded after the host had failed a write.
     FailedWriteThenFlush,
-    /// A failed sync forgot dirty sectors.
+    /// A failed sync marked dirty sectors clean.
     SyncForgot,
-    /// A reset began with operations in the host's hands.
+    /// A reset began with operations in flight at the host.
     ResetInFlight,
     /// A crash came before the recovery read was complete.
     CrashInRecovery,
-    /// A backend died with operations in the host's hands.
+    /// A backend was killed with operations in flight at the host.
     KillInFlight,
     /// A short transfer was resumed.
     ShortResumed,
@@ -59,21 +58,21 @@ pub enum Situation {
     AvailWrapped,
     /// The used index wrapped.
     UsedWrapped,
-    /// A kick was not wanted, and not given.
+    /// A kick was suppressed.
     KickSuppressed,
-    /// A completion did not ask for a signal.
+    /// A completion whose signal was suppressed.
     SignalSuppressed,
-    /// The host disk took no more operations.
+    /// The host disk's queue was full.
     DiskFull,
     /// A discard was sent over a write in flight.
     DiscardUnderWrite,
-    /// A range that was discarded was zeroed.
+    /// A discarded range was zeroed.
     ZeroesOverDiscard,
-    /// A range that was discarded before a power loss was zeroed after it.
+    /// A range discarded before a power loss was zeroed after it.
     ZeroesOverDiscardAfterLoss,
-    /// A request that must be refused was.
+    /// A request that must be refused was refused.
     Refused,
-    /// A chain was broken on purpose, and came back.
+    /// An invalid chain was returned.
     MalformedAnswered,
     /// A queue broke and the device asked for a reset.
     QueueBroken,
@@ -83,58 +82,57 @@ pub enum Situation {
     ReadOnlyRefused,
     /// An indirect table was used.
     Indirect,
-    /// Two devices were at work on one medium.
+    /// Two devices shared one medium.
     TwoDevices,
-    /// A reset lost nothing: a read after it was judged.
+    /// A read after a reset was judged.
     ReadAfterReset,
-    /// A forgotten sector was evicted while the guest was running.
+    /// A sector that a failed sync had marked clean was evicted.
     Evicted,
-    /// A device was paused with operations in the host's hands.
+    /// A device was paused with operations in flight at the host.
     PausedInFlight,
-    /// A device was restored while a kick had come that nobody had looked at.
+    /// A device was restored with an unprocessed kick.
     RestoredKickPending,
-    /// A device was restored while its driver was owed a signal.
+    /// A device was restored while a signal to its driver was due.
     RestoredSignalPending,
-    /// A save could not make stable what had completed, and said so.
+    /// A save could not make completed writes stable, and reported it.
     SaveFailed,
-    /// One queue was reset with operations of it in the host's hands.
+    /// One queue was reset with its operations in flight at the host.
     QueueResetInFlight,
-    /// A queue that was reset was placed anew with fewer descriptors.
+    /// A queue was set up again after its reset with fewer descriptors.
     QueuePlacedSmaller,
     /// A disk grew with a write in flight.
     ResizedUnderWrite,
-    /// A write to sectors that had grown completed.
+    /// A write to sectors added by a resize completed.
     GrownSectorWritten,
-    /// A backend died under a live driver with operations in the host's hands.
+    /// A backend died under a live driver with operations in flight at the host.
     ReconnectedInFlight,
     /// A backend died under a live driver with an operation that had landed in part.
     ReconnectedInsideWrite,
-    /// A backend died, or was left, before everything that its forerunner had in flight was
-    /// answered.
+    /// A backend died, or was left, with requests of its predecessor unanswered.
     CarriedTwice,
     /// A front-end left a backend that had requests in flight.
     LeftInFlight,
-    /// Rings were stopped while requests of a dead backend were in flight.
+    /// Rings were stopped with requests of a dead backend in flight.
     StoppedCarried,
-    /// It died between taking a head and recording it.
+    /// A backend died between taking a head and recording it.
     KilledBeforeRecord,
-    /// It died between a used element and the index.
+    /// A backend died between writing a used element and the used index.
     KilledAtElement,
-    /// It died between the used index and the record.
+    /// A backend died between writing the used index and the record.
     KilledAtIndex,
-    /// The power went while a device was paused.
+    /// Power loss while a device was paused.
     PowerLostPaused,
-    /// The power went while a request was in flight that two backends had carried out.
+    /// Power loss with a request in flight that two backends had carried out.
     PowerLostAfterReconnect,
     /// A word was stored while a flush was in flight.
     StoreDuringFlush,
-    /// A sync ended for which several flushes of a memory waited, or after which.
+    /// A sync ended while several flushes of a memory were outstanding.
     FlushesShared,
-    /// The power went while a flush of a memory was in flight.
+    /// Power loss with a flush of a memory in flight.
     PowerLostFlushing,
 }
 
-/// How many situations there are.
+/// The number of situations.
 pub const SITUATIONS: usize = Situation::PowerLostFlushing as usize + 1;
 
 impl Situation {
@@ -202,7 +200,7 @@ impl Situation {
         Situation::PowerLostFlushing,
     ];
 
-    /// The situation in words.
+    /// The situation in a few words, as summaries print it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -273,12 +271,13 @@ impl Situation {
 }
 
 impl Situation {
-    /// Those that runs with such devices can reach, each in all schedules and options.
+    /// The situations that runs with devices of these kinds can reach, over all schedules and
+    /// options.
     pub fn of(kinds: [Kind; 2]) -> impl Iterator<Item = Situation> {
         Situation::ALL.into_iter().filter(move |situation| match kinds {
             [Kind::Disk, Kind::Disk] => !situation.is_of_memories(),
             [Kind::Memory, Kind::Memory] => !situation.is_of_disks(),
-            // Beside a memory no disk grows or is read-only.
+            // A disk beside a memory never grows and is never read-only.
             _ => !matches!(
                 situation,
                 Situation::ReadOnlyRefused
@@ -288,7 +287,7 @@ impl Situation {
         })
     }
 
-    /// Whether it takes a persistent memory.
+    /// Whether only a persistent memory reaches it.
     fn is_of_memories(self) -> bool {
         matches!(
             self,
@@ -296,7 +295,7 @@ impl Situation {
         )
     }
 
-    /// Whether it takes a disk.
+    /// Whether only a disk reaches it.
     fn is_of_disks(self) -> bool {
         match self {
             Situation::CrashWithThreeLoose
@@ -324,7 +323,7 @@ impl Situation {
     }
 }
 
-/// How often each situation happened.
+/// How often each situation was reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Coverage {
     counts: [u64; SITUATIONS],
@@ -355,7 +354,7 @@ impl Coverage {
         self.counts[situation as usize] += u64::from(happened);
     }
 
-    /// How often it happened.
+    /// How often a situation was reached.
     #[inline]
     #[must_use]
     pub fn count(&self, situation: Situation) -> u64 {
@@ -369,20 +368,20 @@ impl Coverage {
         }
     }
 
-    /// A bit for every situation that happened.
+    /// A bit mask of the situations reached: bit `n` for `Situation::ALL[n]`.
     #[must_use]
     pub fn bits(&self) -> u64 {
         let happened = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
         happened.fold(0, |bits, (index, _)| bits | 1 << index)
     }
 
-    /// How many situations happened at all.
+    /// The number of situations reached at least once.
     #[must_use]
     pub fn reached(&self) -> usize {
         self.counts.iter().filter(|&&count| count > 0).count()
     }
 
-    /// The situations that never happened, of those that such devices can reach.
+    /// The situations never reached, of those that devices of these kinds can reach.
     pub fn missing(&self, kinds: [Kind; 2]) -> impl Iterator<Item = Situation> + '_ {
         Situation::of(kinds).filter(|&situation| self.count(situation) == 0)
     }

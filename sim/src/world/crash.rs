@@ -1,4 +1,4 @@
-//! How a world ends and begins again: the crash ladder (device reset, backend kill, power loss).
+//! Backend kill and power loss, the upper two steps of the crash ladder above a device reset.
 
 use super::judge::Failure;
 use super::{DeviceSlot, Outcome, World};
@@ -17,7 +17,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
     }
 
-    /// The backend process of one device dies and is started again.
+    /// Kills the backend process of one device and starts it again.
     fn kill(&mut self, device: u8) -> Outcome {
         let busy = self.disk.in_flight().any(|(key, _, _)| key.device == device);
         self.coverage.hit_if(busy, Situation::KillInFlight);
@@ -33,12 +33,12 @@ impl<D: DeviceUnderTest> World<D> {
         slot.still();
         slot.reopened();
         slot.device.restart(setup, &options.spec, disk, device, End::BackendKill);
-        // What it had in flight makes room on a disk that others share.
+        // The end of its operations makes room on the shared disk for other devices.
         slots.iter_mut().for_each(DeviceSlot::make_runnable);
         Ok(true)
     }
 
-    /// The host loses power: every device of the world ends here.
+    /// Cuts the host's power: every life in this world ends.
     fn power_loss(&mut self, survivors: SectorSet) -> Outcome {
         if D::ON_SIM_DISK {
             self.disk.witness(self.run).map_err(|seen| self.witnessed(seen))?;
@@ -90,7 +90,7 @@ impl<D: DeviceUnderTest> World<D> {
             self.slots.iter().any(|slot| slot.oracle.some_atom_has_loose_versions(least))
         };
         self.coverage.hit_if(loose(3), Situation::CrashWithThreeLoose);
-        // Of a disk that nobody can look into only the oracle knows what may be lost.
+        // Without access to the disk's dirty sectors, only the oracle tells what may be lost.
         let volatile = if seen.is_some() { !dirty.is_empty() } else { loose(1) };
         self.stats.volatile_losses += u64::from(volatile);
     }

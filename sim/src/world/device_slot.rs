@@ -1,4 +1,4 @@
-//! One device of a world with its driver and its oracle, and how the power comes on.
+//! One device of a world with its driver and its oracle, and the set-up at power-on.
 
 use super::{Contract, World};
 use crate::base::sectors::SectorSet;
@@ -17,51 +17,51 @@ pub(crate) struct DeviceSlot<D> {
     pub(crate) kind: Kind,
     pub(crate) oracle: Contract,
     pub(crate) queues: Vec<QueueDriver>,
-    /// DRIVER_OK is set, and no reset was asked for since.
+    /// True iff DRIVER_OK is set and no reset was begun since.
     pub(crate) live: bool,
-    /// A reset was asked for and has not shown.
+    /// True iff a reset was begun and its completion has not been read.
     pub(crate) resetting: bool,
-    /// How many queues this life uses.
+    /// The number of queues that this life uses.
     pub(crate) active: u16,
     pub(crate) negotiated: u64,
-    /// A queue is stirred iff its thread may have something to do.
+    /// `runnable[q]` iff the thread of queue `q` may have something to do.
     pub(crate) runnable: [bool; MAX_QUEUES],
-    /// The guest broke a queue: the device may ask for a reset.
+    /// The guest moved an available index out of range: the device may ask for a reset.
     pub(crate) avail_jumped: bool,
-    /// The guest sent a chain that makes no sense: the device may ask for a reset.
+    /// The guest sent an invalid chain: the device may ask for a reset.
     pub(crate) malformed_sent: bool,
-    /// It does.
+    /// The device asks for a reset after an invalid chain.
     pub(crate) wants_reset: bool,
-    /// Sectors discarded and not written since; and those of them that a power loss has passed.
+    /// Sectors discarded and not written since, and those of them discarded before a power loss.
     pub(crate) discarded: SectorSet,
     pub(crate) discarded_before_loss: SectorSet,
     pub(crate) was_reset: bool,
-    /// Sectors of its disk, as the driver was told last.
+    /// The capacity of its disk in sectors, as the driver last read it.
     pub(crate) capacity: u32,
-    /// The monitor has paused it, and what it is about.
+    /// The VMM has paused the device, and the stage of a save.
     pub(crate) paused: bool,
     pub(crate) moving: Moving,
-    /// The guest has kicked it since.
+    /// The guest has kicked the device since the pause.
     pub(crate) kicked: bool,
-    /// The newest request that was in flight when a backend died under its driver; zero if none
-    /// was.
+    /// The newest request that was in flight when a backend died or was left under a live driver; 0
+    /// if none was.
     pub(crate) carried: u32,
-    /// How often another backend had to go on for one that had not answered all of that.
+    /// How many reconnections found requests of an earlier reconnection still unanswered.
     pub(crate) carried_again: u32,
     /// The guest has published a head twice in this life.
     pub(crate) head_republished: bool,
-    /// A sync of its part has failed since its backend was opened: no flush need succeed.
+    /// A sync of its part has failed since its backend was opened: any flush may fail.
     pub(crate) sync_failed: bool,
-    /// Requests out of which an operation of their own failed: they may fail.
+    /// Outstanding requests with a failed operation of their own: they may fail.
     pub(crate) excused: Vec<u32>,
-    /// A write failed while no sync had, since its backend was opened.
+    /// A write has failed since its backend was opened.
     pub(crate) write_failed: bool,
-    /// The queues one by one.
+    /// The reset state of each queue.
     pub(crate) queue_states: [QueueState; MAX_QUEUES],
 }
 
 impl<D> DeviceSlot<D> {
-    /// Nothing runs: after power-on, a reset or a crash.
+    /// Clears the state of a life: after power-on, a reset or a crash.
     pub(crate) fn still(&mut self) {
         self.live = false;
         self.resetting = false;
@@ -81,13 +81,13 @@ impl<D> DeviceSlot<D> {
         self.queue_states = [QueueState::Live; MAX_QUEUES];
     }
 
-    /// The disk was opened afresh: what failed before says nothing about it.
+    /// The disk was opened again: earlier failures excuse nothing any more.
     pub(crate) fn reopened(&mut self) {
         self.sync_failed = false;
         self.write_failed = false;
     }
 
-    /// Every thread of the device may have something to do.
+    /// Marks the thread of every active queue as runnable.
     pub(crate) fn make_runnable(&mut self) {
         for runnable in self.runnable.iter_mut().take(usize::from(self.active)) {
             *runnable = true;
@@ -96,7 +96,7 @@ impl<D> DeviceSlot<D> {
 }
 
 impl<D: DeviceUnderTest> World<D> {
-    /// Makes every device and driver anew, in place where there were some.
+    /// Replaces every device and driver, and reuses existing slots.
     pub(super) fn set_up(&mut self) {
         let World { setup, options, run, memory, disk, slots, .. } = self;
         let spec = options.spec;

@@ -1,7 +1,7 @@
 //! The chained hash over the events of a run.
 //!
-//! Two runs with equal chains did the same. It is no cryptographic hash; it is one multiplication
-//! and a shift per word, for it runs on every event.
+//! Two runs with equal chains had the same events. The hash is not cryptographic: one
+//! multiplication and one shift per word, because it runs on every event.
 
 use crate::base::sectors::SectorSet;
 use crate::dut::lifecycle::Lifecycle;
@@ -14,7 +14,7 @@ use crate::world::action::{Action, CrashKind, QueueId, Until};
 pub struct Chain(u64);
 
 impl Chain {
-    /// The chain of a run in which nothing has happened.
+    /// The chain of a run before its first event.
     #[must_use]
     pub fn new(run: u32) -> Chain {
         Chain(0x706f_7765_7266_6169 ^ u64::from(run))

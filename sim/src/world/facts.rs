@@ -1,4 +1,4 @@
-//! What happened, in numbers. All of them are sums, so they are the same for any number of jobs.
+//! Counts over runs. All of them are sums, so they do not depend on the number of jobs.
 
 /// Counts over one or more runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -7,21 +7,21 @@ pub struct Stats {
     pub runs: u64,
     /// Requests published, recovery reads included.
     pub requests: u64,
-    /// Requests that came back.
+    /// Requests that completed.
     pub completions: u64,
     /// Reads, writes, flushes, discards, write-zeroes and others published, in this order.
     pub by_kind: [u64; 6],
-    /// Requests answered with something else than OK.
+    /// Requests completed with a status other than OK.
     pub failures: u64,
     /// Steps of device threads.
     pub steps: u64,
-    /// Signals given.
+    /// Signals sent.
     pub signals: u64,
     /// Resets begun.
     pub resets: u64,
-    /// Queues reset by themselves.
+    /// Single queues reset.
     pub queue_resets: u64,
-    /// Devices saved and gone on from in another process.
+    /// Devices saved and restored in another process.
     pub moves: u64,
     /// Backends that died under a live driver.
     pub reconnects: u64,
@@ -29,13 +29,13 @@ pub struct Stats {
     pub kills: u64,
     /// Power losses.
     pub power_losses: u64,
-    /// Power losses in which something volatile could be lost.
+    /// Power losses that could lose volatile data.
     pub volatile_losses: u64,
-    /// Dirty sectors that a power loss took.
+    /// Dirty sectors lost in a power loss.
     pub sectors_lost: u64,
     /// Dirty sectors that survived a power loss.
     pub sectors_kept: u64,
-    /// Operations that the host failed, cut short or put off.
+    /// Operations that the host failed, cut short or refused for now.
     pub faults: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What the guest does.
+//! Steps of the guest.
 
 use powerfail_model::{RequestId, Rule, Terms, Violation};
 
@@ -33,7 +33,7 @@ impl<D: DeviceUnderTest> World<D> {
                 return Err(Failure::boxed(device, Violation::new(Rule::FeaturesRefused)));
             }
             self.coverage.hit(Situation::FeaturesRefused);
-            // The driver gives up this life; a reset makes way for the next attempt.
+            // The driver ends this life with a reset, so that it can try again.
             return self.begin_reset(device);
         }
         let may_fail = D::HOST_FAILS && self.options.host_may_fail();
@@ -63,7 +63,7 @@ impl<D: DeviceUnderTest> World<D> {
             None => slot.oracle.memory().begin_life(may_fail),
         }
         slot.live = true;
-        // A device may look at its rings without being kicked.
+        // A device may poll its rings without a kick.
         slot.make_runnable();
         Ok(true)
     }
@@ -102,14 +102,14 @@ impl<D: DeviceUnderTest> World<D> {
         true
     }
 
-    /// Publishes an outstanding head once more.
+    /// Publishes an outstanding head again.
     pub(super) fn send_again(&mut self, to: QueueId, id: u32) -> bool {
         let slot = &mut self.slots[usize::from(to.device)];
         if !slot.is_queue_live(to.queue) || slot.avail_jumped {
             return false;
         }
         let driver = &mut slot.queues[usize::from(to.queue)];
-        // Two reads into one buffer say nothing about each other once one of them may fail.
+        // If a read may fail, two reads into one buffer cannot be judged.
         let may_fail = self.options.host_may_fail();
         let harmless = driver.outstanding().any(|(other, ask)| {
             other == id && !ask.mutates() && !(may_fail && matches!(ask, GuestRequest::In { .. }))
@@ -123,8 +123,7 @@ impl<D: DeviceUnderTest> World<D> {
         true
     }
 
-    /// Moves the available index to where no driver may. From here on the device owes nothing but
-    /// to ask for a reset.
+    /// Moves the available index out of range. From here on the device only has to ask for a reset.
     pub(super) fn jump(&mut self, to: QueueId) -> bool {
         let slot = &mut self.slots[usize::from(to.device)];
         if !slot.is_queue_live(to.queue) || slot.avail_jumped {
@@ -137,7 +136,7 @@ impl<D: DeviceUnderTest> World<D> {
         true
     }
 
-    /// Considers a kick.
+    /// Kicks the device if a kick is due and not suppressed.
     pub(super) fn kick(&mut self, to: QueueId) -> bool {
         let slot = &mut self.slots[usize::from(to.device)];
         let driver = &mut slot.queues[usize::from(to.queue)];
@@ -158,7 +157,7 @@ impl<D: DeviceUnderTest> World<D> {
         true
     }
 
-    /// Takes back what was used.
+    /// Takes the used elements, and enables signals iff `arm`.
     pub(super) fn reap(&mut self, to: QueueId, arm: bool) -> Outcome {
         let slot = &mut self.slots[usize::from(to.device)];
         let live = slot.is_queue_live(to.queue);
@@ -183,7 +182,7 @@ impl<D: DeviceUnderTest> World<D> {
         let mut byte = [0xff];
         slot.device.config_read(config::WRITEBACK, &mut byte);
         let wanted = u8::from(value != 0);
-        // A device may pin write-through where FLUSH was not taken: AMB-17.
+        // A device may pin write-through where FLUSH was not accepted: AMB-17.
         let pinned = byte[0] == 0 && slot.negotiated & feature::FLUSH == 0;
         if byte[0] != wanted && !pinned {
             let note = format!("{value} was written and {} is read.", byte[0]);
@@ -222,7 +221,7 @@ impl<D: DeviceUnderTest> World<D> {
         Ok(true)
     }
 
-    /// Reads the device status: the reset may have finished.
+    /// Reads the device status to see whether the reset is complete.
     pub(super) fn poll_reset(&mut self, device: u8) -> Outcome {
         let slot = &mut self.slots[usize::from(device)];
         if !slot.resetting || !slot.device.reset_done() {
@@ -239,7 +238,7 @@ impl<D: DeviceUnderTest> World<D> {
         self.listen(device, 0..active)
     }
 
-    /// A device that shows its reset done is given one more step, to be caught talking.
+    /// Steps a device once more after its reset, to check that it uses and signals nothing.
     pub(super) fn listen(&mut self, device: u8, queues: std::ops::Range<u16>) -> Outcome {
         let may_fail = self.options.host_may_fail();
         for queue in queues {
@@ -263,7 +262,7 @@ impl<D: DeviceUnderTest> World<D> {
         Ok(true)
     }
 
-    /// What sending this request says about the run.
+    /// Counts the situations that a published request shows.
     fn note_send(&mut self, to: QueueId, id: u32, ask: &GuestRequest, layout: Layout) {
         let kind = match ask {
             GuestRequest::In { .. } | GuestRequest::Load { .. } => 0,
@@ -292,7 +291,7 @@ impl<D: DeviceUnderTest> World<D> {
         let granule = self.options.spec.disk.granule / 512;
         let discards = matches!(ask, GuestRequest::Discard(_));
         if slot.queues.len() == 1 && granule == 1 && !discards {
-            // None of what follows can happen then.
+            // The situations below need two queues, a larger granule or a discard.
             return;
         }
         let mine = covered(ask, self.options.spec.disk.room());
@@ -324,7 +323,7 @@ impl<D: DeviceUnderTest> World<D> {
     }
 }
 
-/// The sectors of a device a request names, as far as they exist.
+/// The sectors or words that a request names, clipped to `capacity`.
 #[inline]
 pub(crate) fn covered(ask: &GuestRequest, capacity: u32) -> SectorSet {
     let clip = |sector: u64, sectors: u32| {
@@ -354,10 +353,10 @@ fn shares_granule(mine: SectorSet, theirs: SectorSet, granule: u32) -> bool {
     })
 }
 
-/// What no device may offer: virtio 1.4, 5.2.3, 5.2.5.2 and 5.19.3 (BLK-D-02, FB-01, FB-04).
+/// Checks the offered features: virtio 1.4, 5.2.3, 5.2.5.2 and 5.19.3 (BLK-D-02, FB-01, FB-04).
 fn check_offer(kind: Kind, offered: u64) -> Result<(), Violation> {
     const NEVER: u64 = 1 << 0 | 1 << 3 | 1 << 7 | 1 << 8;
-    /// The bits of a device type of its own.
+    /// The feature bits that each device type defines for itself.
     const OWN: u64 = (1 << 24) - 1;
     let wrong = match kind {
         Kind::Disk => {
@@ -373,7 +372,7 @@ fn check_offer(kind: Kind, offered: u64) -> Result<(), Violation> {
     Ok(())
 }
 
-/// What the configuration space of a memory must say: 5.19.5.1 (PM-D-02, PM-D-03).
+/// Checks the configuration space of a memory: 5.19.5.1 (PM-D-02, PM-D-03).
 fn check_region<D: DeviceUnderTest>(device: &mut D, negotiated: u64) -> Result<(), Violation> {
     let mut read = |offset| {
         let mut bytes = [0; 8];
@@ -421,7 +420,7 @@ fn read_terms<D: DeviceUnderTest>(
     }
 }
 
-/// What must stand in the configuration space after FEATURES_OK.
+/// Checks the configuration space of a disk after FEATURES_OK.
 fn check_config<D: DeviceUnderTest>(device: &mut D, terms: &Terms) -> Result<(), Violation> {
     let wce = terms.negotiated & feature::CONFIG_WCE != 0;
     if wce && terms.negotiated & feature::FLUSH == 0 && terms.writeback {

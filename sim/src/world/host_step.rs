@@ -1,4 +1,4 @@
-//! What the host does.
+//! Steps of the host: completion, failure, writeback and eviction.
 
 use super::World;
 use crate::base::sectors::SectorSet;
@@ -8,8 +8,8 @@ use crate::host::disk::{OpKey, OpKind, Outcome, PUT_OFF};
 use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
-    /// Ends an operation; its lane's thread has something to do, and if the disk was full, all
-    /// have.
+    /// Completes an operation and makes its lane's thread runnable; if the disk was full, all
+    /// threads. Returns `false` if the operation cannot complete so.
     pub(super) fn complete(&mut self, op: OpKey, outcome: Outcome) -> bool {
         let was_full = self.disk.room() == 0;
         if !self.disk.complete(op, outcome, self.memory.ram()) {
@@ -41,8 +41,8 @@ impl<D: DeviceUnderTest> World<D> {
         true
     }
 
-    /// What the guest may be told from now on: a failed sync excuses every flush, another failed
-    /// operation the request it is for.
+    /// Records the errors that a failure excuses: a failed sync excuses every flush, any other
+    /// failed operation its own request.
     #[cold]
     fn note_failure(&mut self, op: OpKey) {
         let disk = self.options.spec.disk;
@@ -60,9 +60,9 @@ impl<D: DeviceUnderTest> World<D> {
         slot.excused.extend(own.map(|(id, _)| id));
     }
 
-    /// The sectors that a power loss may take, of the whole medium: of the simulated disk, or of
-    /// disks of the devices' own, which lie in it like the parts of the simulated one. Nothing if
-    /// nobody can look into them.
+    /// The sectors of the whole medium that a power loss may lose: those of the simulated disk, or
+    /// of the devices' own disks, which are placed in it like the parts of the simulated one.
+    /// `None` if a device cannot list its dirty sectors.
     #[must_use]
     pub fn dirty(&self) -> Option<SectorSet> {
         if D::ON_SIM_DISK {
@@ -81,7 +81,7 @@ impl<D: DeviceUnderTest> World<D> {
         set.raised(shape.base(device)).and(shape.part(device))
     }
 
-    /// Dirty sectors are written back, unasked.
+    /// Writes dirty sectors back without a sync.
     pub(super) fn write_back(&mut self, set: SectorSet) -> bool {
         if D::ON_SIM_DISK {
             return self.disk.write_back(set);
@@ -95,7 +95,8 @@ impl<D: DeviceUnderTest> World<D> {
         done
     }
 
-    /// Evicts forgotten sectors; a host does so only after somebody was told of the failure.
+    /// Evicts sectors that a failed sync marked clean, only of devices whose guest has seen the
+    /// failure.
     pub(super) fn evict(&mut self, set: SectorSet) -> bool {
         let mut told = SectorSet::EMPTY;
         for (device, slot) in self.slots.iter().enumerate() {

@@ -1,25 +1,25 @@
-//! What happened in a world, in order: for stories and for traces.
+//! The events of a world in order, for reports and traces.
 //!
-//! A world keeps a journal only if it is asked to, for nothing that a run depends on is in it.
+//! A journal is optional, because no run depends on it.
 
 use crate::guest::GuestRequest;
 use crate::host::disk::OpKey;
 use crate::world::action::{Action, QueueId};
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// An action was done. What follows up to the next one came of it.
+    /// An action was done. The events up to the next action are its effects.
     Did(Action),
-    /// A device handed an operation to the host.
+    /// A device submitted an operation to the host.
     Submitted(OpKey),
-    /// A request came back.
+    /// A request completed.
     Completed {
-        /// On which queue.
+        /// The queue.
         to: QueueId,
         /// Its number.
         id: u32,
-        /// What it was.
+        /// The request itself.
         ask: GuestRequest,
         /// Its status byte.
         status: u8,
@@ -28,14 +28,14 @@ pub enum Event {
     Signalled(QueueId),
 }
 
-/// A list of what happened.
+/// A list of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Journal {
     events: Vec<Event>,
 }
 
 impl Journal {
-    /// Everything since power-on.
+    /// All events since power-on.
     #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.events

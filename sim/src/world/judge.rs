@@ -1,4 +1,4 @@
-//! Where what happened is held against what may happen.
+//! Judgement of completions and used rings by the oracle.
 
 use powerfail_model::{Atom, Observed, RequestId, Rule, Violation};
 
@@ -13,27 +13,27 @@ use crate::host::disk::Witness;
 use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
 
-/// What is wrong with a failure where hosts may fail.
+/// The note on a failed request that no host failure excuses.
 const NO_CAUSE: &str =
     "No sync had failed since the disk was opened, nor any operation of this request.";
 
-/// A broken promise and whose it is.
+/// A broken promise and the device that broke it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The device, counted from zero.
     pub device: u8,
-    /// What is wrong.
+    /// The violation.
     pub violation: Violation,
 }
 
-/// A request that came back.
+/// A completed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     /// Its number.
     pub(crate) id: u32,
-    /// Its status.
+    /// Its status byte.
     pub(crate) status: u8,
-    /// A hash over what a read has found.
+    /// A hash over the contents that a read returned.
     pub(crate) found: u64,
 }
 
@@ -52,7 +52,7 @@ impl Failure {
 }
 
 impl<D: DeviceUnderTest> World<D> {
-    /// A used element was seen: its request is judged.
+    /// Judges the request of a used element.
     pub(super) fn completed(
         &mut self,
         to: QueueId,
@@ -60,7 +60,7 @@ impl<D: DeviceUnderTest> World<D> {
     ) -> Result<(), Box<Failure>> {
         let done = match done {
             Ok(done) => done,
-            // Once the guest itself has broken the ring, its bookkeeping means nothing.
+            // Once the guest has broken the ring, its bookkeeping is void.
             Err(_) if self.slot(to.device).avail_jumped => return Ok(()),
             Err(breach) => return Err(self.breached(to, breach)),
         };
@@ -100,7 +100,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let status = if malformed && done.status > 2 { 1 } else { done.status };
         let id = RequestId(done.id);
-        // Of a host of the device's own nobody here knows how it fared.
+        // Failures of a device's own disk cannot be seen here, so they excuse everything.
         let excused = done.status == 0
             || !D::ON_SIM_DISK
             || slot.sync_failed
@@ -134,7 +134,7 @@ impl<D: DeviceUnderTest> World<D> {
         Ok(())
     }
 
-    /// What a completion says about the run.
+    /// Counts the situations that a completion shows.
     fn note_completion(&mut self, to: QueueId, done: &Done) {
         let coverage = &mut self.coverage;
         let slot = &mut self.slots[usize::from(to.device)];

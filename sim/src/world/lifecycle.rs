@@ -1,4 +1,4 @@
-//! What happens to a live device besides requests, resets and crashes.
+//! Lifecycle events of a live device: pause, save, resize, queue reset, reconnection.
 
 use powerfail_model::{RequestId, Rule, Violation};
 
@@ -13,7 +13,7 @@ use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
-    /// Something happens to a device. Nothing does that it does not know, or while it is not live.
+    /// Applies a lifecycle event. Not enabled if the device does not support it or is not live.
     pub(super) fn live(&mut self, device: u8, what: Lifecycle) -> Outcome {
         let slot = self.slot(device);
         let can = slot.device.can();
@@ -21,7 +21,7 @@ impl<D: DeviceUnderTest> World<D> {
         if what == Lifecycle::Resume && slot.paused {
             return Ok(self.resume(device));
         }
-        // A guest that broke a ring only waits for what it has begun.
+        // A guest that broke a ring only finishes the queue resets that it has begun.
         let begun = matches!(what, Lifecycle::PollQueue { .. } | Lifecycle::PlaceQueue { .. });
         if !slot.live || (slot.avail_jumped && !begun) {
             return Ok(false);
@@ -82,7 +82,7 @@ impl<D: DeviceUnderTest> World<D> {
         true
     }
 
-    /// Another process goes on where the saved one stopped.
+    /// Restores the saved device in another process.
     fn move_on(&mut self, device: u8) -> Outcome {
         let may_fail = self.options.host_may_fail();
         let World { options, memory, disk, slots, .. } = self;
@@ -121,8 +121,8 @@ impl<D: DeviceUnderTest> World<D> {
             && sectors <= shape.room()
             && sectors.is_multiple_of(granules)
             && shape.spare > 0;
-        // A request that the old size forbids and the new one allows may be answered either way,
-        // and the oracle would have to know both.
+        // A request that the old size forbids and the new one allows may be answered either way;
+        // the oracle does not model that.
         let mut out = slot.queues.iter().flat_map(QueueDriver::outstanding);
         if !fits || out.any(|(_, ask)| reaches(ask, u64::from(before), u64::from(sectors))) {
             return Ok(false);
@@ -217,15 +217,15 @@ impl<D: DeviceUnderTest> World<D> {
         true
     }
 
-    /// Whether a device can be gone on for by another one, by what is on record.
+    /// Whether another backend can take over with the in-flight record.
     fn may_be_left(&self, device: u8) -> bool {
         let slot = self.slot(device);
         let all_live = (0..slot.active).all(|queue| slot.is_queue_live(queue as u8));
-        // Heads that were published twice count once in the record: their driver may lose one.
+        // The record counts a head that was published twice once, so one answer could be lost.
         all_live && !slot.head_republished && self.options.spec.record
     }
 
-    /// The backend dies, and another one goes on.
+    /// Kills the backend under a live driver; another one takes over.
     fn reconnect(&mut self, device: u8, inside: Option<(u8, Cut)>) -> Outcome {
         let exists = inside.is_none_or(|(queue, _)| u16::from(queue) < self.slot(device).active);
         if !exists || !self.may_be_left(device) {
@@ -237,13 +237,12 @@ impl<D: DeviceUnderTest> World<D> {
         self.note_reconnect(device);
         let slot = &mut self.slots[usize::from(device)];
         self.disk.backend_kill(device, slot.oracle.host_failed());
-        // Who leaves a backend finds it with the same open disk; this one opens it anew.
+        // The new backend opens the disk again, unlike one that the front-end left.
         slot.reopened();
         self.go_on(device)
     }
 
-    /// The front-end leaves the backend. What the host has in hand ends, and the front-end comes
-    /// back.
+    /// The front-end leaves the backend, the operations in flight complete, and it reconnects.
     fn leave_backend(&mut self, device: u8) -> Outcome {
         if !self.may_be_left(device) {
             return Ok(false);
@@ -266,7 +265,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Steps a queue's thread until it has nothing to do.
     fn run_dry(&mut self, to: QueueId) -> Outcome {
         let may_fail = self.options.host_may_fail();
-        // Far more steps than there are operations to take back.
+        // Far more steps than operations can be in flight.
         for _ in 0..1000 {
             let World { memory, disk, slots, .. } = self;
             let slot = &mut slots[usize::from(to.device)];
@@ -279,7 +278,7 @@ impl<D: DeviceUnderTest> World<D> {
         Ok(true)
     }
 
-    /// The backend that the front-end is connected to now goes on with the rings as they are.
+    /// The connected backend continues with the rings as they are.
     fn go_on(&mut self, device: u8) -> Outcome {
         let again = self.slot(device).is_carrying();
         self.coverage.hit_if(again, Situation::CarriedTwice);
@@ -298,12 +297,12 @@ impl<D: DeviceUnderTest> World<D> {
         slot.device.reconnect(setup, &options.spec, slot.negotiated, &rings[..active], &mut host);
         slot.unpaused();
         self.stats.reconnects += 1;
-        // What it had in flight makes room on a disk that others share.
+        // The end of its operations makes room on the shared disk for other devices.
         self.slots.iter_mut().for_each(DeviceSlot::make_runnable);
         Ok(true)
     }
 
-    /// The last step of a queue's thread before its backend dies.
+    /// Runs the last step of a queue's thread, in which its backend dies at `cut`.
     fn die_inside(&mut self, to: QueueId, cut: Cut) -> Outcome {
         let may_fail = self.options.host_may_fail();
         let World { memory, disk, slots, .. } = self;
@@ -318,7 +317,7 @@ impl<D: DeviceUnderTest> World<D> {
                 Cut::Index => Situation::KilledAtIndex,
             },
         );
-        // The step may have woken another queue, whose requests were answered before the end, too.
+        // The step may have woken another queue and answered its requests before the end, too.
         for queue in 0..self.slot(to.device).active as u8 {
             self.observe(QueueId { queue, ..to })?;
         }
@@ -338,7 +337,7 @@ impl<D: DeviceUnderTest> World<D> {
 }
 
 impl<D> DeviceSlot<D> {
-    /// Whether a request is in flight that was so when a backend died or was left.
+    /// Whether a request is in flight that already was when a backend died or was left.
     pub(crate) fn is_carrying(&self) -> bool {
         let mut out = self.queues.iter().flat_map(QueueDriver::outstanding);
         out.any(|(id, _)| id <= self.carried)
@@ -351,7 +350,7 @@ impl<D> DeviceSlot<D> {
             && self.queue_states[usize::from(queue)] == QueueState::Live
     }
 
-    /// Whether the reset of a queue was asked for and has not shown.
+    /// Whether the reset of a queue was begun and its completion has not been read.
     pub(crate) fn is_queue_resetting(&self, queue: u8) -> bool {
         self.queue_states.get(usize::from(queue)) == Some(&QueueState::Resetting)
     }
@@ -361,7 +360,7 @@ impl<D> DeviceSlot<D> {
         self.negotiated & crate::guest::wire::feature::RING_RESET != 0
     }
 
-    /// Whatever the monitor was about is over.
+    /// Clears the pause and any save in progress.
     pub(super) fn unpaused(&mut self) {
         self.paused = false;
         self.moving = Moving::No;

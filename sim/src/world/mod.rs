@@ -1,12 +1,12 @@
-//! The world of one run: guests, devices, the host disk, and the oracle that watches.
+//! The world of one run: guests, devices, the host disk, and one oracle per device.
 //!
-//! [`World::step`] does one [`Action`] and draws nothing, so a world is a pure function of the
-//! actions it was given. An action that is not enabled changes nothing and says so, which is what
-//! lets a list of actions survive having lines taken out. After every device step the world looks
-//! at the used rings as a guest polling them would, and tells the oracle.
+//! [`World::step`] does one [`Action`] and draws nothing, so a world is a pure function of its
+//! actions. An action that is not enabled returns `false` and changes nothing, so a list of actions
+//! stays valid when lines are removed from it. After every device step the world polls the used
+//! rings as a guest would, and reports each completion to the oracle.
 //!
-//! Not here: which action comes next ([`scheduler`](crate::schedule)), and what an answer means
-//! (`powerfail_model`).
+//! Not here: the choice of the next action ([`schedule`](crate::schedule)), and the meaning of an
+//! answer (`powerfail_model`).
 
 mod access;
 pub mod action;
@@ -44,7 +44,7 @@ use crate::world::coverage::{Coverage, Situation};
 use crate::world::event_hash::Chain;
 use powerfail_model::Rule;
 
-/// What a step came to.
+/// The result of a step: whether the action was enabled, or the broken promise.
 pub type Outcome = Result<bool, Box<Failure>>;
 
 /// One run's world.
@@ -60,16 +60,17 @@ pub struct World<D: DeviceUnderTest> {
     stats: Stats,
     chain: Chain,
     recovering: bool,
-    /// Kept only if somebody wants to tell the story.
+    /// The journal is `Some` iff [`keep_journal`](World::keep_journal) was called: reports need it.
     journal: Option<Box<Journal>>,
-    /// What came back and was not asked for since, kept only for somebody who listens.
+    /// Completed requests since the last call of [`answers`](World::answers); empty unless
+    /// `listening`.
     answers: Vec<Answer>,
     listening: bool,
 }
 
 impl<D: DeviceUnderTest> World<D> {
-    /// A world in which the power has just come on. `run` names it: worlds with different numbers
-    /// share no content.
+    /// A world just after power-on. `run` numbers it: worlds with different numbers share no
+    /// content.
     #[must_use]
     pub fn new(setup: D::Setup, options: Options, run: u32) -> World<D> {
         let options = options.of_kinds(D::kinds(&setup));
@@ -93,8 +94,8 @@ impl<D: DeviceUnderTest> World<D> {
         world
     }
 
-    /// As [`new`](Self::new) with the same set-up, keeping the allocations; coverage and statistics
-    /// go on counting.
+    /// Resets the world to [`new`](Self::new) with the same set-up, but keeps its allocations,
+    /// coverage and statistics.
     pub fn restart(&mut self, options: Options, run: u32) {
         let options = options.of_kinds(D::kinds(&self.setup));
         self.options = options;
@@ -115,45 +116,48 @@ impl<D: DeviceUnderTest> World<D> {
         &self.options
     }
 
-    /// What the devices need.
+    /// The set-up that every device is opened with.
     #[must_use]
     pub fn setup(&self) -> &D::Setup {
         &self.setup
     }
 
-    /// The number that names the run.
+    /// The number of the run.
     #[must_use]
     pub fn run(&self) -> u32 {
         self.run
     }
 
-    /// The simulated disk, to look at.
+    /// The simulated disk.
     #[inline]
     #[must_use]
     pub fn disk(&self) -> &SimDisk {
         &self.disk
     }
 
-    /// What happened, by name.
+    /// The situations reached, over all runs of this world.
     #[must_use]
     pub fn coverage(&self) -> &Coverage {
         &self.coverage
     }
 
-    /// What happened, in numbers.
+    /// The counts over all runs of this world.
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// The hash over everything that happened in this run so far.
+    /// The hash over all events of this run so far.
     #[inline]
     #[must_use]
     pub fn event_hash(&self) -> u64 {
         self.chain.value()
     }
 
-    /// A device's oracle, to look at.
+    /// The oracle of a device.
+    ///
+    /// # Panics
+    /// If `device` is not below `options().devices`.
     #[must_use]
     pub fn oracle(&self, device: u8) -> &Contract {
         &self.slots[usize::from(device)].oracle
@@ -164,13 +168,13 @@ impl<D: DeviceUnderTest> World<D> {
         &self.slots[usize::from(device)]
     }
 
-    /// Counts from zero again.
+    /// Resets coverage and statistics to zero.
     pub fn forget_counts(&mut self) {
         self.coverage = Coverage::default();
         self.stats = Stats::default();
     }
 
-    /// Replaces everything that a panic may have left half done.
+    /// Replaces all state that a panic may have left inconsistent.
     pub fn renew(&mut self) {
         let journal = self.journal.take();
         let (coverage, stats) = (self.coverage, self.stats);
@@ -190,7 +194,7 @@ impl<D: DeviceUnderTest> World<D> {
         self.journal = Some(Box::default());
     }
 
-    /// Has the disk keep a record of what it does.
+    /// Starts a record of the disk's operations.
     pub(crate) fn keep_record(&mut self) {
         self.disk.keep_record();
     }
@@ -200,44 +204,43 @@ impl<D: DeviceUnderTest> World<D> {
         self.disk.close_record();
     }
 
-    /// Keeps none.
+    /// Drops the journal.
     pub(crate) fn forget_journal(&mut self) {
         self.journal = None;
     }
 
-    /// Keeps what comes back from now on, for [`answers`](Self::answers).
+    /// Keeps completed requests from now on, for [`answers`](Self::answers).
     pub(crate) fn listen_to_answers(&mut self) {
         self.listening = true;
     }
 
-    /// Takes what came back since it was last asked for.
+    /// Takes the requests completed since the last call.
     pub(crate) fn answers(&mut self) -> std::vec::Drain<'_, Answer> {
         self.answers.drain(..)
     }
 
-    /// Gives the memory back that no driver has laid anything out in: a copy of the world is the
-    /// cheaper for it. It can run, but not be restarted.
+    /// Frees the guest memory above the last driver's layout, so that copies of the world are
+    /// cheaper. The world can run, but not be restarted.
     pub(crate) fn fit_memory(&mut self) {
         let ends = self.slots.iter().flat_map(|slot| &slot.queues).map(QueueDriver::end);
         let end = ends.max().unwrap_or(0) as usize;
         self.memory = self.memory.first(end.next_multiple_of(4096).clamp(4096, MEMORY));
     }
 
-    /// A sector or word of a device's part of the medium takes this content, as if a power loss had
-    /// left it so.
+    /// Sets a sector or word of a device's part of the medium, as if a power loss had left it so.
     pub(crate) fn leave(&mut self, device: u8, number: u32, content: &[u8]) {
         self.disk.leave(device, number, content);
     }
 
-    /// What an operation in flight would write to a sector of the medium. Nothing if it would
-    /// write nothing there any more.
+    /// The bytes that an operation in flight would write to a sector of the medium. `None` if it
+    /// has nothing left to write there.
     pub(crate) fn would_land(&self, nth: usize, sector: u32) -> Option<[u8; SECTOR]> {
-        // SAFETY: looking ahead lands nothing, and reads what the operation would write.
+        // SAFETY: `would_land` writes nothing; it reads the buffers of the operation.
         let ram = unsafe { self.memory.ram_to_read() };
         self.disk.would_land(nth, sector, ram)
     }
 
-    /// A copy to look ahead with: it keeps no journal.
+    /// A copy without a journal, for looking ahead.
     pub(crate) fn scout(&mut self) -> World<D> {
         let journal = self.journal.take();
         let copy = self.clone();
@@ -245,7 +248,7 @@ impl<D: DeviceUnderTest> World<D> {
         copy
     }
 
-    /// What happened since power-on, if a journal is kept.
+    /// The events since power-on, if a journal is kept.
     #[must_use]
     pub fn journal(&self) -> Option<&Journal> {
         self.journal.as_deref()
@@ -258,18 +261,18 @@ impl<D: DeviceUnderTest> World<D> {
         }
     }
 
-    /// Between a crash and the end of the read that follows it, crashes count as crashes during
-    /// recovery.
+    /// Marks recovery, the time from a crash to the end of the read that follows it. Crashes in it
+    /// count as crashes during recovery.
     pub fn set_recovering(&mut self, recovering: bool) {
         self.recovering = recovering;
     }
 
     /// Does one action.
     ///
-    /// False means that the action is not enabled; nothing happened then.
+    /// Returns `false` iff the action is not enabled; the world is unchanged then.
     ///
     /// # Errors
-    /// The promise that was broken.
+    /// The promise that the device broke.
     pub fn step(&mut self, action: &Action) -> Outcome {
         if !self.addresses_exist(action) {
             return Ok(false);
@@ -303,7 +306,7 @@ impl<D: DeviceUnderTest> World<D> {
         if done {
             self.chain.action(action);
         } else if let Some(journal) = &mut self.journal {
-            // Nothing came of it, so it is no part of the story.
+            // The action was not enabled, so it is not part of the report.
             journal.take_back(action);
         }
         Ok(done)
@@ -334,7 +337,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
     }
 
-    /// The thread of a queue runs.
+    /// Runs the thread of a queue.
     fn crank(&mut self, to: QueueId, until: Until) -> Outcome {
         let index = usize::from(to.queue);
         if !self.slots[usize::from(to.device)].runnable[index] {
@@ -359,13 +362,13 @@ impl<D: DeviceUnderTest> World<D> {
             match progress {
                 Progress::Idle => {
                     slot.runnable[index] = false;
-                    // A step may finish its work and find nothing more in one go.
+                    // One step may both finish its work and find nothing more.
                     self.observe(to)?;
                     break;
                 }
                 Progress::Busy => {}
                 Progress::Signal => {
-                    // The signal is for what the same step has used, too.
+                    // The signal covers elements that the same step used, too.
                     self.observe(to)?;
                     let slot = &mut self.slots[usize::from(to.device)];
                     if let Some(journal) = &mut self.journal {
@@ -382,7 +385,7 @@ impl<D: DeviceUnderTest> World<D> {
                     if let Some(runnable) = slot.runnable.get_mut(usize::from(other)) {
                         *runnable = true;
                     }
-                    // Being woken may end requests of that queue.
+                    // Waking the other queue may complete its requests.
                     self.observe(QueueId { queue: other as u8, ..to })?;
                 }
             }
@@ -407,7 +410,7 @@ impl<D: DeviceUnderTest> World<D> {
         Ok(true)
     }
 
-    /// Whether a request of a device has not come back.
+    /// Whether a request of a device is outstanding.
     pub(crate) fn is_out(&self, device: u8, id: u32) -> bool {
         let out = |queue: &QueueDriver| queue.outstanding().any(|(other, _)| other == id);
         self.slots.get(usize::from(device)).is_some_and(|s| s.queues.iter().any(out))
@@ -426,13 +429,13 @@ impl<D: DeviceUnderTest> World<D> {
         self.take_completions(to)
     }
 
-    /// Kept out of the way of [`observe`](Self::observe), which mostly finds nothing.
+    /// The slow path of [`observe`](Self::observe), which mostly finds nothing.
     #[inline(never)]
     fn take_completions(&mut self, to: QueueId) -> Result<(), Box<Failure>> {
         while let Some(done) =
             self.slots[usize::from(to.device)].queues[usize::from(to.queue)].next_done(&self.memory)
         {
-            // An index out of range stays so; a guest that broke the ring itself looks away.
+            // An index out of range stays so; `completed` ignores it if the guest broke the ring.
             let stuck = matches!(done, Err(Breach::UsedIndex { .. }));
             self.completed(to, done)?;
             if stuck {

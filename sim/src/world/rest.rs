@@ -1,7 +1,7 @@
 //! Coming to rest: safety first, then liveness.
 //!
-//! After the last fault the host is kind, and everything outstanding must finish within a bounded
-//! number of steps (AMB-42). How a world settles draws nothing, so it is one action.
+//! After the last host fault, everything outstanding must finish within a bounded number of steps
+//! (AMB-42). Settling draws nothing, so it is one action.
 
 use powerfail_model::{Rule, Violation};
 
@@ -14,19 +14,19 @@ use crate::host::disk::{OpKind, Outcome as HostOutcome};
 use crate::world::action::{Action, QueueId, Until};
 use crate::world::coverage::Situation;
 
-/// A world that has not come to rest after so many steps never will.
+/// Most steps to come to rest.
 const PATIENCE: u32 = 10_000;
-/// A reset that has not shown after so many looks at an idle device never will.
+/// Most polls of a reset while the device is idle.
 const POLLS: u32 = 64;
 
-/// Whether an action only looks whether a reset is over.
+/// Whether an action only polls a reset.
 fn is_look(action: &Action) -> bool {
     let queue = matches!(action, Action::Lifecycle { what: Lifecycle::PollQueue { .. }, .. });
     queue || matches!(action, Action::PollReset { .. })
 }
 
 impl<D: DeviceUnderTest> World<D> {
-    /// Lets everything move until a request has come back.
+    /// Does every enabled step until a request has completed.
     pub(super) fn wait_for(&mut self, device: u8, id: u32) -> Outcome {
         let mut polls = 0;
         for _ in 0..PATIENCE {
@@ -35,7 +35,7 @@ impl<D: DeviceUnderTest> World<D> {
             }
             let Some(action) = self.settle() else { break };
             if !self.step(&action)? {
-                // A reset may take its time to show.
+                // A reset may need several polls.
                 polls += 1;
                 if polls > POLLS || !is_look(&action) {
                     break;
@@ -50,7 +50,7 @@ impl<D: DeviceUnderTest> World<D> {
         for _ in 0..PATIENCE {
             let Some(action) = self.settle() else { break };
             if !self.step(&action)? {
-                // A reset may take its time to show.
+                // A reset may need several polls.
                 polls += 1;
                 if polls > POLLS || !is_look(&action) {
                     break;
@@ -61,9 +61,9 @@ impl<D: DeviceUnderTest> World<D> {
         Ok(true)
     }
 
-    /// The next step of a world that is left to itself with a kind host: every thread runs, the
-    /// oldest operation completes, kicks are given, what is used is taken back, a reset is looked
-    /// at. Nothing, once none of that is possible.
+    /// The next step towards rest, without host faults: a thread runs, the oldest operation
+    /// completes, a reset is polled, a paused device resumes, a due kick is given, or used elements
+    /// are taken. `None` once none of these is enabled.
     pub(crate) fn settle(&self) -> Option<Action> {
         if let Some(action) = self.settle_paused() {
             return Some(action);
@@ -104,8 +104,7 @@ impl<D: DeviceUnderTest> World<D> {
         None
     }
 
-    /// The next step of threads and host, left to themselves: what moves of a device that is
-    /// paused.
+    /// The next step of threads and host alone, which also move while a device is paused.
     pub(crate) fn settle_paused(&self) -> Option<Action> {
         for device in 0..self.options.devices {
             let slot = self.slot(device);
@@ -119,14 +118,14 @@ impl<D: DeviceUnderTest> World<D> {
         self.oldest()
     }
 
-    /// Completes the oldest operation in flight as it was asked.
+    /// Completes the oldest operation in flight in full.
     fn oldest(&self) -> Option<Action> {
         let (op, ..) = self.disk.in_flight().min_by_key(|&(_, nth, _)| nth)?;
         let landed = if op.kind == OpKind::Discard { op.range() } else { SectorSet::EMPTY };
         Some(Action::Complete { op, outcome: HostOutcome::Ok { landed } })
     }
 
-    /// Everything that was asked for must have been answered.
+    /// Checks that everything outstanding was answered.
     fn check_rest(&mut self) -> Result<(), Box<Failure>> {
         for device in 0..self.options.devices {
             let slot = &mut self.slots[usize::from(device)];
@@ -149,7 +148,7 @@ impl<D: DeviceUnderTest> World<D> {
                 return Err(Failure::boxed(device, Violation::new(Rule::ResetNotShown)));
             }
             if slot.device.needs_reset() && slot.malformed_sent {
-                // A chain that makes no sense may be fatal to a device; nothing is owed then.
+                // After an invalid chain a device may need a reset; it owes no completion then.
                 continue;
             }
             if slot.device.needs_reset() {
@@ -171,7 +170,7 @@ impl<D: DeviceUnderTest> World<D> {
         Ok(())
     }
 
-    /// Nothing may have landed in buffers that no request uses.
+    /// Checks that no byte was written to buffers that no request uses.
     fn check_memory(&self) -> Result<(), Box<Failure>> {
         for (device, slot) in self.slots.iter().enumerate() {
             for (queue, driver) in slot.queues.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! The ways a device answers requests wrongly: it serves what it must refuse, refuses what it must
-//! serve, or does what it says it did not.
+//! The mutants that answer a request wrongly: they serve a request that they must refuse, refuse
+//! one that they must serve, or carry out one that they refuse.
 
 use powerfail_model::{Rule, Segment};
 
@@ -8,36 +8,36 @@ use crate::dut::toolkit::BlockRequest;
 use crate::guest::memory::Ram;
 use crate::guest::wire::{feature, request};
 
-/// A wrong answer.
+/// The mistake in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerFault {
-    /// Unknown flags of a segment are not looked at.
+    /// Unknown flags of a segment are ignored.
     ServesUnknownFlag,
     /// A discard with the unmap flag is served.
     ServesDiscardUnmap,
-    /// Nobody looks where a request ends.
+    /// A request that ends beyond the capacity is served.
     ServesBeyondCapacity,
-    /// Nobody looks how long a segment is.
+    /// A segment over the length limit is served.
     ServesOverLimit,
-    /// Nobody counts segments.
+    /// A request with too many segments is served.
     ServesTooManySegments,
     /// A length is rounded down to sectors.
     ServesPartialSector,
     /// A length is rounded down to segments.
     ServesPartialSegment,
-    /// Discards and write-zeroes are served, negotiated or not.
+    /// Discards and write-zeroes are served even if not negotiated.
     ServesUnnegotiated,
-    /// Unknown types are answered with OK.
+    /// Unknown request types are answered with OK.
     ServesUnknownType,
-    /// Every refusal is IOERR.
+    /// Every refusal has the status IOERR.
     RefusesWithIoerr,
-    /// A GET_ID fails.
+    /// GET_ID fails.
     FailsLegal,
-    /// The status of a GET_ID is made up.
+    /// GET_ID is answered with the unknown status 3.
     MadeUpStatus,
-    /// A write that ends beyond the capacity is refused after its first sector was written.
+    /// A write that ends beyond the capacity is refused, but its first sector is written.
     RefusedButWritten,
-    /// A write to a read-only disk is refused after it reached the medium.
+    /// A write to a read-only disk is refused, but reaches the medium.
     ReadOnlyWritten,
 }
 
@@ -47,7 +47,7 @@ const FACTS: [Facts; 14] = [
     (
         AnswerFault::ServesUnknownFlag,
         "serves-unknown-flag",
-        "unknown flags of a segment are not looked at",
+        "unknown flags of a segment are ignored",
         &[Rule::UnknownFlagServed],
     ),
     (
@@ -59,19 +59,19 @@ const FACTS: [Facts; 14] = [
     (
         AnswerFault::ServesBeyondCapacity,
         "serves-beyond-capacity",
-        "nobody looks where a request ends",
+        "a request that ends beyond the capacity is served",
         &[Rule::BeyondCapacityServed],
     ),
     (
         AnswerFault::ServesOverLimit,
         "serves-over-limit",
-        "nobody looks how long a segment is",
+        "a segment over the length limit is served",
         &[Rule::OverLimitServed],
     ),
     (
         AnswerFault::ServesTooManySegments,
         "serves-too-many-segments",
-        "nobody counts segments",
+        "a request with too many segments is served",
         &[Rule::TooManySegmentsServed],
     ),
     (
@@ -89,53 +89,53 @@ const FACTS: [Facts; 14] = [
     (
         AnswerFault::ServesUnnegotiated,
         "serves-unnegotiated",
-        "discards and write-zeroes are served, negotiated or not",
+        "discards and write-zeroes are served even if not negotiated",
         &[Rule::UnnegotiatedServed],
     ),
     (
         AnswerFault::ServesUnknownType,
         "serves-unknown-type",
-        "unknown types are answered with OK",
+        "unknown request types are answered with OK",
         &[Rule::UnknownTypeServed],
     ),
     (
         AnswerFault::RefusesWithIoerr,
         "refuses-with-ioerr",
-        "every refusal is IOERR",
+        "every refusal has the status IOERR",
         &[Rule::WrongRefusal],
     ),
-    (AnswerFault::FailsLegal, "fails-legal", "a GET_ID fails", &[Rule::LegalRequestFailed]),
+    (AnswerFault::FailsLegal, "fails-legal", "GET_ID fails", &[Rule::LegalRequestFailed]),
     (
         AnswerFault::MadeUpStatus,
         "made-up-status",
-        "a GET_ID is answered with 3",
+        "GET_ID is answered with the unknown status 3",
         &[Rule::UnknownStatus],
     ),
     (
         AnswerFault::RefusedButWritten,
         "refused-but-written",
-        "a write that ends beyond the capacity is refused after its first sector was written",
+        "a write that ends beyond the capacity is refused, but its first sector is written",
         &[Rule::RefusedEffect],
     ),
     (
         AnswerFault::ReadOnlyWritten,
         "read-only-written",
-        "a write to a read-only disk is refused after it reached the medium",
+        "a write to a read-only disk is refused, but reaches the medium",
         &[Rule::MediumReadOnlyChanged],
     ),
 ];
 
-/// What a wrong device makes of an answer.
+/// The wrong answer and its effect.
 pub(super) struct Spoiled {
-    /// The status instead.
+    /// The status written.
     pub(super) status: u8,
-    /// The sector that is written all the same, from the start of the data, and whether behind the
-    /// cache.
+    /// The sector that is written nevertheless, with the start of the data, and whether on the
+    /// medium only.
     pub(super) written: Option<(u32, bool)>,
 }
 
 impl AnswerFault {
-    /// All of them.
+    /// Every mistake.
     pub fn all() -> impl Iterator<Item = AnswerFault> {
         FACTS.into_iter().map(|facts| facts.0)
     }
@@ -145,7 +145,8 @@ impl AnswerFault {
         (facts.1, facts.2, facts.3)
     }
 
-    /// Spoils an answer; `offered` and `negotiated` are feature bits.
+    /// The wrong answer to a request, if this mistake applies. `offered` and `negotiated` are
+    /// feature bits.
     pub(super) fn spoil(
         self,
         request: &BlockRequest,
@@ -192,7 +193,7 @@ impl AnswerFault {
                 offered & feature::RO != 0 && (kind == request::OUT || segmented),
             ),
         ];
-        // What is wrong for two reasons is still refused for the other.
+        // A request with a second reason to be refused is still refused.
         let only = |fault| reasons.iter().all(|&(reason, holds)| holds == (reason == fault));
         let answer = |wrong: bool, status: u8| wrong.then_some(Spoiled { status, written: None });
         let write = |wrong: bool, behind: bool| {

@@ -1,89 +1,89 @@
-//! The ways a device is wrong.
+//! The mutants of a block device.
 
 use powerfail_model::Rule;
 
 use super::{AnswerFault, LifecycleFault};
 
-/// A promise a device breaks.
+/// The mistake of a mutant device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DeviceFault {
-    /// A reset shows as done while writes are in the host's hands, and they land later.
+    /// A reset completes while writes are in flight at the host; they land later.
     #[default]
     LateAfterReset,
-    /// The same with reads: they land in memory that is the guest's own again.
+    /// A reset completes while reads are in flight at the host; they write to guest memory later.
     DmaAfterReset,
-    /// A reset loses what the cache holds.
+    /// A reset loses the dirty sectors of the host cache.
     ResetDropsCache,
-    /// A guest that refuses FLUSH gets a write-back cache all the same.
+    /// A guest that refuses FLUSH gets a write-back cache nevertheless.
     FlushRefusalIgnored,
-    /// `writeback` reads back what was written, and the cache mode does not follow.
+    /// `writeback` reads back as written, but the cache mode does not change.
     WritebackIgnored,
-    /// `writeback` reads zero as before the reset, and the cache mode is write-back again.
+    /// After a reset `writeback` keeps its value 0, but the cache mode is write-back again.
     WritebackNotReset,
-    /// Now and then a kick is lost.
+    /// Some kicks are lost.
     LostKick,
-    /// Now and then a signal is lost.
+    /// Some signals are lost.
     LostSignal,
-    /// A signal comes after the reset has shown.
+    /// A signal is sent after a reset has completed.
     SignalsAfterReset,
-    /// Something is used after the reset has shown.
+    /// A used element is written after a reset has completed.
     UsedAfterReset,
-    /// Now and then a head is returned twice.
+    /// Some heads are used twice.
     UsedTwice,
-    /// Now and then a head is returned that was never published.
+    /// Some used elements name a head that was never published.
     UsedUnpublished,
-    /// Now and then the used index moves by more than a ring.
+    /// Sometimes the used index moves by more than the ring size.
     UsedIndexJumps,
-    /// A reset forgets that a sync had failed.
+    /// A failed sync is forgotten at a reset.
     FailureForgottenAtReset,
-    /// A failed sync fails those who waited for it, and is forgotten.
+    /// A failed sync fails only the flushes that waited for it, and is then forgotten.
     FailureForgotten,
-    /// A write-through write that the host failed counts as a failed sync.
+    /// A failed write-through write makes every later flush fail.
     PoisonedByWrite,
-    /// The used length is one too many.
+    /// The used length is too large by one.
     LengthOneMore,
     /// The status is written as four bytes.
     StatusTooWide,
-    /// The header is written back.
+    /// The device writes to the request header.
     HeaderWritten,
-    /// The status of a write is written once more when the next request is used.
+    /// The status of a write is written again when the next request is used.
     StatusWrittenAgain,
-    /// Writes to a read-only disk are served.
+    /// Writes to a read-only disk succeed.
     ReadOnlyServed,
     /// Features that were not offered are accepted.
     AcceptsAnything,
-    /// Features that were offered must all be accepted.
+    /// A driver that does not accept every offered feature is refused.
     DemandsAll,
     /// `writeback` always reads 1.
     WritebackStuck,
-    /// `writeback` starts as the cache is, whatever was negotiated.
+    /// `writeback` starts at 1, even if FLUSH was refused.
     WritebackStartsOn,
     /// A reserved field of the configuration space is not zero.
     ReservedSet,
-    /// CONFIG_WCE is offered where FLUSH is not.
+    /// CONFIG_WCE is offered without FLUSH.
     OfferUnclosed,
-    /// A reset never shows.
+    /// A reset never completes.
     ResetNeverShows,
-    /// After a while the device asks for a reset.
+    /// After some steps the device asks for a reset without a reason.
     WantsReset,
-    /// The serial number is another's.
+    /// GET_ID returns another serial number.
     OtherIdentity,
-    /// GET_ID makes it panic.
+    /// The device panics at GET_ID.
     Panics,
-    /// A request is answered as it must not be.
+    /// A wrong answer to a request.
     Answer(AnswerFault),
-    /// Something of its lives is not as it must be.
+    /// A mistake in the lifecycle.
     Lifecycle(LifecycleFault),
 }
 
 type Facts = (DeviceFault, &'static str, &'static str, &'static [Rule]);
 
-/// Each with its name, what is wrong in a line, and the rules that should notice.
+/// Each mistake with its name, its summary and the rules that should catch it.
 const FACTS: [Facts; 31] = [
     (
         DeviceFault::LateAfterReset,
         "late-after-reset",
-        "a reset shows as done while writes are in flight; they land later",
+        "a reset completes while writes are in flight; they land later",
         &[
             Rule::LateEffect,
             Rule::StaleRead,
@@ -95,80 +95,75 @@ const FACTS: [Facts; 31] = [
     (
         DeviceFault::DmaAfterReset,
         "dma-after-reset",
-        "a reset shows as done while reads are in flight; they reach guest memory later",
+        "a reset completes while reads are in flight; they write to guest memory later",
         &[Rule::WroteOutside, Rule::WroteReadable, Rule::WroteAfterEnd, Rule::TornAtom],
     ),
     (
         DeviceFault::ResetDropsCache,
         "reset-drops-cache",
-        "a reset loses what the cache holds",
+        "a reset loses the dirty sectors of the host cache",
         &[Rule::StaleRead, Rule::StableWriteLost, Rule::NotZeroed],
     ),
     (
         DeviceFault::FlushRefusalIgnored,
         "flush-refusal-ignored",
-        "a guest that refuses FLUSH gets a write-back cache all the same",
+        "a guest that refuses FLUSH gets a write-back cache nevertheless",
         &[Rule::FlushlessWriteLost],
     ),
     (
         DeviceFault::WritebackIgnored,
         "writeback-ignored",
-        "writeback reads back what was written, and the cache mode does not follow",
+        "writeback reads back as written, but the cache mode does not change",
         &[Rule::WriteThroughLost],
     ),
     (
         DeviceFault::WritebackNotReset,
         "writeback-not-reset",
-        "writeback reads zero as before the reset, and the cache mode is write-back again",
+        "after a reset writeback keeps its value 0, but the cache mode is write-back again",
         &[Rule::WriteThroughLost],
     ),
-    (DeviceFault::LostKick, "lost-kick", "now and then a kick is lost", &[Rule::NeverUsed]),
-    (
-        DeviceFault::LostSignal,
-        "lost-signal",
-        "now and then a signal is lost",
-        &[Rule::SignalMissing],
-    ),
+    (DeviceFault::LostKick, "lost-kick", "some kicks are lost", &[Rule::NeverUsed]),
+    (DeviceFault::LostSignal, "lost-signal", "some signals are lost", &[Rule::SignalMissing]),
     (
         DeviceFault::SignalsAfterReset,
         "signals-after-reset",
-        "a signal comes after the reset has shown",
+        "a signal is sent after a reset has completed",
         &[Rule::SignalAfterReset],
     ),
     (
         DeviceFault::UsedAfterReset,
         "used-after-reset",
-        "something is used after the reset has shown",
+        "a used element is written after a reset has completed",
         &[Rule::UsedAfterEnd],
     ),
     (
         DeviceFault::UsedTwice,
         "used-twice",
-        "now and then a head is returned twice",
+        "some heads are used twice",
         &[Rule::UsedTwice, Rule::UsedRingBroken],
     ),
     (
         DeviceFault::UsedUnpublished,
         "used-unpublished",
-        "now and then a head is returned that was never published",
+        "some used elements name a head that was never published",
         &[Rule::UsedUnpublished, Rule::UsedRingBroken],
     ),
     (
         DeviceFault::UsedIndexJumps,
         "used-index-jumps",
-        "now and then the used index moves by more than a ring",
+        "sometimes the used index moves by more than the ring size",
         &[Rule::UsedRingBroken],
     ),
     (
         DeviceFault::FailureForgottenAtReset,
         "failure-forgotten-at-reset",
-        "a reset forgets that a sync had failed",
+        "a failed sync is forgotten at a reset",
         &[Rule::StableWriteLost, Rule::StaleRead, Rule::NotZeroed],
     ),
     (
         DeviceFault::FailureForgotten,
         "failed-sync-forgotten",
-        "a failed sync fails the flush that asked for it, and the next one succeeds",
+        "a failed sync fails only the flushes that waited for it; the next flush succeeds",
         &[
             Rule::StableWriteLost,
             Rule::WriteThroughLost,
@@ -180,13 +175,13 @@ const FACTS: [Facts; 31] = [
     (
         DeviceFault::PoisonedByWrite,
         "poisoned-by-write",
-        "after a write-through write that the host refused no flush succeeds any more",
+        "a failed write-through write makes every later flush fail",
         &[Rule::LegalRequestFailed],
     ),
     (
         DeviceFault::LengthOneMore,
         "length-one-more",
-        "the used length is one too many",
+        "the used length is too large by one",
         &[Rule::UsedLength],
     ),
     (
@@ -198,19 +193,19 @@ const FACTS: [Facts; 31] = [
     (
         DeviceFault::HeaderWritten,
         "header-written",
-        "the header is written back",
+        "the device writes to the request header",
         &[Rule::WroteReadable],
     ),
     (
         DeviceFault::StatusWrittenAgain,
         "status-written-again",
-        "the status of a write is written once more when the next request is used",
+        "the status of a write is written again when the next request is used",
         &[Rule::WroteAfterEnd],
     ),
     (
         DeviceFault::ReadOnlyServed,
         "read-only-served",
-        "writes to a read-only disk are served",
+        "writes to a read-only disk succeed",
         &[Rule::ReadOnlyServed],
     ),
     (
@@ -222,7 +217,7 @@ const FACTS: [Facts; 31] = [
     (
         DeviceFault::DemandsAll,
         "demands-all",
-        "features that were offered must all be accepted",
+        "a driver that does not accept every offered feature is refused",
         &[Rule::FeaturesRefused],
     ),
     (
@@ -234,7 +229,7 @@ const FACTS: [Facts; 31] = [
     (
         DeviceFault::WritebackStartsOn,
         "writeback-starts-on",
-        "writeback starts at 1, even where FLUSH was refused",
+        "writeback starts at 1, even if FLUSH was refused",
         &[Rule::WritebackStart],
     ),
     (
@@ -246,32 +241,32 @@ const FACTS: [Facts; 31] = [
     (
         DeviceFault::OfferUnclosed,
         "offer-unclosed",
-        "CONFIG_WCE is offered where FLUSH is not",
+        "CONFIG_WCE is offered without FLUSH",
         &[Rule::OfferBroken],
     ),
     (
         DeviceFault::ResetNeverShows,
         "reset-never-shows",
-        "a reset never shows as done",
+        "a reset never completes",
         &[Rule::ResetNotShown],
     ),
     (
         DeviceFault::WantsReset,
         "wants-reset",
-        "after a while the device asks for a reset",
+        "after some steps the device asks for a reset without a reason",
         &[Rule::NeedsResetUncalled],
     ),
     (
         DeviceFault::OtherIdentity,
         "other-identity",
-        "the serial number is another's",
+        "GET_ID returns another serial number",
         &[Rule::WrongIdentity],
     ),
-    (DeviceFault::Panics, "panics", "a GET_ID makes it panic", &[Rule::DevicePanicked]),
+    (DeviceFault::Panics, "panics", "the device panics at GET_ID", &[Rule::DevicePanicked]),
 ];
 
 impl DeviceFault {
-    /// All of them.
+    /// Every mistake.
     pub fn all() -> impl Iterator<Item = DeviceFault> {
         let answers = AnswerFault::all().map(DeviceFault::Answer);
         let lives = LifecycleFault::all().map(DeviceFault::Lifecycle);
@@ -288,19 +283,19 @@ impl DeviceFault {
         (facts.1, facts.2, facts.3)
     }
 
-    /// Its name.
+    /// The name.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.facts().0
     }
 
-    /// What is wrong, in a line.
+    /// The mistake, in one line.
     #[must_use]
     pub fn summary(self) -> &'static str {
         self.facts().1
     }
 
-    /// The rules that should notice.
+    /// The rules that should catch it.
     #[must_use]
     pub fn caught_by(self) -> &'static [Rule] {
         self.facts().2

@@ -1,69 +1,70 @@
-//! The ways a disk is wrong.
+//! The mutants of a disk.
 
 use powerfail_model::Rule;
 
-/// A promise a disk breaks.
+/// The mistake of a mutant disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFault {
-    /// A sync is answered before it is done: it never is.
+    /// A sync completes without any effect.
     EarlyFlush,
-    /// A sync leaves one sector out.
+    /// A sync omits one dirty sector.
     SyncMissesSector,
-    /// Now and then a write is answered and dropped.
+    /// Some writes complete but are dropped.
     DroppedWrite,
-    /// Now and then a write lands one granule further up.
+    /// Some writes land one granule too high.
     MisdirectedUp,
-    /// Now and then a write lands one granule further down.
+    /// Some writes land one granule too low.
     MisdirectedDown,
-    /// Everything, reads and writes alike, is off by one sector.
+    /// All reads and writes are off by one sector.
     Shifted,
-    /// Now and then an operation is never answered.
+    /// Some operations never complete.
     NeverCompletes,
-    /// A discard is rounded outward to the next granules.
+    /// A discard also discards the adjacent granules.
     DiscardRoundsOut,
-    /// Zeroing does nothing.
+    /// A write-zeroes completes without zeroing anything.
     ZeroesNothing,
-    /// Zeroing that may deallocate only deallocates.
+    /// A write-zeroes with the unmap flag only discards, and old data may stay.
     UnmapForZeroes,
-    /// After a failed sync the next attempt is believed.
+    /// A failed sync is retried, and the result of the retry is reported.
     SyncRetried,
-    /// What was read once is served from memory for ever.
+    /// Later reads of a sector return the content of its first read.
     StaleRead,
-    /// A short transfer is reported as whole.
+    /// A short transfer is reported as complete.
     ShortBelieved,
-    /// Now and then a write stops halfway and is reported as whole.
+    /// Some writes stop halfway and are reported as complete.
     CutShort,
-    /// Now and then the last half of a sector is not written.
+    /// Some writes tear their last sector in half.
     TornSector,
-    /// Now and then a read is served from the other device's part.
+    /// Some reads return data of the other device's part.
     CrossedDevices,
-    /// A failed sync is reported as done.
+    /// A failed sync is reported as successful.
     SyncErrorSwallowed,
-    /// A write lands a second time, after it was answered.
+    /// A write lands a second time after its completion.
     WriteRepeated,
-    /// Now and then a read returns noise.
+    /// Some reads return garbage.
     GarbageRead,
-    /// After a restart the first read of a sector shows what was last written, the next what is
-    /// there.
+    /// After a restart the first read of a sector returns the last write, the next one the real
+    /// content.
     ImageFlickers,
-    /// The first read after a write was submitted sees it before it lands.
+    /// The first read after the submission of a write sees it before it lands, the next one may
+    /// not.
     SeesAhead,
-    /// A write up to the end of the disk changes the sector behind it too.
+    /// A write up to the end of the disk also changes the sector after it.
     SpillsOver,
-    /// A sync leaves out what was zeroed.
+    /// A sync omits sectors that hold zeroes.
     ZeroesNotSynced,
-    /// A discard is answered at once and done later.
+    /// A discard completes at once and takes effect later.
     LateDiscard,
-    /// After a reset a sync does nothing until something is written.
+    /// After a reset a sync has no effect until the next write.
     CleanAfterReset,
 }
 
-/// The rules that a stable write is lost by: which one depends on the row, for a write that must be
-/// stable when it completes is synced too.
+/// The rules for a lost stable write. The row decides which one applies, because writes that must
+/// be stable at their completion are synced too.
 const LOST: [Rule; 3] = [Rule::StableWriteLost, Rule::WriteThroughLost, Rule::FlushlessWriteLost];
 
 impl DiskFault {
-    /// All of them.
+    /// Every mistake.
     pub const ALL: [DiskFault; 25] = [
         DiskFault::EarlyFlush,
         DiskFault::SyncMissesSector,
@@ -99,82 +100,84 @@ impl DiskFault {
             WriteThroughLost,
         };
         match self {
-            DiskFault::EarlyFlush => ("early-flush", "a flush is answered without any sync", &LOST),
+            DiskFault::EarlyFlush => ("early-flush", "a sync completes without any effect", &LOST),
             DiskFault::SyncMissesSector => (
                 "sync-misses-sector",
-                "a sync leaves one dirty sector out",
+                "a sync omits one dirty sector",
                 &[StableWriteLost, WriteThroughLost],
             ),
             DiskFault::DroppedWrite => (
                 "dropped-write",
-                "now and then a write is answered and dropped",
+                "some writes complete but are dropped",
                 &[StaleRead, StableWriteLost, WriteThroughLost, FlushlessWriteLost],
             ),
             DiskFault::MisdirectedUp => (
                 "misdirected-up",
-                "now and then a write lands one granule too high",
+                "some writes land one granule too high",
                 &[Misplaced, MediumMisplaced, StaleRead],
             ),
             DiskFault::MisdirectedDown => (
                 "misdirected-down",
-                "now and then a write lands one granule too low",
+                "some writes land one granule too low",
                 &[Misplaced, MediumMisplaced, StaleRead],
             ),
             DiskFault::Shifted => {
-                ("shifted", "reads and writes alike are off by one sector", &[MediumMisplaced])
+                ("shifted", "all reads and writes are off by one sector", &[MediumMisplaced])
             }
             DiskFault::NeverCompletes => (
                 "never-completes",
-                "now and then an operation is never answered",
+                "some operations never complete",
                 &[NeverUsed, Rule::ResetNotShown],
             ),
             DiskFault::DiscardRoundsOut => (
                 "discard-rounds-out",
-                "a discard takes its neighbours along",
+                "a discard also discards the adjacent granules",
                 &[UntouchedChanged, StaleRead, ReadsDisagree, StableWriteLost, Rule::NeverWritten],
             ),
             DiskFault::ZeroesNothing => (
                 "zeroes-nothing",
-                "write-zeroes is answered and nothing is zeroed",
+                "a write-zeroes completes without zeroing anything",
                 &[NotZeroed, StableWriteLost, WriteThroughLost],
             ),
             DiskFault::UnmapForZeroes => (
                 "unmap-for-zeroes",
-                "write-zeroes with unmap only deallocates, and old data stays",
+                "a write-zeroes with unmap only discards, and old data may stay",
                 &[NotZeroed, StableWriteLost, WriteThroughLost],
             ),
-            DiskFault::SyncRetried => {
-                ("sync-retried", "a failed sync is tried again and believed", &LOST)
-            }
+            DiskFault::SyncRetried => (
+                "sync-retried",
+                "a failed sync is retried, and the result of the retry is reported",
+                &LOST,
+            ),
             DiskFault::StaleRead => (
                 "stale-read",
-                "what was read once is served from memory for ever",
+                "later reads of a sector return the content of its first read",
                 &[StaleRead, StableWriteLost, WriteThroughLost, FlushlessWriteLost, NotZeroed],
             ),
             DiskFault::ShortBelieved => (
                 "short-believed",
-                "a short transfer is reported as whole",
+                "a short transfer is reported as complete",
                 &[Rule::UsedLength, StaleRead, UntouchedChanged, Misplaced, StableWriteLost],
             ),
             DiskFault::CutShort => (
                 "cut-short",
-                "now and then a write stops halfway and is reported as whole",
+                "some writes stop halfway and are reported as complete",
                 &[StaleRead, StableWriteLost, WriteThroughLost, FlushlessWriteLost],
             ),
             DiskFault::TornSector => {
-                ("torn-sector", "now and then half a sector is not written", &[TornAtom])
+                ("torn-sector", "some writes tear their last sector in half", &[TornAtom])
             }
             DiskFault::CrossedDevices => (
                 "crossed-devices",
-                "now and then a read is served from the other device's part",
+                "some reads return data of the other device's part",
                 &[ForeignContent],
             ),
             DiskFault::SyncErrorSwallowed => {
-                ("sync-error-swallowed", "a failed sync is reported as done", &LOST)
+                ("sync-error-swallowed", "a failed sync is reported as successful", &LOST)
             }
             DiskFault::WriteRepeated => (
                 "write-repeated",
-                "now and then a write lands once more after it was answered",
+                "a write lands a second time after its completion",
                 &[
                     StaleRead,
                     ReadsDisagree,
@@ -185,54 +188,54 @@ impl DiskFault {
                 ],
             ),
             DiskFault::GarbageRead => {
-                ("garbage-read", "now and then a read returns noise", &[Rule::NeverWritten])
+                ("garbage-read", "some reads return garbage", &[Rule::NeverWritten])
             }
             DiskFault::ImageFlickers => (
                 "image-flickers",
-                "after a restart the first read of a sector shows what was last written there",
+                "after a restart the first read of a sector returns the last write, the next the real content",
                 &[Rule::ImageChanged],
             ),
             DiskFault::SeesAhead => (
                 "sees-ahead",
-                "the first read sees a write before it lands, the next does not",
+                "the first read sees a write before it lands, the next may not",
                 &[ReadsDisagree, Rule::LateEffect, Rule::ImageChanged, NotZeroed],
             ),
             DiskFault::SpillsOver => (
                 "spills-over",
-                "a write up to the end of the disk changes the sector behind it too",
+                "a write up to the end of the disk also changes the sector after it",
                 &[Rule::MediumOutside],
             ),
             DiskFault::ZeroesNotSynced => (
                 "zeroes-not-synced",
-                "a sync leaves out what was zeroed",
+                "a sync omits sectors that hold zeroes",
                 &[StableWriteLost, WriteThroughLost, FlushlessWriteLost],
             ),
             DiskFault::LateDiscard => (
                 "late-discard",
-                "a discard is answered at once and done later",
+                "a discard completes at once and takes effect later",
                 &[StaleRead, ReadsDisagree, StableWriteLost, FlushlessWriteLost, UntouchedChanged],
             ),
             DiskFault::CleanAfterReset => (
                 "clean-after-reset",
-                "after a reset a sync does nothing until something is written",
+                "after a reset a sync has no effect until the next write",
                 &[StableWriteLost],
             ),
         }
     }
 
-    /// Its name.
+    /// The name.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.facts().0
     }
 
-    /// What is wrong, in a line.
+    /// The mistake, in one line.
     #[must_use]
     pub fn summary(self) -> &'static str {
         self.facts().1
     }
 
-    /// The rules that should notice.
+    /// The rules that should catch it.
     #[must_use]
     pub fn caught_by(self) -> &'static [Rule] {
         self.facts().2

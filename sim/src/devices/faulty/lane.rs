@@ -1,7 +1,7 @@
-//! A lane of a disk that is wrong on purpose: a wrapper around the seam.
+//! A lane of a mutant disk: a wrapper around a correct lane.
 //!
-//! It works on any disk. What is wrong below the seam is
-//! [`BelowSeam`](crate::host::disk::BelowSeam)'s.
+//! It works on any disk. Faults inside the simulated disk are in
+//! [`BelowSeam`](crate::host::disk::BelowSeam).
 
 use powerfail_device::{Bounce, Buffer, Completion, Disk, Limits, Op, Submission, Token};
 use vm_memory::GuestMemory;
@@ -9,7 +9,7 @@ use vm_memory::GuestMemory;
 use super::DiskFault;
 use super::state::{FaultyState, Watch};
 
-/// A lane of a wrong disk.
+/// A lane of a mutant disk.
 #[derive(Debug)]
 pub struct FaultyLane<'a, L> {
     inner: L,
@@ -27,7 +27,7 @@ impl<'a, L> FaultyLane<'a, L> {
         self.state.now_and_then()
     }
 
-    /// Answers at once, with nothing done.
+    /// Completes an operation successfully without doing anything.
     fn pretend(&mut self, submission: Submission) {
         let (moved, buffer) = match submission.op {
             Op::Read { into, .. } => (into.len(), Some(into)),
@@ -42,13 +42,13 @@ impl<'a, L> FaultyLane<'a, L> {
         self.state.watched.push((self.lane, token, watch));
     }
 
-    /// Starts an operation on nobody's behalf, if the disk has room for it.
+    /// Submits an additional operation, if the disk has room for it.
     fn on_nobodys_behalf<M: GuestMemory>(&mut self, memory: &M, op: Op)
     where
         L: Disk<M>,
     {
         if self.inner.room() > 0 {
-            // A token of its own: nobody must take its completion for another's.
+            // A unique token, so that its completion is not mistaken for another one.
             self.state.count += 1;
             let token = Token::new(u32::MAX, self.state.count);
             self.state.nobodys.push((self.lane, token));
@@ -56,7 +56,7 @@ impl<'a, L> FaultyLane<'a, L> {
         }
     }
 
-    /// Notes what a correct submission changes for a disk that remembers.
+    /// Notes what the mutant must change when an unchanged submission completes.
     fn remember<M: GuestMemory>(&mut self, memory: &M, submission: &Submission) {
         let token = submission.token;
         match (self.state.fault, &submission.op) {
@@ -249,7 +249,7 @@ impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
     }
 }
 
-/// Writes bytes over what was read, from byte `at` on.
+/// Overwrites the data of a read from byte `at` on.
 fn overlay<M: GuestMemory>(memory: &M, completion: &mut Completion, at: u32, bytes: &[u8]) {
     if let (Ok(moved), Some(buffer)) = (completion.result, completion.buffer.as_mut())
         && at + bytes.len() as u32 <= moved
@@ -259,7 +259,7 @@ fn overlay<M: GuestMemory>(memory: &M, completion: &mut Completion, at: u32, byt
 }
 
 impl<L> FaultyLane<'_, L> {
-    /// Replaces what was read by what was read there first.
+    /// Replaces the data of a read with that of the first read of each sector.
     fn serve_copy<M: GuestMemory>(&mut self, memory: &M, offset: u64, completion: &mut Completion) {
         let (Ok(moved), Some(buffer)) = (completion.result, completion.buffer.as_mut()) else {
             return;
@@ -278,8 +278,8 @@ impl<L> FaultyLane<'_, L> {
         }
     }
 
-    /// Replaces what was read by what is not there: copies that are still to be shown, or writes
-    /// in flight.
+    /// Replaces the data of a read with copies that are still to be shown, or with writes in
+    /// flight.
     fn forward<M: GuestMemory>(&mut self, memory: &M, offset: u64, completion: &mut Completion) {
         let moved = u64::from(completion.result.unwrap_or(0));
         for place in (offset..offset + moved).step_by(512) {

@@ -1,4 +1,4 @@
-//! How a device is wrong about its lives: what a wrong device does in the place of ours.
+//! The behaviour of mutants with a lifecycle mistake.
 
 use super::{DeviceFault, LifecycleFault, WrongDevice};
 use crate::devices::in_flight::SimRecord;
@@ -10,24 +10,24 @@ use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
 use crate::guest::wire::{feature, request};
 
-/// What a device that is wrong about its lives remembers, per queue where that matters.
+/// The state of a mutant with a lifecycle mistake; arrays are per queue.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lives {
-    /// It sleeps until it is kicked, whatever is on the ring.
+    /// The queue waits for a kick, even with heads on the ring.
     asleep: [bool; MAX_QUEUES],
-    /// A used index that was not shown yet.
+    /// A used index that is not yet written to guest memory.
     hidden: [Option<u16>; MAX_QUEUES],
-    /// A signal is lost.
+    /// The next signal is lost.
     lost: [bool; MAX_QUEUES],
-    /// Where the driver has placed a queue whose reset has only been said to be over.
+    /// The new ring of a queue whose reset was reported as complete too early.
     placed: [Option<RingPlan>; MAX_QUEUES],
     paused: bool,
-    /// It is saved as if there were nothing to wait for.
+    /// It is saved without draining or without a sync.
     hurried: bool,
 }
 
 impl Lives {
-    /// What is left after a reset was asked for.
+    /// The state after a reset has begun.
     pub(super) fn reset(&self) -> Lives {
         Lives { paused: self.paused, ..Lives::default() }
     }
@@ -45,7 +45,7 @@ impl WrongDevice {
         self.life_fault() == Some(fault)
     }
 
-    /// A step of a device that is wrong about its lives.
+    /// One step of a mutant with a lifecycle mistake.
     pub(super) fn life_step(
         &mut self,
         fault: LifecycleFault,
@@ -96,7 +96,7 @@ impl WrongDevice {
         progress
     }
 
-    /// Whether the device asks for kicks, and at which index.
+    /// Whether the device enables kicks, and at which index.
     fn asks(&self, queue: u16, ram: &Ram<'_>) -> (bool, u16) {
         let Some(ring) = self.rings.get(usize::from(queue)) else { return (false, 0) };
         let word = |at: u32| u16::from_le_bytes(ram.read::<2>(at));
@@ -113,14 +113,14 @@ impl WrongDevice {
         }
     }
 
-    /// A request on a queue that has not heard of the disk's growth.
+    /// Whether a request exceeds the initial capacity on a queue other than the first.
     pub(super) fn spoil_grown(&self, queue: u16, request: &BlockRequest) -> bool {
         let sectors = u64::from(request.data_in.max(request.data_out).div_ceil(512));
         let transfers = matches!(request.kind, request::IN | request::OUT);
         queue > 0 && transfers && request.sector + sectors > u64::from(self.spec.disk.capacity)
     }
 
-    /// The driver has placed a queue, and its old life is over at last.
+    /// Sets up a queue again once its reset is really complete.
     fn place_late(&mut self, queue: u16) {
         let at = usize::from(queue);
         if self.lives.placed[at].is_some()
@@ -143,7 +143,7 @@ impl WrongDevice {
 
     pub(super) fn life_reset_queue(&mut self, queue: u16) {
         self.lives.hidden[usize::from(queue)] = None;
-        // What it has not got round to placing it need not reset.
+        // A queue that is not set up yet needs no reset.
         if self.lives.placed[usize::from(queue)].take().is_none() {
             self.inner.reset_queue(queue);
         }
@@ -173,7 +173,8 @@ impl WrongDevice {
             if !idle {
                 return false;
             }
-            // What was not taken again is forgotten with its record, and the base is behind it.
+            // Requests that were not resubmitted are forgotten with their record; the base is after
+            // them.
             for index in 0..device.queues() {
                 if let Some((queue, _)) = device.queue_mut(index) {
                     queue.stop();
@@ -187,7 +188,7 @@ impl WrongDevice {
     }
 
     pub(super) fn life_leave(&mut self) {
-        // What is wrong in another way is left as if its process died.
+        // Every other mutant behaves as if its process died.
         if self.is(LifecycleFault::ForgetsWhenLeft) {
             self.inner.records.iter().for_each(|record| record.unmark());
             self.inner.leave();
@@ -225,13 +226,14 @@ impl WrongDevice {
         rings: &[RingPlan],
         host: &mut Host<'_>,
     ) {
-        // Of what it was about to tell nobody knows any more.
+        // A used index that was not written yet is written now, because the new backend does not
+        // have it.
         for (hidden, ring) in self.lives.hidden.iter_mut().zip(&self.rings) {
             if let Some(index) = hidden.take() {
                 host.ram.write(ring.used + 2, &index.to_le_bytes());
             }
         }
-        // Nor of a queue that it has not got round to.
+        // A queue that was not set up yet gets an empty record.
         for (at, placed) in self.lives.placed.iter().enumerate() {
             if let (Some(ring), Some(record)) = (placed, self.inner.records.get_mut(at)) {
                 *record = SimRecord::new(ring.size).into();
@@ -248,7 +250,7 @@ impl WrongDevice {
         self.inner.reconnect(&None, &spec, negotiated, rings, host);
     }
 
-    /// Another process goes on behind all that was taken, as if nothing of it were in flight.
+    /// Another process continues after all heads taken, as if none were in flight.
     fn go_on_behind(&mut self, host: &mut Host<'_>) {
         host.disk.backend_kill(host.device, false);
         let (spec, negotiated) = (self.spec, self.negotiated);

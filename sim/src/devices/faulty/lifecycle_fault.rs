@@ -1,49 +1,48 @@
-//! The ways a device is wrong about its lives, and about who has to be told what when.
+//! The mutants with a mistake in lifecycle or notifications.
 
 use powerfail_model::Rule;
 
-/// A promise about pausing, moving, growing, dying, or notifying, that a device breaks.
+/// A mistake about pause, save, resize, reconnection or notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LifecycleFault {
-    /// A restored device waits for a kick, though one may have come before it was saved.
+    /// A restored device waits for a kick, although one may have come before the save.
     WaitsAfterRestore,
-    /// A device that is saved forgets what is in flight.
+    /// A device is saved with requests in flight, and forgets them.
     PauseWithoutDrain,
-    /// A save does not make stable what completed.
+    /// A save does not make completed writes stable.
     SaveWithoutSync,
-    /// The reset of a queue shows as done while its operations are in the host's hands.
+    /// The reset of a queue completes while its operations are in flight; they land later.
     LateAfterQueueReset,
-    /// Who goes on after a death takes what was in flight for done.
+    /// After a backend kill the next backend treats the requests in flight as completed.
     SkipsInFlight,
-    /// Who goes on after a death takes what was used last for in flight.
+    /// After a backend kill the next backend resubmits the request used last.
     RepeatsUsed,
-    /// A ring is stopped when nothing is in flight, though not everything was taken again that a
-    /// dead backend had taken.
+    /// A ring is stopped before all requests of a dead backend are resubmitted.
     StopsWhileTakingAgain,
-    /// Who is left forgets what is in flight.
+    /// A backend whose front-end leaves forgets the requests in flight.
     ForgetsWhenLeft,
-    /// All queues but the first keep to the size the disk had at first.
+    /// After a resize all queues but the first use the old capacity.
     CapacityPerQueue,
-    /// The capacity changes and the generation does not.
+    /// The capacity changes without a change of the configuration generation.
     GenerationKept,
-    /// The capacity changes and the driver is not told.
+    /// The capacity changes without a configuration change notification.
     GrowsSilently,
-    /// After asking for the next kick nobody looks whether something has come meanwhile.
+    /// After enabling kicks the device does not check the available ring again.
     NoSecondLook,
-    /// The driver is signalled before the used index has moved.
+    /// A signal is sent before the used index is written.
     SignalsBeforeIndex,
-    /// Whether the used index has passed the event is found out as if it never wrapped.
+    /// The comparison of the used index with the event ignores the wrap.
     EventNotWrapped,
 }
 
 type Facts = (LifecycleFault, &'static str, &'static str, &'static [Rule]);
 
-/// Each with its name, what is wrong in a line, and the rules that should notice.
+/// Each mistake with its name, its summary and the rules that should catch it.
 const FACTS: [Facts; 14] = [
     (
         LifecycleFault::WaitsAfterRestore,
         "waits-after-restore",
-        "a restored device waits for a kick that came before it was saved",
+        "a restored device waits for a kick that came before the save",
         &[Rule::NeverUsed],
     ),
     (
@@ -55,13 +54,13 @@ const FACTS: [Facts; 14] = [
     (
         LifecycleFault::SaveWithoutSync,
         "save-without-sync",
-        "a save does not make stable what completed",
+        "a save does not make completed writes stable",
         &[Rule::StableWriteLost, Rule::NotZeroed],
     ),
     (
         LifecycleFault::LateAfterQueueReset,
         "late-after-queue-reset",
-        "a queue's reset shows as done while its operations are in flight; they land later",
+        "a queue's reset completes while its operations are in flight; they land later",
         &[
             Rule::LateEffect,
             Rule::WroteReadable,
@@ -74,13 +73,13 @@ const FACTS: [Facts; 14] = [
     (
         LifecycleFault::SkipsInFlight,
         "skips-in-flight",
-        "who goes on after a death takes what was in flight for done",
+        "after a backend kill the next backend treats the requests in flight as completed",
         &[Rule::NeverUsed],
     ),
     (
         LifecycleFault::RepeatsUsed,
         "repeats-used",
-        "who goes on after a death uses the head used last once more",
+        "after a backend kill the next backend resubmits the request used last",
         &[
             Rule::UsedTwice,
             Rule::UsedRingBroken,
@@ -96,7 +95,7 @@ const FACTS: [Facts; 14] = [
     (
         LifecycleFault::StopsWhileTakingAgain,
         "stops-while-taking-again",
-        "a ring is stopped before all that a dead backend had taken was taken again",
+        "a ring is stopped before all requests of a dead backend are resubmitted",
         &[
             Rule::NeverUsed,
             Rule::UsedTwice,
@@ -112,7 +111,7 @@ const FACTS: [Facts; 14] = [
     (
         LifecycleFault::ForgetsWhenLeft,
         "forgets-when-left",
-        "a backend whose front-end leaves forgets what is in flight",
+        "a backend whose front-end leaves forgets the requests in flight",
         &[
             Rule::NeverUsed,
             Rule::UsedTwice,
@@ -128,43 +127,43 @@ const FACTS: [Facts; 14] = [
     (
         LifecycleFault::CapacityPerQueue,
         "capacity-per-queue",
-        "all queues but the first keep to the size the disk had at first",
+        "after a resize all queues but the first use the old capacity",
         &[Rule::LegalRequestFailed],
     ),
     (
         LifecycleFault::GenerationKept,
         "generation-kept",
-        "the capacity changes and the generation does not",
+        "the capacity changes without a change of the configuration generation",
         &[Rule::GenerationStale],
     ),
     (
         LifecycleFault::GrowsSilently,
         "grows-silently",
-        "the capacity changes and the driver is not told",
+        "the capacity changes without a configuration change notification",
         &[Rule::SignalMissing],
     ),
     (
         LifecycleFault::NoSecondLook,
         "no-second-look",
-        "after asking for the next kick nobody looks whether something has come meanwhile",
+        "after enabling kicks the device does not check the available ring again",
         &[Rule::NeverUsed],
     ),
     (
         LifecycleFault::SignalsBeforeIndex,
         "signals-before-index",
-        "the driver is signalled before the used index has moved",
+        "a signal is sent before the used index is written",
         &[Rule::SignalMissing],
     ),
     (
         LifecycleFault::EventNotWrapped,
         "event-not-wrapped",
-        "whether the used index has passed the event is found out as if it never wrapped",
+        "the comparison of the used index with the event ignores the wrap",
         &[Rule::SignalMissing],
     ),
 ];
 
 impl LifecycleFault {
-    /// All of them.
+    /// Every mistake.
     pub fn all() -> impl Iterator<Item = LifecycleFault> {
         FACTS.into_iter().map(|facts| facts.0)
     }

@@ -1,7 +1,7 @@
-//! Persistent memories that are wrong on purpose: what is wrong, and how.
+//! The mutants of a persistent memory.
 //!
-//! Most of it is wrong below the device, in the lane through which it asks for syncs; the rest is
-//! done to the guest's side of it.
+//! Most mistakes are below the device, in the lane that syncs; the others are above it, on the side
+//! of the guest.
 
 use powerfail_device::pmem::{Backing, PmemDevice, Synced, step};
 use powerfail_device::{Errno, Token};
@@ -15,61 +15,61 @@ use crate::guest::memory::Ram;
 use crate::guest::wire::memory;
 use crate::host::disk::MemoryLane;
 
-/// A promise a persistent memory breaks.
+/// The mistake of a mutant memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryFault {
-    /// The range given to `msync` is one word too short.
+    /// A flush syncs a range that lacks one stored word.
     RangeTooShort,
-    /// The sync is of another file.
+    /// A flush syncs another file than the mapped one.
     OtherFile,
-    /// The mapping is private.
+    /// The mapping is private: stores never reach the file.
     PrivateMapping,
     /// A flush is answered without any sync.
     AnsweredAtOnce,
-    /// A flush is answered first and the sync is done afterwards.
+    /// The response to a flush is written before its sync is done.
     AnsweredFirst,
-    /// A flush is answered from a sync that had started before it.
+    /// A flush is answered after a sync that started before it.
     EarlierSync,
-    /// Whatever the type, it is answered with success.
+    /// Requests of every type are answered with success.
     TypeIgnored,
-    /// A failed sync is reported as done.
+    /// A flush whose sync failed is answered with success.
     FailureSwallowed,
-    /// A failed sync is tried again and believed.
+    /// A failed sync is retried, and the result of the retry is returned.
     FailureRetried,
-    /// After a failed flush the next one starts afresh.
+    /// After a failed flush the next one may succeed.
     FailureForgotten,
-    /// A reset forgets that a sync had failed.
+    /// After a reset a flush may succeed although one failed before.
     ForgottenAtReset,
-    /// A flush fails with an errno instead of -1.
+    /// A failed flush returns an errno instead of -1.
     ErrnoReturned,
-    /// Now and then a flush fails though its sync did not.
+    /// Some flushes fail although their sync succeeded.
     FailsForNothing,
-    /// Now and then a flush is never answered.
+    /// Some flushes are never answered.
     NeverAnswered,
-    /// Now and then a signal is lost.
+    /// Some signals are lost.
     SignalLost,
-    /// A reset throws away what was stored and not flushed.
+    /// A reset loses unflushed stores.
     ResetDropsStores,
-    /// The configuration space says where the memory is even if it is a shared memory region.
+    /// `start` and `size` are not zero although SHMEM_REGION was negotiated.
     RegionSaidTwice,
-    /// `size` in the configuration space counts pages.
+    /// `size` in the configuration space is in pages.
     SizeInPages,
 }
 
 type Facts = (MemoryFault, &'static str, &'static str, &'static [Rule]);
 
-/// Each with its name, what is wrong in a line, and the rules that should notice.
+/// Each mistake with its name, its summary and the rules that should catch it.
 const FACTS: [Facts; 18] = [
     (
         MemoryFault::RangeTooShort,
         "range-too-short",
-        "the range given to msync leaves one stored word out",
+        "a flush syncs a range that lacks one stored word",
         &[Rule::FlushedStoreLost],
     ),
     (
         MemoryFault::OtherFile,
         "other-file",
-        "a flush syncs another file than the one that is mapped",
+        "a flush syncs another file than the mapped one",
         &[Rule::FlushedStoreLost],
     ),
     (
@@ -93,7 +93,7 @@ const FACTS: [Facts; 18] = [
     (
         MemoryFault::EarlierSync,
         "earlier-sync",
-        "a flush is answered from a sync that had started before it came",
+        "a flush is answered after a sync that started before it",
         &[Rule::FlushedStoreLost],
     ),
     (
@@ -111,7 +111,7 @@ const FACTS: [Facts; 18] = [
     (
         MemoryFault::FailureRetried,
         "failure-retried",
-        "a failed sync is tried again, and the second is believed",
+        "a failed sync is retried, and the result of the retry is returned",
         &[Rule::FlushedStoreLost, Rule::StaleLoad],
     ),
     (
@@ -123,55 +123,50 @@ const FACTS: [Facts; 18] = [
     (
         MemoryFault::ForgottenAtReset,
         "failed-flush-forgotten-at-reset",
-        "after a reset a flush may succeed although one had failed before",
+        "after a reset a flush may succeed although one failed before",
         &[Rule::FlushedStoreLost, Rule::StaleLoad],
     ),
     (
         MemoryFault::ErrnoReturned,
         "errno-returned",
-        "a flush that fails returns an errno instead of -1",
+        "a failed flush returns an errno instead of -1",
         &[Rule::NoSuchReturn],
     ),
     (
         MemoryFault::FailsForNothing,
         "fails-for-nothing",
-        "now and then a flush fails though its sync did not",
+        "some flushes fail although their sync succeeded",
         &[Rule::LegalFlushFailed],
     ),
     (
         MemoryFault::NeverAnswered,
         "flush-never-answered",
-        "now and then a flush is never answered",
+        "some flushes are never answered",
         &[Rule::NeverUsed, Rule::ResetNotShown],
     ),
-    (
-        MemoryFault::SignalLost,
-        "flush-signal-lost",
-        "now and then a signal is lost",
-        &[Rule::SignalMissing],
-    ),
+    (MemoryFault::SignalLost, "flush-signal-lost", "some signals are lost", &[Rule::SignalMissing]),
     (
         MemoryFault::ResetDropsStores,
         "reset-drops-stores",
-        "a reset throws away what was stored and not flushed",
+        "a reset loses unflushed stores",
         &[Rule::StaleLoad, Rule::FlushedStoreLost],
     ),
     (
         MemoryFault::RegionSaidTwice,
         "region-said-twice",
-        "start and size say where the memory is although it is a shared memory region",
+        "start and size are not zero although SHMEM_REGION was negotiated",
         &[Rule::RegionUntrue],
     ),
     (
         MemoryFault::SizeInPages,
         "size-in-pages",
-        "size in the configuration space counts pages",
+        "size in the configuration space is in pages",
         &[Rule::RegionUntrue],
     ),
 ];
 
 impl MemoryFault {
-    /// All of them.
+    /// Every mistake.
     pub fn all() -> impl Iterator<Item = MemoryFault> {
         FACTS.into_iter().map(|facts| facts.0)
     }
@@ -180,43 +175,43 @@ impl MemoryFault {
         *FACTS.iter().find(|facts| facts.0 == self).expect("every fault is listed")
     }
 
-    /// Its name.
+    /// The name.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.facts().1
     }
 
-    /// What is wrong, in a line.
+    /// The mistake, in one line.
     #[must_use]
     pub fn summary(self) -> &'static str {
         self.facts().2
     }
 
-    /// The rules that should notice.
+    /// The rules that should catch it.
     #[must_use]
     pub fn caught_by(self) -> &'static [Rule] {
         self.facts().3
     }
 }
 
-/// A sync that was begun before anybody asked for it.
+/// A sync that was begun before a flush needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ahead {
     No,
-    /// It runs, and this flush waits for it.
+    /// It runs; the flush that waits for it, if any.
     Running(Option<Token>),
     Done(Result<(), Errno>),
 }
 
-/// What a wrong memory remembers.
+/// The state of a mutant memory.
 #[derive(Clone, Debug)]
 pub struct FaultyMemory {
     fault: MemoryFault,
     count: u32,
     ring: Option<RingPlan>,
-    /// Words of a private mapping that were stored.
+    /// The words stored to a private mapping.
     private: Vec<(u32, u64)>,
-    /// Syncs that are said to be done, and what is said of them.
+    /// Made-up completions of syncs.
     answers: Vec<Synced>,
     ahead: Ahead,
 }
@@ -233,12 +228,12 @@ impl FaultyMemory {
         }
     }
 
-    /// The process is another one.
+    /// Resets the state for another process, except the counter.
     pub(crate) fn backend_lost(&mut self) {
         *self = FaultyMemory { count: self.count, ..FaultyMemory::new(self.fault) };
     }
 
-    /// What is left of it then, as a number.
+    /// The state that a backend kill leaves, as a number.
     pub(crate) fn carries(&self) -> u64 {
         u64::from(self.count % 6)
     }
@@ -247,7 +242,7 @@ impl FaultyMemory {
         self.ring = Some(ring);
     }
 
-    /// Spoils what the configuration space says.
+    /// Replaces `start` and `size` in the configuration space.
     pub(crate) fn said(&self, offset: u64, out: &mut [u8]) {
         let (start, size) = crate::guest::REGION;
         let says: u64 = match (self.fault, offset) {
@@ -284,7 +279,7 @@ impl FaultyMemory {
     pub(crate) fn reset_shown(&mut self, device: &mut PmemDevice) {
         self.ring = None;
         self.answers.clear();
-        // What runs goes on, for nobody.
+        // A running sync continues without a flush.
         if let Ahead::Running(waits) = &mut self.ahead {
             *waits = None;
         }
@@ -293,7 +288,7 @@ impl FaultyMemory {
         }
     }
 
-    /// One step of the device, spoiled.
+    /// One step of the device, with the mistake.
     pub(crate) fn step(&mut self, device: &mut PmemDevice, host: &mut Host<'_>) -> Progress {
         let before = self.used_idx(&host.ram);
         let Some((queue, ring)) = device.queue_mut() else { return Progress::Idle };
@@ -318,7 +313,7 @@ impl FaultyMemory {
         self.ring.map_or(0, |ring| u16::from_le_bytes(ram.read(ring.used + 2)))
     }
 
-    /// Spoils the responses that a step has given since the used index stood there.
+    /// Replaces the responses that a step has written since the used index was `index`.
     fn spoil_used(&self, mut index: u16, ram: &Ram<'_>) {
         let Some(plan) = self.ring else { return };
         if !matches!(self.fault, MemoryFault::TypeIgnored | MemoryFault::ErrnoReturned) {
@@ -352,7 +347,7 @@ impl FaultyMemory {
     }
 }
 
-/// The lane of a wrong memory.
+/// The lane of a mutant memory.
 struct FaultyBacking<'a, 'd> {
     lane: MemoryLane<'d>,
     state: &'a mut FaultyMemory,
@@ -360,11 +355,11 @@ struct FaultyBacking<'a, 'd> {
 }
 
 impl FaultyBacking<'_, '_> {
-    /// What is said of a sync that has ended.
+    /// The completion to report for a sync that has ended, if any.
     fn said_of(&mut self, done: Synced) -> Option<Synced> {
         let Synced { token, result } = done;
         let result = match (self.state.fault, result) {
-            // It was answered long ago.
+            // The flush is answered already.
             (MemoryFault::AnsweredFirst, _) => return None,
             (MemoryFault::FailureSwallowed, Err(errno)) if !errno.is_transient() => Ok(()),
             (MemoryFault::FailureRetried, Err(errno)) if !errno.is_transient() => Err(Errno::EINTR),
@@ -376,7 +371,7 @@ impl FaultyBacking<'_, '_> {
         Some(Synced { token, result })
     }
 
-    /// A sync has ended: another one is begun for whoever comes.
+    /// Begins another sync after one that has ended, for a flush that may follow.
     fn of_earlier(&mut self, done: Synced) -> Option<Synced> {
         match self.state.ahead {
             Ahead::Running(None) => {

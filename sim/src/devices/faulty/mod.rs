@@ -1,8 +1,7 @@
-//! Disks and devices that are wrong on purpose: who tests the tester.
+//! Mutants: disks, devices and memories with one deliberate mistake, which test the tester.
 //!
-//! Each is a wrapper around a seam, so nothing in the shipped device knows it. Each breaks one
-//! promise, and names the rule that should notice. A rule that no wrong device breaks would be
-//! decoration.
+//! Each is a wrapper around the disk or the device, which it leaves unchanged. Each breaks one
+//! promise, and names the rules that should catch it. A rule that catches no mutant is useless.
 
 mod answer;
 mod device;
@@ -25,26 +24,26 @@ pub use wrapper::WrongDevice;
 
 use powerfail_model::Rule;
 
-/// Something wrong that can be put under test.
+/// A mutant that can be put under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// A disk, under our device.
+    /// A mutant disk below the correct device.
     Disk(DiskFault),
-    /// A device, on a good disk.
+    /// A mutant device on a correct disk.
     Device(DeviceFault),
-    /// A persistent memory.
+    /// A mutant persistent memory.
     Memory(MemoryFault),
 }
 
 impl Wrong {
-    /// Everything wrong there is.
+    /// Every mutant.
     pub fn all() -> impl Iterator<Item = Wrong> {
         let disks = DiskFault::ALL.into_iter().map(Wrong::Disk);
         let devices = DeviceFault::all().map(Wrong::Device);
         disks.chain(devices).chain(MemoryFault::all().map(Wrong::Memory))
     }
 
-    /// Its name, as `wrong:NAME` selects it.
+    /// The name, as `wrong:NAME` selects it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -54,7 +53,7 @@ impl Wrong {
         }
     }
 
-    /// What is wrong, in a line.
+    /// The mistake, in one line.
     #[must_use]
     pub fn summary(self) -> &'static str {
         match self {
@@ -64,7 +63,7 @@ impl Wrong {
         }
     }
 
-    /// The rules that should notice; the first is the one that usually does.
+    /// The rules that should catch it; usually the first one does.
     #[must_use]
     pub fn caught_by(self) -> &'static [Rule] {
         match self {
@@ -74,7 +73,7 @@ impl Wrong {
         }
     }
 
-    /// The wrong thing with this name.
+    /// The mutant with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Wrong> {
         Wrong::all().find(|wrong| wrong.name() == name)

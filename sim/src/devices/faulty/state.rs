@@ -1,4 +1,4 @@
-//! What a wrong disk remembers over a reset or a restart.
+//! The state of a mutant disk, which survives resets and restarts.
 
 use std::collections::VecDeque;
 
@@ -7,34 +7,34 @@ use powerfail_device::{Bounce, Buffer, Completion, Op, Token};
 use super::DiskFault;
 use crate::host::disk::SimDisk;
 
-/// How often "now and then" is: one in so many.
+/// "Some" operations are one in this many.
 const NOW_AND_THEN: u32 = 2;
 
-/// What a wrong disk remembers.
+/// The state of a mutant disk.
 #[derive(Clone, Debug)]
 pub struct FaultyState {
     pub(super) fault: DiskFault,
     pub(super) count: u32,
-    /// Completions that were made up, per lane.
+    /// Made-up completions, per lane.
     pub(super) made_up: [VecDeque<Completion>; 4],
-    /// Operations whose completion needs a second look, per lane.
+    /// Operations whose completion the mutant changes: lane, token and change.
     pub(super) watched: Vec<(u8, Token, Watch)>,
-    /// Operations that were started on nobody's behalf, per lane.
+    /// Additional operations of the mutant: lane and token.
     pub(super) nobodys: Vec<(u8, Token)>,
-    /// Sectors by their place: as they were first read, or last written.
+    /// Sectors by byte offset, with the content of the first read or the last write.
     pub(super) copies: Vec<(u64, Box<[u8]>)>,
-    /// Writes in the host's hands and what they carry, per lane.
+    /// Writes in flight at the host: lane, token, byte offset and data.
     pub(super) writes: Vec<(u8, Token, u64, Bounce)>,
-    /// Operations that were answered and are still to be done.
+    /// Operations that were completed and take effect later.
     pub(super) held: Vec<Op>,
-    /// The places where a copy is still to be shown.
+    /// The byte offsets where a copy is still to be shown.
     pub(super) unshown: Vec<u64>,
-    /// Nothing was written since the last reset.
+    /// True iff nothing was written since the last reset.
     pub(super) clean: bool,
     prepared: bool,
 }
 
-/// What is to be done when an operation completes.
+/// The change to make when an operation completes.
 #[derive(Clone, Debug)]
 pub(super) enum Watch {
     Sync,
@@ -50,7 +50,7 @@ pub(super) enum Watch {
 }
 
 impl FaultyState {
-    /// A disk that breaks this promise.
+    /// The state of a disk with this mistake.
     #[must_use]
     pub fn new(fault: DiskFault) -> FaultyState {
         FaultyState {
@@ -68,13 +68,13 @@ impl FaultyState {
         }
     }
 
-    /// What is wrong.
+    /// The mistake.
     #[must_use]
     pub fn fault(&self) -> DiskFault {
         self.fault
     }
 
-    /// What a wrong disk does before it is used at all.
+    /// Applies mistakes that precede the first use of the disk.
     pub(crate) fn prepare(&mut self, disk: &mut SimDisk, device: u8) {
         if !self.prepared {
             self.prepared = true;
@@ -84,7 +84,7 @@ impl FaultyState {
         }
     }
 
-    /// The backend was lost, and everything in flight with it.
+    /// Drops everything in flight with the backend.
     pub(crate) fn backend_lost(&mut self) {
         self.made_up.iter_mut().for_each(VecDeque::clear);
         self.watched.clear();
@@ -94,13 +94,13 @@ impl FaultyState {
         self.unshown = self.copies.iter().map(|copy| copy.0).collect();
     }
 
-    /// What is left of it then, as a number; nothing if that is more than a number says.
+    /// The state that a backend kill leaves, as a number; `None` if it does not fit one.
     pub(crate) fn carries(&self) -> Option<u64> {
         let flags = u64::from(self.clean) << 1 | u64::from(self.prepared);
         self.copies.is_empty().then_some(u64::from(self.count % NOW_AND_THEN) << 2 | flags)
     }
 
-    /// The guest asked for a reset.
+    /// Notes the begin of a reset.
     pub(crate) fn reset_begun(&mut self) {
         self.clean = true;
     }

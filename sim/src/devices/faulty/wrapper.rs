@@ -1,4 +1,4 @@
-//! Our device, wrong on purpose: a wrapper around the guest's side of the seam.
+//! A mutant block device: a wrapper around the correct device.
 
 use super::lifecycle::Lives;
 use super::{DeviceFault, LifecycleFault};
@@ -12,7 +12,7 @@ use crate::guest::memory::Ram;
 use crate::guest::wire::{config, feature, request};
 use crate::host::disk::SimDisk;
 
-/// Our device, wrong on purpose.
+/// A mutant block device.
 #[derive(Clone, Debug)]
 pub struct WrongDevice {
     pub(super) inner: Blk,
@@ -22,11 +22,11 @@ pub struct WrongDevice {
     pub(super) negotiated: u64,
     pub(super) lives: Lives,
     count: u32,
-    /// What `writeback` is said to be, if not what it is.
+    /// The value that `writeback` reads as, if not the real one.
     said_mode: Option<u8>,
-    /// Where the last write's status lies.
+    /// The guest address of the last write's status byte.
     last_status: Option<u32>,
-    /// A reset has shown, and no life has begun since.
+    /// A reset has completed, and no life has begun since.
     reset_shown: bool,
     /// No flush succeeds until the disk is opened again.
     poisoned: bool,
@@ -45,7 +45,7 @@ impl WrongDevice {
         })
     }
 
-    /// Whether what a step has used is to be spoiled.
+    /// Whether the mistake changes used elements or their requests.
     fn spoils(&self) -> bool {
         matches!(
             self.fault,
@@ -63,7 +63,7 @@ impl WrongDevice {
         )
     }
 
-    /// Spoils what a step has just used.
+    /// Applies the mistake to the elements that a step has used.
     fn spoil_used(&mut self, queue: u16, before: u16, host: &mut Host<'_>) {
         let ring = self.rings[usize::from(queue)];
         let at = |index: u16| ring.used + 4 + 8 * u32::from(index % ring.size);
@@ -102,7 +102,7 @@ impl WrongDevice {
         }
     }
 
-    /// Takes a write-through write that the host failed for a failed sync.
+    /// Makes every flush fail after a failed write-through write.
     fn poison(&mut self, request: &BlockRequest, status_at: u32, status: u8, host: &mut Host<'_>) {
         let len = u64::from(request.data_out);
         let end = request.sector.checked_add(len / 512);
@@ -118,7 +118,7 @@ impl WrongDevice {
         }
     }
 
-    /// Forgets a failed sync once nobody waits for it any more.
+    /// Forgets a failed sync once no request is in flight.
     fn forget_failure(&mut self) {
         let device = &mut self.inner.registers.device;
         let mut queues = 0..self.spec.queues;
@@ -133,13 +133,13 @@ impl WrongDevice {
         let last = |spans: &[(u32, u32)]| {
             spans.iter().rev().find(|span| span.1 > 0).map(|span| span.0 + span.1 - 1)
         };
-        let status_at = last(&request.chain.writable).expect("a request that was parsed has one");
+        let status_at = last(&request.chain.writable).expect("a parsed request has a status byte");
         let [status] = host.ram.read::<1>(status_at);
         match self.fault {
             DeviceFault::StatusTooWide => host.ram.write(status_at, &[status, 0, 0, 0]),
             DeviceFault::HeaderWritten => {
                 let header = request.chain.readable.iter().find(|span| span.1 > 0);
-                let at = header.expect("a request that was parsed has one").0;
+                let at = header.expect("a parsed request has a header").0;
                 host.ram.write(at, &[!(request.kind as u8)]);
             }
             DeviceFault::StatusWrittenAgain => {
@@ -153,7 +153,9 @@ impl WrongDevice {
                 host.ram.write(status_at, &[1]);
             }
             DeviceFault::PoisonedByWrite => self.poison(&request, status_at, status, host),
-            DeviceFault::Panics => assert!(request.kind != request::GET_ID, "as it was told to"),
+            DeviceFault::Panics => {
+                assert!(request.kind != request::GET_ID, "GET_ID panics this mutant")
+            }
             DeviceFault::Answer(fault) => {
                 let bits = (self.offered(), self.negotiated);
                 let spoiled = fault.spoil(&request, &host.ram, status, &self.spec, bits);
@@ -203,7 +205,7 @@ impl DeviceUnderTest for WrongDevice {
         *self = WrongDevice::open(setup, spec, disk, device);
         self.count = count;
         if self.life_fault().is_some() {
-            // Its disk may have grown.
+            // Its disk may have been resized.
             self.inner.restart(&None, spec, disk, device, end);
         }
     }
@@ -324,7 +326,8 @@ impl DeviceUnderTest for WrongDevice {
         self.said_mode = None;
         self.lives = self.lives.reset();
         match self.fault {
-            // A host that has failed is another story: that must not be forgotten.
+            // After a failed sync this mutant resets correctly, because the failure must not be
+            // forgotten.
             DeviceFault::LateAfterReset | DeviceFault::DmaAfterReset
                 if host.disk.syncs_failed() == 0 =>
             {
@@ -368,7 +371,7 @@ impl DeviceUnderTest for WrongDevice {
     fn can(&self) -> Abilities {
         match self.life_fault() {
             None => Abilities::NONE,
-            // They keep no records any more once they have moved.
+            // These mutants keep no records after a restore.
             Some(LifecycleFault::PauseWithoutDrain | LifecycleFault::SaveWithoutSync) => {
                 Abilities { reconnect: false, ..Abilities::ALL }
             }

@@ -1,4 +1,4 @@
-//! A request in the demon's hands: taken, moved sector by sector, and answered.
+//! A request in flight in a permissive device: taken, landed sector by sector, and answered.
 
 use super::refusal::{Task, task};
 use super::{Liberty, PermissiveDevice};
@@ -18,18 +18,18 @@ pub(super) struct Flight {
     pub(super) number: u64,
     pub(super) request: BlockRequest,
     pub(super) task: Task,
-    /// How many completions had been made when it can first have been published.
+    /// The number of completions at the earliest time at which it can have been published.
     pub(super) since: u64,
-    /// The cache was in write-through mode all the time so far.
+    /// True iff the cache has been in write-through mode all the time so far.
     pub(super) through: bool,
-    /// What is still to be moved: sector, and its place in the data.
+    /// The sectors still to land, each with its byte offset in the data.
     pub(super) left: Vec<(u32, u32)>,
     /// Sectors of this request that a failed sync has forgotten.
     pub(super) forgotten: Vec<u32>,
 }
 
 impl PermissiveDevice {
-    /// Notes what was published before the next completion.
+    /// Notes the heads published before the next completion.
     fn look_around(&mut self, ram: &Ram<'_>) {
         for (queue, ring) in self.rings.iter().enumerate() {
             let waiting = usize::from(ring.waiting(ram));
@@ -41,7 +41,7 @@ impl PermissiveDevice {
         }
     }
 
-    /// Takes a chain from the ring. False if there is none.
+    /// Takes a chain from the ring. Returns `false` if the ring is empty.
     pub(super) fn take(&mut self, queue: u16, ram: &Ram<'_>) -> bool {
         let index = usize::from(queue);
         let Some(chain) = self.rings[index].pop(ram) else { return false };
@@ -82,7 +82,7 @@ impl PermissiveDevice {
         self.flights.push(Flight { queue, number, request, task, since, through, left, forgotten });
     }
 
-    /// Answers a chain that makes no sense, in one of the ways there are.
+    /// Answers an invalid chain, in one of the legal ways.
     fn malformed(&mut self, queue: u16, chain: &Chain, ram: &Ram<'_>) {
         if self.rarely_takes(Liberty::MalformedFatal) {
             self.fatal = true;
@@ -101,7 +101,7 @@ impl PermissiveDevice {
         self.signal_due[usize::from(queue)] |= wanted;
     }
 
-    /// One sector of a request moves.
+    /// Lands one sector of a request.
     pub(super) fn land(&mut self, at: usize, nth: usize, ram: &Ram<'_>) {
         let flight = &mut self.flights[at];
         let (sector, offset) = flight.left.swap_remove(nth);
@@ -125,7 +125,7 @@ impl PermissiveDevice {
         }
     }
 
-    /// Sectors a write-like request covers.
+    /// The sectors that a write or write-zeroes covers.
     fn covered(task: &Task) -> Vec<u32> {
         match task {
             Task::Write((sector, sectors)) => (*sector..sector + sectors).collect(),
@@ -134,7 +134,7 @@ impl PermissiveDevice {
         }
     }
 
-    /// Ends a request.
+    /// Completes a request.
     pub(super) fn finish(&mut self, at: usize, host: &Host<'_>) {
         let ram = &host.ram;
         let status = self.end(at, host);
@@ -155,7 +155,7 @@ impl PermissiveDevice {
         self.push(flight.queue, flight.request.chain.head, len, ram);
     }
 
-    /// Decides how a request ends, and makes it so.
+    /// Decides the status of a request and carries it out.
     fn end(&mut self, at: usize, host: &Host<'_>) -> u8 {
         if let Task::Refuse(answers) = &self.flights[at].task {
             let answers = answers.clone();
@@ -172,7 +172,7 @@ impl PermissiveDevice {
             return IOERR;
         }
         self.land_all(at, &host.ram);
-        // Told apart by mode: a write that was write-through all the time must be stable now.
+        // A write must be stable now iff the mode was write-through all the time.
         let flight = &self.flights[at];
         let (number, forgotten) = (flight.number, flight.forgotten.clone());
         let covered = PermissiveDevice::covered(&flight.task);
@@ -192,7 +192,7 @@ impl PermissiveDevice {
     }
 
     fn end_flush(&mut self, since: u64, host: &Host<'_>) -> u8 {
-        // What was published after a completion covers it; what was published before need not.
+        // A flush must cover only the completions before its publication.
         let before = if self.takes(Liberty::FlushOvertakes) { since } else { self.completions };
         let fails = host.may_fail
             && (self.rarely_takes(Liberty::FlushForgets)

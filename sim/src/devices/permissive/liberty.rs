@@ -1,53 +1,54 @@
-//! Everything legal that a demon may do and a plain device would not: the legal oddities.
+//! Liberties: legal behaviour that a plain device does not show.
 //!
-//! Some need no whim, for every demon has them: FLUSH and GET_ID are served on a read-only disk, a
-//! write in flight while the mode changes may be stable or not, and a queue that the driver broke
-//! stops while the others go on. Descriptors cut in odd ways are the guest's doing.
+//! Some have no entry here, because every permissive device takes them: it serves FLUSH and GET_ID
+//! on a read-only disk, a write in flight during a change of the cache mode may be stable or not,
+//! and a queue that the driver broke stops while the others continue. Unusual descriptor layouts
+//! are the guest's choice.
 
-/// One oddity.
+/// One liberty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Liberty {
-    /// A flush is answered before the writes that were sent before it.
+    /// A flush completes before writes that were sent before it.
     FlushOvertakes,
-    /// Requests complete in any order, and move sector by sector at any time in between.
+    /// Requests complete in any order, and land sector by sector at any time before that.
     AnyOrder,
-    /// A power loss leaves any mix of what is not stable.
+    /// A power loss leaves any mix of unstable versions.
     MixedLoss,
-    /// Nothing is ever lost.
+    /// A power loss loses nothing.
     NeverLoses,
     /// A discard does nothing.
     DiscardNothing,
     /// A discard zeroes some of its sectors.
     DiscardSome,
-    /// Signals nobody asked for.
+    /// Signals that the driver has suppressed or that no completion needs.
     SpuriousSignals,
-    /// Signals that come late, one for many completions.
+    /// Late signals, one for many completions.
     LateSignals,
-    /// FLUSH is served though it was not negotiated.
+    /// FLUSH is served although it was not negotiated.
     FlushUnnegotiated,
-    /// The used length is less than what was written.
+    /// The used length is less than the number of bytes written.
     ShortLength,
-    /// A request that fails has done some of what was asked.
+    /// A failed request has landed in part.
     FailsHalfway,
-    /// A flush fails, and some of what it should have kept is forgotten; flushes fail until it was
-    /// written again.
+    /// A flush fails, and some unstable versions are forgotten. Flushes fail until those sectors
+    /// are written again.
     FlushForgets,
-    /// A flush fails, and the next succeeds: nothing was forgotten.
+    /// A flush fails without forgetting anything, and the next one succeeds.
     FlushFailsOnce,
-    /// A chain that makes no sense is returned with nothing written.
+    /// An invalid chain is returned with nothing written.
     MalformedIgnored,
-    /// A chain that makes no sense makes the device ask for a reset.
+    /// The device asks for a reset after an invalid chain.
     MalformedFatal,
-    /// A request wrong in two ways is refused for any of them.
+    /// A request with several errors is refused for any of them.
     AnyReason,
-    /// A reset is over before what was in flight has done anything.
+    /// A reset drops the rest of the requests in flight.
     ResetDrops,
-    /// A reset waits a while.
+    /// A reset takes several polls.
     ResetLingers,
 }
 
 impl Liberty {
-    /// All of them.
+    /// Every liberty.
     pub const ALL: [Liberty; 18] = [
         Liberty::FlushOvertakes,
         Liberty::AnyOrder,

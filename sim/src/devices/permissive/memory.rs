@@ -1,7 +1,7 @@
-//! The demonic memory: a persistent memory that does everything legal, on purpose.
+//! The permissive memory: a persistent memory that does everything legal on purpose.
 //!
-//! Like the [demon](super) it is made from the contract alone. It keeps of every word all contents
-//! that a power loss may still leave, and lets a generator of its own choose among them.
+//! Like the [permissive device](super) it is made from the contract alone. It keeps for every word
+//! all contents that a power loss may leave, and its own generator chooses among them.
 
 use crate::base::prng::Prng;
 use crate::dut::toolkit::{Chain, DeviceRing};
@@ -13,40 +13,40 @@ use crate::guest::wire::{feature, memory};
 use crate::guest::{Kind, REGION};
 use crate::host::disk::SimDisk;
 
-/// One oddity of a memory.
+/// One liberty of a memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryLiberty {
-    /// A store is persistent before anybody asks for it.
+    /// A store is persistent before a flush.
     PersistsEarly,
-    /// A flush makes persistent what was stored after it was sent, too.
+    /// A flush also makes later stores persistent.
     CoversMore,
-    /// Flushes are answered in any order.
+    /// Flushes complete in any order.
     AnyOrder,
-    /// A power loss leaves any of a word's contents since it was flushed, also one in between.
+    /// A power loss leaves any content of a word since its last flush.
     MixedLoss,
-    /// Nothing is ever lost.
+    /// A power loss loses nothing.
     NeverLoses,
-    /// Signals nobody asked for.
+    /// Signals that the driver has suppressed or that no completion needs.
     SpuriousSignals,
-    /// Signals that come late, one for many completions.
+    /// Late signals, one for many completions.
     LateSignals,
-    /// A flush fails, and the next succeeds: nothing was forgotten.
+    /// A flush fails without forgetting anything, and the next one succeeds.
     FlushFailsOnce,
-    /// A flush fails, and some words fall back to what was persistent; flushes fail until they were
-    /// stored again.
+    /// A flush fails, and some words revert to their persistent content. Flushes fail until those
+    /// words are stored again.
     FlushForgets,
-    /// A flush fails, and has made persistent what it should.
+    /// A flush fails, but has made its stores persistent.
     FailsAfterAll,
-    /// A chain that makes no sense is returned with nothing written.
+    /// An invalid chain is returned with nothing written.
     MalformedIgnored,
-    /// A reset is over at once, whatever is in flight.
+    /// A reset drops the flushes in flight.
     ResetDrops,
-    /// A reset waits a while.
+    /// A reset takes several polls.
     ResetLingers,
 }
 
 impl MemoryLiberty {
-    /// All of them.
+    /// Every liberty.
     pub const ALL: [MemoryLiberty; 13] = [
         MemoryLiberty::PersistsEarly,
         MemoryLiberty::CoversMore,
@@ -64,12 +64,12 @@ impl MemoryLiberty {
     ];
 }
 
-/// A word's contents that a power loss may leave, each with the time of its store: the first is
-/// persistent, the last is what a load returns.
+/// A word's contents that a power loss may leave, each with the time of its store. The first is
+/// persistent; loads return the last.
 #[derive(Clone, Debug)]
 struct Word {
     contents: Vec<(u64, u64)>,
-    /// It fell back after a failed flush and was not stored since.
+    /// True iff it reverted after a failed flush and was not stored since.
     forgotten: bool,
 }
 
@@ -77,13 +77,13 @@ struct Word {
 #[derive(Clone, Debug)]
 struct Flight {
     chain: Chain,
-    /// What was stored up to here it must make persistent.
+    /// The flush must make stores up to this time persistent.
     time: u64,
-    /// Some of that was forgotten.
+    /// True iff some of those stores were forgotten, so that the flush must fail.
     doomed: bool,
 }
 
-/// The demonic memory.
+/// The permissive memory.
 #[derive(Clone, Debug)]
 pub struct PermissiveMemory {
     only: Option<MemoryLiberty>,
@@ -95,13 +95,13 @@ pub struct PermissiveMemory {
     flights: Vec<Flight>,
     negotiated: u64,
     signal_due: bool,
-    /// So many more looks at the status before a reset shows.
+    /// The number of polls left before a reset completes.
     lingering: u32,
 }
 
 impl PermissiveMemory {
-    /// Whether a whim takes it now: half the time if it has all of them, always if it has only
-    /// this one.
+    /// Whether the memory takes a liberty now: with even odds if it has all of them, always if it
+    /// has only this one.
     fn takes(&mut self, liberty: MemoryLiberty) -> bool {
         match self.only {
             None => self.prng.below(2) == 0,
@@ -113,7 +113,7 @@ impl PermissiveMemory {
         self.takes(liberty) && self.prng.below(4) == 0
     }
 
-    /// What was stored up to `time` becomes persistent, and maybe more.
+    /// Makes stores up to `time` persistent, and possibly later ones.
     fn persist(&mut self, time: u64) {
         for at in 0..self.words.len() {
             let until = if self.takes(MemoryLiberty::CoversMore) { self.time } else { time };
@@ -123,7 +123,7 @@ impl PermissiveMemory {
         }
     }
 
-    /// A flush fails. What it should have covered may be forgotten, or not.
+    /// Fails a flush, with or without forgetting stores that it should have covered.
     fn fail(&mut self, time: u64) {
         if self.takes(MemoryLiberty::FailsAfterAll) {
             self.persist(time);
@@ -159,7 +159,7 @@ impl PermissiveMemory {
         self.finish(&chain, Some(0), ram)
     }
 
-    /// Returns a chain, with a response or without.
+    /// Returns a chain, with or without a response.
     fn finish(&mut self, chain: &Chain, ret: Option<u32>, ram: &Ram<'_>) -> Progress {
         let mut len = 0;
         if let Some(ret) = ret {
@@ -191,7 +191,7 @@ impl PermissiveMemory {
         if u32::from_le_bytes(kind) != memory::FLUSH {
             return self.finish(&chain, Some(u32::MAX), ram);
         }
-        // What was lost and not stored again is owed by this flush, too.
+        // This flush must also cover words that reverted and were not stored again.
         let doomed = self.words.iter().any(|word| word.forgotten);
         self.flights.push(Flight { chain, time: self.time, doomed });
         Progress::Busy
@@ -206,7 +206,7 @@ impl PermissiveMemory {
 }
 
 impl DeviceUnderTest for PermissiveMemory {
-    /// The only whim, or none for all of them.
+    /// The only liberty, or `None` for all of them.
     type Setup = Option<MemoryLiberty>;
 
     const ON_SIM_DISK: bool = false;
@@ -246,7 +246,7 @@ impl DeviceUnderTest for PermissiveMemory {
         self.still();
         self.lingering = 0;
         if end == End::BackendKill {
-            // A host that was told of a failure shows what there is from now on.
+            // The page cache, and with it every word, survives a backend kill.
             return;
         }
         for at in 0..self.words.len() {
@@ -311,7 +311,7 @@ impl DeviceUnderTest for PermissiveMemory {
 
     fn begin_reset(&mut self, _host: &mut Host<'_>) {
         if !self.takes(MemoryLiberty::ResetDrops) {
-            // What is in flight takes effect, and nobody hears of it.
+            // The flushes in flight take effect without an answer.
             for flight in std::mem::take(&mut self.flights) {
                 self.persist(flight.time);
             }

@@ -1,9 +1,9 @@
-//! The demonic device: everything that is legal, on purpose.
+//! The permissive device: it does everything legal on purpose.
 //!
-//! It is a second device, made from the contract alone: it shares no code with the one that ships,
-//! has its own rings and its own storage, and draws from a generator of its own everything the
-//! contract leaves open. The oracle must stay silent about it. Given one [`Liberty`], it is a plain
-//! device but for that one oddity.
+//! It is a second device, made from the contract alone: it shares no code with the shipped one, has
+//! its own rings and its own storage, and draws from its own generator everything that the contract
+//! leaves open. The oracle must stay silent about it. With one [`Liberty`], it is a plain device
+//! except for that liberty.
 
 mod flight;
 mod liberty;
@@ -26,7 +26,7 @@ use flight::Flight;
 use refusal::Task;
 use store::{Loss, Store};
 
-/// The demonic device.
+/// The permissive device.
 #[derive(Clone, Debug)]
 pub struct PermissiveDevice {
     only: Option<Liberty>,
@@ -34,8 +34,8 @@ pub struct PermissiveDevice {
     prng: Prng,
     store: Store,
     rings: Vec<DeviceRing>,
-    /// Per queue, for every published head that was not taken: how many completions had been made
-    /// when it was first seen.
+    /// Per queue, for every published head not yet taken: the number of completions when it was
+    /// first seen.
     seen: Vec<Vec<u64>>,
     flights: Vec<Flight>,
     numbers: u64,
@@ -44,16 +44,16 @@ pub struct PermissiveDevice {
     writeback: bool,
     signal_due: Vec<bool>,
     fatal: bool,
-    /// The guest was told of a failure since the backend was started.
+    /// True iff the guest has seen a failure since the backend was started.
     told: bool,
-    /// So many more looks at the status before a reset shows.
+    /// The number of polls left before a reset completes.
     lingering: u32,
     live: bool,
 }
 
 impl PermissiveDevice {
-    /// Whether a whim takes it now: half the time if it has all of them, always if it has only
-    /// this one.
+    /// Whether the device takes a liberty now: with even odds if it has all of them, always if it
+    /// has only this one.
     fn takes(&mut self, liberty: Liberty) -> bool {
         match self.only {
             None => self.prng.below(2) == 0,
@@ -61,7 +61,7 @@ impl PermissiveDevice {
         }
     }
 
-    /// The same, less often.
+    /// As [`takes`](Self::takes), at a quarter of its odds.
     fn rarely_takes(&mut self, liberty: Liberty) -> bool {
         self.takes(liberty) && self.prng.below(4) == 0
     }
@@ -71,12 +71,12 @@ impl PermissiveDevice {
         if has(feature::CONFIG_WCE) {
             !self.writeback
         } else {
-            // Where FLUSH is not even offered nothing is owed (BLK-D-34).
+            // Without an offer of FLUSH no write need be stable (BLK-D-34).
             self.spec.offer & feature::FLUSH != 0 && !has(feature::FLUSH)
         }
     }
 
-    /// What is in flight when its life ends lands in full, in part, or not.
+    /// Ends the life: each request in flight lands in full, in part, or not at all.
     fn abandon(&mut self, ram: Option<&Ram<'_>>) {
         for at in 0..self.flights.len() {
             let drops = self.takes(Liberty::ResetDrops);
@@ -102,7 +102,7 @@ impl PermissiveDevice {
 }
 
 impl DeviceUnderTest for PermissiveDevice {
-    /// The only whim, or none for all of them.
+    /// The only liberty, or `None` for all of them.
     type Setup = Option<Liberty>;
 
     const ON_SIM_DISK: bool = false;
@@ -197,7 +197,8 @@ impl DeviceUnderTest for PermissiveDevice {
 
     fn config_write(&mut self, offset: u64, bytes: &[u8]) {
         if offset == config::WRITEBACK {
-            // Ours pins the mode where FLUSH was not taken; to follow is as legal (AMB-17).
+            // The shipped device pins the mode if FLUSH was not accepted; following is legal too
+            // (AMB-17).
             self.writeback = bytes[0] != 0;
             let through = self.write_through();
             for flight in &mut self.flights {

@@ -1,4 +1,4 @@
-//! What must be refused, and with which answers: the demon's own reading of 5.2.6.
+//! The requests that must be refused, and the legal answers: an independent reading of 5.2.6.
 
 use crate::dut::Spec;
 use crate::dut::toolkit::BlockRequest;
@@ -11,28 +11,28 @@ const UNSUPP: u8 = 2;
 /// A range of sectors.
 pub(super) type Range = (u32, u32);
 
-/// What is to be done with a request.
+/// The work of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     /// Read these sectors.
     Read(Range),
     /// Write these sectors.
     Write(Range),
-    /// Zero these.
+    /// Zero these sectors.
     Zero(Vec<Range>),
-    /// Give these up.
+    /// Discard these sectors.
     Discard(Vec<Range>),
-    /// Make stable what was promised.
+    /// Make completed writes stable.
     Flush,
-    /// Say who this is.
+    /// Return the serial number.
     Identify,
-    /// Refuse it, with any of these answers.
+    /// Refuse the request, with any of these statuses.
     Refuse(Vec<u8>),
-    /// A flush that may be served or refused.
+    /// Serve the flush or refuse it.
     FreeFlush,
 }
 
-/// Judges a request.
+/// Decides the work of a request.
 pub(super) fn task(request: &BlockRequest, ram: &Ram<'_>, spec: &Spec, negotiated: u64) -> Task {
     let capacity = u64::from(spec.disk.capacity);
     let mut answers = Vec::new();

@@ -1,13 +1,14 @@
-//! The demon's storage: for every sector, everything that a power loss may leave of it.
+//! The storage of a permissive device: for every sector, all contents that a power loss may leave.
 //!
-//! Versions stand in the order in which they landed. The first is stable; the others may be lost,
-//! so a power loss may leave any of them. The last is what reads return. What a failed sync forgot
-//! is taken out, and the sector is *lost* until it is written again: no flush may succeed before.
+//! Versions are in the order in which they landed. The first is stable; the others may be lost, so
+//! a power loss may leave any of them. Reads return the last one. A failed sync removes the
+//! versions that it forgets, and the sector is *lost* until it is written again: no flush may
+//! succeed before that.
 
 use crate::base::prng::Prng;
 use crate::guest::payload::SECTOR;
 
-/// A moment that never comes, counted in completions.
+/// A time in the infinite future, counted in completions.
 const NEVER: u64 = u64::MAX;
 
 /// The bytes of a sector.
@@ -16,31 +17,32 @@ pub(super) type Bytes = [u8; SECTOR];
 #[derive(Clone, Debug)]
 struct Version {
     bytes: Box<Bytes>,
-    /// The operation that landed it.
+    /// The number of the operation that landed it.
     by: u64,
-    /// The completion that promised it to the guest; [`NEVER`] if none did.
+    /// The number of the completion that promised it to the guest; [`NEVER`] if none did.
     promised: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Cell {
     versions: Vec<Version>,
-    /// If a promised version was forgotten: the completion that promised a newer one.
+    /// `Some` iff a promised version was forgotten: the completion that promised a newer one, or
+    /// [`NEVER`].
     lost: Option<u64>,
 }
 
-/// How a power loss chooses.
+/// The data that a power loss leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
     /// Everything survives.
     Nothing,
-    /// Everything that may be lost is.
+    /// Everything that may be lost is lost.
     Everything,
-    /// Every sector for itself.
+    /// Each sector loses any number of versions.
     Mixed,
 }
 
-/// What one device keeps.
+/// The storage of one device.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     cells: Vec<Cell>,
@@ -56,19 +58,19 @@ impl Store {
         Store { cells: sectors.iter().map(cell).collect() }
     }
 
-    /// What a read returns now.
+    /// The content that a read returns now.
     pub(super) fn live(&self, sector: u32) -> &Bytes {
         &self.cells[sector as usize].versions.last().expect("a sector holds something").bytes
     }
 
-    /// An operation takes effect on a sector.
+    /// Lands an operation's content in a sector.
     pub(super) fn land(&mut self, sector: u32, bytes: Bytes, by: u64) {
         let version = Version { bytes: Box::new(bytes), by, promised: NEVER };
         self.cells[sector as usize].versions.push(version);
     }
 
-    /// Completion `number` promises what an operation wrote to a sector. False if that was
-    /// forgotten meanwhile.
+    /// Completion `number` promises the content that operation `by` wrote to a sector, unless that
+    /// was `forgotten` meanwhile: then the sector is lost.
     pub(super) fn promise(&mut self, sector: u32, by: u64, number: u64, forgotten: bool) {
         let cell = &mut self.cells[sector as usize];
         if forgotten {
@@ -83,7 +85,7 @@ impl Store {
         }
     }
 
-    /// What an operation wrote to a sector is stable from now on.
+    /// Makes the content that an operation wrote to a sector stable.
     pub(super) fn stabilise(&mut self, sector: u32, by: u64) {
         let cell = &mut self.cells[sector as usize];
         if let Some(at) = cell.versions.iter().rposition(|version| version.by == by) {
@@ -92,12 +94,12 @@ impl Store {
         }
     }
 
-    /// Whether a sync can keep everything promised before this completion.
+    /// Whether a sync can keep everything promised before completion `before`.
     pub(super) fn can_sync(&self, before: u64) -> bool {
         self.cells.iter().all(|cell| cell.lost.is_none_or(|promised| promised < before))
     }
 
-    /// Everything promised before this completion is stable from now on.
+    /// Makes everything promised before completion `before` stable.
     pub(super) fn sync(&mut self, before: u64) {
         for cell in &mut self.cells {
             let kept = cell.versions.iter().rposition(|version| version.promised < before);
@@ -106,8 +108,7 @@ impl Store {
         }
     }
 
-    /// A failed sync forgets some of what is not stable. Returns what was forgotten, as operation
-    /// and sector.
+    /// Forgets some unstable versions, as a failed sync does. Returns them as operation and sector.
     pub(super) fn forget(&mut self, prng: &mut Prng) -> Vec<(u64, u32)> {
         let mut forgotten = Vec::new();
         for (sector, cell) in self.cells.iter_mut().enumerate() {
@@ -124,7 +125,8 @@ impl Store {
         forgotten
     }
 
-    /// A restarted backend finds one of the things a power loss could leave, in each sector.
+    /// Sets each sector to one of the contents that a power loss could leave, as a restarted
+    /// backend finds it. Completion `number` promises it.
     pub(super) fn find(&mut self, prng: &mut Prng, number: u64) {
         for cell in &mut self.cells {
             let at = prng.below(cell.versions.len() as u32) as usize;
@@ -137,7 +139,7 @@ impl Store {
         }
     }
 
-    /// The power goes.
+    /// Cuts the power.
     pub(super) fn power_loss(&mut self, prng: &mut Prng, loss: Loss) {
         for cell in &mut self.cells {
             let last = cell.versions.len() - 1;

@@ -1,4 +1,4 @@
-//! Looking ahead: what the disk would do, for somebody who tries every future.
+//! Look-ahead: the effects that operations in flight would have, for the exhaustive search.
 
 use powerfail_device::Op;
 
@@ -8,8 +8,8 @@ use crate::guest::memory::Ram;
 use crate::guest::payload::SECTOR;
 
 impl SimDisk {
-    /// What the `nth` operation in flight would write to a sector of the medium. Nothing if it
-    /// writes nothing there, or has done so.
+    /// The bytes that the `nth` operation in flight would write to a sector of the medium. `None`
+    /// if it does not write there, or has landed there already.
     pub(crate) fn would_land(&self, nth: usize, sector: u32, ram: Ram<'_>) -> Option<[u8; SECTOR]> {
         let op = &self.in_flight[nth];
         if !op.key.range().minus(op.landed).contains(sector) {
@@ -26,19 +26,18 @@ impl SimDisk {
         }
     }
 
-    /// What the `nth` operation in flight must persist, if it is a sync.
+    /// The sectors that the `nth` operation in flight must persist; empty unless it is a sync.
     pub(crate) fn owed(&self, nth: usize) -> SectorSet {
         self.in_flight[nth].owed
     }
 
-    /// What the completions that a lane has not taken have landed.
+    /// The sectors landed by completions that a lane has not taken.
     pub(crate) fn untaken(&self, device: u8, lane: u8) -> SectorSet {
         let ready = &self.ready[lane_index(device, lane % LANES_EACH)];
         ready.iter().fold(SectorSet::EMPTY, |all, ready| all.or(ready.landed))
     }
 
-    /// A sector of a device's part holds this, whole and for good, as if a power loss had left it
-    /// so.
+    /// Sets a sector of a device's part in cache and medium, as if a power loss had left it so.
     pub(crate) fn leave(&mut self, device: u8, number: u32, content: &[u8]) {
         let at = (self.shape.base(device) + number) as usize * SECTOR;
         self.cache[at..at + content.len()].copy_from_slice(content);

@@ -1,53 +1,52 @@
-//! What a failed operation may have done all the same: the simulated disk's promise for every error
+//! The effects that a failed operation may still have: the simulated disk's promise for every error
 //! number.
 //!
-//! It is stated here on its own and not taken from the device, which relies on a promise of the
-//! same kind; a test holds the two against each other. Of a write that fails any part may have
-//! landed, whatever the error; of one that was put off, or that the disk does not know, none has.
-//! No failed write takes anything along that completed before it. A failed sync may: whatever the
-//! error, unless it was only put off.
+//! The promise is stated here independently of the device, which relies on one of the same kind; a
+//! test compares the two. Any part of a failed write may have landed, except with EINTR, EAGAIN or
+//! EOPNOTSUPP: then no part has. A failed write never affects data that completed before it. A
+//! failed sync may do so with every error except EINTR and EAGAIN.
 
 use super::operation::OpKind;
 
-/// Interrupted; ask again.
+/// Interrupted; try again.
 const EINTR: i32 = 4;
 /// Input/output error.
 pub(crate) const EIO: i32 = 5;
-/// Not now; ask again.
+/// Not now; try again.
 const EAGAIN: i32 = 11;
 /// No memory for the operation.
 const ENOMEM: i32 = 12;
-/// Guest memory is not there.
+/// Guest memory is not accessible.
 const EFAULT: i32 = 14;
-/// The operation makes no sense to the host.
+/// The operation is invalid for the host.
 const EINVAL: i32 = 22;
 /// The file would be too large.
 const EFBIG: i32 = 27;
 /// No space.
 const ENOSPC: i32 = 28;
-/// The host knows no such operation.
+/// The host does not support the operation.
 const EOPNOTSUPP: i32 = 95;
-/// No space for this user.
+/// The user's disk quota is exceeded.
 const EDQUOT: i32 = 122;
 
-/// The errors a host puts an operation off with.
+/// Errors with which a host refuses an operation for now.
 pub(crate) const PUT_OFF: [i32; 2] = [EINTR, EAGAIN];
-/// The errors a host fails an operation with.
+/// Errors with which a host fails an operation.
 pub(crate) const FAILED: [i32; 8] =
     [EIO, EFAULT, EINVAL, EFBIG, ENOSPC, EDQUOT, ENOMEM, EOPNOTSUPP];
 
-/// What a failed operation may have done.
+/// The effects that a failed operation may have had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Damage {
-    /// Nothing.
+    /// None.
     None,
     /// Any of its own sectors may have been changed.
     Landed,
-    /// Any dirty sector may have been forgotten.
+    /// Any dirty sector may have been marked clean.
     Forgot,
 }
 
-/// What an operation of a kind that failed with an error number may have done.
+/// The effects that an operation of this kind may have had when it fails with `errno` (positive).
 #[must_use]
 pub fn damage(kind: OpKind, errno: i32) -> Damage {
     let put_off = PUT_OFF.contains(&errno);

@@ -1,5 +1,5 @@
-//! How an operation takes effect: sector by sector, at times of somebody's choosing, and then it
-//! ends in one of the ways it may.
+//! Effects and completion of an operation: it lands sector by sector, at chosen times, and then
+//! ends with one of its outcomes.
 
 use powerfail_device::{Completion, Errno, Op};
 
@@ -11,8 +11,8 @@ use crate::guest::memory::Ram;
 use crate::guest::payload::SECTOR;
 
 impl SimDisk {
-    /// Lands some sectors of an operation in flight: data moves now. False if there is no such
-    /// operation or nothing of `set` is left to land.
+    /// Lands sectors of an operation in flight: their data is copied now. Returns `false` if the
+    /// operation does not exist, is a sync, or has nothing of `set` left to land.
     pub fn effect(&mut self, key: OpKey, set: SectorSet, memory: Ram<'_>) -> bool {
         let Some(index) = self.find(key) else { return false };
         let part = set.and(key.range()).minus(self.in_flight[index].landed);
@@ -22,13 +22,14 @@ impl SimDisk {
         self.land(index, part, memory)
     }
 
-    /// Moves the data of `part` and marks it landed. False if guest memory was not there.
+    /// Copies the data of `part` and marks it landed. Returns `false` if guest memory was not
+    /// accessible.
     pub(super) fn land(&mut self, index: usize, part: SectorSet, memory: Ram<'_>) -> bool {
         let op = &mut self.in_flight[index];
         let first = op.key.sector;
         let mut left = part;
         let mut reached = true;
-        // Neighbouring sectors move together.
+        // Adjacent sectors are copied together.
         while let Some(start) = left.iter().next() {
             let mut end = start + 1;
             while left.contains(end) {
@@ -50,8 +51,8 @@ impl SimDisk {
         }
         op.landed = op.landed.or(part);
         if op.key.kind != OpKind::Read {
-            // New content: what was taken of the old one is in it only if it is persisted, so
-            // `taken` stays; and what a failed sync forgot is overwritten.
+            // A sync must still cover the older content that was taken, and only persisting the new
+            // content does so; therefore `taken` stays. A forgotten sector is overwritten.
             self.dirty = self.dirty.or(part);
             self.forgotten = self.forgotten.minus(part);
             self.record_change(part);
@@ -59,7 +60,8 @@ impl SimDisk {
         reached
     }
 
-    /// Ends an operation. False if there is none, or the outcome does not fit it.
+    /// Completes an operation. Returns `false`, and changes nothing, if it does not exist or cannot
+    /// have this outcome.
     pub fn complete(&mut self, key: OpKey, outcome: Outcome, memory: Ram<'_>) -> bool {
         let Some(index) = self.find(key) else { return false };
         let range = key.range();
@@ -98,7 +100,7 @@ impl SimDisk {
             }
             Outcome::Failed { errno, landed, forgot } => {
                 match damage(key.kind, errno) {
-                    // A read has filled some memory, and nobody looks at it.
+                    // A failed read may have filled memory, which the guest must not use.
                     Damage::None if key.kind == OpKind::Read && !PUT_OFF.contains(&errno) => {}
                     Damage::None if !self.in_flight[index].landed.is_empty() => return false,
                     Damage::None => {}

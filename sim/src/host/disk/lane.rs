@@ -1,25 +1,26 @@
-//! One queue's view of the simulated disk: the device's side of the seam.
+//! The view of one queue on the simulated disk.
 
 use powerfail_device::{Completion, Disk, Limits, Op, Submission};
 
 use super::SimDisk;
 use crate::guest::memory::Ram;
 
-/// How a lane of a wrong disk is wrong below the seam.
+/// The fault of a lane that belongs to a mutant disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum BelowSeam {
-    /// It is not.
+    /// No fault.
     #[default]
     None,
     /// Every operation is off by one sector.
     Shifted,
-    /// A sync leaves out one sector it owes.
+    /// A sync omits one sector that it must persist.
     MissesSector,
-    /// A sync leaves out what holds zeroes.
+    /// A sync omits sectors that hold zeroes.
     LeavesZeroes,
-    /// A write up to the end of the part changes the sector behind it too.
+    /// A write up to the end of the part also changes the sector after it.
     Spills,
-    /// Every eighth read goes to the other device's part.
+    /// A read goes to the other device's part if the number of operations submitted so far is a
+    /// multiple of 8.
     Crossed,
 }
 
@@ -39,7 +40,7 @@ impl<'a> Lane<'a> {
         Lane { disk, device, lane, fault: BelowSeam::None }
     }
 
-    /// The same, wrong in this way.
+    /// The same lane with a fault.
     #[must_use]
     pub fn with_fault(mut self, fault: BelowSeam) -> Lane<'a> {
         self.fault = fault;

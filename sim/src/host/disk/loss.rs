@@ -1,5 +1,4 @@
-//! What reaches the medium and what is lost: write-back, forgetting, eviction, a dead backend, and
-//! the power.
+//! Persistence and loss: write-back, forgotten sectors, eviction, backend kill and power loss.
 
 use std::collections::VecDeque;
 
@@ -32,14 +31,14 @@ impl SimDisk {
         self.forgotten = self.forgotten.or(set);
     }
 
-    /// Writes dirty sectors back to the medium, unasked. False if none of them is dirty.
+    /// Writes dirty sectors back to the medium without a sync. Returns `false` if none is dirty.
     pub fn write_back(&mut self, set: SectorSet) -> bool {
         let set = set.and(self.dirty);
         self.persist(set);
         !set.is_empty()
     }
 
-    /// Evicts forgotten sectors: reads see the medium again. False if none of them is forgotten.
+    /// Evicts forgotten sectors: reads see the medium again. Returns `false` if none is forgotten.
     pub fn evict(&mut self, set: SectorSet) -> bool {
         let set = set.and(self.forgotten);
         copy(&self.medium, &mut self.cache, set);
@@ -48,10 +47,10 @@ impl SimDisk {
         !set.is_empty()
     }
 
-    /// One device's backend dies. What it had in flight stays as far as it has landed, and the next
-    /// sync owes that too: a host finishes what it was given before another backend opens the disk.
-    /// No DMA happens any more. If somebody `told` the guest of a failure, forgotten sectors are
-    /// evicted; else they are dirty again.
+    /// Kills one device's backend. Its operations in flight end without further transfers. Their
+    /// landed sectors stay, and the next sync must cover them, because a host finishes its
+    /// operations before another backend opens the disk. Forgotten sectors are evicted if the guest
+    /// was `told` of a failure; else they become dirty again.
     pub fn backend_kill(&mut self, device: u8, told: bool) {
         self.in_flight.retain(|op| op.key.device != device);
         self.orphans.retain(|op| op.key.device != device);
@@ -66,7 +65,7 @@ impl SimDisk {
         } else {
             self.forgotten = self.forgotten.minus(forgotten);
             self.dirty = self.dirty.or(forgotten);
-            // Whoever comes next owes what was completed: nobody was told otherwise.
+            // The next sync must cover them, because the guest has seen no failure.
             self.taken = self.taken.or(forgotten);
         }
     }
@@ -80,8 +79,8 @@ impl SimDisk {
         medium[start..start + self.capacity(device) as usize * SECTOR].to_vec()
     }
 
-    /// The power goes: dirty sectors in `survivors` reach the medium, the others are lost, and with
-    /// them everything that was in flight.
+    /// Cuts the power: dirty sectors in `survivors` reach the medium; the others and all operations
+    /// in flight are lost.
     pub fn power_loss(&mut self, survivors: SectorSet) {
         self.persist(survivors.and(self.dirty));
         let lost = self.dirty.or(self.forgotten);

@@ -1,11 +1,11 @@
-//! A persistent memory's view of the simulated disk: all it asks for is a sync of its part.
+//! The view of a persistent memory on the simulated disk: its only operation is a sync of its part.
 
 use powerfail_device::pmem::{Backing, Synced};
 use powerfail_device::{Op, Submission, Token};
 
 use super::SimDisk;
 
-/// What a persistent memory lies on.
+/// The backing of a persistent memory: a device's part of the simulated disk.
 #[derive(Debug)]
 pub struct MemoryLane<'a> {
     disk: &'a mut SimDisk,

@@ -1,31 +1,32 @@
-//! The simulated host disk: what lies below the device's seam, with every uncertainty in the open.
+//! The simulated host disk below the device's [`Disk`](powerfail_device::Disk) trait. Every
+//! uncertainty of a real disk is an explicit choice.
 //!
 //! # The fault model
 //!
 //! A disk is a `medium`, which survives a power loss, under a `cache`, which may not. Reads see the
-//! cache. A write lands in the cache sector by sector, whenever an action says so, and at most once
-//! per sector; it may be *written back* to the medium at any moment after.
+//! cache. A write *lands* in the cache sector by sector, at times that actions choose, and at most
+//! once per sector. It may be *written back* to the medium at any time after that.
 //!
-//! * Every accepted operation completes exactly once, or the power or the backend is lost.
+//! * Every accepted operation completes exactly once, unless the power or the backend is lost.
 //! * A sync makes stable every effect whose completion was **taken** before the sync was
-//!   **submitted**, through any lane, in this backend life or an earlier one. Which sectors it owes
-//!   is fixed at submission; whatever else it persists is a choice.
-//! * A short transfer touched nothing at or after its end; one that was put off touched nothing; a
-//!   failed one may have landed in any part, and has cost nothing else ([`damage`]). Nothing lands
-//!   after a completion.
-//! * A failed sync may forget, sector by sector, that data of its own device's part was dirty: a
-//!   later sync then succeeds without it. The cache still shows it until it is evicted, which may
-//!   happen once somebody was told, and happens to all of it when the backend dies. If nobody was
-//!   told, nothing was forgotten: the pages are found dirty again.
+//!   **submitted**, through any lane, in this backend life or an earlier one. The sectors that it
+//!   must persist are fixed at submission; any others are a choice.
+//! * A short transfer changes nothing at or after its end; one refused with EINTR or EAGAIN changes
+//!   nothing; a failed one may land in any part, and changes nothing else ([`damage`]). Nothing
+//!   lands after a completion.
+//! * A failed sync may *forget* dirty sectors of its own device's part: they are marked clean, and
+//!   a later sync succeeds without them. The cache holds them until they are evicted. Eviction is
+//!   possible once the guest has seen the failure, and a backend kill then evicts all of them. A
+//!   backend kill before that makes them dirty again.
 //! * A power loss keeps any subset of the dirty sectors and loses the rest.
 //!
-//! The unit of all this is the *tear*: 512 bytes up to the granule.
+//! The unit of all these choices is the *tear*: 512 bytes up to the granule.
 //!
-//! A persistent memory is such a part, mapped: a store lands in the cache at once, whole and taken,
-//! and its words tear from each other like sectors.
+//! A persistent memory is a mapped part: a store lands in the cache at once, whole, and every later
+//! sync covers it. Its words tear from each other like sectors.
 //!
-//! Not here: latent sector errors, bit rot, a medium that lies (see
-//! [`wrong`](crate::devices::faulty)), and sectors torn inside: an atom is one sector.
+//! Not here: latent sector errors, bit rot, a medium that breaks its promises (see
+//! [`faulty`](crate::devices::faulty)), and tears inside a sector, which is the atom.
 
 mod ahead;
 mod errno;

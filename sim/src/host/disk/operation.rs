@@ -1,4 +1,4 @@
-//! An operation in the host's hands: what it covers and how it may end.
+//! An operation of the host: its range and its possible outcomes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use powerfail_device::{Op, Submission};
 
 use crate::base::sectors::SectorSet;
 
-/// What the host was asked to do.
+/// The type of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OpKind {
     /// Copy sectors to guest memory.
@@ -16,7 +16,7 @@ pub enum OpKind {
     Write,
     /// Make completed effects stable.
     Sync,
-    /// Maybe zero sectors.
+    /// Zero sectors, or leave them as they are.
     Discard,
     /// Zero sectors.
     WriteZeroes,
@@ -31,12 +31,12 @@ impl OpKind {
         (OpKind::WriteZeroes, "write-zeroes"),
     ];
 
-    /// Whether it changes what sectors hold.
+    /// Whether it may change the content of sectors.
     pub(crate) fn mutates(self) -> bool {
         !matches!(self, OpKind::Read | OpKind::Sync)
     }
 
-    /// As a person says it.
+    /// Its name in reports.
     pub(crate) fn words(self) -> &'static str {
         match self {
             OpKind::Read => "read",
@@ -48,22 +48,22 @@ impl OpKind {
     }
 }
 
-/// An operation by its meaning: who asked, what, where on the medium. Equal ones in flight are told
-/// apart by their order. A key that names none in flight names the oldest of its like.
+/// The key of an operation: its device, lane, type and range on the medium. `twin` distinguishes
+/// equal ones in flight. A key whose `twin` is not in flight names the oldest equal one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OpKey {
-    /// The device that asked, counted from zero.
+    /// The device that submitted it, counted from zero.
     pub device: u8,
-    /// The lane, which is the queue.
+    /// The lane, numbered as the queue.
     pub lane: u8,
-    /// What is asked.
+    /// The type.
     pub kind: OpKind,
     /// The first sector on the medium; zero for a sync.
     pub sector: u32,
-    /// How many sectors; zero for a sync.
+    /// The number of sectors; zero for a sync.
     pub sectors: u32,
-    /// Greater than that of every older operation in flight that is equal but for this; zero if
-    /// there was none.
+    /// Greater than the `twin` of every older operation in flight that is otherwise equal; zero if
+    /// there is none.
     pub twin: u8,
 }
 
@@ -75,11 +75,12 @@ impl OpKey {
         SectorSet::range(self.sector, self.sectors)
     }
 
-    /// Whether the two are equal, but for which is the older one.
+    /// Whether the two are equal except for `twin`.
     #[inline]
     #[must_use]
     pub fn is_like(&self, other: &OpKey) -> bool {
-        // What most often differs comes first: this is asked of every operation in flight.
+        // The field that differs most often comes first, because this runs for every operation in
+        // flight.
         self.sector == other.sector
             && self.sectors == other.sectors
             && self.kind == other.kind
@@ -119,7 +120,7 @@ impl FromStr for OpKey {
         };
         let lane = who.strip_prefix('q').and_then(|n| n.parse().ok()).ok_or_else(bad)?;
         let (name, place) = what.split_once('@').unwrap_or((what, "0+0"));
-        // There were writes that were stable when they completed. Now a sync follows them.
+        // Old traces have stable writes. Today such a write is a write and a sync.
         let name = if name == "write-stable" { "write" } else { name };
         let kind = OpKind::NAMES.iter().find(|n| n.1 == name).ok_or_else(bad)?.0;
         let (sector, sectors) = place.split_once('+').ok_or_else(bad)?;
@@ -133,28 +134,28 @@ impl FromStr for OpKey {
     }
 }
 
-/// How an operation ends.
+/// The outcome of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Done. For a discard, `landed` says which sectors became zero; for a sync, which dirty
-    /// sectors it persisted beyond what it owed. All of a write lands.
+    /// Success. `landed` is, for a discard, the sectors that became zero; for a sync, the dirty
+    /// sectors persisted beyond the required ones. A write lands in full.
     Ok {
-        /// See above.
+        /// See the variant.
         landed: SectorSet,
     },
     /// A transfer that stopped after this many bytes, a whole number of sectors.
     Short {
-        /// Bytes moved.
+        /// Bytes transferred.
         bytes: u32,
     },
-    /// It failed. `landed` says what a write had done all the same; `forgot` which dirty sectors a
-    /// failed sync no longer knows to be dirty.
+    /// Failure. `landed` is the sectors that a write changed nevertheless; `forgot` the dirty
+    /// sectors that a failed sync marks clean.
     Failed {
         /// A positive error number.
         errno: i32,
-        /// See above.
+        /// See the variant.
         landed: SectorSet,
-        /// See above.
+        /// See the variant.
         forgot: SectorSet,
     },
 }
@@ -166,15 +167,15 @@ pub(super) struct InFlight {
     /// Submission order, over all lanes.
     pub(super) nth: u32,
     pub(super) submission: Submission,
-    /// What has landed so far.
+    /// The sectors landed so far.
     pub(super) landed: SectorSet,
-    /// For a sync: what it still has to persist.
+    /// For a sync, the sectors it still has to persist.
     pub(super) owed: SectorSet,
-    /// Its device has given it up without waiting.
+    /// True iff a mutant has abandoned the operation; it still runs, without a completion.
     pub(super) orphaned: bool,
 }
 
-/// The range an operation covers in bytes, and its kind.
+/// The type of an operation, its offset and its length in bytes.
 pub(super) fn describe(op: &Op) -> (OpKind, u64, u64) {
     match op {
         Op::Read { offset, into } => (OpKind::Read, *offset, u64::from(into.len())),

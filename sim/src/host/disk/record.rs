@@ -1,72 +1,70 @@
-//! What the disk was asked and did, in an order that can be replayed: kept only if somebody wants
-//! to take it elsewhere.
+//! The record of a disk's writes and syncs in an order that can be replayed, for export.
 //!
-//! The order is the one in which things became true for whoever asked:
+//! The order is that of the device's view:
 //!
-//! * what was written stands where its completion was taken, with the bytes the cache held then;
-//! * a sync stands where it was submitted, if it succeeded: what stands before it is what it owes.
+//! * a write stands where its completion was taken, with the bytes of the cache at that time;
+//! * a sync stands where it was submitted; if it succeeded, it covers the writes before it.
 //!
-//! What has landed without being answered is not in the list until [`SimDisk::close_record`] puts
-//! it at the end. Not here: what a failed sync forgot. Until it is evicted nobody can see it.
+//! [`SimDisk::close_record`] appends writes that landed without a completion. Not here: sectors
+//! that a failed sync forgot, because they are invisible until they are evicted.
 
 use super::operation::OpKind;
 use super::sim::{Ready, SimDisk};
 use crate::base::sectors::SectorSet;
 use crate::guest::payload::SECTOR;
 
-/// One thing the disk did. Sectors count on the whole medium.
+/// One entry of the record. Sectors count on the whole medium.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// Neighbouring sectors hold these bytes.
+    /// Adjacent sectors hold these bytes.
     Write {
         /// The first sector.
         sector: u32,
-        /// What they hold.
+        /// Their content, a whole number of sectors.
         bytes: Vec<u8>,
     },
-    /// Neighbouring sectors were discarded, and are zero.
+    /// Adjacent sectors were discarded, and are zero.
     Discard {
         /// The first sector.
         sector: u32,
-        /// How many.
+        /// The number of sectors.
         sectors: u32,
     },
-    /// A device asked for a sync.
+    /// A device submitted a sync.
     Sync {
-        /// Which one.
+        /// The device.
         device: u8,
-        /// Whether it came to be done: then all that stands before it, in the device's part, is
-        /// stable.
+        /// Whether it succeeded: then everything before it in the device's part is stable.
         done: bool,
     },
 }
 
-/// The list, and what is missing in it.
+/// The entries, and the sectors that they do not cover yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record {
     notes: Vec<Note>,
-    /// Where the syncs in flight stand: submission number and place.
+    /// The syncs in flight: submission number and index in `notes`.
     syncs: Vec<(u32, usize)>,
-    /// A sector is unnoted iff the cache may hold something else than the list comes to.
+    /// A sector is unnoted iff the cache may differ from the result of the entries.
     unnoted: SectorSet,
 }
 
 impl SimDisk {
-    /// Keeps a record, from the next [`restart`](Self::restart) on or, before anything was asked,
-    /// from now on.
+    /// Keeps a record from the next [`restart`](Self::restart) on, or from now on if nothing was
+    /// submitted yet.
     pub fn keep_record(&mut self) {
         self.record = Some(Box::default());
     }
 
-    /// What was recorded so far.
+    /// The entries so far; empty without a record.
     #[must_use]
     pub fn record(&self) -> &[Note] {
         self.record.as_ref().map_or(&[], |record| &record.notes)
     }
 
-    /// Ends the record with what a power loss could leave and nobody was told of: what has landed
-    /// without an answer, and what was forgotten. The record then comes to what the medium holds
-    /// after a power loss that everything dirty survives.
+    /// Ends the record with the sectors that landed without a completion and the forgotten ones.
+    /// The result of the entries is then the medium after a power loss that all dirty sectors
+    /// survive.
     pub fn close_record(&mut self) {
         let Some(record) = &self.record else { return };
         let left = record.unnoted.or(self.forgotten);
@@ -83,7 +81,7 @@ impl SimDisk {
         }
     }
 
-    /// The cache has changed here, and nobody was told yet.
+    /// Notes a change of the cache that no completion covers yet.
     #[inline]
     pub(super) fn record_change(&mut self, set: SectorSet) {
         if let Some(record) = &mut self.record {
@@ -91,7 +89,7 @@ impl SimDisk {
         }
     }
 
-    /// A sync was submitted.
+    /// Notes a submitted sync.
     pub(super) fn record_sync(&mut self, device: u8, nth: u32) {
         if let Some(record) = &mut self.record {
             record.syncs.push((nth, record.notes.len()));
@@ -99,7 +97,7 @@ impl SimDisk {
         }
     }
 
-    /// A sync was done.
+    /// Notes a sync that succeeded.
     pub(super) fn record_synced(&mut self, nth: u32) {
         let Some(record) = &mut self.record else { return };
         if let Some(at) = record.syncs.iter().position(|&(other, _)| other == nth)
@@ -110,7 +108,7 @@ impl SimDisk {
         }
     }
 
-    /// A completion was taken.
+    /// Notes a completion that was taken.
     #[inline]
     pub(super) fn record_taken(&mut self, ready: &Ready) {
         if self.record.is_some() {
@@ -127,7 +125,7 @@ impl SimDisk {
         }
     }
 
-    /// These sectors hold what the cache holds.
+    /// Notes the content of the cache for these sectors.
     pub(super) fn record_write(&mut self, set: SectorSet) {
         let Some(record) = &mut self.record else { return };
         for run in runs(set) {
@@ -138,8 +136,7 @@ impl SimDisk {
         record.unnoted = record.unnoted.minus(set);
     }
 
-    /// These sectors were discarded; where something was written over them since, that is noted in
-    /// its own time.
+    /// Notes a discard, except of sectors written since: the completion of that write notes them.
     fn record_discard(&mut self, set: SectorSet) {
         let Some(record) = &mut self.record else { return };
         let mut zero = set;
@@ -157,7 +154,7 @@ impl SimDisk {
     }
 }
 
-/// A set as runs of neighbours, in rising order.
+/// The runs of adjacent sectors in a set, in rising order.
 fn runs(mut left: SectorSet) -> impl Iterator<Item = SectorSet> {
     std::iter::from_fn(move || {
         let start = left.nth(0)?;

@@ -1,4 +1,4 @@
-//! Ways to break the disk's promises from below. Only something wrong on purpose calls them.
+//! Faults that break the disk's promises. Only mutants call these methods.
 
 use powerfail_device::{Bounce, Buffer, Op};
 
@@ -10,9 +10,9 @@ use crate::guest::memory::Ram;
 use crate::guest::payload::SECTOR;
 
 impl SimDisk {
-    /// Leaves some of what a device has in flight to itself, and forgets the rest: it moves later
-    /// all the same, and nobody hears of it. Only a wrong device does this. Either `reads` go on,
-    /// into whatever their memory has become; or the other operations do, with data of their own.
+    /// Abandons a device's operations in flight: they run later without a completion. Either its
+    /// `reads` do, into whatever their memory is used for then, or its other operations do, with a
+    /// copy of their data. The remaining ones are dropped.
     pub fn orphan(&mut self, device: u8, reads: bool, memory: Ram<'_>) {
         let all = std::mem::take(&mut self.in_flight);
         let (mut orphans, others): (Vec<_>, Vec<_>) =
@@ -34,7 +34,8 @@ impl SimDisk {
         }
     }
 
-    /// Lets orphans move again: those that another operation has just passed, and reads.
+    /// Puts orphans back in flight: reads, and those that overlap the range of an operation that
+    /// has just completed.
     #[cold]
     pub(super) fn readmit(&mut self, passed: SectorSet) {
         for orphan in std::mem::take(&mut self.orphans) {
@@ -48,7 +49,7 @@ impl SimDisk {
         }
     }
 
-    /// Makes the syncs in flight forget one of the sectors they owe. Only a wrong disk does this.
+    /// Makes every sync in flight omit one sector that it must persist.
     pub(crate) fn neglect_one(&mut self) {
         for op in &mut self.in_flight {
             if let Some(sector) = op.owed.iter().next() {
@@ -57,15 +58,14 @@ impl SimDisk {
         }
     }
 
-    /// Makes the syncs that a device has in flight forget all they owe. Only a wrong memory does
-    /// this.
+    /// Makes a device's syncs in flight omit all sectors that they must persist.
     pub(crate) fn neglect_all(&mut self, device: u8) {
         for op in self.in_flight.iter_mut().filter(|op| op.key.device == device) {
             op.owed = SectorSet::EMPTY;
         }
     }
 
-    /// Makes the syncs in flight forget what holds zeroes. Only a wrong disk does this.
+    /// Makes every sync in flight omit the sectors that hold zeroes.
     pub(super) fn neglect_zeroes(&mut self) {
         for op in &mut self.in_flight {
             for sector in op.owed.iter() {
@@ -77,7 +77,7 @@ impl SimDisk {
         }
     }
 
-    /// Changes the sector behind a device's part. Only a wrong disk does this.
+    /// Zeroes the sector after a device's part.
     pub(super) fn spill(&mut self, device: u8) {
         let behind = self.shape.base(device) + self.capacity(device);
         let at = behind as usize * SECTOR;
@@ -85,8 +85,7 @@ impl SimDisk {
         self.dirty.insert(behind);
     }
 
-    /// Takes what is dirty in a device's part back to what the medium holds. Only a wrong device
-    /// does this.
+    /// Reverts the dirty sectors of a device's part to the medium.
     pub(crate) fn drop_cache(&mut self, device: u8) {
         let lost = self.dirty.and(self.shape.part(device));
         copy(&self.medium, &mut self.cache, lost);
@@ -94,7 +93,7 @@ impl SimDisk {
         self.record_change(lost);
     }
 
-    /// Moves a device's whole part up by one sector. Only a wrong disk does this.
+    /// Moves the whole part of a device up by one sector.
     pub(crate) fn shift_part(&mut self, device: u8) {
         let start = self.shape.base(device) as usize * SECTOR;
         let end = start + self.shape.capacity as usize * SECTOR;
@@ -103,7 +102,7 @@ impl SimDisk {
         self.record_change(self.shape.part(device));
     }
 
-    /// Puts a sector's content into the cache, or behind it. Only a wrong device does this.
+    /// Sets the content of a sector in the cache, or `behind` it, on the medium only.
     pub(crate) fn put(&mut self, device: u8, sector: u32, bytes: &[u8; SECTOR], behind: bool) {
         let sector = self.shape.base(device) + sector;
         let at = sector as usize * SECTOR;

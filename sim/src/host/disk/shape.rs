@@ -9,14 +9,14 @@ use crate::guest::payload::SECTOR;
 /// The properties of the simulated disk. Sizes are in sectors of 512 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskShape {
-    /// Sectors of each device's part at first.
+    /// Sectors of each device's part at the start.
     pub capacity: u32,
     /// Sectors by which each part may grow during a run.
     pub spare: u32,
-    /// How many devices share the medium, each on a part of its own.
+    /// The number of devices that share the medium, each with its own part.
     pub devices: u8,
-    /// What each device is. The words of a memory take a sector of the medium each, of which the
-    /// first 8 bytes count.
+    /// The type of each device. Each word of a memory occupies the first 8 bytes of a sector of the
+    /// medium.
     pub kinds: [Kind; 2],
     /// The unit of offsets and lengths, in bytes.
     pub granule: u32,
@@ -26,14 +26,14 @@ pub struct DiskShape {
     pub max_transfer: u32,
     /// The unit of discards, in bytes.
     pub discard_granularity: u32,
-    /// How many operations fit in flight, over all lanes.
+    /// The most operations in flight, over all lanes.
     pub depth: u32,
-    /// Whether the disk takes no writes.
+    /// Whether the disk is read-only.
     pub read_only: bool,
 }
 
 impl DiskShape {
-    /// Sectors between two parts, and behind the last, that belong to nobody.
+    /// Guard sectors after each part, which belong to no device.
     pub const GUARD: u32 = 8;
 
     /// The first sector of a device's part.
@@ -42,14 +42,14 @@ impl DiskShape {
         u32::from(device) * (self.room() + Self::GUARD)
     }
 
-    /// The most sectors a part ever has.
+    /// The most sectors of a part, after all growth.
     #[inline]
     #[must_use]
     pub fn room(&self) -> u32 {
         self.capacity + self.spare
     }
 
-    /// The sectors of a device's part, grown as far as it may.
+    /// The sectors of a device's part at its largest, on the whole medium.
     #[inline]
     #[must_use]
     pub fn part(&self, device: u8) -> SectorSet {
@@ -62,7 +62,7 @@ impl DiskShape {
         self.base(self.devices)
     }
 
-    /// What a lane tells the device at first.
+    /// The limits of a lane at the start.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {

@@ -1,4 +1,4 @@
-//! The disk itself: medium, cache, and what is in flight.
+//! The disk itself: medium, cache, and operations in flight.
 
 use std::collections::VecDeque;
 
@@ -17,47 +17,48 @@ const LANES: usize = 8;
 /// The most lanes of one device.
 pub(super) const LANES_EACH: u8 = 4;
 
-/// A completion that waits to be taken, and what taking it brings about.
+/// A completion that waits to be taken, and the effects of taking it.
 #[derive(Clone, Debug)]
 pub(super) struct Ready {
     pub(super) completion: Completion,
     pub(super) kind: OpKind,
-    /// What a sync submitted from now on must cover.
+    /// The sectors that a sync submitted after the taking must cover.
     pub(super) landed: SectorSet,
-    /// What a failed sync forgets. It does so only when its failure is known: a sync submitted
-    /// before that still owes it.
+    /// The sectors that a failed sync forgets when its completion is taken: a sync submitted before
+    /// that must still persist them.
     pub(super) forgot: SectorSet,
 }
 
-/// The simulated disk. See the [module](super) for what it promises.
+/// The simulated disk. The [module](super) states its promises.
 #[derive(Clone, Debug)]
 pub struct SimDisk {
     pub(super) shape: DiskShape,
-    /// How large the parts are now.
+    /// The current sectors of each part.
     pub(super) capacity: [u32; 2],
     pub(super) medium: Vec<u8>,
     pub(super) cache: Vec<u8>,
-    /// A sector is dirty iff its cached content may be lost by a power loss and a sync knows it.
+    /// A sector is dirty iff a power loss may lose its cached content and a sync can persist it.
     pub(super) dirty: SectorSet,
-    /// A dirty sector is taken iff some effect on it had its completion taken since it got dirty.
+    /// A dirty sector is taken iff the completion of some effect on it was taken since it became
+    /// dirty.
     pub(super) taken: SectorSet,
-    /// A sector is forgotten iff a failed sync dropped its dirtiness and it was not written since.
+    /// A sector is forgotten iff a failed sync marked it clean and it was not written since.
     pub(super) forgotten: SectorSet,
     pub(super) in_flight: Vec<InFlight>,
     pub(super) ready: [VecDeque<Ready>; LANES],
-    /// What a wrong device left behind; it comes back once another one has passed it.
+    /// Operations that a mutant abandoned. They return once another operation overlaps them.
     pub(super) orphans: Vec<InFlight>,
     pub(super) submitted: u32,
     pub(super) syncs_failed: u32,
-    /// Transfers that were cut short, with the sector at which each should go on.
+    /// Transfers that were cut short, with the sector at which each should resume.
     pub(super) cut_short: Vec<(OpKey, u32)>,
     pub(super) resumed: u32,
-    /// Kept only if somebody wants to take it elsewhere.
+    /// The record is `Some` iff [`keep_record`](Self::keep_record) was called: exports need it.
     pub(super) record: Option<Box<Record>>,
 }
 
 impl SimDisk {
-    /// A disk whose every part holds its initial image, and whose guard sectors hold nobody's.
+    /// A disk whose parts hold their initial images.
     #[must_use]
     pub fn new(shape: DiskShape, run: u32) -> SimDisk {
         let mut disk = SimDisk {
@@ -81,7 +82,10 @@ impl SimDisk {
         disk
     }
 
-    /// As [`new`](Self::new), keeping the allocations.
+    /// Resets the disk to [`new`](Self::new), but keeps the allocations.
+    ///
+    /// # Panics
+    /// If the shape has more sectors than a [`SectorSet`] can hold.
     pub fn restart(&mut self, shape: DiskShape, run: u32) {
         assert!(shape.sectors() <= SectorSet::CAPACITY, "a medium of {} sectors", shape.sectors());
         self.shape = shape;
@@ -131,17 +135,17 @@ impl SimDisk {
         self.shape
     }
 
-    /// How many sectors a device's part has now.
+    /// The current number of sectors of a device's part.
     #[inline]
     #[must_use]
     pub fn capacity(&self, device: u8) -> u32 {
         self.capacity[usize::from(device)]
     }
 
-    /// A device's part grows; what is new holds its initial image.
+    /// Grows a device's part to `sectors`; new sectors hold their initial content.
     ///
     /// # Panics
-    /// If it shrinks, or outgrows its room.
+    /// If `sectors` is less than the current size or more than `shape().room()`.
     pub fn grow(&mut self, device: u8, sectors: u32, run: u32) {
         let old = self.capacity(device);
         assert!(old <= sectors && sectors <= self.shape.room(), "from {old} to {sectors} sectors");
@@ -155,11 +159,11 @@ impl SimDisk {
         self.record_change(SectorSet::range(self.shape.base(device) + old, sectors - old));
     }
 
-    /// Stores to a word of a memory: whoever maps it sees that at once, and a sync submitted from
-    /// here on must cover it.
+    /// Stores to a word of a memory. Loads see it at once, and a sync submitted from here on must
+    /// cover it.
     ///
     /// # Panics
-    /// If the device is no memory or has no such word.
+    /// If the device is not a memory or has no such word.
     #[inline]
     pub fn store(&mut self, device: u8, word: u32, value: u64) {
         let at = self.word(device, word);
@@ -181,7 +185,7 @@ impl SimDisk {
         word_of(&self.cache[self.word(device, word) as usize * SECTOR..])
     }
 
-    /// The sector of the medium that stands for a word.
+    /// The sector of the medium that holds a word.
     #[inline]
     fn word(&self, device: u8, word: u32) -> u32 {
         let is_memory = self.shape.kinds[usize::from(device)] == Kind::Memory;
@@ -189,21 +193,21 @@ impl SimDisk {
         self.shape.base(device) + word
     }
 
-    /// What a lane of the device is told.
+    /// The current limits of a device's lanes.
     #[must_use]
     pub fn limits(&self, device: u8) -> Limits {
         let capacity = u64::from(self.capacity(device)) * SECTOR as u64;
         Limits { capacity, ..self.shape.limits() }
     }
 
-    /// What a device's part of the medium holds, to copy.
+    /// The bytes of a device's part of the medium, at its initial size.
     #[must_use]
     pub fn image(&self, device: u8) -> &[u8] {
         let start = self.shape.base(device) as usize * SECTOR;
         &self.medium[start..start + self.shape.capacity as usize * SECTOR]
     }
 
-    /// The sectors that a power loss may take back to what the medium holds.
+    /// The sectors that a power loss may revert to the medium.
     #[inline]
     #[must_use]
     pub fn dirty(&self) -> SectorSet {
@@ -216,21 +220,21 @@ impl SimDisk {
         self.taken
     }
 
-    /// What cache and medium hold in a sector, to look at.
+    /// The content of a sector in cache and medium.
     #[must_use]
     pub fn sector(&self, sector: u32) -> (&[u8], &[u8]) {
         let at = sector as usize * SECTOR;
         (&self.cache[at..at + SECTOR], &self.medium[at..at + SECTOR])
     }
 
-    /// The sectors whose dirtiness a failed sync forgot.
+    /// The sectors that a failed sync marked clean.
     #[inline]
     #[must_use]
     pub fn forgotten(&self) -> SectorSet {
         self.forgotten
     }
 
-    /// How many operations were ever submitted.
+    /// The number of operations submitted so far.
     #[must_use]
     pub fn submitted(&self) -> u32 {
         self.submitted
@@ -242,26 +246,27 @@ impl SimDisk {
         self.in_flight.iter().max_by_key(|op| op.nth).map(|op| op.key)
     }
 
-    /// How many syncs have failed.
+    /// The number of failed syncs.
     #[must_use]
     pub fn syncs_failed(&self) -> u32 {
         self.syncs_failed
     }
 
-    /// How many operations are in flight.
+    /// The number of operations in flight.
     #[inline]
     #[must_use]
     pub fn busy(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// The operations in flight, in no particular but a reproducible order: key, submission number
-    /// and what has landed.
+    /// The operations in flight, in an unspecified but reproducible order: key, submission number
+    /// and landed sectors.
     pub fn in_flight(&self) -> impl ExactSizeIterator<Item = (OpKey, u32, SectorSet)> + '_ {
         self.in_flight.iter().map(|op| (op.key, op.nth, op.landed))
     }
 
-    /// The `nth` of the operations in flight, as [`in_flight`](Self::in_flight) counts them.
+    /// The `nth` operation in flight, in the order of [`in_flight`](Self::in_flight): key and
+    /// landed sectors.
     #[inline]
     #[must_use]
     pub fn nth(&self, nth: usize) -> (OpKey, SectorSet) {
@@ -269,14 +274,14 @@ impl SimDisk {
         (op.key, op.landed)
     }
 
-    /// Whether a completion waits to be taken by this lane.
+    /// Whether a completion waits for this lane.
     #[inline]
     #[must_use]
     pub fn has_completion(&self, device: u8, lane: u8) -> bool {
         !self.ready[lane_index(device, lane)].is_empty()
     }
 
-    /// Room for this many more operations.
+    /// The number of further operations that the disk accepts now.
     #[inline]
     #[must_use]
     pub fn room(&self) -> u32 {
@@ -339,10 +344,10 @@ impl SimDisk {
         self.in_flight.push(InFlight { key, nth, submission, landed, owed, orphaned: false });
     }
 
-    /// Hands a lane its oldest completion. From here on a sync must cover its effects.
+    /// Takes a lane's oldest completion. A sync submitted from here on must cover its effects.
     #[inline]
     pub(super) fn take(&mut self, device: u8, lane: u8) -> Option<Completion> {
-        // Asked at every step of every thread, mostly in vain.
+        // This runs at every step of every thread, and mostly finds nothing.
         if self.has_completion(device, lane) { self.take_oldest(device, lane) } else { None }
     }
 
@@ -356,13 +361,13 @@ impl SimDisk {
         Some(ready.completion)
     }
 
-    /// How many transfers were resumed where a short one had stopped.
+    /// The number of transfers that resumed where a short one had stopped.
     #[must_use]
     pub fn resumed(&self) -> u32 {
         self.resumed
     }
 
-    /// A chain of all bytes of medium and cache, for comparing worlds.
+    /// A hash over all bytes of medium and cache, for comparing worlds.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let words = self.medium.as_chunks::<8>().0.iter().chain(self.cache.as_chunks::<8>().0);
@@ -372,7 +377,7 @@ impl SimDisk {
     }
 }
 
-/// The word that a sector stands for.
+/// The word in the first 8 bytes of a sector.
 #[inline]
 pub(crate) fn word_of(sector: &[u8]) -> u64 {
     u64::from_le_bytes(*sector.first_chunk().expect("a sector has eight bytes"))

@@ -1,10 +1,10 @@
-//! The medium witness: it looks where the guest cannot.
+//! The medium witness: a check of the medium itself, which the guest cannot see.
 //!
 //! An address bug that is symmetric in reads and writes is invisible to the guest. The witness
-//! therefore looks below the device: guest sector `s` lives at byte `512 s` of the device's part,
-//! nothing outside the parts changes, and a read-only medium never changes at all.
-//! It is kept apart from the oracle, which believes only the guest, and it can tell nothing about
-//! durability. Of a persistent memory the guest sees all there is, so nothing is looked at there.
+//! therefore checks below the device that guest sector `s` lies at byte `512 s` of the device's
+//! part, that nothing outside the parts changes, and that a read-only medium never changes. It is
+//! separate from the oracle, which takes only the guest's observations, and does not judge
+//! durability. The guest sees every word of a persistent memory, so those are not checked.
 
 use super::shape::DiskShape;
 use super::sim::SimDisk;
@@ -12,21 +12,21 @@ use crate::base::sectors::SectorSet;
 use crate::guest::Kind;
 use crate::guest::payload::{Author, SECTOR, is_at_home, place_of};
 
-/// What the witness saw.
+/// A finding of the witness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Witness {
-    /// A sector lies where another belongs.
+    /// A sector lies in the place of another.
     Misplaced {
         /// The device whose part it lies in.
         device: u8,
-        /// Where it lies, counted from the start of the part.
+        /// Its place, in sectors from the start of the part.
         sector: u32,
-        /// Where its payload belongs.
+        /// The home of its payload, in sectors from the start of the part.
         home: u32,
     },
     /// A sector that belongs to no device changed.
     Outside {
-        /// The sector, counted from the start of the part before it.
+        /// The sector, counted from the start of the part before it on the medium.
         sector: u32,
     },
     /// A sector of a read-only medium changed.
@@ -37,12 +37,12 @@ pub enum Witness {
 }
 
 impl SimDisk {
-    /// Looks over the whole cache and medium for something that lies where it must not.
+    /// Checks the whole cache and medium.
     ///
     /// # Errors
-    /// The first thing found.
+    /// The first misplaced or changed sector.
     pub fn witness(&self, run: u32) -> Result<(), Witness> {
-        // Where nothing is dirty or forgotten the cache is what the medium holds.
+        // Cache and medium differ only in dirty and forgotten sectors.
         self.witness_image(&self.medium, run, self.everything())?;
         self.witness_image(&self.cache, run, self.dirty().or(self.forgotten()))
     }

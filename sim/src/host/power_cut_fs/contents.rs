@@ -1,4 +1,4 @@
-//! What the file holds: two images and which of their sectors differ for what reason.
+//! The content of the file: two images, and the reason why sectors differ between them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,28 +8,28 @@ use powerfail_device::Errno;
 use crate::base::sectors::SectorSet;
 use crate::guest::payload::SECTOR;
 
-/// What a file system that is wrong on purpose says it has done, and has not.
+/// The fault of a mutant file system: syncs that succeed without effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IgnoredSync {
-    /// It is not wrong.
+    /// No fault.
     #[default]
     None,
-    /// Syncs.
+    /// Every sync.
     All,
 }
 
-/// Names an open file, from its opening to its release.
+/// The name of an open file, from its opening to its release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Handle(pub(super) u64);
 
-/// What is known of an open file.
+/// The state of an open file.
 #[derive(Clone, Copy, Debug)]
 struct Opened {
-    /// The life it was opened in. It is of no use in another one.
+    /// The life it was opened in. The handle is valid iff this is the current life.
     life: u64,
-    /// Whether holes and zeroes made through it are stable when that returns.
+    /// Whether punching holes and zeroing through it is stable on return.
     stable: bool,
-    /// How many of the failed syncs it knows of: those before it was opened, and those it was told.
+    /// The number of failed syncs before it was opened or reported through it.
     told: u64,
 }
 
@@ -45,32 +45,32 @@ struct Failing {
 pub(super) struct Contents {
     medium: Vec<u8>,
     cache: Vec<u8>,
-    /// A sector is dirty iff a power cut may lose what the cache holds and a sync knows it.
+    /// A sector is dirty iff a power cut may lose its cached content and a sync can persist it.
     dirty: SectorSet,
-    /// A sector is forgotten iff a failed sync dropped its dirtiness and it was not written since.
+    /// A sector is forgotten iff a failed sync marked it clean and it was not written since.
     forgotten: SectorSet,
-    /// How often the power has come on.
+    /// The number of the current life: each power cut and each new file begins one.
     life: u64,
     opened: BTreeMap<Handle, Opened>,
-    /// How many files were ever opened.
+    /// The number of openings so far.
     openings: u64,
     failing: Option<Failing>,
-    /// How the next write fails, before anything is written.
+    /// The error of the next write, which then writes nothing.
     refusing: Option<Errno>,
-    /// Writes report a failed write-back too, and not only syncs.
+    /// Whether writes report a failed writeback too, and not only syncs.
     reports_to_writes: bool,
-    /// How many syncs have failed, and how the last one did.
+    /// The number of failed syncs, and the error of the last one.
     failed: u64,
     error: Option<Errno>,
-    /// How many syncs were asked for, stable writes included.
+    /// The number of syncs, stable writes included.
     syncs: u64,
-    /// What it does not hear. The owner says so, and no power cut changes it.
+    /// The fault set by the owner, which a power cut does not change.
     ignored: IgnoredSync,
 }
 
 impl Contents {
-    /// Puts a content there, all of it stable. It is another file: no handle of the last one is any
-    /// good.
+    /// Replaces the file with a new one with this content, all of it stable. Handles of the old one
+    /// become invalid.
     pub(super) fn fill(&mut self, image: &[u8]) {
         let most = SectorSet::CAPACITY as usize * SECTOR;
         assert!(
@@ -89,8 +89,8 @@ impl Contents {
         };
     }
 
-    /// Takes over another file's content, and what is known of it. Handles stay good; the first one
-    /// knows what the first one there knows, and so on.
+    /// Copies the state of another file. Handles stay valid; the n-th valid one takes over the
+    /// reported failures of the n-th valid one there.
     pub(super) fn become_copy(&mut self, other: Contents) {
         let mut opened = std::mem::take(&mut self.opened);
         let mine = opened.values_mut().filter(|open| open.life == self.life);
@@ -125,18 +125,18 @@ impl Contents {
         &self.medium
     }
 
-    /// Makes the next sync fail, or nothing fail.
+    /// Makes the next sync fail, or cancels that.
     pub(super) fn fail_next(&mut self, failing: Option<(Errno, SectorSet)>) {
         self.failing = failing.map(|(errno, forgets)| Failing { errno, forgets });
     }
 
-    /// Makes the next write fail, which writes nothing.
+    /// Makes the next write fail without writing anything.
     pub(super) fn refuse_next_write(&mut self, errno: Errno) {
         self.refusing = Some(errno);
     }
 
-    /// Some of what is dirty was to be written back, unasked, and could not be: it is forgotten.
-    /// Every open file is told of that once, at its next write or sync.
+    /// Fails a writeback of dirty sectors, which are forgotten. Every open file reports that once,
+    /// at its next write or sync.
     pub(super) fn fail_write_back(&mut self, errno: Errno, set: SectorSet) {
         self.forget(Failing { errno, forgets: set.and(self.dirty) });
         self.reports_to_writes = true;
@@ -149,24 +149,24 @@ impl Contents {
         self.error = Some(errno);
     }
 
-    /// What an open file was not told yet.
+    /// Reports the last failed sync through an open file, if it has not done so yet.
     fn news(&mut self, handle: Handle) -> Result<(), Errno> {
-        let opened = self.opened.get_mut(&handle).expect("it was checked");
+        let opened = self.opened.get_mut(&handle).expect("`check` has found the handle");
         let news = std::mem::replace(&mut opened.told, self.failed) < self.failed;
         self.error.filter(|_| news).map_or(Ok(()), Err)
     }
 
-    /// From now on it is deaf to these.
+    /// Ignores these syncs from now on.
     pub(super) fn ignore_syncs(&mut self, ignored: IgnoredSync) {
         self.ignored = ignored;
     }
 
-    /// What failed syncs forgot is known to be dirty again.
+    /// Makes forgotten sectors dirty again.
     pub(super) fn remember(&mut self) {
         self.dirty = self.dirty.or(std::mem::take(&mut self.forgotten));
     }
 
-    /// Dirty sectors reach the medium. False if none of them is dirty.
+    /// Writes dirty sectors to the medium. Returns `false` if none of them is dirty.
     pub(super) fn write_back(&mut self, set: SectorSet) -> bool {
         let set = set.and(self.dirty);
         for sector in set.iter() {
@@ -177,7 +177,7 @@ impl Contents {
         !set.is_empty()
     }
 
-    /// The power goes and comes on: of the dirty sectors only `survivors` are left.
+    /// Cuts the power and switches it on again: of the dirty sectors only `survivors` are kept.
     pub(super) fn cut(&mut self, survivors: SectorSet) {
         self.write_back(survivors);
         self.cache.copy_from_slice(&self.medium);
@@ -188,7 +188,7 @@ impl Contents {
         self.life += 1;
     }
 
-    /// A handle for the life it is.
+    /// A handle for the current life.
     pub(super) fn open(&mut self, stable: bool) -> Handle {
         self.openings += 1;
         let handle = Handle(self.openings);
@@ -196,7 +196,7 @@ impl Contents {
         handle
     }
 
-    /// Nobody has the handle any more.
+    /// Closes a handle for its last user.
     pub(super) fn release(&mut self, handle: Handle) {
         self.opened.remove(&handle);
     }
@@ -205,14 +205,14 @@ impl Contents {
         self.opened.get(&handle).copied().filter(|open| open.life == self.life).ok_or(Errno::EIO)
     }
 
-    /// The bytes from `offset` on, up to the end of the file.
+    /// The bytes `offset..offset + len`, clipped to the end of the file.
     pub(super) fn read(&self, handle: Handle, offset: u64, len: u64) -> Result<&[u8], Errno> {
         self.check(handle)?;
         Ok(&self.cache[self.within(offset, len)])
     }
 
-    /// Writes, up to the end of the file. Returns how many bytes were written; they are stable then
-    /// if they have to be.
+    /// Writes up to the end of the file, and returns the number of bytes written. They are stable
+    /// on return if `stable`.
     pub(super) fn write(
         &mut self,
         handle: Handle,
@@ -239,7 +239,7 @@ impl Contents {
         Ok(range.len() as u32)
     }
 
-    /// Zeroes a range, as far as it is within the file.
+    /// Zeroes a range, clipped to the end of the file.
     pub(super) fn zero(&mut self, handle: Handle, offset: u64, len: u64) -> Result<(), Errno> {
         let opened = self.check(handle)?;
         let range = self.within(offset, len);
@@ -251,7 +251,7 @@ impl Contents {
         Ok(())
     }
 
-    /// Makes everything stable that was written, or fails as somebody wished.
+    /// Makes all writes stable, unless the owner has arranged a failure or a fault.
     pub(super) fn sync(&mut self, handle: Handle) -> Result<(), Errno> {
         self.check(handle)?;
         if self.ignored == IgnoredSync::All { Ok(()) } else { self.sync_set(handle, self.dirty) }
@@ -265,7 +265,7 @@ impl Contents {
         } else {
             self.write_back(set);
         }
-        // Every open file is told of a failure once, whoever asked for the sync that failed.
+        // Every open file reports a failure once, whichever handle the failed sync used.
         self.news(handle)
     }
 
@@ -275,7 +275,7 @@ impl Contents {
         self.forgotten = self.forgotten.minus(set);
     }
 
-    /// The part of a range that is within the file.
+    /// A range of bytes clipped to the end of the file.
     fn within(&self, offset: u64, len: u64) -> Range<usize> {
         let start = offset.min(self.size());
         let end = offset.saturating_add(len).min(self.size());

@@ -1,4 +1,4 @@
-//! The file system as the kernel sees it: its root is a regular file.
+//! The FUSE side of the file system: its root is a regular file.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,10 +12,10 @@ use powerfail_device::Errno;
 use super::contents::Handle;
 use super::power::Power;
 
-/// Nothing is to be remembered: every question is asked again.
+/// The kernel caches no entry and no attribute.
 const NO_TIME: Duration = Duration::ZERO;
 
-/// The kernel speaks of times. Nothing here asks for one, or keeps one.
+/// The kernel passes times, which are ignored here.
 #[expect(clippy::disallowed_types, reason = "the trait names it")]
 type Moment = std::time::SystemTime;
 
@@ -23,7 +23,7 @@ type Moment = std::time::SystemTime;
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) power: Power,
-    /// Whether the kernel keeps pages of the file, as it must for a mapping.
+    /// Whether the kernel caches pages of the file, as a mapping requires.
     pub(super) mapped: bool,
 }
 
@@ -54,7 +54,7 @@ fn handle_of(handle: FileHandle) -> Handle {
     Handle(handle.0)
 }
 
-/// `O_SYNC` has the bit of `O_DSYNC` in it.
+/// `O_SYNC` includes the bit of `O_DSYNC`.
 fn is_stable(flags: OpenFlags) -> bool {
     flags.0 & libc::O_DSYNC != 0
 }
@@ -71,7 +71,7 @@ fn answer(reply: ReplyEmpty, result: Result<(), Errno>) {
 }
 
 impl Filesystem for Served {
-    /// There is nothing beside the root, nor below it.
+    /// No file but the root exists.
     fn lookup(&self, _: &Request, _: INodeNo, _: &std::ffi::OsStr, reply: ReplyEntry) {
         reply.error(fuser::Errno::ENOENT);
     }
@@ -80,7 +80,7 @@ impl Filesystem for Served {
         reply.attr(&NO_TIME, &self.attributes(ino));
     }
 
-    /// Times and permissions change nothing; the size must not change.
+    /// Changes of times and permissions are ignored; a change of the size fails.
     fn setattr(
         &self,
         _: &Request,
@@ -109,11 +109,11 @@ impl Filesystem for Served {
 
     fn open(&self, _: &Request, _: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let handle = self.power.contents().open(is_stable(flags));
-        // Past the page cache, so that every transfer comes here as it was asked for; and from
-        // several threads at once if they like.
+        // Direct I/O bypasses the page cache, so that every transfer arrives unchanged. Several
+        // threads may write at once.
         let how = if self.mapped {
-            // What was stored to a mapping is written when it is closed, and looked up when it is
-            // opened again.
+            // The kernel writes stores to a mapping when the file is closed, and drops its pages
+            // when it is opened again.
             FopenFlags::empty()
         } else {
             FopenFlags::FOPEN_DIRECT_IO
@@ -152,8 +152,8 @@ impl Filesystem for Served {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        // The kernel sends no sync behind a direct write that has to be stable: it says so in the
-        // flags, be it the handle's `O_DSYNC` or this one write's `RWF_DSYNC`.
+        // The kernel sends no sync after a direct write that must be stable. Its flags say so: the
+        // `O_DSYNC` of the handle or the `RWF_DSYNC` of this write.
         let stable = is_stable(flags);
         match self.power.contents().write(handle_of(handle), offset, bytes, stable) {
             Ok(written) => reply.written(written),
@@ -161,12 +161,12 @@ impl Filesystem for Served {
         }
     }
 
-    /// The size never changes, so to sync the data is to sync all.
+    /// The size never changes, so `fdatasync` and `fsync` are the same.
     fn fsync(&self, _: &Request, _: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
         answer(reply, self.power.contents().sync(handle_of(handle)));
     }
 
-    /// Closing makes nothing stable, which the kernel need not ask twice.
+    /// Closing makes nothing stable. With ENOSYS the kernel stops sending this request.
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         reply.error(fuser::Errno::ENOSYS);
     }
@@ -203,7 +203,7 @@ impl Filesystem for Served {
             libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE => {
                 contents.zero(handle_of(handle), offset, len)
             }
-            // Everything is allocated.
+            // Every block is allocated already.
             0 => contents.read(handle_of(handle), 0, 0).map(drop),
             _ => Err(Errno::EOPNOTSUPP),
         };

@@ -1,30 +1,29 @@
-//! Power cuts below a real file: a file system of one file that forgets what was not synced.
+//! Power cuts below a real file: a file system of one file that loses unsynced data.
 //!
-//! [`Mount`] puts it over a file, with FUSE. Whoever opens that file uses real system calls on it,
-//! and [`Power`] cuts the power beneath them.
+//! [`Mount`] mounts it over a file, with FUSE. Users of that file make real system calls, and
+//! [`Power`] cuts the power below them.
 //!
 //! # The fault model
 //!
-//! It is the one of the [simulated disk](crate::host::disk), in units of 512 bytes: a `medium`
+//! The model is that of the [simulated disk](crate::host::disk), in units of 512 bytes: a `medium`
 //! under a `cache`.
 //!
-//! * Reads see the cache, and so does every handle. The kernel keeps nothing back: files are open
-//!   for direct transfers, so each system call arrives as it was made.
-//! * A sync, of data or of all, makes stable everything that was written before it arrived. A write
-//!   with `O_DSYNC` or `RWF_DSYNC` is stable when it returns. So is a hole through such a handle.
+//! * Reads through every handle see the cache. The kernel caches nothing: files are open for direct
+//!   I/O, so each system call arrives unchanged.
+//! * `fsync` and `fdatasync` make stable every write before them. A write with `O_DSYNC` or
+//!   `RWF_DSYNC`, or a hole punched through such a handle, is stable when it returns.
 //! * Dirty sectors may be written back at any time.
-//! * A sync that fails may forget, sector by sector, that data was dirty. Each open file is told
-//!   once, as on Linux: the one that asked at once, others at their next sync, copies of a
-//!   descriptor together. After that syncs succeed without it, and the cache shows it until the
-//!   power goes.
-//! * A power cut keeps any subset of the dirty sectors. Whole pages survive, or torn ones. Handles
-//!   that were open fail with `EIO` from then on; new ones see the medium.
+//! * A sync that fails may forget dirty sectors: they are marked clean. As on Linux, each open file
+//!   reports the error once: the syncing one at once, others at their next sync, duplicated
+//!   descriptors together. Later syncs succeed without the forgotten sectors, and the cache holds
+//!   them until the power is cut.
+//! * A power cut keeps any subset of the dirty sectors, so pages may be torn. Open handles fail
+//!   with `EIO` from then on; new ones see the medium.
 //!
-//! The size is that of the content the owner [put there](Power::fill), and does not change: it
-//! cannot be truncated, and a write behind its end finds no space, as on a block device.
+//! The size of the file is that of the [initial content](Power::fill) and does not change:
+//! truncation fails, and a write at or after the end returns ENOSPC, as on a block device.
 //!
-//! Not here: forgotten sectors that are evicted while the power is on, requests that fail for other
-//! reasons than a sync, mapped memory.
+//! Not here: eviction of forgotten sectors while the power is on, and failing reads.
 
 mod contents;
 mod fuse;

@@ -1,14 +1,14 @@
-//! Putting the file system over a file, and taking it away.
+//! Mounting the file system over a file, and unmounting it.
 //!
-//! # Who holds the connection
+//! # The connection
 //!
-//! The process that serves the file system also uses it. If such a process is killed while it has a
-//! request of its own in hand, the thread that asked waits for an answer in the kernel, and cannot
-//! end; and the connection is not closed before all threads have ended. So the serving threads have
-//! a table of descriptors to themselves, and nobody else holds the connection: when they end, it
-//! closes, and whoever waits is told.
+//! The process that serves the file system also uses it. If it is killed with a request in flight,
+//! the requesting thread waits in the kernel and cannot end, and a shared connection would stay
+//! open until all threads have ended. Therefore the serving threads have their own descriptor
+//! table, and no other thread holds the connection: it closes when they end, and waiting requests
+//! fail.
 //!
-//! What is left of a killed process is a mount that answers nothing; see [`MountError::Stale`].
+//! A killed process leaves a dead mount behind; see [`MountError::Stale`].
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -27,16 +27,16 @@ use super::power::Power;
 use crate::base::leftovers::{self, Listed, MOUNTED, Unmounted, is_dead, unmount};
 use crate::base::shell;
 
-/// Why there is no file system.
+/// The reason why a mount failed.
 #[derive(Debug)]
 pub enum MountError {
-    /// The kernel, or whoever has set up this machine, offers no FUSE.
+    /// FUSE is not available on this machine.
     NoFuse(io::Error),
-    /// These files are still under mounts of a process that has died.
+    /// These files are still covered by the mounts of a dead process.
     Stale(Vec<PathBuf>),
-    /// There is no such file.
+    /// The file does not exist.
     NoFile(PathBuf, io::Error),
-    /// The kernel refused the mount, or the threads for it.
+    /// The kernel refused the mount, or its thread.
     Refused(PathBuf, io::Error),
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for MountError {
 
 impl std::error::Error for MountError {}
 
-/// The file system over one file, until it is dropped.
+/// A mounted file system over one file. Dropping it unmounts it.
 #[derive(Debug)]
 pub struct Mount {
     path: PathBuf,
@@ -73,8 +73,8 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Covers a file that is there. What it holds is not seen, and not touched; the one over it is
-    /// empty, until the owner [puts something there](Power::fill).
+    /// Mounts over an existing file, whose content is hidden and unchanged. The new file is empty
+    /// until [`Power::fill`].
     ///
     /// # Errors
     /// See [`MountError`].
@@ -82,8 +82,8 @@ impl Mount {
         Mount::cover(path, false)
     }
 
-    /// The same, of a file that is to be mapped: the kernel keeps its pages, and writes them when
-    /// it is asked to sync, when the file is closed, and whenever it likes.
+    /// As [`over`](Self::over), for a file that is to be mapped: the kernel caches its pages, and
+    /// writes them at a sync, when the file is closed, and at any other time.
     ///
     /// # Errors
     /// See [`MountError`].
@@ -112,22 +112,22 @@ impl Mount {
         Ok(Mount { path, power, server: Some(server), _listed: listed })
     }
 
-    /// The switch.
+    /// The power switch.
     #[must_use]
     pub fn power(&self) -> &Power {
         &self.power
     }
 }
 
-/// Takes the file system away, also from under handles that are still open: these fail from then
-/// on.
+/// Unmounts the file system, even with open handles, which fail from then on.
 impl Drop for Mount {
     fn drop(&mut self) {
         match unmount(&self.path) {
             // The server ends with the last handle.
             Ok(Unmounted::OutOfSight) => return,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return,
-            // If that failed it was taken away by somebody else, and the server has ended.
+            // If the unmount failed, the file system was already unmounted, and the server has
+            // ended.
             Ok(Unmounted::Ended) | Err(_) => {}
         }
         if let Some(server) = self.server.take() {
@@ -136,10 +136,9 @@ impl Drop for Mount {
     }
 }
 
-/// Mounts, says how it went, and serves until there is nothing more to serve.
+/// Mounts, sends the result to `tell`, and serves requests until the unmount.
 fn serve(served: Served, path: &Path, tell: &mpsc::Sender<io::Result<()>>) {
-    // The handler of a signal may write to a descriptor, which is not in this table, or another
-    // one.
+    // A signal handler may write to a descriptor that this table lacks, or has for another file.
     let _ = SigSet::all().thread_block();
     let session = descriptors_of_its_own().and_then(|()| {
         let mut config = Config::default();
@@ -148,28 +147,27 @@ fn serve(served: Served, path: &Path, tell: &mpsc::Sender<io::Result<()>>) {
     });
     match session {
         Err(error) => {
-            // Nobody listens only if nobody is left to tell.
+            // Sending fails only if the receiver has been dropped.
             let _ = tell.send(Err(error));
         }
         Ok(session) => {
             let _ = tell.send(Ok(()));
-            // The end of the connection is how it is meant to end.
+            // The session is expected to end with its connection.
             let _ = session.run();
         }
     }
 }
 
-/// Gives this thread, and those it starts, a table of descriptors with nothing in it but the
-/// standard ones.
+/// Gives this thread, and those it starts, a descriptor table with only the standard descriptors.
 fn descriptors_of_its_own() -> io::Result<()> {
     unshare(CloneFlags::CLONE_FILES)?;
-    // They are copies. One that stayed would keep another mount's file open for as long as this one
-    // is there.
+    // These are copies. One left open would keep another mount's file open as long as this mount
+    // lives.
     let open: Vec<i32> = std::fs::read_dir("/proc/thread-self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
     for descriptor in open.into_iter().filter(|&descriptor| descriptor > libc::STDERR_FILENO) {
-        // The one the list was read from is closed already.
+        // The descriptor of the directory itself is closed already.
         let _ = nix::unistd::close(descriptor);
     }
     Ok(())
