@@ -47,7 +47,7 @@
 //! worker lock: no wake is missed; marks order data          2  -               54      0.0      3
 //!                                                           3  3            9,188      1.7
 //!                                                           6  shuttle     20,000      0.8
-//! worker lock: taken, exclusive; returned, it goes on       2  -              134      0.0      1
+//! worker lock: taken, exclusive; worker resumes later       2  -              134      0.0      1
 //!                                                           3  3           13,726      2.5
 //!                                                           6  shuttle     20,000      1.0
 //! worker lock: a drain gets the wakes of its worker         2  -              125      0.0      2

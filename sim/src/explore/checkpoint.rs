@@ -146,7 +146,7 @@ fn checked(line: &[u8], before: u64) -> Option<&str> {
 
 impl Checkpoint {
     /// Opens or creates the checkpoint of a search in a folder. Each search has its own file; a
-    /// file of another `program` is begun anew.
+    /// file of another `program` is overwritten.
     ///
     /// # Errors
     /// One line: the file cannot be created in the folder, or the existing file is damaged.

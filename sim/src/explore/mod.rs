@@ -5,7 +5,7 @@
 //! every order in which the host executes and completes operations, every moment of a power loss,
 //! and every image that a power loss may leave.
 //!
-//! # What is covered
+//! # Coverage
 //!
 //! One device on the simulated disk, with the [fault model](crate::host::disk) of random runs:
 //!
@@ -26,7 +26,7 @@
 //! unusual descriptor layouts, broken rings, short transfers, killed backends, resizing. Random
 //! runs have all of them.
 //!
-//! # What makes it small
+//! # Reductions
 //!
 //! * *Alike*: states that the rest of a run cannot tell apart are visited once; `history.rs`
 //!   defines them.

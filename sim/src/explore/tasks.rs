@@ -135,7 +135,7 @@ pub(super) struct Limits {
     pub(super) jobs: usize,
     /// States that one task remembers.
     pub(super) states: usize,
-    /// Whether to go on after a broken promise.
+    /// Whether to continue after a broken promise.
     pub(super) keep_going: bool,
     /// Whether to keep the images that power losses may leave.
     pub(super) keep_images: bool,

@@ -159,7 +159,7 @@ impl Bed {
         }
     }
 
-    /// The good guest kicks, if the device has asked for it. Returns whether it did.
+    /// The good guest kicks, if the device has enabled notifications. Returns whether it did.
     pub(super) fn kick_good(&mut self) -> bool {
         let kicks = self.good.kicks();
         if kicks {
