@@ -1,43 +1,44 @@
-//! What a device may write of a guest's memory, and proof that it wrote no more.
+//! The bound on a device's writes to guest memory, checked after every step.
 //!
-//! The bound, exactly. Between two looks a byte may change iff
+//! Between two checks a byte may change iff
 //!
-//! - it lies in the used ring, where the driver placed it: 6 + 8 × size bytes; or
-//! - it lies in a buffer that was flagged WRITE when its chain was taken, and that chain has not
-//!   been used, or was used since the last look.
+//! - it is in the used ring, where the driver placed it: 6 + 8 × size bytes; or
+//! - it is in a buffer that was flagged WRITE when its chain was taken, and that chain has not been
+//!   used, or was used since the last check.
 //!
-//! A look follows every step of a device thread and every effect of the host, so "when its chain
-//! was taken" is one step: the chain is read from the memory as it was before that step, by
-//! [`reference::follow`]. What the driver does to its descriptors afterwards neither widens nor
-//! narrows the bound. After a reset was shown nothing of the old life may change a byte.
+//! A check follows every step of a device thread and every effect of the host, so "when its chain
+//! was taken" is one step: [`reference::follow`] reads the chain from the memory as it was before
+//! that step. Later writes of the driver to its descriptors neither widen nor narrow the bound.
+//! After a reset has completed, the old life may not change a byte.
 //!
-//! The used ring is read along: every used element names a head that was taken and not yet used
-//! (VS-16), and claims no more than all that chain's writable bytes (VS-13). A guest can make a
-//! buffer of its own used ring, and then what stands in it proves nothing: from such a chain on,
-//! until the next life, only the first bound is held, with no chain counted as used.
+//! The used ring is checked too: every used element names a head that was taken and not yet used
+//! (VS-16), and its length is at most the number of writable bytes of that chain (VS-13). A guest
+//! can use its own used ring as a buffer, and then the contents of the ring prove nothing: from
+//! such a chain on, until the next life, only the first bound is checked, and no chain counts as
+//! used.
 
 use powerfail::guest::memory::{Memory, Ram};
 use powerfail_device::{QueueLayout, Ring};
 
 use crate::reference;
 
-/// What buffers hold that nobody wrote.
+/// The initial contents of buffers.
 pub(crate) const POISON: u8 = 0xa5;
 
-/// A chain in the device's hands.
+/// A chain that the device has taken and not returned.
 #[derive(Debug)]
 struct Taken {
     head: u16,
     /// Address and length of each writable buffer.
     writable: Vec<(u64, u64)>,
-    /// Of the first with this head: how many with it came back.
+    /// On the first chain with this head: the number of chains with this head that were returned.
     back: u32,
 }
 
-/// A guest's memory, watched.
+/// A guest's memory and its shadow.
 pub(crate) struct Watched {
     memory: Memory,
-    /// What the guest knows to be in it.
+    /// The expected contents.
     shadow: Vec<u8>,
     ring: Option<QueueLayout>,
     next_avail: u16,
@@ -60,8 +61,8 @@ impl Watched {
         }
     }
 
-    /// Becomes what [`new`](Self::new) returns, but that everything from `data` on is filled with
-    /// what no device writes, so that a byte written where none may be shows.
+    /// Resets this memory to the state that [`new`](Self::new) returns, but fills everything from
+    /// `data` on with [`POISON`], so that a stray write shows.
     pub(crate) fn restart(&mut self, data: u32) {
         let (rings, buffers) = self.shadow.split_at_mut(data as usize);
         rings.fill(0);
@@ -70,12 +71,12 @@ impl Watched {
         self.ended();
     }
 
-    /// The memory as a device is lent it.
+    /// The memory as the device accesses it.
     pub(crate) fn ram(&mut self) -> Ram<'_> {
         self.memory.ram()
     }
 
-    /// The guest writes, as far as there is memory.
+    /// Writes as the guest does; bytes outside the memory are dropped.
     pub(crate) fn write(&mut self, at: u64, bytes: &[u8]) {
         let len = self.shadow.len() as u64;
         if at < len {
@@ -85,7 +86,7 @@ impl Watched {
         }
     }
 
-    /// Two bytes, zero where there is no memory.
+    /// Reads two bytes, or zero outside the memory.
     pub(crate) fn read_u16(&self, at: u64) -> u16 {
         let byte = |at: u64| {
             usize::try_from(at).ok().and_then(|at| self.shadow.get(at)).map_or(0, |&byte| byte)
@@ -93,31 +94,32 @@ impl Watched {
         u16::from_le_bytes([byte(at), byte(at.wrapping_add(1))])
     }
 
-    /// The driver placed a ring, which begins at index zero.
+    /// Records that the driver placed a ring, which begins at index zero.
     pub(crate) fn placed(&mut self, ring: QueueLayout) {
         self.ended();
         self.ring = Some(ring);
     }
 
-    /// A reset was shown, or the power went: nothing is in the device's hands.
+    /// Records the end of a life: a reset completed or the power went, so the device holds no
+    /// chain.
     pub(crate) fn ended(&mut self) {
         (self.ring, self.next_avail, self.next_used, self.blind) = (None, 0, 0, false);
         self.taken.clear();
     }
 
-    /// Where the driver placed its ring.
+    /// The layout of the ring, if it is placed.
     pub(crate) fn ring(&self) -> Option<QueueLayout> {
         self.ring
     }
 
-    /// How many chains are in the device's hands; nothing if that cannot be known.
+    /// The number of chains that the device holds; `None` if the ring proves nothing.
     pub(crate) fn in_hand(&self) -> Option<usize> {
         (!self.blind).then_some(self.taken.len())
     }
 
-    /// Looks at what a step, of whoever is not the guest, did. `ring` is the device's side of the
-    /// ring, if it has one. Returns the head of the chain that was taken in it; the memory it was
-    /// read from is still there for `also`.
+    /// Checks the effects of a step of the device or the host. `ring` is the device's side of the
+    /// ring, if it has one. Returns whether a chain was taken, after a call of `also` with the
+    /// memory it was read from, the layout of the ring and the head.
     ///
     /// # Panics
     /// If the step broke a bound.
@@ -133,12 +135,12 @@ impl Watched {
             assert_eq!(
                 queue.position().0,
                 self.next_avail.wrapping_add(1),
-                "a step takes one chain"
+                "a step takes at most one chain"
             );
             let entry = u64::from(self.next_avail % plan.size);
             let head = self.read_u16(plan.available + 4 + 2 * entry);
             self.next_avail = queue.position().0;
-            // A head that names no descriptor breaks the ring and is no chain.
+            // A head outside the table breaks the ring and names no chain.
             if head < plan.size {
                 let chain = reference::follow(&self.shadow, plan.descriptors, plan.size, head);
                 let writable = chain.pieces.iter().filter(|piece| piece.writable);
@@ -163,7 +165,7 @@ impl Watched {
         took
     }
 
-    /// Whether every byte that changed may have.
+    /// Checks that every changed byte was allowed to change.
     fn compare(&mut self) {
         const STRIDE: usize = 128;
         let now = self.memory.bytes(0, self.shadow.len() as u32);
@@ -178,7 +180,7 @@ impl Watched {
             for at in block.clone() {
                 if now[at] != self.shadow[at] && !self.may_change(at as u64) {
                     panic!(
-                        "the device wrote {:#x} to guest address {at:#x}, which held {:#x} and is no writable buffer of {:x?} on {:x?}",
+                        "the device wrote {:#x} to guest address {at:#x}, which held {:#x} and is in no writable buffer of {:x?} on {:x?}",
                         now[at], self.shadow[at], self.taken, self.ring
                     );
                 }
@@ -196,7 +198,7 @@ impl Watched {
                 .any(|taken| taken.writable.iter().any(|&(start, len)| inside(start, len)))
     }
 
-    /// Reads one used element.
+    /// Checks one used element.
     fn used(&mut self, plan: QueueLayout) {
         if self.blind {
             return;
@@ -207,8 +209,8 @@ impl Watched {
         let mut room = None;
         let (mut out, mut back) = (0, 0);
         for taken in self.taken.iter_mut().filter(|taken| u32::from(taken.head) == head) {
-            // Which of several with one head came back nobody can tell, so all stay until all came
-            // back.
+            // Chains with one head cannot be told apart, so all of them stay until all are
+            // returned.
             if room.is_none() {
                 taken.back += 1;
             }
@@ -217,9 +219,13 @@ impl Watched {
             room = Some(bytes.max(room.unwrap_or(0)));
         }
         let Some(room) = room else {
-            panic!("head {head} was used and is not in the device's hands: {:?}", self.taken);
+            panic!("head {head} was used without being taken: {:?}", self.taken);
         };
-        assert!(u64::from(len) <= room, "{len} bytes are claimed of {room} in {:x?}", self.taken);
+        assert!(
+            u64::from(len) <= room,
+            "used length {len}, but {room} writable bytes in {:x?}",
+            self.taken
+        );
         if out == back {
             self.taken.retain(|taken| u32::from(taken.head) != head);
         }

@@ -1,16 +1,16 @@
-//! The record of what is in flight, as bytes: whatever it says, a queue goes on with heads of its
-//! ring, each of them once.
+//! The in-flight record as bytes: whatever it contains, a queue resubmits heads of its ring, each
+//! of them once.
 //!
-//! A back-end that comes after a crash reads it from memory that the front-end holds, so it may be
-//! another back-end's, or nobody's, and may change between any two reads. The bytes are the record,
-//! the used index and the size of the ring. What is to be read from memory that keeps still is held
-//! against `expected`, written from the text of the protocol ("Inflight I/O tracking", split
-//! virtqueue). Then the queue goes on over a real ring, and dies after some stores to the record or
-//! some steps, once more: over its lives every head must be used exactly once. At last the same
-//! bytes are what the loads return one after the other, wherever they are from.
+//! A back-end reads the record after a crash from memory that the front-end holds, so it may belong
+//! to another back-end or to none, and may change between any two reads. The bytes are the record,
+//! the used index and the size of the ring. For constant memory the result is compared with
+//! `expected`, which is written from the text of the protocol ("Inflight I/O tracking", split
+//! virtqueue). Then the queue continues over a real ring, and dies once more after some stores to
+//! the record or some steps: over its lives every head must be used exactly once. Last, the loads
+//! return the same bytes one after the other, whatever their address.
 //!
-//! Not here: what the requests do. All of them are answered at once, and most of their chains are
-//! empty.
+//! Not here: the effects of requests. All of them are answered at once, and most of their chains
+//! are empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,32 +24,32 @@ use powerfail_device::{
     Op, QueueIndex, QueueLayout, Ring, Shared, Step, Submission, step, wire,
 };
 
-/// Bytes of guest memory, and where the parts of the ring are; the largest has 256 descriptors.
+/// Bytes of guest memory, and addresses of the parts of the ring; the largest has 256 descriptors.
 const MEMORY: usize = 0x8000;
 const DESCRIPTORS: u64 = 0x1000;
 const AVAILABLE: u64 = 0x3000;
 const USED: u64 = 0x4000;
 const HEADERS: u64 = 0x6000;
 
-/// Most steps of a queue with as many requests.
+/// Most steps of a queue with this many requests.
 const MOST_STEPS: u32 = 20_000;
 
 /// The version of the layout.
 const VERSION: u16 = 1;
 
-/// What is said of one descriptor.
+/// The record of one descriptor.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Head {
     inflight: u8,
     padding: u8,
     next: u16,
-    /// Where the counter begins: small, near the end, or anywhere.
+    /// The start of the counter: small, near the end, or anywhere.
     from: u8,
     counter: u8,
 }
 
 impl Head {
-    /// Its two words.
+    /// The two words of the record.
     fn words(self, size: u16) -> [u64; 2] {
         let next = if self.padding & 1 == 0 { self.next % size.max(1) } else { self.next };
         let [low, high] = next.to_ne_bytes();
@@ -65,23 +65,24 @@ impl Head {
     }
 }
 
-/// A record, and how it is met with.
+/// A record and the queue that opens it.
 #[derive(Arbitrary, Clone, Debug)]
 struct Script {
     /// The ring's size is two to the power of this.
     size: u8,
-    /// So many words are missing or more than the ring needs.
+    /// The number of words of the record, relative to those that the ring needs.
     more: i8,
-    /// Which fields of the front are as they come, and not as a queue of this size writes them.
+    /// Each bit takes one header field from the script instead of the value for this size.
     odd: u8,
     version: u16,
     desc_num: u16,
     last: u16,
     recorded: u16,
-    /// How far `used.idx` is ahead of the record.
+    /// The distance of `used.idx` from the record's.
     ahead: u8,
     far: u16,
-    /// The first life ends after so many stores to the record, the second one after so many steps.
+    /// The number of stores to the record after which the first life ends, and of steps after which
+    /// the second one ends.
     stores: u8,
     steps: u8,
     heads: Vec<Head>,
@@ -118,7 +119,7 @@ impl Script {
     }
 }
 
-/// Meets the record that the bytes are.
+/// Opens the record that the bytes encode.
 ///
 /// # Panics
 /// If a head is lost, invented or used twice.
@@ -129,8 +130,8 @@ pub fn target(bytes: &[u8]) {
     restless(&script);
 }
 
-/// What the protocol says is in flight, as the words stand: `None` if nobody has begun the record.
-/// The counters tell the order, and are returned for it.
+/// The heads in flight according to the protocol, with their counters, which give the order. `None`
+/// if the record is not initialized.
 fn expected(
     words: &[u64],
     size: u16,
@@ -153,9 +154,9 @@ fn expected(
         .filter(|(_, at)| words[*at].to_ne_bytes()[0] != 0)
         .map(|(head, at)| (head, words[at + 1]))
         .collect();
-    // "If used_idx differs from the used index of the ring", the last batch was used and not taken
-    // off the record. A batch has at most as many heads as the ring; what is farther apart are two
-    // rings.
+    // "If used_idx differs from the used index of the ring", the last batch was used and not
+    // removed from the record. A batch has at most as many heads as the ring; a larger difference
+    // means that the two belong to different rings.
     let batch = used_idx.wrapping_sub(half(words[1], 3));
     if !in_flight.is_empty() && batch <= size {
         let mut head = half(words[1], 2);
@@ -175,7 +176,7 @@ fn expected(
     Ok(Some(heads))
 }
 
-/// Memory that stops taking stores, as if the process had died.
+/// Memory that ignores stores after a number of them, as if the process had died.
 #[derive(Debug)]
 struct Mortal {
     words: Vec<AtomicU64>,
@@ -211,8 +212,7 @@ impl InflightMemory for Mortal {
     }
 }
 
-/// Opens the record in memory that keeps still, and once more after the first opening has died on
-/// the way.
+/// Opens the record in constant memory, and once more after the first opening has died on the way.
 fn still(script: &Script) {
     let (size, used_idx, words) = (script.size(), script.used_idx(), script.words());
     let expected = expected(&words, size, used_idx);
@@ -222,7 +222,7 @@ fn still(script: &Script) {
         match (&expected, opened) {
             (Err(expected), Err(error)) => {
                 assert_eq!(error, *expected);
-                assert_eq!(memory.words(), words, "what is refused is left as it is");
+                assert_eq!(memory.words(), words, "a rejected record is unchanged");
             }
             (Ok(None), Ok(None)) if life == 1 || memory.left.load(Ordering::Relaxed) == 0 => {}
             (Ok(None), Ok(heads)) => assert!(heads.is_none_or(|heads| heads.is_empty())),
@@ -242,7 +242,7 @@ fn still(script: &Script) {
     }
 }
 
-/// Guest memory with a ring on it, where the driver published nothing that is not in flight.
+/// Guest memory with a ring, in which every published head is in flight.
 struct Guest {
     memory: GuestMemoryMmap,
     size: u16,
@@ -253,7 +253,7 @@ impl Guest {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]);
         let memory = memory.expect("a small memory");
         let guest = Guest { memory, size: script.size() };
-        // Some heads are flushes, and the others have nothing that is writable.
+        // Some heads are flushes; the others have no writable buffer.
         for head in (0..guest.size).step_by(4).filter(|head| head + 1 < guest.size) {
             let header = HEADERS + 32 * u64::from(head / 4);
             guest.put(header, wire::T_FLUSH);
@@ -295,13 +295,13 @@ impl Guest {
         };
         let mut ring = Ring::new(256);
         ring.place(layout).expect("a right layout");
-        // As a transport sets it that knows of nothing in flight.
+        // As a transport sets it without an in-flight record.
         ring.set_position(self.used_idx(), self.used_idx());
         ring
     }
 }
 
-/// A queue of a device that lives for so many steps; says whether it had come to rest.
+/// Runs a queue of a device for so many steps. Returns whether it came to rest.
 fn live(guest: &Guest, record: Arc<dyn InflightMemory>, steps: u32) -> Result<bool, InflightError> {
     let limits = Limits::plain(64 * 512);
     let shared = Shared::new(Config::default(), limits).expect("a right configuration");
@@ -319,8 +319,8 @@ fn live(guest: &Guest, record: Arc<dyn InflightMemory>, steps: u32) -> Result<bo
     Ok(false)
 }
 
-/// Goes on with the record three times: the second life ends early, and the third must bring to its
-/// end what the others have left.
+/// Opens the record three times: the second life ends early, and the third must complete the heads
+/// that the others have left.
 fn lives(script: &Script) {
     let (size, used_idx, words) = (script.size(), script.used_idx(), script.words());
     let expected = expected(&words, size, used_idx);
@@ -333,9 +333,9 @@ fn lives(script: &Script) {
     if let Err(error) = expected {
         let refused = live(&guest, memory, MOST_STEPS);
         assert_eq!(refused, Err(error));
-        return assert_eq!(guest.used_idx(), used_idx, "nothing is used");
+        return assert_eq!(guest.used_idx(), used_idx, "no head is used");
     }
-    let alive = |steps| live(&guest, memory.clone(), steps).expect("the record is gone on with");
+    let alive = |steps| live(&guest, memory.clone(), steps).expect("the record is accepted");
     alive(script.steps.into());
     alive(u32::from(script.steps) / 3);
     assert!(alive(MOST_STEPS), "the queue does not come to rest");
@@ -346,15 +346,15 @@ fn lives(script: &Script) {
     heads.sort_unstable();
     assert_eq!(found, heads, "each head is used exactly once");
     let left = InflightRecord::open(memory, size, guest.used_idx()).expect("our own record").1;
-    assert!(left.unwrap_or_default().is_empty(), "nothing is left on the record");
+    assert!(left.unwrap_or_default().is_empty(), "no head is left in the record");
 }
 
-/// Memory that never holds what it held a moment ago.
+/// Memory whose contents change between loads.
 struct Restless {
     words: Vec<u64>,
-    /// How many loads there were.
+    /// The number of loads.
     loads: AtomicUsize,
-    /// The version is as it was in this many loads of the front out of four.
+    /// In this many of four loads of the header the version is correct.
     steady: u8,
 }
 
@@ -383,8 +383,8 @@ impl InflightMemory for Restless {
     }
 }
 
-/// Goes on with a record that changes all the time: nothing can be right, but heads are those of
-/// the ring, and none is used twice.
+/// Opens a record that changes all the time. The result cannot be right, but its heads must be
+/// those of the ring, and none is used twice.
 fn restless(script: &Script) {
     let (size, used_idx) = (script.size(), script.used_idx());
     let memory = || {
@@ -410,7 +410,7 @@ fn restless(script: &Script) {
     }
 }
 
-/// A disk that does everything at once.
+/// A disk that completes everything at once.
 struct Prompt {
     limits: Limits,
     done: Option<Completion>,
@@ -426,7 +426,7 @@ impl Disk<GuestMemoryMmap> for Prompt {
     }
 
     fn submit(&mut self, _: &GuestMemoryMmap, Submission { token, op }: Submission) {
-        assert_eq!(op, Op::Sync, "all that is asked for is a flush");
+        assert_eq!(op, Op::Sync, "every request is a flush");
         self.done = Some(Completion { token, result: Ok(0), buffer: None });
     }
 

@@ -1,14 +1,14 @@
-//! The door for a fuzzer: bytes become choices, scripts or files, and whatever they are the
-//! promises hold.
+//! Fuzz targets: bytes become choices, scripts or files, and the promises must hold for any of
+//! them.
 //!
-//! Each module is one target: a function that takes any bytes and panics iff something is wrong.
-//! The binaries in `fuzz_targets/` hand it to libFuzzer; `tests/corpus.rs` hands it the checked-in
-//! corpus on a stable toolchain. What each one promises, and how to run it and to keep what it
-//! finds, is in this folder's `README.md`.
+//! Each module is one target: a function that takes any bytes and panics iff it has a finding. The
+//! binaries in `fuzz_targets/` pass it to libFuzzer; `tests/corpus.rs` runs it on the checked-in
+//! corpus on a stable toolchain. This folder's `README.md` describes the promises of each target,
+//! how to run it, and how to keep its findings.
 //!
-//! Nothing here decides what is right where somebody else does: runs and good queues are judged by
-//! `powerfail_model`. What has no oracle, the parsing of chains and the registers, is held against
-//! a second implementation written from the standard.
+//! Runs and good queues are judged by `powerfail_model`. Where no oracle exists, for the parsing of
+//! chains and the registers, the device is compared with a second implementation written from the
+//! standard.
 
 mod bound;
 pub mod chain;
@@ -22,7 +22,7 @@ pub mod run;
 pub mod trace;
 pub mod vhost_user;
 
-/// A target: its name, which is also that of its corpus, and what it does with bytes.
+/// A target: its name, which is also that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
@@ -37,8 +37,8 @@ pub const TARGETS: [Target; 8] = [
     ("inflight", inflight::target),
 ];
 
-/// Says what to do with a target that was not built for the fuzzer, and hands it the files named on
-/// the command line, if there are any: that is how a finding is replayed without one.
+/// Main function of a target that was not built for the fuzzer: prints how to build it, and runs it
+/// on the files named on the command line, if any, to replay a finding without a fuzzer.
 pub fn explain(name: &str) {
     let files: Vec<String> = std::env::args().skip(1).collect();
     if files.is_empty() {
@@ -54,6 +54,6 @@ pub fn explain(name: &str) {
     for file in files {
         let bytes = std::fs::read(&file).unwrap_or_else(|e| panic!("cannot read {file}: {e}"));
         target(&bytes);
-        println!("{file}: nothing is wrong");
+        println!("{file}: no finding");
     }
 }

@@ -1,18 +1,19 @@
-//! How a simulated host may fail: as the run allows it, and without putting things off for ever.
+//! Allowed failures of a simulated host: those of the run's options, and a limited number of
+//! transient ones.
 
 use powerfail::host::disk::Outcome;
 
-/// Errors by which a host puts an operation off: EINTR and EAGAIN.
+/// Transient errors: EINTR and EAGAIN.
 const TRANSIENT: [i32; 2] = [4, 11];
-/// A host that puts off more operations than this in a row is one that fails.
+/// The most transient errors in a row that do not count as a failure of the host.
 const MOST: u32 = 8;
 
-/// How many operations were put off in a row.
+/// The number of transient errors in a row.
 #[derive(Debug, Default)]
 pub(crate) struct Patience(u32);
 
 impl Patience {
-    /// Whether an operation may end like this now; if so, it counts.
+    /// Whether an operation may end like this now. Counts it, if it is a transient error.
     pub(crate) fn allows(&mut self, outcome: Outcome, host_may_fail: bool) -> bool {
         let Outcome::Failed { errno, .. } = outcome else {
             self.0 = 0;

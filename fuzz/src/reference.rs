@@ -1,11 +1,10 @@
-//! What the standard says about one chain on a split ring, and one block request in it: a second
-//! implementation, slow and plain.
+//! One chain on a split ring and the block request in it: a second implementation, slow and simple.
 //!
-//! Written from virtio 1.4, 2.7 and 5.2.6. Where the text only binds drivers, or is silent, it has
-//! the device's policy, each with its name: a chain that makes no sense is answered IOERR if it has
-//! a status byte in memory and comes back with length 0 if not (AMB-29); NEXT beside INDIRECT means
-//! nothing (VS-06); what must be refused is refused before any effect, for every segment, and flags
-//! before ranges (AMB-15); nothing is written to a disk that is read-only (AMB-24); what was not
+//! Written from virtio 1.4, 2.7 and 5.2.6. Where the text binds only drivers, or is silent, it
+//! follows the device's policy: an invalid chain is answered IOERR if its status byte is in memory,
+//! and returned with length 0 if not (AMB-29); NEXT beside INDIRECT has no meaning (VS-06); a
+//! request that must be rejected is rejected before any effect, with all segments checked, and
+//! flags before ranges (AMB-15); a read-only disk is not written (AMB-24); a feature that was not
 //! negotiated is UNSUPP (AMB-28).
 
 /// One buffer of a chain.
@@ -13,35 +12,35 @@
 pub(crate) struct Piece {
     /// The guest address.
     pub(crate) at: u64,
-    /// Bytes, not zero.
+    /// Bytes; not zero.
     pub(crate) len: u64,
-    /// Whether the device may write it, and not read it.
+    /// Whether the device may write the buffer, instead of reading it.
     pub(crate) writable: bool,
 }
 
-/// A chain as far as it can be followed.
+/// A chain, as far as it can be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chain {
-    /// Its buffers, without the empty ones.
+    /// The buffers, without the empty ones.
     pub(crate) pieces: Vec<Piece>,
-    /// Whether it ends where it says that it ends.
+    /// Whether the chain is complete.
     pub(crate) whole: bool,
-    /// How many descriptors it has, empty ones and those of a table included.
+    /// The number of descriptors, including empty ones and those of a table.
     pub(crate) visited: u32,
 }
 
-/// The disk and what was negotiated about it.
+/// The disk and the negotiated features.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
     pub(crate) sectors: u64,
-    /// Most data segments of a request, as the driver is shown them.
+    /// The value of `seg_max` in the configuration space.
     pub(crate) seg_max: u32,
-    /// FLUSH was accepted, where it is offered; else every write must be stable.
+    /// Whether FLUSH was accepted; if it was offered and not accepted, every write must be stable.
     pub(crate) flush: bool,
     pub(crate) discard: bool,
     pub(crate) write_zeroes: bool,
     pub(crate) read_only: bool,
-    /// The host fails whatever it is asked.
+    /// Whether the host fails every operation.
     pub(crate) fails: bool,
     pub(crate) serial: [u8; 20],
     /// Most segments of a DISCARD or WRITE_ZEROES, and most sectors of each.
@@ -49,7 +48,7 @@ pub(crate) struct Offer {
     pub(crate) most_sectors: u32,
 }
 
-/// What the disk is asked.
+/// An operation of the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     Read { offset: u64, len: u32 },
@@ -59,11 +58,11 @@ pub(crate) enum Asked {
     WriteZeroes { offset: u64, len: u64, may_unmap: bool },
 }
 
-/// All that can be seen of one chain.
+/// All observable effects of one chain.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) ops: Vec<Asked>,
-    /// Head and length in the used ring; nothing if the ring is broken.
+    /// Head and length in the used ring; `None` if the ring is broken.
     pub(crate) used: Option<(u32, u32)>,
     /// The whole memory, apart from the used ring.
     pub(crate) memory: Vec<u8>,
@@ -71,7 +70,7 @@ pub(crate) struct Outcome {
     pub(crate) writable: Vec<(u64, u64)>,
 }
 
-/// What the disk holds from `offset` on.
+/// The contents of the disk from `offset` on.
 pub(crate) fn content(offset: u64) -> impl Iterator<Item = u8> {
     (offset..).map(|at| (at as u8).wrapping_mul(37) ^ (at >> 8) as u8 ^ 0x80)
 }
@@ -87,7 +86,7 @@ pub(crate) fn follow(memory: &[u8], table: u64, size: u16, head: u16) -> Chain {
     let (mut index, mut seen, mut indirect, mut total) = (u32::from(head), 0, false, 0u64);
     loop {
         // "The number of descriptors in the table is defined by the queue size"; a chain that
-        // visits more of them runs in a circle.
+        // visits more of them has a loop.
         if index >= size || seen == size {
             return chain;
         }
@@ -98,7 +97,7 @@ pub(crate) fn follow(memory: &[u8], table: u64, size: u16, head: u16) -> Chain {
         let flags = u16::from_le_bytes(bytes[12..14].try_into().expect("two bytes"));
         let next = u16::from_le_bytes(bytes[14..16].try_into().expect("two bytes"));
         if flags & INDIRECT != 0 {
-            // No table in a table (VS-06), and no part of a descriptor (VS-09).
+            // A table in a table is invalid (VS-06), as is a partial descriptor (VS-09).
             if indirect || !len.is_multiple_of(16) || len / 16 > 0xffff {
                 return chain;
             }
@@ -114,7 +113,7 @@ pub(crate) fn follow(memory: &[u8], table: u64, size: u16, head: u16) -> Chain {
         if len > 0 {
             chain.pieces.push(Piece { at: address, len: len.into(), writable: flags & WRITE != 0 });
         }
-        // Of the end only the chain's last descriptor knows.
+        // Only the last descriptor decides whether the chain is complete.
         chain.whole = flags & NEXT == 0;
         if chain.whole {
             return chain;
@@ -129,7 +128,7 @@ fn slice(memory: &[u8], at: u64, len: u64) -> Option<&[u8]> {
 }
 
 impl Asked {
-    /// The sectors that it may change: the first, and how many.
+    /// The sectors that the operation may change: the first, and their number.
     pub(crate) fn changes(&self) -> Option<(u64, u64)> {
         let (offset, len) = match self {
             Asked::Read { .. } | Asked::Sync => return None,
@@ -146,7 +145,7 @@ const OK: u8 = 0;
 const IOERR: u8 = 1;
 const UNSUPP: u8 = 2;
 
-/// What becomes of the chain that was published as `head`.
+/// The outcome of the chain that was published as `head`.
 pub(crate) fn serve(memory: &[u8], table: u64, size: u16, head: u16, offer: &Offer) -> Outcome {
     let mut outcome =
         Outcome { ops: Vec::new(), used: None, memory: memory.to_vec(), writable: Vec::new() };
@@ -158,7 +157,7 @@ pub(crate) fn serve(memory: &[u8], table: u64, size: u16, head: u16, offer: &Off
         chain.pieces.iter().copied().filter(|piece| piece.writable).collect();
     outcome.writable = writable.iter().map(|piece| (piece.at, piece.len)).collect();
     let head = u32::from(head);
-    // The status is the last byte that may be written.
+    // The status is the last writable byte.
     let status = writable.last().and_then(|last| last.at.checked_add(last.len - 1));
     let Some(status) = status.filter(|&status| slice(memory, status, 1).is_some()) else {
         outcome.used = Some((head, 0));
@@ -166,20 +165,20 @@ pub(crate) fn serve(memory: &[u8], table: u64, size: u16, head: u16, offer: &Off
     };
     let total: u64 = writable.iter().map(|piece| piece.len).sum();
     let (answer, filled) = match read(memory, &chain) {
-        // "A driver MUST NOT create a descriptor chain longer than the Queue Size" (2.7.5.3.1), but
-        // for one that `seg_max` allows.
+        // "A driver MUST NOT create a descriptor chain longer than the Queue Size" (2.7.5.3.1),
+        // except one that `seg_max` allows.
         Some(_) if chain.visited > u32::from(size).max(offer.seg_max + 2) => (IOERR, total == 1),
         Some(readable) => carry_out(&mut outcome, &writable, &readable, total - 1, offer),
         None => (IOERR, total == 1),
     };
     outcome.memory[status as usize] = answer;
-    // Whoever did not fill everything before the status claims nothing (VS-13).
+    // The length is zero unless all bytes before the status were written (VS-13).
     let len = if filled { total as u32 } else { 0 };
     outcome.used = Some((head, len));
     outcome
 }
 
-/// The readable bytes of a chain; nothing if it makes no sense.
+/// The readable bytes of a chain; `None` if it is invalid.
 fn read(memory: &[u8], chain: &Chain) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut behind = false;
@@ -198,7 +197,8 @@ fn read(memory: &[u8], chain: &Chain) -> Option<Vec<u8>> {
     (chain.whole && bytes.len() >= 16).then_some(bytes)
 }
 
-/// Does the request; returns its status, and whether all that may be written before the status was.
+/// Executes the request. Returns its status, and whether all writable bytes before the status were
+/// written.
 fn carry_out(
     outcome: &mut Outcome,
     writable: &[Piece],
@@ -257,11 +257,10 @@ fn carry_out(
         11 | 13 if offer.read_only || room > 0 => (IOERR, nothing_to_fill),
         11 | 13 => match ranges(kind, data, offer) {
             Ok(ops) => {
-                // The first that fails is the last that is tried.
+                // A failed operation is the last one.
                 let tried = if offer.fails { 1 } else { ops.len() };
                 outcome.ops.extend(ops.into_iter().take(tried));
-                // A write of zeroes is a write (AMB-10): where those have to be stable, it is
-                // synced.
+                // A write of zeroes is a write (AMB-10): it is synced if writes have to be stable.
                 if kind == 13 && !offer.flush && !offer.fails && !outcome.ops.is_empty() {
                     outcome.ops.push(Asked::Sync);
                 }
@@ -273,7 +272,7 @@ fn carry_out(
     }
 }
 
-/// What a DISCARD (11) or WRITE_ZEROES (13) asks of the disk.
+/// The operations of a DISCARD (11) or WRITE_ZEROES (13).
 fn ranges(kind: u32, data: &[u8], offer: &Offer) -> Result<Vec<Asked>, u8> {
     let known = if kind == 11 { offer.discard } else { offer.write_zeroes };
     if !known {

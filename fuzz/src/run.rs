@@ -1,18 +1,18 @@
-//! A whole run of the simulator, whose choices are the bytes: guests, schedules, host faults and
+//! A whole run of the simulator whose choices are the bytes: guests, schedules, host faults and
 //! power cuts, judged by the oracle.
 //!
-//! The first byte says which devices there are, and the rest is a tape of choices. A tape ends
-//! before the run does, and what comes after its end decides what a fuzzer can reach. Zeroes, which
-//! [`Tape`] supplies, always choose the first thing possible: such a run does not end before its
-//! patience does. So the tape is continued by a generator with a *fixed* seed: every input is a
-//! whole and typical run, the end of one costs what it does in a campaign, and a byte more or less
-//! at the end changes nothing before it.
+//! The first byte selects the devices; the rest is a tape of choices. A tape ends before the run
+//! does, so the choices after its end decide which states a fuzzer can reach. Zeroes, which
+//! [`Tape`] supplies, always choose the first option: such a run ends only at its step limit. So a
+//! generator with a *fixed* seed continues the tape: every input is a whole and typical run, it
+//! costs as much as in a campaign, and a byte added or removed at the end changes nothing before
+//! it.
 //!
 //! Runs are small, so that there are many of them: up to 24 requests where a campaign has up to 54.
 //! World and allocations are kept from one execution to the next, as in a campaign.
 //!
-//! What is broken is a promise, so the panic tells its story, and the run is left as a trace beside
-//! the artifact.
+//! A finding is a broken promise, so the panic prints the report, and the run is saved as a trace
+//! beside the artifact.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -30,13 +30,13 @@ use powerfail::trace::{Signature, Trace};
 use powerfail::world::World;
 use powerfail::world::action::Action;
 
-/// The most requests of a run, recovery not counted.
+/// The most requests of a run, without those of recovery.
 const MOST_REQUESTS: u32 = 24;
 
 /// The number that names the run in its payloads.
 const RUN: u32 = 0x0f22;
 
-/// A tape that goes on after its end.
+/// A tape that continues after its end.
 struct Endless<'a> {
     tape: Tape<'a>,
     after: Seeded,
@@ -61,10 +61,10 @@ thread_local! {
     static BOTH: RefCell<Option<World<BlkPmem>>> = const { RefCell::new(None) };
 }
 
-/// Does the run that the bytes are.
+/// Runs the choices that the bytes encode.
 ///
 /// # Panics
-/// If a promise is broken, with the story.
+/// If a promise is broken, with the report.
 pub fn target(bytes: &[u8]) {
     let Some((&which, bytes)) = bytes.split_first() else { return };
     match which % 8 {
@@ -93,7 +93,7 @@ fn run<D: DeviceUnderTest>(device: &str, kept: &mut Option<World<D>>, bytes: &[u
     }
 }
 
-/// Tells the story of a failed run and leaves its trace.
+/// Prints the report of a failed run and saves its trace.
 #[cold]
 fn report<D: DeviceUnderTest>(
     device: &str,
@@ -101,7 +101,7 @@ fn report<D: DeviceUnderTest>(
     actions: Vec<Action>,
     verdict: &Verdict,
 ) {
-    let failure = verdict.failure.as_deref().expect("somebody found a failure");
+    let failure = verdict.failure.as_deref().expect("the verdict has a failure");
     let mut world = World::<D>::new(D::Setup::default(), options, RUN);
     world.keep_journal();
     replay(&mut world, options, RUN, &actions, |_| {});

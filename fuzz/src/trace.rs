@@ -1,10 +1,9 @@
-//! The trace reader: any bytes are a trace or are refused in one line; what is read is written and
-//! read again alike, and replays to a verdict.
+//! The trace reader: any bytes are a trace or are rejected with one line; a trace is written and
+//! read again without a change, and its replay ends in a verdict.
 //!
-//! A file stands for a run, and that run may be any: its host may fail where its options say that
-//! it does not, so that a promise is broken is for the verdict to say and no finding. What *is*
-//! one: a panic, of the device or of the simulator, a run without end, and a text that changes its
-//! meaning when it is written down.
+//! A file may encode any run, also one whose host fails although its options exclude it. So a
+//! broken promise is a verdict and no finding. Findings are a panic of the device or of the
+//! simulator, a run that does not end, and a text that changes its meaning when it is written.
 
 use std::cell::RefCell;
 
@@ -18,14 +17,15 @@ use powerfail::trace::Trace;
 use powerfail::world::{Failure, World};
 use powerfail_model::Rule;
 
-/// No error has more characters than this: what it quotes is cut.
+/// The most characters of an error; its quotation is cut.
 const MOST_TOLD: usize = 300;
 
-/// Traces with more actions are not judged, which may take a run for each shift of each line, but
-/// replayed once.
+/// The most actions of a trace that is judged, which may take a run for each shift of each line;
+/// longer ones are only replayed.
 const FEW_ACTIONS: usize = 24;
 
-/// Traces with more actions are read and written, and not replayed: the fuzzer has shorter ones.
+/// The most actions of a trace that is replayed; longer ones are only read and written. The fuzzer
+/// has shorter ones.
 const MOST_ACTIONS: usize = 300;
 
 thread_local! {
@@ -33,10 +33,10 @@ thread_local! {
     static MEMORY: RefCell<Option<World<Pmem>>> = const { RefCell::new(None) };
 }
 
-/// Reads the bytes as a trace, and if they are one writes, reads and replays it.
+/// Reads the bytes as a trace. If they are one, writes, reads and replays it.
 ///
 /// # Panics
-/// If any of that goes wrong.
+/// If any of these fails.
 pub fn target(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let trace: Trace = match text.parse() {
@@ -53,10 +53,10 @@ pub fn target(bytes: &[u8]) {
     let written = trace.to_string();
     match written.parse::<Trace>() {
         Ok(again) => {
-            assert_eq!(again, trace, "written, it reads differently:\n{written}");
-            assert_eq!(again.to_string(), written, "read again, it is written differently");
+            assert_eq!(again, trace, "the written trace reads differently:\n{written}");
+            assert_eq!(again.to_string(), written, "the trace read again is written differently");
         }
-        Err(error) => panic!("written, it is no trace: {error}\n{written}"),
+        Err(error) => panic!("the written text is not a trace: {error}\n{written}"),
     }
     if trace.actions.len() > MOST_ACTIONS {
         return;
@@ -77,7 +77,7 @@ fn follow<D: DeviceUnderTest>(kept: &mut Option<World<D>>, trace: &Trace) {
         replay(world, trace.options, trace.run, &trace.actions, |_| {}).failure
     };
     let steps = world.stats().steps - before;
-    // As much again as a single line may take beyond the bound.
+    // A single line may take as many steps again beyond the bound.
     assert!(steps <= 2 * MOST_STEPS + 2_000_000, "{steps} steps");
     let panicked = |failure: &Failure| failure.violation.rule == Rule::DevicePanicked;
     if let Some(failure) = failure.filter(|failure| panicked(failure)) {
@@ -87,7 +87,7 @@ fn follow<D: DeviceUnderTest>(kept: &mut Option<World<D>>, trace: &Trace) {
     world_after(kept);
 }
 
-/// A journal that was kept for a verdict is not wanted by the next replay.
+/// The next replay does not need the journal that was kept for a verdict.
 fn world_after<D: DeviceUnderTest>(kept: &mut Option<World<D>>) {
     if kept.as_ref().is_some_and(|world| world.journal().is_some()) {
         *kept = None;

@@ -1,4 +1,4 @@
-//! The checked-in corpora, replayed without a fuzzer: what was once found stays found on every
+//! Replay of the checked-in corpora without a fuzzer, so that old findings are checked on every
 //! toolchain.
 
 use std::fs;
@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use powerfail_fuzz::{TARGETS, Target};
 
-/// Most files of one corpus, and most bytes of all of them: a corpus is replayed by everybody,
-/// every time.
+/// Most files of one corpus, and most bytes of all of them: every test run replays a corpus.
 const MOST: (usize, u64) = (40, 200 << 10);
 
 fn corpus(name: &str) -> Vec<PathBuf> {
@@ -29,7 +28,7 @@ fn replay((name, target): Target) {
         files.len()
     );
     for file in &files {
-        // Named first, for whoever reads a panic.
+        // Printed first, so that a panic is preceded by its file.
         println!("{}", file.display());
         target(&fs::read(file).expect("a file"));
     }

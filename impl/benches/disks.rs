@@ -1,6 +1,6 @@
-//! What 4 KiB cost on a file in the page cache: a bare system call, a [`FileDisk`] and a
-//! [`UringDisk`], one at a time and 32 at a time, and the ring around the cache. Compare rows of
-//! one run only. `cargo bench -p powerfail-device --bench disks`.
+//! Cost of 4 KiB on a file in the page cache: a bare system call, a [`FileDisk`] and a
+//! [`UringDisk`], one at a time and 32 at a time, and the ring with direct I/O. Compare rows of one
+//! run only. `cargo bench -p powerfail-device --bench disks`.
 
 #[cfg(target_os = "linux")]
 mod rows {
@@ -54,7 +54,7 @@ mod rows {
         }
     }
 
-    /// Keeps `depth` operations going to the end, as one turn of an event loop would.
+    /// Keeps `depth` operations in flight until all are done, as an event loop would.
     fn turns<D: Disk<ArcMemory<Mmap>>>(
         bencher: Bencher<'_, '_>,
         mut disk: D,

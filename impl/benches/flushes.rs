@@ -1,5 +1,5 @@
-//! What flushes of a persistent memory cost on one file: an `msync` for each, and the device with
-//! 1, 4 and 16 outstanding, over a thread that syncs the mapping and over io_uring, which syncs the
+//! Cost of flushes of a persistent memory on one file: an `msync` for each, and the device with 1,
+//! 4 and 16 outstanding, over a thread that syncs the mapping and over io_uring, which syncs the
 //! file. Before each flush one word is stored. Compare rows of one run only. `cargo bench -p
 //! powerfail-device --bench flushes`.
 
@@ -36,7 +36,7 @@ mod rows {
         file
     }
 
-    /// The words to be stored, each in a page of its own and none in the page before.
+    /// The words to be stored, each in a separate page that is not next to the previous one.
     struct Words(u64);
 
     impl Words {
@@ -46,7 +46,7 @@ mod rows {
         }
     }
 
-    /// A live device and its driver, with `depth` requests to publish again and again.
+    /// A live device and its driver, with `depth` requests to publish repeatedly.
     struct Machine {
         memory: Mmap,
         device: PmemDevice,
@@ -66,7 +66,7 @@ mod rows {
             let layout =
                 QueueLayout { size: 64, descriptors: 0x1000, available: 0x1600, used: 0x1900 };
             let mut guest = Guest::new(&memory, layout, false);
-            device.set_queue(0, layout).expect("a right layout at the right time");
+            device.set_queue(0, layout).expect("a valid layout before DRIVER_OK");
             device.set_status(ready | STATUS_DRIVER_OK);
             let (request, response) = (guest.take(4), guest.take(4));
             let pieces = [
@@ -77,8 +77,8 @@ mod rows {
             Machine { memory, device, guest, heads }
         }
 
-        /// Publishes what can be, after a store before each, and steps until a flush has ended;
-        /// says how many have.
+        /// Publishes every free request, after a store before each, and steps until a flush has
+        /// ended. Returns the number that have.
         fn lock_worker<B: Backing>(
             &mut self,
             backing: &mut B,
@@ -103,8 +103,8 @@ mod rows {
         }
     }
 
-    /// Keeps `depth` flushes going; a turn of the bench is 64 of them, and those that end with the
-    /// last.
+    /// Keeps `depth` flushes in flight; an iteration of the benchmark is 64 of them, and those that
+    /// end with the last.
     fn flushes<B: Backing>(
         bencher: Bencher<'_, '_>,
         depth: u16,

@@ -1,6 +1,6 @@
-//! What one request costs: the bare ring, and a whole 512-byte write or read through a
-//! [`BlockQueue`], over the cheapest guest memory there is and a disk that does nothing but copy.
-//! `cargo bench -p powerfail-device`.
+//! Cost of one request: the bare ring, and a whole 512-byte write or read through a [`BlockQueue`],
+//! over the cheapest possible guest memory and a disk that only copies. `cargo bench -p
+//! powerfail-device`.
 
 use divan::Bencher;
 use powerfail_device::wire::{F_EVENT_IDX, F_FLUSH, F_VERSION_1, T_FLUSH, T_IN, T_OUT};
@@ -192,7 +192,7 @@ fn bare_ring(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// One request at a time from publishing to used.
+/// One request at a time, from publication to used element.
 fn whole(bencher: Bencher<'_, '_>, kind: u32, len: u32, event_idx: bool) {
     let features = F_VERSION_1 | F_FLUSH | F_EVENT_IDX;
     let limits = Limits::plain(1 << 16);
@@ -230,7 +230,7 @@ fn flush(bencher: Bencher<'_, '_>) {
     whole(bencher, T_FLUSH, 0, true);
 }
 
-/// A driver only: what the figures above contain that is not the device.
+/// The driver alone: the part of the figures above that is not the device's.
 #[divan::bench]
 fn driver_alone(bencher: Bencher<'_, '_>) {
     let mut driver = Driver::new();

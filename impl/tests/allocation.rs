@@ -1,4 +1,4 @@
-//! In the steady state the device allocates nothing, whatever the request.
+//! In the steady state the device allocates nothing, for any request.
 #![allow(
     unreachable_pub,
     dead_code,
@@ -20,7 +20,7 @@ thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Counts what this thread asks for.
+/// Counts the allocations of this thread.
 struct Counting;
 
 // SAFETY: every request is passed on unchanged to the system's allocator.
@@ -40,7 +40,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// A disk that forgets everything, and gives buffers back.
+/// A disk that keeps no data and returns buffers.
 struct Null(Limits, VecDeque<Completion>);
 
 impl<M: GuestMemory> Disk<M> for Null {
@@ -67,7 +67,8 @@ impl<M: GuestMemory> Disk<M> for Null {
     }
 }
 
-/// Serves `request` in `cuts` on queue 0; returns how often the device allocated.
+/// Serves `request` with the layout `cuts` on queue 0. Returns the number of the device's
+/// allocations.
 fn serve(rig: &mut Rig, disk: &mut Null, request: &guest::Request, cuts: &Cuts) -> u64 {
     let sent = rig.guests[0].send_cut(&rig.memory, request, cuts, true);
     let device: &mut Device = &mut rig.device;

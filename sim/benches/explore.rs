@@ -1,10 +1,10 @@
-//! How fast an exhaustive search is, beside stateright's on its own favourite, two-phase commit.
+//! Speed of an exhaustive search, compared with stateright's on its own example, two-phase commit.
 //! `cargo bench -p powerfail --bench explore`.
 //!
-//! One item is one state that was not visited before, on one thread each. The two differ in what a
-//! state is: there a few words of a model and a clone of them, here a world with the shipped
+//! One item is one state that was not visited before; both use one thread. The states differ: there
+//! a state is a few words of a model and a clone of them, here it is a world with the shipped
 //! device, its rings, guest memory, a disk and an oracle. There a step is an assignment; here it is
-//! some seven steps of the device's thread.
+//! about seven steps of the device's thread.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -26,7 +26,7 @@ fn states(bencher: Bencher<'_, '_>) {
     search(bencher, |tally| tally.states);
 }
 
-/// The same, counted in steps of the device's thread.
+/// The same search, counted in steps of the device's thread.
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn device_steps(bencher: Bencher<'_, '_>) {
     search(bencher, |tally| tally.device_steps);
@@ -41,7 +41,7 @@ fn search(bencher: Bencher<'_, '_>, items: fn(&Tally) -> u64) {
     });
 }
 
-/// Two-phase commit of so many participants has this many states.
+/// The number of participants of the two-phase commit.
 const PARTICIPANTS: usize = 7;
 const STATES: usize = 296_448;
 
@@ -54,7 +54,7 @@ fn stateright_two_phase_commit(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The protocol: participants prepare, the manager commits once all have, and anybody may abort
+/// The protocol: participants prepare, the manager commits once all have, and any of them may abort
 /// before.
 struct TwoPhase;
 
@@ -70,10 +70,10 @@ enum Phase {
 struct State {
     participants: [Phase; PARTICIPANTS],
     manager: Phase,
-    /// Whose preparedness the manager knows of, as bits.
+    /// Participants that the manager has recorded as prepared, as bits.
     known: u8,
-    /// Who has told that it is prepared, as bits; and whether a commit and an abort were called
-    /// for.
+    /// Participants that have reported being prepared, as bits; the next fields tell whether a
+    /// commit or an abort was sent.
     told: u8,
     commit: bool,
     abort: bool,

@@ -1,8 +1,8 @@
-//! How fast runs are, and the ruler to read it by: the bare ring over our flat guest memory and
+//! Speed of runs, and a baseline for it: the bare ring over the simulator's flat guest memory and
 //! over `GuestMemoryMmap`, without a device, a simulator or an oracle. `cargo bench -p powerfail`.
 //!
-//! One item is one run, or one request. Machines differ and so do their neighbours: what two of
-//! these figures say about a change is their ratio to the ring beside them.
+//! One item is one run, or one request. Machines differ, and so does their load: compare two
+//! figures by their ratios to the ring measured in the same run.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -23,13 +23,13 @@ fn main() {
     divan::main();
 }
 
-/// Whole runs from neighbouring seeds: set-up, workload, power loss, recovery read, judgement.
+/// Whole runs from consecutive seeds: set-up, workload, power loss, recovery read, judgement.
 #[divan::bench(args = [Preset::Bench, Preset::Swarm, Preset::Calm])]
 fn runs(bencher: Bencher<'_, '_>, preset: Preset) {
     lead(bencher, Plan { preset, schedule: Schedule::Uniform });
 }
 
-/// The same under the schedule that starves somebody on purpose.
+/// The same under the schedule that starves a thread.
 #[divan::bench]
 fn swarm_by_priorities(bencher: Bencher<'_, '_>) {
     lead(bencher, Plan { preset: Preset::Swarm, schedule: Schedule::Pct });
@@ -46,7 +46,7 @@ fn lead(bencher: Bencher<'_, '_>, plan: Plan) {
     });
 }
 
-/// From a failing run of more than 500 actions to ten, on one thread.
+/// Shrinking of a failing run from more than 500 actions to ten, on one thread.
 #[divan::bench(sample_count = 10)]
 fn shrink_500_actions(bencher: Bencher<'_, '_>) {
     let (setup, plan, seed) = (DeviceFault::WritebackNotReset, Plan::default(), 148);
@@ -62,7 +62,7 @@ fn shrink_500_actions(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// A saved trace on the device it passes on: it is replayed, and replayed again by meaning.
+/// A saved trace on the device on which it passes: a replay, and a second one by meaning.
 #[divan::bench]
 fn replay_a_trace(bencher: Bencher<'_, '_>) {
     let trace: Trace =

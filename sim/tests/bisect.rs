@@ -1,17 +1,18 @@
 //! `git bisect run` with a saved trace names the commit that broke a device.
 //!
-//! What somebody with a device of their own gives it, in the repository of the device, is
+//! The author of a device runs, in the repository of the device,
 //!
 //! ```sh
 //! git bisect run sh -c 'cargo build || exit 125; cargo run -q -- replay --bisect ../saved.trace'
 //! ```
 //!
 //! A commit that does not build is skipped: cargo itself would exit 101, which means a bad commit.
-//! `--bisect` says 0, 1 or 125 for the others. The trace lies outside what git checks out.
+//! `--bisect` exits with 0, 1 or 125 for the others. The trace is outside the tree that git checks
+//! out.
 //!
 //! The device is a copy of `sim/examples/plug-in`. It is built in the target folder of this test,
-//! where what it depends on is compiled already; powerfail itself is compiled once more, without
-//! optimisation, which is most of what this test costs.
+//! where its dependencies are already compiled; powerfail itself is compiled once more, without
+//! optimisation, which is most of the cost of this test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use std::process::{Command, Output};
 const SCRIPT: &str = "cargo build -q --offline || exit 125; \
                       cargo run -q --offline -- replay --bisect ../saved.trace";
 
-/// The trace of the planted bug: a write that was answered is not read.
+/// The trace of the planted bug: a read does not return a completed write.
 const TRACE: &str = "powerfail trace 2
 device  own
 disk    sim
@@ -39,7 +40,7 @@ await a 2
 end
 ";
 
-/// The commits: what each replaces in the source, by what, and its subject.
+/// The commits: the text that each replaces in the source, its replacement, and its subject.
 const COMMITS: [(&str, &str, &str); 8] = [
     ("", "", "a device of its own"),
     ("let capacity =", "let capacity: u64 =", "say what a capacity is"),
@@ -50,14 +51,14 @@ const COMMITS: [(&str, &str, &str); 8] = [
     ("place.copy_from_slice(&request.data(&host.ram))", "let _ = place;", PLANTED),
     ("let len =", "let len: usize =", "say what a length is"),
 ];
-/// The one in the middle, so that it is tried first.
+/// The commit in the middle, so that it is tried first.
 const BROKEN: &str = "rename by halves";
 const PLANTED: &str = "answer a write sooner";
 
 fn run(program: &str, args: &[&str], dir: &Path) -> Output {
     let mut command = Command::new(program);
     command.args(args).current_dir(dir);
-    // Nobody's habits, and no repository around this one.
+    // No user configuration, and no repository around this one.
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
         command.env_remove(name);
@@ -79,13 +80,13 @@ fn git(dir: &Path, args: &[&str]) -> String {
     said
 }
 
-/// Where this test was compiled to.
+/// The target folder of this test.
 fn target() -> PathBuf {
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
     tmp.parent().expect("the folder for tests lies in the target folder").to_owned()
 }
 
-/// The crate of the device: as the example, with the dependencies as this workspace has them.
+/// Writes the crate of the device: the example with the dependencies of this workspace.
 fn write_crate(repo: &Path) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| fs::read_to_string(here.join(path)).unwrap();

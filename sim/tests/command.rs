@@ -1,5 +1,5 @@
-//! The command line as a person meets it: exit codes, one clear line for nonsense, and counts that
-//! do not depend on the number of threads.
+//! The command line from a user's view: exit codes, one clear line for invalid input, and counts
+//! that do not depend on the number of threads.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("text")
 }
 
-/// Runs a command that makes no sense and returns its one line.
+/// Runs an invalid command and returns its one line.
 fn nonsense(args: &[&str]) -> String {
     let output = powerfail(args);
     let said = String::from_utf8(output.stderr.clone()).expect("text");
@@ -127,7 +127,7 @@ fn a_set_of_runs_that_cuts_nothing_volatile_is_not_measured() {
 #[test]
 fn a_trace_whose_situation_is_gone_is_not_a_pass() {
     let dir = tempfile::tempdir().unwrap();
-    // Without the flush there is no promise.
+    // Without the flush no promise is broken.
     let without: Vec<&str> = TRACE.lines().filter(|line| !line.contains(" flush")).collect();
     let path = trace_file(dir.path(), &without.join("\n"));
     let output = powerfail(&["replay", &path]);

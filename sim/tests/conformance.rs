@@ -1,5 +1,4 @@
-//! The simulated disk does what every disk does: the body that the disks of a host are held
-//! against.
+//! The simulated disk passes the conformance body of the host's disks.
 
 #[path = "../../impl/tests/conformance/body.rs"]
 #[allow(unreachable_pub, reason = "a test program exports nothing")]
@@ -14,7 +13,7 @@ use powerfail_device::Disk;
 struct Simulated<'a> {
     disk: SimDisk,
     ram: Ram<'a>,
-    /// Which of the operations in flight ends next.
+    /// Index of the operation in flight that ends next.
     turn: usize,
 }
 

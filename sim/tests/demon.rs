@@ -1,8 +1,8 @@
-//! Behaviour that looks wrong and is legal: the oracle stays silent.
+//! Legal behaviour that looks wrong: the oracle reports no violation.
 //!
-//! The demonic device draws everything the contract leaves open, over 100,000 seeds. Each oddity by
-//! itself, on an otherwise plain device, is run over fewer seeds; `POWERFAIL_SEEDS` sets another
-//! number for each of them.
+//! The permissive device uses every liberty of the contract, over 100,000 seeds. Each liberty
+//! alone, on an otherwise plain device, runs over fewer seeds; `POWERFAIL_SEEDS` sets another
+//! number for each of these runs.
 
 use powerfail::devices::permissive::{Liberty, MemoryLiberty, PermissiveDevice, PermissiveMemory};
 use powerfail::dut::DeviceUnderTest;
@@ -12,7 +12,7 @@ use powerfail::schedule::Schedule;
 use powerfail::schedule::options::Preset;
 use powerfail::world::coverage::Situation;
 
-/// What a demon that deserves the name brings about.
+/// Situations that a permissive device must reach.
 const DEMONIC: [Situation; 5] = [
     Situation::FlushOvertakesWrite,
     Situation::CrashWithThreeLoose,
@@ -21,7 +21,7 @@ const DEMONIC: [Situation; 5] = [
     Situation::WritebackInFlight,
 ];
 
-/// Runs seeds and returns what the oracle said, a line for each kind.
+/// Runs seeds and returns the violations, one line for each kind.
 fn heard(liberty: Option<Liberty>, preset: Preset, schedule: Schedule, seeds: u64) -> Vec<String> {
     let (report, said) = heard_of::<PermissiveDevice>(liberty, preset, schedule, seeds);
     if liberty.is_none() && schedule == Schedule::Uniform {

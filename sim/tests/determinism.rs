@@ -49,7 +49,7 @@ fn a_clone_steps_like_its_original() {
             original.step(action).unwrap();
         }
         let mut clone = original.clone();
-        // One after the other: whatever they shared would be moved twice.
+        // The worlds run one after the other, so that shared state would change twice.
         for world in [&mut clone, &mut original] {
             for action in &actions[half..] {
                 world.step(action).unwrap();
@@ -101,7 +101,7 @@ fn the_number_of_jobs_changes_nothing() {
 
 #[test]
 fn a_pilot_always_ends() {
-    // A tape of zeroes is the most monotonous source there is.
+    // A tape of zeroes is the most monotonous source.
     let mut world = world::<Blk>(&None, PLAN, 0);
     for schedule in [Schedule::Uniform, Schedule::Pct, Schedule::Naive] {
         let mut tape = Tape::new(&[]);
@@ -112,7 +112,7 @@ fn a_pilot_always_ends() {
         while let Some(action) = scheduler.next(&world, &mut tape) {
             world.step(&action).unwrap();
             actions += 1;
-            assert!(actions < 100_000, "{schedule} goes on for ever");
+            assert!(actions < 100_000, "{schedule} does not end");
         }
     }
 }

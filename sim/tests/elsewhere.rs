@@ -1,6 +1,6 @@
-//! What is taken out of a trace holds elsewhere: images are what a power loss may leave, a log that
-//! is read by the kernel's documentation of the format comes to the same, and a folder of traces
-//! judges anybody's device.
+//! Exports of a trace: images are possible results of a power loss, a log that is read according to
+//! the kernel's documentation of the format replays to the same disk, and a folder of traces judges
+//! any device.
 
 use std::fs;
 use std::path::Path;
@@ -49,8 +49,8 @@ end
 ";
 const SECTOR: usize = 512;
 
-/// A log as `Documentation/admin-guide/device-mapper/log-writes.rst` and the comment on the disk
-/// format in `drivers/md/dm-log-writes.c` describe it.
+/// A reader of logs, written from `Documentation/admin-guide/device-mapper/log-writes.rst` and the
+/// comment on the disk format in `drivers/md/dm-log-writes.c`.
 mod reader {
     pub(super) struct Entry {
         pub(super) sector: usize,
@@ -122,11 +122,11 @@ struct Seen {
     flushes: u32,
     unanswered: u32,
     second_devices: u32,
-    /// Sectors that a log says are stable and that a power loss took all the same.
+    /// Sectors that the log has made stable and that a power loss took.
     broken: u32,
 }
 
-/// Holds the log of each device of a trace against the images of the same moment.
+/// Compares the log of each device of a trace with the images of the same moment.
 fn compare(setup: Option<DiskFault>, trace: &Trace, seen: &mut Seen) {
     let mut world = World::<Blk>::new(setup, trace.options, trace.run);
     for device in 0..trace.options.devices {
@@ -143,14 +143,17 @@ fn compare(setup: Option<DiskFault>, trace: &Trace, seen: &mut Seen) {
 
         let entries = reader::read(&log.bytes);
         assert_eq!(entries.len() as u64, log.entries());
-        // It may have grown: what is new is in the log.
+        // The disk may have grown: the log has the contents of the new sectors.
         let mut begun = first.bytes.clone();
         begun.resize(all.bytes.len(), 0);
         let mut disk = begun.clone();
         reader::replay(&entries, &mut disk);
-        assert!(disk == all.bytes, "device {device}: the log does not come to what the disk holds");
+        assert!(
+            disk == all.bytes,
+            "device {device}: the log does not replay to the contents of the disk"
+        );
 
-        // What a flush leaves alone from there on is safe.
+        // Sectors that no entry after a flush touches are stable.
         for (nth, entry) in entries.iter().enumerate() {
             if !entry.is_flush() {
                 continue;
@@ -225,7 +228,7 @@ fn said(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-/// The only line of a command that is refused.
+/// The only line of a rejected command.
 fn refused(args: &[&str]) -> String {
     let output = powerfail(args);
     let line = said(&output.stderr);
@@ -312,7 +315,7 @@ fn our_device_passes_the_saved_traces() {
         replays.assert_none_fails();
         assert!(replays.traces.is_sorted_by(|one, next| one.name < next.name));
     }
-    // Each trace is about one kind of device, and says nothing about the other.
+    // Each trace concerns one kind of device and says nothing about the other.
     for (disk, memory) in disks.traces.iter().zip(&memories.traces) {
         let passes = [disk, memory].map(|trace| trace.replayed == Replayed::Passes);
         assert!(passes[0] != passes[1], "{}: {passes:?}", disk.name);
@@ -331,7 +334,7 @@ fn a_folder_without_traces_is_no_pass() {
     assert!(said.contains("2.trace: line 16: there is no action `fly`"), "{said}");
 }
 
-/// Our device on a disk that answers a flush without a sync.
+/// The shipped device on a disk that answers a flush without a sync.
 #[derive(Clone)]
 struct Early(Blk);
 

@@ -1,11 +1,11 @@
-//! The device's table of what a failed operation may have lost, and the simulated disk's, hold each
-//! other up: the disk does no more damage than the device reckons with, and no less, so that a
-//! device that reckons with less is caught.
+//! The device's table of the effects of failed operations equals the simulated disk's: the disk
+//! does neither more damage than the device expects nor less, so that a device that expects less is
+//! caught.
 
 use powerfail::host::disk::{Damage, OpKind as Asked, damage};
 use powerfail_device::{Errno, Harm, OpKind};
 
-/// As many as Linux has.
+/// The largest errno of Linux.
 const MOST: i32 = 4095;
 
 #[test]

@@ -1,4 +1,4 @@
-//! `powerfail explain` follows every citation that a story, a trace or the help can make.
+//! `powerfail explain` finds every citation of a report, a trace or the help.
 
 use std::process::{Command, Output, Stdio};
 

@@ -1,4 +1,4 @@
-//! Every format that was ever written stays readable: at least one file of each is kept as it was.
+//! Every format that was ever written stays readable: at least one file of each is kept unchanged.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Known findings: they are counted, they do not stop or fail a set of runs, and nothing else hides
-//! behind them.
+//! Known findings: they are counted, they neither stop nor fail a set of runs, and they hide no
+//! other finding.
 
 use std::fs;
 use std::path::PathBuf;
@@ -58,10 +58,10 @@ fn said(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-/// On this disk every flush is a lie, and so each block of runs fails.
+/// A disk on which every flush returns without a sync, and so each block of runs fails.
 const EARLY: [&str; 2] = ["--disk", "wrong:early-flush"];
 
-/// What is broken on [`EARLY`] in so many seeds.
+/// The rules that break on [`EARLY`] in so many seeds.
 fn broken(seeds: &str) -> Vec<String> {
     let place = Place::new();
     let none = place.findings(&[]);
@@ -86,7 +86,7 @@ fn runs_with_only_known_findings_go_on_to_the_end_and_pass() {
     assert!(text.contains("nothing new: every finding is known"), "{text}");
     assert!(text.contains(&format!("known: {LOST} in ")), "{text}");
     assert!(text.contains(&format!("known, not seen: {NEVER} (https://x.org/7)")), "{text}");
-    assert!(!text.contains("VIOLATED"), "a known finding was told: {text}");
+    assert!(!text.contains("VIOLATED"), "a known finding was reported: {text}");
     assert_eq!(place.traces(), 0, "a known finding was shrunk");
     let summary = place.summary();
     assert_eq!(summary["runs"], 600, "a known finding has stopped the runs");

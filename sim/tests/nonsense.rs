@@ -1,7 +1,7 @@
-//! Nonsense does not hurt: whatever stands in a trace file, it is refused in one clear line or
-//! replayed within bounds. Nothing panics, nothing goes on for ever.
+//! Invalid traces: any text is rejected with one clear line or replayed within bounds. No text
+//! causes a panic or an endless replay.
 //!
-//! Work is bounded, not time: a test asks how many steps were taken.
+//! The bound is on work, not on time: a test checks the number of steps.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -80,7 +80,7 @@ rest
 end
 ";
 
-/// What a replay may go beyond its bound in one line.
+/// The most steps of one line beyond the bound of a replay.
 const LAST_LINE: u64 = 2_000_000;
 
 fn judged<D: DeviceUnderTest<Setup: Default>>(trace: &Trace) -> Judged {
@@ -93,7 +93,7 @@ fn judged<D: DeviceUnderTest<Setup: Default>>(trace: &Trace) -> Judged {
     judged
 }
 
-/// Reads a text and replays what it says, if anything. True if it made sense.
+/// Reads a text and replays it, if it is a trace. Returns whether it is one.
 fn survive(text: &str) -> bool {
     let done = catch_unwind(AssertUnwindSafe(|| match text.parse::<Trace>() {
         Err(error) => {
@@ -114,14 +114,14 @@ fn survive(text: &str) -> bool {
     done.unwrap_or_else(|_| panic!("this hurts:\n{}", text.get(..6000).unwrap_or(text)))
 }
 
-/// How many of these texts made sense.
+/// The number of these texts that are traces, and of all.
 fn survive_all(texts: impl Iterator<Item = String>) -> (usize, usize) {
     let (mut sensible, mut all) = (0, 0);
     for text in texts {
         sensible += usize::from(survive(&text));
         all += 1;
     }
-    println!("{sensible} of {all} made sense");
+    println!("{sensible} of {all} are traces");
     (sensible, all)
 }
 
@@ -273,7 +273,7 @@ fn options_at_their_extremes_do_no_harm() {
     assert!(sensible > 500 && sensible < texts, "{sensible} of {texts}");
 }
 
-/// The short trace with other lines in it, many times over.
+/// The short trace with additional lines, repeated `times` times.
 fn long(times: usize, lines: &str) -> String {
     let (before, after) = SHORT.split_once("await a 1\n").unwrap();
     format!("{before}{}{after}", lines.repeat(times))
@@ -281,7 +281,7 @@ fn long(times: usize, lines: &str) -> String {
 
 #[test]
 fn lines_without_end_are_done_in_bounded_work() {
-    // The requests of these numbers are not in the short trace.
+    // The short trace does not use these numbers.
     let sends = |count: u32, what: &str| -> String {
         (100..100 + count).map(|id| what.replace("ID", &id.to_string())).collect()
     };
@@ -309,7 +309,7 @@ fn lines_without_end_are_done_in_bounded_work() {
         };
         on(judged::<Blk>(&trace).replayed);
         let spun = judged::<Spinning>(&trace).replayed;
-        // At rest, a device that never answers has broken a promise, but another one.
+        // At rest, a device that never answers has broken a promise, but not the recorded one.
         let ends = matches!(spun, Replayed::NotReached(_) | Replayed::FailsOtherwise(_));
         assert!(ends, "{spun:?}");
     }

@@ -1,5 +1,5 @@
-//! Our device keeps its promises on a real file too, with and without io_uring, and a wrong file
-//! disk is noticed there.
+//! The shipped device keeps its promises on a real file, with and without io_uring, and a mutant of
+//! the file disk is caught there.
 
 use powerfail::devices::blk_file::{BlkFile, FileLane, Files};
 use powerfail::devices::faulty::DiskFault;

@@ -1,4 +1,4 @@
-//! The README's first screen is what its command prints, to the letter.
+//! The README's first screen equals the output of its command.
 
 use std::process::Command;
 

@@ -1,6 +1,6 @@
-//! Saved traces outlive the code that found them: whatever is done to the device, the generator or
-//! the guest's habits without changing what is promised, a trace still fails on its wrong thing and
-//! still passes on ours.
+//! Saved traces outlive the code that found them: after changes of the device, the generator or the
+//! guest's habits that keep the promises, a trace still fails on its mutant and passes on the
+//! shipped device.
 //!
 //! Not here: how a line finds its new place (`powerfail::run::rebase`).
 
@@ -25,21 +25,21 @@ use powerfail::trace::Trace;
 use powerfail::world::World;
 use powerfail::world::action::{Action, Until};
 
-/// How a rewritten device spreads its work over steps.
+/// The division of a rewritten device's work into steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Pace {
-    /// As it was.
+    /// Unchanged.
     #[default]
     Same,
-    /// A step in which nothing happens before every other.
+    /// An empty step before every other.
     BeforeEach,
-    /// Such a step after each signal, and after whatever was handed to the host.
+    /// An empty step after each signal, and after each submission to the host.
     AfterWork,
-    /// Two steps in one, where the first is not the end of something.
+    /// Two steps in one, unless the first ends a sequence.
     Joined,
 }
 
-/// A device whose steps were cut anew.
+/// A device with another division into steps.
 #[derive(Clone, Debug)]
 struct Rewritten<D> {
     inner: D,
@@ -204,8 +204,8 @@ impl<D: DeviceUnderTest> DeviceUnderTest for Rewritten<D> {
     }
 }
 
-/// What is done to the code, and so to the world that a trace is replayed in. Nothing, if it cannot
-/// be done there.
+/// A change of the code, and so of the world in which a trace is replayed. `None` if it does not
+/// apply there.
 type Change = fn(&Trace) -> Option<Trace>;
 
 const CHANGES: [(&str, Pace, &[Change]); 16] = [
@@ -227,7 +227,7 @@ const CHANGES: [(&str, Pace, &[Change]); 16] = [
     ("a step after work, renumbered, tables", Pace::AfterWork, &[renumbered, in_tables]),
 ];
 
-/// Wrong things whose situation cannot survive a change, and why.
+/// Mutants whose situation cannot survive a change, and the reason.
 const LOST: [(&str, &[&str], &str); 4] = [
     ("cut-short", &SMALL_TRANSFERS, NEVER_SHORT),
     ("short-believed", &SMALL_TRANSFERS, NEVER_SHORT),
@@ -240,7 +240,7 @@ const NEVER_SHORT: &str = "a transfer of one granule cannot be short";
 fn changed(trace: &Trace, change: impl FnOnce(&mut Trace)) -> Option<Trace> {
     let mut changed = trace.clone();
     change(&mut changed);
-    // Whether such a world can be is what reading a trace asks first.
+    // The trace reader checks that such a world is possible.
     let possible = changed.to_string().parse::<Trace>().is_ok();
     (possible && changed != *trace).then_some(changed)
 }
@@ -249,7 +249,7 @@ fn rings_doubled(trace: &Trace) -> Option<Trace> {
     changed(trace, |trace| trace.options.spec.ring_size *= 2)
 }
 
-/// A ring of two has no room for a request that is not in a table.
+/// A ring of two has no room for a request without an indirect table.
 fn rings_halved(trace: &Trace) -> Option<Trace> {
     changed(trace, |trace| {
         let halved = (trace.options.spec.ring_size / 2).max(4);
@@ -267,7 +267,7 @@ fn near_the_wrap(trace: &Trace) -> Option<Trace> {
     })
 }
 
-/// Cuts every chain that means something in another way.
+/// Changes the layout of every well-formed chain.
 fn laid_out(trace: &Trace, cut: impl Fn(bool) -> Layout) -> Option<Trace> {
     changed(trace, |trace| {
         let mut tables = [false; 2];
@@ -371,7 +371,7 @@ fn there(pace: Pace, trace: &Trace) -> Judged {
 
 const UNFOLDED: &str = ", unfolded";
 
-/// The trace with every wait spelled out step by step, as a run is recorded.
+/// The trace with every wait expanded into steps, as a run is recorded.
 fn unfolded(trace: &Trace) -> Trace {
     fn actions<D: DeviceUnderTest>(setup: D::Setup, trace: &Trace) -> Vec<Action> {
         let mut world = World::<D>::new(setup, trace.options, trace.run);
@@ -409,7 +409,7 @@ fn traces_survive_refactorings() {
             let survives = (there.replayed, here.replayed);
             match survives {
                 (Replayed::Fails, Replayed::Passes) => continue,
-                // Steps that were recorded on something wrong may leave out what ours has to do.
+                // Steps recorded on a mutant may leave out steps that the shipped device needs.
                 (Replayed::Fails, Replayed::NotReached(_)) if name.ends_with(UNFOLDED) => continue,
                 _ => {}
             }
@@ -423,7 +423,7 @@ fn traces_survive_refactorings() {
     assert!(lost.is_empty(), "did not survive:\n{}", lost.join("\n"));
 }
 
-/// Everything that only the generator asks, given another value.
+/// Changes every option that only the generator uses.
 fn generated_otherwise(trace: &Trace) -> Trace {
     let mut other = trace.clone();
     let options = &mut other.options;

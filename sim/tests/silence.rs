@@ -1,4 +1,5 @@
-//! Our device keeps its promises, over many seeds, and the seeds reach what they should.
+//! The shipped device keeps its promises over many seeds, and the seeds reach the situations they
+//! should.
 
 use powerfail::devices::blk::Blk;
 use powerfail::devices::blk_pmem::BlkPmem;

@@ -1,4 +1,4 @@
-//! Stories fit the width, lose no text, point at their own lines, and name the point of no return.
+//! Reports fit the width, lose nothing, point to their own lines, and name the point of no return.
 
 use std::fs;
 use std::process::Command;
@@ -20,10 +20,10 @@ use powerfail::world::{Event, Failure, World};
 
 const WIDTHS: [usize; 5] = [60, 72, 80, 100, 140];
 
-/// What a world that has failed is asked in one of these tests.
+/// A check of these tests for a failed world.
 type GuestRequest<'a> = &'a mut dyn FnMut(&str, &dyn Fn(Style) -> String, &Failure);
 
-/// Wrong devices may panic, thousands of times.
+/// Silences mutants, which may panic thousands of times.
 fn quiet() {
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -76,7 +76,7 @@ fn traced<D: DeviceUnderTest>(setup: D::Setup, name: &str, trace: &Trace, asked:
     ask(name, &world, &failure, asked);
 }
 
-/// Every saved trace, and failures of everything wrong: two devices, several queues and lives.
+/// Every saved trace, and failures of every mutant: two devices, several queues and lives.
 fn every_story(asked: GuestRequest<'_>) {
     quiet();
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../traces");
@@ -101,7 +101,7 @@ fn every_story(asked: GuestRequest<'_>) {
     }
 }
 
-/// The text as it is seen on a terminal.
+/// The visible text on a terminal.
 fn seen(text: &str) -> String {
     let mut out = String::new();
     let mut chars = text.chars();
@@ -115,8 +115,8 @@ fn seen(text: &str) -> String {
     out
 }
 
-/// What a story says, however its lines are broken: every character but spaces, the rule of a power
-/// loss and the dot before the command, sorted.
+/// The content of a report without its line breaks: every character except spaces, the rule of a
+/// power loss and the dot before the command, sorted.
 fn letters(text: &str) -> Vec<char> {
     let mut letters: Vec<char> =
         text.chars().filter(|c| !c.is_whitespace() && !"-·".contains(*c)).collect();
@@ -168,7 +168,7 @@ fn every_story_has_a_cross_a_reason_and_points_at_its_own_lines() {
         let below = text.split_once('✗').unwrap().1;
         assert!(below.contains(failure.violation.rule.name()), "{name}:\n{text}");
         for number in below.split('(').filter_map(|part| part.split_once(')')?.0.parse().ok()) {
-            // The clause has a number of its own, between parentheses.
+            // The clause has a separate number, between parentheses.
             assert!((1..=last).contains(&number), "{name} points at line {number}:\n{text}");
         }
         let silent = failure.violation.rule == powerfail_model::Rule::DevicePanicked;
@@ -179,7 +179,7 @@ fn every_story_has_a_cross_a_reason_and_points_at_its_own_lines() {
     });
 }
 
-/// A run made by hand, on something wrong.
+/// A handwritten run on a mutant.
 struct Case {
     wrong: Wrong,
     options: Options,
@@ -230,13 +230,13 @@ impl Case {
 }
 
 impl Told {
-    /// How many steps were done when something was so.
+    /// The number of steps done when the first such event occurs.
     fn done_when(&self, is: impl Fn(&Event) -> bool) -> usize {
         let at = self.events.iter().position(is).expect("it happens");
         steps(&self.events[..=at]).count()
     }
 
-    /// The same, for the last such event.
+    /// The number of steps done when the last such event occurs.
     fn done_last(&self, is: impl Fn(&Event) -> bool) -> usize {
         let at = self.events.iter().rposition(is).expect("it happens");
         steps(&self.events[..=at]).count()
@@ -246,8 +246,8 @@ impl Told {
 #[test]
 fn an_early_flush_is_certain_only_from_the_power_loss_on() {
     let told = Case::new("early-flush", LOST).run(Style::default());
-    // Until then the write is in the cache: a sync of a later flush never comes, but a run without
-    // a power loss, or one that the sector survives, breaks nothing.
+    // Until then the write is in the cache. The sync of a later flush never comes, but a run
+    // without a power loss, or one that the sector survives, breaks no promise.
     let lost = told.done_when(|event| matches!(event, Event::Did(Action::Crash(_))));
     assert_eq!(told.certainty.from, Some(lost), "{}", told.text);
     assert!((1..FUTURES).contains(&told.certainty.before), "{}", told.text);
@@ -266,12 +266,12 @@ fn zeroes_that_are_nowhere_are_certain_once_they_are_stable() {
         );
         Case::new("zeroes-nothing", &actions).run(Style::default())
     };
-    // In write-back mode a power loss before the read excuses everything, so only the read shows
-    // it.
+    // In write-back mode a power loss before the read excuses the loss, so only the read shows it.
     let volatile = run("flush,write-zeroes,version-1");
     assert_eq!(volatile.certainty.from, None, "{}", volatile.text);
     assert!((1..FUTURES).contains(&volatile.certainty.before), "{}", volatile.text);
-    // Where FLUSH was refused they are stable when they are answered, and nothing excuses it.
+    // If FLUSH was not accepted the zeroes are stable when they are answered, and a power loss is
+    // no excuse.
     let stable = run("write-zeroes,version-1");
     let answered = stable.done_when(|event| matches!(event, Event::Completed { id: 1, .. }));
     assert_eq!(stable.certainty.from, Some(answered), "{}", stable.text);
@@ -286,9 +286,8 @@ fn a_stable_write_in_the_wrong_place_is_certain_once_it_has_landed() {
         writes.join("; ")
     );
     let told = Case::new("misdirected-up", &actions).run(Style::default());
-    // The sync makes stable what landed in a sector that was never to change: from there on no
-    // power loss brings that back. Between the two the power may go first, which few of the futures
-    // tried do.
+    // The sync makes stable the data that landed in the wrong sector; from then on no power loss
+    // can undo it. The power may go between the two, which happens in few of the tested futures.
     let done = |kind: OpKind| {
         told.done_last(
             |event| matches!(event, Event::Did(Action::Complete { op, .. }) if op.kind == kind),
@@ -304,7 +303,7 @@ fn a_panic_is_survived_and_counts() {
     let told = Case::new("panics", "start a accept=version-1; send q0 i1 get-id; rest")
         .run(Style::default());
     assert!(told.text.contains("panics"), "{}", told.text);
-    // Up to the step that panics the power may go first, so only that step makes it certain.
+    // The power may go at any time before the step that panics, so only that step is certain.
     assert_eq!(told.certainty.from, None, "{}", told.text);
     assert!((1..FUTURES).contains(&told.certainty.before), "{}", told.text);
 }

@@ -1,5 +1,5 @@
-//! Every saved trace fails on the wrong thing it was found on, passes on ours, and reaches its
-//! situation in both. One that was found on ours names a bug that is no more.
+//! Every saved trace fails on its mutant, passes on the shipped device, and reaches its situation
+//! in both. A trace that was found on the shipped device records a fixed bug.
 
 use std::fs;
 use std::path::PathBuf;

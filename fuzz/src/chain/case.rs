@@ -1,5 +1,5 @@
-//! A chain as a fuzzer writes it: a request by the book, and descriptors written over it. So it is
-//! near enough to what a driver writes that mutation reaches every rule, and able to be anything.
+//! A fuzzed chain: a valid request with some of its descriptors overwritten. It is close enough to
+//! a driver's chain that mutation reaches every rule, and can take any form.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use powerfail::guest::memory::Memory;
@@ -7,22 +7,22 @@ use powerfail::guest::memory::Memory;
 use super::{AVAILABLE, MEMORY, MOST_SECTORS, MOST_SEGMENTS, SECTORS, TABLE};
 use crate::reference::Offer;
 
-/// Where the indirect tables are.
+/// Addresses of the indirect tables.
 const TABLES: [u32; 2] = [0x800, 0xa00];
-/// Where the header is; segments follow it.
+/// Address of the header; segments follow it.
 const HEADER: u32 = 0x1000;
-/// Where the data is.
+/// Address of the data.
 const DATA: u32 = 0x1100;
-/// Where the status is.
+/// Address of the status.
 const STATUS: u32 = 0x1ff0;
 
-/// What a word of memory holds before the guest writes anything: rings and tables of zeroes, and
-/// data that differs from place to place.
+/// The initial word of memory at an address: zero in rings and tables, and data that differs from
+/// address to address.
 pub(super) fn fresh(at: u32) -> u64 {
     if at < HEADER { 0 } else { u64::from(at).wrapping_mul(0x0101_0305_070b_0d11) }
 }
 
-/// A guest address: one that means something, or any.
+/// A guest address: a meaningful one, or any.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Place {
     Header(u8),
@@ -72,10 +72,10 @@ impl Length {
     }
 }
 
-/// Where a chain goes on.
+/// The next descriptor of a chain.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Next {
-    /// At the descriptor behind this one.
+    /// The descriptor after this one.
     Behind,
     Nowhere,
     Index(u8),
@@ -88,7 +88,7 @@ struct Descriptor {
     length: Length,
     next: Next,
     writable: bool,
-    /// Of eight, one points at a table and one has flags that nobody knows.
+    /// One value of eight points to a table, and one sets unknown flags.
     odd: u8,
 }
 
@@ -121,18 +121,18 @@ enum Type {
     Any(u32),
 }
 
-/// How the request is laid out by the book, before anything is edited.
+/// The layout of the valid request, before any edit.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Book {
     /// Sectors of an IN or OUT.
     sectors: u8,
-    /// Pieces of its data.
+    /// Descriptors of its data.
     pieces: u8,
-    /// Of four, one has a table for all of it, and one for all but the header.
+    /// Of four values, one puts the whole chain into a table, and one all but the header.
     indirect: u8,
 }
 
-/// A descriptor written over: in the ring's table, or in one of two others.
+/// An overwritten descriptor: in the ring's table, or in one of two others.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Edit {
     table: u8,
@@ -143,7 +143,7 @@ struct Edit {
 /// A whole case.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
-    /// What is offered and accepted, and whether the disk fails: a bit each.
+    /// The features offered and accepted, and whether the disk fails: one bit each.
     terms: u8,
     size: u8,
     head: u8,
@@ -196,7 +196,7 @@ impl Case {
         }
     }
 
-    /// Writes everything to memory and publishes the chain; returns its head.
+    /// Writes the chain to memory and publishes it. Returns its head.
     pub(super) fn lay_out(&self, memory: &mut Memory) -> u16 {
         let kind = match self.kind {
             Type::Known(nth) => [0, 1, 4, 8, 11, 13][usize::from(nth % 6)],
@@ -223,7 +223,7 @@ impl Case {
         head
     }
 
-    /// Writes a chain as a driver would for a request of this kind.
+    /// Writes a chain as a driver would for a request of this type.
     fn lay_out_book(&self, memory: &mut Memory, kind: u32) {
         let (mut at, len, writable) = match kind {
             0 | 1 => (DATA, 512 * u32::from(self.book.sectors % 8), kind == 0),

@@ -1,13 +1,12 @@
 //! One descriptor chain through the device and through a second implementation, which must agree on
-//! everything that can be seen.
+//! every observable effect.
 //!
-//! The bytes become a descriptor table, an indirect table, and a header with segments behind it,
-//! most of them near to what a driver would write. The device takes the chain from a ring over a
-//! disk that only takes notes. What it asked of the disk, what it wrote to memory and how it used
-//! the chain must be what `reference` says, which was written from the standard's text and shares
-//! no line with it.
+//! The bytes become a descriptor table, an indirect table, and a header followed by segments, most
+//! of them close to those of a driver. The device takes the chain from a ring over a disk that only
+//! records its operations. The operations, the writes to memory and the used element must be those
+//! of `reference`, which is written from the standard's text and shares no code with the device.
 //!
-//! Not here: more than one chain, and a memory that changes under the device. That is `hostile`.
+//! Not here: more than one chain, and memory that changes during processing. That is `hostile`.
 
 mod case;
 mod notes;
@@ -25,11 +24,11 @@ use notes::Notes;
 
 /// Bytes of guest memory.
 const MEMORY: u32 = 8 << 10;
-/// Where the descriptor table is.
+/// Address of the descriptor table.
 const TABLE: u32 = 0;
-/// Where the available ring is.
+/// Address of the available ring.
 const AVAILABLE: u32 = 0x400;
-/// Where the used ring is.
+/// Address of the used ring.
 const USED: u32 = 0x600;
 /// Sectors of the disk.
 const SECTORS: u64 = 24;
@@ -39,21 +38,21 @@ const MOST_SEGMENTS: u32 = 4;
 /// Most sectors of a segment.
 const MOST_SECTORS: u32 = 8;
 
-/// No chain takes more steps than this: a request has at most [`MOST_SEGMENTS`] operations.
+/// The most steps for a chain: a request has at most [`MOST_SEGMENTS`] operations.
 const MOST_STEPS: u32 = 100;
 
 thread_local! {
-    /// The memory that all executions use, and what it holds before each.
+    /// The memory of all executions, and its initial contents.
     static FRESH: RefCell<(Memory, Vec<u8>)> = RefCell::new({
         let words = (0..MEMORY / 8).map(|nth| case::fresh(8 * nth).to_le_bytes());
         (Memory::new(MEMORY as usize), words.flatten().collect())
     });
 }
 
-/// Parses the chain that the bytes are.
+/// Processes the chain that the bytes encode.
 ///
 /// # Panics
-/// If the two implementations differ, or the device does not come to an end.
+/// If the two implementations differ, or the device does not come to rest.
 pub fn target(bytes: &[u8]) {
     let Ok(case) = Case::arbitrary(&mut Unstructured::new(bytes)) else { return };
     FRESH.with_borrow_mut(|(memory, fresh)| {
@@ -66,12 +65,13 @@ fn parse(memory: &mut Memory, case: &Case) {
     let head = case.lay_out(memory);
     let offer = case.offer();
     let mut before = memory.bytes(0, MEMORY).to_vec();
-    // While it looks the device wants no kicks, and says so where a request may lie (VS-17).
+    // The device suppresses kicks while it polls, and writes `used.flags`, where a request may lie
+    // (VS-17).
     before[USED as usize] = 1;
 
     let expected = reference::serve(&before, TABLE.into(), case.queue_size(), head, &offer);
     let found = device(memory, case, &offer);
-    assert_eq!(found.ops, expected.ops, "asked of the disk: {case:#x?}");
+    assert_eq!(found.ops, expected.ops, "operations of the disk: {case:#x?}");
     let ring = USED..USED + 6 + 8 * u32::from(case.queue_size());
     let hits_ring = expected
         .writable
@@ -80,8 +80,8 @@ fn parse(memory: &mut Memory, case: &Case) {
     if !hits_ring {
         assert_eq!(found.used, expected.used, "used: {case:#x?}");
     }
-    // Compared whole and looked through only when something is wrong: byte for byte is what a
-    // fuzzer's counters make dear.
+    // The parts are compared as slices first, and byte by byte only on a difference, because the
+    // fuzzer's counters make a loop over bytes slow.
     for part in [0..ring.start, ring.end..MEMORY] {
         let part = part.start as usize..part.end as usize;
         let (mine, theirs) = (&found.memory[part.clone()], &expected.memory[part.clone()]);
@@ -93,7 +93,7 @@ fn parse(memory: &mut Memory, case: &Case) {
     }
 }
 
-/// What the device makes of the chain.
+/// Processes the chain with the device.
 fn device(memory: &mut Memory, case: &Case, offer: &Offer) -> Outcome {
     let negotiated = F_VERSION_1
         | if offer.flush { F_FLUSH } else { 0 }
@@ -121,7 +121,7 @@ fn device(memory: &mut Memory, case: &Case, offer: &Offer) -> Outcome {
     while ring.position().1 == 0 && !queue.is_broken() {
         step(&mut queue, &mut ring, &mut disk, &memory.ram());
         steps += 1;
-        assert!(steps < MOST_STEPS, "the chain has no end: {case:#x?}");
+        assert!(steps < MOST_STEPS, "the chain does not end: {case:#x?}");
     }
     let used = (!queue.is_broken()).then(|| (memory.read_u32(USED + 4), memory.read_u32(USED + 8)));
     assert!(queue.is_broken() || queue.in_flight() == 0, "something is still in flight");

@@ -1,4 +1,4 @@
-//! A disk that does what it is asked at once, or fails it, and takes notes.
+//! A disk that does or fails every operation at once, and records it.
 
 use std::collections::VecDeque;
 

@@ -1,12 +1,13 @@
 //! The register surface of a disk in any order: status, features, configuration space, queue
 //! set-up, reset, resize, pause, save and restore.
 //!
-//! The device is held, after every access, against `Registers`, a second implementation of what a
-//! driver can see. No request is ever published, so nothing may reach the disk but the sync that a
-//! save asks for, and guest memory may change only where queues are placed and live (ST-01).
+//! After every access the device is compared with `Registers`, a second implementation of the
+//! registers visible to a driver. No request is ever published, so the disk may receive no
+//! operation but the sync of a save, and guest memory may change only where queues are placed and
+//! live (ST-01).
 //!
-//! A queue that is placed where there is no memory, or over another, is one that may break when it
-//! is stepped; whether it does is not predicted, and NEEDS_RESET is then taken as it comes.
+//! A queue that is placed outside the memory, or over another one, may break when it is stepped.
+//! `Registers` does not predict this and then accepts either value of NEEDS_RESET.
 
 mod registers;
 
@@ -22,7 +23,7 @@ use registers::{NEEDS_RESET, Registers, SPACE};
 /// Bytes of guest memory.
 const MEMORY: u64 = 8 << 10;
 
-/// How the device is made.
+/// The configuration of the device.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Setup {
     withholds: u16,
@@ -42,7 +43,7 @@ enum Accept {
     Any(u64),
 }
 
-/// Where a queue goes.
+/// The placement of a queue.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Layout {
     ByTheBook,
@@ -54,7 +55,8 @@ enum Layout {
 #[derive(Arbitrary, Clone, Debug)]
 enum Access {
     Status(u8),
-    /// ACKNOWLEDGE, DRIVER, features, FEATURES_OK, queues and DRIVER_OK as far as it says.
+    /// ACKNOWLEDGE, DRIVER, features, FEATURES_OK, queues and DRIVER_OK: the first so many of these
+    /// steps.
     Boot(u8),
     Features(Accept),
     Read {
@@ -85,9 +87,9 @@ enum Access {
     TakeSignal,
     Pause,
     Resume,
-    /// Saves the device and goes on with one restored from it.
+    /// Saves the device and continues with one restored from that state.
     Move,
-    /// The same through bytes of which one is wrong; goes on with the old one.
+    /// Restores from a state with one damaged byte; continues with the old device.
     Damage {
         at: u16,
         value: u8,
@@ -101,7 +103,7 @@ struct Script {
     accesses: Vec<Access>,
 }
 
-/// Does what the bytes say.
+/// Runs the script that the bytes encode.
 ///
 /// # Panics
 /// If the device differs from its model.
@@ -109,7 +111,7 @@ pub fn target(bytes: &[u8]) {
     let Ok(script) = Script::arbitrary_take_rest(Unstructured::new(bytes)) else { return };
     let (config, limits) = config(script.setup);
     let model = Registers::new(&config, &limits);
-    // What contradicts itself is refused (BLK-D-02, FB-01, FB-04).
+    // A contradictory configuration is rejected (BLK-D-02, FB-01, FB-04).
     assert_eq!(Device::new(config.clone(), limits).is_ok(), model.is_possible(), "{config:x?}");
     let Ok(device) = Device::new(config.clone(), limits) else { return };
     let mut bench = Bench { device, model, config, limits, memory: Memory::new(MEMORY as usize) };
@@ -179,7 +181,7 @@ impl Bench {
                 let index = u16::from(index % 6);
                 let done = self.device.reset_queue(index);
                 assert_eq!(done, self.model.reset_queue(index), "the reset of queue {index}");
-                assert!(!self.device.is_queue_resetting(index), "there was nothing to wait for");
+                assert!(!self.device.is_queue_resetting(index), "the reset completes at once");
             }
             Access::Kick(index) => {
                 if let Some((queue, _)) = self.device.queue_mut(u16::from(index % 6)) {
@@ -234,7 +236,7 @@ impl Bench {
         self.model.accept(features);
     }
 
-    /// A driver's initialisation, as far as it goes.
+    /// The first `far` steps of a driver's initialization.
     fn boot(&mut self, far: u8) {
         for stage in 0..far % 8 {
             match stage {
@@ -298,7 +300,7 @@ impl Bench {
     fn step(&mut self, index: u16) {
         let before = self.memory.bytes(0, MEMORY as u32).to_vec();
         let stepped = step_once(&mut self.device, index, &mut self.memory, &self.limits);
-        // What is not live is not stepped; what is paused may be (ST-01).
+        // Only a live queue is stepped, or any queue of a paused device (ST-01).
         assert_eq!(stepped.is_some(), self.model.is_stepped(index), "queue {index} is stepped");
         if stepped.is_some() {
             self.model.stepped(index);
@@ -311,7 +313,7 @@ impl Bench {
         }
     }
 
-    /// The device's state, if it is one that can be saved now.
+    /// The device's state, if it can be saved now.
     fn save(&mut self) -> Option<DeviceState> {
         let begun = self.device.begin_save();
         assert_eq!(begun.is_ok(), self.model.is_paused(), "a paused device is saved");
@@ -322,7 +324,7 @@ impl Bench {
         Some(self.device.save().expect("the disk does not fail"))
     }
 
-    /// A state that is wrong somewhere is refused, or is that of a device like any other.
+    /// A damaged state is rejected, or restores a working device.
     fn damage(&mut self, state: &DeviceState, at: u16, value: u8) {
         let mut bytes = state.to_bytes();
         let at = usize::from(at) % bytes.len();
@@ -333,7 +335,8 @@ impl Bench {
         let Ok(mut device) = Device::restore(self.config.clone(), limits, &damaged) else { return };
         let mut memory = Memory::new(MEMORY as usize);
         for index in 0..device.queues() {
-            // A ring that begins anywhere makes no sense, or is empty; it ends soon in either case.
+            // A ring at an arbitrary index is invalid or empty; the queue comes to rest soon in
+            // either case.
             let mut steps = 0;
             while step_once(&mut device, index, &mut memory, &limits)
                 .is_some_and(|step| step != Step::Idle)
@@ -346,14 +349,14 @@ impl Bench {
         assert_eq!(device.status(), 0, "a reset of {damaged:x?}");
     }
 
-    /// All that can be seen without an effect.
+    /// Compares everything that can be read without side effects.
     fn compare(&mut self, access: &Access) {
         let (device, model) = (&mut self.device, &mut self.model);
         let (found, expected) = (device.status(), model.status_now());
         let broken = found & NEEDS_RESET != 0;
         assert!(!broken || model.may_break(), "NEEDS_RESET after {access:x?}");
         assert_eq!(found & !NEEDS_RESET, expected, "the status after {access:x?}");
-        assert_eq!(device.offered(), model.offered(), "what is offered never changes");
+        assert_eq!(device.offered(), model.offered(), "the offer never changes");
         assert_eq!(device.negotiated(), model.negotiated(), "negotiated after {access:x?}");
         assert_eq!(device.is_drained(), model.is_paused(), "nothing is in flight");
         let generation = device.config_generation();
@@ -363,7 +366,7 @@ impl Bench {
     }
 }
 
-/// One step of a queue over a disk that does what it is asked at once.
+/// One step of a queue over a disk that completes operations at once.
 fn step_once(
     device: &mut Device,
     index: u16,
@@ -380,7 +383,7 @@ fn step_once(
     Some(did)
 }
 
-/// A disk of which nothing but a sync is asked.
+/// A disk that accepts no operation but a sync.
 struct Still {
     limits: Limits,
     done: Option<Completion>,
@@ -396,7 +399,7 @@ impl Disk<Ram<'_>> for Still {
     }
 
     fn submit(&mut self, _memory: &Ram<'_>, Submission { token, op }: Submission) {
-        assert_eq!(op, Op::Sync, "nobody has published a request");
+        assert_eq!(op, Op::Sync, "no request was published");
         self.done = Some(Completion { token, result: Ok(0), buffer: None });
     }
 

@@ -1,5 +1,5 @@
-//! What a driver can see of a disk that does nothing: a second implementation of the registers,
-//! from virtio 1.4, 2.1, 2.2, 2.5, 2.6.1 and 5.2.3 to 5.2.5.
+//! Registers of an idle disk as its driver sees them: a second implementation, from virtio 1.4,
+//! 2.1, 2.2, 2.5, 2.6.1 and 5.2.3 to 5.2.5.
 
 use powerfail_device::{Config, Limits, QueueError, QueueLayout, ResizeError};
 
@@ -7,7 +7,7 @@ const ACKNOWLEDGE: u8 = 1;
 const DRIVER: u8 = 2;
 const DRIVER_OK: u8 = 4;
 const FEATURES_OK: u8 = 8;
-/// The device says that only a reset helps.
+/// The device needs a reset.
 pub(super) const NEEDS_RESET: u8 = 64;
 const FAILED: u8 = 128;
 
@@ -18,9 +18,9 @@ const MQ: u64 = 1 << 12;
 const VERSION_1: u64 = 1 << 32;
 const RING_RESET: u64 = 1 << 40;
 
-/// The features that a device may be made without: SIZE_MAX, SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY,
-/// CONFIG_WCE, MQ, DISCARD, WRITE_ZEROES, INDIRECT_DESC, EVENT_IDX, RING_RESET, and VERSION_1,
-/// without which there is none.
+/// The features that a device may omit: SIZE_MAX, SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY, CONFIG_WCE,
+/// MQ, DISCARD, WRITE_ZEROES, INDIRECT_DESC, EVENT_IDX, RING_RESET, and VERSION_1, without which
+/// the configuration is invalid.
 pub(super) const OPTIONAL: [u64; 13] = [
     1 << 1,
     1 << 2,
@@ -37,7 +37,7 @@ pub(super) const OPTIONAL: [u64; 13] = [
     VERSION_1,
 ];
 
-/// Bytes that are looked at: the configuration space, and a few behind its end.
+/// Bytes that are compared: the configuration space, and a few behind its end.
 pub(super) const SPACE: usize = 104;
 
 /// The registers.
@@ -53,10 +53,10 @@ pub(super) struct Registers {
     signal: bool,
     paused: bool,
     moved: bool,
-    /// Which queues are placed, and whether by the book.
+    /// By queue, whether it is placed, and whether validly.
     placed: Vec<Option<bool>>,
     may_break: bool,
-    /// The generation and the space as they were last seen.
+    /// The generation and the space at the last access.
     seen: Option<(u32, [u8; SPACE])>,
 }
 
@@ -80,7 +80,7 @@ impl Registers {
         }
     }
 
-    /// Whether there can be such a device at all.
+    /// Whether the configuration is valid.
     pub(super) fn is_possible(&self) -> bool {
         let Config { queues, queue_size, .. } = self.config;
         let one_or_many = queues == 1 || queues > 1 && self.offered & MQ != 0;
@@ -109,13 +109,14 @@ impl Registers {
         self.capacity
     }
 
-    /// 2.1, ST-02, ST-04, FB-02, FB-05.
+    /// Writes the device status (2.1, ST-02, ST-04, FB-02, FB-05).
     pub(super) fn status(&mut self, value: u8) {
         if value == 0 {
             (self.status, self.accepted, self.negotiated) = (0, 0, 0);
             (self.signal, self.may_break, self.moved) = (false, false, false);
             self.placed.fill(None);
-            // Whatever it starts with, `writeback` tells (BLK-D-42); ours is what it was made with.
+            // `writeback` starts as the device chooses (BLK-D-42); this device starts with the
+            // configured value.
             self.writeback = self.config.writeback;
             return;
         }
@@ -146,11 +147,11 @@ impl Registers {
     }
 
     /// The configuration space: the table of 5.2.4, and zero everywhere else (BLK-D-04). It reads
-    /// so at any time (CF-01).
+    /// the same at any time (CF-01).
     pub(super) fn space(&self) -> [u8; SPACE] {
         let Config { queues, queue_size, seg_max, size_max, .. } = self.config;
         let blocks = self.limits.granule / 512;
-        // Two of the descriptors are for the header and the status.
+        // Two of the descriptors hold the header and the status.
         let seg_max = seg_max.min(u32::from(queue_size) - 2).max(1);
         let mut space = [0; SPACE];
         for (offset, bytes, value) in [
@@ -175,8 +176,8 @@ impl Registers {
         space
     }
 
-    /// BLK-R-17: the cache mode may be written, as the one byte it is, where CONFIG_WCE was
-    /// negotiated; nothing else ever (5.2.4).
+    /// Writes the configuration space. BLK-R-17: the driver may write the cache mode as one byte if
+    /// CONFIG_WCE was negotiated, and no other field ever (5.2.4).
     pub(super) fn config_write(&mut self, offset: u64, bytes: &[u8]) {
         if let (32, [value], true) = (offset, bytes, self.negotiated & CONFIG_WCE != 0) {
             // AMB-20.
@@ -184,7 +185,7 @@ impl Registers {
         }
     }
 
-    /// VS-20; MQ, 5.2.2; and 2.6.1 for a queue that was reset.
+    /// Places a queue (VS-20; MQ, 5.2.2; 2.6.1 for a queue that was reset).
     pub(super) fn set_queue(
         &mut self,
         index: u16,
@@ -219,7 +220,7 @@ impl Registers {
         Ok(())
     }
 
-    /// 2.6.1.
+    /// Resets a queue (2.6.1).
     pub(super) fn reset_queue(&mut self, index: u16) -> Result<(), QueueError> {
         if self.status & DRIVER_OK == 0 || self.negotiated & RING_RESET == 0 {
             return Err(QueueError::NotNow);
@@ -237,12 +238,12 @@ impl Registers {
         placed && self.status & DRIVER_OK != 0
     }
 
-    /// Whether somebody who steps it has something to step.
+    /// Whether stepping the queue has an effect.
     pub(super) fn is_stepped(&self, index: u16) -> bool {
         self.is_live(index) || self.paused && index < self.config.queues
     }
 
-    /// A queue was stepped: where it is placed oddly, it or its neighbours may break.
+    /// Records a step of a queue: an invalidly placed queue may break, or break its neighbours.
     pub(super) fn stepped(&mut self, index: u16) {
         self.may_break |= self.placed[usize::from(index)] == Some(false);
     }
@@ -251,19 +252,18 @@ impl Registers {
         self.may_break
     }
 
-    /// Another process goes on with the device: each queue signals its driver, for a signal may
-    /// have been owed.
+    /// Records that another process continues with the device: each queue signals its driver,
+    /// because a signal may have been pending.
     pub(super) fn moved(&mut self) {
         (self.paused, self.moved) = (false, true);
     }
 
-    /// Whether a queue on which nothing was used may signal: it never does before DRIVER_OK
-    /// (ST-01).
+    /// Whether a queue may signal without a used buffer: never before DRIVER_OK (ST-01).
     pub(super) fn may_signal(&self, index: u16) -> bool {
         self.is_live(index) && (self.moved || self.may_break)
     }
 
-    /// CF-02, CF-05.
+    /// Resizes the disk (CF-02, CF-05).
     pub(super) fn resize(&mut self, capacity: u64) -> Result<(), ResizeError> {
         if !capacity.is_multiple_of(self.limits.granule.into()) {
             return Err(ResizeError::Unaligned(self.limits.granule));
@@ -288,7 +288,8 @@ impl Registers {
         self.paused
     }
 
-    /// CF-03: what reads differently has another generation.
+    /// Compares the generation with the last one. CF-03: a space that reads differently has another
+    /// generation.
     pub(super) fn saw(&mut self, generation: u32, space: [u8; SPACE]) {
         assert_eq!(space, self.space(), "the configuration space");
         if let Some((before, old)) = self.seen.replace((generation, space))

@@ -1,9 +1,9 @@
-//! The well-behaved guest on the second queue, and the oracle that speaks for it.
+//! The well-behaved guest on the second queue, and the oracle that judges its requests.
 //!
 //! The two queues share a disk, and the hostile one may write to every sector of it. A sector that
-//! it may have written, by [`reference::serve`](crate::reference::serve) and for ever after, is
-//! *fouled*: the good guest asks for no fouled sector any more, and what the oracle says about one
-//! is not listened to. Everything else it is owed whatever its neighbour does.
+//! it may have written, by [`reference::serve`](crate::reference::serve), is *fouled* from then on:
+//! the good guest no longer uses it, and violations about it are ignored. Every other promise to
+//! the good guest holds whatever its neighbour does.
 
 use powerfail::base::sectors::SectorSet;
 use powerfail::guest::Kind;
@@ -15,13 +15,13 @@ use powerfail::guest::{
 };
 use powerfail_model::{Atom, Observed, Oracle, Profile, RequestId, Segment, Terms, Violation};
 
-/// Whose sectors these are.
+/// The author of the good guest's sectors.
 pub(super) const AUTHOR: Author = Author { run: 0x0f22, disk: 0 };
 
-/// Bytes of its memory.
+/// Bytes of the good guest's memory.
 const MEMORY: u32 = 16 << 10;
 
-/// The most sectors of one of its requests.
+/// The most sectors of one request.
 const MOST: u32 = 4;
 
 /// The good guest.
@@ -55,7 +55,7 @@ impl Good {
         }
     }
 
-    /// The power comes on for the first time.
+    /// The first power-on.
     pub(super) fn restart(&mut self, sectors: u32, ring_size: u16) {
         self.driver.reshape(shape(ring_size), &mut self.memory);
         self.oracle.restart(Profile::Strict, sectors);
@@ -63,7 +63,7 @@ impl Good {
             (sectors, SectorSet::EMPTY, 1, false);
     }
 
-    /// A life begins; where its ring is.
+    /// Begins a life. Returns the placement of the ring.
     pub(super) fn begin(&mut self, terms: Terms, event_idx: bool) -> RingPlan {
         self.driver.restart(0, event_idx, AUTHOR, &mut self.memory);
         self.oracle.begin_life(terms);
@@ -71,12 +71,12 @@ impl Good {
         self.driver.plan()
     }
 
-    /// A reset was asked for: nothing is sent, and nothing looked at.
+    /// Records the start of a reset: no request is sent, and the ring is not read.
     pub(super) fn pause(&mut self) {
         self.live = false;
     }
 
-    /// A reset was shown.
+    /// Records that the reset has completed.
     pub(super) fn reset_shown(&mut self) {
         self.oracle.reset_shown();
         self.driver.abandon(&mut self.memory);
@@ -104,7 +104,7 @@ impl Good {
         self.oracle.host_failure_shown();
     }
 
-    /// Whether it has requests out.
+    /// Whether requests are in flight.
     pub(super) fn waits(&self) -> bool {
         self.driver.out() > 0
     }
@@ -125,7 +125,7 @@ impl Good {
         self.send(&GuestRequest::Flush, Layout::PLAIN);
     }
 
-    /// Writes zeroes, or discards.
+    /// Sends a WRITE_ZEROES or DISCARD.
     pub(super) fn clear(&mut self, sector: u8, sectors: u8, discards: bool) {
         if let Some((sector, sectors)) = self.clean(sector, sectors) {
             let mut segments = Segments::NONE;
@@ -139,8 +139,8 @@ impl Good {
         }
     }
 
-    /// Reads every clean sector, as many as there is room for; `from` is where to go on. False once
-    /// that is done.
+    /// Reads clean sectors, as many as the ring has room for; `from` is the next sector. Returns
+    /// false when all are read.
     pub(super) fn read_all(&mut self, from: &mut u32) -> bool {
         let fouled = self.fouled;
         let clean = |sector| !fouled.contains(sector);
@@ -173,7 +173,7 @@ impl Good {
         }
     }
 
-    /// Whether it kicks now.
+    /// Whether the guest kicks now.
     pub(super) fn kicks(&mut self) -> bool {
         self.live && self.driver.kick_due() && self.driver.needs_kick(&self.memory)
     }
@@ -190,7 +190,7 @@ impl Good {
         self.driver.signalled();
     }
 
-    /// Looks at what has come back, and has it judged.
+    /// Takes the used buffers and passes them to the oracle.
     pub(super) fn observe(&mut self) {
         if !self.live {
             return;
@@ -221,7 +221,7 @@ impl Good {
         }
     }
 
-    /// Everything that was asked for must have come, with a signal where one was wanted.
+    /// Checks that every request was used, with a signal if the guest enabled it.
     pub(super) fn check_rest(&mut self) {
         if self.live {
             self.observe();
@@ -241,7 +241,7 @@ impl Good {
     }
 
     fn breached(&self, breach: Breach) {
-        panic!("in the memory of the good queue: {breach:?}");
+        panic!("broken guard in the memory of the good queue: {breach:?}");
     }
 }
 

@@ -1,21 +1,20 @@
-//! A guest that writes anything anywhere at any time, beside one that behaves, on a device whose
+//! A guest that writes anything anywhere at any time, beside a well-behaved one, on a device whose
 //! host may fail and whose power may go.
 //!
-//! The bytes are a `Script`. After every step of a device thread and every effect of the host, what
-//! happened to the hostile guest's memory is held against a bound (`bound`), and what happened in
-//! the good one's against its driver's guards and the oracle. Whenever everything comes to rest:
+//! The bytes are a `Script`. After every step of a device thread and every effect of the host,
+//! changes of the hostile guest's memory are checked against a bound (`bound`), and changes of the
+//! good guest's against the guards of its driver and the oracle. Whenever the device comes to rest:
 //!
-//! - nothing is in flight, no chain that was taken is missing, and nothing published is left lying;
-//!   or the ring is broken, and the device status says NEEDS_RESET (VS-16, VS-17, ST-02);
-//! - the good guest was answered, with the signals it asked for, and what it read was allowed
-//!   (AMB-09, AMB-42);
-//! - a reset was shown (ST-04).
+//! - no operation is in flight, every taken chain was used, and every published one was taken; or
+//!   the ring is broken, and the device status has NEEDS_RESET set (VS-16, VS-17, ST-02);
+//! - every request of the good guest was used, with the signals it enabled, and its reads returned
+//!   allowed contents (AMB-09, AMB-42);
+//! - a reset has completed (ST-04).
 //!
-//! Every script with a good guest ends in a power cut that loses what it may, and everything is
-//! read back (BLK-D-29 to BLK-D-33).
+//! Every script with a good guest ends in a power cut that loses as much as it may, and then
+//! everything is read back (BLK-D-29 to BLK-D-33).
 //!
-//! What is *not* looked at: the hostile guest's own data. Whether it got what it asked for is for
-//! `chain` and `run` to say.
+//! Not checked: the hostile guest's own data. `chain` and `run` check the results of requests.
 
 mod bed;
 mod good;
@@ -31,20 +30,20 @@ use powerfail_device::WRITEBACK_OFFSET;
 use bed::{Bed, HOSTILE, MEMORY};
 use script::{Good, Host, Length, Move, Place, Request, Script};
 
-/// Where the indirect tables are, of 32 descriptors each.
+/// Address of the indirect tables, of 32 descriptors each.
 const TABLES: u32 = 0x300;
-/// Where the requests' headers are, each with room for three segments.
+/// Address of the requests' headers, each with room for three segments.
 const HEADERS: u32 = 0x800;
-/// Where the status bytes are.
+/// Address of the status bytes.
 const STATUSES: u32 = 0xc00;
-/// Where the data is.
+/// Address of the data.
 const DATA: u32 = 0x1000;
 
 thread_local! {
     static BED: RefCell<Option<Bed>> = const { RefCell::new(None) };
 }
 
-/// Does what the bytes say.
+/// Runs the script that the bytes encode.
 ///
 /// # Panics
 /// If the device breaks a bound or a promise.
@@ -68,7 +67,7 @@ pub fn target(bytes: &[u8]) {
             bed.read_back();
             bed.rest();
         }
-        // Not kept if anything has panicked: nobody knows what is left then.
+        // The bed is not kept after a panic, because its state is unknown then.
         *kept = Some(bed);
     });
 }
@@ -134,14 +133,13 @@ fn offer(bed: &mut Bed, head: u16) {
     bed.hostile.write(plan.available + 2, &index.wrapping_add(1).to_le_bytes());
 }
 
-/// The hostile guest writes a request by the book.
+/// The hostile guest writes a valid request.
 fn publish(bed: &mut Bed, request: Request) {
     let Request { kind, sector, sectors, slot, how } = request;
     let (header, status) = (HEADERS + 64 * u32::from(slot % 16), STATUSES + u32::from(slot % 16));
     let data = DATA + 512 * u32::from(slot % 16);
     let sectors = 1 + u32::from(sectors % 8);
-    // Most of the time its half of the disk is the upper one, so that the good guest has something
-    // left.
+    // Most requests use the upper half of the disk, so that the good guest keeps clean sectors.
     let sector = if sector < 0xc0 { 8 + u64::from(sector % 8) } else { u64::from(sector % 18) };
     let number: u32 = match kind % 8 {
         nth @ 0..6 => [0, 1, 4, 8, 11, 13][usize::from(nth)],
@@ -256,7 +254,7 @@ fn host(bed: &mut Bed, nth: u8, what: Host) {
     }
 }
 
-/// Some of an operation's sectors: a bit each, from its first.
+/// A subset of an operation's sectors: one bit each, from its first.
 fn within(bed: &Bed, op: OpKey, mask: u32) -> SectorSet {
     let set = SectorSet::from_words([u64::from(mask) << op.sector, 0, 0, 0]);
     set.rounded(bed.tear()).and(op.range())

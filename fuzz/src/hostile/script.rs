@@ -1,25 +1,25 @@
-//! What a hostile guest, a host and the power do, as a fuzzer writes it.
+//! A script of the hostile guest, the host and the power, as a fuzzer writes it.
 //!
-//! Nearly everything can be anything, but the short words mean what a driver would do: so most
-//! scripts are good rings with a scribble on them, and mutation goes from there.
+//! Nearly every field accepts any value, but small values encode the actions of a driver. So most
+//! scripts are valid rings with a few stray writes, from which mutation starts.
 
 use arbitrary::Arbitrary;
 
-/// What stands before a script: the device, the disk, and how the rings are placed.
+/// The head of a script: the device, the disk, and the placement of the rings.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub(super) struct Setup {
-    /// What the driver accepts of EVENT_IDX, FLUSH, CONFIG_WCE, DISCARD, WRITE_ZEROES, INDIRECT,
-    /// RING_RESET: a bit each declines one.
+    /// The features EVENT_IDX, FLUSH, CONFIG_WCE, DISCARD, WRITE_ZEROES, INDIRECT and RING_RESET:
+    /// each bit declines one.
     pub(super) declines: u8,
     /// Granule, tearing, transfers and depth of the disk.
     pub(super) disk: u8,
     /// Sizes of the two rings.
     pub(super) sizes: u8,
-    /// Of four, in one the host may fail; of sixteen, one has a disk that is read-only.
+    /// One value of four lets the host fail; one of sixteen makes the disk read-only.
     pub(super) host: u8,
-    /// Of four, in one nobody is there but the hostile queue.
+    /// One value of four leaves out the good guest.
     pub(super) alone: u8,
-    /// Of eight, in one the hostile ring is placed at these addresses.
+    /// One value of eight places the hostile ring at these addresses.
     pub(super) odd_ring: u8,
     pub(super) ring_at: [u16; 3],
 }
@@ -51,20 +51,20 @@ pub(super) enum Length {
     Any(u32),
 }
 
-/// A well-formed request of the hostile guest, before anybody scribbles on it.
+/// A well-formed request of the hostile guest, before stray writes.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub(super) struct Request {
     /// IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES, or any.
     pub(super) kind: u8,
     pub(super) sector: u8,
     pub(super) sectors: u8,
-    /// Which header, status and data it uses.
+    /// The header, status and data that it uses.
     pub(super) slot: u8,
-    /// Through an indirect table, published, kicked: a bit each says no.
+    /// Each bit declines one: an indirect table, publication, a kick.
     pub(super) how: u8,
 }
 
-/// What the host does to one operation.
+/// An action of the host on one operation.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub(super) enum Host {
     Effect(u32),
@@ -73,7 +73,7 @@ pub(super) enum Host {
     Fails { errno: u8, landed: u32, forgot: u32 },
 }
 
-/// What the well-behaved guest does on its queue.
+/// An action of the well-behaved guest.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub(super) enum Good {
     Write { sector: u8, sectors: u8, layout: u16 },
@@ -85,12 +85,12 @@ pub(super) enum Good {
     Reap { arm: bool },
 }
 
-/// One thing that happens.
+/// One action.
 #[derive(Arbitrary, Clone, Debug)]
 pub(super) enum Move {
-    /// The hostile guest writes a request by the book.
+    /// The hostile guest writes a valid request.
     Request(Request),
-    /// It writes one descriptor.
+    /// The hostile guest writes one descriptor.
     Descriptor {
         table: u8,
         index: u8,
@@ -99,22 +99,22 @@ pub(super) enum Move {
         flags: u8,
         next: u16,
     },
-    /// It writes anything anywhere.
+    /// The hostile guest writes anything anywhere.
     Scribble {
         place: Place,
         bytes: [u8; 8],
         len: u8,
     },
-    /// It publishes a head.
+    /// The hostile guest publishes a head.
     Offer {
         head: u16,
     },
-    /// It moves the available index.
+    /// The hostile guest moves the available index.
     Jump {
         by: i8,
     },
     Kick,
-    /// The thread of its queue runs.
+    /// The thread of the hostile queue runs.
     Crank {
         steps: u8,
     },
@@ -127,23 +127,23 @@ pub(super) enum Move {
         nth: u8,
         what: Host,
     },
-    /// The host writes back, unasked.
+    /// The host writes back on its own.
     WriteBack {
         mask: u32,
     },
-    /// The guest writes the cache mode, as bytes anywhere in the configuration space if `odd`.
+    /// The guest writes the cache mode; if `odd`, any bytes anywhere in the configuration space.
     Mode {
         value: u8,
         odd: bool,
         offset: u8,
     },
     Reset,
-    /// The hostile queue alone is reset, or placed again.
+    /// The hostile queue is reset, or placed again.
     ResetQueue,
     PauseOrResume,
     /// The device is saved and restored, if it is paused and has nothing in flight.
     SaveAndRestore,
-    /// Everything comes to rest, and is looked at.
+    /// The device comes to rest and is checked.
     Rest,
     Power {
         survivors: u32,

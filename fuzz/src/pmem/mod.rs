@@ -1,15 +1,15 @@
-//! A guest that writes anything into the queue of a persistent memory, and stores and flushes by
-//! the book beside it.
+//! A guest that writes anything into the queue of a persistent memory, and beside it stores and
+//! flushes correctly.
 //!
 //! There is one queue, so the two guests are one driver with two hands. Descriptors 0 and 1, two
-//! buffers and the used ring belong to the good one, which flushes through them; all else the
-//! hostile one writes. A *tame* script leaves it at that. A wild one scribbles over everything, and
-//! then only safety is held: the bound (`bound`) on what the device writes, and that it comes to
+//! buffers and the used ring belong to the good hand, which flushes through them; the hostile hand
+//! writes all else. A *tame* script keeps to this. A *wild* one writes everywhere, and then only
+//! safety is checked: the bound (`bound`) on the device's writes, and that the device comes to
 //! rest.
 //!
-//! What the good hand is owed is said by the oracle (PM-D-04, PM-D-05, AMB-36): what was stored
-//! before a flush was published that returned 0 survives every power cut, and a flush answers 0 or
-//! -1, and 0 unless the host may fail. Memory is read back after each cut.
+//! The oracle judges the good hand's requests (PM-D-04, PM-D-05, AMB-36): data stored before the
+//! publication of a flush that returned 0 survives every power cut; a flush returns 0 or -1, and 0
+//! unless the host may fail. The memory is read back after each cut.
 
 mod bed;
 
@@ -24,14 +24,14 @@ use bed::Bed;
 /// The device and its host.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Setup {
-    /// EVENT_IDX, INDIRECT and SHMEM_REGION: a bit each declines one.
+    /// The features EVENT_IDX, INDIRECT and SHMEM_REGION: each bit declines one.
     declines: u8,
     size: u8,
-    /// Of four, in one the host may fail.
+    /// One value of four lets the host fail.
     host: u8,
-    /// Of four, one is wild.
+    /// One value of four makes the script wild.
     wild: u8,
-    /// A wild ring of eight is placed at these addresses.
+    /// One value of eight places a wild ring at these addresses.
     odd_ring: u8,
     ring_at: [u16; 3],
 }
@@ -55,7 +55,7 @@ enum Length {
     Any(u32),
 }
 
-/// One thing that happens.
+/// One action.
 #[derive(Arbitrary, Clone, Debug)]
 enum Move {
     Store {
@@ -66,8 +66,8 @@ enum Move {
         word: u8,
         words: u8,
     },
-    /// The good hand publishes a flush, or rarely a request of a type that nobody knows, if none of
-    /// its own is out.
+    /// The good hand publishes a flush, or rarely a request of an unknown type, if it has none in
+    /// flight.
     GuestRequest {
         kind: u8,
     },
@@ -100,7 +100,7 @@ enum Move {
     Crank {
         steps: u8,
     },
-    /// The host ends a sync, well or not.
+    /// The host ends a sync, with or without an error.
     Done {
         extra: u32,
     },
@@ -129,7 +129,7 @@ thread_local! {
     static BED: RefCell<Option<Bed>> = const { RefCell::new(None) };
 }
 
-/// Does what the bytes say.
+/// Runs the script that the bytes encode.
 ///
 /// # Panics
 /// If the device breaks a bound or a promise.
@@ -146,7 +146,7 @@ pub fn target(bytes: &[u8]) {
         bed.power(SectorSet::EMPTY);
         bed.load_all();
         bed.rest();
-        // Not kept if anything has panicked: nobody knows what is left then.
+        // The bed is not kept after a panic, because its state is unknown then.
         *kept = Some(bed);
     });
 }
@@ -200,8 +200,8 @@ fn perform(bed: &mut Bed, next: &Move) {
     }
 }
 
-/// A request of the hostile hand: a type and a response, in as many pieces as the form says, or an
-/// unfinished one.
+/// Writes a request of the hostile hand: a type and a response, in as many descriptors as the form
+/// says, or an unfinished one.
 fn request(bed: &mut Bed, first: u8, kind: u8, form: u8) {
     let kind = u32::from(kind).saturating_sub(0xc0);
     let (asked, answer) = bed::request_at(first);

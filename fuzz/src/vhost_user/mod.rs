@@ -1,13 +1,13 @@
 //! A conversation with the real server, in process, over a pair of sockets: messages in any order,
-//! in pieces and out of shape, with descriptors of every kind.
+//! in pieces and malformed, with descriptors of every kind.
 //!
-//! What is said is drawn from the bytes, by the front-end that also attacks a server in another
-//! process: see `sim/tests/serve/attack`. One server and its disk are kept from one execution to
-//! the next, so every input also finds what the ones before it left. After each of them a right
-//! client is served, and no descriptor is left over. Threads race, so a finding may have to be
-//! replayed more than once.
+//! The bytes are the choices of the front-end that also attacks a server in another process: see
+//! `sim/tests/serve/attack`. One server and its disk are kept from one execution to the next, so
+//! every input also meets the state left by earlier ones. After each input a correct client is
+//! served, and no descriptor may be left open. Threads race, so a finding may have to be replayed
+//! more than once.
 //!
-//! Not here: another process, so a server that ends is a fuzzer that ends.
+//! Not here: another process, so an exit of the server ends the fuzzer too.
 
 #[path = "../../../sim/tests/serve/attack/conversation.rs"]
 mod conversation;
@@ -43,10 +43,10 @@ const DISK: u64 = 16 << 20;
 /// Number of its queues.
 const QUEUES: usize = 2;
 
-/// Serves the conversation that the bytes are, and a right client after it.
+/// Serves the conversation that the bytes encode, and a correct client after it.
 ///
 /// # Panics
-/// If the server panics or hangs, does not serve the right client, or keeps a descriptor.
+/// If the server panics or hangs, does not serve the correct client, or keeps a descriptor.
 pub fn target(bytes: &[u8]) {
     static SERVED: OnceLock<Mutex<Served>> = OnceLock::new();
     let served = SERVED.get_or_init(|| Mutex::new(Served::begin()));
@@ -54,7 +54,7 @@ pub fn target(bytes: &[u8]) {
     let mut draws = Draws::new(bytes, 0);
     served.serve(|front_end| {
         let nudge = || {
-            // A front-end that does not listen is no finding.
+            // A front-end that does not listen is not a finding.
             let _ = served.grower.grow(DISK);
         };
         conversation::converse(&mut draws, front_end, &served.path, &nudge);
@@ -63,15 +63,15 @@ pub fn target(bytes: &[u8]) {
     served.is_level();
 }
 
-/// A server on a thread of its own.
+/// A server on a separate thread.
 struct Served {
     connections: Sender<UnixStream>,
-    /// Says that one is over.
+    /// Receives a message when a connection has ended.
     ended: Receiver<()>,
     grower: Grower,
     path: PathBuf,
     _disk: File,
-    /// Descriptors of this process when nobody is connected.
+    /// Open descriptors of this process without a connection.
     level: usize,
 }
 
@@ -96,7 +96,7 @@ impl Served {
         Served { level: open_descriptors(), ..served }
     }
 
-    /// Has the server serve one connection, whose other end `talk` has.
+    /// Serves one connection, whose other end is passed to `talk`.
     fn serve(&self, talk: impl FnOnce(UnixStream)) {
         let (front_end, back_end) = UnixStream::pair().expect("a pair of sockets");
         self.connections.send(back_end).expect("the server lives");
@@ -107,7 +107,7 @@ impl Served {
     fn serve_right_client(&self) {
         self.serve(|front_end| {
             let served = right::client(front_end, 0x706f_7765_7266_6169);
-            served.unwrap_or_else(|error| panic!("a right client is not served: {error}"));
+            served.unwrap_or_else(|error| panic!("a correct client is not served: {error}"));
         });
     }
 
@@ -121,7 +121,7 @@ impl Served {
     }
 }
 
-/// A thread that serves what comes through `connected`.
+/// Starts a thread that serves the connections sent through `connected`.
 fn serve<D: QueueDisk>(
     lane: impl Fn() -> D,
     connected: Receiver<UnixStream>,
@@ -129,12 +129,12 @@ fn serve<D: QueueDisk>(
 ) -> Grower {
     let lanes = (0..QUEUES).map(|_| lane()).collect();
     let server = Server::new(Config::default(), lanes, Box::new(|_| {}));
-    let mut server = server.expect("a right configuration");
+    let mut server = server.expect("a valid configuration");
     let grower = server.grower();
     std::thread::spawn(move || {
         for stream in connected {
             server.serve_connection(stream).expect("the host has threads");
-            // It fails when the target has found something.
+            // The send fails if the target has panicked.
             let _ = over.send(());
         }
     });
@@ -145,7 +145,7 @@ fn open_descriptors() -> usize {
     fs::read_dir("/proc/self/fd").expect("procfs").count()
 }
 
-/// What the open descriptors are.
+/// The open descriptors, by name.
 fn names() -> String {
     let entries = fs::read_dir(Path::new("/proc/self/fd")).expect("procfs").flatten();
     let names = entries.filter_map(|entry| fs::read_link(entry.path()).ok());

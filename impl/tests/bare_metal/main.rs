@@ -1,9 +1,9 @@
-//! Somebody else's driver, in process: `virtio-drivers`, which bare-metal guests use, on a
-//! [`Device`] over a file.
+//! A third-party driver, in process: `virtio-drivers`, which bare-metal guests use, on a [`Device`]
+//! over a file.
 //!
-//! The driver brings its own reading of the specification: negotiation, rings, requests. Between it
-//! and the device is nothing but a [`Transport`] that hands registers through and steps the queue
-//! at each notification.
+//! The driver has an independent reading of the specification: negotiation, rings, requests.
+//! Between it and the device is only a [`Transport`] that passes registers through and steps the
+//! queue at each notification.
 
 mod memory;
 mod pmem;
@@ -25,7 +25,7 @@ fn file() -> tempfile::NamedTempFile {
 
 fn driver(file: &tempfile::NamedTempFile, offer: Offer) -> VirtIOBlk<Dma, InProcess<Block>> {
     let disk = FileDisk::open(file.path(), offer.read_only).expect("it was just made");
-    VirtIOBlk::new(InProcess::new(disk, offer)).expect("the driver takes what is offered")
+    VirtIOBlk::new(InProcess::new(disk, offer)).expect("the driver accepts the offer")
 }
 
 fn pattern(seed: usize, sectors: usize) -> Vec<u8> {
@@ -34,7 +34,7 @@ fn pattern(seed: usize, sectors: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Every way of negotiating that this driver knows.
+/// Every combination of features that this driver can negotiate.
 fn offers() -> impl Iterator<Item = Offer> {
     (0..8).map(|bits| Offer {
         event_idx: bits & 1 != 0,
@@ -79,8 +79,8 @@ fn many_requests_are_out_at_a_time() {
             let mut out: Vec<(u16, BlkReq, BlkResp)> = Vec::new();
             for (nth, data) in written.iter().enumerate() {
                 let (mut req, mut resp) = (BlkReq::default(), BlkResp::default());
-                // SAFETY: the driver's memory is a copy, so nothing that is moved here is the
-                // device's to touch.
+                // SAFETY: the driver's memory is a copy, so the device does not access any object
+                // that is moved here.
                 let token = unsafe { blk.write_blocks_nb(nth * 2, &mut req, data, &mut resp) };
                 out.push((token.unwrap_or_else(|e| panic!("{offer:?}: {e}")), req, resp));
             }

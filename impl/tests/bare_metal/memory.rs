@@ -1,5 +1,4 @@
-//! Guest memory of a bare-metal guest: an arena from which the driver's rings and copies of its
-//! buffers come.
+//! Guest memory of a bare-metal guest: an arena for the driver's rings and copies of its buffers.
 
 use std::ptr::NonNull;
 use std::sync::OnceLock;
@@ -7,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
-/// Where guest memory begins: not at zero, so that an address is no offset.
+/// Start of guest memory: not zero, so that an address differs from an offset.
 const BASE: u64 = 0x4000_0000;
-/// Pages are only touched once they are used.
+/// Pages are only touched on first use.
 const LEN: usize = 1 << 30;
 
 /// Guest memory; all drivers of this process share it.
@@ -20,7 +19,7 @@ pub(crate) fn guest() -> &'static GuestMemoryMmap<()> {
     })
 }
 
-/// Takes aligned bytes that nobody else has. They are never given back.
+/// Allocates aligned bytes, which are never freed.
 fn take(len: usize, align: usize) -> (PhysAddr, NonNull<u8>) {
     static TAKEN: AtomicUsize = AtomicUsize::new(PAGE_SIZE);
     let room = (len + align).next_multiple_of(64);
@@ -31,13 +30,13 @@ fn take(len: usize, align: usize) -> (PhysAddr, NonNull<u8>) {
     (at, NonNull::new(host).expect("a mapping is not at zero"))
 }
 
-/// Hands memory to the driver; buffers are copied in and out, as for a device that sees only part
-/// of memory.
+/// Allocator of the driver's memory; buffers are copied in and out, as for a device that can access
+/// only part of memory.
 #[derive(Debug)]
 pub(crate) struct Dma;
 
-// SAFETY: what `dma_alloc` returns is mapped for good, page-aligned, zero, and nobody else's;
-// `share` returns the address of a copy.
+// SAFETY: the memory that `dma_alloc` returns is never unmapped, page-aligned, zero, and not
+// shared; `share` returns the address of a copy.
 unsafe impl Hal for Dma {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         take(pages * PAGE_SIZE, PAGE_SIZE)
@@ -54,8 +53,8 @@ unsafe impl Hal for Dma {
     unsafe fn share(buffer: NonNull<[u8]>, direction: BufferDirection) -> PhysAddr {
         let (at, copy) = take(buffer.len(), 16);
         if direction != BufferDirection::DeviceToDriver {
-            // SAFETY: the driver's buffer is valid for its length, and the copy was just taken with
-            // the same.
+            // SAFETY: the driver's buffer is valid for its length, and the copy was just allocated
+            // with the same length.
             unsafe { copy.copy_from_nonoverlapping(buffer.cast(), buffer.len()) };
         }
         at
@@ -67,8 +66,8 @@ unsafe impl Hal for Dma {
         }
         let copy = guest().get_host_address(GuestAddress(at)).expect("shared before");
         let copy = NonNull::new(copy).expect("a mapping is not at zero");
-        // SAFETY: `share` took this copy with the length of the buffer, which the driver has to
-        // itself.
+        // SAFETY: `share` allocated this copy with the length of the buffer, which is exclusive to
+        // the driver.
         unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(copy, buffer.len()) };
     }
 }

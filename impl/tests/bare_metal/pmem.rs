@@ -1,4 +1,4 @@
-//! A driver of persistent memory on that driver's own ring: it has none, so the few lines are here.
+//! A minimal driver of persistent memory on the ring of `virtio-drivers`, which has none.
 
 use crate::memory::Dma;
 use crate::transport::InProcess;
@@ -47,7 +47,7 @@ fn a_driver_elsewhere_flushes_what_it_stored() {
 
         for nth in 0..100_u64 {
             map.memory().write_obj(nth, nth as usize * 8).expect("inside");
-            // Every seventh request is of no known type.
+            // Every seventh request is of an unknown type.
             let kind = if nth % 7 == 6 { 1 + nth as u32 } else { T_FLUSH };
             let mut response = [0xee; 4];
             let request = kind.to_le_bytes();

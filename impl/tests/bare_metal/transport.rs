@@ -1,5 +1,5 @@
-//! A transport without a bus: registers are calls, and a notification steps the queue until it
-//! rests.
+//! A transport without a bus: registers are calls, and a notification steps the queue until it is
+//! idle.
 
 use crate::memory::guest;
 use powerfail_device::RegisterSurface;
@@ -13,7 +13,7 @@ use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Trans
 use virtio_drivers::{Error, PhysAddr, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// What the device offers.
+/// The features that the device offers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offer {
     pub(crate) event_idx: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Offer {
     pub(crate) read_only: bool,
 }
 
-/// The registers of a device with one queue, and what it lies on.
+/// The registers of a device with one queue, and its backing.
 pub(crate) trait Served {
     const TYPE: DeviceType;
 
@@ -34,7 +34,7 @@ pub(crate) trait Served {
     fn generation(&self) -> u32;
     fn read(&self, offset: u64, out: &mut [u8]);
     fn write(&mut self, offset: u64, bytes: &[u8]);
-    /// Steps the queue until it rests.
+    /// Steps the queue until it is idle.
     fn serve(&mut self, queue: u16);
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Block {
 #[derive(Debug)]
 pub(crate) struct InProcess<S> {
     served: RefCell<S>,
-    /// A queue is used iff it was set up since the last reset.
+    /// Whether the queue was set up since the last reset.
     used: bool,
 }
 
@@ -140,7 +140,7 @@ impl InProcess<Memory> {
 }
 
 impl Served for Memory {
-    /// This driver has no name for it; nobody asks.
+    /// The driver has no name for this device type and does not check it.
     const TYPE: DeviceType = DeviceType::Memory;
 
     fn offered(&self) -> u64 {

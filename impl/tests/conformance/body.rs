@@ -1,14 +1,14 @@
-//! What every disk does: one body, run against each.
+//! Conformance of disks: one body, run against each.
 //!
-//! Not here: what only a power cut shows, which is for the simulator, and what is refused, for the
-//! simulated disk takes a wrong submission as our mistake.
+//! Not here: behaviour that only a power cut shows, which the simulator covers, and rejected
+//! submissions, because the simulated disk treats an invalid submission as a bug.
 
 use powerfail_device::{
     Bounce, Buffer, Completion, Disk, Errno, GuestRange, Limits, Op, Ranges, Submission, Token,
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemory};
 
-/// Guest memory every subject has: two regions, with or without a hole between them.
+/// Guest memory of every subject: two regions, with or without a hole between them.
 pub const REGIONS: [(GuestAddress, usize); 2] =
     [(GuestAddress(0), 0x1_0000), (GuestAddress(0x2_0000), 0x1_0000)];
 
@@ -17,14 +17,14 @@ pub trait Subject {
     /// The type of that memory.
     type Memory: GuestMemory;
 
-    /// A lane, 0 or 1, and the memory.
+    /// Lane 0 or 1, and the memory.
     fn lane(&mut self, lane: usize) -> (impl Disk<Self::Memory>, &Self::Memory);
 
     /// Lets the host work until there is a completion to take, or nothing to come.
     fn work(&mut self);
 }
 
-/// Holds a disk against all of it; `fresh` makes one whose content does not matter.
+/// Checks a disk against the whole body; `fresh` makes one with any contents.
 pub fn conforms<S: Subject>(mut fresh: impl FnMut() -> S) {
     scattered_writes_are_read_back_on_every_lane(&mut fresh());
     bounces_come_home(&mut fresh());
@@ -61,7 +61,7 @@ fn bounces_come_home<S: Subject>(subject: &mut S) {
     let done = run(subject, 0, Op::Write { offset: 0, from });
     assert_eq!((done.result, done.buffer), (Ok(unit), Some(Buffer::Bounce(bounce.clone()))));
     assert_eq!(read(subject, 0, 1), bounce.as_slice());
-    // One that has held more is as long as it says.
+    // The length of a bounce buffer may be less than its capacity.
     let mut long = Bounce::zeroed(unit as usize * 4);
     long.set_len(unit as usize);
     let done = run(subject, 1, Op::Read { offset: 0, into: Buffer::Bounce(long) });
@@ -106,7 +106,7 @@ fn zeroes_and_discards_stay_inside_their_range<S: Subject>(subject: &mut S) {
             assert_eq!(*byte, 6, "a discard reached granule {at}");
         }
     }
-    // What was discarded takes writes again.
+    // A discarded range can be written again.
     write(subject, 0, 2 * step, step, 4);
     assert_eq!(granules(subject, 2 * step, step), vec![4; step as usize]);
 }
@@ -115,7 +115,7 @@ fn a_full_lane_completes_each_token_once<S: Subject>(subject: &mut S) {
     let unit = granule(subject);
     let room = subject.lane(0).0.room();
     assert!(room > 1, "a disk takes more than one operation");
-    // No more granules than every disk has; what room is left is for syncs.
+    // No more granules than every disk has; syncs use the remaining room.
     let many = room.min(30);
     for at in 0..many {
         fill(subject, u64::from(at % 15) * u64::from(unit), &vec![at as u8 % 15; unit as usize]);
@@ -152,7 +152,7 @@ fn lanes_take_their_own_completions_only<S: Subject>(subject: &mut S) {
         let (mut disk, memory) = subject.lane(lane);
         disk.submit(memory, Submission { token: Token::new(slot, 0), op: Op::Sync });
     }
-    // Rung on one side only, nothing may be missed on the other once it is rung too.
+    // One lane's doorbell has rung first; the other lane must not miss a completion after its own.
     subject.lane(0).0.doorbell();
     let first = collect(subject, 0, 2);
     subject.lane(1).0.doorbell();
@@ -169,7 +169,8 @@ fn lanes_take_their_own_completions_only<S: Subject>(subject: &mut S) {
 }
 
 fn syncs_and_writes_overtake_nothing<S: Subject>(subject: &mut S) {
-    // Each of these is taken before the next is submitted, so each sees the one before.
+    // Each operation completes before the next is submitted, so each sees the effects of the one
+    // before.
     for round in 1..=5_u8 {
         write(subject, usize::from(round % 2), 3, 2, round);
         assert_eq!(run(subject, usize::from(round) % 2, Op::Sync).result, Ok(0));
@@ -177,7 +178,7 @@ fn syncs_and_writes_overtake_nothing<S: Subject>(subject: &mut S) {
     }
 }
 
-/// What the disk can do; all lanes agree.
+/// The limits of the disk; all lanes agree.
 fn limits<S: Subject>(subject: &mut S) -> Limits {
     let limits = subject.lane(0).0.limits();
     assert_eq!(limits, subject.lane(1).0.limits());
@@ -194,7 +195,7 @@ pub fn guest(pieces: &[(u64, u32)]) -> Buffer {
     Buffer::Guest(pieces.iter().map(range).collect::<Ranges>())
 }
 
-/// Bytes that do not repeat with any power of two.
+/// Bytes without a period that is a power of two.
 fn pattern(seed: u32, len: usize) -> Vec<u8> {
     (seed..).take(len).map(|at| (at % 249) as u8).collect()
 }
@@ -228,7 +229,7 @@ fn read<S: Subject>(subject: &mut S, granule: u64, count: u64) -> Vec<u8> {
     bounce.as_slice().to_vec()
 }
 
-/// The byte that each granule is full of.
+/// The byte of which each granule is full.
 fn granules<S: Subject>(subject: &mut S, granule: u64, count: u64) -> Vec<u8> {
     let unit = self::granule(subject) as usize;
     let whole = |bytes: &[u8]| {
@@ -251,7 +252,7 @@ pub fn run<S: Subject>(subject: &mut S, lane: usize, op: Op) -> Completion {
     done
 }
 
-/// Takes this many completions of a lane, and no more are there.
+/// Takes this many completions of a lane, and checks that there are no more.
 fn collect<S: Subject>(subject: &mut S, lane: usize, count: usize) -> Vec<Completion> {
     let mut all = Vec::new();
     let mut in_vain = 0;
@@ -268,6 +269,6 @@ fn collect<S: Subject>(subject: &mut S, lane: usize, count: usize) -> Vec<Comple
         }
     }
     let (mut disk, memory) = subject.lane(lane);
-    assert_eq!(disk.complete(memory), None, "a completion nobody asked for");
+    assert_eq!(disk.complete(memory), None, "a completion without an operation");
     all
 }

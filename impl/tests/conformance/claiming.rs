@@ -1,7 +1,7 @@
-//! The byte locks by which QEMU tells who uses an image and how: as this crate takes them, and as
-//! it respects those of others.
+//! QEMU's byte locks, which tell who uses an image and how: as this crate takes them, and as it
+//! respects those of other programs.
 //!
-//! The bytes are written down here once more, from QEMU's block/file-posix.c: 100 + n means that
+//! The bytes are written here a second time, from QEMU's block/file-posix.c: 100 + n means that
 //! permission n is in use, 200 + n that it is not shared. The permissions are 0 (consistent read),
 //! 1 (write), 2 (write unchanged) and 3 (resize).
 
@@ -11,7 +11,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-/// What a disk that is written locks, and what one that is only read does.
+/// The locks of a writable disk, and of a read-only one.
 const WRITER: [i64; 6] = [100, 101, 103, 200, 201, 203];
 const READER: [i64; 3] = [100, 201, 203];
 
@@ -33,7 +33,7 @@ fn locked(path: &Path, bytes: &[i64]) -> File {
     file
 }
 
-/// The bytes that somebody else has locked.
+/// The bytes that are locked through another descriptor.
 fn locks(path: &Path) -> Vec<i64> {
     let file = File::open(path).expect("a file");
     let is_locked =
@@ -72,7 +72,7 @@ fn a_disk_that_others_have_locked_is_refused_unless_both_agree() {
     let place = scratch();
     let path = place.path().join("disk");
     std::fs::write(&path, vec![0; 8192]).expect("room for a file");
-    // The locks of others, and whether a writer and a reader may have the disk beside them.
+    // Locks of other programs, and whether a writer and a reader may have the disk beside them.
     let cases: [(&[i64], bool, bool); 10] = [
         (&[100, 101, 103, 201, 203], false, false),
         (&[100, 101], false, false),

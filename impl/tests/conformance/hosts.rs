@@ -1,4 +1,4 @@
-//! The disks of a host as one type, so that each test runs on all.
+//! The disks of a host as one type, so that each test runs on all of them.
 
 use crate::body::{REGIONS, Subject};
 use powerfail_device::host::{Access, ArcMemory, FileDisk, OpenError, SerialUring, UringDisk};
@@ -15,7 +15,8 @@ pub fn memory() -> Memory {
     Arc::new(Mmap::from_ranges(&REGIONS).expect("memory")).into()
 }
 
-/// A folder on the disk the code is built on: a temporary folder in memory may have no direct I/O.
+/// A folder on the file system of the target folder: a temporary folder in memory may have no
+/// direct I/O.
 pub fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
 }
@@ -120,7 +121,7 @@ pub struct OnHost {
 }
 
 impl OnHost {
-    /// On a new file of zeroes.
+    /// Lanes onto a new file of zeroes.
     pub fn new(kind: Kind, path: &Path, size: usize) -> OnHost {
         std::fs::write(path, vec![0; size]).expect("room for a file");
         OnHost::on(Lane::open(kind, path).expect("a disk"))

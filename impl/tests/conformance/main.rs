@@ -1,5 +1,5 @@
-//! Every disk of a Linux host does what the seam says, and what only hosts do: bounds, opening,
-//! locking, going away.
+//! Conformance of every disk of a Linux host, and tests of properties that only hosts have: bounds,
+//! opening, locking, disconnection.
 #![cfg(target_os = "linux")]
 #![allow(unreachable_pub, reason = "a test program exports nothing")]
 
@@ -18,7 +18,7 @@ fn disks_of_the_host_conform() {
         println!("{kind:?}");
         let place = scratch();
         let path = place.path().join("disk");
-        // A subject goes before the next one opens the file.
+        // A subject is dropped before the next one opens the file.
         let mut subjects = 0..;
         conforms(|| {
             let path = path.with_extension(subjects.next().expect("endless").to_string());

@@ -1,4 +1,4 @@
-//! What becomes a disk of the host, who may have it, and where it ends.
+//! Opening of a host's disk: suitable files, locks, and capacity.
 
 use crate::body::{guest, run};
 use crate::hosts::{DIRECT, KINDS, Kind, Lane, Memory, OnHost, scratch};
@@ -58,7 +58,7 @@ fn a_transfer_of_more_pieces_than_a_call_takes_is_short_or_whole() {
         let place = scratch();
         let mut subject = OnHost::new(kind, &place.path().join("disk"), 16384);
         let pieces: Vec<(u64, u32)> = (0..2048).map(|at| (at * 16, 4)).collect();
-        // Pieces of sectors are written as one, so that no sector can be torn.
+        // The pieces of a sector are written in one operation, so that no sector can be torn.
         let done = run(&mut subject, 0, Op::Write { offset: 0, from: guest(&pieces) });
         assert_eq!(done.result, Ok(8192), "{kind:?}");
         let done = run(&mut subject, 0, Op::Read { offset: 0, into: guest(&pieces) });
@@ -106,7 +106,7 @@ fn what_is_no_disk_is_refused_in_one_line() {
             (place.path(), "directory"),
             (Path::new("/dev/null"), "character device"),
         ] {
-            // A FIFO that nobody writes to or reads from would be waited for.
+            // Opening a FIFO without a writer or reader would block.
             let read_only = Lane::open_read_only(kind, path).err().expect("it is no disk");
             for refused in [refusal(kind, path), read_only] {
                 let said = refused.to_string();
@@ -150,8 +150,8 @@ fn a_disk_has_one_server_or_only_readers() {
             assert!(matches!(refused, OpenError::InUse(_)), "{kind:?}, {other:?}: {refused}");
             assert!(!refused.to_string().contains('\n'));
             drop(lane);
-            // The lock goes with the last lane, at once.
-            let reader = Lane::open_read_only(kind, &path).expect("nobody has it");
+            // The lock is released with the last lane, at once.
+            let reader = Lane::open_read_only(kind, &path).expect("the file is not locked");
             let second = Lane::open_read_only(other, &path).expect("readers share");
             assert!(matches!(refusal(kind, &path), OpenError::InUse(_)));
             drop((reader, second));

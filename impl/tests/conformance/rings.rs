@@ -1,5 +1,5 @@
-//! What is peculiar to a ring: it gathers, it can be slept on, and what it was lent stays until it
-//! is done.
+//! Properties of a ring: it batches submissions, it can be waited on, and it keeps borrowed memory
+//! alive until the operation is done.
 
 use crate::body::guest;
 use crate::hosts::{DIRECT, Memory, Mmap, memory, scratch};
@@ -31,7 +31,7 @@ fn write(at: u64) -> Op {
 fn nothing_is_done_before_the_doorbell() {
     let place = scratch();
     let path = place.path().join("disk");
-    // Writes to the page cache may be made at once.
+    // Writes to the page cache may be done at submission.
     let mut disk = disk(&path, DIRECT, &[0; 8192]);
     let memory = memory();
     memory.write_slice(&[7; 4096], GuestAddress(0)).expect("memory");
@@ -44,7 +44,7 @@ fn nothing_is_done_before_the_doorbell() {
     assert_eq!(std::fs::read(&path).expect("a file")[..4096], [7; 4096]);
 }
 
-/// However the host takes it: at once, or when the doorbell has rung.
+/// The host may do the write at submission, or after the doorbell.
 #[test]
 fn a_write_to_the_page_cache_is_done_when_it_completes() {
     let place = scratch();
@@ -84,7 +84,7 @@ fn a_thread_can_sleep_on_it() {
     }
 }
 
-/// Polls, for as long as it takes with a timeout of -1.
+/// Polls; a timeout of -1 waits without a limit.
 fn is_readable(disk: &UringDisk<Mmap>, timeout: i32) -> bool {
     let mut fds = [libc::pollfd { fd: disk.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
     // SAFETY: the descriptor is open, and there is one element.
@@ -108,7 +108,7 @@ fn memory_is_held_until_the_completion_is_taken() {
         }
         drop(old);
         disk.doorbell();
-        // The front-end has another memory now; the old one is lent to nobody.
+        // The front-end has new memory now; the old memory is no longer borrowed.
         let new = memory();
         let mut left = 16;
         while left > 0 {
@@ -151,7 +151,7 @@ fn a_lane_that_is_dropped_waits_for_what_it_has_accepted() {
                 disk.doorbell();
             }
             drop((memory, disk));
-            assert_eq!(Arc::strong_count(&mmap), 1, "nobody holds the memory any more");
+            assert_eq!(Arc::strong_count(&mmap), 1, "the memory is released");
             let mut read = vec![0; bytes.len()];
             mmap.read_slice(&mut read, GuestAddress(0)).expect("memory");
             assert!(read == bytes, "the kernel was done with it ({access:?}, rung: {signaled})");
@@ -167,7 +167,7 @@ fn memory_that_direct_io_does_not_take_passes_through_a_bounce() {
     let content: Vec<u8> = (0..8192_u32).map(|at| (at % 251) as u8).collect();
     memory.write_slice(&content, GuestAddress(1)).expect("memory");
     submit(&mut disk, &memory, 0, Op::Write { offset: 4096, from: guest(&[(1, 8192)]) });
-    // What the guest does after the submission is too late for this disk.
+    // A write of the guest after the submission does not affect this disk.
     memory.write_slice(&[0; 8192], GuestAddress(1)).expect("memory");
     disk.wait();
     let done = disk.complete(&memory).expect("it is done");

@@ -1,4 +1,4 @@
-//! The disk in memory, which the other tests believe, does what every disk does.
+//! The disk in memory, on which the other tests rely, passes the conformance body.
 
 use crate::conformance::{REGIONS, Subject, conforms};
 use crate::support::host::Host;

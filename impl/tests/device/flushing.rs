@@ -1,4 +1,4 @@
-//! When a write is stable: cache modes, the flush gate, and what a failed sync means for good.
+//! Stability of writes: cache modes, the flush group, and the permanent effect of a failed sync.
 
 use crate::support::guest::{discard, flush, read, write, zeroes};
 use crate::support::host::Fault;
@@ -9,7 +9,7 @@ use powerfail_device::{Config, Errno, Limits};
 
 const EIO: Fault = Fault::Errno(Errno::EIO);
 
-/// What a write turns into on the disk when `accept` was negotiated of `offer`.
+/// The disk operations of a write when `accept` was negotiated of `offer`.
 fn written(offer: u64, accept: u64, writeback: Option<u8>) -> String {
     let config = Config { queue_size: 16, features: offer, ..Config::default() };
     let mut rig = Rig::new(config, Limits::plain(64 * 512));
@@ -135,7 +135,7 @@ fn a_failed_sync_fails_every_flush_and_every_write_through_write_for_good() {
     assert_eq!(rig.do_one(&flush()), S_OK);
 }
 
-/// Every error a host may end an operation with, and some that nobody expects.
+/// Errors with which a host may end an operation, and some unexpected ones.
 const ERRNOS: [Errno; 14] = [
     Errno::EIO,
     Errno::EFAULT,

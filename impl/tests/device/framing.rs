@@ -1,5 +1,5 @@
-//! How a request is cut into descriptors carries no meaning, and what is not a request is never
-//! acted on.
+//! The division of a request into descriptors carries no meaning, and an invalid request is never
+//! executed.
 
 use crate::support::guest::{self, Cuts, Piece, UNANSWERED};
 use crate::support::{MEMORY, Rig, rig};
@@ -7,7 +7,7 @@ use powerfail_device::RegisterSurface;
 use powerfail_device::wire::*;
 use vm_memory::{Bytes, GuestAddress};
 
-/// Ways to cut 16 bytes of header, `len` bytes of data and the status.
+/// Layouts of 16 bytes of header, `len` bytes of data and the status.
 fn all_cuts(len: u32) -> Vec<Cuts> {
     let headers = [vec![16], vec![1; 5], vec![0, 4, 0, 4, 8], vec![8, 8], vec![15, 1]];
     let data = [

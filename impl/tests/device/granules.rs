@@ -1,4 +1,5 @@
-//! Disks whose granule is larger than a sector: neighbours are never lost, whatever runs beside.
+//! Disks whose granule is larger than a sector: neighbours are never lost, whatever runs
+//! concurrently.
 
 use crate::support::guest::{self, discard, flush, read, write, zeroes};
 use crate::support::host::Fault;
@@ -44,7 +45,7 @@ fn faults_in_the_middle_of_a_patch_lose_nothing() {
     assert_eq!(rig.host.sectors()[..3], [9, 1, 9]);
     rig.host.fail([Fault::Errno(Errno::EIO)]);
     assert_eq!(rig.do_one(&write(1, 2, 1)), S_IOERR);
-    assert_eq!(rig.host.log(), "read@0+2", "what cannot be read is not written back");
+    assert_eq!(rig.host.log(), "read@0+2", "a granule that cannot be read is not written back");
     assert_eq!(rig.do_one(&write(0, 3, 2)), S_OK, "and the range is free again");
 }
 
@@ -113,7 +114,7 @@ fn discards_round_inward_and_zeroes_do_not_round() {
     assert_eq!(rig.host.sectors()[..12], [9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
 }
 
-/// A generator good enough to shuffle with.
+/// A generator that is good enough for shuffling.
 struct Dice(u64);
 
 impl Dice {
@@ -153,7 +154,7 @@ fn any_mix_of_disjoint_requests_in_any_order_ends_as_if_each_had_run_alone() {
                 }
                 let expected = (request.kind == T_IN).then(|| model[from..to].to_vec());
                 sent.push((rig.send(dice.below(3) as u16, &request), expected));
-                // The descriptors are used again soon.
+                // Let the device take the request before the driver reuses its descriptors.
                 rig.run();
                 at += len + dice.below(3);
             }

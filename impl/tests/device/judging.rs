@@ -1,5 +1,5 @@
-//! What must be refused is refused before any effect; what is right is carried out however odd it
-//! looks.
+//! Validation of requests: an invalid one is rejected before any effect, and an unusual but valid
+//! one is executed.
 
 use crate::support::guest::{self, discard, flush, get_id, read, segments, write, zeroes};
 use crate::support::{ALL, Rig, rig, rig_with};

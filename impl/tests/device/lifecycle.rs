@@ -22,7 +22,7 @@ fn ring_reset_rig(queues: u16) -> Rig {
     rig
 }
 
-/// Pauses, drains and saves; then another process goes on.
+/// Pauses, drains and saves; then another process continues.
 fn move_on(rig: &mut Rig, config: Config) -> Result<(), SaveError> {
     rig.device.pause();
     rig.run();
@@ -30,7 +30,7 @@ fn move_on(rig: &mut Rig, config: Config) -> Result<(), SaveError> {
     rig.run();
     let saved = rig.device.save()?;
     let bytes = saved.to_bytes();
-    let saved = DeviceState::from_bytes(&bytes).expect("what was written");
+    let saved = DeviceState::from_bytes(&bytes).expect("the state reads back");
     rig.device = Device::restore(config, Limits::plain(64 * 512), &saved).expect("as it was");
     Ok(())
 }
@@ -113,7 +113,7 @@ fn a_save_at_every_moment_goes_on_as_if_there_had_been_none() {
             rig.step(turn % 2);
         }
         rig.device.pause();
-        // What is published while it is paused has its kick swallowed by nobody.
+        // A kick while the device is paused must not be lost.
         sent.push(rig.send(1, &write(20, 5, 1)));
         move_on(&mut rig, config(2)).expect("a host that does not fail");
         let before = rig.signals.clone();

@@ -1,5 +1,5 @@
-//! The device as its driver and its disk see it. Each file claims one thing; `support` is the
-//! language the tests speak.
+//! The device from the view of its driver and its disk. Each file tests one claim; `support` is the
+//! language of the tests.
 #![allow(unreachable_pub, reason = "a test program exports nothing")]
 
 #[path = "../conformance/body.rs"]

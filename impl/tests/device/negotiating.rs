@@ -113,7 +113,7 @@ fn the_configuration_space_is_as_the_standard_has_it() {
     for (at, len, value) in fields {
         assert_eq!(le(at, len), value, "offset {at}");
     }
-    assert!(space[57..].iter().all(|byte| *byte == 0), "what means nothing is zero");
+    assert!(space[57..].iter().all(|byte| *byte == 0), "the rest is zero");
     let mut far = [1; 16];
     device.config_read(u64::MAX - 7, &mut far);
     assert_eq!(far, [0; 16]);

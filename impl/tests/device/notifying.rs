@@ -1,5 +1,5 @@
-//! Kicks and signals: none is lost, none is sent against the driver's wish, also where indices
-//! wrap; and rings that make no sense.
+//! Kicks and signals: none is lost, and none is sent while the driver suppresses them, also where
+//! indices wrap; and invalid rings.
 
 use crate::support::guest::write;
 use crate::support::{ALL, Rig, rig, rig_with};
@@ -14,7 +14,7 @@ fn used_event_decides_over_every_wrap_of_the_index() {
     let mut rig = rig(1);
     let mut expected = 0;
     for sent in 0..70_000_u32 {
-        // Every third completion is asked for.
+        // The driver enables a signal for every third completion.
         let before = sent as u16;
         let event = if sent % 3 == 0 { before } else { before.wrapping_sub(1) };
         rig.guests[0].set_used_event(&rig.memory, event);
@@ -64,7 +64,7 @@ fn with_event_idx_the_flag_is_ignored() {
 }
 
 /// Steps queue 0 and lets the driver publish a request before step `at`, kicking only if the device
-/// asked for it.
+/// has enabled notifications.
 fn publish_before(rig: &mut Rig, at: usize) {
     for step in 0.. {
         if step == at {
@@ -118,7 +118,7 @@ fn kicks_for_nothing_do_nothing() {
     assert_eq!(rig.do_one(&write(0, 1, 1)), S_OK);
 }
 
-/// Breaks the ring with `damage` while a request is in the host's hands.
+/// Breaks the ring with `damage` while a request is in flight.
 fn broken_by(damage: impl FnOnce(&mut Rig)) {
     let mut rig = rig(1);
     rig.host.hold();
@@ -133,7 +133,7 @@ fn broken_by(damage: impl FnOnce(&mut Rig)) {
     assert!(!rig.device.take_config_signal(), "once");
     rig.host.release();
     rig.run();
-    assert_eq!(rig.statuses(&[&sent]), "o", "what is in flight still ends properly");
+    assert_eq!(rig.statuses(&[&sent]), "o", "requests in flight still end properly");
     rig.device.set_status(0);
     assert_eq!(rig.device.status(), 0);
     rig.boot(ALL);
@@ -188,13 +188,13 @@ fn an_available_index_that_lies_on_the_flags_of_the_used_ring_ends_the_dance() {
         QueueLayout { available, used: available + 2, ..layout }
     });
     rig.send(0, &write(0, 1, 1));
-    // The device wants no kicks while it looks, so the index says that one chain was published; and
-    // wants them again once it has taken that, so the index says that none was.
+    // The device suppresses kicks while it polls, so the index shows one published chain; it
+    // enables them again once it has taken that chain, so the index shows none.
     for _ in 0..200 {
         if rig.step(0) == Step::Idle {
             assert_ne!(rig.device.status() & STATUS_NEEDS_RESET, 0);
             return;
         }
     }
-    panic!("it has nothing to do and does not come to rest");
+    panic!("the queue has no request and does not come to rest");
 }

@@ -1,5 +1,5 @@
-//! The whole device on a ring: requests of two queues at a time, in pieces that respect nothing,
-//! end where they should.
+//! The whole device on a ring: requests of two queues at a time, in pieces that ignore all
+//! boundaries, end correctly.
 
 use crate::support::guest::{Cuts, Sent, flush, read, write, zeroes};
 use crate::support::{ALL, Rig};
@@ -13,8 +13,7 @@ type Mmap = GuestMemoryMmap<()>;
 
 const SECTORS: usize = 128;
 
-/// Turns the event loops of both queues, asleep where there is nothing to do, until every request
-/// is answered.
+/// Runs the event loops of both queues, which sleep when idle, until every request is answered.
 fn turn(rig: &mut Rig, lanes: &mut [UringDisk<Mmap>], memory: &ArcMemory<Mmap>) {
     loop {
         let mut moved = false;

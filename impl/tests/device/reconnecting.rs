@@ -1,4 +1,5 @@
-//! A backend that dies under a live driver, and the one that goes on where its record ends.
+//! A backend that dies under a live driver, and its successor, which continues from the in-flight
+//! record.
 
 use crate::support::guest::{discard, flush, read, write, zeroes};
 use crate::support::{ALL, Rig, layout, rig};
@@ -21,7 +22,7 @@ fn words(size: u16) -> Words {
     Words((0..InflightRecord::words(size)).map(|_| AtomicU64::new(0)).collect())
 }
 
-/// The backend dies, and another one goes on: the driver notices nothing.
+/// Replaces the backend, without any action of the driver.
 fn reconnect(rig: &mut Rig, record: &Words) {
     rig.host.forget();
     let config = Config { queue_size: 16, ..Config::default() };

@@ -1,4 +1,4 @@
-//! Reset: what it waits for, what it ends, and what outlives it.
+//! Reset: the operations that it waits for, the state that it ends, and the state that outlives it.
 
 use crate::support::guest::{flush, write, zeroes};
 use crate::support::host::Fault;
@@ -9,7 +9,7 @@ use powerfail_device::{Device, Errno, Limits};
 
 const LIVE: u8 = STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK;
 
-/// Everything guest memory holds.
+/// The contents of guest memory.
 fn memory(rig: &Rig) -> Vec<u8> {
     use vm_memory::{Bytes, GuestAddress};
     let mut bytes = vec![0; 0x10_0000];
@@ -27,8 +27,8 @@ fn a_reset_waits_for_the_host_and_then_nobody_hears_of_the_old_requests() {
     };
     let mut rig = rig_with(3, limits, ALL);
     rig.host.hold();
-    // In the host's hands, waiting for a lock, leading a sync, waiting for it, and still on the
-    // ring.
+    // A request submitted to the host, one waiting for a lock, one leading a sync, one waiting for
+    // it, and one still on the ring.
     rig.send(0, &write(0, 1, 1));
     rig.send(0, &write(2, 1, 2));
     rig.run();
@@ -198,7 +198,7 @@ fn what_is_published_before_driver_ok_is_found_in_every_life() {
     let memory = rig.memory.clone();
     rig.guests[0].send(&memory, &write(0, 1, 1));
     rig.run();
-    assert_eq!(rig.guests[0].reap(&rig.memory).len(), 1, "nobody kicked");
+    assert_eq!(rig.guests[0].reap(&rig.memory).len(), 1, "it was taken without a kick");
 }
 
 #[test]

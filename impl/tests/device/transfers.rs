@@ -1,5 +1,4 @@
-//! Splitting at the disk's limits, and going on after a transfer that stopped short or was refused
-//! for the moment.
+//! Splitting at the disk's limits, and continuation after a short transfer or a transient error.
 
 use crate::support::guest::{discard, flush, read, write, zeroes};
 use crate::support::host::Fault::{self, Short};
@@ -148,10 +147,10 @@ fn a_disk_that_completes_at_its_doorbell_is_heard_at_once() {
     }
     while rig.step(0) != Step::Idle {}
     assert_eq!(rig.guests[0].reap(&rig.memory).len(), 3);
-    assert_eq!(rig.host.doorbells(), 1, "one doorbell for what was there together");
+    assert_eq!(rig.host.doorbells(), 1, "one doorbell for all available requests");
 }
 
-/// A queue with one write of one sector in its disk's hands.
+/// A queue with one write of one sector submitted to its disk.
 fn in_hand() -> (Rig, Submission) {
     let mut rig = rig(1);
     rig.send(0, &write(0, 1, 1));

@@ -1,4 +1,4 @@
-//! Our constants against those generated from the Linux headers.
+//! The constants of the device compared with those generated from the Linux headers.
 
 use powerfail_device::wire::*;
 use virtio_bindings::bindings::{virtio_blk as blk, virtio_config as config, virtio_ring as ring};

@@ -1,5 +1,5 @@
-//! Runs a claim under loom, or under shuttle where threads are more than loom can finish, and says
-//! what that took.
+//! Runs a claim under loom, or under shuttle with more threads than loom can finish, and prints the
+//! number of executions and the time.
 #![expect(clippy::disallowed_types, reason = "seconds are printed, nothing depends on them")]
 
 #[cfg(loom)]
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// How much of a claim's executions are tried.
+/// The executions of a claim that are tried.
 #[derive(Clone, Copy)]
 pub(crate) enum Reach {
     /// All of them.
@@ -25,7 +25,7 @@ pub(crate) enum Reach {
     Schedules(usize),
 }
 
-/// Tries `claim` over and over and prints how often that was.
+/// Runs `claim` repeatedly and prints the number of executions.
 pub(crate) fn explore(claim: &str, reach: Reach, run: impl Fn() + Send + Sync + 'static) {
     let executions = Arc::new(AtomicU64::new(0));
     let counted = {

@@ -1,5 +1,5 @@
-//! The flush gate between queues on threads of their own: who is answered OK was covered by a sync
-//! that began after it was sent, a failure is seen by all, and nobody waits for ever.
+//! The flush group between queues on separate threads: a flush answered OK was covered by a sync
+//! that began after it was sent, all see a failure, and every flush ends.
 
 use crate::explore::sync::{Arc, Mutex};
 use crate::explore::{Reach, explore, thread};
@@ -9,7 +9,7 @@ use powerfail_device::wire::{S_IOERR, S_OK};
 
 type Outcome = Result<u32, Errno>;
 
-/// Sends one FLUSH on queue `index` and serves it to its end.
+/// Sends one FLUSH on queue `index` and serves it until it is answered.
 fn serve(index: usize, seats: &[Seat], medium: &Mutex<Medium>) {
     let sent = medium.lock().unwrap().tick();
     let wake = |other: powerfail_device::QueueIndex| seats[usize::from(other.0)].wake();
@@ -35,7 +35,7 @@ fn has_answered(ring: &powerfail_device::Ring) -> bool {
     ring.position().1 == 1
 }
 
-/// One FLUSH on each of as many queues as there are `results` of their lanes' syncs.
+/// Sends one FLUSH on each queue; `results` are the results of their lanes' syncs.
 fn flushes(results: &[Outcome]) {
     let shared = shared(results.len() as u16, 512);
     let medium = Medium::new();
@@ -66,22 +66,22 @@ const BAD: Outcome = Err(Errno::EIO);
 #[test]
 #[cfg(loom)]
 fn every_flush_ends_and_is_covered() {
-    explore("gate, two queues", Reach::All, || flushes(&[Ok(0); 2]));
-    explore("gate, three queues", Reach::Preemptions(2), || flushes(&[Ok(0); 3]));
+    explore("flush group, two queues", Reach::All, || flushes(&[Ok(0); 2]));
+    explore("flush group, three queues", Reach::Preemptions(2), || flushes(&[Ok(0); 3]));
 }
 
 #[test]
 #[cfg(loom)]
 fn a_failed_sync_is_seen_by_all() {
-    explore("gate, syncs fail", Reach::All, || flushes(&[BAD; 2]));
-    explore("gate, one lane's syncs fail", Reach::All, || flushes(&[Ok(0), BAD]));
+    explore("flush group, syncs fail", Reach::All, || flushes(&[BAD; 2]));
+    explore("flush group, one lane's syncs fail", Reach::All, || flushes(&[Ok(0), BAD]));
 }
 
 #[test]
 #[cfg(shuttle)]
 fn a_crowd_at_the_gate() {
-    explore("gate, four queues", Reach::Schedules(20_000), || flushes(&[Ok(0); 4]));
-    explore("gate, one of four fails", Reach::Schedules(20_000), || {
+    explore("flush group, four queues", Reach::Schedules(20_000), || flushes(&[Ok(0); 4]));
+    explore("flush group, one of four fails", Reach::Schedules(20_000), || {
         flushes(&[Ok(0), Ok(0), Ok(0), BAD]);
     });
 }

@@ -1,5 +1,5 @@
-//! Lives: a queue is drained, reset and saved by another thread than the one that steps it, while
-//! the host's thread brings completions.
+//! Lifecycle: a thread other than the worker drains, resets and saves a queue, while the host's
+//! thread completes operations.
 
 use crate::explore::sync::{Arc, Mutex};
 use crate::explore::{Reach, explore, thread};
@@ -14,14 +14,14 @@ fn nobody(_: QueueIndex) {
     unreachable!("there is one queue");
 }
 
-/// The host's thread: from now on operations come back.
+/// The host's thread: lets operations complete from now on.
 fn release(host: &Mutex<bool>, seat: &Seat) {
     *host.lock().unwrap() = true;
     seat.wakeup().signal();
 }
 
-/// Takes a queue from its thread and ends what is in the host's hands; `abandon` says whether its
-/// requests end with a word.
+/// Takes a queue from its worker and completes its operations; `abandon` ends its requests without
+/// an answer.
 fn take_away(seat: &Seat, abandon: bool) -> (Ring, usize) {
     let mut taken = [seat.take()];
     if abandon {
@@ -42,7 +42,7 @@ fn take_away(seat: &Seat, abandon: bool) -> (Ring, usize) {
     (served.ring.take().expect("it had its ring"), answered)
 }
 
-/// A queue on `requests`, its thread, and a thread of the host that is asked for.
+/// A queue with requests, its worker, and a host thread that lets its operations complete.
 fn with_a_host(abandon: bool) {
     let (shared, medium) = (shared(1, 512), Medium::new());
     let host = Arc::new(Mutex::new(false));
@@ -72,8 +72,7 @@ fn with_a_host(abandon: bool) {
     }
 }
 
-/// A queue is taken from its thread in the middle of things, and goes on elsewhere from what was
-/// saved.
+/// A queue is taken from its worker at any moment, and continues elsewhere from the saved state.
 fn saved() {
     let (shared, medium) = (shared(1, 512), Medium::new());
     let served = Served::new(0, &shared, &medium, Ok(0), &[WRITE, WRITE]);

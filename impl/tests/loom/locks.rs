@@ -1,12 +1,12 @@
-//! Range locks: two queues that each change a part of one granule lose neither change, and neither
-//! waits for ever.
+//! Range locks: two queues that each change a part of one granule lose neither change, and both
+//! finish.
 
 use crate::explore::sync::Arc;
 use crate::explore::{Reach, explore, thread};
 use crate::queue::{Medium, Request, Seat, Served, live, shared};
 use powerfail_device::{QueueIndex, wire::S_OK};
 
-/// Queue `n` writes half `n` of the granule, or the first half where there are more queues.
+/// Queue `n` writes half `n` of the granule; with more than two queues, the first half.
 fn halves(queues: u16) {
     let shared = shared(queues, 1024);
     let medium = Medium::new();

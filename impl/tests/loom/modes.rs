@@ -1,8 +1,8 @@
-//! Cache modes: what a queue sees of a mode that another thread sets.
+//! Cache modes: the view of a queue while another thread changes the mode.
 //!
-//! A write whose guest read `writeback` as 0 before it was sent and after it was answered was
-//! promised to be stable, so it had to be taken as one that must be. A queue that takes one looks
-//! once, in between.
+//! A write is promised to be stable if its guest read `writeback` as 0 before sending it and after
+//! its answer, so the queue must take it as one that has to be stable. A queue reads the mode once
+//! for each write, in between.
 
 use crate::explore::{Reach, explore, sync::Arc, thread};
 use powerfail_device::wire::{F_CONFIG_WCE, F_FLUSH, F_VERSION_1};
@@ -26,8 +26,8 @@ fn writeback(shared: &Shared) -> u8 {
     byte[0]
 }
 
-/// One thread changes the mode from `old`; `takers` others each take a write between two looks at
-/// the byte.
+/// One thread changes the mode from `old`; each of `takers` others takes a write between two reads
+/// of the byte.
 fn a_change_from(old: u8, takers: usize) {
     let shared = in_mode(old);
     let generation = shared.generation();
@@ -73,7 +73,7 @@ fn whoever_sees_the_features_sees_the_mode_they_make() {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
                 let served = shared.negotiated() != 0;
-                // The guest declined FLUSH, so it relies on every completed write.
+                // The guest did not accept FLUSH, so it relies on every completed write.
                 assert!(!served || shared.write_through(), "features come after their mode");
             })
         };

@@ -1,8 +1,8 @@
-//! A whole queue, as production has it: a `BlockQueue` on a ring of its own behind a helm, over its
+//! A whole queue as in production: a `BlockQueue` on a separate ring behind a worker lock, with its
 //! lane of a small disk.
 //!
-//! Guest memory and rings are ordinary memory, and only the thread that steps the queue touches
-//! them; what threads share is the device's `Shared`, the helm and the disk.
+//! Guest memory and rings are ordinary memory, and only the thread that steps the queue accesses
+//! them; the threads share the device's `Shared`, the worker lock and the disk.
 
 use crate::explore::sync::{Arc, Mutex};
 use crate::wakeup::Bedside;
@@ -25,16 +25,16 @@ pub(crate) enum Request {
     Out { sector: u64, fill: u8 },
 }
 
-/// The disk, which all lanes have in common, and the order in which things happened.
+/// The disk, which all lanes share, and the order of events.
 pub(crate) struct Medium {
     pub(crate) now: u64,
-    /// When each sync was submitted.
+    /// The time of submission of each sync.
     pub(crate) syncs: Vec<u64>,
     running: u32,
-    /// When the first failure was told to a guest.
+    /// The time at which a failure was first reported to a guest.
     pub(crate) failed: Option<u64>,
     pub(crate) bytes: [u8; 1024],
-    /// How many operations were done.
+    /// The number of operations done.
     pub(crate) done: u32,
 }
 
@@ -77,15 +77,15 @@ impl Medium {
     }
 }
 
-/// One queue's lane. It has room for one operation, which it does when it is looked at, or only
-/// after somebody else said so.
+/// One queue's lane. It has room for one operation, which it completes when it is polled, or only
+/// after a host thread has allowed it.
 pub(crate) struct Lane {
     medium: Arc<Mutex<Medium>>,
     limits: Limits,
     sync: Result<u32, Errno>,
     held: VecDeque<Submission>,
-    /// Where a thread of the host has to pass before an operation comes back; `None` if it comes
-    /// back at once.
+    /// Set to `true` by the host's thread before an operation completes; `None` if operations
+    /// complete at once.
     host: Option<Arc<Mutex<bool>>>,
 }
 
@@ -124,7 +124,7 @@ impl<M: GuestMemory> Disk<M> for Lane {
     }
 }
 
-/// What stands behind the helm of a queue.
+/// The data behind the worker lock of a queue.
 pub(crate) struct Served {
     pub(crate) block: BlockQueue,
     /// `None` once the ring was taken away.
@@ -155,7 +155,7 @@ impl Served {
         Served { block, ring: Some(ring()), lane, memory: Arc::new(memory) }
     }
 
-    /// Its operations come back once `host` holds `true`.
+    /// Lets its operations complete once `host` holds `true`.
     pub(crate) fn behind(mut self, host: &Arc<Mutex<bool>>) -> Served {
         self.lane.host = Some(Arc::clone(host));
         self
@@ -165,7 +165,8 @@ impl Served {
         WorkerLock::new(self, Bedside::new())
     }
 
-    /// Takes one step; from the ring only if `take`. Says whether anything moved.
+    /// Takes one step; takes requests from the ring only if `take` is set. Returns whether it made
+    /// progress.
     pub(crate) fn step(&mut self, take: bool, woken: bool, wake: impl Fn(QueueIndex)) -> bool {
         let Served { block, ring, lane, memory } = self;
         let Some(ring) = ring else { return false };
@@ -191,8 +192,7 @@ impl Served {
     }
 }
 
-/// The life of the thread of a queue until it has nothing left to do; `wake` reaches the other
-/// queues.
+/// Main loop of a queue's worker, until `is_over`; `wake` reaches the other queues.
 pub(crate) fn live(seat: &Seat, wake: impl Fn(QueueIndex), is_over: impl Fn(&Served) -> bool) {
     let mut signaled = false;
     loop {
@@ -213,7 +213,7 @@ pub(crate) fn used(memory: &GuestMemoryMmap<()>) -> Vec<u32> {
     (0..used).map(head).collect()
 }
 
-/// What a guest's queues share over disks of `granule` bytes.
+/// The shared state of a guest's queues over disks of `granule` bytes.
 pub(crate) fn shared(queues: u16, granule: u32) -> Arc<Shared> {
     let mut limits = Limits::plain(1 << 16);
     limits.granule = granule;

@@ -1,4 +1,4 @@
-//! A bell that threads of a model can sleep on, in the place of an event descriptor.
+//! A wakeup on which threads of a model can sleep, in place of an event descriptor.
 
 use crate::explore::sync::{Condvar, Mutex};
 use powerfail_device::worker_lock::Wakeup;
@@ -13,8 +13,8 @@ impl Bedside {
         Bedside { rings: Mutex::new(false), heard: Condvar::new() }
     }
 
-    /// Returns when it rings, and leaves it ringing. If it never does, that is a deadlock, which is
-    /// reported.
+    /// Sleeps until the wakeup is signaled, and leaves it signaled. If it never is, the model
+    /// reports a deadlock.
     pub(crate) fn sleep(&self) {
         let mut rings = self.rings.lock().unwrap();
         while !*rings {

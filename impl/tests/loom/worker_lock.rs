@@ -1,5 +1,5 @@
-//! The helm: no wake is missed by the thread of a queue nor by whoever has taken its place, and the
-//! thread goes on when it gets it back.
+//! The worker lock: neither the worker nor the thread that has replaced it misses a wake, and the
+//! worker continues when the lock is returned.
 
 use crate::explore::sync::Arc;
 use crate::explore::sync::atomic::{AtomicU32, Ordering};
@@ -7,7 +7,7 @@ use crate::explore::{Reach, explore, thread};
 use crate::wakeup::Bedside;
 use powerfail_device::worker_lock::{WorkerLock, drain};
 
-/// A queue that has `left` steps of its own to take and waits for `moves` of others.
+/// A queue that has `left` steps to take and waits for `moves` of others.
 struct Queue {
     left: u32,
     done: u32,
@@ -26,7 +26,7 @@ impl Queue {
 
     fn step(&mut self, woken: bool) -> bool {
         if woken {
-            // The counter has no order of its own: what was moved is seen because of the mark.
+            // The counter is relaxed: the mark orders it.
             let moves = self.moves.load(Ordering::Relaxed);
             assert!(moves > 0, "a mark comes with what was moved");
             self.seen = moves;
@@ -38,7 +38,7 @@ impl Queue {
     }
 }
 
-/// The life of the thread that `seat` belongs to, until it took `steps` and saw `moves` of others.
+/// Main loop of the worker of `seat`, until it took `steps` and saw `moves` of others.
 fn live(seat: &Seat, steps: u32, moves: u32) {
     let mut signaled = false;
     loop {
@@ -53,7 +53,7 @@ fn live(seat: &Seat, steps: u32, moves: u32) {
     }
 }
 
-/// `count` threads that each do `act` once, beside the life of the thread that the seat belongs to.
+/// Runs `count` threads that each call `act` once, beside the worker of the seat.
 fn others(count: u32, act: fn(&Seat, &AtomicU32), steps: u32, moves: u32) {
     let (seat, moved) = Queue::seat(1);
     let others: Vec<_> = (0..count)
@@ -68,22 +68,27 @@ fn others(count: u32, act: fn(&Seat, &AtomicU32), steps: u32, moves: u32) {
     }
 }
 
-/// Another queue moves what this one waits for.
+/// Another queue makes the progress for which this one waits.
 fn wake(seat: &Seat, moves: &AtomicU32) {
     moves.fetch_add(1, Ordering::Relaxed);
     seat.wake();
 }
 
-/// Somebody takes the helm from its thread, and leaves it more to do.
+/// Another thread takes the lock from the worker, and adds a step.
 fn take(seat: &Seat, _: &AtomicU32) {
     let mut taken = seat.take();
     let (left, done) = (taken.left, taken.done);
     taken.left += 1;
     thread::yield_now();
-    assert_eq!((taken.left, taken.done), (left + 1, done), "nobody steps what was taken");
+    assert_eq!(
+        (taken.left, taken.done),
+        (left + 1, done),
+        "the worker does not step a taken queue"
+    );
 }
 
-/// One thread drains what it took while another wakes it, and the queue's own thread lives on.
+/// One thread takes and drains the queue while another wakes it, optionally beside the queue's
+/// worker.
 fn draining(with_its_thread: bool) {
     let (seat, moves) = Queue::seat(1);
     let waker = {
@@ -107,28 +112,28 @@ fn draining(with_its_thread: bool) {
 #[test]
 #[cfg(loom)]
 fn no_wake_is_missed() {
-    explore("helm, a wake", Reach::All, || others(1, wake, 1, 1));
-    explore("helm, two wakes", Reach::Preemptions(3), || others(2, wake, 1, 2));
+    explore("worker lock, a wake", Reach::All, || others(1, wake, 1, 1));
+    explore("worker lock, two wakes", Reach::Preemptions(3), || others(2, wake, 1, 2));
 }
 
 #[test]
 #[cfg(loom)]
 fn the_thread_goes_on_when_the_helm_is_given_back() {
-    explore("helm, taken", Reach::All, || others(1, take, 2, 0));
-    explore("helm, taken by two", Reach::Preemptions(3), || others(2, take, 3, 0));
+    explore("worker lock, taken", Reach::All, || others(1, take, 2, 0));
+    explore("worker lock, taken by two", Reach::Preemptions(3), || others(2, take, 3, 0));
 }
 
 #[test]
 #[cfg(loom)]
 fn a_drain_hears_what_was_meant_for_the_thread() {
-    explore("helm, drained", Reach::All, || draining(false));
-    explore("helm, drained beside its thread", Reach::Preemptions(3), || draining(true));
+    explore("worker lock, drained", Reach::All, || draining(false));
+    explore("worker lock, drained beside its worker", Reach::Preemptions(3), || draining(true));
 }
 
 #[test]
 #[cfg(shuttle)]
 fn a_crowd_at_the_helm() {
-    explore("helm, five wakes", Reach::Schedules(20_000), || others(5, wake, 1, 5));
-    explore("helm, taken by five", Reach::Schedules(20_000), || others(5, take, 6, 0));
-    explore("helm, drained beside its thread", Reach::Schedules(20_000), || draining(true));
+    explore("worker lock, five wakes", Reach::Schedules(20_000), || others(5, wake, 1, 5));
+    explore("worker lock, taken by five", Reach::Schedules(20_000), || others(5, take, 6, 0));
+    explore("worker lock, drained beside its worker", Reach::Schedules(20_000), || draining(true));
 }

@@ -1,7 +1,7 @@
-//! A mapped file under a real kernel: who sees its stores, what outlives the process, and what is
-//! refused.
+//! A mapped file under a real kernel: visibility of its stores, data that outlives the process, and
+//! rejected files.
 //!
-//! Tests that need a second process run themselves once more, and talk to it in lines.
+//! Tests that need a second process run themselves again, and exchange lines with it.
 #![cfg(target_os = "linux")]
 
 use powerfail_device::Errno;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
 
 const SIZE: u64 = 1 << 16;
-/// Where the second process finds the file.
+/// The variable that tells the second process the path of the file.
 const FILE: &str = "POWERFAIL_MAPPED_FILE";
 
 fn scratch(size: u64) -> tempfile::NamedTempFile {
@@ -34,7 +34,7 @@ fn load(map: &MappedFile, at: usize) -> u64 {
     map.memory().read_obj(at).expect("inside")
 }
 
-/// The word that somebody who only reads the file finds.
+/// The word in the file, as a read returns it.
 fn in_file(path: &Path, at: u64) -> u64 {
     let mut word = [0; 8];
     File::open(path).and_then(|file| file.read_exact_at(&mut word, at)).expect("it is there");
@@ -53,19 +53,19 @@ fn sync(lane: &mut MapLane) -> Result<(), Errno> {
     synced.result
 }
 
-/// This test once more, in a process of its own.
+/// Runs this test again in a second process.
 fn again(name: &str, path: &Path) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", name, "--nocapture"]).env(FILE, path);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs twice")
 }
 
-/// In the second process: the file it was given.
+/// In the second process, the path of the file.
 fn given() -> Option<PathBuf> {
     std::env::var_os(FILE).map(PathBuf::from)
 }
 
-/// The next line of ours, among those of the test harness.
+/// The next line of the second process, among those of the test harness.
 fn hear(from: &mut impl BufRead) -> u64 {
     let mut line = String::new();
     while from.read_line(&mut line).expect("it lives") > 0 {
@@ -127,14 +127,14 @@ fn two_processes_see_each_others_stores() {
     assert!(other.wait().unwrap().success());
 }
 
-/// It stores word after word, flushes every other one and says so; it is killed in the middle of
-/// that.
+/// The second process stores one word after another, flushes every other one and reports it; it is
+/// killed in the middle of that.
 #[test]
 fn what_was_flushed_is_there_after_a_kill_and_the_file_can_be_opened_again() {
     if let Some(path) = given() {
         let map = Arc::new(MappedFile::open(&path).unwrap());
         let mut lane = MapLane::of(Arc::clone(&map)).unwrap();
-        // For ever: in the end it waits for somebody to hear it.
+        // The loop is endless: the process blocks when its output is not read, until it is killed.
         for word in (1..SIZE / 8).cycle() {
             store(&map, 8 * word as usize, word);
             if word % 2 == 0 {
@@ -179,7 +179,7 @@ fn a_file_that_shrinks_reads_as_zeroes_and_no_flush_succeeds_on_it() {
     assert!(map.is_shrunk());
     assert_eq!(sync(&mut lane), Err(Errno::EIO));
     file.as_file().set_len(SIZE).unwrap();
-    assert_eq!(sync(&mut lane), Err(Errno::EIO), "what was there is gone all the same");
+    assert_eq!(sync(&mut lane), Err(Errno::EIO), "the mapped data is gone all the same");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! When a flush returns 0: the gate, and what a failed sync means for good.
+//! Return value of a flush: the flush group, and the permanent effect of a failed sync.
 
 use crate::support::rig;
 use powerfail_device::Errno;

@@ -1,11 +1,11 @@
-//! How a request is cut into descriptors carries no meaning, and what is not a request is never
-//! acted on.
+//! The division of a request into descriptors carries no meaning, and an invalid request is never
+//! executed.
 
 use crate::support::guest::Piece;
 use crate::support::{MEMORY, Rig, UNANSWERED, rig};
 use powerfail_device::pmem::wire::*;
 
-/// Cuts `len` bytes from `addr` on into pieces of these lengths.
+/// Divides `len` bytes from `addr` on into pieces of these lengths.
 fn cut(addr: u64, lengths: &[u32], write: bool) -> Vec<Piece> {
     let mut at = addr;
     let mut piece = |len: &u32| {
@@ -18,7 +18,7 @@ fn cut(addr: u64, lengths: &[u32], write: bool) -> Vec<Piece> {
 
 #[test]
 fn the_same_flush_in_every_cut_does_the_same() {
-    // Parts larger than they need to be are legal; what is over is left alone.
+    // Parts larger than necessary are legal; the excess is left alone.
     let requests: [&[u32]; 5] = [&[4], &[1, 1, 1, 1], &[0, 3, 0, 1], &[8], &[2, 6]];
     let responses: [&[u32]; 5] = [&[4], &[1, 1, 1, 1], &[0, 3, 0, 1], &[16], &[2, 10]];
     for request in requests {
@@ -36,8 +36,7 @@ fn the_same_flush_in_every_cut_does_the_same() {
     }
 }
 
-/// Publishes `pieces` for a flush and says with which length they were used. Nothing is synced for
-/// them.
+/// Publishes `pieces` for a flush and returns the used length. Checks that they cause no sync.
 fn used(rig: &mut Rig, pieces: &[Piece], response: u64) -> u32 {
     rig.guest.reap(&rig.memory);
     let sent = rig.publish(pieces, response);

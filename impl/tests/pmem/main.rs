@@ -1,5 +1,5 @@
-//! A persistent memory as its driver and its backing see it. Each file claims one thing; `support`
-//! is the language the tests speak.
+//! A persistent memory from the view of its driver and its backing. Each file tests one claim;
+//! `support` is the language of the tests.
 #![allow(unreachable_pub, reason = "a test program exports nothing")]
 
 mod flushing;

@@ -1,4 +1,4 @@
-//! Where the driver finds the memory, and what it may negotiate.
+//! Location of the memory, and negotiation.
 
 use crate::support::{ALL, REGION, Rig};
 use powerfail_device::RegisterSurface;
@@ -8,7 +8,7 @@ use powerfail_device::wire::{
     F_FLUSH, F_VERSION_1, STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FEATURES_OK,
 };
 
-/// `start` and `size` as the configuration space reads.
+/// `start` and `size` of the configuration space.
 fn space(rig: &Rig) -> (u64, u64) {
     let mut bytes = [0xaa; 24];
     rig.device.config_read(0, &mut bytes);

@@ -1,5 +1,4 @@
-//! The ends of lives: nothing of an old one is seen in the next, and nothing is forgotten that
-//! counts there.
+//! Ends of lives: a life has no effect in the next one, and a failed sync still counts there.
 
 use crate::support::{ALL, rig};
 use powerfail_device::RegisterSurface;
@@ -68,7 +67,7 @@ fn a_ring_that_makes_no_sense_needs_a_reset() {
     assert_ne!(rig.device.status() & STATUS_NEEDS_RESET, 0);
     assert!(rig.device.take_config_signal());
     rig.end_one();
-    assert_eq!(rig.returns(&sent), "0", "what is in flight still ends properly");
+    assert_eq!(rig.returns(&sent), "0", "requests in flight still end properly");
     rig.host.release();
     rig.reset();
     rig.boot(ALL);

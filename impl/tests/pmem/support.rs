@@ -1,7 +1,7 @@
-//! The small language the tests speak: a driver of `req_vq`, and a backing that can be told to wait
-//! and to fail.
+//! The language of the tests: a driver of `req_vq`, and a backing that can hold back and fail
+//! syncs.
 
-#[allow(dead_code, reason = "what a driver of another device can do besides")]
+#[allow(dead_code, reason = "used by the driver of the other device")]
 #[path = "../device/support/guest.rs"]
 pub mod guest;
 
@@ -25,7 +25,7 @@ pub type Memory = GuestMemoryMmap<()>;
 pub const MEMORY: u64 = 1 << 20;
 pub const REGION: Region = Region { start: 1 << 32, size: 1 << 21 };
 pub const ALL: u64 = F_VERSION_1 | F_INDIRECT_DESC | F_EVENT_IDX | F_SHMEM_REGION;
-/// What a response holds before the device writes it, and what is around it.
+/// The value of a response before the device writes it, and of the bytes around it.
 pub const UNANSWERED: u32 = 0xeeee_eeee;
 
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ struct State {
     syncs: u32,
 }
 
-/// A backing that all its clones are.
+/// A backing; its clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Host(Rc<RefCell<State>>);
 
@@ -50,17 +50,17 @@ impl Host {
         self.0.borrow_mut().held = false;
     }
 
-    /// The next syncs fail in these ways.
+    /// Sets the errors of the next syncs.
     pub fn fail(&self, faults: impl IntoIterator<Item = Errno>) {
         self.0.borrow_mut().faults.extend(faults);
     }
 
-    /// How many syncs were submitted since the last call.
+    /// The number of syncs submitted since the last call.
     pub fn syncs(&self) -> u32 {
         std::mem::take(&mut self.0.borrow_mut().syncs)
     }
 
-    /// Lets one sync end although it is held.
+    /// Completes one sync although it is held.
     pub fn end_one(&self) -> Synced {
         self.0.borrow_mut().end().expect("one is held")
     }
@@ -92,7 +92,7 @@ impl Backing for Host {
     }
 }
 
-/// A request that was published.
+/// A published request.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
     pub head: u16,
@@ -143,11 +143,11 @@ impl Rig {
         device.set_status(ready);
         assert_eq!(device.status(), ready, "the features were accepted");
         self.guest = Guest::new(&self.memory, layout(), accept & F_EVENT_IDX != 0);
-        device.set_queue(0, layout()).expect("a right layout at the right time");
+        device.set_queue(0, layout()).expect("a valid layout before DRIVER_OK");
         device.set_status(ready | STATUS_DRIVER_OK);
     }
 
-    /// Resets the device; the host has nothing in hand.
+    /// Resets the device; no sync may be in flight.
     pub fn reset(&mut self) {
         self.device.set_status(0);
         assert_eq!(self.device.status(), 0);
@@ -161,7 +161,7 @@ impl Rig {
         step
     }
 
-    /// Steps until nothing moves.
+    /// Steps until the queue is idle.
     pub fn run(&mut self) {
         while self.step() != Step::Idle {}
     }
@@ -182,7 +182,7 @@ impl Rig {
         self.publish(&pieces, response)
     }
 
-    /// Writes a request of `kind` and 16 bytes of room for its response; says where.
+    /// Writes a request of `kind` and 16 bytes of room for its response. Returns their addresses.
     pub fn place(&mut self, kind: u32) -> (u64, u64) {
         let (request, response) = (self.guest.take(8), self.guest.take(16));
         self.put(request, &kind.to_le_bytes());
@@ -207,8 +207,8 @@ impl Rig {
         u32::from_le(self.memory.read_obj(GuestAddress(at)).expect("in memory"))
     }
 
-    /// Sends a request, runs, and returns what it returned; it must have been used once, with its
-    /// four bytes.
+    /// Sends a request, runs, and returns its response; checks that it was used once, with length
+    /// 4.
     pub fn do_one(&mut self, kind: u32) -> u32 {
         self.guest.reap(&self.memory);
         let sent = self.send(kind);
@@ -221,7 +221,7 @@ impl Rig {
         (0..count).map(|_| self.send(T_FLUSH)).collect()
     }
 
-    /// Lets one held sync end, and runs.
+    /// Completes one held sync, and runs.
     pub fn end_one(&mut self) {
         let ended = self.host.end_one();
         let (queue, ring) = self.device.queue_mut().expect("a queue with work is stepped");
@@ -229,7 +229,7 @@ impl Rig {
         self.run();
     }
 
-    /// What `sent` returned: `0`, `-` for -1, `?` for nothing yet.
+    /// The responses of `sent`: `0`, `-` for -1, `?` for none yet.
     pub fn returns(&self, sent: &[Sent]) -> String {
         let name = |sent: &Sent| match self.word(sent.response) {
             R_OK => '0',

@@ -1,4 +1,4 @@
-//! Our constants against those generated from the Linux headers, which have few of this device.
+//! The constants of the device compared with the few generated from the Linux headers.
 
 use powerfail_device::pmem::wire::*;
 use virtio_bindings::virtio_ids::VIRTIO_ID_PMEM;

@@ -15,22 +15,22 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tempfile::TempDir;
 
-/// How long a daemon may take until it listens.
+/// The longest time until a daemon listens.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Which daemon.
+/// A daemon.
 #[derive(Clone, Debug)]
 pub(crate) enum Backend {
-    /// `powerfail serve`, as it was built with this benchmark.
+    /// `powerfail serve`, built with this benchmark.
     Ours,
-    /// `qemu-storage-daemon`, and what it says of itself.
+    /// `qemu-storage-daemon`, and its version line.
     Qemu(String),
     /// No other daemon is installed.
     Absent,
 }
 
 impl Backend {
-    /// The one to compare with: what `QEMU_STORAGE_DAEMON` names, or the one on the path.
+    /// The peer: the program named by `QEMU_STORAGE_DAEMON`, or the one on the path.
     pub(crate) fn peer() -> Backend {
         let said = Command::new(qemu()).arg("--version").output();
         match said {
@@ -50,7 +50,7 @@ impl Backend {
         }
     }
 
-    /// How it is asked to serve `file` on `socket`, with one queue.
+    /// The command that serves `file` on `socket`, with one queue.
     fn command(&self, file: &Path, socket: &Path, direct: bool) -> Option<Command> {
         let (file, socket) = (file.display(), socket.display());
         match self {
@@ -82,16 +82,16 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from).max(CORES.load(Ordering::Relaxed))
 }
 
-/// How many cores there were before this process kept to some.
+/// The number of cores before this process was restricted to some.
 static CORES: AtomicUsize = AtomicUsize::new(0);
 
-/// Has this thread run on these cores from now on, if there are such.
+/// Restricts this thread to these cores, if they exist.
 fn run_on(cores: Range<usize>) {
     CORES.fetch_max(thread::available_parallelism().map_or(1, usize::from), Ordering::Relaxed);
     let mut set = CpuSet::new();
     cores.for_each(|core| set.set(core));
     if set.count() > 0 {
-        // Where that is not allowed, rows are noisier.
+        // If this is not permitted, the figures are noisier.
         let _ = sched_setaffinity(None, &set);
     }
 }
@@ -100,7 +100,7 @@ fn qemu() -> OsString {
     std::env::var_os("QEMU_STORAGE_DAEMON").unwrap_or_else(|| "qemu-storage-daemon".into())
 }
 
-/// What the machine is, for whoever reads a table later.
+/// A description of the machine, for later readers of a table.
 pub(crate) fn host(file: &Path) -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let kernel = read("/proc/sys/kernel/osrelease");
@@ -123,7 +123,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it; `None` if there is none, or the file system has no direct I/O.
+    /// Starts a daemon; `None` if there is none, or if the file system has no direct I/O.
     pub(crate) fn start(
         backend: &Backend,
         file: &Path,
@@ -132,14 +132,14 @@ impl Daemon {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
         let socket = dir.path().join("socket");
         let Some(mut command) = backend.command(file, &socket, direct) else { return Ok(None) };
-        // It inherits where it may run.
+        // The child inherits the cores of this thread.
         run_on(1..cores());
         let begun = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         run_on(0..1);
         let child = begun.map_err(|error| format!("{command:?}: {error}"))?;
         let mut daemon = Daemon { child, socket, _dir: dir };
         let started = Instant::now();
-        // The socket is there a moment before anybody listens.
+        // The socket exists a moment before the daemon listens on it.
         while UnixStream::connect(&daemon.socket).is_err() {
             if daemon.child.try_wait().map_err(|error| error.to_string())?.is_some() {
                 let said = daemon.said();
@@ -158,12 +158,12 @@ impl Daemon {
         &self.socket
     }
 
-    /// The CPU time its threads, and the kernel's for it, have had.
+    /// CPU time of its threads, and of the kernel for them.
     pub(crate) fn cpu(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
         let stat = stat.unwrap_or_default();
-        // The name in parentheses may hold anything; user and system time are the 14th and 15th
-        // field.
+        // The name in parentheses may contain any character; user and system time are the 14th and
+        // 15th field.
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let ticks: u64 =
             fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
@@ -179,7 +179,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The daemon may have ended already.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! What is asked of a daemon: requests of 4 KiB at random places, so many at a time, for so long.
+//! Load on a daemon: requests of 4 KiB at random offsets, at a fixed depth, for a fixed time.
 
 use std::time::{Duration, Instant};
 
@@ -6,16 +6,16 @@ use crate::BYTES;
 use crate::daemon::Daemon;
 use crate::guest::{EVENT_IDX, Guest, GuestRequest, PIECE};
 
-/// FLUSH and CONFIG_WCE: who takes neither is written through.
+/// FLUSH and CONFIG_WCE: a guest that accepts neither has its writes written through.
 const CACHED: u64 = 1 << 9 | 1 << 11;
 
 /// One kind of load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     writes: bool,
-    /// A flush follows every so many requests; 0 for never.
+    /// A flush follows every this many requests; 0 means none.
     flush_every: u64,
-    /// The guest takes no FLUSH, so every write is stable when it is answered.
+    /// The guest does not accept FLUSH, so every write is stable when it is answered.
     through: bool,
     depth: usize,
 }
@@ -35,7 +35,7 @@ impl Load {
         Load { through: true, depth: 32, ..Load::WRITES },
     ];
 
-    /// Whether the peer does the same: it writes through only if it is told so in another way.
+    /// Whether the peer supports the load: it writes through only with another option.
     pub(crate) fn has_peer(self) -> bool {
         !self.through
     }
@@ -48,7 +48,7 @@ impl Load {
     }
 }
 
-/// What came of it.
+/// The result of one measurement.
 pub(crate) struct Sample {
     requests: u64,
     time: Duration,
@@ -67,8 +67,8 @@ impl Sample {
     }
 }
 
-/// The requests of a load, one after the other: a full period of a linear congruence, so no block
-/// comes twice before all have come.
+/// The requests of a load in order: a full period of a linear congruence, so no block repeats
+/// before all were used.
 struct Requests {
     load: Load,
     block: u64,
@@ -87,7 +87,7 @@ impl Requests {
     }
 }
 
-/// Keeps `load` going for about `time`.
+/// Keeps `load` running for about `time`.
 pub(crate) fn run(daemon: &Daemon, load: Load, time: Duration) -> Result<Sample, String> {
     let features = if load.through { EVENT_IDX & !CACHED } else { EVENT_IDX };
     let guest = Guest::connect(daemon.socket(), features, 1);

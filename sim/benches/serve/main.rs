@@ -1,12 +1,12 @@
-//! `powerfail serve` beside `qemu-storage-daemon`: the same driver, the same file, turn and turn
-//! about in one run.
+//! `powerfail serve` compared with `qemu-storage-daemon`: the same driver, the same file,
+//! alternately in one run.
 //!
 //! `cargo bench -p powerfail --bench serve [-- --samples 5 --seconds 1 --file PATH --only read]`.
-//! Every figure is the median of the samples; the ratio is the median of the ratios of neighbours
-//! in time. The driver has the first core for itself and the daemon the others, so that no row
-//! depends on who was put beside whom. Machines are noisy all the same: read the ratio, and the CPU
-//! time, which counts a daemon's threads and the kernel's work for them. Where the peer is not
-//! installed its columns are empty, and where the file system has no direct I/O those rows are.
+//! Every figure is the median of the samples; the ratio is the median of the ratios of consecutive
+//! samples. The driver has the first core alone and the daemon the others, so that no row depends
+//! on their placement. Machines are noisy all the same: read the ratio, and the CPU time, which
+//! includes a daemon's threads and the kernel's work for them. Without the peer its columns are
+//! empty; without direct I/O in the file system those rows are empty.
 
 mod daemon;
 #[expect(dead_code, reason = "the tests ask for more")]
@@ -29,20 +29,20 @@ const BYTES: u64 = 256 << 20;
 
 #[derive(Parser)]
 struct Args {
-    /// How often each row is measured on each side.
+    /// Samples of each row on each side.
     #[arg(long, default_value_t = 5)]
     samples: usize,
-    /// How long a sample takes.
+    /// Length of a sample in seconds.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// Where the file is made, and removed at the end; it must not exist. The file system below it
-    /// decides over everything.
+    /// Path of the file, which must not exist; it is removed at the end. Its file system dominates
+    /// the figures.
     #[arg(long, default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/serve-bench.img"))]
     file: PathBuf,
-    /// Only rows that say this.
+    /// Only rows that contain this text.
     #[arg(long, default_value = "")]
     only: String,
-    /// What `cargo bench` says to every benchmark.
+    /// Passed by `cargo bench` to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -55,19 +55,19 @@ fn main() {
     }
 }
 
-/// A file that is taken away again.
+/// A file that is removed when this is dropped.
 struct Scratch<'a>(&'a Path);
 
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
-        // It is only a file of this benchmark's.
+        // The file belongs to this benchmark; a failure to remove it is harmless.
         let _ = std::fs::remove_file(self.0);
     }
 }
 
-/// Makes the file without holes, so that no row pays for its blocks, and in pieces as small as the
-/// requests: the page cache keeps what is written at once in one large page, and ext4 walks all of
-/// that for each later write to a part of it, whoever writes.
+/// Creates the file without holes, so that no row pays for its blocks, and in pieces as small as
+/// the requests: the page cache keeps data written at once in one large page, and ext4 walks all of
+/// that page for each later write to a part of it, for either daemon.
 fn fill(path: &Path) -> Result<Scratch<'_>, String> {
     let said = |error| format!("{}: {error}", path.display());
     let file = File::create_new(path).map_err(said)?;

@@ -1,13 +1,13 @@
-//! What each sector of the disk may hold, should the power go now.
+//! Possible contents of each sector of the disk after a power loss at this moment.
 //!
 //! The cache of the simulated disk may be written back at any moment, so a dirty sector may survive
-//! as anything that was cached since it was last made stable. A search that keeps all of it need
-//! not try when the host writes back: it decides what has survived when somebody reads it. How that
-//! would have come about is kept too, for a counterexample must be a run of the real disk, step by
-//! step.
+//! as any content that was cached since it was last made stable. A search that records all of these
+//! contents need not try when the host writes back: it decides which content survived when the
+//! sector is read. The steps that lead to each content are recorded too, because a counterexample
+//! must be a run of the real disk, step by step.
 //!
-//! What is here is learned by looking at cache and medium after every step, so it holds for a disk
-//! that is wrong, too.
+//! The contents are read from the cache and the medium after every step, so they are also right for
+//! a disk mutant.
 
 use powerfail_model::Observed;
 
@@ -16,14 +16,14 @@ use crate::guest::Kind;
 use crate::guest::payload::{self, Author};
 use crate::host::disk::{OpKey, SimDisk};
 
-/// The most contents of one sector: as many as a guest has requests, twice.
+/// The most contents of one sector: twice the most requests of a guest, and two more.
 const MOST: usize = 26;
 
 /// A content by its [`code`](payload::code).
 pub(super) type Code = u64;
 
-/// What one sector may hold, oldest first: the medium, and what was cached since. The last is what
-/// a read returns.
+/// Possible contents of one sector, oldest first: the medium, then each content that was cached
+/// since. A read returns the last one.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     may: [Code; MOST],
@@ -34,30 +34,30 @@ struct Cell {
     taken: bool,
 }
 
-/// How a content comes to survive.
+/// The way in which a content survives a power loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
-    /// It is on the medium, and what is cached is lost.
+    /// The content is on the medium; the cached one is lost.
     Lost,
-    /// It is cached, and survives.
+    /// The content is cached and survives.
     Kept,
-    /// It was written back just before this action, and what came later is lost.
+    /// The content was written back just before this action; later ones are lost.
     WrittenBack {
         /// The number of the action.
         before: u32,
     },
-    /// An operation in flight lands it just before the power goes.
+    /// An operation in flight lands the content just before the power loss.
     Landed {
         /// The operation.
         op: OpKey,
     },
 }
 
-/// What all sectors may hold.
+/// Possible contents of all sectors.
 #[derive(Clone, Debug)]
 pub(super) struct Cells {
-    /// Everything that was cached may survive. If not, the host writes back step by step, and only
-    /// what is cached may.
+    /// Whether every content that was cached may survive. If not, the host writes back step by
+    /// step, and only the medium and the cached content may survive.
     keeps: bool,
     kind: Kind,
     author: Author,
@@ -66,7 +66,7 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    /// As the disk of device 0 is now.
+    /// The cells of the disk of device 0, as it is now.
     pub(super) fn new(disk: &SimDisk, run: u32, keeps: bool) -> Cells {
         let shape = disk.shape();
         let empty = Cell { may: [0; MOST], since: [0; MOST], len: 0, dirty: false, taken: false };
@@ -81,7 +81,7 @@ impl Cells {
         cells
     }
 
-    /// How many sectors there are.
+    /// The number of sectors.
     #[inline]
     pub(super) fn len(&self) -> u32 {
         self.cells.len() as u32
@@ -97,7 +97,7 @@ impl Cells {
         })
     }
 
-    /// Looks at the disk after so many actions.
+    /// Updates the cells from the disk after this many actions.
     pub(super) fn look(&mut self, disk: &SimDisk, actions: u32) {
         let (dirty, taken) = (disk.dirty(), disk.taken());
         for number in 0..self.len() {
@@ -123,8 +123,8 @@ impl Cells {
         }
     }
 
-    /// What a sector may hold if the power goes now, and how; each content once, and the plainest
-    /// way to it.
+    /// Lists the contents that a sector may hold after a power loss now, each once, with the
+    /// simplest way to it.
     pub(super) fn survivors(&self, number: u32, out: &mut Vec<(Code, How)>) {
         out.clear();
         let cell = &self.cells[number as usize];
@@ -143,34 +143,34 @@ impl Cells {
         }
     }
 
-    /// What a read of the sector returns now.
+    /// The content that a read of the sector returns now.
     pub(super) fn cached(&self, number: u32) -> Code {
         let cell = &self.cells[number as usize];
         cell.may[usize::from(cell.len) - 1]
     }
 
-    /// Whether a sector of the medium may be lost and differs from what is cached.
+    /// Whether the medium and the cache of a sector differ.
     pub(super) fn differs(&self, number: u32) -> bool {
         self.cells[number as usize].len > 1
     }
 
-    /// The code of a sector's bytes.
+    /// The code of the bytes of a sector.
     pub(super) fn code_of(&self, number: u32, bytes: &[u8]) -> Code {
         self.code(number, bytes)
     }
 
-    /// The sector of the medium.
+    /// The sector's number on the medium.
     #[inline]
     pub(super) fn sector(&self, number: u32) -> u32 {
         self.base + number
     }
 
-    /// A content's bytes.
+    /// The bytes of a content.
     pub(super) fn bytes(&self, number: u32, code: Code) -> Vec<u8> {
         payload::of_code(self.kind, self.author, number, code)
     }
 
-    /// Adds everything that matters of it to a fingerprint.
+    /// Adds the state of all sectors to a fingerprint.
     #[inline]
     pub(super) fn add_to(&self, fingerprint: &mut Fingerprint) {
         for cell in &self.cells {

@@ -1,12 +1,13 @@
-//! What is kept of a search that was stopped, so that it goes on from there.
+//! The finished parts of a search, in a file from which a stopped search continues.
 //!
-//! A search is cut into parts that do the same whenever they are done. The file has a line for each
-//! that was finished: which one, what it counted, and the lives it led to. The first line says what
-//! search it is and of which program; another one starts from the beginning.
+//! A search is cut into parts whose outcome does not depend on when they run. The file has a line
+//! for each finished part: its identity, its counts, and the lives it led to. The first line names
+//! the search and the program; if either differs, the search starts from the beginning.
 //!
-//! A search that believed a wrong line would call complete what is not. So each begins with a
-//! checksum of it and of all before it. What does not match is never believed: a last line that was
-//! half written is done again, and a file that is damaged before its end is refused.
+//! A wrong line could make an incomplete search look complete. So each line begins with a checksum
+//! of its content and of all lines before it. A line whose checksum does not match is never used:
+//! if it is the last line of the file, its part is searched again; a file that is damaged before
+//! its last line is rejected.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, Write as _};
@@ -27,7 +28,7 @@ use crate::base::files::{CHECKSUM, checksum, open_regular, read_open, settle};
 use crate::base::prng::mix;
 use crate::trace::Signature;
 
-/// One part that was finished.
+/// A finished part.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
     requests: u8,
@@ -35,7 +36,7 @@ struct Line {
     path: Path,
     first: u16,
     tally: Tally,
-    /// Power losses left, state, path.
+    /// Lives that begin with everything read back: power losses left, state, path.
     fresh: Vec<(u8, String, Path)>,
 }
 
@@ -55,13 +56,13 @@ impl Line {
     }
 }
 
-/// No checkpoint is larger than this many bytes.
+/// The largest size of a checkpoint, in bytes.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// Processes that search the same in one folder at a time, each with a file of its own.
+/// The most processes that run the same search in one folder at a time, each with its own file.
 const MOST_AT_ONCE: u32 = 64;
 
-/// How often what is written is made stable. More than this is never lost, and it is only work.
+/// Interval between syncs of the file. A power loss costs the work of at most this interval.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
 
 /// The finished parts of a search, in a file.
@@ -69,14 +70,14 @@ const STABLE_AFTER: Duration = Duration::from_secs(1);
 pub struct Checkpoint {
     path: PathBuf,
     known: Vec<Line>,
-    /// Where finished parts go, and what went wrong with that.
+    /// The end of the file, or the first error of writing to it.
     sink: Mutex<Result<Sink, String>>,
 }
 
 /// The end of the file.
 #[derive(Debug)]
 struct Sink {
-    /// Locked as long as it is open.
+    /// The checkpoint file, locked while it is open.
     file: File,
     /// The checksum of the last line.
     sum: u64,
@@ -101,8 +102,8 @@ impl Sink {
     }
 }
 
-/// What is whole of a checkpoint: the contents of its lines, the checksum of the last one, and
-/// where that ends.
+/// The undamaged lines of a checkpoint: their contents, the checksum of the last one, and the
+/// offset of its end in bytes.
 struct Whole<'a> {
     contents: Vec<&'a str>,
     sum: u64,
@@ -110,12 +111,13 @@ struct Whole<'a> {
 }
 
 impl Whole<'_> {
-    /// Checks every line. A line is damaged if its checksum is not that of the line before and its
-    /// content; so none can be changed, taken out, doubled or moved without one that is.
+    /// Checks every line. A line is damaged if its checksum is not that of the checksum before it
+    /// and of its content. So a line cannot be changed, removed, duplicated or moved without a
+    /// damaged line.
     ///
     /// # Errors
-    /// The number of the first damaged line, unless it is the last one: a process that was killed,
-    /// or a host that lost its power, may have left that half written.
+    /// The number of the first damaged line, unless it is the last line: that one may be half
+    /// written by a killed process or a host that lost its power.
     fn of(bytes: &[u8]) -> Result<Whole<'_>, usize> {
         let mut whole = Whole { contents: Vec::new(), sum: CHECKSUM, len: 0 };
         let mut lines = bytes.split_inclusive(|&byte| byte == b'\n');
@@ -134,7 +136,7 @@ impl Whole<'_> {
     }
 }
 
-/// The content of a line, if it has the right checksum behind a line with the checksum `before`.
+/// The content of a line, if its checksum is right behind a line with the checksum `before`.
 fn checked(line: &[u8], before: u64) -> Option<&str> {
     let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
     let (sum, content) = line.split_once(' ')?;
@@ -143,11 +145,11 @@ fn checked(line: &[u8], before: u64) -> Option<&str> {
 }
 
 impl Checkpoint {
-    /// Goes on with a search in a folder, or begins it. Another search has another file; one that
-    /// another `program` began starts from the beginning.
+    /// Opens or creates the checkpoint of a search in a folder. Each search has its own file; a
+    /// file of another `program` is overwritten.
     ///
     /// # Errors
-    /// One line: there can be no file in the folder, or the one that is there is damaged.
+    /// One line: the file cannot be created in the folder, or the existing file is damaged.
     pub fn open(dir: &FilePath, program: &str, search: &str) -> Result<Checkpoint, String> {
         let number = search.bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
         let header = format!("powerfail explore {search}, by {program}");
@@ -179,14 +181,14 @@ impl Checkpoint {
             .map(|(nth, line)| serde_json::from_str(line).map_err(|_| damaged(nth + 1)))
             .collect();
         let known = known?;
-        // A half-written line at the end would spoil the next one.
+        // A half-written line at the end would spoil the next line.
         file.set_len(whole.len as u64).map_err(said)?;
         file.seek(io::SeekFrom::End(0)).map_err(said)?;
         let mut sink = Sink { file, sum: whole.sum, len: whole.len as u64, stable: Instant::now() };
         if whole.contents.is_empty()
             && let Err(error) = sink.append(header)
         {
-            // What holds nothing is only litter.
+            // An empty file is of no use; a failure to remove it is harmless.
             let _ = fs::remove_file(&path);
             return Err(said(error));
         }
@@ -195,28 +197,28 @@ impl Checkpoint {
         Ok(Checkpoint { path, known, sink: Mutex::new(Ok(sink)) })
     }
 
-    /// How many parts were finished before.
+    /// The number of parts that were finished by earlier runs.
     #[must_use]
     pub fn finished(&self) -> usize {
         self.known.len()
     }
 
-    /// Where it is.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &FilePath {
         &self.path
     }
 
-    /// Everything is done, and nothing need be kept.
+    /// Removes the file once the search is complete.
     pub fn remove(self) {
-        // It is only litter then.
+        // A complete checkpoint is of no use; a failure to remove it is harmless.
         let _ = fs::remove_file(&self.path);
     }
 
-    /// Makes all of it stable.
+    /// Makes all finished parts stable.
     ///
     /// # Errors
-    /// What went wrong with that, or with anything that was to be kept before.
+    /// The first error of this sync, or of an earlier write.
     pub fn settle(&self) -> Result<(), String> {
         let Ok(mut sink) = self.sink.lock() else { return Ok(()) };
         if let Ok(open) = &mut *sink
@@ -238,7 +240,7 @@ impl TaskStore for Checkpoint {
     }
 
     fn keep(&self, task: &Task, outcome: &Outcome) {
-        // What was broken is found again.
+        // A part with a failure is not kept, so that the failure is found again.
         if !outcome.found.is_empty() || self.known.iter().any(|line| line.is_of(task)) {
             return;
         }
@@ -265,7 +267,8 @@ impl TaskStore for Checkpoint {
     fn found(&self, _row: usize, _signature: &Signature, _found: &Found) {}
 }
 
-/// Opens a checkpoint, or makes it, for this process alone. Nothing if another one has it.
+/// Opens or creates a checkpoint and locks it for this process. Returns `None` if another process
+/// holds the lock.
 fn open_alone(path: &FilePath) -> io::Result<Option<File>> {
     loop {
         let mut options = OpenOptions::new();
@@ -274,10 +277,10 @@ fn open_alone(path: &FilePath) -> io::Result<Option<File>> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Ok(None),
-            // Where nothing can be locked, only this process is thought to be there.
+            // Without file locks, assume that this process is the only one.
             Err(_) => return Ok(Some(file)),
         }
-        // Who had it may have removed it meanwhile.
+        // The process that held the lock may have removed the file meanwhile.
         let (mine, there) = (file.metadata()?, path.symlink_metadata());
         if there.is_ok_and(|there| (there.dev(), there.ino()) == (mine.dev(), mine.ino())) {
             return Ok(Some(file));
@@ -313,7 +316,7 @@ mod tests {
         drop(again);
         let open = |program, search| Checkpoint::open(dir.path(), program, search).expect("a file");
         assert_eq!(open("me", "another").finished(), 0, "another search has a file of its own");
-        assert_eq!(open("me", "one").finished(), 1, "and spoils none");
+        assert_eq!(open("me", "one").finished(), 1, "and damages none");
         assert_eq!(open("you", "one").finished(), 0, "another program may take other steps");
     }
 
@@ -325,7 +328,7 @@ mod tests {
         assert_ne!(first.path(), second.path());
         let (one, two) = (first.path().to_owned(), second.path().to_owned());
         first.remove();
-        assert!(!one.exists() && two.exists(), "one does not remove what is the other's");
+        assert!(!one.exists() && two.exists(), "a search does not remove the file of another");
         assert_eq!(open().path(), one);
     }
 
@@ -345,13 +348,14 @@ mod tests {
         let good = fs::read(&path).expect("it was written");
         let lines: Vec<&[u8]> = good.split_inclusive(|&byte| byte == b'\n').collect();
         assert_eq!(lines.len(), 7);
-        // How many lines of `good` what is there begins with, or that it is refused.
+        // The number of lines of `good` that are accepted from `bytes`, or `None` if the file is
+        // rejected.
         let finished = |bytes: &[u8]| {
             fs::write(&path, bytes).expect("a file");
             let opened = loop {
                 match Checkpoint::open(dir.path(), "me", "one") {
-                    // A process that another test has just started holds the lock until it runs its
-                    // program.
+                    // A process that another test has just started holds the lock until it executes
+                    // its program.
                     Ok(other) if other.path() != path => other.remove(),
                     opened => break opened,
                 }
@@ -366,7 +370,7 @@ mod tests {
                 let recalled = known.recall(&task);
                 recalled.is_some_and(|done| done.tally.states == 77 + u64::from(first))
             });
-            assert!(whole, "what is believed is what was done");
+            assert!(whole, "each accepted line holds the outcome that was kept");
             Some(known.finished())
         };
         assert_eq!(finished(&good), Some(6));
@@ -374,7 +378,8 @@ mod tests {
         for at in 0..good.len() {
             let mut spoilt = good.clone();
             spoilt[at] ^= 1;
-            // The line break before the last line is that of the one before, which it joins.
+            // The line break before the last line belongs to the line before it; without it the two
+            // lines join.
             let kept = (at >= last).then_some(5).or((at == last - 1).then_some(4));
             assert_eq!(finished(&spoilt), kept, "a bit of byte {at}");
             let cut = good[..at].iter().filter(|&&byte| byte == b'\n').count();

@@ -1,11 +1,11 @@
-//! Fingerprints: 128 bits by which two states are held to be one.
+//! Fingerprints: 128 bits by which two states are considered equal.
 //!
-//! It is no cryptographic hash; nobody chooses states to make two of them collide. Of `n` states
-//! any two collide with a probability of at most about `n² / 2^129`, and a search says so in its
-//! statement.
+//! This is not a cryptographic hash, because states are not chosen to collide. Among `n` states
+//! some two collide with a probability of at most about `n² / 2^129`; the statement of a search
+//! names this figure.
 
-/// A fingerprint, word by word. Two lanes of different constants, each a multiplication folded onto
-/// itself.
+/// A fingerprint, built word by word: two halves with different constants, each a multiplication
+/// folded onto itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Fingerprint {
     one: u64,
@@ -13,7 +13,7 @@ pub(super) struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Of nothing yet.
+    /// The fingerprint of no words.
     pub(super) const EMPTY: Fingerprint =
         Fingerprint { one: 0x243f_6a88_85a3_08d3, two: 0x1319_8a2e_0370_7344 };
 
@@ -32,14 +32,14 @@ impl Fingerprint {
         self.word(other.two);
     }
 
-    /// Adds another fingerprint in such a way that the order of additions does not matter.
+    /// Adds another fingerprint; the order of such additions does not matter.
     #[inline]
     pub(super) fn blend(&mut self, other: Fingerprint) {
         self.one = self.one.wrapping_add(other.one);
         self.two = self.two.wrapping_add(other.two);
     }
 
-    /// The fingerprint of a few words.
+    /// The fingerprint of these words.
     #[inline]
     pub(super) fn of(words: &[u64]) -> Fingerprint {
         let mut fingerprint = Fingerprint::EMPTY;
@@ -47,7 +47,8 @@ impl Fingerprint {
         fingerprint
     }
 
-    /// As a number. Never zero, which a table takes for an empty place.
+    /// The fingerprint as a number. Never zero, which marks an empty place in the table of visited
+    /// states.
     #[inline]
     pub(super) fn value(self) -> u128 {
         let value = u128::from(self.one) << 64 | u128::from(self.two);

@@ -1,23 +1,23 @@
-//! What makes two states one.
+//! Equality of states.
 //!
-//! A device is anything that implements [`DeviceUnderTest`], so nobody can look into it. But it is
-//! a function of what it was given, and so is the oracle. Two states are therefore held to be one
-//! iff these are equal:
+//! A device is anything that implements [`DeviceUnderTest`], so its state cannot be inspected. But
+//! the device is a function of its inputs, and so is the oracle. Two states are therefore
+//! considered equal iff all of these are equal:
 //!
-//! * for the device, everything its threads were given, in order: which one ran, what the guest had
-//!   published by then, and which completions waited. With each power loss it begins anew, with
-//!   what it [carries](DeviceUnderTest::carries) over;
-//! * for the oracle, what was sent and what came back since the life began, up to the order of
-//!   neighbours of one sort: of two requests it asks only whether one ended before the other was
-//!   submitted;
-//! * for the disk, what each sector may hold, what is in flight and how far, and what waits to be
-//!   taken;
-//! * what the scope has left.
+//! * for the device, the inputs of its threads, in order: which thread ran, which requests the
+//!   guest had published by then, and which completions waited. Each power loss starts a new
+//!   sequence, with the state that the device [carries](DeviceUnderTest::carries) over;
+//! * for the oracle, the requests sent and returned since the life began, up to the order of
+//!   neighbours of one sort: the only order of two requests that the oracle uses is whether one
+//!   ended before the other was submitted;
+//! * for the disk, the possible contents of each sector, the operations in flight and the progress
+//!   of each, and the completions that wait to be taken;
+//! * the requests, power losses, host failures and resets that the scope has left.
 //!
-//! After a power loss less is needed: which contents the oracle allows in each sector and which may
-//! be there, by their place in the order of the former, and which of them is zeroes. Once all was
-//! read back each sector holds one content that both agree on, and its name does not matter any
-//! more.
+//! After a power loss less is needed: for each sector the contents that the oracle allows, the
+//! contents that may be there, as indices into the allowed ones, and which of the allowed ones is
+//! zeroes. Once everything was read back, each sector holds one content on which disk and oracle
+//! agree, and its name no longer matters.
 
 use std::collections::BTreeSet;
 
@@ -32,34 +32,36 @@ use crate::guest::payload;
 use crate::host::disk::{OpKey, Outcome};
 use crate::world::Answer;
 
-/// What was given to whom, as fingerprints.
+/// Inputs of the device and of the oracle, as fingerprints.
 #[derive(Clone, Debug)]
 pub(super) struct History {
-    /// What the guest has published, by queue.
+    /// Requests that the guest has published, by queue.
     guest: [Fingerprint; 4],
-    /// What has been completed and not taken, by lane, in order.
+    /// Operations that were completed and not taken, by lane, in order.
     waiting: [Fingerprint; 4],
-    /// What the device was given.
+    /// Inputs of the device.
     device: Fingerprint,
-    /// What the oracle was told, but for the last neighbours of one sort.
+    /// Inputs of the oracle, except the last neighbours of one sort.
     told: Fingerprint,
-    /// Those, in no order.
+    /// Those neighbours, in no order.
     neighbours: Fingerprint,
     sort: Sort,
-    /// What was sent and what came back in this life, in no order.
+    /// Requests that were sent and returned in this life, in no order.
     events: Fingerprint,
-    /// Nothing has happened since the life began and everything was read back.
+    /// Whether everything was read back at the beginning of this life and nothing has happened
+    /// since.
     fresh: bool,
-    /// Every order of what the oracle was told counts, and so does what was before a power loss.
+    /// Whether every order of the inputs of the oracle counts, and the inputs before a power loss
+    /// too.
     exact: bool,
 }
 
-/// Of what sort the last thing was that the oracle was told.
+/// The sort of the last input of the oracle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sort {
     Sent,
     Back,
-    /// Has no neighbours.
+    /// An input without neighbours.
     Other,
 }
 
@@ -90,22 +92,22 @@ impl History {
         self.fresh = false;
     }
 
-    /// A request was published.
+    /// Records that a request was published.
     pub(super) fn sent(&mut self, queue: u8, id: u32, nth: u8) {
         let what = u64::from(id) << 16 | u64::from(nth) << 8 | u64::from(queue);
         self.guest[usize::from(queue)].word(what);
         self.tell(Sort::Sent, Fingerprint::of(&[1, what]));
     }
 
-    /// Words of a memory were stored or loaded.
+    /// Records that words of a memory were stored or loaded.
     pub(super) fn accessed(&mut self, id: u32, nth: u8) {
         let what = u64::from(id) << 16 | u64::from(nth) << 8;
-        // A device that is wrong may have noticed.
+        // A mutant may depend on the access.
         self.device.word(what | 1);
         self.tell(Sort::Other, Fingerprint::of(&[2, what]));
     }
 
-    /// Requests came back.
+    /// Records that requests were returned.
     pub(super) fn heard(&mut self, answers: impl Iterator<Item = Answer>) {
         for Answer { id, status, found } in answers {
             let what = Fingerprint::of(&[3, u64::from(id) << 8 | u64::from(status), found]);
@@ -113,25 +115,26 @@ impl History {
         }
     }
 
-    /// The guest has written `writeback`.
+    /// Records that the guest wrote `writeback`.
     pub(super) fn switched(&mut self, value: u8) {
         self.device.word(u64::from(value) << 1 | 1);
         self.tell(Sort::Other, Fingerprint::of(&[4, u64::from(value)]));
     }
 
-    /// The guest has asked for a reset.
+    /// Records that the guest started a reset.
     pub(super) fn reset_begun(&mut self) {
         self.device.word(6 << 8);
         self.tell(Sort::Other, Fingerprint::of(&[5]));
     }
 
-    /// The reset has shown, and another life begins.
+    /// Records that the reset has completed: another life begins.
     pub(super) fn reset_shown(&mut self) {
         self.device.word(7 << 8);
         self.tell(Sort::Other, Fingerprint::of(&[6]));
     }
 
-    /// A thread of the device runs: now it sees what was published and what waits.
+    /// Records that a thread of the device runs; its inputs are the requests published and the
+    /// completions that wait.
     pub(super) fn runs(&mut self, queue: u8) {
         self.device.word(u64::from(queue) << 1);
         self.guest.iter().for_each(|guest| self.device.fingerprint(*guest));
@@ -140,7 +143,7 @@ impl History {
         self.fresh = false;
     }
 
-    /// An operation was completed.
+    /// Records that an operation was completed.
     pub(super) fn waits(&mut self, op: OpKey, outcome: Outcome) {
         let none = SectorSet::EMPTY;
         let (how, landed, forgot) = match outcome {
@@ -156,7 +159,7 @@ impl History {
         self.fresh = false;
     }
 
-    /// The power was lost.
+    /// Records a power loss.
     pub(super) fn power_lost(&mut self, carries: Option<u64>) {
         let device = self.device_after_loss(carries);
         *self = History { device, ..History::new(self.exact) };
@@ -176,13 +179,14 @@ impl History {
         device
     }
 
-    /// Everything was read back. The threads have run for that; nothing else will tell them.
+    /// Records that everything was read back. The threads have run for that, so no later step tells
+    /// such states apart.
     pub(super) fn all_recalled(&mut self) {
         self.fresh = !self.exact;
     }
 }
 
-/// An operation, as a number. It has so few sectors that each fits.
+/// An operation as a number. Sector and length are small enough for one word.
 fn name(op: OpKey) -> u64 {
     let place = u64::from(op.sector) << 20 | u64::from(op.sectors);
     u64::from(op.twin) << 56 | u64::from(op.lane) << 48 | (op.kind as u64) << 40 | place
@@ -208,7 +212,8 @@ impl<D: DeviceUnderTest> Node<D> {
         self.history.fresh
     }
 
-    /// Adds the images that a power loss now may leave, each with what the guest knows by then.
+    /// Adds the images that a power loss may leave now, each with the guest's knowledge at that
+    /// time.
     pub(super) fn add_images(&self, survivors: Option<SectorSet>, out: &mut BTreeSet<u128>) {
         let mut images = vec![Fingerprint::EMPTY];
         for (number, may) in self.may_survive().into_iter().enumerate() {
@@ -233,8 +238,8 @@ impl<D: DeviceUnderTest> Node<D> {
         }
     }
 
-    /// The fingerprint of the state behind a power loss now, in a lazy search, and how many images
-    /// it stands for.
+    /// The fingerprint of the state after a power loss now, in a lazy search, and the number of
+    /// images it stands for.
     pub(super) fn print_after_loss(&self) -> (Fingerprint, u64) {
         let device = self.history.device_after_loss(self.world.slot(0).device.carries());
         let may = self.may_survive();
@@ -275,14 +280,14 @@ impl<D: DeviceUnderTest> Node<D> {
         fingerprint
     }
 
-    /// What is dirty outside the device's part, where nothing has any business to change: the
-    /// witness looks there.
+    /// Dirty sectors outside the device's part, which no operation should change; the witness
+    /// checks them.
     fn outside(&self) -> u64 {
         let disk = self.world.disk();
         disk.dirty().minus(disk.shape().part(0)).words()[0]
     }
 
-    /// The fingerprint of a state in which the sectors from `next` on are not known yet.
+    /// The fingerprint of a state in which the sectors from `next` on are not read back yet.
     fn undecided_fingerprint(
         &self,
         next: u32,
@@ -303,7 +308,7 @@ impl<D: DeviceUnderTest> Node<D> {
             let mut places = Fingerprint::EMPTY;
             for &(found, _) in may {
                 let place = allowed.iter().position(|&content| code(content) == found);
-                // What is not allowed keeps its name.
+                // A content that is not allowed is identified by its code.
                 places.blend(Fingerprint::of(&[place.map_or(found | 1 << 63, |at| at as u64)]));
             }
             fingerprint.fingerprint(places);
@@ -320,7 +325,7 @@ impl<D: DeviceUnderTest> Node<D> {
         fingerprint
     }
 
-    /// Whether the contents of the disk look alike from both ends.
+    /// Whether the contents of the disk are the same from both ends.
     pub(super) fn is_mirrored(&self) -> bool {
         let is_zero = |number: u32| self.cells.cached(number) == zero();
         let last = self.cells.len() - 1;

@@ -1,4 +1,4 @@
-//! What a guest may ask for within a scope.
+//! Kinds of requests within a scope.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,24 +12,24 @@ use crate::guest::{GuestRequest, Segments};
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RequestKind {
-    /// Write, or store to words.
+    /// Writes a range, or stores to words.
     Out,
-    /// Make completed writes stable.
+    /// Makes completed writes stable.
     Flush,
-    /// Zero a range.
+    /// Zeroes a range.
     WriteZeroes,
-    /// Give a range up.
+    /// Discards a range.
     Discard,
-    /// Zero a range and allow the device to give it up.
+    /// Zeroes a range and allows the device to unmap it.
     Unmap,
-    /// Read, or load words, among the others. What is left in the end is read in any case.
+    /// Reads a range, or loads words. The final contents are read back in any case.
     In,
-    /// Ask for the serial number.
+    /// Reads the serial number.
     Id,
 }
 
 impl RequestKind {
-    /// All of them with their names.
+    /// All kinds with their names.
     pub const ALL: [(RequestKind, &'static str); 7] = [
         (RequestKind::Out, "out"),
         (RequestKind::Flush, "flush"),
@@ -42,7 +42,7 @@ impl RequestKind {
 }
 
 impl RequestKind {
-    /// Whether a persistent memory knows it.
+    /// Whether a persistent memory has this kind.
     pub(crate) fn is_of_memory(&self) -> bool {
         matches!(self, RequestKind::Out | RequestKind::Flush | RequestKind::In)
     }
@@ -66,8 +66,7 @@ impl FromStr for RequestKind {
     }
 }
 
-/// A request of a kind, about a range of sectors or words. Nothing if the device knows no such
-/// kind.
+/// A request of a kind for a range of sectors or words. `None` if the device has no such kind.
 pub(super) fn ask(kind: Kind, what: RequestKind, first: u32, count: u32) -> Option<GuestRequest> {
     let sector = u64::from(first);
     let segments = |flags: u32| {

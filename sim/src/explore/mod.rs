@@ -1,45 +1,48 @@
-//! Every schedule, up to a scope.
+//! Exhaustive search of all schedules within a scope.
 //!
-//! Random runs find bugs; they never say that there are none up to here. For a small scope a search
-//! can say that, of the device that ships and not of a model of it: every workload of up to so many
-//! requests, every order in which the host does things and completes them, every moment at which
-//! the power goes and every image it may leave were tried, and no promise was broken.
+//! Random runs find bugs; they cannot show that there are none. A search of a small scope can, for
+//! the shipped device and not for a model of it. It tries every workload of up to so many requests,
+//! every order in which the host executes and completes operations, every moment of a power loss,
+//! and every image that a power loss may leave.
 //!
-//! # What is covered
+//! # Coverage
 //!
-//! One device on the simulated disk, whose [fault model](crate::host::disk) is the one of random
-//! runs. The guest sends requests of the scope's kinds on any queue, and at most so many at a time;
-//! a thread of the device, once it runs, runs until it has nothing to do; the guest takes back what
-//! was used as soon as a thread has paused. The host lands and completes operations in any order, a
-//! sector at a time, writes back whenever it likes and, if the scope allows, fails them with EIO: a
-//! write that fails has landed in any part, and a failed sync forgets all that was dirty or
-//! nothing. The power goes at any moment, and between any two of the reads that follow a power
-//! loss; those are done by a kind host. When the power comes on the guest reads every sector before
-//! it goes on, and where it has nothing left to do it reads every sector once more.
+//! One device on the simulated disk, with the [fault model](crate::host::disk) of random runs:
 //!
-//! If the scope allows, the guest resets the device, too, and waits for that to show.
+//! * The guest sends requests of the scope's kinds on any queue, up to a limit of requests in
+//!   flight.
+//! * A thread of the device runs until it is idle; the guest takes used buffers as soon as a thread
+//!   has paused.
+//! * The host lands operations sector by sector and completes them in any order, writes back at any
+//!   time and, if the scope allows, fails them with EIO. A failed write has landed in any part of
+//!   its range; a failed sync forgets all dirty sectors or none.
+//! * The power goes at any moment, including between any two of the reads that follow a power loss.
+//!   The host is fault-free during those reads.
+//! * After a power loss the guest reads every sector before it continues. When it has no more
+//!   requests to send it reads every sector once more.
+//! * If the scope allows, the guest resets the device and waits until the reset completes.
 //!
-//! Not covered: threads that stop between two of their steps (loom does that), chains that are cut
-//! in odd ways, broken rings, short transfers, killed backends, resizing. Random runs have all of
-//! them.
+//! Not covered: threads that stop between two of their steps (loom covers that), chains with
+//! unusual descriptor layouts, broken rings, short transfers, killed backends, resizing. Random
+//! runs have all of them.
 //!
-//! # What makes it small
+//! # Reductions
 //!
-//! * *Alike*: states that the rest of a run cannot tell apart are visited once; `history.rs` says
-//!   which those are.
+//! * *Alike*: states that the rest of a run cannot tell apart are visited once; `history.rs`
+//!   defines them.
 //! * *Lazy*: an operation lands when it completes, unless another one is in flight on the same
-//!   sector; what a power loss leaves of a sector is decided when the sector is read (`cells.rs`).
-//!   Both only put off what nobody can see.
-//! * *Sleep*: of two independent steps one order is enough; `step.rs` says which are, and claims
-//!   nothing more.
+//!   sector; the content of a sector after a power loss is decided when the sector is read
+//!   (`cells.rs`). Both postpone only unobservable decisions.
+//! * *Sleep*: of two independent steps only one order is tried; `step.rs` defines independence and
+//!   claims nothing more.
 //! * *Mirror*: a disk has no preferred end and no preferred queue, so of two workloads that are
-//!   mirror images, or differ in which queue is which, one is enough. This one believes that the
-//!   device tells neither apart.
-//! * *Lives*: after a power loss and with everything read back it does not matter how one got there
-//!   (`lives.rs`).
+//!   mirror images, or that differ only in the numbers of queues, only one is tried. This reduction
+//!   assumes that the device does not distinguish them.
+//! * *Lives*: after a power loss, once everything was read back, the way to this state does not
+//!   matter (`tasks.rs`).
 //!
-//! All but the last can be switched off. Tests hold what is found with and without them against
-//! each other, for our device and for every wrong one in scope.
+//! Every reduction but the last can be switched off. Tests compare the results with and without
+//! each, for the shipped device and for every mutant in scope.
 
 mod cells;
 mod checkpoint;
@@ -77,53 +80,53 @@ use crate::world::action::Action;
 use plan::Plan;
 use tasks::{Limits, Outcome, Outcomes, Task, TaskStore};
 
-/// How much a search may take.
+/// Limits of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Threads. What comes out is the same for any number of them.
+    /// Threads. The result is the same for any number of them.
     pub jobs: usize,
-    /// States that each of the searches that a scope is cut into remembers.
+    /// States that each part of the search remembers.
     pub states: usize,
-    /// Whether to go on after a broken promise.
+    /// Whether to continue after a broken promise.
     pub keep_going: bool,
     /// Whether to keep the images that power losses may leave.
     pub keep_images: bool,
 }
 
 impl Effort {
-    /// States that take 1 GiB or so.
+    /// The default number of states; they take about 1 GiB.
     pub const STATES: usize = 1 << 24;
 
-    /// On so many threads, up to the first broken promise.
+    /// The limits of a search on so many threads, up to the first broken promise.
     #[must_use]
     pub fn on(jobs: usize) -> Effort {
         Effort { jobs, states: Effort::STATES, keep_going: false, keep_images: false }
     }
 }
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Requests of the scope.
     pub requests: u8,
-    /// What was counted.
+    /// Counts of the search.
     pub tally: Tally,
     /// Lives that were searched.
     pub lives: u64,
-    /// Parts of the search that were finished, and all that are known.
+    /// Parts of the search that were finished.
     pub done: u64,
-    /// See above.
+    /// All parts that are known.
     pub parts: u64,
-    /// The images that power losses may leave, each by its row and a fingerprint with what the
-    /// guest knew: which requests it had sent, and which had come back. Empty unless they were
-    /// asked for.
+    /// The images that power losses may leave, each as its row and a fingerprint of the image and
+    /// of the guest's knowledge: the requests that were sent and those that were returned. Empty
+    /// unless [`Effort::keep_images`] is set.
     pub images: BTreeSet<(usize, u128)>,
-    /// What was broken, by kind; each by the shortest run that was come upon.
+    /// One counterexample for each kind of failure, the shortest that was found.
     pub broken: Vec<(Signature, Counterexample)>,
 }
 
 impl Report {
-    /// Whether every part was finished, and nothing was broken.
+    /// Whether every part was finished and none was stopped early.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.done == self.parts && self.tally.stopped == 0
@@ -135,19 +138,19 @@ impl Report {
 pub struct Counterexample {
     /// The row of the stability table.
     pub row: Row,
-    /// The options of its world.
+    /// The options of the world.
     pub options: Options,
     /// The number of the run.
     pub run: u32,
-    /// What happens.
+    /// The actions of the run.
     pub actions: Vec<Action>,
     /// Steps of the search.
     pub steps: usize,
-    /// What is broken.
+    /// The promise that is broken.
     pub failure: Box<Failure>,
 }
 
-/// Nothing is remembered from one search to the next.
+/// A store that keeps nothing from one search to the next.
 struct Nothing;
 
 impl TaskStore for Nothing {
@@ -160,7 +163,7 @@ impl TaskStore for Nothing {
     fn found(&self, _row: usize, _signature: &Signature, _found: &search::Found) {}
 }
 
-/// What is kept in a file, and somebody who hears of the first failure of each kind.
+/// A store in a checkpoint file that reports the first failure of each kind.
 struct Telling<'a, D: DeviceUnderTest> {
     checkpoint: &'a Checkpoint,
     setup: &'a D::Setup,
@@ -191,7 +194,7 @@ fn plans<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope) -> Vec<Plan> {
     rows.into_iter().map(|row| Plan::new::<D>(setup, scope, row)).collect()
 }
 
-/// Tries everything within a scope.
+/// Searches everything within a scope.
 pub fn explore<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
@@ -201,8 +204,8 @@ pub fn explore<D: DeviceUnderTest>(
     remembering::<D>(setup, scope, effort, progress, &plans::<D>(setup, scope), &Nothing)
 }
 
-/// As [`explore`], going on where the search was stopped before. `found` hears of the first failure
-/// of each kind at once, on the thread that came upon it.
+/// Continues a stopped [`explore`] from a checkpoint. Calls `found` at once for the first failure
+/// of each kind, on the thread that found it.
 pub fn go_on<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
@@ -236,8 +239,8 @@ fn remembering<D: DeviceUnderTest>(
 }
 
 /// The shortest run within a scope that breaks a promise: with the fewest requests, then the fewest
-/// power losses, then the fewest failures of the host and resets, then the fewest steps. Nothing if
-/// none does, or the search was stopped.
+/// power losses, then the fewest host failures and resets, then the fewest steps. `None` if no run
+/// does, or if the search was stopped.
 pub fn shortest<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
@@ -247,8 +250,8 @@ pub fn shortest<D: DeviceUnderTest>(
     short::<D>(setup, scope, effort, progress).into_iter().next()
 }
 
-/// The [`shortest`] run that breaks a promise, and behind it one of each kind of failure in the
-/// least scope that has it.
+/// The [`shortest`] run that breaks a promise, followed by one of each kind of failure in the
+/// smallest scope that has it.
 pub fn short<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
@@ -268,7 +271,7 @@ pub fn short<D: DeviceUnderTest>(
     Vec::new()
 }
 
-/// Power losses, host failures and resets of the scopes within a scope, fewer of each first.
+/// Power losses, host failures and resets of the scopes within a scope, in ascending order.
 fn troubles(scope: &Scope) -> impl Iterator<Item = (u8, u8, u8)> + '_ {
     (0..=scope.crashes).flat_map(move |crashes| {
         (0..=scope.faults)
@@ -276,7 +279,8 @@ fn troubles(scope: &Scope) -> impl Iterator<Item = (u8, u8, u8)> + '_ {
     })
 }
 
-/// The run with the fewest steps within a scope that breaks a promise, and one of each kind.
+/// The run with the fewest steps within a scope that breaks a promise, followed by one of each
+/// kind.
 fn short_within<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
@@ -292,7 +296,7 @@ fn short_within<D: DeviceUnderTest>(
     let mut all: Vec<(usize, search::Found)> = lives.found.into_values().collect();
     all.sort_by(order);
     let Some(mut best) = all.first().cloned() else { return Vec::new() };
-    // What makes a search smaller may have left the shortest run out, though not all of them.
+    // The reductions may have left out the shortest run, though not all of them.
     while best.1.path.len() > 1
         && let Some(better) =
             tasks::shorter::<D>(setup, &plans, best.1.path.len(), limits, progress)

@@ -1,6 +1,7 @@
-//! One state of a search: a world, what the scope has left, and what of the past may still matter.
+//! One state of a search: a world, the rest of the scope, and the part of the past that may still
+//! matter.
 //!
-//! Here is how a step is done. What makes two states one is in [`history`](super::history).
+//! This file does the steps. [`history`](super::history) defines equality of states.
 
 use std::sync::{Arc, Mutex};
 
@@ -17,24 +18,24 @@ use crate::host::disk::{EIO, OpKey, Outcome};
 use crate::world::action::{Action, CrashKind, Until};
 use crate::world::{Failure, World};
 
-/// A step that was done, or the promise it broke.
+/// The outcome of a step: nothing, or the promise it broke.
 pub(super) type Done = Result<(), Box<Failure>>;
 
-/// What the guest is about.
+/// The phase of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It sends requests.
+    /// The guest sends requests.
     Living,
-    /// It has asked for a reset and waits for that to show.
+    /// The guest waits until a reset completes.
     Resetting,
-    /// The power was lost, and it reads everything back: this sector or word is next.
+    /// The power was lost, and the guest reads everything back; this sector or word is next.
     Recalling {
         /// The number.
         next: u32,
     },
 }
 
-/// How requests are cut: into as few descriptors of the ring as can be.
+/// The layout of requests: as few ring descriptors as possible.
 const LAYOUT: Layout = Layout { indirect: 1, ..Layout::PLAIN };
 
 /// One state.
@@ -43,29 +44,29 @@ pub(super) struct Node<D: DeviceUnderTest> {
     pub(super) world: World<D>,
     pub(super) cells: Cells,
     pub(super) phase: Phase,
-    /// What the scope has left: requests, power losses, host failures, resets.
+    /// Requests left in the scope; the next fields count power losses, host failures and resets.
     pub(super) left: u8,
     pub(super) crashes: u8,
     pub(super) faults: u8,
     pub(super) resets: u8,
-    /// Something has told the two ends of the disk apart.
+    /// Whether an earlier request distinguishes the two ends of the disk.
     pub(super) lopsided: bool,
-    /// Queues that were used since then, which tells them apart.
+    /// The number of queues that were used since then, and so are distinguished.
     pub(super) used: u8,
-    /// What the guest last wrote to `writeback`, or found there.
+    /// The value that the guest last wrote to `writeback`, or found there.
     pub(super) writes_back: bool,
     pub(super) history: History,
-    /// After a power loss, what each sector may hold, and how.
+    /// After a power loss, the possible contents of each sector, and the way to each.
     pub(super) left_behind: Vec<Vec<(Code, How)>>,
     next_id: u32,
-    /// How many actions were done.
+    /// The number of actions done.
     pub(super) actions: u32,
-    /// Kept only if the run is to be written down.
+    /// The log of the run; `Some` iff the run is to be written down.
     pub(super) log: Option<Arc<Mutex<Log>>>,
 }
 
 impl<D: DeviceUnderTest> Node<D> {
-    /// The power has just come on, and the first life has begun.
+    /// The state after power-on, at the beginning of the first life.
     pub(super) fn new(
         setup: &D::Setup,
         plan: &Plan,
@@ -93,7 +94,7 @@ impl<D: DeviceUnderTest> Node<D> {
             actions: 0,
             log,
         };
-        // The first life begins as every other one does, so it need not be told from them.
+        // The first life begins as every other one does, so it needs no distinction.
         node.history.power_lost(node.world.slot(0).device.carries());
         node.begin_life(plan)?;
         (0..node.cells.len()).try_for_each(|number| node.look_at(plan, number))?;
@@ -103,12 +104,12 @@ impl<D: DeviceUnderTest> Node<D> {
         Ok(node)
     }
 
-    /// How many requests are out.
+    /// The number of requests in flight.
     pub(super) fn out(&self) -> u32 {
         self.world.slot(0).queues.iter().map(|queue| u32::from(queue.out())).sum()
     }
 
-    /// Whether nothing moves but the guest.
+    /// Whether the disk and all threads of the device are idle.
     pub(super) fn is_idle(&self) -> bool {
         self.world.disk().busy() == 0 && !self.world.slot(0).runnable.contains(&true)
     }
@@ -116,10 +117,10 @@ impl<D: DeviceUnderTest> Node<D> {
     /// Does one step.
     ///
     /// # Errors
-    /// The promise that was broken.
+    /// The promise that the step broke.
     pub(super) fn take(&mut self, plan: &Plan, step: &Step) -> Done {
         self.do_unit(plan, step)?;
-        // A guest that waits for a reset looks all the time.
+        // A guest that waits for a reset polls after every step.
         if self.phase == Phase::Resetting && self.act(Action::PollReset { device: 0 })? {
             self.history.reset_shown();
             self.phase = Phase::Living;
@@ -160,7 +161,7 @@ impl<D: DeviceUnderTest> Node<D> {
         self.world.step(&action)
     }
 
-    /// Something of the host, and a look at what it has changed.
+    /// Does an action of the host and updates the cells.
     fn host(&mut self, action: Action) -> Done {
         let done = self.act(action)?;
         assert!(done, "`{action}` was not possible");
@@ -175,7 +176,7 @@ impl<D: DeviceUnderTest> Node<D> {
         self.lopsided |= !plan.is_symmetric(nth);
         self.used = self.used.max(to + 1);
         if ask.is_access() {
-            // It came back at once, and what it touched is in the cache.
+            // An access ends at once, and its effect is in the cache.
             self.cells.look(self.world.disk(), self.actions);
             self.history.accessed(id, nth);
         } else {
@@ -216,7 +217,7 @@ impl<D: DeviceUnderTest> Node<D> {
                 self.act(Action::Reap { to: queue(index), arm: true })?;
             }
         }
-        // A disk that is wrong may do something while it is asked.
+        // A disk mutant may change its state during a submission.
         self.cells.look(self.world.disk(), self.actions);
         Ok(())
     }
@@ -234,7 +235,7 @@ impl<D: DeviceUnderTest> Node<D> {
         Ok(())
     }
 
-    /// The power goes, and comes back. Which contents have survived is noted, not decided.
+    /// Loses the power and restarts the device. The survivors are recorded, not decided.
     fn cut(&mut self, plan: &Plan, survivors: SectorSet) -> Done {
         self.crashes -= 1;
         if plan.scope.reduction.lazy {
@@ -258,8 +259,8 @@ impl<D: DeviceUnderTest> Node<D> {
         self.begin_life(plan)
     }
 
-    /// What each sector may hold if the power goes now, in this life or while the last one is read
-    /// back.
+    /// The possible contents of each sector after a power loss now, in this life or while the last
+    /// one is read back.
     pub(super) fn may_survive(&self) -> Vec<Vec<(Code, How)>> {
         let mut all = Vec::with_capacity(self.cells.len() as usize);
         for number in 0..self.cells.len() {
@@ -279,7 +280,7 @@ impl<D: DeviceUnderTest> Node<D> {
         all
     }
 
-    /// Adds what operations in flight may leave in a sector.
+    /// Adds the contents that operations in flight may leave in a sector.
     fn may_land(&self, number: u32, may: &mut Vec<(Code, How)>) {
         let sector = self.cells.sector(number);
         for (nth, (op, ..)) in self.world.disk().in_flight().enumerate() {
@@ -309,7 +310,7 @@ impl<D: DeviceUnderTest> Node<D> {
         Ok(())
     }
 
-    /// The guest reads the next sector, and this content is there.
+    /// The guest reads the next sector, which holds this content.
     fn recall(&mut self, plan: &Plan, content: Code) -> Done {
         let Phase::Recalling { next } = self.phase else { unreachable!("nothing to read back") };
         let known = self.left_behind[next as usize].iter().find(|known| known.0 == content);
@@ -325,7 +326,7 @@ impl<D: DeviceUnderTest> Node<D> {
         self.phase = if next + 1 < self.cells.len() {
             Phase::Recalling { next: next + 1 }
         } else {
-            // Every answer and every signal of it must have come: nobody looks at this life again.
+            // All used buffers and signals must have arrived: this life is not checked again.
             self.act(Action::Rest)?;
             self.history.all_recalled();
             self.lopsided = !self.is_mirrored();
@@ -335,7 +336,7 @@ impl<D: DeviceUnderTest> Node<D> {
         Ok(())
     }
 
-    /// The guest reads a sector, and everything moves until it has.
+    /// The guest reads a sector; every part of the world runs until the read ends.
     fn look_at(&mut self, plan: &Plan, number: u32) -> Done {
         let id = self.publish(0, Scope::recall(plan.kind, number))?;
         self.act(Action::Await { device: 0, id })?;
@@ -346,14 +347,14 @@ impl<D: DeviceUnderTest> Node<D> {
         Ok(())
     }
 
-    /// Everything comes to rest, which it must, and the guest reads everything.
+    /// Runs until the world is at rest, which it must reach, and reads everything back.
     pub(super) fn look(&mut self, plan: &Plan) -> Done {
         self.act(Action::Rest)?;
         (0..self.cells.len()).try_for_each(|number| self.look_at(plan, number))
     }
 }
 
-/// Nobody panics while a line is written.
+/// No panic occurs while the log is locked for a line.
 const WRITING: &str = "only a device panics";
 
 /// The number of the run, in all payloads.

@@ -1,4 +1,4 @@
-//! One row of a scope, made ready: the options of its world and what its guest may ask for.
+//! The plan of one row of a scope: the options of its world and the requests of its guest.
 
 use super::row::Row;
 use super::scope::Scope;
@@ -7,7 +7,7 @@ use crate::guest::GuestRequest;
 use crate::guest::Kind;
 use crate::schedule::options::Options;
 
-/// What all searches of one row share.
+/// Settings that all searches of one row share.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) scope: Scope,
@@ -16,11 +16,11 @@ pub(super) struct Plan {
     pub(super) options: Options,
     /// The features that the driver accepts.
     pub(super) accept: u64,
-    /// What the guest may ask for.
+    /// The requests that the guest may send.
     pub(super) asks: Vec<GuestRequest>,
-    /// For each of those, which is its mirror image.
+    /// For each of those, the index of its mirror image.
     pub(super) mirrors: Vec<u8>,
-    /// Every state in which all is quiet is read back, not only the last ones.
+    /// Whether every idle state is read back, not only the last ones.
     pub(super) look_often: bool,
 }
 
@@ -46,7 +46,7 @@ impl Plan {
     }
 }
 
-/// A request, with the disk turned end to end.
+/// A request on the disk turned end to end.
 fn mirrored(ask: &GuestRequest, sectors: u32) -> GuestRequest {
     let turned = |first: u64, count: u32| u64::from(sectors) - first - u64::from(count);
     let segments = |list: &crate::guest::Segments| {

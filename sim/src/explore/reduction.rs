@@ -1,30 +1,30 @@
-//! What makes a search smaller, by name.
+//! The reductions of a search, by name.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What makes a search smaller than the number of its schedules. Each can be left out, to show that
-/// nothing is lost.
+/// The reductions of the number of schedules of a search. Each can be switched off, to show that it
+/// loses no failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reduction {
-    /// What a power loss leaves in a sector is decided when it is read, and an operation lands when
-    /// it completes unless another one is in flight on the same sector.
+    /// The content of a sector after a power loss is decided when the sector is read, and an
+    /// operation lands when it completes unless another one is in flight on the same sector.
     pub lazy: bool,
-    /// Sleep sets: of two independent steps only one order is taken.
+    /// Sleep sets: of two independent steps only one order is tried.
     pub sleep: bool,
-    /// Of two workloads that are mirror images, or differ in which queue is which, only one is
-    /// taken.
+    /// Of two workloads that are mirror images, or differ only in the numbers of queues, only one
+    /// is tried.
     pub mirror: bool,
-    /// States that the rest of a run cannot tell apart are one: whatever the order of neighbours
-    /// that the oracle does not ask about, and whatever led to a power loss after which the same is
-    /// allowed and the same is there.
+    /// States that the rest of a run cannot tell apart are one: those that differ only in the order
+    /// of neighbours, which the oracle does not use, and those after power losses with the same
+    /// allowed and the same possible contents.
     pub alike: bool,
 }
 
 impl Reduction {
-    /// All of them.
+    /// All reductions.
     pub const ALL: Reduction = Reduction { lazy: true, sleep: true, mirror: true, alike: true };
-    /// None of them.
+    /// No reduction.
     pub const NONE: Reduction =
         Reduction { lazy: false, sleep: false, mirror: false, alike: false };
 }

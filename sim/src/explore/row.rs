@@ -1,20 +1,20 @@
-//! The lives a guest may lead: what is negotiated, as the rows of the stability table tell them
-//! apart.
+//! The feature negotiations of a guest's life, as rows of the stability table.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::guest::wire::feature;
 
-/// A row of the stability table of writes: which of them are stable when they complete.
+/// A row of the stability table of writes, which determines the writes that are stable when they
+/// complete.
 ///
 /// # Spec
 /// VIRTIO 1.4, 5.2.6.2; the table is in [`powerfail_model::law::contract`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Row {
-    /// FLUSH is not offered: nothing is owed (BLK-D-34).
+    /// FLUSH is not offered: no write need survive (BLK-D-34).
     A,
-    /// FLUSH is offered and refused: every write is stable (BLK-D-29).
+    /// FLUSH is offered and not accepted: every completed write is stable (BLK-D-29).
     B,
     /// FLUSH alone.
     C,
@@ -26,8 +26,8 @@ pub enum Row {
     F,
     /// Both, write-back.
     G,
-    /// Both, and the guest switches the mode while writes are in flight: each switch is one of its
-    /// requests.
+    /// Both, and the guest switches the mode while writes are in flight. Each switch counts as a
+    /// request.
     H,
 }
 
@@ -35,7 +35,7 @@ impl Row {
     /// All rows.
     pub const ALL: [Row; 8] = [Row::A, Row::B, Row::C, Row::D, Row::E, Row::F, Row::G, Row::H];
 
-    /// What the device offers of the two features.
+    /// The features of these two that the device offers.
     pub(super) fn offer(self) -> u64 {
         match self {
             Row::A => 0,
@@ -44,7 +44,7 @@ impl Row {
         }
     }
 
-    /// What the driver takes of them.
+    /// The features of these two that the driver accepts.
     pub(super) fn accept(self) -> u64 {
         match self {
             Row::A | Row::B => 0,
@@ -54,17 +54,17 @@ impl Row {
         }
     }
 
-    /// What the driver writes to `writeback` before anything else.
+    /// The value that the driver writes to `writeback` first, if any.
     pub(super) fn mode(self) -> Option<u8> {
         matches!(self, Row::D | Row::F).then_some(0)
     }
 
-    /// Whether the guest switches the mode in the midst of it.
+    /// Whether the guest switches the mode while writes are in flight.
     pub(super) fn switches(self) -> bool {
         self == Row::H
     }
 
-    /// Whether a flush may be asked for.
+    /// Whether the guest may send a flush.
     pub(super) fn flushes(self) -> bool {
         self.accept() & feature::FLUSH != 0
     }

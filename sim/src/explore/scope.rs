@@ -1,4 +1,4 @@
-//! How far a search goes: the workloads, the lives and the host it covers.
+//! The scope of a search: the workloads, the lives and the host faults it covers.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use crate::guest::{GuestRequest, MAX_SECTORS};
 use crate::schedule::options::{Options, Preset};
 use crate::trace::features;
 
-/// How far a search goes.
+/// The bounds of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// The most requests of the guest, over all its lives.
     pub requests: u8,
-    /// Sectors of the disk, or words of the memory.
+    /// Sectors of a disk, or words of a memory.
     pub sectors: u8,
     /// Request queues.
     pub queues: u8,
@@ -29,17 +29,17 @@ pub struct Scope {
     pub faults: u8,
     /// The most resets of the device.
     pub resets: u8,
-    /// What the guest asks for.
+    /// The kinds of requests.
     pub kinds: Vec<RequestKind>,
-    /// The lives it leads, one row in each run.
+    /// The rows to search, one in each run.
     pub rows: Vec<Row>,
     /// Features that are offered and accepted besides those of the row.
     pub features: u64,
-    /// What makes the search smaller.
+    /// The reductions of the search.
     pub reduction: Reduction,
 }
 
-/// What a scope may add to the features of its rows.
+/// The features that a scope may add to those of its rows.
 const EXTRA: u64 = feature::EVENT_IDX
     | feature::BLK_SIZE
     | feature::SEG_MAX
@@ -66,10 +66,10 @@ impl Default for Scope {
 }
 
 impl Scope {
-    /// Whether a search can go so far with a device of this kind.
+    /// Checks that a search of a device of this kind can cover the scope.
     ///
     /// # Errors
-    /// One line that says what is too much or too little.
+    /// One line that names the value out of range.
     pub fn check(&self, kind: Kind) -> Result<(), String> {
         let within = |what: &str, flag: &str, number: u8, low: u8, high: u8| {
             if (low..=high).contains(&number) {
@@ -90,16 +90,16 @@ impl Scope {
         if kind == Kind::Memory && self.queues > 1 {
             return Err(format!("a persistent memory has one queue, not --queues {}", self.queues));
         }
-        // A search of nothing would say that nothing is broken.
+        // A search without requests would report that no promise is broken.
         let empty = self.rows_of(kind).into_iter().find(|&row| self.asks(kind, row).is_empty());
         if let Some(row) = empty {
             let kinds: Vec<String> = self.kinds.iter().map(RequestKind::to_string).collect();
             let kinds = kinds.join(",");
             return Err(match kind {
                 Kind::Disk => {
-                    format!("--kinds {kinds}: in row {row} a guest can ask for none of that")
+                    format!("--kinds {kinds}: in row {row} a guest can send none of these")
                 }
-                Kind::Memory => format!("--kinds {kinds}: a persistent memory knows none of that"),
+                Kind::Memory => format!("--kinds {kinds}: a persistent memory has none of these"),
             });
         }
         let extra = self.features & !EXTRA;
@@ -110,7 +110,7 @@ impl Scope {
         Ok(())
     }
 
-    /// The rows of a device of this kind: a memory has no cache mode, and its only row counts as C.
+    /// The rows of a device of this kind. A memory has no cache mode, and its only row counts as C.
     pub(super) fn rows_of(&self, kind: Kind) -> Vec<Row> {
         match kind {
             Kind::Disk => self.rows.clone(),
@@ -149,7 +149,7 @@ impl Scope {
         (options, accept)
     }
 
-    /// Everything a guest may ask for in a row, in the order in which it is tried.
+    /// The requests that a guest may send in a row, in the order in which they are tried.
     pub(super) fn asks(&self, kind: Kind, row: Row) -> Vec<GuestRequest> {
         let mut asks = Vec::new();
         let sectors = u32::from(self.sectors);
@@ -178,7 +178,7 @@ impl Scope {
 }
 
 impl Scope {
-    /// As the command line takes it: what is counted, and what is named.
+    /// The scope as flags of the command line: the numbers, then the names.
     pub(crate) fn flags(&self) -> (String, String) {
         let Scope { requests, sectors, queues, in_flight, crashes, faults, resets, .. } = self;
         let numbers = format!(
@@ -196,7 +196,7 @@ impl Scope {
     }
 }
 
-/// As the command line takes it.
+/// The scope as flags of the command line.
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (numbers, names) = self.flags();

@@ -1,11 +1,11 @@
-//! Depth first, from one state through everything that may follow.
+//! Depth-first search of everything that may follow from one state.
 //!
-//! A state that was visited is not visited again, but for those of its steps that slept then and do
-//! not sleep now: a sleep set is only sound together with the states it was used in, so it is kept
-//! with them.
+//! A visited state is not visited again, except for those of its steps that slept then and do not
+//! sleep now. A sleep set is sound only together with the states it was used in, so it is kept with
+//! them.
 //!
-//! A life that begins with everything read back ends the search: it is a root of a search of its
-//! own (see [`lives`](super::lives)), for how it came about does not matter.
+//! A life that begins with everything read back ends the search. Such a state is the root of a
+//! separate search (see [`tasks`](super::tasks)), because the way to it does not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,16 +21,16 @@ use crate::run::panicked;
 use crate::trace::Signature;
 use crate::world::Failure;
 
-/// A way to a state: the number of each step among those that were enabled.
+/// A path to a state: the index of each step among the enabled ones.
 pub(super) type Path = Vec<u16>;
 
-/// In a path, that the guest reads everything there.
+/// The entry of a path at which the guest reads everything back.
 pub(super) const LOOK: u16 = u16::MAX;
 
-/// The most steps of a path.
+/// The longest path, in steps.
 const DEEPEST: usize = 1 << 10;
 
-/// A broken promise and the way to it.
+/// A broken promise and the path to it.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) path: Path,
@@ -38,52 +38,52 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Shorter ones come first.
+    /// The key by which shorter paths come first.
     pub(super) fn order(&self) -> (usize, &Path) {
         (self.path.len(), &self.path)
     }
 }
 
-/// What somebody who watches may see, and how he stops it.
+/// Progress counters and the stop flag.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// States visited.
     pub states: AtomicU64,
-    /// Searches that are done, and that there are to do as far as is known.
+    /// Parts that are done.
     pub done: AtomicU64,
-    /// See above.
+    /// All parts that are known so far.
     pub known: AtomicU64,
-    /// Set to stop soon.
+    /// Stops the search soon after it is set.
     pub stop: std::sync::Arc<AtomicBool>,
 }
 
-/// How a search goes on.
+/// The extent of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Everything, up to the next life that begins with everything read back.
+    /// All paths, up to the next life that begins with everything read back.
     Whole,
-    /// Paths of at most so many steps, through all lives.
+    /// Paths of at most this many steps, through all lives.
     Hunt(usize),
 }
 
-/// A search through what follows from one state.
+/// A search from one state.
 pub(super) struct Search<'a, D: DeviceUnderTest> {
     plan: &'a Plan,
     mode: Mode,
     visited: Visited,
     pub(super) tally: Tally,
-    /// The shortest way to each kind of failure, of those that were tried.
+    /// The shortest path found to each kind of failure.
     pub(super) found: BTreeMap<Signature, Found>,
-    /// Lives that begin with everything read back, and requests left: their states and the first
-    /// way to them.
+    /// The states of lives that begin with everything read back and have requests left, with the
+    /// first path to each; keyed by the power losses left and the state.
     pub(super) fresh: BTreeMap<(u8, u128), Path>,
-    /// The images that power losses could leave, if somebody wants them.
+    /// The images that power losses may leave; `Some` iff they are kept.
     pub(super) images: Option<BTreeSet<u128>>,
     path: Path,
     progress: &'a Progress,
     counted: u64,
     stopped: bool,
-    /// Lists of steps that are not in use.
+    /// Spare lists of steps.
     lists: Vec<Vec<Step>>,
     device: std::marker::PhantomData<D>,
 }
@@ -113,7 +113,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         }
     }
 
-    /// Goes through everything that follows from one step of a state, which `path` leads to.
+    /// Searches everything that follows from one step of a state, to which `path` leads.
     pub(super) fn from(&mut self, node: &Node<D>, path: &Path, first: u16) {
         self.path.clone_from(path);
         let mut steps = Vec::new();
@@ -124,7 +124,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         self.finish();
     }
 
-    /// Goes through everything that follows from a state, which `path` leads to.
+    /// Searches everything that follows from a state, to which `path` leads.
     pub(super) fn through(&mut self, node: Node<D>, path: &Path) {
         self.path.clone_from(path);
         self.visit(node, &[]);
@@ -202,7 +202,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
             self.count();
         }
         self.tally.slept += u64::from(asleep.count_ones());
-        // What has no bit never sleeps.
+        // A step without a bit in the mask never sleeps.
         let unseen = is_new && !hunting;
         let many = steps.len() > 64 && (todo != 0 || unseen);
         let last = match (many, todo) {
@@ -237,13 +237,14 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         self.visited.found_ways(key.value(), ways)
     }
 
-    /// The steps that need not be tried after `step`: what was tried before it, or slept, and does
-    /// not mind the order.
+    /// The steps that need not be tried after `step`: those tried before it, or asleep, that are
+    /// independent of it.
     fn asleep_after(&self, node: &Node<D>, step: &Step, before: &[Step]) -> Vec<Step> {
         before.iter().filter(|other| node.independent(other, step)).copied().collect()
     }
 
-    /// The ways that follow if the power goes now and it has gone in a state like this before.
+    /// The continuations after a power loss now, if an equal state after a power loss was searched
+    /// before.
     fn was_cut_alike(&mut self, node: &Node<D>, step: &Step) -> Option<Ways> {
         let Step::Cut { survivors } = step else { return None };
         if let Some(images) = &mut self.images
@@ -267,7 +268,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         known
     }
 
-    /// Takes a step and goes on from there.
+    /// Takes a step and searches from there.
     fn follow(&mut self, mut node: Node<D>, steps: &[Step], nth: usize, sleep: &[Step]) -> Ways {
         let step = steps[nth];
         self.path.push(u16::try_from(nth).expect("a state has not so many steps"));
@@ -287,8 +288,8 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         ways
     }
 
-    /// Reads everything back where nothing else is left to do, or nothing moves though something
-    /// should.
+    /// Reads everything back if the guest has no more requests to send, or if the world is at rest
+    /// though a request or a reset is pending.
     fn look(&mut self, node: &Node<D>) {
         if matches!(node.phase, Phase::Recalling { .. }) || !node.is_idle() {
             return;
@@ -322,7 +323,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         }
     }
 
-    /// Another life begins, with everything read back.
+    /// Records the beginning of another life with everything read back.
     fn begin_anew(&mut self, node: &Node<D>, key: u128) {
         self.tally.lives += 1;
         if node.left == 0 {
@@ -341,13 +342,13 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     }
 }
 
-/// Which of the steps are among others, as bits.
+/// The positions of these steps among others, as bits.
 fn mask(steps: &[Step], among: &[Step]) -> u64 {
     let places = steps.iter().take(64).enumerate();
     places.filter(|(_, step)| among.contains(step)).fold(0, |mask, (nth, _)| mask | 1 << nth)
 }
 
-/// Does something with a device that may panic.
+/// Calls a closure in which the device may panic.
 fn guarded(step: impl FnOnce() -> Done) -> Done {
     caught(step).unwrap_or_else(|panic| Err(panicked(&*panic)))
 }

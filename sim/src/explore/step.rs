@@ -1,19 +1,19 @@
-//! The steps of a search: what may happen next, and which two of those do not mind each other's
-//! order.
+//! The steps of a search, and the independence of two of them.
 //!
 //! # Independence
 //!
-//! Two steps are independent in a state iff, whichever comes first, the other can still happen and
-//! the state after both is the same. What is claimed here, and nothing more:
+//! Two steps are independent in a state iff each leaves the other possible and the state after both
+//! does not depend on their order. The search claims independence only of:
 //!
-//! * What the guest sends or switches and what the host does: neither sees the other before a
-//!   thread of the device runs.
-//! * Two things the host does, if they touch no sector in common, neither makes anything stable,
-//!   and they do not both complete in one lane, whose completions are taken in order.
-//! * A thread that runs and what the host lands or completes for another lane, if that makes
-//!   nothing stable and lands in no sector of which the thread is about to take a completion: a
-//!   sync covers what was taken before it was submitted.
-//! * A power loss is independent of nothing.
+//! * A step of the guest (a request or a switch of the mode) and a step of the host: neither
+//!   affects the other before a thread of the device runs.
+//! * Two steps of the host, if they touch no common sector, neither makes data stable, and they do
+//!   not both complete in one lane, whose completions are taken in order.
+//! * A run of a thread and a landing or completion of the host for another lane, if the latter
+//!   makes no data stable and lands in no sector of which the thread is about to take a completion:
+//!   a sync covers the operations whose completions were taken before its submission.
+//!
+//! A power loss is independent of no step.
 
 use super::cells::Code;
 use super::node::{Node, Phase};
@@ -26,33 +26,32 @@ use crate::world::action::QueueId;
 /// One step of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The guest publishes what it may ask for under this number, and kicks.
+    /// The guest publishes the request with this index, and kicks.
     Send { queue: u8, nth: u8 },
     /// The guest writes `writeback`.
     Switch { value: u8 },
-    /// The thread of a queue runs until it has nothing to do, and the guest takes back what was
-    /// used.
+    /// The thread of a queue runs until it is idle, and the guest takes the used buffers.
     Run { queue: u8 },
     /// The host lands one sector of an operation before it completes.
     Land { op: OpKey, sector: u32 },
-    /// The host completes an operation; of a discard, these sectors become zero that are not yet.
+    /// The host completes an operation; of a discard, these remaining sectors become zero.
     Finish { op: OpKey, landed: SectorSet },
-    /// The host fails an operation that has landed in these sectors too; a sync then forgets that
-    /// anything was dirty.
+    /// The host fails an operation after it has landed in these sectors too; a failed sync may also
+    /// forget that sectors were dirty.
     Fail { op: OpKey, landed: SectorSet, forgets: bool },
-    /// The host writes a sector back, unasked.
+    /// The host writes a sector back on its own.
     WriteBack { sector: u32 },
     /// The guest resets the device.
     Reset,
-    /// The power goes, and the next life begins. Of what is dirty these survive; nothing is decided
-    /// in a lazy search.
+    /// The power goes, and the next life begins. These dirty sectors survive; a lazy search decides
+    /// none.
     Cut { survivors: SectorSet },
-    /// The guest reads the next sector, and this is what has survived there.
+    /// The guest reads the next sector, in which this content has survived.
     Recall { content: Code },
 }
 
 impl<D: DeviceUnderTest> Node<D> {
-    /// Everything that may happen next, in a fixed order.
+    /// Lists every step that is possible now, in a fixed order.
     pub(super) fn enabled(&self, plan: &Plan, out: &mut Vec<Step>) {
         out.clear();
         if let Phase::Recalling { next } = self.phase {
@@ -84,13 +83,13 @@ impl<D: DeviceUnderTest> Node<D> {
             return;
         }
         let mirror = plan.scope.reduction.mirror;
-        // Of queues that were not used yet one is as good as another.
+        // Queues that were not used yet are interchangeable.
         let queues = self.world.slot(0).active as u8;
         let queues = if mirror { queues.min(self.used + 1) } else { queues };
         for queue in 0..queues {
             for (nth, &image) in plan.mirrors.iter().enumerate() {
-                // Of two mirror images the later one is left out until something has told the sides
-                // apart.
+                // Of two mirror images the later one is left out until an earlier request
+                // distinguishes the ends.
                 if self.lopsided || !mirror || nth <= usize::from(image) {
                     out.push(Step::Send { queue, nth: nth as u8 });
                 }
@@ -142,7 +141,8 @@ impl<D: DeviceUnderTest> Node<D> {
         }
     }
 
-    /// Where another operation in flight has yet to land, and one of the two changes something.
+    /// The sectors in which another operation in flight has yet to land, if one of the two changes
+    /// data.
     fn disputed(&self, nth: usize) -> SectorSet {
         let disk = self.world.disk();
         let (mine, _) = disk.nth(nth);
@@ -189,14 +189,14 @@ impl<D: DeviceUnderTest> Node<D> {
         }
     }
 
-    /// Whether a thread that runs and a step of the host are independent.
+    /// Whether a run of a thread and a step of the host are independent.
     fn apart(&self, queue: u8, host: &Step) -> bool {
         let Some(touched) = self.touched(host) else { return false };
         let untaken = self.world.disk().untaken(0, queue);
         completes(host) != Some(queue) && !settles(host) && touched.and(untaken).is_empty()
     }
 
-    /// The sectors that a step of the host may change or read. Nothing if it is no step of the
+    /// The sectors that a step of the host may change or read. `None` if it is not a step of the
     /// host.
     fn touched(&self, step: &Step) -> Option<SectorSet> {
         match step {
@@ -209,7 +209,7 @@ impl<D: DeviceUnderTest> Node<D> {
     }
 }
 
-/// The lane in which a step completes an operation.
+/// The lane in which a step completes an operation, if it does.
 fn completes(step: &Step) -> Option<u8> {
     match step {
         Step::Finish { op, .. } | Step::Fail { op, .. } => Some(op.lane),
@@ -217,7 +217,7 @@ fn completes(step: &Step) -> Option<u8> {
     }
 }
 
-/// Whether a step of the host makes something stable, or forgets that it is not.
+/// Whether a step of the host makes data stable, or forgets that it is dirty.
 fn settles(step: &Step) -> bool {
     match step {
         Step::Finish { op, .. } => op.kind == OpKind::Sync,
@@ -235,7 +235,7 @@ fn subsets(set: SectorSet) -> impl Iterator<Item = SectorSet> {
     })
 }
 
-/// A queue of the only device.
+/// A queue of device 0.
 pub(super) fn queue(queue: u8) -> QueueId {
     QueueId { device: 0, queue }
 }

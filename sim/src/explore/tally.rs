@@ -1,49 +1,49 @@
-//! What a search has counted.
+//! Counts of a search.
 
 use serde::{Deserialize, Serialize};
 
-/// Counts, all of them sums but the depth: the same for any number of threads.
+/// Counts of a search; all are sums except the depth. They are the same for any number of threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// States visited.
     pub states: u64,
-    /// Schedules within one life that the states stand for: each a different order of steps that
-    /// depend on each other.
+    /// Schedules within one life that the states stand for: each a different order of dependent
+    /// steps.
     pub schedules: u64,
-    /// The steps they would take, were each done by itself from the start of its life.
+    /// Steps of these schedules, if each were run separately from the start of its life.
     pub schedule_steps: u64,
     /// Steps taken.
     pub steps: u64,
     /// Steps of device threads within them.
     pub device_steps: u64,
-    /// The most steps to a state.
+    /// Steps of the longest path to a state.
     pub deepest: u64,
-    /// States that were come upon once more.
+    /// Visits of states that were visited before.
     pub again: u64,
-    /// Steps that were not taken because another order of the same was.
+    /// Steps that were skipped because another order of the same steps was taken.
     pub slept: u64,
-    /// States in which the power was cut, and those of them behind which lay nothing new.
+    /// States in which the power was cut.
     pub cuts: u64,
-    /// See above.
+    /// Those of them after which an equal state had been searched before.
     pub cuts_alike: u64,
-    /// The images that those power losses could leave, were each tried.
+    /// Images that those power losses may leave.
     pub images: u64,
-    /// The contents of single sectors that were read back instead.
+    /// Contents of single sectors that were read back instead of whole images.
     pub recalls: u64,
     /// Lives that began with everything read back.
     pub lives: u64,
-    /// States in which everything came to rest and was read.
+    /// Idle states in which everything was read back.
     pub looks: u64,
     /// Broken promises.
     pub failures: u64,
-    /// States that found no place in the table of those visited.
+    /// States that did not fit into the table of visited states.
     pub turned_away: u64,
     /// Searches that were stopped.
     pub stopped: u64,
 }
 
 impl Tally {
-    /// Adds another's.
+    /// Adds the counts of another search.
     pub fn add(&mut self, other: &Tally) {
         self.deepest = self.deepest.max(other.deepest);
         for (mine, theirs) in self.sums().into_iter().zip(other.clone().sums()) {

@@ -1,9 +1,9 @@
-//! A search, life by life.
+//! A search, cut into tasks life by life.
 //!
-//! A life that begins with everything read back is the root of a search of its own, and each is
-//! searched once, however many crashes lead to it. Those that leave the same number of power losses
-//! make a *generation*; within one, each step out of each root is a task, so tasks are many, small,
-//! and do the same for any number of threads.
+//! A life that begins with everything read back is the root of a separate search. Each root is
+//! searched once, however many crashes lead to it. Roots with the same number of power losses left
+//! make a *generation*. Within a generation each step out of each root is a task, so tasks are many
+//! and small, and their results are the same for any number of threads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -20,8 +20,7 @@ use crate::base::threads::on_threads;
 use crate::dut::DeviceUnderTest;
 use crate::trace::Signature;
 
-/// A root: the row it belongs to, the power losses it has left and its state; and the first way to
-/// it.
+/// A root: its row, and the first path to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Root {
     pub(super) row: usize,
@@ -37,7 +36,7 @@ pub(super) struct Task {
     pub(super) first: u16,
 }
 
-/// What a task came to.
+/// The result of a task.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
     pub(super) tally: Tally,
@@ -46,34 +45,34 @@ pub(super) struct Outcome {
     pub(super) images: BTreeSet<u128>,
 }
 
-/// What all tasks came to.
+/// The results of all tasks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcomes {
     pub(super) tally: Tally,
-    /// By row and kind of failure.
+    /// By kind of failure: the row and the counterexample.
     pub(super) found: BTreeMap<Signature, (usize, Found)>,
-    /// The images of all power losses, each with its row, if somebody wants them.
+    /// The images of all power losses, each with its row; empty unless they are kept.
     pub(super) images: BTreeSet<(usize, u128)>,
     /// Roots that were searched.
     pub(super) roots: u64,
-    /// Tasks that were finished, and all there were.
+    /// Tasks that were finished, and all tasks.
     pub(super) done: u64,
     pub(super) tasks: u64,
 }
 
-/// What was done before, and how to tell of what is done now.
+/// A store of finished tasks, which is also notified of failures.
 pub(super) trait TaskStore: Sync {
-    /// What this task came to, if that is known.
+    /// The outcome of this task, if it is known.
     fn recall(&self, task: &Task) -> Option<Outcome>;
 
-    /// The task came to this.
+    /// Keeps the outcome of a task.
     fn keep(&self, task: &Task, outcome: &Outcome);
 
-    /// A promise was broken in a row, and this is a first way to it.
+    /// Reports a broken promise in a row, with a first path to it.
     fn found(&self, row: usize, signature: &Signature, found: &Found);
 }
 
-/// Searches every life of every row. Stops with the first broken promise, unless told to go on.
+/// Searches every life of every row. Stops at the first broken promise unless `keep_going` is set.
 pub(super) fn search<D: DeviceUnderTest>(
     setup: &D::Setup,
     plans: &[Plan],
@@ -82,8 +81,8 @@ pub(super) fn search<D: DeviceUnderTest>(
     memory: &impl TaskStore,
 ) -> Outcomes {
     let mut lives = Outcomes::default();
-    // Roots that wait, by the power losses they have left; and the states of all that were ever
-    // found.
+    // Roots to be searched, by the power losses they have left; and the states of all roots found
+    // so far.
     let mut waiting: BTreeMap<u8, Vec<Root>> = BTreeMap::new();
     let mut known: BTreeSet<(usize, u128)> = BTreeSet::new();
     for (row, plan) in plans.iter().enumerate() {
@@ -129,16 +128,16 @@ pub(super) fn search<D: DeviceUnderTest>(
     lives
 }
 
-/// How much a search may take.
+/// Limits of a search.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Threads.
     pub(super) jobs: usize,
     /// States that one task remembers.
     pub(super) states: usize,
-    /// Whether to go on after a broken promise.
+    /// Whether to continue after a broken promise.
     pub(super) keep_going: bool,
-    /// Whether to keep the images of power losses.
+    /// Whether to keep the images that power losses may leave.
     pub(super) keep_images: bool,
 }
 
@@ -175,7 +174,7 @@ impl Outcomes {
     }
 }
 
-/// Does tasks on several threads. What was not begun before a stop is missing.
+/// Runs tasks on several threads. Tasks that were not begun before a stop are missing.
 fn all<D: DeviceUnderTest>(
     setup: &D::Setup,
     plans: &[Plan],
@@ -227,10 +226,10 @@ fn one<D: DeviceUnderTest>(
     Outcome { tally, found, fresh, images: images.unwrap_or_default() }
 }
 
-/// The shortest way to a broken promise of those shorter than `than`, and where two are as short,
+/// The shortest path to a broken promise among those shorter than `than`; of equally short ones,
 /// the one in the first row.
 ///
-/// Every row is searched to the end, so the answer is the same for any number of threads.
+/// Every row is searched completely, so the result is the same for any number of threads.
 pub(super) fn shorter<D: DeviceUnderTest>(
     setup: &D::Setup,
     plans: &[Plan],

@@ -1,59 +1,61 @@
-//! The states that were visited: an open-addressed table from fingerprints to a word.
+//! The visited states: an open-addressed table from fingerprints to a word.
 //!
-//! It grows up to a fixed number of entries. Once it is full nothing more is remembered: a search
-//! goes on and may visit states again, which costs time and loses nothing, and says so.
+//! The table grows up to a fixed number of entries. A full table accepts no more states: the search
+//! continues and may visit a state again, which costs time but loses no failure, and is counted in
+//! `turned_away`.
 
-/// The least number of places.
+/// The smallest number of places.
 const LEAST: usize = 1 << 10;
 
-/// The ways from a state to the end, as many as there are room for.
+/// The paths from a state to the end; the counts saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ways {
-    /// How many.
+    /// The number of paths.
     pub(super) count: u64,
-    /// Steps of all of them together.
+    /// Steps of all paths together.
     pub(super) steps: u64,
 }
 
 impl Ways {
-    /// The way from the end to itself.
+    /// The empty path from the end to itself.
     pub(super) const END: Ways = Ways { count: 1, steps: 0 };
 
-    /// Adds the ways that begin with a step, after which there are `then`.
+    /// Adds the paths that begin with one step, followed by `then`.
     pub(super) fn add(&mut self, then: Ways) {
         self.count = self.count.saturating_add(then.count);
         self.steps = self.steps.saturating_add(then.steps).saturating_add(then.count);
     }
 }
 
-/// What was visited.
+/// The table of visited states.
 #[derive(Debug)]
 pub(super) struct Visited {
-    /// A place is empty iff its key is zero. A power of two of them, at most three quarters taken.
+    /// A place is empty iff its key is zero. The number of places is a power of two; at most three
+    /// quarters are taken.
     keys: Vec<u128>,
     words: Vec<u64>,
     ways: Vec<Ways>,
     len: usize,
     most: usize,
-    /// Entries that found no place.
+    /// Entries that did not fit.
     pub(super) turned_away: u64,
 }
 
-/// Where a key is.
+/// The place of a key.
 enum Place {
     Taken(usize),
     Empty(usize),
 }
 
 impl Visited {
-    /// Room for `most` entries.
+    /// An empty table for at most `most` entries.
     pub(super) fn new(most: usize) -> Visited {
         let most = most.max(LEAST);
         let (keys, words, ways) = (vec![0; LEAST], vec![0; LEAST], vec![Ways::default(); LEAST]);
         Visited { keys, words, ways, len: 0, most, turned_away: 0 }
     }
 
-    /// Remembers a key with a word. If it is there already, its word, to be changed.
+    /// Enters a key with a word. If the key is present, returns its word, to be changed.
     #[inline]
     pub(super) fn enter(&mut self, key: u128, word: u64) -> Option<&mut u64> {
         debug_assert!(key != 0, "zero is an empty place");
@@ -76,7 +78,7 @@ impl Visited {
         }
     }
 
-    /// The ways from a state that was visited. Nothing if it was not.
+    /// The paths from a visited state. `None` if it was not visited.
     #[inline]
     pub(super) fn ways(&self, key: u128) -> Option<Ways> {
         match self.find(key) {
@@ -85,7 +87,7 @@ impl Visited {
         }
     }
 
-    /// There are these ways more from a state. Gives all that are known.
+    /// Adds paths from a state. Returns all that are known.
     pub(super) fn found_ways(&mut self, key: u128, more: Ways) -> Ways {
         let Place::Taken(place) = self.find(key) else { return more };
         let ways = &mut self.ways[place];
@@ -121,7 +123,7 @@ impl Visited {
         }
     }
 
-    /// How many are remembered.
+    /// The number of entries.
     pub(super) fn len(&self) -> usize {
         self.len
     }

@@ -1,8 +1,8 @@
-//! A run of the search, written down as a run of the real disk.
+//! A run of the search as a run of the real disk.
 //!
-//! A lazy search decides only when a sector is read what has survived there. A trace says at the
-//! time what happens: that the host wrote a sector back, that an operation landed in it before the
-//! power went, that it survived.
+//! A lazy search decides the content of a sector after a power loss when the sector is read. A
+//! trace states each event when it happens: the host writes a sector back, an operation lands in it
+//! before the power loss, the sector survives.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,32 +15,33 @@ use crate::dut::DeviceUnderTest;
 use crate::dut::caught::caught;
 use crate::world::action::{Action, CrashKind};
 
-/// The actions of one run, and what was decided afterwards.
+/// The actions of one run, and the decisions made afterwards.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Log {
     pub(super) actions: Vec<Action>,
-    /// By sector: the power loss that it was not read since.
+    /// By sector: the last power loss after which it was not read yet.
     cut_at: Vec<usize>,
-    /// What has survived: the sector, the power loss, and how.
+    /// Decisions: the sector, the power loss, and the way in which the content survived.
     decided: Vec<(u32, usize, How)>,
 }
 
 impl Log {
-    /// The power is about to go; sectors from `known` on were not read since it went before.
+    /// Records a power loss; the sectors from `known` on were not read since the one before it.
     pub(super) fn cut(&mut self, known: u32, sectors: u32) {
         self.cut_at.resize(sectors as usize, 0);
         let now = self.actions.len();
         self.cut_at[..known as usize].fill(now);
     }
 
-    /// The `number`th sector, at this place of the medium, turns out to have survived like this.
+    /// Records that the `number`th sector, at `sector` of the medium, survived in this way.
     pub(super) fn decide(&mut self, number: u32, sector: u32, how: How) {
         self.decided.push((sector, self.cut_at[number as usize], how));
     }
 
-    /// The run, with everything in its place.
+    /// The run, with every decision at its place.
     pub(super) fn written_down(&self) -> Vec<Action> {
-        // By the place before which they belong; at one place in the order of sectors.
+        // By the index of the action before which they belong; at one index, in the order of
+        // sectors.
         let mut between: Vec<(usize, Action)> = Vec::new();
         let mut actions = self.actions.clone();
         for &(sector, cut, how) in &self.decided {
@@ -75,7 +76,7 @@ impl Log {
     }
 }
 
-/// The state that a path leads to. Nothing if a promise is broken on the way.
+/// The state that a path leads to. `None` if a promise is broken on the way.
 pub(super) fn state<D: DeviceUnderTest>(
     setup: &D::Setup,
     plan: &Plan,
@@ -90,10 +91,10 @@ pub(super) fn state<D: DeviceUnderTest>(
     Some(node)
 }
 
-/// The run that a path is, as actions of a world with the plan's options.
+/// The run of a path, as actions of a world with the plan's options.
 pub(super) fn run<D: DeviceUnderTest>(setup: &D::Setup, plan: &Plan, path: &Path) -> Vec<Action> {
     let log = Arc::new(Mutex::new(Log::default()));
-    // The device may panic on its last step; what it was asked is in the log by then.
+    // The device may panic on its last step; the log holds its inputs by then.
     let shared = Arc::clone(&log);
     let walk = caught(move || {
         let Ok(mut node) = Node::<D>::new(setup, plan, Some(shared)) else { return };

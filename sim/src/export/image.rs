@@ -1,7 +1,7 @@
-//! A medium as a power loss may leave it.
+//! The image of a medium after a power loss.
 //!
-//! What is stable is on it, and of what is dirty whatever was chosen to survive. It is exactly a
-//! device's part of the disk, sector after sector, with nothing before or behind.
+//! It holds the stable data and those dirty sectors that were chosen to survive. It is exactly a
+//! device's part of the disk, sector after sector, with no bytes before or after.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,13 +9,13 @@ use std::str::FromStr;
 use crate::base::sectors::SectorSet;
 use crate::host::disk::{DiskShape, SimDisk};
 
-/// What of the dirty sectors survives.
+/// The dirty sectors that survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Survivors {
     /// All of them.
     All,
-    /// These, counted on the whole medium as in the `crash power` line of a trace; those that are
-    /// not dirty do not matter.
+    /// These sectors, counted on the whole medium as in the `crash power` line of a trace. Clean
+    /// sectors in the set have no effect.
     Only(SectorSet),
 }
 
@@ -45,18 +45,18 @@ impl FromStr for Survivors {
 /// One device's part of a medium.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// What it holds.
+    /// The contents.
     pub bytes: Vec<u8>,
     /// The sectors that were dirty, counted within the part.
     pub dirty: SectorSet,
-    /// Those of them that survived.
+    /// The dirty sectors that survived, counted within the part.
     pub kept: SectorSet,
 }
 
-/// What a device's part of the disk holds if the power goes now.
+/// The image of a device's part of the disk after a power loss now.
 ///
 /// # Errors
-/// A survivor is no sector of the medium.
+/// A survivor is not a sector of the medium.
 pub fn image(disk: &SimDisk, device: u8, survivors: Survivors) -> Result<Image, String> {
     let shape = disk.shape();
     let survivors = match survivors {

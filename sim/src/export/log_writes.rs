@@ -1,17 +1,17 @@
-//! What the host disk was asked and did, in the format of the kernel's dm-log-writes target.
+//! The operations of the host disk, in the format of the kernel's dm-log-writes target.
 //!
-//! The first sector holds the superblock: magic, version, how many entries, the sector size. Each
-//! entry is a sector with where, how many sectors, flags and the length of a mark, all of them
-//! little-endian; behind it come the sectors that were written, if it is a write. A mark's text
-//! stands in the entry's own sector.
+//! The first sector holds the superblock: magic, version, number of entries, sector size. Each
+//! entry is a sector that begins with the start, the number of sectors, the flags, and the length
+//! of a mark, all little-endian; an entry of a write is followed by the sectors written. The text
+//! of a mark is in the sector of its entry.
 //!
-//! A FLUSH stands where it was asked for, as the kernel has it: what stands before it is what it
-//! makes stable. Every request that the guest saw answered is a mark, its name and its status as in
-//! `w7=0`. What landed without an answer, and what a failed sync forgot, comes last, behind the
-//! mark `unanswered`. The last mark is `power loss`, or `end` where the run ends before one.
+//! A FLUSH stands at its submission, as in the kernel: it makes the entries before it stable. Every
+//! request that was returned to the guest is a mark with its name and status, such as `w7=0`.
+//! Writes that landed without an answer, and sectors that a failed sync forgot, come last, behind
+//! the mark `unanswered`. The last mark is `power loss`, or `end` if the run ends before one.
 //!
-//! Not here: what comes after a power loss, for the format cannot say that content was lost; and
-//! what the medium held at first, which [`image`](super::image) gives.
+//! Not here: events after a power loss, because the format cannot express the loss of content; and
+//! the initial contents of the medium, which [`image`](super::image) writes.
 
 use super::{Part, first_power_loss, replay_before};
 use crate::base::sectors::SectorSet;
@@ -30,29 +30,30 @@ const FLUSH: u64 = 1 << 0;
 const DISCARD: u64 = 1 << 2;
 const MARK: u64 = 1 << 3;
 
-/// A log, and what it is.
+/// A log and its counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Log {
-    /// The file.
+    /// The contents of the file.
     pub bytes: Vec<u8>,
-    /// How many entries are writes.
+    /// The number of writes.
     pub writes: u64,
-    /// How many are flushes.
+    /// The number of flushes.
     pub flushes: u64,
-    /// How many are discards.
+    /// The number of discards.
     pub discards: u64,
-    /// How many are marks.
+    /// The number of marks.
     pub marks: u64,
-    /// How many lines of the trace were not possible as they stood, and were moved or left out.
+    /// The number of lines of the trace that were not possible as written, and were moved or left
+    /// out.
     pub moved: usize,
-    /// Whether it ends with a power loss.
+    /// Whether the log ends with a power loss.
     pub power_lost: bool,
 }
 
 /// The log of one device up to the first power loss of a trace, or to its end if there is none.
 ///
 /// # Errors
-/// The device never gets there.
+/// The replay does not reach that line.
 pub fn log_writes<D: DeviceUnderTest>(
     world: &mut World<D>,
     trace: &Trace,
@@ -97,8 +98,8 @@ pub fn log_writes<D: DeviceUnderTest>(
     Ok(log)
 }
 
-/// Does the steps one by one. Returns the answers that the guest saw of a device, each with how
-/// much the disk had done before it.
+/// Does the actions step by step. Returns the requests that were returned to the guest of a device,
+/// each with the number of notes of the disk before it.
 fn answers<D: DeviceUnderTest>(
     world: &mut World<D>,
     steps: &[Action],
@@ -107,8 +108,8 @@ fn answers<D: DeviceUnderTest>(
     let mut marks = Vec::new();
     let mut heard = 0;
     for action in steps {
-        // A thread goes step by step, so that the disk's doings and the guest's answers are told
-        // apart.
+        // A thread runs one step at a time, so that operations of the disk and requests returned to
+        // the guest are ordered.
         let (single, most) = match *action {
             Action::Crank { to, until } => {
                 (Action::Crank { to, until: Until::Steps(1) }, until.most())
@@ -131,7 +132,7 @@ fn answers<D: DeviceUnderTest>(
             match done {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => break,
-                // Nothing that can be logged comes after it.
+                // No loggable event follows.
                 Ok(Err(_)) | Err(_) => return marks,
             }
             if let Action::Crank { to, until } = *action
@@ -150,14 +151,14 @@ fn answers<D: DeviceUnderTest>(
     marks
 }
 
-/// A note as one device has it, with sectors counted within its part.
+/// A note with sectors counted within a device's part.
 enum Clipped<'a> {
     Write { sector: u32, bytes: &'a [u8] },
     Discard { sector: u32, sectors: u32 },
     Flush,
 }
 
-/// What of a note lies in a device's part.
+/// The part of a note within a device's part.
 fn clip<'a>(note: &'a Note, shape: &DiskShape, device: u8) -> Option<Clipped<'a>> {
     let base = shape.base(device);
     let mine = |sector: u32, sectors: u32| {
@@ -180,7 +181,7 @@ fn clip<'a>(note: &'a Note, shape: &DiskShape, device: u8) -> Option<Clipped<'a>
 }
 
 impl Log {
-    /// How many entries there are.
+    /// The number of entries.
     #[must_use]
     pub fn entries(&self) -> u64 {
         self.writes + self.flushes + self.discards + self.marks
@@ -208,7 +209,8 @@ impl Log {
         self.marks += 1;
     }
 
-    /// The sector of an entry. The length is that of a mark: a write says its own in sectors.
+    /// Writes the sector of an entry. The length field is that of the mark; a write gives its
+    /// length in sectors.
     fn header(&mut self, sector: u32, sectors: u64, flags: u64, mark: &[u8]) {
         let end = self.bytes.len() + SECTOR;
         for word in [u64::from(sector), sectors, flags, mark.len() as u64] {
@@ -219,11 +221,11 @@ impl Log {
         self.bytes.resize(end, 0);
     }
 
-    /// Writes the superblock, now that the number of entries is known.
+    /// Writes the superblock; the number of entries is known by now.
     fn close(&mut self) {
         let entries = self.entries();
         for (nth, word) in [MAGIC, VERSION, entries, SECTOR as u64].into_iter().enumerate() {
-            // The sector size has four bytes; the four behind it are nobody's, and zero.
+            // The sector size has four bytes; the four behind it are reserved and zero.
             self.bytes[nth * 8..nth * 8 + 8].copy_from_slice(&word.to_le_bytes());
         }
     }

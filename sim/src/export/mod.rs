@@ -1,8 +1,8 @@
-//! Taking a failure elsewhere: what a trace leaves behind, in forms that other programs read.
+//! Export of a failure in formats that other programs read.
 //!
-//! [`image`] writes a medium as a power loss may leave it, to be mounted or checked; [`log_writes`]
-//! writes what the host disk was asked, to be replayed step by step. Both replay a trace up to one
-//! of its lines and look at the simulated disk there. Not here: file names and files.
+//! [`image`] writes a medium after a power loss, to be mounted or checked; [`log_writes`] writes
+//! the operations of the host disk, to be replayed step by step. Both replay a trace up to one of
+//! its lines and read the simulated disk there. Not here: file names and files.
 
 pub mod image;
 pub mod log_writes;
@@ -17,29 +17,30 @@ use crate::world::{Failure, World};
 /// A part of a trace that was replayed.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// What was done.
+    /// The actions that were done.
     pub actions: Vec<Action>,
-    /// How many lines were not possible as they stood, and were moved or left out.
+    /// The number of lines that were not possible as written, and were moved or left out.
     pub moved: usize,
-    /// What was broken on the way: the world is as it was then, and nothing came after it.
+    /// The failure on the way, if any. The world is in its state at the failure; no action was done
+    /// after.
     pub failure: Option<Box<Failure>>,
 }
 
-/// The place of the first power loss among the actions of a trace, counted from one.
+/// The index of the first power loss among the actions of a trace, counted from one.
 #[must_use]
 pub fn first_power_loss(trace: &Trace) -> Option<usize> {
     let cut = |action: &Action| matches!(action, Action::Crash(CrashKind::Power { .. }));
     trace.actions.iter().position(cut).map(|index| index + 1)
 }
 
-/// Replays what comes before an action, counted from one; one more than there are means all. The
-/// world stays as it is then.
+/// Replays the actions before an action, counted from one; the number of actions plus one means
+/// all. The world keeps its state at that point.
 ///
-/// A trace that fails as it stands is replayed as it stands, any other one by meaning, as
+/// A trace that fails as written is replayed as written, any other one by meaning, as
 /// [`judge`](crate::run::judge) does.
 ///
 /// # Errors
-/// There is no such action, or the device never gets there.
+/// The action does not exist, or the replay does not reach it.
 pub fn replay_before<D: DeviceUnderTest>(
     world: &mut World<D>,
     trace: &Trace,

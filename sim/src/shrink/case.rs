@@ -1,4 +1,4 @@
-//! A run as the shrinker sees it, and which of two runs is the simpler one.
+//! A run as input of the shrinker, and the order of runs by cost.
 
 use crate::base::sectors::SectorSet;
 use crate::dut::lifecycle::Lifecycle;
@@ -7,7 +7,7 @@ use crate::host::disk::Outcome;
 use crate::schedule::options::Options;
 use crate::world::action::{Action, CrashKind, Until};
 
-/// The plainest error of a host.
+/// The simplest error of a host.
 pub(super) const EIO: i32 = 5;
 
 /// A run: its world and its actions.
@@ -18,8 +18,8 @@ pub(super) struct Case {
     pub(super) actions: Vec<Action>,
 }
 
-/// How complicated a run is; the first difference decides. What a reader has to follow comes first,
-/// how it is written down last.
+/// The complexity of a run; the first difference decides. Properties that a reader has to follow
+/// come first, details of notation last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cost {
     devices: u32,
@@ -27,12 +27,13 @@ pub(super) struct Cost {
     faults: u32,
     requests: u32,
     actions: u32,
-    /// Lines that say which thread or operation moves: without them everything goes in order.
+    /// Lines that name the thread or operation to run; without them the order is first in, first
+    /// out.
     orders: u32,
     spoiled: u32,
     queues: u32,
     sectors: u32,
-    /// Different ranges.
+    /// Distinct ranges.
     ranges: u32,
     layouts: u32,
     features: u32,
@@ -44,7 +45,7 @@ pub(super) struct Cost {
 }
 
 impl Case {
-    /// All sectors that a power loss may take or leave.
+    /// All sectors that may survive a power loss.
     pub(super) fn medium(&self) -> SectorSet {
         let disk = self.options.spec.disk;
         (0..disk.devices).fold(SectorSet::EMPTY, |all, device| all.or(disk.part(device)))
@@ -108,7 +109,7 @@ impl Cost {
             Action::Lifecycle { .. } => self.orders += 1,
             Action::Crank { until, .. } => {
                 self.orders += 1;
-                // A count of steps says least about what is meant.
+                // A step count tells a reader less than an event does.
                 self.steps += match until {
                     Until::Idle => 0,
                     Until::Used(_) => 1,
@@ -143,14 +144,14 @@ impl Cost {
             Action::Crash(CrashKind::Backend { .. }) => self.crashes += 1,
             Action::Crash(CrashKind::Power { survivors }) => {
                 self.crashes += 1;
-                // To lose everything is plain, and so is to lose nothing.
+                // Losing everything and losing nothing are both simple.
                 self.survivors += match survivors.len() {
                     0 => 0,
                     _ if *survivors == medium => 1,
                     some => 1 + some,
                 };
             }
-            // Waiting for one request says more than waiting for everything.
+            // Waiting for one request is more specific than waiting for rest.
             Action::Rest => self.steps += 1,
             Action::Await { .. } => {}
         }
@@ -175,7 +176,7 @@ impl Cost {
     }
 }
 
-/// How many different ranges are read and written.
+/// The number of distinct ranges that are read and written.
 fn ranges(actions: &[Action]) -> u32 {
     let mut ranges = Vec::new();
     for action in actions {
@@ -189,7 +190,8 @@ fn ranges(actions: &[Action]) -> u32 {
     ranges.len() as u32
 }
 
-/// What is refused is worse than what is offered: it asks for a reason.
+/// The number of features that are offered and refused. A refusal costs more than an offer because
+/// a reader asks for its reason.
 fn refused(offer: u64, actions: &[Action]) -> u32 {
     let refused = |action: &Action| match action {
         Action::Start { accept, .. } => (offer ^ accept).count_ones() * 4,

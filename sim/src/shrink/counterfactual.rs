@@ -1,8 +1,8 @@
-//! What a failure hangs on: the one thing that makes the run pass if it is otherwise.
+//! The condition of a failure: one property of the run without which it passes.
 //!
-//! A shrunk run fails, and without any of its lines it does not; that alone explains little. So
+//! A shrunk run fails, and it passes without any one of its lines; that alone explains little. So
 //! changes that leave every request in place are tried first: no host error, a feature accepted,
-//! two lines the other way round. The first after which no promise is broken is put in words. Both
+//! two lines swapped. The first change after which no promise is broken becomes a sentence. Both
 //! halves of the sentence were run.
 
 use super::case::Case;
@@ -17,14 +17,14 @@ use crate::run::rebase::rebase;
 use crate::trace::{features, request_name};
 use crate::world::action::{Action, CrashKind, QueueId, Until};
 
-/// A change, and the half of the sentence that says what is so in the run as it is.
+/// A change, and the clause that describes the unchanged run.
 struct Change {
     case: Case,
     says: String,
 }
 
-/// What the failure of a shrunk run hangs on, if some change makes it pass: `it fails if and only
-/// if` this is so.
+/// The condition of the failure of a shrunk run, if some change makes it pass: the run fails if and
+/// only if this clause holds.
 pub(super) fn find<D: DeviceUnderTest>(search: &Search<'_, D>, case: &Case) -> Option<String> {
     let ways = [faults, refusals, modes, ends, orders, survivors, forms, removals];
     ways.into_iter()
@@ -33,7 +33,7 @@ pub(super) fn find<D: DeviceUnderTest>(search: &Search<'_, D>, case: &Case) -> O
         .map(|change| change.says)
 }
 
-/// Whether nothing is broken although everything is sent and every end comes.
+/// Whether no promise is broken, although every request is sent and every life ends as before.
 fn passes<D: DeviceUnderTest>(search: &Search<'_, D>, case: &Case) -> bool {
     let weight = |actions: &[Action]| {
         let counts = |action: &&Action| {
@@ -65,7 +65,7 @@ fn without(case: &Case, places: &[usize]) -> Case {
     Case { actions, ..*case }
 }
 
-/// The host does not fail.
+/// Removes the failures of the host.
 fn faults(case: &Case) -> Vec<Change> {
     let mut changes = Vec::new();
     for (place, action) in case.actions.iter().enumerate() {
@@ -83,7 +83,7 @@ fn faults(case: &Case) -> Vec<Change> {
     changes
 }
 
-/// The guest accepts what it refused.
+/// Accepts a feature that the guest refused.
 fn refusals(case: &Case) -> Vec<Change> {
     let mut changes = Vec::new();
     for (place, action) in case.actions.iter().enumerate() {
@@ -98,7 +98,7 @@ fn refusals(case: &Case) -> Vec<Change> {
     changes
 }
 
-/// The guest leaves the cache mode alone.
+/// Removes the guest's writes to the cache mode.
 fn modes(case: &Case) -> Vec<Change> {
     let mut changes = Vec::new();
     for (place, action) in case.actions.iter().enumerate() {
@@ -109,7 +109,7 @@ fn modes(case: &Case) -> Vec<Change> {
     changes
 }
 
-/// The device is not reset, its backend not killed.
+/// Removes resets of the device and kills of its backend.
 fn ends(case: &Case) -> Vec<Change> {
     let mut changes = Vec::new();
     for (place, action) in case.actions.iter().enumerate() {
@@ -128,7 +128,7 @@ fn ends(case: &Case) -> Vec<Change> {
     changes
 }
 
-/// Two lines come in the other order, close ones first; those about the crash last.
+/// Swaps two lines: close ones first, those next to a crash last.
 fn orders(case: &Case) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut about_crashes = Vec::new();
@@ -157,8 +157,8 @@ fn orders(case: &Case) -> Vec<Change> {
     changes
 }
 
-/// Whether two lines in the other order say something: not a request and its own answer, not a
-/// request and the end of the run, and no start, which everything hangs on.
+/// Whether swapping two lines is informative. Excluded are a request and its own answer, a request
+/// and the end of the run, and a start, on which everything depends.
 fn may_swap(first: &Action, second: &Action) -> bool {
     let number = |action: &Action| match action {
         Action::Send { id, .. } | Action::Await { id, .. } => Some(*id),
@@ -173,7 +173,7 @@ fn may_swap(first: &Action, second: &Action) -> bool {
     !same && !unasked && !starts(first) && !starts(second)
 }
 
-/// What survives does not, and the other way round.
+/// Swaps survival and loss of a sector.
 fn survivors(case: &Case) -> Vec<Change> {
     let mut changes = Vec::new();
     let disk = case.options.spec.disk;
@@ -199,7 +199,7 @@ fn survivors(case: &Case) -> Vec<Change> {
     changes
 }
 
-/// A request is well-formed, or plainly cut, or on another queue; a feature is not accepted.
+/// Makes a request well-formed, simply laid out, or on another queue; or refuses a feature.
 fn forms(case: &Case) -> Vec<Change> {
     let mut changes = Vec::new();
     for (place, action) in case.actions.iter().enumerate() {
@@ -232,7 +232,7 @@ fn forms(case: &Case) -> Vec<Change> {
     changes
 }
 
-/// A request is not sent; a line of another kind is not there.
+/// Removes a request, or a line of another kind.
 fn removals(case: &Case) -> Vec<Change> {
     let mut changes = Vec::new();
     for (place, action) in case.actions.iter().enumerate().rev() {
@@ -265,7 +265,7 @@ fn removals(case: &Case) -> Vec<Change> {
     changes
 }
 
-/// A line as something that happens, if it is worth naming.
+/// A line as an event, if it is worth naming.
 fn event(case: &Case, action: &Action) -> Option<String> {
     let name = |id: u32| {
         case.actions.iter().find_map(|action| match action {
@@ -299,7 +299,7 @@ fn event(case: &Case, action: &Action) -> Option<String> {
     })
 }
 
-/// An operation of the host in words, its sectors counted as the guest does.
+/// An operation of the host in words, with sectors counted within the device.
 fn operation(case: &Case, op: &OpKey) -> String {
     let base = case.options.spec.disk.base(op.device);
     let kind = op.kind.words();
@@ -307,7 +307,7 @@ fn operation(case: &Case, op: &OpKey) -> String {
         OpKind::Sync => format!("the host's {kind}"),
         _ => format!("the host's {kind} of {}+{}", op.sector.saturating_sub(base), op.sectors),
     };
-    // Two queues may be at the same place.
+    // Operations of two queues may have the same range.
     match case.options.spec.queues {
         1 => what,
         _ => format!("{what} for q{}", op.lane),

@@ -1,11 +1,11 @@
-//! From a failing run to a short one.
+//! Shrinking of a failing run.
 //!
 //! A run is a list of actions in a world, so all axes are shrunk at once: fewer requests and lives,
-//! smaller and earlier sectors, plainer layouts, fewer features, queues and devices, an order
-//! closer to first in, first out, a crash that loses everything or nothing. What must stay is the
-//! [`Signature`]: rule, class and kind of request. Every change is judged by replaying it; of two
-//! runs the simpler one is decided by a fixed order, so the result is the same for any
-//! number of threads, and shrinking what was shrunk goes on where it stopped.
+//! smaller and earlier sectors, simpler layouts, fewer features, queues and devices, an order
+//! closer to first in, first out, a crash that loses everything or nothing. The [`Signature`] must
+//! stay: rule, class and kind of request. Every change is checked by a replay. A fixed order
+//! decides which of two runs is simpler, so the result is the same for any number of threads, and
+//! shrinking a shrunk run continues where it stopped.
 
 mod case;
 mod counterfactual;
@@ -28,21 +28,21 @@ use passes::Mode;
 use search::{STRATEGIES, Search};
 use timeline::Timeline;
 
-/// How much work shrinking may be.
+/// Limits of shrinking.
 pub struct Effort<'a> {
     /// The most replays.
     pub replays: u32,
-    /// How many threads.
+    /// The number of threads.
     pub jobs: usize,
-    /// Told now and then how things stand, and asked whether to stop with that. The result then
-    /// depends on when that was.
+    /// A callback that receives the progress from time to time and returns whether to stop. The
+    /// result then depends on the time of the stop.
     pub stop: &'a (dyn Fn(Standing) -> bool + Sync),
 }
 
-/// How far shrinking has come.
+/// Progress of shrinking.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing {
-    /// Actions that are left.
+    /// Actions left.
     pub actions: usize,
     /// Replays so far.
     pub replays: u32,
@@ -55,11 +55,11 @@ impl std::fmt::Debug for Effort<'_> {
     }
 }
 
-/// More replays than shrinking takes, if nothing is wrong with it.
+/// A budget of replays that shrinking does not use up unless it has a bug.
 pub const PLENTY: u32 = 200_000;
 
 impl Effort<'_> {
-    /// As much as it takes, on so many threads.
+    /// An unlimited effort on so many threads.
     #[must_use]
     pub fn plenty(jobs: usize) -> Effort<'static> {
         Effort { replays: PLENTY, jobs, stop: &|_| false }
@@ -73,28 +73,27 @@ pub struct Shrunk {
     pub options: Options,
     /// The number of the run.
     pub run: u32,
-    /// The actions that are left.
+    /// The actions left.
     pub actions: Vec<Action>,
-    /// How the failure looks now.
+    /// The failure of the shrunk run.
     pub failure: Box<Failure>,
     /// The event hash of the shrunk run.
     pub hash: u64,
-    /// The requests the broken promise rests on, by name, and how they were answered; any answer
-    /// will do for the one at which it came to light.
+    /// The requests on which the broken promise rests, by name, with their status; `None` accepts
+    /// any status, as for the request at which the failure came to light.
     pub witness: Vec<(String, Option<u8>)>,
-    /// The one thing that makes the run pass if it is otherwise: it fails if and only if this is
-    /// so.
+    /// The condition of the failure, if one was found: the run fails if and only if it holds.
     pub only_if: Option<String>,
-    /// How many actions there were.
+    /// The number of actions before shrinking.
     pub from: usize,
-    /// How many replays it took.
+    /// The number of replays.
     pub replays: u32,
-    /// Whether nothing more could be done; if not, the budget was used up.
+    /// Whether no pass can simplify further; if not, the budget was used up.
     pub complete: bool,
 }
 
 impl Shrunk {
-    /// As a trace, found on the device and disk with these names.
+    /// The failure as a trace that names this device and this disk.
     #[must_use]
     pub fn trace(&self, device: &str, disk: &str) -> Trace {
         Trace {
@@ -112,7 +111,7 @@ impl Shrunk {
     }
 }
 
-/// A failing run as a trace, as long as it is: found on the device and disk with these names.
+/// A failing run as a trace, without shrinking, that names this device and this disk.
 pub fn unshrunk<D: DeviceUnderTest>(
     setup: &D::Setup,
     options: Options,
@@ -139,10 +138,10 @@ pub fn unshrunk<D: DeviceUnderTest>(
     }
 }
 
-/// Shrinks a failing run. The result has no more actions than were given, if these fail as they
-/// stand.
+/// Shrinks a failing run. The result has no more actions than the input, if the input fails without
+/// changes.
 ///
-/// Returns nothing if the actions do not fail with this signature when replayed.
+/// Returns `None` if a replay of the actions does not fail with this signature.
 pub fn shrink<D: DeviceUnderTest>(
     setup: &D::Setup,
     options: Options,
@@ -158,7 +157,7 @@ pub fn shrink<D: DeviceUnderTest>(
         .or_else(|| search.attempt(&(given, Mode::ByMeaning)))?;
     let mut complete = from_every_side(&search, &mut best);
     nail_down(&search, &mut best, actions.len());
-    // What was nailed down may be gone about in other ways.
+    // A run with added waits may be simplified in other ways.
     loop {
         let mut again = best.clone();
         complete &= from_every_side(&search, &mut again);
@@ -188,8 +187,8 @@ pub fn shrink<D: DeviceUnderTest>(
     })
 }
 
-/// Simplifies a run by every strategy and keeps the best: the order in which things are taken away
-/// decides where one gets stuck. Whether all came to their end.
+/// Simplifies a run by every strategy and keeps the best result, because the order of removals
+/// decides at which minimum the search stops. Returns whether all strategies finished.
 fn from_every_side<D: DeviceUnderTest>(search: &Search<'_, D>, best: &mut Case) -> bool {
     let first = best.clone();
     let mut complete = true;
@@ -203,9 +202,10 @@ fn from_every_side<D: DeviceUnderTest>(search: &Search<'_, D>, best: &mut Case) 
     complete
 }
 
-/// Puts an `await` behind the step at which each request came back that nobody waits for yet, if
-/// the failure stays the same. On the device that failed they do nothing; on another the request
-/// may take longer. Not where that makes more than `most` actions.
+/// Adds an `await` behind the step at which each request came back, unless a line waits for it
+/// already, if the failure stays the same. On the device that failed these lines have no effect; on
+/// another device the request may take longer. Adds none if the run would have more than `most`
+/// actions.
 fn nail_down<D: DeviceUnderTest>(search: &Search<'_, D>, best: &mut Case, most: usize) {
     let timeline = search.with(best, |world| Timeline::of(world, best));
     let mut actions = Vec::with_capacity(best.actions.len() + 4);
@@ -229,7 +229,7 @@ fn nail_down<D: DeviceUnderTest>(search: &Search<'_, D>, best: &mut Case, most: 
         *best = nailed;
     }
 }
-/// The requests that a violation names and the guest saw answered, with their status.
+/// The requests that a violation names and that were returned to the guest, with their status.
 fn witness<D: DeviceUnderTest>(world: &World<D>, failure: &Failure) -> Vec<(String, Option<u8>)> {
     let mut named: Vec<RequestId> = failure
         .violation
@@ -253,8 +253,8 @@ fn witness<D: DeviceUnderTest>(world: &World<D>, failure: &Failure) -> Vec<(Stri
             Event::Completed { to, id, ask, status }
                 if *id == wanted.0 && to.device == failure.device =>
             {
-                // A right device may answer otherwise where the failure came to light, and may
-                // have reason to fail a flush.
+                // A correct device may return another status for the request at which the failure
+                // came to light, and may have reason to fail a flush.
                 let fixed =
                     failure.violation.request != Some(wanted) && *ask != GuestRequest::Flush;
                 Some((request_name(*id, ask), fixed.then_some(*status)))

@@ -1,4 +1,4 @@
-//! Changes that concern every line: what is where.
+//! Changes of every line: the ranges, devices and queues that the lines name.
 
 use super::case::Case;
 use crate::base::sectors::SectorSet;
@@ -8,12 +8,12 @@ use crate::guest::{GuestRequest, Segments};
 use crate::host::disk::{DiskShape, OpKey, Outcome};
 use crate::world::action::{Action, CrashKind, QueueId, Until};
 
-/// Everything that names a place.
+/// A map of every place that a line can name.
 struct Map<Q, S, P> {
     queue: Q,
-    /// A sector of a device, as its guest counts.
+    /// A sector, counted within its device.
     sector: S,
-    /// A sector of the medium.
+    /// A sector, counted on the medium.
     place: P,
 }
 
@@ -136,7 +136,7 @@ where
     }
 }
 
-/// The device an action is about, if it is about one.
+/// The device of an action, if it has one.
 fn device_of(action: &Action) -> Option<u8> {
     match action {
         Action::Start { device, .. }
@@ -160,7 +160,7 @@ fn device_of(action: &Action) -> Option<u8> {
     }
 }
 
-/// One device alone.
+/// Keeps one device.
 pub(super) fn one_device(case: &Case, kept: u8) -> Option<Case> {
     let mut options = case.options;
     if options.devices == 1 {
@@ -179,7 +179,7 @@ pub(super) fn one_device(case: &Case, kept: u8) -> Option<Case> {
     Some(Case { options, actions: map.all(&actions), ..*case })
 }
 
-/// Every request on the first of fewer queues, or those of one queue on another.
+/// Moves every request to the first of fewer queues, or the requests of one queue to another.
 pub(super) fn one_queue(case: &Case, way: u8) -> Option<Case> {
     let mut options = case.options;
     if options.spec.queues == 1 {
@@ -188,7 +188,7 @@ pub(super) fn one_queue(case: &Case, way: u8) -> Option<Case> {
     let all = way == 0;
     let queue = |to: QueueId| match way {
         0 => QueueId { queue: 0, ..to },
-        // The highest queues move down.
+        // The higher queues move to queue 1.
         1 => QueueId { queue: to.queue.min(1), ..to },
         2 => QueueId { queue: to.queue.saturating_sub(1), ..to },
         _ => to,
@@ -203,7 +203,7 @@ pub(super) fn one_queue(case: &Case, way: u8) -> Option<Case> {
     Some(Case { options, actions: map.all(&case.actions), ..*case })
 }
 
-/// Everything so many sectors closer to the start of the disk.
+/// Moves everything so many sectors closer to the start of the disk.
 pub(super) fn earlier(case: &Case, by: u32) -> Option<Case> {
     let disk = case.options.spec.disk;
     let first = |action: &Action| match action {
@@ -225,7 +225,7 @@ pub(super) fn earlier(case: &Case, by: u32) -> Option<Case> {
     Some(Case { actions: map.all(&case.actions), ..*case })
 }
 
-/// A disk with this many sectors.
+/// Shrinks the disk to this number of sectors.
 pub(super) fn smaller(case: &Case, capacity: u32) -> Option<Case> {
     let mut options = case.options;
     let disk = options.spec.disk;
@@ -247,7 +247,7 @@ pub(super) fn smaller(case: &Case, capacity: u32) -> Option<Case> {
     Some(Case { options, actions: map.all(&case.actions), ..*case })
 }
 
-/// The features without which what the guest does makes no sense.
+/// The features without which the guest's requests are invalid.
 fn needed(case: &Case) -> u64 {
     let mut needed = feature::VERSION_1;
     if case.options.spec.queues > 1 {
@@ -266,7 +266,7 @@ fn needed(case: &Case) -> u64 {
     needed
 }
 
-/// With everything accepted that is offered, of these features.
+/// Accepts all of these features that are offered.
 pub(super) fn accepting(case: &Case, bits: u64) -> Option<Case> {
     let mut actions = case.actions.clone();
     for action in &mut actions {
@@ -277,7 +277,7 @@ pub(super) fn accepting(case: &Case, bits: u64) -> Option<Case> {
     (actions != case.actions).then_some(Case { actions, ..*case })
 }
 
-/// Without a feature that nobody needs: not offered, or only not accepted.
+/// Removes a feature that no request needs: from the offer, or only from the accepted ones.
 pub(super) fn without(case: &Case, bits: u64, offered: bool) -> Option<Case> {
     let mut options = case.options;
     if offered {
@@ -297,7 +297,7 @@ pub(super) fn without(case: &Case, bits: u64, offered: bool) -> Option<Case> {
     changed.then_some(Case { options, actions, ..*case })
 }
 
-/// Rings that start at their beginning.
+/// Starts the rings at index zero.
 pub(super) fn at_index_zero(case: &Case) -> Option<Case> {
     let mut actions = case.actions.clone();
     for action in &mut actions {
@@ -308,7 +308,7 @@ pub(super) fn at_index_zero(case: &Case) -> Option<Case> {
     (actions != case.actions).then_some(Case { actions, ..*case })
 }
 
-/// Requests counted from one.
+/// Numbers the requests from one.
 pub(super) fn renumbered(case: &Case) -> Case {
     let mut order = Vec::new();
     for action in &case.actions {

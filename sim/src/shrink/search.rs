@@ -1,4 +1,4 @@
-//! Trying changes of a run, on all cores, with the same result for any number of them.
+//! Tries changes of a run on all cores, with the same result for any number of threads.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,16 +20,16 @@ use crate::world::action::Action;
 /// The most changes that are tried at a time, per thread.
 const BATCH: usize = 8;
 
-/// The orders of passes to begin with: a strategy begins with the pass of its number.
+/// The orders of passes: each strategy starts with the pass of its number.
 pub(super) const STRATEGIES: usize = ALL.len();
 
-/// Everything the tries have in common.
+/// The shared state of all tries.
 pub(super) struct Search<'a, D: DeviceUnderTest> {
     signature: &'a Signature,
     effort: &'a Effort<'a>,
-    /// Without any the calling one does all.
+    /// `None` iff the calling thread does all the work.
     threads: Option<ThreadPool>,
-    /// A world for whoever needs one.
+    /// Idle worlds, to be reused.
     worlds: Mutex<Vec<World<D>>>,
     setup: &'a D::Setup,
     replays: AtomicU32,
@@ -56,23 +56,23 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         self.replays.load(Ordering::Relaxed)
     }
 
-    /// Whether the budget is used up.
+    /// Whether the budget is used up or the caller stops the search.
     fn is_over(&self, best: &Case) -> bool {
         let standing = Standing { actions: best.actions.len(), replays: self.replays() };
         standing.replays >= self.effort.replays || (self.effort.stop)(standing)
     }
 
-    /// Does something with a world that has no journal.
+    /// Calls a closure with a world that has no journal.
     pub(super) fn with<T>(&self, case: &Case, job: impl FnOnce(&mut World<D>) -> T) -> T {
-        let idle = self.worlds.lock().expect("nobody panics with the worlds in hand").pop();
+        let idle = self.worlds.lock().expect("no panic while the lock is held").pop();
         let fresh = || World::new(self.setup.clone(), case.options, case.run);
         let mut world = idle.unwrap_or_else(fresh);
         let result = job(&mut world);
-        self.worlds.lock().expect("nobody panics with the worlds in hand").push(world);
+        self.worlds.lock().expect("no panic while the lock is held").push(world);
         result
     }
 
-    /// What was done, if a run fails with the same signature.
+    /// Replays a changed run. Returns the actions done, if it fails with the same signature.
     pub(super) fn attempt(&self, (case, mode): &Try) -> Option<Case> {
         possible(&case.options).ok()?;
         self.replays.fetch_add(1, Ordering::Relaxed);
@@ -98,8 +98,8 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         self.with(case, |world| Timeline::of(world, case))
     }
 
-    /// Simplifies a run with every pass, those that helped last first, until none of them helps or
-    /// the budget is used up. Whether it came to its end.
+    /// Simplifies a run with every pass, the last successful ones first, until none succeeds or the
+    /// budget is used up. Returns whether it finished within the budget.
     pub(super) fn simplify(&self, best: &mut Case, strategy: usize) -> bool {
         let mut passes: Vec<(u32, Pass)> = ALL.iter().map(|pass| (0, *pass)).collect();
         passes.rotate_left(strategy);
@@ -123,7 +123,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         }
     }
 
-    /// Goes through one pass. Whether it helped.
+    /// Tries every change of one pass. Returns whether one succeeded.
     fn go_through(&self, pass: Pass, best: &mut Case) -> bool {
         let mut cost = best.cost();
         let mut timeline = self.timeline(best);
@@ -170,7 +170,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     }
 }
 
-/// Does the actions that are possible as they stand.
+/// Does the actions that are possible without changes.
 fn perform<D: DeviceUnderTest>(
     world: &mut World<D>,
     case: &Case,

@@ -1,4 +1,4 @@
-//! What came of each action of a run: which requests came back, which operations were submitted.
+//! The effects of each action of a run: the requests that came back and the operations submitted.
 
 use super::case::Case;
 use crate::dut::DeviceUnderTest;
@@ -6,16 +6,16 @@ use crate::host::disk::OpKey;
 use crate::run::guarded;
 use crate::world::{Event, World};
 
-/// What came of one action.
+/// The effects of one action.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Moment {
     /// Requests that came back, with their devices.
     pub(super) back: Vec<(u8, u32)>,
-    /// Operations that were handed to the host.
+    /// Operations that were submitted to the host.
     pub(super) submitted: Vec<OpKey>,
 }
 
-/// What came of every action, in order; nothing for those after the one that failed.
+/// The effects of every action, in order; none for those after the failure.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Timeline(Vec<Moment>);
 
@@ -33,7 +33,7 @@ impl Timeline {
                 let mut moment = Moment::default();
                 for event in events {
                     match *event {
-                        // Nobody waits for an access: it is over at once.
+                        // An access is not waited for: it ends at once.
                         Event::Completed { ask, .. } if ask.is_access() => {}
                         Event::Completed { to, id, .. } => moment.back.push((to.device, id)),
                         Event::Submitted(op) => moment.submitted.push(op),
@@ -50,12 +50,12 @@ impl Timeline {
         Timeline(moments)
     }
 
-    /// What came of the action at this place.
+    /// The effects of the action at this index.
     pub(super) fn at(&self, place: usize) -> Moment {
         self.0.get(place).cloned().unwrap_or_default()
     }
 
-    /// Where a request came back.
+    /// The index of the action at which a request came back.
     pub(super) fn back(&self, device: u8, id: u32) -> Option<usize> {
         self.0.iter().position(|moment| moment.back.contains(&(device, id)))
     }

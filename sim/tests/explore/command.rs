@@ -1,4 +1,4 @@
-//! The command: what it says, how it ends, and that it goes on where it was stopped.
+//! The command: its output, its exit codes, and continuation of a stopped search.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn explore(out: &Path, args: &str) -> (Option<i32>, String, String) {
     (status.code(), text(stdout), text(stderr))
 }
 
-/// What is the same for any number of threads and any machine.
+/// The lines that are the same for any number of threads and any machine.
 fn counts(statement: &str) -> Vec<String> {
     let lines = statement.lines().filter(|line| !line.contains("took "));
     lines.map(|line| line.split("  ").filter(|part| !part.contains("/s")).collect()).collect()
@@ -47,7 +47,7 @@ fn a_stopped_search_goes_on_where_it_was_and_comes_to_the_same() {
     let (_, whole, _) = explore(one.path(), SMALL);
     let (code, said, _) = explore(two.path(), &format!("{SMALL} --for 0s"));
     if code == Some(0) {
-        // It was done before anybody could stop it.
+        // The search ended before the stop.
         return assert_eq!(counts(&said), counts(&whole));
     }
     assert_eq!(code, Some(6), "{said}");
@@ -88,8 +88,8 @@ fn a_scope_that_makes_no_sense_gets_one_line() {
         ("--in-flight 9", "--in-flight 9 is not within 1 and 4"),
         ("--kinds fly", "there is no kind of request `fly`"),
         ("--rows Z", "there is no row `Z` of the stability table"),
-        ("--kinds flush --rows B", "in row B a guest can ask for none of that"),
-        ("--device pmem --kinds discard", "a persistent memory knows none of that"),
+        ("--kinds flush --rows B", "in row B a guest can send none of these"),
+        ("--device pmem --kinds discard", "a persistent memory has none of these"),
         ("--device pmem --queues 2", "a persistent memory has one queue"),
         ("--features ro", "a search can add only"),
         ("--reduce half", "there is no reduction `half`"),

@@ -1,5 +1,5 @@
-//! Every schedule up to a scope: that nothing is lost by what makes the search small, that
-//! everything wrong is found, and that the command says what it did.
+//! Exhaustive search within a scope: reductions lose no failure, every mutant is found, and the
+//! command reports its results.
 
 mod command;
 mod reduction;

@@ -1,9 +1,8 @@
-//! What a search leaves out is what nobody could have told apart.
+//! A reduction leaves out only schedules whose results cannot be distinguished.
 //!
-//! Each reduction is switched off in turn, and all of them together. The verdict, the rules that
-//! are broken, the least number of requests and power losses it takes, and the images that a power
-//! loss may leave must stay the same, for our devices and for everything wrong that the scope can
-//! show.
+//! Each reduction is switched off in turn, and all of them together. The verdict, the broken rules,
+//! the smallest number of requests and power losses, and the images that a power loss may leave
+//! must stay the same, for the shipped devices and for every mutant that the scope can show.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +16,7 @@ use powerfail::explore::{
 use powerfail::world::action::Action;
 use powerfail_model::Rule;
 
-/// Each of them left out, and all.
+/// All reductions but one, for each of them, and no reduction.
 fn lesser() -> [Reduction; 5] {
     let all = Reduction::ALL;
     [
@@ -38,7 +37,7 @@ fn small() -> Scope {
     Scope { requests: 2, ..Scope::default() }
 }
 
-/// What a search finds: which rules are broken, and which images may be left.
+/// The results of a search: the broken rules, and the images.
 fn found<D: DeviceUnderTest>(
     setup: &D::Setup,
     scope: &Scope,
@@ -51,7 +50,7 @@ fn found<D: DeviceUnderTest>(
 #[test]
 fn the_images_a_power_loss_may_leave_are_the_same_without_each_reduction() {
     fn holds<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope) {
-        // A mirror image is another image, so that reduction has no part in this.
+        // Mirrored workloads leave different images, so that reduction is off in both searches.
         let with = |reduction| Scope {
             reduction: Reduction { mirror: false, ..reduction },
             ..scope.clone()
@@ -69,8 +68,8 @@ fn the_images_a_power_loss_may_leave_are_the_same_without_each_reduction() {
         }
     }
     holds::<Blk>(&None, &small());
-    // One at a time, so that what is overwritten can survive only if it was written back in
-    // between.
+    // One request in flight, so that an overwritten content can survive only if it was written back
+    // between the two writes.
     holds::<Blk>(&None, &Scope { in_flight: 1, rows: vec![Row::C, Row::E], ..small() });
     holds::<Blk>(&None, &Scope { queues: 2, rows: vec![Row::C, Row::D], ..small() });
     let faults = vec![Row::B, Row::C];
@@ -95,7 +94,7 @@ fn a_reduced_search_of_two_lives_comes_to_the_same_verdict() {
     }
 }
 
-/// How long a story is to its reader: requests sent, and power losses.
+/// The length of a counterexample for its reader: requests sent, and power losses.
 fn length(found: &Counterexample) -> (usize, usize) {
     let sent = found.actions.iter().filter(|action| matches!(action, Action::Send { .. })).count();
     let cut = found.actions.iter().filter(|action| matches!(action, Action::Crash(_))).count();
@@ -121,7 +120,7 @@ fn what_is_wrong_is_broken_alike_and_as_shortly_without_each_reduction() {
         }
         !broken.is_empty()
     }
-    // One sector, and one row of each sort, are enough to tell searches apart.
+    // One sector, and one row of each sort, are enough to distinguish searches.
     let scope = Scope { sectors: 1, rows: vec![Row::B, Row::C, Row::F], ..small() };
     let mut shown = 0;
     for wrong in Wrong::all() {

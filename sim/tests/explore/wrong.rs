@@ -1,4 +1,4 @@
-//! What a search finds of everything wrong: the table in `sim/src/explore/WRONG.md`, row by row.
+//! Exhaustive search for the mutants: the table in `sim/src/explore/WRONG.md`, row by row.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -28,7 +28,7 @@ fn rows() -> Vec<Vec<&'static str>> {
 /// A scope from the flags of the command.
 fn scope(flags: &str) -> Scope {
     let mut scope = Scope::default();
-    // What is wrong may well tell one end of a disk from the other.
+    // A mutant may distinguish the two ends of a disk.
     scope.reduction.mirror = false;
     let mut words = flags.split_whitespace();
     while let (Some(flag), Some(value)) = (words.next(), words.next()) {
@@ -46,14 +46,13 @@ fn scope(flags: &str) -> Scope {
             "--rows" => {
                 scope.rows = value.split(',').map(|row| row.parse().expect("a row")).collect()
             }
-            _ => panic!("the table knows no {flag}"),
+            _ => panic!("the table has no {flag}"),
         }
     }
     scope
 }
 
-/// The counterexample with the fewest actions, shrunk. Each is replayed for that, so none is made
-/// up.
+/// The counterexample with the fewest actions, shrunk. Shrinking replays each, so none is invented.
 fn shortest<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope) -> Option<Shrunk> {
     let found = short::<D>(setup, scope, Effort::on(1), &Progress::default());
     let shrunk = found.iter().map(|found| {
@@ -64,7 +63,7 @@ fn shortest<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope) -> Option<Shrun
     shrunk.min_by_key(|short| short.actions.len())
 }
 
-/// The row of a wrong thing as it should be.
+/// The expected row of a mutant.
 fn row(name: &str, flags: &str) -> String {
     let scope = scope(flags);
     let wrong = Wrong::from_name(name).expect("a known name");
@@ -110,7 +109,7 @@ fn a_search_finds_what_the_table_says_and_as_shortly() {
     if std::env::var_os("POWERFAIL_BLESS").is_some() {
         return std::fs::write(PLACE, page).unwrap();
     }
-    assert_eq!(PAGE, page, "POWERFAIL_BLESS=1 writes the table anew");
+    assert_eq!(PAGE, page, "POWERFAIL_BLESS=1 rewrites the table");
 }
 
 #[test]

@@ -1,12 +1,11 @@
-//! A guest that is judged: what it asks of a real disk, and what it is answered, is told to the
-//! oracle.
+//! A guest under test: its requests to a real disk and their results are reported to the oracle.
 //!
-//! A request counts as published before it is handed over, and as completed when its answer is
-//! taken. What happened did so in between, so the oracle never hears more than is true. What is
-//! asked for is drawn; when it is answered is the host's affair, so no run is like another.
+//! A request counts as published before its submission, and as completed when its answer is taken.
+//! The events themselves are in between, so the oracle never assumes more than is true. The
+//! requests are drawn; the host decides when they are answered, so no two runs are alike.
 //!
-//! Not here: a read beside a write of the same sector. A page cache may show such a read a part of
-//! the write.
+//! Not here: a read beside a write of the same sector. A page cache may return a part of the write
+//! to such a read.
 
 use std::fmt;
 use std::io::Write as _;
@@ -21,10 +20,10 @@ use powerfail_model::{Kind, Oracle, Profile, Request, RequestId, Segment, Terms,
 pub(crate) const SECTORS: u32 = SectorSet::CAPACITY;
 /// Most sectors of one request.
 pub(crate) const MOST: u32 = 8;
-/// How many requests a queue has in flight at most.
+/// Most requests in flight on a queue.
 pub(crate) const SLOTS: usize = 16;
 
-/// What is asked for: `sectors` sectors from `sector` on, or none for a flush.
+/// A request: `sectors` sectors from `sector` on, or none for a flush.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GuestRequest {
     pub(crate) kind: Kind,
@@ -37,7 +36,7 @@ impl GuestRequest {
         SectorSet::range(self.sector, self.sectors)
     }
 
-    /// The first byte on the disk.
+    /// Offset of the first byte on the disk.
     pub(crate) fn offset(self) -> u64 {
         u64::from(self.sector) * SECTOR as u64
     }
@@ -48,29 +47,29 @@ impl GuestRequest {
     }
 }
 
-/// How a disk is reached: queues that take requests and give answers. A slot is a request's place
-/// in its queue, with a buffer of its own.
+/// Access to a disk: queues that take requests and return answers. A slot is the place of a request
+/// in its queue, with its buffer.
 pub(crate) trait Port {
     /// Number of queues.
     fn queues(&self) -> usize;
 
-    /// Hands a request over, with these bytes in its buffer.
+    /// Submits a request, with these bytes in its buffer.
     fn submit(&mut self, queue: usize, slot: usize, ask: GuestRequest, bytes: &[u8]);
 
-    /// What the buffer of a slot holds.
+    /// The contents of a slot's buffer.
     fn buffer(&mut self, queue: usize, slot: usize, ask: GuestRequest) -> Vec<u8>;
 
-    /// Says that something was handed over.
+    /// Notifies the disk of the submitted requests.
     fn doorbell(&mut self, queue: usize);
 
-    /// The answers that are there, as slot and status.
+    /// Takes the available answers, as slot and status.
     fn take(&mut self, queue: usize) -> Vec<(usize, u8)>;
 
-    /// The same, after sleeping until there is one.
+    /// Takes answers as [`Port::take`] does, after sleeping until there is one.
     fn wait(&mut self, queue: usize) -> Vec<(usize, u8)>;
 }
 
-/// Either every answer so far is right, or this one is not.
+/// `Ok` iff every answer so far is correct.
 pub(crate) type Verdict = Result<(), Violation>;
 
 /// A request in flight.
@@ -80,23 +79,23 @@ struct Flying {
     ask: GuestRequest,
 }
 
-/// The guest and its judge, for all lives of one disk.
+/// The guest and its oracle, for all lives of one disk.
 pub(crate) struct Judge {
     oracle: Oracle,
     author: Author,
     chance: Prng,
     sent: u32,
-    /// What was negotiated in this life.
+    /// The negotiated features of this life.
     features: u64,
-    /// For each queue, what is in its slots.
+    /// For each queue, the requests in its slots.
     flying: Vec<[Option<Flying>; SLOTS]>,
     /// Whether the host may fail, so that requests may too.
     pub(crate) host_may_fail: bool,
-    /// How many requests did.
+    /// The number of requests that failed.
     pub(crate) failed: u32,
-    /// How many lives ended with requests in flight.
+    /// The number of lives that ended with requests in flight.
     pub(crate) cut_short: u32,
-    /// How many requests these had.
+    /// The number of those requests.
     pub(crate) unanswered: u32,
 }
 
@@ -117,7 +116,7 @@ impl Judge {
         }
     }
 
-    /// What the disk holds at first.
+    /// The initial contents of the disk.
     pub(crate) fn image(&self) -> Vec<u8> {
         let mut image = vec![0; SECTORS as usize * SECTOR];
         for (sector, bytes) in (0..).zip(image.chunks_exact_mut(SECTOR)) {
@@ -140,7 +139,7 @@ impl Judge {
         }
     }
 
-    /// A life begins, with these features and this cache mode.
+    /// Begins a life with these features and this cache mode.
     pub(crate) fn begin(&mut self, queues: usize, negotiated: u64, writeback: bool) {
         self.features = negotiated;
         self.flying = vec![[None; SLOTS]; queues];
@@ -157,7 +156,7 @@ impl Judge {
         });
     }
 
-    /// The life ends, in the way the oracle is told here; whatever is in flight is never answered.
+    /// Ends the life; `how` reports the end to the oracle. Requests in flight are never answered.
     pub(crate) fn end(&mut self, how: impl FnOnce(&mut Oracle)) {
         let unanswered = self.requests().count() as u32;
         self.unanswered += unanswered;
@@ -166,7 +165,7 @@ impl Judge {
         how(&mut self.oracle);
     }
 
-    /// Reads the whole disk, with nothing else in flight.
+    /// Reads the whole disk, with no other request in flight.
     pub(crate) fn read_back(&mut self, port: &mut impl Port) -> Verdict {
         for sector in (0..SECTORS).step_by(MOST as usize) {
             let queue = (sector / MOST) as usize % port.queues();
@@ -177,7 +176,8 @@ impl Judge {
         self.settle(port)
     }
 
-    /// Asks for so many things and takes answers as they come; then some of it is in flight.
+    /// Sends this many requests and takes answers as they arrive; some requests are still in flight
+    /// at the end.
     pub(crate) fn load(&mut self, port: &mut impl Port, requests: u32) -> Verdict {
         for _ in 0..requests {
             let queue = self.draw(port.queues() as u32) as usize;
@@ -197,7 +197,7 @@ impl Judge {
         Ok(())
     }
 
-    /// Waits until everything is answered.
+    /// Waits until every request is answered.
     pub(crate) fn settle(&mut self, port: &mut impl Port) -> Verdict {
         for queue in 0..port.queues() {
             while self.flying[queue].iter().any(Option::is_some) {
@@ -230,7 +230,7 @@ impl Judge {
         GuestRequest { kind, sector: self.draw(SECTORS - sectors + 1), sectors }
     }
 
-    /// Whether a read would run beside a write.
+    /// Whether a read would overlap a write in flight.
     fn is_in_the_way(&self, ask: GuestRequest) -> bool {
         let other = |flying: &Flying| {
             flying.ask.kind.mutates() != ask.kind.mutates()
@@ -239,7 +239,7 @@ impl Judge {
         self.requests().any(|flying| other(&flying))
     }
 
-    /// A free slot, once there is one.
+    /// A free slot, after waiting for one if necessary.
     fn slot(&mut self, port: &mut impl Port, queue: usize) -> Result<usize, Violation> {
         loop {
             if let Some(slot) = self.flying[queue].iter().position(Option::is_none) {
@@ -253,14 +253,14 @@ impl Judge {
     fn submit(&mut self, port: &mut impl Port, queue: usize, slot: usize, ask: GuestRequest) {
         self.sent += 1;
         let id = RequestId(self.sent);
-        // What is not read is nobody's.
+        // The contents of a buffer that is not read have no author.
         let nobody = Author { disk: Author::NOBODY, ..self.author };
         let author = if ask.kind == Kind::Out { self.author } else { nobody };
         let mut bytes = vec![0; ask.len()];
         for (sector, bytes) in (ask.sector..).zip(bytes.chunks_exact_mut(SECTOR)) {
             payload::fill(bytes, author, sector, id.0);
         }
-        // Whether zeroes may unmap is the port's affair: it owes the same.
+        // The port decides whether zeroes may unmap; the promise is the same.
         let segment = Segment { sector: ask.sector.into(), sectors: ask.sectors, flags: 0 };
         let ranged = matches!(ask.kind, Kind::Discard | Kind::WriteZeroes);
         let transfers = matches!(ask.kind, Kind::In | Kind::Out);
@@ -305,13 +305,13 @@ impl fmt::Display for Judge {
     }
 }
 
-/// Says aloud that something was not tested.
+/// Prints on standard error that nothing was tested.
 pub(crate) fn skipped(why: &dyn fmt::Display) {
-    // Not by `eprintln!`: what a test that passes prints is not shown.
+    // Not by `eprintln!`: the output of a passing test is not shown.
     writeln!(std::io::stderr(), "\n*** SKIPPED, nothing was tested: {why} ***").expect("stderr");
 }
 
-/// How often something is done: the usual number, or what this variable says.
+/// The number of repetitions: the usual number, or the value of this variable.
 pub(crate) fn times(variable: &str, usual: u32) -> u32 {
     let said = std::env::var(variable).ok();
     said.map_or(usual, |text| text.parse().unwrap_or_else(|e| panic!("{variable}={text}: {e}")))

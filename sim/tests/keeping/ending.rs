@@ -1,4 +1,4 @@
-//! Signals: what was told is kept, what is there is whole, and nothing is left behind.
+//! Signals: reported findings are kept, files are whole, and no other file is left behind.
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -13,24 +13,24 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{Place, WRONG, end, pause, until, whole_summary, whole_trace};
 
 fn send(child: &Child, signal: Signal) {
-    // It may have ended by itself.
+    // The process may have ended already.
     let _ = kill_process(Pid::from_child(child), signal);
 }
 
-/// Runs that fail, and go on for a while.
+/// Runs that fail and take a while.
 fn long(place: &Place) -> Child {
     let args = ["run", "--keep-going", "--seeds", "20000", "--jobs", "1", "--out", "d"];
     let mut command = place.command(&[&args[..], &WRONG].concat());
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
 }
 
-/// The path in the first line that tells of a finding.
+/// The path in the first line that reports a finding.
 fn told(child: &mut Child) -> String {
     let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
     let line = lines.next().expect("something is found").expect("text");
     let (what, path) = line.rsplit_once(": ").expect("a path");
     assert!(what.contains("seed ") && what.contains(" breaks "), "{line}");
-    // Nobody reads what comes next, which holds nothing up.
+    // The rest of the output is not read, which must not block the command.
     path.to_owned()
 }
 
@@ -41,7 +41,7 @@ fn what_was_told_outlives_any_signal() {
         let mut child = long(&place);
         let path = told(&mut child);
         let trace = whole_trace(&place.path(&path));
-        assert!(trace.actions.len() > 50, "nothing was shrunk before it was told");
+        assert!(trace.actions.len() > 50, "no finding is shrunk before it is reported");
         send(&child, signal);
         let status = end(child);
         whole_trace(&place.path(&path));
@@ -61,7 +61,7 @@ fn what_was_told_outlives_any_signal() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let place = Place::new();
-    // What keeps it from ending at the first one.
+    // A full pipe keeps the command from ending at the first signal.
     let (_reader, mut writer) = io::pipe().expect("a pipe");
     let size = fcntl_setpipe_size(&writer, 4096).expect("a small pipe");
     writer.write_all(&vec![b'x'; size]).expect("there is room");
@@ -76,7 +76,7 @@ fn a_second_signal_ends_at_once() {
     place.assert_whole("d");
 }
 
-/// Whatever the moment: every trace that was told is there and whole, and so is everything else.
+/// At any moment of a signal, every reported trace is present and whole, as is every other file.
 fn at_any_moment(args: &[&str], longest: Duration, codes: &[i32]) {
     let mut prng = Prng::new(args.len() as u64);
     for nth in 0..24 {
@@ -94,7 +94,7 @@ fn at_any_moment(args: &[&str], longest: Duration, codes: &[i32]) {
         }
         send(&child, signal);
         let status = end(child);
-        // Before `main` it has nothing to heed signals with.
+        // Before `main` the signal's default action ends the process.
         let early = status.signal() == Some(signal.as_raw()) && place.files("d").is_empty();
         let code = status.code();
         assert!(early || code.is_some_and(|code| codes.contains(&code)), "{args:?}: {status}");

@@ -1,4 +1,4 @@
-//! A run that passes can be looked at, and a trace that is brought up to date keeps its remarks.
+//! A passing run can be printed, and an updated trace keeps its comments.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ fn a_run_that_passes_is_told_from_its_start_to_its_end() {
         for part in ["start", "power loss", "submit", "life 2", " request"] {
             assert!(told.out.contains(part), "`{part}` is missing:\n{}", told.out);
         }
-        // Most actions have a line, and what they come to has others.
+        // Most actions have a line, and their effects have others.
         assert!(told.out.lines().count() > actions / 2, "{}", told.out);
     }
     let trace = place.powerfail(&["replay", "a.trace", "--device", "blk", "--all"]);

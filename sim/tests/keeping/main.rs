@@ -1,5 +1,5 @@
-//! A command keeps its word whatever happens around it: nobody takes what it prints, a signal ends
-//! it, the disk is full, another one works in the same folder, or it is given a file that is none.
+//! Commands in an adverse environment: output that is not read, a signal, a full disk, another
+//! process in the same folder, or an input that is not a regular file.
 
 mod ending;
 mod looking;
@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 
 use powerfail::trace::Trace;
 
-/// Longer than anything takes that does not wait for ever.
+/// Longer than any step takes that does not hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Breaks a promise in each few seeds.
+/// Breaks a promise in one of every few seeds.
 const WRONG: [&str; 4] = ["--disk", "wrong:early-flush", "--profile", "bench"];
 
-/// A place of its own, with a trace in it.
+/// A temporary folder with a trace in it.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -37,7 +37,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// The program, in this place. What it says is not shown.
+    /// The program, in this folder. Its output is discarded.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_powerfail"));
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
@@ -45,7 +45,7 @@ impl Place {
         command
     }
 
-    /// The program in this place, with something said to the shell before.
+    /// The program in this folder, after a command of the shell.
     fn after(&self, before: &str, args: &[&str]) -> Command {
         let mut command = Command::new("sh");
         let script = format!("{before}; exec \"$0\" \"$@\"");
@@ -70,8 +70,7 @@ impl Place {
         names
     }
 
-    /// Insists that a folder holds traces, a summary and a checkpoint, all of them whole, and
-    /// nothing else.
+    /// Checks that a folder holds only traces, a summary and a checkpoint, all of them whole.
     fn assert_whole(&self, folder: &str) {
         for name in self.files(folder) {
             let path = self.path(folder).join(&name);
@@ -88,7 +87,7 @@ impl Place {
 
 const TRACE: &str = include_str!("../../../traces/0001-early-flush.trace");
 
-/// What a command said, and its exit code.
+/// The output of a command, and its exit code.
 #[derive(Debug)]
 struct Said {
     code: Option<i32>,
@@ -107,29 +106,29 @@ fn said(mut command: Command) -> Said {
     Said { code, out: text(out), err: text(err) }
 }
 
-/// Waits for the end of a process. One that has none is killed, and that is a failure.
+/// Waits for the end of a process. A process that does not end is killed, and the test fails.
 fn end(mut child: Child) -> ExitStatus {
     let begun = Instant::now();
     loop {
-        if let Some(status) = child.try_wait().expect("it is ours") {
+        if let Some(status) = child.try_wait().expect("a child process") {
             return status;
         }
         if begun.elapsed() > PATIENCE {
-            child.kill().expect("it is ours");
-            child.wait().expect("it is ours");
+            child.kill().expect("a child process");
+            child.wait().expect("a child process");
             panic!("it hangs");
         }
         pause();
     }
 }
 
-/// Waits for something that a process does before it ends.
+/// Waits for an effect of a process before its end.
 fn until(child: &mut Child, done: impl Fn() -> bool) {
     let begun = Instant::now();
     while !done() {
-        assert!(child.try_wait().expect("it is ours").is_none(), "it has ended");
+        assert!(child.try_wait().expect("a child process").is_none(), "it has ended");
         if begun.elapsed() > PATIENCE {
-            child.kill().expect("it is ours");
+            child.kill().expect("a child process");
             panic!("it does not come");
         }
         pause();

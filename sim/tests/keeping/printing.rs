@@ -1,4 +1,4 @@
-//! Whoever takes what is printed, or does not: exit codes and files are the same.
+//! Exit codes and files are the same whether or not the output is read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, PipeWriter, Write as _};
@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Place, WRONG, end, said, until};
 
-/// A command, its exit code, and the beginnings of the names of the files it leaves.
+/// A command, its exit code, and the prefixes of the names of the files it writes.
 const COMMANDS: [(&str, i32, &[&str]); 20] = [
     ("run --seeds 256 --out d W", 1, &["0001-", "summary.json"]),
     ("run --seeds 256 --out d", 0, &["summary.json"]),
@@ -33,7 +33,7 @@ const COMMANDS: [(&str, i32, &[&str]); 20] = [
     ("run --seeds 0", 2, &[]),
 ];
 
-/// A pipe whose reader has gone.
+/// A pipe whose reader is closed.
 fn left() -> PipeWriter {
     let (reader, writer) = io::pipe().expect("a pipe");
     drop(reader);
@@ -44,7 +44,7 @@ fn full() -> File {
     OpenOptions::new().write(true).open("/dev/full").expect("it is there")
 }
 
-/// Does every command, with streams that `spoil` has spoilt.
+/// Runs every command, with streams that `spoil` has made unusable.
 fn all_keep_their_word(spoil: impl Fn(&Place, &[&str]) -> Command) {
     for (command, code, files) in COMMANDS {
         let place = Place::new();
@@ -113,7 +113,7 @@ fn a_reader_that_takes_nothing_is_waited_for_with_everything_kept() {
     let mut child = place.command(&args).stdout(writer).spawn().expect("it starts");
     until(&mut child, || place.files("d").len() == 2);
     let pid = Pid::from_child(&child);
-    kill_process(pid, Signal::TERM).expect("it is ours");
+    kill_process(pid, Signal::TERM).expect("a child process");
     assert_eq!(end(child).code(), Some(1), "a signal ends the wait, and nothing else");
     place.assert_whole("d");
 }

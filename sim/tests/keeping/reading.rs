@@ -1,4 +1,4 @@
-//! Files that are none are refused in a line, and nobody waits for them.
+//! Inputs that are not regular files are rejected with one line, without waiting.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::{Place, end};
 
-/// What is no file, in a place: a pipe without a writer, a folder, and what has no end.
+/// Inputs that are not regular files: a pipe without a writer, a folder, and endless devices.
 fn no_files(place: &Place) -> [String; 4] {
     let fifo = place.path("fifo");
     mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).expect("a pipe");

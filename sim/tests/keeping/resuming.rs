@@ -1,4 +1,5 @@
-//! A checkpoint that is damaged is refused by its name, or done again; it is never believed.
+//! A damaged checkpoint is rejected by name, or its damaged end is searched again; it is never
+//! trusted.
 
 use std::fs;
 
@@ -7,7 +8,7 @@ use crate::{Place, Said, until};
 const SEARCH: [&str; 9] =
     ["explore", "--requests", "3", "--rows", "A", "--jobs", "1", "--out", "d"];
 
-/// What is the same for any machine, and whether the search went on.
+/// The counts that are the same for any machine, and whether the search was resumed.
 fn counts(ran: &Said) -> (Vec<String>, bool) {
     let line = |name: &str| ran.out.lines().find(|line| line.starts_with(name)).unwrap_or_default();
     let names =
@@ -15,7 +16,7 @@ fn counts(ran: &Said) -> (Vec<String>, bool) {
     (names.map(|name| line(name).to_owned()).into(), ran.out.starts_with("resumes after"))
 }
 
-/// A search that was stopped with so many parts finished; its checkpoint.
+/// The checkpoint of a search that was stopped with this many parts finished.
 fn stopped(place: &Place, lines: usize) -> std::path::PathBuf {
     let mut child = place.command(&SEARCH).spawn().expect("it starts");
     let checkpoint = || {
@@ -24,7 +25,7 @@ fn stopped(place: &Place, lines: usize) -> std::path::PathBuf {
         (text.lines().count() > lines).then_some(path)
     };
     until(&mut child, || checkpoint().is_some());
-    child.kill().expect("it is ours");
+    child.kill().expect("a child process");
     child.wait().expect("it ends");
     checkpoint().expect("it stays")
 }
@@ -40,7 +41,7 @@ fn a_killed_search_goes_on_and_comes_to_the_same() {
     assert!(went_on);
     assert_eq!(again, whole);
     assert!(!checkpoint.exists(), "a search that is through leaves none");
-    // The last line may be half written, or never have come to the disk.
+    // The last line may be half written, or may never have reached the disk.
     let last = good[..good.len() - 1].iter().rposition(|&byte| byte == b'\n').expect("lines") + 1;
     for torn in [good[..good.len() - 3].to_vec(), [&good[..last], &[0; 99]].concat()] {
         fs::write(&checkpoint, torn).expect("a file");
@@ -65,7 +66,7 @@ fn a_damaged_checkpoint_is_refused_by_its_name() {
         assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
         assert_eq!(fs::read_to_string(&checkpoint).expect("it is there"), spoilt, "it is left");
     };
-    // Later lives that are taken out of finished parts.
+    // Later lives, removed from finished parts.
     let without: Vec<String> = lines
         .iter()
         .map(|line| match line.split_once("\"fresh\":[[") {

@@ -1,4 +1,5 @@
-//! Where nothing can be written, where somebody else writes, and what was there before.
+//! Output folders that cannot be written, that another process writes to, or that hold earlier
+//! files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,10 +12,10 @@ use crate::{Place, TRACE, WRONG, said, whole_summary, whole_trace};
 fn a_folder_that_cannot_be_written_is_noticed_before_anything_runs() {
     let place = Place::new();
     fs::write(place.path("file"), "precious").expect("a file");
-    // In the second one nobody can make a file, not even root.
+    // In the second folder even root cannot create a file.
     for out in ["file/d", "/proc/self/task", "file"] {
         for args in [
-            // More than can be done before anybody loses patience.
+            // More work than the test would wait for.
             &["run", "--seeds", "18446744073709551615", "--out", out][..],
             &["explore", "--requests", "9", "--out", out],
         ] {
@@ -31,7 +32,7 @@ fn a_folder_that_cannot_be_written_is_noticed_before_anything_runs() {
     assert_eq!(fs::read(place.path("file")).expect("it is there"), b"precious");
 }
 
-/// As on a full disk: files can be made and nothing can be written into them.
+/// As on a full disk: files can be created, and no byte can be written to them.
 const FULL: &str = "ulimit -f 0";
 
 #[test]
@@ -124,7 +125,7 @@ fn what_was_there_is_not_touched_and_no_link_is_followed() {
     for path in ["victim", "d/0001-mine.trace"] {
         assert_eq!(fs::read(place.path(path)).expect("it is there"), b"precious", "{path}");
     }
-    // The link with this number counts as a file that is there.
+    // A link with this number counts as an existing file.
     whole_trace(&place.path("d/0003-stable-write-lost.trace"));
     whole_trace(&place.path("d/s.trace"));
     let summary = place.path("d/summary.json");

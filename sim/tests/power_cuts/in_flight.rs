@@ -1,9 +1,8 @@
-//! The power goes while a ring has dozens of operations in hand: the lanes that serve a guest's
-//! queues, held against the oracle.
+//! Power cuts while a ring has dozens of operations in flight: the lanes that serve a guest's
+//! queues, judged by the oracle.
 //!
-//! At the seam an operation is a request, and a sync is a flush. In lives in which every write has
-//! to be stable, which are lives in write-through mode, a write or a write-zeroes is a request with
-//! a sync behind it.
+//! At the seam an operation is a request, and a sync is a flush. In lives in write-through mode
+//! every write has to be stable; there a write or a write-zeroes is a request followed by a sync.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,20 +20,19 @@ use crate::skipped;
 type Mmap = GuestMemoryMmap<()>;
 
 const LANES: usize = 3;
-/// Room for the buffer of a slot, which begins a little later in every other one.
+/// Room for the buffer of a slot, whose start is shifted in every other slot.
 const BUFFER: u64 = 2 * MOST as u64 * 512;
 
-/// Power cuts until a wrong file system is caught, at the latest.
+/// Most power cuts until a mutant of the file system is caught.
 const PATIENCE: u32 = 500;
 
-/// Lanes onto one file.
+/// The lanes of one file.
 struct Lanes {
     lanes: Vec<UringDisk<Mmap>>,
     memory: ArcMemory<Mmap>,
     /// Whether every write has to be stable.
     stable: bool,
-    /// The slots, as `queue * SLOTS + slot`, that are written and wait to be synced or for their
-    /// sync.
+    /// Slots, as `queue * SLOTS + slot`, whose write has completed and whose sync has not.
     unsynced: Vec<usize>,
 }
 
@@ -110,7 +108,7 @@ impl Port for Lanes {
     }
 
     fn wait(&mut self, queue: usize) -> Vec<(usize, u8)> {
-        // What has come back may only have to be synced now.
+        // The completed operations may be writes that are only synced now.
         loop {
             self.lanes[queue].wait();
             let answers = self.take(queue);
@@ -121,8 +119,8 @@ impl Port for Lanes {
     }
 }
 
-/// Lives on one file, all but a few of which end with the power. Says how many did before the
-/// oracle objected; `None` where there is no FUSE.
+/// Lives on one file, most of which end with a power cut. Returns the number of cuts until the
+/// oracle reported a violation; `None` without FUSE.
 fn cut(judge: &mut Judge, cuts: u32, ignored: IgnoredSync) -> Option<Result<(), (u32, Violation)>> {
     let place = tempfile::tempdir().expect("a place for the file");
     let path = place.path().join("disk");
@@ -138,7 +136,7 @@ fn cut(judge: &mut Judge, cuts: u32, ignored: IgnoredSync) -> Option<Result<(), 
             return Some(Err((done, violation)));
         }
         if judge.draw(8) == 0 {
-            // The lanes carry out what they have accepted before they are gone.
+            // Dropping the lanes completes the operations that they have accepted.
             drop(lanes);
             judge.end(Oracle::reset_shown);
         } else {
@@ -151,7 +149,7 @@ fn cut(judge: &mut Judge, cuts: u32, ignored: IgnoredSync) -> Option<Result<(), 
     Some(live(judge, &mut lanes).map_err(|violation| (done, violation)))
 }
 
-/// Reads what the last life left, and asks for more than is answered.
+/// Reads the contents that the last life left, and sends more requests than are answered.
 fn live(judge: &mut Judge, lanes: &mut Lanes) -> Verdict {
     let features = feature::FLUSH
         | feature::DISCARD

@@ -1,4 +1,4 @@
-//! What the lanes of a disk are told of a failed sync.
+//! Reports of a failed sync to the lanes of a disk.
 
 use std::fs::File;
 
@@ -18,8 +18,8 @@ fn sync<D: Disk<Memory>>(lane: &mut D, memory: &Memory) -> Result<u32, Errno> {
     lane.complete(memory).expect("it ends before it is asked for").result
 }
 
-/// A sync fails on one lane, and nobody has been told yet when another lane syncs: it must not hear
-/// that all is well (AMB-02).
+/// A sync fails on one lane and is not reported yet when another lane syncs: that sync must fail
+/// too (AMB-02).
 fn told<D: Disk<Memory>>(open: impl Fn(&std::path::Path) -> [D; 3]) {
     let place = tempfile::tempdir().expect("a place for the file");
     let path = place.path().join("disk");

@@ -1,4 +1,4 @@
-//! Power cuts below a real file. `POWERFAIL_CUTS=1000` for more of those that cost time.
+//! Power cuts below a real file. `POWERFAIL_CUTS=1000` makes more of the expensive ones.
 
 mod in_flight;
 #[path = "../judged/mod.rs"]
@@ -11,7 +11,7 @@ mod system_calls;
 
 use powerfail::host::power_cut_fs::MountError;
 
-/// Says aloud that a test has tested nothing, where there is no FUSE.
+/// Prints that a test has tested nothing, without FUSE.
 fn skipped(error: &MountError) {
     assert!(!matches!(error, MountError::Stale(_) | MountError::NoFile(..)), "{error}");
     judged::skipped(error);

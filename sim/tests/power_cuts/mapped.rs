@@ -1,5 +1,5 @@
-//! Our persistent memory keeps its promises on a mapped file whose power is cut, and one whose
-//! syncs are wrong does not.
+//! The shipped persistent memory keeps its promises on a mapped file under power cuts, and one with
+//! wrong syncs does not.
 
 use powerfail::devices::blk_file::Files;
 use powerfail::devices::pmem_file::{MapFault, Maps, PmemFile};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::skipped;
 
-/// Files to be mapped whose power can be cut, or nothing where there is no FUSE.
+/// Files for mapping, with power cuts; `None` without FUSE.
 fn maps(fault: MapFault) -> Option<(Maps, TempDir)> {
     let place = tempfile::tempdir().expect("a place for files");
     let files = Files::mapped(place.path().join("memory"), true);

@@ -1,6 +1,5 @@
-//! A host reports a failed write-back once for each open file, and not always to a sync. Whatever
-//! it tells a write, the next sync of the lane fails: nothing that is lost is ever said to be
-//! stable.
+//! A host reports a failed write-back once for each open file, and not always to a sync. Whatever a
+//! write returns, the next sync of the lane fails: lost data is never reported as stable.
 
 use powerfail::base::sectors::SectorSet;
 use powerfail::host::power_cut_fs::Mount;
@@ -29,8 +28,8 @@ fn all() -> SectorSet {
     SectorSet::range(0, 64)
 }
 
-/// Calls `claim` with a lane onto a file whose power can be cut, of each kind; not at all where
-/// there is no FUSE.
+/// Calls `claim` with a lane of each kind onto a file with power cuts; does not call it without
+/// FUSE.
 fn on_each_lane(claim: impl Fn(&Mount, &mut dyn FnMut(Op) -> Result<u32, Errno>)) {
     let place = tempfile::tempdir().expect("a place for the file");
     let path = place.path().join("disk");

@@ -1,4 +1,5 @@
-//! Our device keeps its promises on a file whose power is cut, and a wrong disk on it does not.
+//! The shipped device keeps its promises on a file under power cuts, and a disk mutant on it does
+//! not.
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::skipped;
 
-/// Files whose power can be cut, or nothing where there is no FUSE.
+/// Files with power cuts; `None` without FUSE.
 fn files(fault: Option<DiskFault>) -> Option<(Files, TempDir)> {
     let place = tempfile::tempdir().expect("a place for files");
     let files = Files::with_power_cuts(place.path().join("disk"), fault);
@@ -54,7 +55,7 @@ fn a_thousand_cuts_below_io_uring_break_no_promise() {
     a_thousand_cuts::<SerialUring>();
 }
 
-/// What is wrong about durability, and nothing that a file without power cuts would show.
+/// Mutants of durability, none of which a file without power cuts would show.
 const WRONG: [DiskFault; 5] = [
     DiskFault::EarlyFlush,
     DiskFault::SyncErrorSwallowed,
@@ -63,7 +64,7 @@ const WRONG: [DiskFault; 5] = [
     DiskFault::DiscardRoundsOut,
 ];
 
-/// Seeds until one is caught at the latest.
+/// Most seeds until a mutant is caught.
 const PATIENCE: u64 = 1000;
 
 fn each_wrong_disk_is_caught<L: FileLane>() {
@@ -105,7 +106,7 @@ fn a_copy_of_a_world_goes_on_like_the_world() {
     let plan = Plan::default();
     let mut one = world::<BlkPowerCut>(&files, plan, 0);
     for seed in 0..40 {
-        // Cut off in the middle: what is dirty then is dirty in the copy.
+        // The run is cut off in the middle: sectors that are dirty then are dirty in the copy.
         let mut actions = Vec::new();
         let whole = run_seed(&mut one, plan, seed, |action| actions.push(*action));
         let (options, run) = (*one.options(), one.run());
@@ -154,7 +155,7 @@ fn the_program_cuts_the_power_of_files_and_replays_what_it_finds() {
     let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(": flush"), "{said}");
-    assert!(!said.contains("no sync"), "nobody sees what this host did: {said}");
+    assert!(!said.contains("no sync"), "no line shows the effect of this host: {said}");
     assert!(!place.path().join("x.img").exists(), "nothing stays that the run has made");
 }
 
@@ -200,7 +201,10 @@ fn what_a_process_leaves_mounted_is_taken_away() {
     };
     let until_mounted = |process: &mut std::process::Child, count: usize| {
         while mounted().len() < count {
-            assert!(process.try_wait().expect("it is ours").is_none(), "it ended before it began");
+            assert!(
+                process.try_wait().expect("a child process").is_none(),
+                "it ended before it began"
+            );
             std::thread::yield_now();
         }
     };
@@ -209,21 +213,20 @@ fn what_a_process_leaves_mounted_is_taken_away() {
         let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("an entry").file_name();
         entries.map(name).filter(|name| name != "out" && name != "disk").count()
     };
-    // A signal that can be heeded leaves nothing.
+    // After a signal that can be handled no file is left.
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
         let mut process = start(&args);
         until_mounted(&mut process, 2);
-        kill_process(Pid::from_child(&process), signal).expect("it is ours");
+        kill_process(Pid::from_child(&process), signal).expect("a child process");
         let status = process.wait().expect("it ends");
         assert!(matches!(status.code(), Some(0 | 4)), "{status}");
         assert_eq!((mounted().len(), left()), (0, 0), "{signal:?}");
     }
-    // What a killed one leaves the next one takes away, and what is no mount of ours it does not
-    // touch.
+    // The next process removes the mounts that a killed one has left, and leaves other files alone.
     for args in [&args[..], &["run", "--device", "pmem", "--disk", "map:x.img", "--power-cuts"]] {
         let mut process = start(args);
         until_mounted(&mut process, 2);
-        process.kill().expect("it is ours");
+        process.kill().expect("a child process");
         process.wait().expect("it ends, though it served its own requests");
         assert!(!mounted().is_empty());
         std::fs::write(place.path().join("x.img.9"), "precious").expect("a file");

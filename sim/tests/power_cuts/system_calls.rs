@@ -1,4 +1,4 @@
-//! What the file system keeps and loses, seen through system calls.
+//! Data that the file system keeps and loses, observed through system calls.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
@@ -24,7 +24,7 @@ struct Cut {
     _place: TempDir,
 }
 
-/// A file of [`IMAGE`], or nothing where there is no FUSE.
+/// A file with [`IMAGE`]; `None` without FUSE.
 fn cut_file() -> Option<Cut> {
     let place = tempfile::tempdir().expect("a place for the file");
     let path = place.path().join("disk");
@@ -60,7 +60,7 @@ fn set(text: &str) -> SectorSet {
     text.parse().expect("a set of sectors")
 }
 
-/// Writes a letter over one sector after another.
+/// Writes letters to consecutive sectors.
 fn write(file: &File, sector: u64, letters: &str) {
     let bytes: Vec<u8> = letters.bytes().flat_map(|letter| [letter; 512]).collect();
     file.write_all_at(&bytes, sector * 512).expect("it can be written");
@@ -88,7 +88,7 @@ fn what_was_synced_stays() {
     write(&file, 0, "a");
     file.sync_data().expect("it syncs");
     write(&file, 1, "b");
-    // Through another handle: a sync is for the file.
+    // Through another handle: a sync applies to the file.
     cut.open(0).sync_all().expect("it syncs");
     write(&file, 2, "c");
     assert_eq!(cut.power().syncs(), 2, "each sync arrives");
@@ -139,7 +139,7 @@ fn a_failed_sync_forgets_and_the_next_one_says_nothing() {
     assert_eq!(errno(file.sync_data()), Some(libc::EIO));
     assert_eq!((cut.power().dirty(), cut.power().forgotten()), (set("2"), set("0-1")));
     assert_eq!(cut.holds(3), "abc", "it is all to be seen");
-    file.sync_data().expect("the error is told once");
+    file.sync_data().expect("the error is reported once");
     write(&file, 0, "A");
     file.sync_data().expect("what is written again is known again");
     cut.power().cut(SectorSet::EMPTY);
@@ -154,10 +154,10 @@ fn each_open_file_is_told_of_a_failed_sync_once() {
     cut.power().fail_next_sync(Errno::ENOSPC, SectorSet::EMPTY);
     assert_eq!(errno(file.sync_data()), Some(libc::ENOSPC));
     let later = cut.open(0);
-    same.sync_data().expect("it was told, for it is the same open file");
+    same.sync_data().expect("the same open file has reported the error already");
     later.sync_data().expect("it was opened after the failure");
     assert_eq!(errno(other.sync_data()), Some(libc::ENOSPC));
-    other.sync_data().expect("it was told");
+    other.sync_data().expect("the error was reported already");
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn nothing_stays_behind() {
         mounts.contains(&place.display().to_string())
     };
     assert!(is_mounted());
-    // A panic in the middle of it, with a handle that outlives it.
+    // A panic in the middle of the test, with a handle that outlives it.
     let Cut { mount, _place: kept, .. } = cut;
     let panicked = catch_unwind(AssertUnwindSafe(move || {
         let _mount = mount;

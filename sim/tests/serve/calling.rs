@@ -1,5 +1,5 @@
-//! The descriptors that front-ends want to be called by: eventfds that block or do not, and the
-//! pipes and sockets of User Mode Linux.
+//! Call descriptors of front-ends: eventfds that block or not, and the pipes and sockets of User
+//! Mode Linux.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;

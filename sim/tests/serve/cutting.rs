@@ -1,8 +1,7 @@
-//! The power goes under a server that is busy: its file lies on a file system that forgets what was
-//! not synced.
+//! Power cuts under a busy server: its file is on a file system that loses unsynced data.
 //!
-//! The client hears nothing more once the power is gone, and the server dies of it. It starts again
-//! on what is left.
+//! After the cut the client receives no further answers, and the server exits. It starts again on
+//! the remaining data.
 
 use powerfail::host::power_cut_fs::IgnoredSync;
 use powerfail_device::Errno;
@@ -13,11 +12,11 @@ use crate::daemon::{Daemon, Place};
 use crate::judged::{Judge, times};
 use crate::lives::{FOUR_QUEUES, connect, expect, mount_over};
 
-/// Power cuts until a wrong file system is caught, at the latest.
+/// Most power cuts until a mutant of the file system is caught.
 const PATIENCE: u32 = 500;
 
-/// Lives of servers that are started like this, most of which end with the power. Says how many did
-/// before the oracle objected; `None` where there is no FUSE.
+/// Lives of servers with these arguments, most of which end with a power cut. Returns the number of
+/// cuts until the oracle reported a violation; `None` without FUSE.
 fn cut(
     judge: &mut Judge,
     cuts: u32,
@@ -50,8 +49,8 @@ fn cut(
         match judge.draw(8) {
             0 => {
                 daemon.end(Signal::KILL);
-                // Nobody can say whether it was told of a sync that failed; it is as if that had
-                // not been.
+                // It is unknown whether the server had received the error of a failed sync; the
+                // next life begins without it.
                 power.fail_no_sync();
                 power.remember();
                 judge.end(Oracle::backend_kill);
@@ -112,7 +111,7 @@ fn power_cuts_after_failed_syncs_take_nothing_that_is_said_to_be_flushed() {
 
 #[test]
 fn a_deaf_file_system_is_caught() {
-    // Which of them depends on what the guest has negotiated.
+    // The rule depends on the negotiated features.
     let lost = [Rule::StableWriteLost, Rule::WriteThroughLost, Rule::FlushlessWriteLost];
     for (seed, cache) in [(24, "writeback"), (25, "writethrough")] {
         let verdict = cut(&mut Judge::new(seed), PATIENCE, IgnoredSync::All, &["--cache", cache]);

@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// Far longer than anything takes that is waited for: what hangs is a failure of the test.
+/// Much longer than any wait in these tests: a server that hangs fails the test.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
-/// A directory with a disk in it, and the socket it is served on.
+/// A directory with a disk and the socket on which it is served.
 pub(crate) struct Place {
     dir: TempDir,
-    /// Where the disk is, if it is elsewhere.
+    /// The directory of the disk, if it is another one.
     disks: Option<TempDir>,
 }
 
 impl Place {
-    /// With a disk of so many zero bytes.
+    /// A place with a disk of `bytes` zero bytes.
     pub(crate) fn new(bytes: u64) -> Place {
         let place = Place { dir: tempfile::tempdir().unwrap(), disks: None };
         let file = fs::File::create(place.disk()).unwrap();
@@ -29,8 +29,8 @@ impl Place {
         place
     }
 
-    /// With a disk that holds this, where the code is built: a temporary folder may be one in
-    /// memory, without direct I/O. The socket is not there, for its path must be short.
+    /// A place with a disk that holds `image`, in the target folder: a temporary folder may be in
+    /// memory, without direct I/O. The socket is elsewhere, because its path must be short.
     pub(crate) fn holding(image: &[u8]) -> Place {
         let disks = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let place = Place { dir: tempfile::tempdir().unwrap(), disks: Some(disks) };
@@ -42,7 +42,7 @@ impl Place {
         self.disks.as_ref().unwrap_or(&self.dir).path().join("disk.img")
     }
 
-    /// The names of everything that is there, sorted.
+    /// The names of all directory entries, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
         let all = [Some(&self.dir), self.disks.as_ref()];
         let entries = all.into_iter().flatten().flat_map(|dir| fs::read_dir(dir.path()).unwrap());
@@ -60,7 +60,7 @@ impl Place {
         self.dir.path()
     }
 
-    /// The command that serves the disk, with these arguments more.
+    /// The command that serves the disk, with more arguments.
     pub(crate) fn command(&self, more: &[&str]) -> Command {
         let program = env::var_os("POWERFAIL_SERVER");
         let mut command =
@@ -76,7 +76,7 @@ impl Place {
     }
 }
 
-/// Runs a command that has to end by itself, and says little.
+/// Runs a command that must end without a signal and with short output.
 pub(crate) fn output(mut command: Command) -> Output {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -92,7 +92,7 @@ pub(crate) fn output(mut command: Command) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// Runs a command that has to be refused and returns its line.
+/// Runs a command that must be rejected, and returns its line.
 pub(crate) fn refused(command: Command) -> String {
     let output = output(command);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -101,11 +101,11 @@ pub(crate) fn refused(command: Command) -> String {
     said
 }
 
-/// What a process has of the host's.
+/// The host resources of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Footprint {
     pub(crate) descriptors: usize,
-    /// Not counting the kernel's.
+    /// Without kernel threads.
     pub(crate) threads: usize,
     /// Ranges of memory.
     pub(crate) mappings: usize,
@@ -114,7 +114,7 @@ pub(crate) struct Footprint {
 }
 
 impl Footprint {
-    /// What a process has.
+    /// The resources of a process.
     pub(crate) fn of(process: u32) -> Footprint {
         let about = |what: &str| format!("/proc/{process}/{what}");
         let status = fs::read_to_string(about("status")).unwrap();
@@ -128,7 +128,7 @@ impl Footprint {
         }
     }
 
-    /// The larger one of each number.
+    /// The larger one of each count.
     pub(crate) fn max(self, other: Footprint) -> Footprint {
         Footprint {
             descriptors: self.descriptors.max(other.descriptors),
@@ -139,16 +139,16 @@ impl Footprint {
     }
 }
 
-/// Number of threads of a process, without those of the kernel's that carry out what its rings
-/// cannot do at once: these end when they please.
+/// Number of threads of a process, without the io_uring workers of the kernel, which end at any
+/// time.
 fn threads(process: u32) -> usize {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
-    // One that has just ended has no name.
+    // A thread that has just ended has no name.
     names.flatten().filter(|name| !name.starts_with("iou-wrk")).count()
 }
 
-/// The process; killed if a test ends without it.
+/// The process; dropping it kills it.
 pub(crate) struct Daemon {
     child: Child,
     stderr: BufReader<ChildStderr>,
@@ -174,14 +174,14 @@ impl Daemon {
         self.child.id()
     }
 
-    /// The next line it says.
+    /// The next line of standard error.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.stderr.read_line(&mut line).unwrap();
         line
     }
 
-    /// Reads lines until one says this.
+    /// Reads lines until one contains this text.
     pub(crate) fn until(&mut self, says: &str) -> String {
         loop {
             let line = self.line();
@@ -192,25 +192,25 @@ impl Daemon {
         }
     }
 
-    /// What it has of the host's.
+    /// Its host resources.
     pub(crate) fn footprint(&self) -> Footprint {
         Footprint::of(self.child.id())
     }
 
-    /// Sends it a signal and waits for its end; returns what it said meanwhile too.
+    /// Sends a signal and waits for the end. Returns the status and the rest of the output.
     pub(crate) fn end(self, signal: Signal) -> (ExitStatus, String) {
         self.signal(signal);
         self.ended()
     }
 
-    /// Waits for its end; returns what it said meanwhile too.
+    /// Waits for the end. Returns the status and the rest of the output.
     pub(crate) fn ended(mut self) -> (ExitStatus, String) {
         let mut said = String::new();
         while self.stderr.read_line(&mut said).unwrap() > 0 {}
         (self.child.wait().unwrap(), said)
     }
 
-    /// Sends it a signal.
+    /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).unwrap();
@@ -219,7 +219,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The server may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

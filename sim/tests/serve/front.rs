@@ -1,5 +1,5 @@
-//! A front-end that says what it likes: vhost-user messages byte by byte, and rings written through
-//! a file that is the guest's memory.
+//! A front-end with full control: vhost-user messages byte by byte, and rings written through a
+//! file that is the guest's memory.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -31,14 +31,14 @@ pub(crate) const PROTOCOL: u64 = 1 | 1 << 3 | 1 << 9 | 1 << 12 | 1 << 13 | 1 << 
 
 /// Bytes of guest memory, from guest address 0 on.
 pub(crate) const MEMORY: u64 = 1 << 20;
-/// Where the front-end says that it has mapped guest address 0.
+/// The front-end's user address of guest address 0.
 pub(crate) const USER: u64 = 0x7000_0000;
 const DESCRIPTORS: u64 = 0x1000;
 const AVAILABLE: u64 = 0x2000;
 const USED: u64 = 0x3000;
-/// Where requests have their header and status.
+/// Address of the headers and statuses of requests.
 const HEADERS: u64 = 0x4000;
-/// Where requests have their data.
+/// Address of the data of requests.
 pub(crate) const DATA: u64 = 0x1_0000;
 /// Descriptors of the ring.
 pub(crate) const SIZE: u32 = 64;
@@ -61,13 +61,13 @@ pub(crate) fn region(at: u64, len: u64, offset: u64) -> Vec<u8> {
     words(&[0, at, len, USER + at, offset])
 }
 
-/// The body of GET_INFLIGHT_FD, and of SET_INFLIGHT_FD for memory of so many bytes: one ring of
+/// The body of GET_INFLIGHT_FD, and of SET_INFLIGHT_FD for memory of `bytes` bytes: one ring of
 /// [`SIZE`] descriptors.
 pub(crate) fn record(bytes: u64) -> Vec<u8> {
     record_of(bytes, 1, SIZE as u16)
 }
 
-/// The same, for so many rings of so many descriptors.
+/// As [`record`], for this many rings and descriptors.
 pub(crate) fn record_of(bytes: u64, rings: u16, size: u16) -> Vec<u8> {
     // Padded to whole words, as the protocol's own structure is.
     [words(&[bytes, 0]), words(&[u64::from(rings) | u64::from(size) << 16])].concat()
@@ -81,14 +81,15 @@ pub(crate) fn memory(len: u64) -> File {
 }
 
 impl Front {
-    /// Connects, and says nothing.
+    /// Connects without sending a message.
     pub(crate) fn silent(socket: &Path) -> Front {
         Front::over(UnixStream::connect(socket).unwrap())
     }
 
-    /// One that is connected.
+    /// A front-end over a connected stream.
     pub(crate) fn over(stream: UnixStream) -> Front {
-        // Far longer than any answer takes: a server that is stuck is a failure and not a hang.
+        // Much longer than any answer takes: a server that hangs fails the test instead of blocking
+        // it.
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let event = || eventfd(0, EventfdFlags::CLOEXEC).unwrap();
         Front { stream, memory: memory(MEMORY), kick: event(), call: event(), published: 0 }
@@ -99,7 +100,7 @@ impl Front {
         Front::silent(socket).negotiate()
     }
 
-    /// The same guest connects to another server.
+    /// Connects the same guest to another server.
     pub(crate) fn reconnect(self, socket: &Path) -> Front {
         Front { stream: Front::silent(socket).stream, ..self }.negotiate()
     }
@@ -130,7 +131,7 @@ impl Front {
         front
     }
 
-    /// Shares the first bytes of its memory and nothing else.
+    /// Shares only the first `len` bytes of its memory.
     pub(crate) fn share(&mut self, len: u64) -> io::Result<()> {
         let memory = self.memory.try_clone()?;
         let mut table = words(&[1]);
@@ -138,7 +139,7 @@ impl Front {
         self.tell(SET_MEM_TABLE, &table, &[memory.as_fd()])
     }
 
-    /// Sets up the first ring, to go on with the `base`th request, and does not enable it.
+    /// Sets up the first ring, to continue with the `base`th request, without enabling it.
     pub(crate) fn set_up_silently(&mut self, base: u16) -> io::Result<()> {
         self.tell(SET_VRING_NUM, &state(0, SIZE), &[])?;
         self.tell(SET_VRING_BASE, &state(0, base.into()), &[])?;
@@ -148,29 +149,29 @@ impl Front {
         self.tell(SET_VRING_KICK, &words(&[0]), &[kick.as_fd()])
     }
 
-    /// Sets up the first ring, to go on with the `base`th request.
+    /// Sets up the first ring, to continue with the `base`th request.
     pub(crate) fn set_up(&mut self, base: u16) -> io::Result<()> {
         self.set_up_silently(base)?;
         self.tell(SET_VRING_ENABLE, &state(0, 1), &[])
     }
 
-    /// Where the first ring is.
+    /// The addresses of the first ring.
     pub(crate) fn address() -> Vec<u8> {
         words(&[0, USER + DESCRIPTORS, USER + USED, USER + AVAILABLE, 0])
     }
 
-    /// Sends a message; what becomes of it is not asked.
+    /// Sends a message without waiting for a result.
     pub(crate) fn send(&mut self, request: u32, body: &[u8], fds: &[BorrowedFd<'_>]) {
         self.message(request, 1, body, fds).unwrap();
     }
 
-    /// Sends a message that is answered with a body.
+    /// Sends a message and returns the body of the answer.
     pub(crate) fn ask(&mut self, request: u32, body: &[u8]) -> io::Result<Vec<u8>> {
         self.message(request, 1, body, &[])?;
         self.answer(request)
     }
 
-    /// Sends a message and waits until it was carried out.
+    /// Sends a message and waits until it is processed.
     pub(crate) fn tell(
         &mut self,
         request: u32,
@@ -204,20 +205,19 @@ impl Front {
     pub(crate) fn answer(&mut self, request: u32) -> io::Result<Vec<u8>> {
         let mut header = [0; 12];
         self.stream.read_exact(&mut header)?;
-        assert_eq!(header[..4], request.to_le_bytes(), "the answer is to what was asked");
+        assert_eq!(header[..4], request.to_le_bytes(), "the answer has the number of the request");
         let len = u32::from_le_bytes(*header.last_chunk().expect("twelve bytes"));
         let mut body = vec![0; len as usize];
         self.stream.read_exact(&mut body)?;
         Ok(body)
     }
 
-    /// Has the server make memory for the record of what one ring has in flight; returns it with
-    /// its description.
+    /// Lets the server create the in-flight record of one ring. Returns its description and memory.
     pub(crate) fn make_record(&mut self) -> (Vec<u8>, OwnedFd) {
         self.make_record_as(&record(0))
     }
 
-    /// The same, asked for with this body.
+    /// As [`make_record`](Self::make_record), with this body.
     pub(crate) fn make_record_as(&mut self, asked: &[u8]) -> (Vec<u8>, OwnedFd) {
         self.message(GET_INFLIGHT_FD, 1, asked, &[]).unwrap();
         let mut header = [0; 12];
@@ -241,7 +241,7 @@ impl Front {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// Waits until the server hangs up.
+    /// Waits until the server ends the connection.
     pub(crate) fn is_hung_up_on(&mut self) -> bool {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
@@ -250,13 +250,13 @@ impl Front {
         }
     }
 
-    /// Stops the first ring; returns how many requests were taken from it.
+    /// Stops the first ring. Returns the number of requests taken from it.
     pub(crate) fn stop(&mut self) -> u16 {
         let answer = self.ask(GET_VRING_BASE, &state(0, 0)).unwrap();
         answer[4].into()
     }
 
-    /// Publishes a write of one sector full of `byte`, whose data is at this guest address.
+    /// Publishes a write of one sector full of `byte`, with its data at this guest address.
     pub(crate) fn publish(&mut self, sector: u64, byte: u8, data: u64) {
         let slot = u64::from(self.published) % (u64::from(SIZE) / 4);
         let header = HEADERS + slot * 32;
@@ -282,12 +282,12 @@ impl Front {
         self.put(AVAILABLE + 2, &self.published.to_le_bytes());
     }
 
-    /// How many requests were published.
+    /// The number of published requests.
     pub(crate) fn published(&self) -> u16 {
         self.published
     }
 
-    /// How many requests were answered.
+    /// The number of answered requests.
     pub(crate) fn used(&self) -> u16 {
         let mut index = [0; 2];
         self.memory.read_exact_at(&mut index, USED + 2).unwrap();
@@ -302,8 +302,7 @@ impl Front {
         status[0]
     }
 
-    /// Which slots were answered, from the `from`th answer on; each is named by a quarter of its
-    /// head.
+    /// The slots that were answered, from the `from`th answer on; a slot is a quarter of its head.
     pub(crate) fn answers(&self, from: u16) -> Vec<u16> {
         (from..self.used())
             .map(|n| {
@@ -315,17 +314,17 @@ impl Front {
             .collect()
     }
 
-    /// Tells the device that something was published.
+    /// Kicks the first ring.
     pub(crate) fn kick(&self) {
         rustix::io::write(&self.kick, &1_u64.to_ne_bytes()).unwrap();
     }
 
-    /// Kicks and sleeps until everything is answered.
+    /// Kicks and sleeps until every request is answered.
     pub(crate) fn finish(&self) {
         self.finish_as(self.published, || self.used());
     }
 
-    /// The same, for a ring that it does not know.
+    /// As [`finish`](Self::finish), for another ring.
     pub(crate) fn finish_as(&self, published: u16, used: impl Fn() -> u16) {
         self.kick();
         while used() != published {
@@ -336,7 +335,7 @@ impl Front {
         }
     }
 
-    /// Begins a ring anew, as a driver does after a reset.
+    /// Restarts a ring at index zero, as a driver does after a reset.
     pub(crate) fn clear(&mut self) {
         self.put(AVAILABLE, &[0; 0x2000]);
         self.published = 0;

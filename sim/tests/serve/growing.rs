@@ -30,7 +30,7 @@ fn capacity(front: &mut Front) -> u64 {
     u64::from_le_bytes(*answer.last_chunk().unwrap())
 }
 
-/// A front-end that is told when the configuration changes, and where it hears that.
+/// A front-end that receives configuration changes, and its end of the channel.
 fn listening(place: &Place) -> (Front, UnixStream) {
     let mut front = Front::ready(&place.socket());
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -49,7 +49,7 @@ fn a_guest_is_told_and_has_the_new_sectors_at_once() {
         front.publish(old, 1, DATA);
         front.finish();
         assert_eq!(front.status(2 * n), IOERR, "it is not there yet");
-        // Half a sector is none.
+        // Half a sector does not count.
         let file = OpenOptions::new().write(true).open(place.disk()).unwrap();
         file.set_len((old + 1) * 512 + 256).unwrap();
         assert!(look(&mut daemon).contains(&format!("has {} sectors now", old + 1)));
@@ -69,7 +69,7 @@ fn a_guest_is_told_and_has_the_new_sectors_at_once() {
 fn a_guest_that_cannot_be_told_has_them_too() {
     let place = Place::new(64 * 512);
     let mut daemon = place.serve(&[]);
-    // It never gave a channel; it gave one and closed it; what it gives is none.
+    // The front-end passed no channel, passed one and closed it, or passed an invalid one.
     let mut front = Front::ready(&place.socket());
     resize(&place, 65);
     assert!(!look(&mut daemon).contains("could not be notified"));

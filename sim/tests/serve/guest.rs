@@ -13,19 +13,19 @@ use virtio_driver::{
     VhostUser, VirtioBlkFeatureFlags, VirtioBlkQueue, VirtioBlkTransport, VirtioFeatureFlags,
 };
 
-/// Everything the driver knows, without EVENT_IDX.
+/// All features of the driver except EVENT_IDX.
 pub(crate) const PLAIN: u64 = VirtioFeatureFlags::VERSION_1.bits()
     | VirtioFeatureFlags::RING_INDIRECT_DESC.bits()
     | VirtioBlkFeatureFlags::all().bits();
-/// And with it.
+/// All features of the driver.
 pub(crate) const EVENT_IDX: u64 = PLAIN | VirtioFeatureFlags::RING_EVENT_IDX.bits();
 
-/// The queues' buffers are pieces of this size.
+/// The size of a buffer of the queues.
 pub(crate) const PIECE: usize = 4096;
-/// Every queue has so many.
+/// The number of buffers of a queue.
 pub(crate) const PIECES: usize = 64;
 
-/// A guest that is connected; each of its queues has [`PIECES`] buffers.
+/// A connected guest; each of its queues has [`PIECES`] buffers.
 pub(crate) struct Guest {
     queues: Vec<VirtioBlkQueue<'static, usize>>,
     transport: Box<VirtioBlkTransport>,
@@ -33,7 +33,7 @@ pub(crate) struct Guest {
     _file: File,
 }
 
-/// What a guest asks for. Offsets and lengths are in bytes.
+/// A request of the guest. Offsets and lengths are in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum GuestRequest {
     Read(u64),
@@ -45,13 +45,13 @@ pub(crate) enum GuestRequest {
 
 impl Guest {
     pub(crate) fn connect(socket: &Path, features: u64, queues: usize) -> io::Result<Guest> {
-        let path = socket.to_str().expect("a path of ours");
+        let path = socket.to_str().expect("the path is UTF-8");
         let mut transport: Box<VirtioBlkTransport> = Box::new(VhostUser::new(path, features)?);
         let file = File::from(memfd_create("guest", MemfdFlags::CLOEXEC)?);
         let len = queues * PIECES * PIECE;
         file.set_len(len as u64)?;
-        // SAFETY: the file is ours alone but for the device, which writes only to buffers that are
-        // lent to it.
+        // SAFETY: only this guest and the device access the file; the device writes only to buffers
+        // that are lent to it.
         let memory = unsafe { MmapMut::map_mut(&file) }?;
         let queues = VirtioBlkQueue::setup_queues(&mut *transport, queues, 128)?;
         let at = memory.as_ptr() as usize;
@@ -73,7 +73,7 @@ impl Guest {
         &mut self.memory[at..at + PIECE]
     }
 
-    /// Hands a request over, with this buffer, which also names its completion.
+    /// Submits a request with this buffer, whose index also identifies its completion.
     pub(crate) fn submit(&mut self, queue: usize, piece: usize, ask: GuestRequest) {
         let at = (queue * PIECES + piece) * PIECE;
         self.submit_with(queue, piece, ask, at..at + PIECE);
@@ -89,7 +89,7 @@ impl Guest {
         &mut self.memory
     }
 
-    /// Hands a request over, with these bytes of its memory for the buffer.
+    /// Submits a request with this range of its memory as the buffer.
     pub(crate) fn submit_with(
         &mut self,
         queue: usize,
@@ -109,21 +109,22 @@ impl Guest {
         handed.expect("the ring has room");
     }
 
-    /// Tells the device what was handed over, if it wants to be told.
+    /// Kicks the device, if it has enabled notifications.
     pub(crate) fn kick(&mut self, queue: usize) {
         if self.queues[queue].avail_notif_needed() {
             self.transport.get_submission_notifier(queue).notify().unwrap();
         }
     }
 
-    /// Takes the completions there are, as buffer and status.
+    /// Takes the available completions, as buffer and status.
     pub(crate) fn take(&mut self, queue: usize) -> Vec<(usize, i32)> {
         self.queues[queue].completions().map(|done| (done.context, done.ret)).collect()
     }
 
     /// Sleeps until the device signals, and takes the completions.
     ///
-    /// An error is a signal that never came.
+    /// # Errors
+    /// The signal did not come.
     pub(crate) fn wait(&mut self, queue: usize) -> io::Result<Vec<(usize, i32)>> {
         loop {
             let done = self.take(queue);
@@ -135,7 +136,7 @@ impl Guest {
                 continue;
             }
             let fd = self.transport.get_completion_fd(queue);
-            // Long enough for a machine that is busy with other things; nothing is measured.
+            // Long enough for a busy machine; this is not a measurement.
             let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
             if poll(&mut [PollFd::new(&*fd, PollFlags::IN)], Some(&patience))? == 0 {
                 return Err(io::ErrorKind::TimedOut.into());
@@ -144,7 +145,7 @@ impl Guest {
         }
     }
 
-    /// Does one request from beginning to end; returns its status.
+    /// Runs one request to its end. Returns its status.
     pub(crate) fn run(&mut self, queue: usize, piece: usize, ask: GuestRequest) -> i32 {
         self.submit(queue, piece, ask);
         self.kick(queue);
@@ -160,7 +161,7 @@ impl Guest {
         assert_eq!(self.run(queue, 0, GuestRequest::Write(offset)), 0);
     }
 
-    /// Reads a buffer full.
+    /// Reads a full buffer.
     pub(crate) fn read(&mut self, queue: usize, offset: u64) -> Vec<u8> {
         self.piece(queue, 1).fill(0xee);
         assert_eq!(self.run(queue, 1, GuestRequest::Read(offset)), 0);

@@ -1,5 +1,4 @@
-//! Front-ends that mean harm, or are broken. Each may spoil its own connection; the next one is
-//! served.
+//! Malicious or broken front-ends. Each may break its own connection; the next one is served.
 
 use std::os::fd::AsFd;
 
@@ -13,7 +12,7 @@ use crate::front::{
 };
 use crate::guest::{Guest, PIECE, PLAIN};
 
-/// Serves a disk, lets a front-end do its worst, and looks whether the next client is served.
+/// Serves a disk, runs an attack, and checks that the next client is served.
 fn survives(harm: impl Fn(&Place, &mut Daemon)) {
     let place = Place::new(64 * PIECE as u64);
     let mut daemon = place.serve(&[]);
@@ -28,13 +27,13 @@ fn messages_that_are_none() {
     for bytes in [
         &[0xff; 12][..],
         &[0xff; 4096],
-        // A version of the protocol that there is not.
+        // An unsupported version of the protocol.
         &[1, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0],
-        // A body that is longer than any may be.
+        // A body that exceeds the limit.
         &[1, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f],
-        // A number that stands for nothing.
+        // An unknown request.
         &[99, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
-        // A body that is too short for what it should say.
+        // A body that is too short for its request.
         &[8, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0],
     ] {
         survives(|place, _| {
@@ -43,7 +42,7 @@ fn messages_that_are_none() {
             assert!(front.is_hung_up_on(), "{bytes:?}");
         });
     }
-    // Half a header, and then nothing more.
+    // Half a header, without the rest.
     survives(|place, _| Front::silent(&place.socket()).babble(&[1, 0, 0]));
 }
 
@@ -83,13 +82,13 @@ fn a_ring_that_does_not_exist() {
 
 #[test]
 fn memory_that_does_not_cover_the_ring() {
-    // The used ring begins at the end of what is shared.
+    // The used ring begins at the end of the shared memory.
     survives(|place, _| {
         let mut front = Front::negotiated(&place.socket());
         front.share(0x3000).unwrap();
         assert!(front.set_up(0).is_err());
     });
-    // It begins in what is shared, and ends behind it.
+    // It begins in shared memory, and ends behind it.
     survives(|place, daemon| {
         let mut front = Front::negotiated(&place.socket());
         front.share(0x3010).unwrap();
@@ -99,7 +98,7 @@ fn memory_that_does_not_cover_the_ring() {
         front.kick();
         assert_eq!(front.stop(), 0);
     });
-    // It is taken away later.
+    // Its memory is removed later.
     survives(|place, daemon| {
         let mut front = Front::ready(&place.socket());
         front.publish(0, 1, DATA);
@@ -126,7 +125,7 @@ fn memory_that_makes_no_sense() {
         // Past the end of the address space.
         (&[[u64::MAX - 4095, 8192, USER, 0]], 1),
         (&[[0, 8192, u64::MAX - 4095, 0]], 1),
-        // Two in one place.
+        // Two overlapping regions.
         (&[[0, 8192, USER, 0], [4096, 8192, USER + 8192, 0]], 2),
         // Fewer files than regions.
         (&[[0, 4096, USER, 0], [4096, 4096, USER + 4096, 4096]], 1),
@@ -153,7 +152,7 @@ fn a_kick_that_is_closed_early_or_is_something_else() {
         front.kick = front.memory.try_clone().unwrap().into();
         front.publish(0, 1, DATA);
     });
-    // The reading end of a pipe whose other end is gone is always readable and never has a count.
+    // The read end of a pipe without a writer is always readable and never has a count.
     survives(|place, _| {
         let mut front = Front::sharing(&place.socket());
         let (reader, writer) = std::io::pipe().unwrap();
@@ -161,14 +160,14 @@ fn a_kick_that_is_closed_early_or_is_something_else() {
         front.kick = reader.into();
         assert!(front.set_up(0).is_err());
     });
-    // A semaphore gives its count away one by one, and would be readable for ever.
+    // A semaphore returns its count one by one, and would stay readable.
     survives(|place, _| {
         let mut front = Front::sharing(&place.socket());
         front.kick = eventfd(0, EventfdFlags::SEMAPHORE).unwrap();
         rustix::io::write(&front.kick, &(u64::MAX - 1).to_ne_bytes()).unwrap();
         assert!(front.set_up(0).is_err());
     });
-    // Nothing can sleep on a file.
+    // A file cannot be polled.
     survives(|place, _| {
         let mut front = Front::sharing(&place.socket());
         front.kick = front.memory.try_clone().unwrap().into();
@@ -198,7 +197,7 @@ fn a_call_that_blocks_and_is_full() {
         let call = eventfd(0, EventfdFlags::empty()).unwrap();
         rustix::io::write(&call, &(u64::MAX - 1).to_ne_bytes()).unwrap();
         front.tell(SET_VRING_CALL, &words(&[0]), &[call.as_fd()]).unwrap();
-        // Whatever the server has made of it, it blocks.
+        // Whatever mode the server has set, the descriptor blocks now.
         rustix::io::ioctl_fionbio(&call, false).unwrap();
         for _ in 0..3 {
             front.publish(0, 1, DATA);
@@ -251,13 +250,13 @@ fn features_that_cannot_be() {
 
 #[test]
 fn memory_that_is_shrunk() {
-    // Nothing is left, not even of the ring; or the ring is, and the requests are not.
+    // No memory is left, not even of the ring; or the ring is left, and the requests are not.
     for left in [0, 0x3000, 0x4000] {
         survives(|place, daemon| {
             let mut front = Front::ready(&place.socket());
             front.publish(1, 1, DATA);
             front.finish();
-            // A server may look before it is kicked, but not at a ring that is not enabled.
+            // A server may poll a ring before it is kicked, but not a disabled one.
             front.tell(SET_VRING_ENABLE, &state(0, 0), &[]).unwrap();
             front.publish(2, 2, DATA);
             front.memory.set_len(left).unwrap();
@@ -271,7 +270,7 @@ fn memory_that_is_shrunk() {
             assert_eq!(std::fs::read(place.disk()).unwrap(), image, "nothing else is touched");
         });
     }
-    // While it is stopped, too.
+    // Also while the ring is stopped.
     survives(|place, daemon| {
         let mut front = Front::ready(&place.socket());
         front.memory.set_len(0).unwrap();
@@ -279,7 +278,7 @@ fn memory_that_is_shrunk() {
         front.kick();
         daemon.until("it shrank the memory it shares");
     });
-    // Only data is gone: that is an errno of the host's, and the status of a request.
+    // Only the data is missing: that is an errno of the host, and the status of a request.
     survives(|place, _| {
         let mut front = Front::ready(&place.socket());
         front.publish(1, 1, DATA);
@@ -305,7 +304,7 @@ fn memory_that_is_shrunk_at_any_moment() {
             let left = u64::from(round % 18) << 12;
             let shrinks = std::thread::spawn(move || memory.set_len(left).unwrap());
             for n in 0..round % 7 {
-                // It may be hung up on.
+                // The server may end the connection.
                 let _ = front.tell(SET_VRING_ENABLE, &state(0, n % 2), &[]);
             }
             shrinks.join().unwrap();

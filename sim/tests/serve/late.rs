@@ -1,5 +1,5 @@
-//! A disk that completes nothing until somebody waits for it, under the same server: what has to
-//! wait for the host does wait.
+//! A disk that completes no operation until another thread waits for it, under the same server:
+//! everything that must wait for the host does.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,13 +19,13 @@ use crate::front::{
 };
 use crate::guest::{Guest, GuestRequest, PIECE, PLAIN};
 
-/// The threads that a server steps its queues on have names that begin so.
+/// Prefix of the names of the server's queue threads.
 const QUEUE_THREAD: &str = "queue-";
 
-/// Whether the disk completes anything, and how much it was given.
+/// Whether the disk completes operations, and how many it has accepted.
 ///
-/// It stays shut for the threads of the queues. Once another thread has looked at the disk, which
-/// is the one that stops or resets, it opens.
+/// The door stays shut for the threads of the queues. It opens once another thread, the one that
+/// stops or resets, has polled the disk.
 #[derive(Clone, Default)]
 struct Door(Arc<(Mutex<Inside>, Condvar)>);
 
@@ -57,7 +57,7 @@ impl Door {
         inside.open
     }
 
-    /// Sleeps until the disk was given so many operations.
+    /// Sleeps until the disk has accepted this many operations.
     fn accepted(&self, operations: usize) {
         let inside = self.0.0.lock().unwrap();
         drop(self.0.1.wait_while(inside, |inside| inside.accepted < operations).unwrap());
@@ -101,7 +101,7 @@ impl Disk<Memory> for Late {
             return None;
         }
         let Some((held, submission)) = self.waiting.pop_front() else {
-            // Nothing is left to tell of.
+            // No completion is left to signal.
             let _ = rustix::io::read(&*self.done, &mut [0; 8]);
             return None;
         };
@@ -169,8 +169,8 @@ fn a_flush_that_waits_for_another_queue_is_woken_by_it() {
     guest.submit(1, 0, GuestRequest::Flush);
     guest.submit(1, 1, GuestRequest::Write(0));
     guest.kick(1);
-    // The disk has the write, so the flush before it was taken; it waits, for one sync runs at a
-    // time.
+    // The disk has the write, so the flush before it was taken; the flush waits, because only one
+    // sync runs at a time.
     serving.door.accepted(2);
     serving.door.open();
     assert_eq!(guest.wait(0).unwrap(), [(0, 0)]);
@@ -192,7 +192,7 @@ fn the_next_front_end_waits_for_what_the_last_one_left() {
     guest.submit(0, 0, GuestRequest::Write(0));
     guest.kick(0);
     serving.door.accepted(1);
-    // The second queue's flush waits for the first one's sync, or the other way round.
+    // The flush of one queue waits for the sync of the other.
     guest.submit(0, 1, GuestRequest::Flush);
     guest.submit(1, 0, GuestRequest::Flush);
     guest.kick(0);

@@ -1,5 +1,5 @@
-//! Clients that come, go and vanish. The server is there for the next one, and has lost nothing on
-//! the way.
+//! Clients that connect, disconnect and vanish. The server is ready for the next one, and has lost
+//! no data.
 
 use crate::daemon::Place;
 use crate::front::{Front, GET_FEATURES};
@@ -47,7 +47,7 @@ fn a_client_that_vanishes_leaves_whole_pieces_behind() {
         let image = std::fs::read(place.disk()).unwrap();
         for (slot, piece) in image.chunks_exact(PIECE).enumerate() {
             assert!(piece.iter().all(|byte| *byte == piece[0]), "slot {slot} is torn");
-            assert!(piece[0] <= round, "slot {slot} holds what nobody wrote");
+            assert!(piece[0] <= round, "slot {slot} holds data that was never written");
         }
     }
     assert!(written > 0, "some were seen to complete");
@@ -56,8 +56,8 @@ fn a_client_that_vanishes_leaves_whole_pieces_behind() {
     assert_eq!(guest.read(0, 0), [99; PIECE]);
 }
 
-/// Clients that read what the last one left, ask for more, and go when all is answered, or in the
-/// middle, or without a word.
+/// Clients that read the data of the last one, send more requests, and disconnect after all
+/// answers, with requests in flight, or before the first message.
 fn clients_come_and_go(seed: u32, more: &[&str]) {
     let connections = times("POWERFAIL_CONNECTIONS", 300);
     let mut judge = Judge::new(seed);
@@ -80,7 +80,8 @@ fn clients_come_and_go(seed: u32, more: &[&str]) {
             drop(guest);
             judge.end(Oracle::reset_shown);
         }
-        // One that is answered has the server to itself; it does not log all of so many.
+        // A client that gets an answer has the server alone; the server does not log every one of
+        // so many.
         let mut next = Front::silent(&place.socket());
         next.ask(GET_FEATURES, &[]).unwrap();
         footprints.push(daemon.footprint());

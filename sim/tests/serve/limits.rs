@@ -1,5 +1,5 @@
-//! A host that gives no more: descriptors, memory, room in a file, system calls. The server goes on
-//! as soon as it can.
+//! A host at its limits: descriptors, memory, file sizes, system calls. The server continues as
+//! soon as it can.
 
 use std::fs;
 use std::io::{self, Read};
@@ -16,7 +16,7 @@ use crate::guest::{Guest, GuestRequest, PIECE, PLAIN};
 
 const EACH: u64 = PIECE as u64;
 
-/// Makes a system call of the command fail with this errno: always, or if the argument of this
+/// Makes a system call of the command fail with this errno: always, or if the argument with this
 /// index has this value.
 pub(crate) fn fails(
     command: &mut Command,
@@ -47,7 +47,8 @@ pub(crate) fn fails(
     let install = move || {
         let program =
             libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
-        // SAFETY: it takes numbers, and changes only what this process may gain later.
+        // SAFETY: the call takes numbers, and changes only the privileges that this process may
+        // gain later.
         let unprivileged = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
         // SAFETY: the program is valid for the call, which copies it.
         let filtered = unsafe {
@@ -69,7 +70,7 @@ fn limited(command: &mut Command, resource: Resource, most: u64) {
     unsafe { command.pre_exec(limit) };
 }
 
-/// Lets a running server have only so many more descriptors; `None` for as many as it had.
+/// Allows a running server only this many more descriptors; `None` restores the limit.
 fn spare_descriptors(daemon: &Daemon, spare: Option<usize>) {
     let all = getrlimit(Resource::Nofile);
     let open: Vec<u64> = fs::read_dir(format!("/proc/{}/fd", daemon.id()))
@@ -84,7 +85,7 @@ fn spare_descriptors(daemon: &Daemon, spare: Option<usize>) {
 
 #[test]
 fn a_server_without_descriptors_waits_for_them() {
-    // With none it cannot accept, and with one it cannot serve whom it has accepted.
+    // With no descriptor it cannot accept, and with one it cannot serve the accepted client.
     for spare in 0..=1 {
         let place = Place::new(16 * EACH);
         let mut daemon = place.serve(&[]);
@@ -101,7 +102,7 @@ fn a_server_without_descriptors_waits_for_them() {
         }
         spare_descriptors(&daemon, None);
         if spare == 0 {
-            // The one that has waited is served.
+            // The waiting client is served.
             let mut front = Front::over(waiting);
             front.ask(GET_FEATURES, &[]).unwrap();
         }
@@ -119,7 +120,7 @@ fn a_front_end_that_there_are_too_few_descriptors_for_is_hung_up_on() {
     let mut served = [0, 0];
     for spare in 2..16 {
         spare_descriptors(&daemon, Some(spare));
-        // Whoever is not served is told by the end of the connection; nobody waits.
+        // A client that is not served sees the end of the connection instead of waiting.
         let done = Guest::connect(&place.socket(), PLAIN, 2).map(|mut guest| {
             guest.submit(1, 0, GuestRequest::Flush);
             guest.kick(1);
@@ -150,13 +151,13 @@ fn no_refusal_of_the_host_to_accept_ends_a_server() {
             let said = daemon.until("cannot be accepted");
             assert!(said.contains(&io::Error::from_raw_os_error(errno).to_string()), "{said}");
         }
-        // Long enough for it to try again a few times.
+        // Long enough for a few retries.
         front.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         let heard = front.stream.read(&mut [0]).map_err(|error| error.kind());
         assert_eq!(heard, Err(io::ErrorKind::WouldBlock), "errno {errno}: it waits");
         let (status, said) = daemon.end(Signal::TERM);
         assert_eq!(status.code(), Some(0), "errno {errno}: {said}");
-        assert_eq!(said, "", "errno {errno}: it is told once");
+        assert_eq!(said, "", "errno {errno}: it is reported once");
         assert!(!place.socket().exists());
     }
 }
@@ -195,8 +196,7 @@ fn a_file_to_make_beyond_the_limit_is_refused_and_removed() {
     assert_eq!(place.names(), [""; 0], "nothing is left");
 }
 
-/// Which syncs are made is seen by what depends on them: each is made to fail by the number of its
-/// descriptor.
+/// The descriptor number of the failing sync shows which syncs are made.
 #[test]
 fn a_file_to_make_is_stable_with_its_name() {
     let mut syncs = 0;
@@ -237,7 +237,7 @@ fn a_server_removes_only_its_own_socket() {
     UnixStream::connect(place.socket()).expect("the other one is still there");
 }
 
-/// A filter may refuse any of the three calls of an io_uring: the server then serves without one.
+/// A filter may reject any of the three calls of an io_uring: the server then serves without one.
 #[test]
 fn a_server_does_without_an_io_uring_that_it_may_not_use() {
     for call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register] {

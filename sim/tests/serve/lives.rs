@@ -1,5 +1,5 @@
-//! A served disk over its many lives: in each a guest that is judged reads what the last one left,
-//! and asks for more than is answered.
+//! A served disk over its many lives: in each life the guest under test reads the data of the last
+//! one and sends more requests than are answered.
 
 use powerfail::guest::wire::feature;
 use powerfail::host::power_cut_fs::{Mount, MountError};
@@ -15,11 +15,11 @@ use crate::judged::{Judge, skipped};
 pub(crate) const QUEUES: usize = 4;
 pub(crate) const FOUR_QUEUES: [&str; 2] = ["--queues", "4"];
 
-/// What the allocator of a process may take for its threads as time goes by.
+/// Mappings that the allocator may add for threads over time.
 const MORE_MAPPINGS: usize = 48;
 const MORE_KIB: usize = 2048;
 
-/// A guest that has found what it may find.
+/// Connects a guest and checks the data on the disk.
 pub(crate) fn connect(place: &Place, judge: &mut Judge) -> Result<Guest, Violation> {
     let mut features = if judge.draw(2) == 0 { PLAIN } else { EVENT_IDX };
     features &= match judge.draw(4) {
@@ -33,7 +33,7 @@ pub(crate) fn connect(place: &Place, judge: &mut Judge) -> Result<Guest, Violati
     Ok(guest)
 }
 
-/// Whether the host does direct I/O on this disk. It is said aloud if it does not.
+/// Whether the host supports direct I/O on this disk; prints a line if not.
 pub(crate) fn is_direct(place: &Place) -> bool {
     let access = Access { read_only: false, direct: true };
     match UringDisk::<Regions>::open(&place.disk(), access) {
@@ -46,7 +46,7 @@ pub(crate) fn is_direct(place: &Place) -> bool {
     }
 }
 
-/// A file system that forgets, over the disk. It is said aloud if there is no FUSE.
+/// A power-cut file system over the disk; prints a line without FUSE.
 pub(crate) fn mount_over(place: &Place) -> Option<Mount> {
     let mounted = Mount::over(&place.disk()).inspect_err(|error| {
         assert!(!matches!(error, MountError::Stale(_) | MountError::NoFile(..)), "{error}");
@@ -55,13 +55,13 @@ pub(crate) fn mount_over(place: &Place) -> Option<Mount> {
     mounted.ok()
 }
 
-/// What the oracle says against it is the failure of a test.
+/// Fails the test if the oracle reports a violation.
 pub(crate) fn expect<T>(verdict: Result<T, Violation>) -> T {
     verdict.unwrap_or_else(|violation| panic!("{violation}\n{violation:#?}"))
 }
 
-/// A server has no more of the host's late in its lives than it had early: its footprints are
-/// compared, the largest of the first quarter with the largest of the rest.
+/// Checks that a server has no more host resources late in its lives than early: compares the
+/// largest footprint of the first quarter with the largest of the rest.
 pub(crate) fn keeps_nothing(all: &[Footprint]) {
     let largest =
         |part: &[Footprint]| part.iter().copied().reduce(Footprint::max).expect("there were some");

@@ -1,5 +1,5 @@
-//! Who else may have a file or block device that is served: QEMU's programs, the host itself, and
-//! what is no disk at all.
+//! Locks of a file or block device that is served: against QEMU's programs and the host itself, and
+//! for files that are not disks.
 
 use std::fs;
 use std::io::{Read, Write as _};
@@ -15,7 +15,7 @@ use crate::daemon::{Daemon, LONG, Place, output, refused};
 use crate::guest::{Guest, PIECE, PLAIN};
 use crate::judged::skipped;
 
-/// A command that serves this.
+/// The command that serves this file.
 fn serve(place: &Place, file: &Path, socket: &str, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_powerfail"));
     command.arg("serve").arg("--socket").arg(place.path().join(socket));
@@ -23,7 +23,7 @@ fn serve(place: &Place, file: &Path, socket: &str, more: &[&str]) -> Command {
     command
 }
 
-/// Whether QEMU's tools are there. It is said aloud if they are not.
+/// Whether QEMU's tools are installed; prints a line if not.
 fn has_qemu() -> bool {
     let tools = ["qemu-io", "qemu-img", "qemu-storage-daemon"];
     let missing = tools.iter().find(|tool| Command::new(tool).arg("--version").output().is_err());
@@ -39,7 +39,7 @@ fn qemu(tool: &str, arguments: &[&str], disk: &Path) -> Output {
     output(command)
 }
 
-/// `qemu-storage-daemon` with a disk, exported so that it may be written or not.
+/// `qemu-storage-daemon` with an exported disk, writable or read-only.
 fn storage_daemon(disk: &Path, socket: &Path, writable: bool) -> Command {
     let (writable, read_only) = if writable { ("on", "off") } else { ("off", "on") };
     let (disk, socket) = (disk.display(), socket.display());
@@ -53,10 +53,10 @@ fn storage_daemon(disk: &Path, socket: &Path, writable: bool) -> Command {
     command
 }
 
-/// A program of QEMU's that has a disk open, until this is dropped.
+/// A QEMU program that has a disk open; dropping it ends the program.
 struct Holder {
     child: Child,
-    /// Nobody reads on, but it may write.
+    /// Kept open so that the program can write; it is not read any further.
     _stdout: Option<ChildStdout>,
 }
 
@@ -66,7 +66,7 @@ impl Holder {
         let mut command = Command::new("qemu-io");
         command.args(["-f", "raw"]).args(arguments).arg(disk);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        // It reads commands once it has the disk.
+        // The program reads commands once it has opened the disk.
         child.stdin.as_mut().unwrap().write_all(b"length\n").unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let mut said = String::new();
@@ -80,7 +80,7 @@ impl Holder {
 
     /// `qemu-storage-daemon`, once it listens.
     fn daemon(disk: &Path, socket: &Path, writable: bool) -> Holder {
-        // The last one may have left it.
+        // An earlier daemon may have left the socket.
         let _ = fs::remove_file(socket);
         let mut child = storage_daemon(disk, socket, writable).spawn().unwrap();
         let begun = Instant::now();
@@ -95,7 +95,7 @@ impl Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The program may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -178,11 +178,11 @@ fn readers_share_a_file_with_readers_of_qemu() {
     drop(holder);
 }
 
-/// A loop device, until it is dropped.
+/// A loop device; dropping it detaches it.
 struct Loop(PathBuf);
 
 impl Loop {
-    /// `None` if this host gives none. That is said aloud.
+    /// `None` if the host provides none; prints a line then.
     fn over(file: &Path) -> Option<Loop> {
         let output = Command::new("losetup").args(["--show", "--find"]).arg(file).output();
         match output {
@@ -203,12 +203,12 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        // What is still open is taken away when it is closed.
+        // A device that is still open is detached when it is closed.
         let _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
     }
 }
 
-/// A file system over a folder, until this is dropped.
+/// A file system over a folder; dropping it unmounts it.
 struct Mounted<'a>(&'a Path);
 
 impl Drop for Mounted<'_> {

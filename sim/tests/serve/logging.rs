@@ -1,5 +1,5 @@
-//! Standard error in all the ways in which it can be of no use. Guests are served, and a server
-//! ends as it should, whatever becomes of the lines.
+//! Unusable standard error. The server serves guests and ends correctly whether or not its lines
+//! can be written.
 
 use std::fs::{self, File};
 use std::io::{PipeReader, PipeWriter, Read};
@@ -17,7 +17,7 @@ use crate::front::{Front, GET_FEATURES};
 use crate::guest::{Guest, GuestRequest, PIECE, PLAIN};
 use crate::limits::fails;
 
-/// A server whose words go elsewhere; killed if a test ends without it.
+/// A server with redirected output; dropping it kills it.
 struct Mute(Child);
 
 impl Mute {
@@ -43,22 +43,22 @@ impl Mute {
 
 impl Drop for Mute {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The server may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Waits until a server listens that cannot say so.
+/// Waits until a server listens that cannot print so.
 fn listens(socket: &Path) {
     let begun = Instant::now();
     while UnixStream::connect(socket).is_err() {
-        assert!(begun.elapsed() < LONG, "nobody listens");
+        assert!(begun.elapsed() < LONG, "no server listens");
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 
-/// Uses a server as guests do, with signals that it has something to say about; then ends it.
+/// Uses a server as guests do, with signals that make it print lines; then ends it.
 fn serves_and_ends(place: &Place, server: &mut Mute) {
     listens(&place.socket());
     for byte in 1..=3 {
@@ -67,7 +67,7 @@ fn serves_and_ends(place: &Place, server: &mut Mute) {
         server.signal(Signal::USR1);
         assert_eq!(guest.run(0, 0, GuestRequest::Flush), 0);
         assert_eq!(guest.read(0, 0), [byte; PIECE]);
-        // Something that makes no sense is reported too.
+        // An invalid message is reported too.
         drop(guest);
         Front::negotiated(&place.socket()).babble(&[0xff; 64]);
     }
@@ -108,7 +108,7 @@ fn a_server_whose_standard_error_has_lost_its_reader_serves_and_ends_well() {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut server = Mute::start(place.command(&[]), writer);
     listens(&place.socket());
-    // In the middle of its work, under a guest.
+    // The pipe breaks while a guest is served.
     let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
     drop(reader);
     guest.write(0, 0, 9);
@@ -141,8 +141,8 @@ fn what_is_refused_is_refused_with_a_standard_error_of_no_use() {
     assert_eq!(Mute::start(place.command(&[]), writer).ended().code(), Some(2));
 }
 
-/// A ring that worked and cannot be entered any more is a mistake of the program, or of the host's.
-/// The first look at the ring waits for one operation; submitting waits for none.
+/// An io_uring that worked and cannot be entered any more is a bug of the program or of the host.
+/// The first poll of the ring waits for one operation; submission waits for none.
 #[test]
 fn a_server_that_panics_ends_at_once_and_says_why_if_it_can() {
     let broken = |place: &Place| {
@@ -191,7 +191,7 @@ fn a_flood_of_front_ends_writes_little_and_hides_nothing_else() {
     for _ in 0..FRONT_ENDS {
         drop(UnixStream::connect(place.socket()).unwrap());
     }
-    // When this one is served, all others were.
+    // Once this client is served, all earlier ones were.
     let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
     guest.write(0, 0, 1);
     server.signal(Signal::USR1);
@@ -206,7 +206,7 @@ fn a_flood_of_front_ends_writes_little_and_hides_nothing_else() {
     let log = fs::read_to_string(&path).unwrap();
     let mut lines = log.lines();
     assert!(lines.next().unwrap().contains("is served on"), "the first line");
-    // Each that was connected to is one of the lines, or counted: whether it came or went.
+    // Each connection is one of the lines, or is counted as left out.
     let left_out: usize = lines
         .clone()
         .filter_map(|line| line.strip_prefix("powerfail: ")?.strip_suffix(" lines left out"))

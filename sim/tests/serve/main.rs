@@ -1,8 +1,8 @@
-//! `powerfail serve` as front-ends meet it: a real driver over the real socket, clients that
-//! vanish, servers that are killed, and front-ends that mean harm.
+//! `powerfail serve` from a front-end's view: a real driver over the real socket, clients that
+//! vanish, servers that are killed, and malicious front-ends.
 //!
-//! What is to endure does so a few hundred times in the usual run. The full count takes a few
-//! minutes, and prints what it counted:
+//! By default the endurance tests run a few hundred repetitions. The full count takes a few minutes
+//! and prints its statistics:
 //!
 //! ```console
 //! $ POWERFAIL_CONNECTIONS=10000 POWERFAIL_KILLS=1000 POWERFAIL_CUTS=1000 \

@@ -1,5 +1,5 @@
-//! The driver as the judged guest uses it: requests of any number of sectors, from memory that lies
-//! in all sorts of ways.
+//! The driver as port of the guest under test: requests of any number of sectors, from memory with
+//! various alignments.
 
 use std::ops::Range;
 
@@ -8,8 +8,8 @@ use powerfail_model::Kind;
 use crate::guest::{Guest, GuestRequest, PIECE, PIECES};
 use crate::judged::{self, Port};
 
-/// Where the buffers of a slot begin in its two pieces. Not all lie as direct transfers want them,
-/// and in some a page ends within a sector.
+/// Offsets of a slot's buffers in its two pieces. Not all suit direct transfers, and in some a page
+/// ends within a sector.
 const SHIFTS: [usize; 4] = [0, 512, 4, 260];
 
 fn bytes_of(queue: usize, slot: usize, ask: judged::GuestRequest) -> Range<usize> {
@@ -54,7 +54,7 @@ impl Port for Guest {
     }
 }
 
-/// The status byte, out of what the driver makes of it.
+/// The status byte for a result of the driver.
 fn status(result: i32) -> u8 {
     match -result {
         0 => 0,

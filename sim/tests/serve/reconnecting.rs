@@ -1,5 +1,5 @@
-//! A guest that lives on when its server dies: the next one answers what the last one had taken,
-//! each request once.
+//! A guest that outlives its server: the next server answers the requests that the last one had
+//! taken, each of them once.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -11,7 +11,7 @@ use crate::front::{
     words,
 };
 
-/// How many requests are published at a time: all slots of the ring.
+/// The number of requests published at a time: all slots of the ring.
 const SLOTS: u64 = 16;
 
 /// The body of a message about the cache mode.
@@ -25,12 +25,13 @@ fn mode(front: &mut Front) -> u8 {
     *front.ask(GET_CONFIG, &cache_mode(0xee)).unwrap().last().expect("one byte")
 }
 
-/// A guest with its ring set up after the record of what is in flight, as it was left.
+/// Connects the guest to a new server and sets up its ring with the in-flight record of the last
+/// one.
 fn serve_again(front: Front, place: &Place, kept: &(Vec<u8>, OwnedFd)) -> Front {
     let mut front = front.reconnect(&place.socket());
     front.tell(SET_INFLIGHT_FD, &kept.0, &[kept.1.as_fd()]).unwrap();
     front.share(1 << 20).unwrap();
-    // What a front-end can know of a server that died.
+    // The base that a front-end can compute after the death of a server.
     front.set_up(front.used()).unwrap();
     front
 }
@@ -42,7 +43,7 @@ fn each_request_is_answered_once_over_any_number_of_deaths() {
     let mut front = Front::negotiated(&place.socket());
     let kept = front.make_record();
     front.tell(SET_INFLIGHT_FD, &kept.0, &[kept.1.as_fd()]).unwrap();
-    // Each write waits for the host's disk, so that the server dies with some of them in its hands.
+    // Each write waits for the host's disk, so that the server dies with some of them in flight.
     front.tell(SET_CONFIG, &cache_mode(0), &[]).unwrap();
     front.share(1 << 20).unwrap();
     front.set_up(0).unwrap();
@@ -79,7 +80,7 @@ fn a_server_that_is_stopped_leaves_nothing_in_flight_and_the_mode() {
     let mut front = Front::negotiated(&place.socket());
     let kept = front.make_record();
     front.tell(SET_INFLIGHT_FD, &kept.0, &[kept.1.as_fd()]).unwrap();
-    assert_eq!(mode(&mut front), 0, "nobody was there before, so the server's mode counts");
+    assert_eq!(mode(&mut front), 0, "there was no server before, so this server's mode counts");
     front.tell(SET_CONFIG, &cache_mode(1), &[]).unwrap();
     front.share(1 << 20).unwrap();
     front.set_up(0).unwrap();
@@ -97,7 +98,7 @@ fn a_server_that_is_stopped_leaves_nothing_in_flight_and_the_mode() {
         assert_eq!(front.answers(before).len(), SLOTS as usize);
         assert_eq!(mode(&mut front), 1);
     }
-    // Another driver: it begins with the server's mode.
+    // Another driver begins with the server's mode.
     front.tell(crate::front::RESET_DEVICE, &[], &[]).unwrap();
     front.tell(SET_FEATURES, &words(&[FEATURES]), &[]).unwrap();
     assert_eq!(mode(&mut front), 0);
@@ -108,7 +109,7 @@ fn a_record_of_another_hand_that_says_no_mode_means_write_through() {
     let place = Place::new(SLOTS * 512);
     let _daemon = place.serve(&[]);
     let mut front = Front::negotiated(&place.socket());
-    // The parts alone, and a version in the first: somebody was there.
+    // The entries alone, and a version in the header: a back-end has used the record.
     let file = memory(1088);
     std::os::unix::fs::FileExt::write_all_at(&file, &1_u16.to_ne_bytes(), 8).unwrap();
     front.tell(SET_INFLIGHT_FD, &record(1088), &[file.as_fd()]).unwrap();
@@ -124,7 +125,7 @@ fn a_record_that_makes_no_sense_is_not_gone_on_with() {
     assert!(front.tell(SET_INFLIGHT_FD, &record(64), &[small.as_fd()]).is_err());
     let mut front = Front::sharing(&place.socket());
     let kept = front.make_record();
-    // A version nobody knows yet.
+    // An unknown version.
     let file = std::fs::File::from(kept.1.try_clone().unwrap());
     std::os::unix::fs::FileExt::write_all_at(&file, &7_u16.to_ne_bytes(), 8).unwrap();
     front.tell(SET_INFLIGHT_FD, &kept.0, &[kept.1.as_fd()]).unwrap();

@@ -1,4 +1,4 @@
-//! What makes no sense is refused with one line and exit code 2, and nothing is changed.
+//! An invalid command is rejected with one line and exit code 2, and changes nothing.
 
 use std::fs;
 use std::os::unix::net::UnixListener;

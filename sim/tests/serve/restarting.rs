@@ -54,7 +54,7 @@ fn a_stop_answers_what_was_taken() {
     }
 }
 
-/// Servers that are killed while they have requests of all queues in hand, and started again.
+/// Servers that are killed with requests of all queues in flight, and started again.
 fn servers_are_killed(seed: u32, more: &[&str]) {
     let kills = times("POWERFAIL_KILLS", 24);
     let mut judge = Judge::new(seed);

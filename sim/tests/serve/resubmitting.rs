@@ -1,6 +1,6 @@
-//! A guest whose server died comes back with requests in flight, and is left again before all of
-//! them were taken: stopped, disconnected, or without its next server. Each request is answered or
-//! stays on the record.
+//! Resubmission that is interrupted: a guest whose server died returns with requests in flight, and
+//! its ring is stopped or disconnected, or the next server dies, before all of them are taken. Each
+//! request is answered or stays in the record.
 
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,12 +14,12 @@ use crate::front::{
     record_of, state,
 };
 
-/// Requests in flight: as many as the guest has slots for.
+/// Requests in flight: all slots of the guest.
 const IN_FLIGHT: u16 = 16;
 /// Descriptors of the ring.
 const RING: u16 = SIZE as u16;
 
-/// A record as a back-end leaves it, byte for byte as the protocol has it.
+/// An in-flight record of a dead back-end, byte for byte as in the protocol.
 struct Left {
     file: OwnedFd,
     body: Vec<u8>,
@@ -27,8 +27,8 @@ struct Left {
 }
 
 impl Left {
-    /// Of a ring with so many descriptors and all requests in flight, the first one longest.
-    /// `used_idx` is what was last written down.
+    /// A record of a ring with this many descriptors and all requests in flight, the first one
+    /// longest. `used_idx` is the recorded index.
     fn new(descriptors: u16, used_idx: u16) -> Left {
         let bytes = (16 + 16 * u64::from(descriptors)).next_multiple_of(64) + 64;
         let file = memory(bytes);
@@ -37,7 +37,7 @@ impl Left {
             front.extend(u16::to_ne_bytes(field));
         }
         file.write_all_at(&front, 0).unwrap();
-        // Counters begin wherever the dead back-end was, even where they are about to run over.
+        // Counters begin at any value, here just before they wrap.
         for (slot, counter) in (0..IN_FLIGHT).zip(u64::MAX - u64::from(IN_FLIGHT)..) {
             let at = 16 + 16 * 4 * u64::from(slot);
             file.write_all_at(&[1], at).unwrap();
@@ -47,7 +47,7 @@ impl Left {
         Left { file: file.into(), body, descriptors }
     }
 
-    /// How many heads it says are in flight.
+    /// The number of heads that the record has in flight.
     fn in_flight(&self) -> u16 {
         let file = std::fs::File::from(self.file.try_clone().unwrap());
         (0..self.descriptors)
@@ -60,8 +60,7 @@ impl Left {
     }
 }
 
-/// A guest with all its requests in flight, connected, whose ring has everything but the word to
-/// go.
+/// A connected guest with all its requests in flight, whose ring is set up but not enabled.
 fn about_to_go_on(place: &Place, left: &Left) -> Front {
     let mut front = Front::negotiated(&place.socket());
     front.tell(SET_INFLIGHT_FD, &left.body, &[left.file.as_fd()]).unwrap();
@@ -84,7 +83,7 @@ fn a_ring_that_is_stopped_has_answered_all_of_them() {
         front.send(GET_VRING_BASE, &state(0, 0), &[]);
         let base = u16::from(front.answer(GET_VRING_BASE).unwrap()[4]);
         let came = (base, front.used(), left.in_flight());
-        // It may have been stopped before it was started.
+        // The ring may have been stopped before it was started.
         assert!(came == (IN_FLIGHT, IN_FLIGHT, 0) || came == (0, 0, IN_FLIGHT), "{came:?}");
     }
 }
@@ -142,8 +141,8 @@ fn a_device_reset_ends_those_of_rings_that_were_not_started() {
 fn a_record_of_another_implementation_is_gone_on_with() {
     let place = Place::new(u64::from(IN_FLIGHT) * 512);
     let _daemon = place.serve(&[]);
-    // Kept over a device reset, its index is that of the ring before; and it is for more
-    // descriptors than the ring has.
+    // The record was kept over a device reset, so its index is that of the ring before, and it has
+    // more descriptors than the ring.
     for used_idx in [0, 1000, 40_000] {
         let left = Left::new(RING * 4, used_idx);
         let mut front = about_to_go_on(&place, &left);

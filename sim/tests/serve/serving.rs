@@ -1,4 +1,4 @@
-//! What a well-behaved driver gets.
+//! The service for a well-behaved driver.
 
 use powerfail_device::Disk as _;
 use powerfail_device::host::{Access, Regions, UringDisk};
@@ -30,7 +30,7 @@ fn every_request_does_what_it_says(more: &[&str]) {
             assert_eq!(guest.run(queue, 0, GuestRequest::Zero(at + EACH, EACH, false)), 0);
             assert_eq!(guest.run(queue, 0, GuestRequest::Zero(at + 2 * EACH, EACH, true)), 0);
             assert_eq!(guest.run(queue, 0, GuestRequest::Discard(at + 3 * EACH, EACH)), 0);
-            // What one queue wrote another reads.
+            // Another queue reads the data.
             let other = (queue + 1) % 4;
             assert_eq!(guest.read(other, at), [7 + queue as u8; PIECE]);
             assert_eq!(guest.read(other, at + EACH), [0; PIECE]);
@@ -51,8 +51,8 @@ fn every_request_does_what_it_says_on_direct_transfers() {
     every_request_does_what_it_says(&["--direct"]);
 }
 
-/// A file system that takes direct transfers of whole pages only, and queues that write sectors of
-/// one page at once.
+/// Direct transfers of whole pages only, and queues that write sectors of one page at the same
+/// time.
 #[test]
 fn sectors_of_one_granule_are_all_kept_whichever_queue_writes_them() {
     let place = Place::new(0);

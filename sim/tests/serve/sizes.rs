@@ -1,4 +1,4 @@
-//! Sizes that front-ends use: rings of any size there is, messages longer than their content, and
+//! Sizes that front-ends use: rings of any valid size, messages longer than their content, and
 //! chains longer than any driver builds.
 
 use std::os::fd::AsFd;
@@ -11,14 +11,14 @@ use crate::front::{
     SET_VRING_KICK, SET_VRING_NUM, USER, memory, record, state, words,
 };
 
-/// Where a large ring has its parts, each with room for 32,768 descriptors.
+/// Addresses of the parts of a large ring, each with room for 32,768 descriptors.
 const DESCRIPTORS: u64 = 0x10_0000;
 const AVAILABLE: u64 = 0x18_0000;
 const USED: u64 = 0x1a_0000;
-/// Where its requests have header, data and status, 32 bytes each, and indirect tables.
+/// Address of the requests' header, data and status, 32 bytes each, and of indirect tables.
 const REQUESTS: u64 = 0x20_0000;
 const TABLE: u64 = 0x40_0000;
-/// Tables of requests whose data is where the others have theirs.
+/// Address of the tables of requests that share the data buffers.
 const TABLES: u64 = 0x80_0000;
 const LARGE: u64 = 0x90_0000;
 
@@ -70,7 +70,7 @@ impl Large {
         self.front.put(AVAILABLE + 2, &self.published.to_le_bytes());
     }
 
-    /// Publishes a GET_ID whose head this is, in one table for all.
+    /// Publishes a GET_ID with this head, whose indirect table is shared by all.
     fn get_id(&mut self, head: u16) {
         let request = REQUESTS + u64::from(head) * 48;
         self.front.put(request, &[&GET_ID.to_le_bytes()[..], &[0; 12]].concat());
@@ -83,11 +83,11 @@ impl Large {
         self.publish(head);
     }
 
-    /// Publishes a write in as many pieces as a table has.
+    /// Publishes a write with as many buffers as a table has.
     fn long_write(&mut self, head: u16, descriptors: u16) {
         self.front.put(0, &[&OUT.to_le_bytes()[..], &[0; 12]].concat());
         let last = descriptors - 1;
-        // Bytes one by one, and what is left of a whole number of sectors.
+        // Bytes one by one, and the rest of a whole number of sectors.
         let rest = 512 - u32::from(descriptors - 3) % 512;
         let table: Vec<u8> = (0..descriptors)
             .flat_map(|index| {
@@ -110,7 +110,7 @@ impl Large {
         self.publish(head);
     }
 
-    /// Kicks and waits until all is answered.
+    /// Kicks and waits until every request is answered.
     fn finish(&self) {
         self.front.finish_as(self.published, || {
             let mut index = [0; 2];
@@ -203,7 +203,7 @@ fn chains_longer_than_the_queue_are_refused_and_take_no_memory() {
     guest.front.memory.read_exact_at(&mut status, 16).unwrap();
     assert_eq!(status, [1], "IOERR");
     let after = daemon.footprint().resident;
-    // The guest's own memory counts where the server has touched it.
+    // The guest memory that the server has touched counts too.
     let guests = LARGE as usize >> 10;
     assert!(after < before + guests + (8 << 10), "{before} KiB, then {after} KiB");
 }
@@ -238,7 +238,10 @@ fn requests_of_a_front_end_that_is_gone_are_not_carried_out_for_ever() {
     daemon.until("is gone");
     let mut used = [0; 2];
     memory.read_exact_at(&mut used, USED + 2).unwrap();
-    assert!(u16::from_le_bytes(used) < 256, "all were carried out, and nobody reads them");
+    assert!(
+        u16::from_le_bytes(used) < 256,
+        "all requests were executed, and the signals are not read"
+    );
     let mut next = Front::ready(&place.socket());
     next.publish(0, 1, DATA);
     next.finish();

@@ -1,4 +1,4 @@
-//! What a front-end may ask for while rings are alive: stopping, resetting, and other memory.
+//! Messages of a front-end while rings are running: stopping, resetting, and other memory.
 
 use std::os::fd::AsFd;
 
@@ -11,7 +11,7 @@ use crate::front::{
 const OK: u8 = 0;
 const IOERR: u8 = 1;
 
-/// Reads the cache mode out of the configuration space.
+/// Reads the cache mode from the configuration space.
 fn writeback(front: &mut Front) -> u8 {
     let mut body = [32_u32, 1, 0].map(u32::to_le_bytes).concat();
     body.push(0xee);
@@ -35,7 +35,7 @@ fn a_stopped_ring_has_answered_what_it_took_and_goes_on_from_there() {
         }
         front.kick();
         let taken = front.stop();
-        assert_eq!(taken, front.used(), "round {round}: what is taken is answered");
+        assert_eq!(taken, front.used(), "round {round}: every taken request is answered");
         assert!(taken <= front.published());
         let image = std::fs::read(place.disk()).unwrap();
         let written = image.chunks(512).filter(|sector| sector[0] == round).count();
@@ -56,7 +56,7 @@ fn a_disabled_ring_is_not_served_until_it_is_enabled() {
     front.tell(SET_VRING_ENABLE, &state(0, 0), &[]).unwrap();
     front.publish(1, 2, DATA);
     front.kick();
-    // The kick stays in its descriptor: nobody sleeps on that of a disabled ring.
+    // The kick stays in its eventfd: no thread sleeps on that of a disabled ring.
     front.tell(SET_VRING_ENABLE, &state(0, 0), &[]).unwrap();
     assert_eq!(front.used(), 1);
     front.tell(SET_VRING_ENABLE, &state(0, 1), &[]).unwrap();

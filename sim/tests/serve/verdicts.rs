@@ -1,5 +1,4 @@
-//! What a request that fails means for the requests after it, of whichever front-end: nothing,
-//! unless a sync failed.
+//! Effect of a failed request on later requests of any front-end: none, unless a sync failed.
 
 use powerfail::base::sectors::SectorSet;
 use powerfail_device::Errno;
@@ -11,14 +10,14 @@ use crate::lives::mount_over;
 
 const THROUGH: [&str; 2] = ["--cache", "writethrough"];
 
-/// The next front-end writes through and flushes.
+/// Checks that the next front-end can write through and flush.
 fn next_is_served(place: &Place) {
     let mut guest = Guest::connect(&place.socket(), PLAIN, 1).unwrap();
     guest.write(0, 0, 3);
     assert_eq!(guest.run(0, 0, GuestRequest::Flush), 0, "nothing was lost that it could miss");
 }
 
-/// A write-through write, of memory that `harm` does something about, fails.
+/// Checks that a write-through write fails, and only it, after `harm` has changed its memory.
 fn fails_alone(data: u64, harm: impl Fn(&Front)) {
     let place = Place::new(64 * PIECE as u64);
     let mut daemon = place.serve(&[]);

@@ -1,4 +1,4 @@
-//! Failures to shrink: the first seeds in which something wrong breaks a certain promise.
+//! Failures to shrink: the first seeds in which a mutant breaks a certain rule.
 
 use powerfail::devices::blk::Blk;
 use powerfail::devices::faulty::{Wrong, WrongDevice};
@@ -13,7 +13,7 @@ use powerfail::world::World;
 use powerfail::world::action::{Action, CrashKind};
 use powerfail_model::{Class, Rule};
 
-/// A search is given up after so many seeds.
+/// The most seeds of a search.
 const PATIENCE: u64 = 20_000;
 
 /// A failure that was found and shrunk.
@@ -21,14 +21,16 @@ const PATIENCE: u64 = 20_000;
 pub(crate) struct Story {
     pub(crate) seed: u64,
     pub(crate) short: Shrunk,
-    /// What the shrunk trace comes to where it was found, on our device, and shrunk once more.
+    /// The results of the shrunk trace on the mutant and on the shipped device, and of shrinking it
+    /// again.
     pub(crate) there: Replayed,
     pub(crate) here: Replayed,
     pub(crate) again: usize,
 }
 
 impl Story {
-    /// The first failure of something wrong that breaks this rule and has so many actions, shrunk.
+    /// The first failure of a mutant that breaks this rule and has at least `least` actions,
+    /// shrunk.
     pub(crate) fn of(wrong: Wrong, rule: Rule, least: usize) -> Story {
         match wrong {
             Wrong::Disk(fault) => found::<Blk, Blk>(Some(fault), wrong, rule, least),
@@ -60,7 +62,7 @@ impl Story {
     }
 }
 
-/// The rules that a stable write is lost by.
+/// The rules of a lost stable write.
 const LOST: [Rule; 3] = [Rule::StableWriteLost, Rule::WriteThroughLost, Rule::FlushlessWriteLost];
 
 fn found<D: DeviceUnderTest, Ours: DeviceUnderTest>(
@@ -82,7 +84,7 @@ fn found<D: DeviceUnderTest, Ours: DeviceUnderTest>(
             continue;
         }
         let signature = Signature::of(&failure.violation);
-        // A lost write below which an older one comes back is another failure: it takes a request
+        // A lost write below which an older one reappears is another failure: it takes a request
         // and a reset more than the shortest known.
         if LOST.contains(&rule) && signature.class == Class::Resurrected {
             continue;

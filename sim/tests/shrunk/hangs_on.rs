@@ -1,4 +1,4 @@
-//! What a failure is said to hang on: the sentence, and the same change made by hand.
+//! The condition of a failure: the sentence, and the same change made by hand.
 
 use powerfail::base::sectors::SectorSet;
 use powerfail::devices::blk::Blk;
@@ -14,7 +14,7 @@ use powerfail_model::Rule;
 
 use crate::found::Story;
 
-/// Whether actions break a promise on something wrong.
+/// Whether actions break a promise on a mutant.
 fn fails(wrong: Wrong, story: &Story, actions: &[Action]) -> bool {
     fn on<D: DeviceUnderTest>(setup: D::Setup, story: &Story, actions: &[Action]) -> bool {
         let (options, run) = (story.short.options, story.short.run);
@@ -28,7 +28,7 @@ fn fails(wrong: Wrong, story: &Story, actions: &[Action]) -> bool {
     }
 }
 
-/// Checks the sentence, that the story fails as it is, and that it passes with the change.
+/// Checks the sentence, that the run fails without the change, and that it passes with it.
 fn check(name: &str, rule: Rule, says: &str, change: impl Fn(&mut Vec<Action>)) {
     let wrong = Wrong::from_name(name).expect("a known name");
     let story = Story::of(wrong, rule, 0);

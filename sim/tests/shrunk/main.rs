@@ -1,5 +1,5 @@
-//! From a failing seed to a short story: how short, whether it still means the same, and whether
-//! what it is said to hang on is what it hangs on.
+//! Shrinking of a failing seed: the length of the result, its meaning, and the condition that it
+//! names.
 
 mod found;
 mod hangs_on;
@@ -17,7 +17,7 @@ use powerfail::trace::Signature;
 use powerfail_model::Rule;
 use table::SHORTEST;
 
-/// Does a job for every row of the table, on two threads; in the order of the table.
+/// Shrinks a failure for every row of the table, on two threads; in the order of the table.
 fn stories() -> Vec<Story> {
     let rows = Mutex::new(SHORTEST.iter().enumerate());
     let stories = Mutex::new(Vec::new());

@@ -1,13 +1,12 @@
-//! The shortest stories known: for everything wrong on purpose, how few actions break which
-//! promise.
+//! The shortest known failures: for every mutant, the fewest actions that break a certain promise.
 //!
-//! An action is a line of a trace: a start, a request, a wait for its answer, a power loss. A
-//! stable write that is lost, for example, takes nine: start, write, wait, flush, wait, power loss,
-//! start, read, wait.
+//! An action is a line of a trace: a start, a request, a wait for its answer, a power loss. A lost
+//! stable write, for example, takes nine: start, write, wait, flush, wait, power loss, start, read,
+//! wait.
 
 use powerfail_model::Rule;
 
-/// What is wrong, the promise it breaks, and the fewest actions known to do it.
+/// The mutant, the promise it breaks, and the fewest actions known to do it.
 pub(crate) const SHORTEST: [(&str, Rule, usize); 102] = [
     ("early-flush", Rule::StableWriteLost, 9),
     ("sync-misses-sector", Rule::StableWriteLost, 9),

@@ -1,4 +1,4 @@
-//! A device whose threads always have something to do and never do it.
+//! A device whose threads are always runnable and never make progress.
 
 use powerfail::dut::Spec;
 use powerfail::dut::{DeviceUnderTest, Host, Progress};

@@ -1,4 +1,4 @@
-//! Hunting: how many seeds until something wrong is caught, and by which rules.
+//! Hunts for mutants: the number of seeds until each is caught, and the rules that catch it.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -10,23 +10,23 @@ use powerfail::dut::DeviceUnderTest;
 use powerfail::run::{Plan, run_seed, world};
 use powerfail_model::Rule;
 
-/// How many disjoint ranges of seeds are searched.
+/// The number of disjoint ranges of seeds.
 pub(crate) const RANGES: u64 = 9;
 /// A range starts at every multiple of this.
 const STRIDE: u64 = 1_000_000;
-/// A range is given up after so many seeds.
+/// The most seeds of a range.
 pub(crate) const PATIENCE: u64 = 5000;
 
-/// A range that has lasted this long is left at its next catch.
+/// After this many seeds a range ends at its next catch.
 const ENOUGH: u64 = 1000;
 
-/// What a hunt brought home.
+/// The results of a hunt.
 #[derive(Clone, Debug)]
 pub(crate) struct Bag {
     pub(crate) wrong: Wrong,
     /// Seeds until the first catch, per range, sorted.
     pub(crate) until: Vec<u64>,
-    /// How often each rule was the one that noticed.
+    /// The number of catches by each rule.
     pub(crate) rules: BTreeMap<Rule, u32>,
 }
 
@@ -35,12 +35,12 @@ impl Bag {
         self.until[self.until.len() / 2]
     }
 
-    /// With so few ranges the 95th percentile is the worst.
+    /// With so few ranges the 95th percentile is the maximum.
     pub(crate) fn p95(&self) -> u64 {
         self.until[(self.until.len() * 95).div_ceil(100) - 1]
     }
 
-    /// The rule that noticed most often.
+    /// The rule with the most catches.
     pub(crate) fn usual(&self) -> Option<Rule> {
         self.rules.iter().max_by_key(|(_, count)| **count).map(|(rule, _)| *rule)
     }
@@ -58,8 +58,8 @@ impl Bag {
     }
 }
 
-/// Searches every range until its first catch, and on through the first ranges until `catches` are
-/// made in all.
+/// Searches every range until its first catch, and continues through the first ranges until
+/// `catches` are made in all.
 pub(crate) fn hunt(wrong: Wrong, catches: u32) -> Bag {
     match wrong {
         Wrong::Disk(fault) => hunt_device::<Blk>(wrong, Some(fault), catches),
@@ -94,7 +94,7 @@ fn hunt_device<D: DeviceUnderTest>(wrong: Wrong, setup: D::Setup, catches: u32) 
     bag
 }
 
-/// Hunts everything wrong, on two threads; in the order of their list.
+/// Hunts every mutant, on two threads; in the order of their list.
 pub(crate) fn everything(catches: u32) -> Vec<Bag> {
     let all: Vec<Wrong> = Wrong::all().collect();
     let next = Mutex::new(0..all.len());
@@ -103,14 +103,16 @@ pub(crate) fn everything(catches: u32) -> Vec<Bag> {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let Some(at) = next.lock().expect("nobody panics here").next() else { break };
+                    let Some(at) = next.lock().expect("no thread has panicked").next() else {
+                        break;
+                    };
                     let bag = hunt(all[at], catches);
-                    bags.lock().expect("nobody panics here").push((at, bag));
+                    bags.lock().expect("no thread has panicked").push((at, bag));
                 }
             });
         }
     });
-    let mut bags = bags.into_inner().expect("nobody panics here");
+    let mut bags = bags.into_inner().expect("no thread has panicked");
     bags.sort_by_key(|(at, _)| *at);
     bags.into_iter().map(|(_, bag)| bag).collect()
 }

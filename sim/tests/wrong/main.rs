@@ -1,5 +1,5 @@
-//! Who tests the tester: everything that is wrong on purpose is caught, soon, by the rule that
-//! should catch it; and every rule has something wrong that it catches.
+//! Tests of the tester: every mutant is caught soon, by an expected rule; and every rule catches a
+//! mutant.
 
 mod hunt;
 
@@ -8,15 +8,15 @@ use std::sync::OnceLock;
 use hunt::{Bag, everything};
 use powerfail_model::Rule;
 
-/// How many catches are made of each.
+/// The number of catches of each mutant.
 const CATCHES: u32 = 27;
-/// The bound on the seeds it takes, at the median over the ranges.
+/// The most seeds until a catch, at the median over the ranges.
 const SOON: u64 = 1000;
 
-/// Rules that nothing wrong breaks, and why.
+/// Rules that no mutant breaks, and the reason.
 const NOBODY_BREAKS: [(Rule, &str); 0] = [];
 
-/// The clauses of the contract about persistence, each with what is wrong with nothing else.
+/// The clauses of the contract about persistence, each with a mutant that breaks only it.
 const CLAUSES: [(&str, &str, Rule); 13] = [
     ("a flush promotes what completed before it", "early-flush", Rule::StableWriteLost),
     ("where FLUSH is refused a write is stable", "flush-refusal-ignored", Rule::FlushlessWriteLost),
@@ -33,13 +33,13 @@ const CLAUSES: [(&str, &str, Rule); 13] = [
     ("a read fixes an unknown image", "image-flickers", Rule::ImageChanged),
 ];
 
-/// The three ways for a write to be stable, and lost.
+/// The three rules of a lost stable write.
 const LOST: [Rule; 3] = [Rule::StableWriteLost, Rule::WriteThroughLost, Rule::FlushlessWriteLost];
 
 fn bags() -> &'static [Bag] {
     static BAGS: OnceLock<Vec<Bag>> = OnceLock::new();
     BAGS.get_or_init(|| {
-        // Wrong devices may panic, thousands of times.
+        // Mutants may panic thousands of times.
         std::panic::set_hook(Box::new(|_| {}));
         let bags = everything(CATCHES);
         let _ = std::panic::take_hook();
@@ -64,7 +64,7 @@ fn everything_wrong_is_caught_soon_by_the_rule_that_should() {
         }
         let odd: u32 = bag.rules.iter().filter(|(rule, _)| !by(rule)).map(|(_, n)| n).sum();
         if odd * 4 > bag.caught() {
-            bad.push(format!("{name} is caught by what should not: {}", bag.listing()));
+            bad.push(format!("{name} is caught by another rule: {}", bag.listing()));
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
@@ -93,9 +93,8 @@ fn every_clause_about_persistence_is_held_by_one_rule() {
     for (clause, name, rule) in CLAUSES {
         let bag = bags().iter().find(|bag| bag.wrong.name() == name).expect("a known name");
         println!("{clause:44} {name:26} {}", bag.listing());
-        // Where flushes are refused or the mode is write-through, the same write is lost by
-        // another name.
-        // So is a write of zeroes that a reset has lost: it reads as not zeroed.
+        // If FLUSH is not accepted, or in write-through mode, another rule names the same loss. A
+        // reset that loses a write of zeroes reads as not zeroed.
         let kin = |other: &Rule| {
             *other == rule
                 || (LOST.contains(&rule) && LOST.contains(other))

@@ -1,5 +1,4 @@
-//! How a life of the device begins, and the ways in which it ends: resets, a move to another
-//! process, the power.
+//! Beginning and end of the device's lives: resets, a move to another process, power losses.
 
 use powerfail::base::sectors::SectorSet;
 use powerfail::dut::ALL_FEATURES;
@@ -14,7 +13,7 @@ use powerfail_model::Terms;
 use super::{Bed, GOOD, HOSTILE, SECTORS, SEGMENT, config, device};
 
 impl Bed {
-    /// A life begins: both queues, negotiated and placed.
+    /// Begins a life: negotiates the features and places both queues.
     pub(super) fn begin(&mut self) {
         let mut accept = ALL_FEATURES | feature::RING_RESET;
         for (nth, bit) in [
@@ -81,7 +80,7 @@ impl Bed {
         self.poll_reset();
     }
 
-    /// A reset that is over is noticed, and the next life begins.
+    /// Notices a completed reset and begins the next life.
     pub(super) fn poll_reset(&mut self) {
         if self.queue_resetting && !self.device.is_queue_resetting(HOSTILE) {
             self.queue_resetting = false;
@@ -108,8 +107,8 @@ impl Bed {
         }
     }
 
-    /// A queue whose reset was shown touches nothing and signals nobody (ST-04). It may still have
-    /// another one to wake.
+    /// Checks that a queue touches no memory and sends no signal after its reset has completed
+    /// (ST-04). It may still have to wake another queue.
     fn listen(&mut self, queue: u16) {
         loop {
             match self.step_as(queue) {
@@ -136,8 +135,8 @@ impl Bed {
         self.paused = !self.paused;
     }
 
-    /// The monitor saves the device, if it is paused and drained, and goes on with one restored
-    /// from that.
+    /// Saves the device, if it is paused and drained, and continues with one restored from that
+    /// state.
     pub(in super::super) fn move_on(&mut self) {
         if !self.device.is_drained() {
             return;
@@ -169,7 +168,7 @@ impl Bed {
         self.paused = false;
     }
 
-    /// The power goes, and comes back.
+    /// Loses the power and starts the device again.
     pub(in super::super) fn power(&mut self, survivors: SectorSet) {
         self.disk.power_loss(survivors);
         self.device = device(self.setup, &self.disk);

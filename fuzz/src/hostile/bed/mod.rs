@@ -1,12 +1,10 @@
 //! The raw device, its disk and its two guests, one step at a time.
 //!
-//! Each queue has a memory of its own, which is lent to it alone: whatever the hostile guest
-//! writes, it cannot touch the good one's ring, so whatever happens there the device has done. What
-//! they share is what a device shares between queues: the disk, the flush gate, the range locks,
-//! the cache mode, and the end of a life.
+//! Each queue has separate memory, so the hostile guest cannot write to the ring of the good one:
+//! every change there is the device's. The queues share the device's shared state: the disk, the
+//! flush group, the range locks, the cache mode, and the end of a life.
 //!
-//! How lives begin and end is in `lives`, and what must be so when everything has come to rest in
-//! `rest`.
+//! `lives` begins and ends lives, and `rest` checks the state at rest.
 
 mod lives;
 mod rest;
@@ -31,9 +29,9 @@ pub(super) const MEMORY: u32 = 12 << 10;
 const SECTORS: u32 = 16;
 /// Most sectors of a segment, and most segments.
 const SEGMENT: (u32, u32) = (8, 3);
-/// A device thread that takes no new chain for so many steps is one that goes round in circles.
+/// The most steps of a device thread without a new chain; more are a livelock.
 const MOST_STEPS: u32 = 5_000;
-/// A guest can have its own buffers publish chain after chain; so many are enough.
+/// The most chains of a run: a guest can have its own buffers publish chain after chain.
 const MOST_CHAINS: u32 = 300;
 
 const SERIAL: [u8; 20] = *b"the number of a disk";
@@ -43,7 +41,7 @@ pub(super) const HOSTILE: u16 = 0;
 /// The good queue.
 const GOOD: u16 = 1;
 
-/// Everything.
+/// The whole test bed.
 pub(super) struct Bed {
     device: Device,
     disk: SimDisk,
@@ -52,14 +50,14 @@ pub(super) struct Bed {
     setup: Setup,
     resetting: bool,
     paused: bool,
-    /// A reset of the hostile queue was asked for.
+    /// A reset of the hostile queue was started and has not completed.
     queue_resetting: bool,
     /// Steps since a chain was taken.
     idle_steps: u32,
     chains: u32,
-    /// Operations that the host has ended.
+    /// Operations that the host has completed or failed.
     ended: u32,
-    /// How often in a row the host has put something off.
+    /// Transient failures of the host in a row.
     patience: Patience,
 }
 
@@ -120,7 +118,7 @@ impl Bed {
         bed
     }
 
-    /// Becomes what [`new`](Self::new) returns.
+    /// Resets this bed to the state that [`new`](Self::new) returns.
     pub(super) fn restart(&mut self, setup: Setup) {
         self.setup = setup;
         self.disk.restart(shape(setup), good::AUTHOR.run);
@@ -145,7 +143,7 @@ impl Bed {
         [4, 8, 16, 2][usize::from(self.setup.sizes & 3)]
     }
 
-    /// Where the hostile ring is placed, or would be by the book.
+    /// The placement of the hostile ring, or the valid one if it is not placed.
     pub(super) fn plan(&self) -> QueueLayout {
         let size = self.ring_size();
         if self.setup.odd_ring % 8 == 7 {
@@ -162,7 +160,7 @@ impl Bed {
         }
     }
 
-    /// The good guest kicks, if the device has asked for it; whether it did.
+    /// The good guest kicks, if the device has enabled notifications. Returns whether it did.
     pub(super) fn kick_good(&mut self) -> bool {
         let kicks = self.good.kicks();
         if kicks {
@@ -171,7 +169,7 @@ impl Bed {
         kicks
     }
 
-    /// The thread of a queue takes one step; false if there was nothing to do.
+    /// The thread of a queue takes one step.
     fn step(&mut self, index: u16) -> bool {
         self.step_as(index) != Step::Idle
     }
@@ -189,8 +187,8 @@ impl Bed {
             let ram = if hostile { self.hostile.ram() } else { self.good.memory.ram() };
             queue.handle_wake(ring, &ram);
         }
-        // Whoever steps the good queue has not been lent the hostile one's memory, unless it woke
-        // it.
+        // A step of the good queue does not access the hostile guest's memory unless it woke the
+        // hostile queue.
         if index == HOSTILE || matches!(did, Step::Wake(_)) {
             self.look();
         }
@@ -204,8 +202,8 @@ impl Bed {
         did
     }
 
-    /// Holds what was done to the hostile guest's memory against its bound, and notes what the
-    /// chain that was taken may write to.
+    /// Checks the bound on the hostile guest's memory, and records the sectors that a newly taken
+    /// chain may write.
     fn look(&mut self) {
         let negotiated = self.device.negotiated();
         let read_only = self.device.offered() & feature::RO != 0;
@@ -214,7 +212,7 @@ impl Bed {
         let took = self.hostile.look(ring, |memory, plan, head| {
             let offer = Offer {
                 sectors: SECTORS.into(),
-                // What is refused fouls nothing, so here any length may pass.
+                // A rejected request fouls no sector, so the check of its length is omitted.
                 seg_max: u32::MAX - 2,
                 flush: true,
                 discard: negotiated & feature::DISCARD != 0,
@@ -235,7 +233,7 @@ impl Bed {
         }
     }
 
-    /// The thread of a queue runs.
+    /// Runs the thread of a queue.
     pub(super) fn crank(&mut self, queue: u16, steps: u32) {
         for _ in 0..steps {
             if !self.step(queue) {
@@ -245,13 +243,13 @@ impl Bed {
         self.poll_reset();
     }
 
-    /// The `nth` operation in flight, as often as there are any.
+    /// The `nth` operation in flight, modulo their number.
     pub(super) fn nth_op(&self, nth: u8) -> Option<(OpKey, SectorSet)> {
         let busy = self.disk.busy();
         (busy > 0).then(|| self.disk.nth(usize::from(nth) % busy))
     }
 
-    /// A set of sectors that is whole in units that do not tear.
+    /// A set of sectors made of whole units that do not tear.
     pub(super) fn subset(&self, mask: u32) -> SectorSet {
         let tear = self.disk.shape().tear;
         SectorSet::from_words([mask.into(), 0, 0, 0]).rounded(tear).and(self.disk.shape().part(0))
@@ -285,7 +283,7 @@ impl Bed {
         self.disk.write_back(set);
     }
 
-    /// The guest writes into the configuration space.
+    /// The guest writes to the configuration space.
     pub(super) fn config_write(&mut self, offset: u64, bytes: &[u8]) {
         if self.resetting {
             return;

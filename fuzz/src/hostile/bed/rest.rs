@@ -1,5 +1,4 @@
-//! Everything comes to rest, and then nothing may be owed; and what the good guest finds when it
-//! reads back.
+//! The state at rest, at which no request may be pending, and the final reads of the good guest.
 
 use powerfail::base::sectors::SectorSet;
 use powerfail::guest::payload::{self, Author};
@@ -11,16 +10,16 @@ use super::{Bed, GOOD, HOSTILE, MOST_CHAINS, SECTORS};
 use crate::hostile::good;
 
 impl Bed {
-    /// The host does all that it was asked, the threads run until they have nothing to do, and then
-    /// nothing may be owed.
+    /// Completes all operations, runs the threads until they are idle, and checks that no request
+    /// is pending.
     pub(in super::super) fn rest(&mut self) {
         if self.paused {
             self.pause_or_resume();
         }
         (self.idle_steps, self.chains) = (0, 0);
         loop {
-            // What lands in a buffer, or comes back, may move an available index that lies in it:
-            // such a driver has to kick once more.
+            // Data written to a buffer, or a used element, may move an available index that
+            // overlaps it. Such a driver has to kick once more.
             let before = (self.chains, self.ended);
             self.kick(HOSTILE);
             while self.work() {
@@ -32,7 +31,7 @@ impl Bed {
                 break;
             }
         }
-        assert!(!self.resetting && !self.queue_resetting, "a reset is never shown");
+        assert!(!self.resetting && !self.queue_resetting, "a reset never completes");
         self.check_hostile_rest();
         if !self.is_alone() {
             self.good.check_rest();
@@ -40,7 +39,8 @@ impl Bed {
         self.check_guards();
     }
 
-    /// A round of everybody's work; false if there is none.
+    /// One round of work of the threads, the host and the good guest. Returns false if there is
+    /// none.
     pub(super) fn work(&mut self) -> bool {
         let mut busy = false;
         for queue in [HOSTILE, GOOD] {
@@ -56,7 +56,7 @@ impl Bed {
         busy
     }
 
-    /// The host does the oldest thing that it was asked; false if there is none.
+    /// The host completes the oldest operation. Returns false if there is none.
     pub(super) fn end_oldest(&mut self) -> bool {
         let oldest = self.disk.in_flight().min_by_key(|&(_, nth, _)| nth);
         let Some((op, ..)) = oldest else { return false };
@@ -73,23 +73,20 @@ impl Bed {
         if broken {
             assert!(
                 self.device.status() & STATUS_NEEDS_RESET != 0,
-                "a ring makes no sense and nobody says so"
+                "a ring is broken without NEEDS_RESET"
             );
             return;
         }
         if let Some(taken) = self.hostile.in_hand() {
-            assert_eq!(taken, 0, "chains that were taken never came back");
+            assert_eq!(taken, 0, "chains were taken and never used");
         }
         if let Some(plan) = plan {
             let published = self.hostile.read_u16(plan.available + 2);
-            assert_eq!(
-                published, next_avail,
-                "something was published, and kicked, and is left lying"
-            );
+            assert_eq!(published, next_avail, "a chain was published and kicked, and never taken");
         }
     }
 
-    /// Sectors that belong to nobody are as they were.
+    /// Checks that the guard sectors are unchanged.
     fn check_guards(&self) {
         for sector in SECTORS..self.disk.shape().sectors() {
             let nobody = Author { disk: Author::NOBODY, ..good::AUTHOR };
@@ -99,7 +96,7 @@ impl Bed {
         }
     }
 
-    /// The good guest reads everything that is its own.
+    /// The good guest reads every sector that it may use.
     pub(in super::super) fn read_back(&mut self) {
         let mut from = 0;
         loop {
@@ -111,7 +108,7 @@ impl Bed {
                 self.work();
                 self.good.reap(true);
                 rounds += 1;
-                assert!(rounds < 2_000, "the good queue does not get its reads");
+                assert!(rounds < 2_000, "the reads of the good queue do not complete");
             }
             if !more {
                 return;

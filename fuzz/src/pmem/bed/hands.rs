@@ -1,5 +1,5 @@
-//! What the driver's two hands write into its memory: the good one by the book, the hostile one
-//! whatever its script lets it.
+//! Writes of the driver's two hands to its memory: the good one writes valid requests, the hostile
+//! one anything that its script allows.
 
 use powerfail::guest::wire::memory;
 use powerfail_model::PmemRequest;
@@ -8,7 +8,7 @@ use super::{Bed, GOOD, HOSTILE, TABLE};
 use crate::bound::POISON;
 
 impl Bed {
-    /// The good hand publishes a request of this type: a flush, or one that nobody knows.
+    /// The good hand publishes a request of this type: a flush, or an unknown one.
     pub(in super::super) fn ask(&mut self, kind: u32) {
         if self.asked.is_some() || self.resetting || self.is_wild() {
             return;
@@ -26,7 +26,8 @@ impl Bed {
         self.kick();
     }
 
-    /// The hostile hand writes a descriptor: in its table, or in the ring's but for the first two.
+    /// The hostile hand writes a descriptor: in its table, or in the ring's except for the first
+    /// two.
     pub(in super::super) fn descriptor(
         &mut self,
         in_table: bool,
@@ -44,7 +45,7 @@ impl Bed {
             if !in_ring {
                 return;
             }
-            // A chain that goes on into the good hand's would write where that expects its answer.
+            // A chain that continues into the good hand's would overwrite its response.
             if flags & 1 != 0 && next < 2 {
                 flags &= !1;
             }
@@ -66,8 +67,8 @@ impl Bed {
         self.guest.write(at, bytes);
     }
 
-    /// The hostile hand publishes a head: in a tame script, none that breaks the ring, and not the
-    /// good one's.
+    /// The hostile hand publishes a head. In a tame script it is neither one that breaks the ring
+    /// nor the good hand's.
     pub(in super::super) fn offer(&mut self, head: u16) {
         let plan = self.plan();
         if self.is_wild() {

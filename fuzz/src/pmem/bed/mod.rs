@@ -1,6 +1,6 @@
 //! The raw device, its memory, its backing and its driver, one step at a time.
 //!
-//! What the driver's two hands write is in `hands`.
+//! `hands` contains the writes of the driver's two hands.
 
 mod hands;
 
@@ -24,26 +24,26 @@ use crate::patience::Patience;
 
 /// Bytes of guest memory.
 pub(super) const MEMORY: u32 = 4 << 10;
-/// Where the good hand's type and response are.
+/// Addresses of the good hand's type and response.
 const GOOD: (u64, u64) = (0x300, 0x340);
-/// Where the hostile hand's memory begins, in a tame script.
+/// Start of the hostile hand's memory, in a tame script.
 const HOSTILE: u64 = 0x400;
-/// Where its table is, of 32 descriptors.
+/// Address of its table, of 32 descriptors.
 pub(super) const TABLE: u64 = 0x400;
 /// Bytes of that table.
 const TABLE_BYTES: usize = 512;
-/// Where its requests are.
+/// Address of its requests.
 const REQUESTS: u64 = 0x800;
 /// Words of the persistent memory.
 const WORDS: u32 = 24;
-/// A device thread that takes no new chain for so many steps is one that goes round in circles.
+/// The most steps of a device thread without a new chain; more are a livelock.
 const MOST_STEPS: u32 = 2_000;
-/// A guest can have its own buffers publish chain after chain; so many are enough.
+/// The most chains of a run: a guest can have its own buffers publish chain after chain.
 const MOST_CHAINS: u32 = 200;
 
 const AUTHOR: Author = Author { run: 0x0f22, disk: 0 };
 
-/// Everything.
+/// The whole test bed.
 pub(super) struct Bed {
     device: PmemDevice,
     disk: SimDisk,
@@ -51,19 +51,19 @@ pub(super) struct Bed {
     oracle: PmemOracle,
     setup: Setup,
     next_id: u32,
-    /// The good hand's request that is out.
+    /// The good hand's request in flight.
     asked: Option<RequestId>,
-    /// How many used elements it has looked at.
+    /// The number of used elements that the driver has read.
     seen: u16,
     resetting: bool,
     idle_steps: u32,
     chains: u32,
-    /// Operations that the host has ended.
+    /// Operations that the host has completed or failed.
     ended: u32,
     patience: Patience,
 }
 
-/// Where the type and the response of one of the hostile hand's requests are.
+/// Addresses of the type and the response of one of the hostile hand's requests.
 pub(super) fn request_at(nth: u8) -> (u64, u64) {
     let at = REQUESTS + 64 * u64::from(nth % 16);
     (at, at + 32)
@@ -110,7 +110,7 @@ impl Bed {
         }
     }
 
-    /// The power comes on for the first time.
+    /// The first power-on.
     pub(super) fn restart(&mut self, setup: Setup) {
         self.setup = setup;
         self.disk.restart(shape(), AUTHOR.run);
@@ -132,12 +132,12 @@ impl Bed {
         self.setup.host.is_multiple_of(4)
     }
 
-    /// An index into the ring.
+    /// An index, modulo the size of the ring.
     pub(super) fn wrapped(&self, index: u16) -> u16 {
         index % self.plan().size
     }
 
-    /// The first address that the hostile hand may name.
+    /// The lowest address that the hostile hand may write.
     pub(super) fn first_of_hostile(&self) -> u64 {
         if self.is_wild() { 0 } else { HOSTILE }
     }
@@ -152,7 +152,7 @@ impl Bed {
         QueueLayout { size, descriptors: 0, available: 0x100, used: 0x180 }
     }
 
-    /// A life begins.
+    /// Begins a life.
     fn begin(&mut self) {
         let mut accept = MEMORY_FEATURES;
         let bits = [feature::EVENT_IDX, feature::INDIRECT_DESC, memory::SHMEM_REGION];
@@ -179,9 +179,9 @@ impl Bed {
         (self.asked, self.seen) = (None, 0);
     }
 
-    /// The configuration space says where the memory is iff the driver does not look at the shared
-    /// memory region (PM-D-02, PM-D-03), which a transport has to announce before anybody has
-    /// accepted it (PM-D-01).
+    /// Checks that the configuration space gives the region of the memory iff the driver does not
+    /// use the shared memory region (PM-D-02, PM-D-03), which a transport has to announce before
+    /// features are accepted (PM-D-01).
     fn check_region(&self, shared: bool) {
         let (start, size) = REGION;
         let mut space = [0; 20];
@@ -240,7 +240,7 @@ impl Bed {
         }
     }
 
-    /// The device's thread takes one step; false if there was nothing to do.
+    /// The device's thread takes one step. Returns false if it was idle.
     fn step(&mut self) -> bool {
         let Some((queue, ring)) = self.device.queue_mut() else { return false };
         let mut lane = MemoryLane::new(&mut self.disk, 0);
@@ -270,7 +270,7 @@ impl Bed {
         }
     }
 
-    /// The good hand's request came back.
+    /// The good hand's request was returned.
     fn answered(&mut self) {
         let id = self.asked.take().expect("the good hand's request is used once");
         let half = |by| u32::from(self.guest.read_u16(GOOD.1 + by));
@@ -291,7 +291,7 @@ impl Bed {
         SectorSet::from_words([mask.into(), 0, 0, 0]).and(self.disk.shape().part(0))
     }
 
-    /// The host ends the oldest sync.
+    /// The host completes the oldest sync.
     pub(super) fn complete(&mut self, outcome: Outcome) {
         let oldest = self.disk.in_flight().min_by_key(|&(_, nth, _)| nth);
         let Some((op, ..)) = oldest else { return };
@@ -319,18 +319,18 @@ impl Bed {
             self.resetting = false;
             self.guest.ended();
             self.oracle.reset_shown();
-            assert!(!self.step(), "the queue does something after its reset");
+            assert!(!self.step(), "the queue makes progress after its reset");
             self.begin();
         }
     }
 
-    /// The host does what it was asked, the thread runs until it has nothing to do, and then
-    /// nothing may be owed.
+    /// Completes all operations, runs the thread until it is idle, and checks that no request is
+    /// pending.
     pub(super) fn rest(&mut self) {
         (self.idle_steps, self.chains) = (0, 0);
         loop {
-            // What lands in a buffer, or comes back, may move an available index that lies in it:
-            // such a driver has to kick once more.
+            // Data written to a buffer, or a used element, may move an available index that
+            // overlaps it. Such a driver has to kick once more.
             let before = (self.chains, self.ended);
             self.kick();
             while self.work() {
@@ -342,20 +342,20 @@ impl Bed {
                 break;
             }
         }
-        assert!(!self.resetting, "a reset is never shown");
+        assert!(!self.resetting, "a reset never completes");
         let Some((queue, ring)) = self.device.queue_mut() else { return };
         assert_eq!(queue.in_flight(), 0, "flushes have no end");
         let (broken, next_avail) = (queue.is_broken(), ring.position().0);
         if broken {
             let status = self.device.status();
-            assert!(status & STATUS_NEEDS_RESET != 0, "a ring makes no sense and nobody says so");
-            assert!(self.is_wild(), "a tame ring makes sense");
+            assert!(status & STATUS_NEEDS_RESET != 0, "a ring is broken without NEEDS_RESET");
+            assert!(self.is_wild(), "a tame ring is valid");
             return;
         }
         if let Some(taken) = self.guest.in_hand() {
-            assert_eq!(taken, 0, "chains that were taken never came back");
+            assert_eq!(taken, 0, "chains were taken and never used");
         }
-        assert_eq!(self.published(), next_avail, "something was published and is left lying");
+        assert_eq!(self.published(), next_avail, "a chain was published and never taken");
         hold(self.oracle.quiesce());
     }
 
@@ -370,7 +370,7 @@ impl Bed {
         busy || steps > 0
     }
 
-    /// The power goes, and comes back.
+    /// Loses the power and starts the device again.
     pub(super) fn power(&mut self, survivors: SectorSet) {
         self.disk.power_loss(survivors);
         self.device = device();

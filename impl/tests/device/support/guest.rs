@@ -1,4 +1,4 @@
-//! A driver of one split ring that cuts its requests into descriptors as it is told.
+//! A driver of one split ring, with control over the division of requests into descriptors.
 
 use powerfail_device::{QueueLayout, wire::*};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -8,10 +8,10 @@ type Memory = GuestMemoryMmap<()>;
 pub const NEXT: u16 = 1;
 pub const WRITE: u16 = 2;
 pub const INDIRECT: u16 = 4;
-/// What a status byte holds before the device writes it.
+/// The value of a status byte before the device writes it.
 pub const UNANSWERED: u8 = 0xee;
 
-/// One descriptor, without its chaining.
+/// One descriptor, without its links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     pub addr: u64,
@@ -19,14 +19,14 @@ pub struct Piece {
     pub write: bool,
 }
 
-/// A request as a driver thinks of it.
+/// A request, without its layout.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub kind: u32,
     pub sector: u64,
-    /// What the device reads after the header.
+    /// Bytes that the device reads after the header.
     pub out: Vec<u8>,
-    /// How many bytes it may write before the status.
+    /// The number of bytes that the device may write before the status.
     pub room: u32,
 }
 
@@ -65,7 +65,7 @@ pub fn zeroes(sector: u64, sectors: u32) -> Request {
     segments(T_WRITE_ZEROES, &[(sector, sectors, 0)])
 }
 
-/// A request that was published: where its parts are.
+/// A published request and the addresses of its parts.
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub head: u16,
@@ -79,7 +79,7 @@ impl Sent {
         memory.read_obj(GuestAddress(self.status)).expect("the status is in memory")
     }
 
-    /// What the device wrote before the status.
+    /// The bytes that the device wrote before the status.
     pub fn data(&self, memory: &Memory) -> Vec<u8> {
         let mut bytes = vec![0; self.room as usize];
         memory.read_slice(&mut bytes, GuestAddress(self.data)).expect("the data is in memory");
@@ -94,7 +94,7 @@ pub struct Guest {
     pub avail: u16,
     pub seen: u16,
     next_descriptor: u16,
-    /// Where the next buffer goes; buffers are never used again.
+    /// Address of the next buffer; buffers are never used again.
     next_byte: u64,
 }
 
@@ -108,7 +108,7 @@ impl Guest {
         Guest { layout, avail: 0, seen: 0, next_descriptor: 0, next_byte }
     }
 
-    /// Takes `len` bytes of memory that were never used; wraps around within the queue's own 60
+    /// Allocates `len` bytes of memory that were never used; wraps around within the queue's 60
     /// KiB.
     pub fn take(&mut self, len: u64) -> u64 {
         let index = self.layout.descriptors / 0x1000;
@@ -128,7 +128,7 @@ impl Guest {
         self.publish_cut(memory, sent, bytes, &cuts, false)
     }
 
-    /// Publishes a request cut as `cuts` says, through an indirect table if asked.
+    /// Publishes a request with the layout `cuts`, through an indirect table if `indirect` is set.
     pub fn send_cut(
         &mut self,
         memory: &Memory,
@@ -149,7 +149,7 @@ impl Guest {
         memory.write_slice(&header, GuestAddress(at)).expect("header");
         let out = self.take(request.out.len() as u64);
         memory.write_slice(&request.out, GuestAddress(out)).expect("data");
-        // Data room and status are neighbours, so that they can be glued; a canary follows.
+        // Data room and status are adjacent, so that they can share a descriptor; a canary follows.
         let data = self.take(u64::from(request.room) + 2);
         let mut fill = vec![0x5a; request.room as usize];
         fill.extend([UNANSWERED, 0xcc]);
@@ -203,7 +203,7 @@ impl Guest {
         sent
     }
 
-    /// Writes a chain into the descriptor table; returns its head.
+    /// Writes a chain into the descriptor table. Returns its head.
     pub fn chain(&mut self, memory: &Memory, pieces: &[Piece]) -> u16 {
         let first = self.next_descriptor;
         let size = self.layout.size;
@@ -264,7 +264,7 @@ impl Guest {
         memory.write_obj(flags.to_le(), GuestAddress(self.layout.available)).expect("ring");
     }
 
-    /// Asks for a signal once `used.idx` passes `idx`.
+    /// Requests a signal once `used.idx` passes `idx`.
     pub fn set_used_event(&self, memory: &Memory, idx: u16) {
         let at = self.layout.available + 4 + 2 * u64::from(self.layout.size);
         memory.write_obj(idx.to_le(), GuestAddress(at)).expect("ring");
@@ -297,8 +297,8 @@ impl Guest {
     }
 }
 
-/// How a request's bytes are cut into descriptors: the lengths of the pieces, the last one taking
-/// what is left.
+/// The division of a request's bytes into descriptors: the lengths of the pieces; the last one
+/// takes the rest.
 #[derive(Clone, Debug)]
 pub struct Cuts {
     pub header: Vec<u32>,
@@ -307,7 +307,7 @@ pub struct Cuts {
     pub glued: bool,
 }
 
-/// Where the readable parts are.
+/// Addresses of the readable parts.
 struct Bytes3 {
     header: u64,
     out: u64,

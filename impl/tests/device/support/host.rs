@@ -1,5 +1,4 @@
-//! A disk in memory that can be told to hold operations back, to complete them in any order, and to
-//! fail.
+//! A disk in memory that can hold operations back, complete them in any order, and fail them.
 
 use powerfail_device::{Buffer, Completion, Disk, Errno, Limits, Op, Submission};
 use std::cell::RefCell;
@@ -7,14 +6,14 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use vm_memory::GuestMemory;
 
-/// What goes wrong with an operation.
+/// The outcome of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// The operation succeeds.
     None,
-    /// It fails without touching anything.
+    /// The operation fails without any effect.
     Errno(Errno),
-    /// It moves this many bytes only.
+    /// The operation transfers only this many bytes.
     Short(u32),
 }
 
@@ -25,12 +24,12 @@ pub struct Host(Rc<RefCell<State>>);
 struct State {
     limits: Limits,
     bytes: Vec<u8>,
-    /// While held, nothing is carried out.
+    /// While held, no operation is executed.
     held: bool,
-    /// Every submission holds everything back until the doorbell rings.
+    /// Whether operations are held back from submission until the doorbell rings.
     lazy: bool,
     pending: Vec<(u16, Submission)>,
-    /// What goes wrong with the next operations that are carried out.
+    /// The outcomes of the next operations that are executed.
     faults: VecDeque<Fault>,
     /// Every operation at its submission, in words.
     log: Vec<String>,
@@ -38,7 +37,7 @@ struct State {
     doorbells: u32,
 }
 
-/// One queue's end of it.
+/// One queue's lane of the disk.
 pub struct Lane {
     host: Host,
     index: u16,
@@ -63,17 +62,17 @@ impl Host {
         Lane { host: self.clone(), index }
     }
 
-    /// Holds every operation back until released.
+    /// Holds every operation back until [`release`](Host::release).
     pub fn hold(&self) {
         self.0.borrow_mut().held = true;
     }
 
-    /// Carries out nothing before the doorbell rings.
+    /// Executes no operation before the doorbell rings.
     pub fn be_lazy(&self) {
         self.0.borrow_mut().lazy = true;
     }
 
-    /// Carries out everything again, from the oldest.
+    /// Lets operations complete again, oldest first.
     pub fn release(&self) {
         self.0.borrow_mut().held = false;
     }
@@ -82,17 +81,17 @@ impl Host {
         self.0.borrow().pending.len()
     }
 
-    /// Forgets what is pending, as when its backend died.
+    /// Drops the pending operations, as after the death of the backend.
     pub fn forget(&self) {
         self.0.borrow_mut().pending.clear();
     }
 
-    /// How many operations of one lane are pending.
+    /// The number of pending operations of one lane.
     pub fn pending_of(&self, lane: u16) -> usize {
         self.0.borrow().pending.iter().filter(|(each, _)| *each == lane).count()
     }
 
-    /// The next operations go wrong in these ways, one each.
+    /// Sets the outcomes of the next operations, one each.
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.0.borrow_mut().faults.extend(faults);
     }
@@ -105,12 +104,12 @@ impl Host {
         self.0.borrow().doorbells
     }
 
-    /// What was submitted since the last call, as `op@sector+sectors`.
+    /// The operations submitted since the last call, as `op@sector+sectors`.
     pub fn log(&self) -> String {
         std::mem::take(&mut self.0.borrow_mut().log).join(" ")
     }
 
-    /// The disk is `capacity` bytes now.
+    /// Sets the capacity to `capacity` bytes.
     pub fn grow(&self, capacity: u64) {
         let mut state = self.0.borrow_mut();
         state.limits.capacity = capacity;
@@ -170,8 +169,7 @@ impl<M: GuestMemory> Disk<M> for Lane {
 }
 
 impl Lane {
-    /// Carries out one operation although the host is held; `at` counts the lane's pending
-    /// operations.
+    /// Executes one operation although the host is held; `at` counts the lane's pending operations.
     pub fn complete_held<M: GuestMemory>(&mut self, memory: &M, at: usize) -> Completion {
         let mut state = self.host.0.borrow_mut();
         let mine =
@@ -183,7 +181,7 @@ impl Lane {
 }
 
 impl State {
-    /// The device keeps to the disk's terms.
+    /// Checks that an operation is within the disk's limits.
     fn check(&self, op: &Op) {
         let limits = &self.limits;
         let granule = u64::from(limits.granule);

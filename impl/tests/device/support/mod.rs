@@ -1,5 +1,5 @@
-//! The small language the tests speak: a guest with rings and requests, and a host whose disk can
-//! be told to wait and to fail.
+//! The language of the tests: a guest with rings and requests, and a host whose disk can hold back
+//! and fail operations.
 
 pub mod guest;
 pub mod host;
@@ -73,7 +73,7 @@ impl Rig {
         self.boot_placed(accept, |layout| layout);
     }
 
-    /// As [`boot`](Rig::boot), with the queues placed as `place` changes their layout.
+    /// As [`boot`](Rig::boot), with the layout of each queue changed by `place`.
     pub fn boot_placed(&mut self, accept: u64, place: impl Fn(QueueLayout) -> QueueLayout) {
         let device = &mut self.device;
         device.set_status(STATUS_ACKNOWLEDGE);
@@ -88,13 +88,13 @@ impl Rig {
             let guest = Guest::new(&self.memory, layout, accept & F_EVENT_IDX != 0);
             self.guests.push(guest);
             if index == 0 || accept & F_MQ != 0 {
-                device.set_queue(index, layout).expect("a right layout at the right time");
+                device.set_queue(index, layout).expect("a valid layout before DRIVER_OK");
             }
         }
         device.set_status(ready | STATUS_DRIVER_OK);
     }
 
-    /// One step of queue `index`; delivers kicks to nobody, wakes and signals to where they belong.
+    /// One step of queue `index`; delivers wakes and counts signals.
     pub fn step(&mut self, index: u16) -> Step {
         let at = usize::from(index);
         let Some((queue, ring)) = self.device.queue_mut(index) else { return Step::Idle };
@@ -112,7 +112,7 @@ impl Rig {
         step
     }
 
-    /// Steps all queues until none moves.
+    /// Steps all queues until all are idle.
     pub fn run(&mut self) {
         loop {
             let moved = (0..self.device.queues()).filter(|q| self.step(*q) != Step::Idle).count();
@@ -135,7 +135,7 @@ impl Rig {
         sent
     }
 
-    /// Sends on queue 0, runs, and returns the status; the request must have been used once.
+    /// Sends on queue 0, runs, and returns the status; checks that the request was used once.
     pub fn do_one(&mut self, request: &guest::Request) -> u8 {
         self.guests[0].reap(&self.memory);
         let sent = self.send(0, request);
@@ -146,7 +146,7 @@ impl Rig {
         sent.status(&self.memory)
     }
 
-    /// Completes the `at`th operation queue `index` has in the hands of a host that is held.
+    /// Completes the `at`th operation that queue `index` has submitted to a held host.
     pub fn complete(&mut self, index: u16, at: usize) {
         let done = self.lanes[usize::from(index)].complete_held(&self.memory, at);
         let (queue, ring) = self.device.queue_mut(index).expect("a queue with work is stepped");
@@ -154,7 +154,7 @@ impl Rig {
         self.run();
     }
 
-    /// The statuses of `sent`, `?` for those not answered.
+    /// The statuses of `sent`, with `?` for requests without an answer.
     pub fn statuses(&self, sent: &[&Sent]) -> String {
         let name = |sent: &&Sent| match sent.status(&self.memory) {
             S_OK => 'o',

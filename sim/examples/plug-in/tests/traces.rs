@@ -1,4 +1,4 @@
-//! What was once wrong with the device is not wrong again.
+//! Fixed bugs of the device stay fixed.
 
 #[allow(dead_code, reason = "a test has no use for `main`")]
 #[path = "../src/main.rs"]

@@ -1,4 +1,4 @@
-//! Plainer threads, hosts and crashes.
+//! Simpler threads, hosts and crashes.
 
 use super::{Mode, Said};
 use crate::base::sectors::SectorSet;
@@ -7,7 +7,7 @@ use crate::shrink::case::{Case, EIO};
 use crate::shrink::timeline::Timeline;
 use crate::world::action::{Action, CrashKind, Until};
 
-/// A thread that runs until something that a reader knows has happened.
+/// Runs a thread up to an event that the reader can see in the trace.
 pub(super) fn cranks(case: &Case, timeline: &Timeline, nth: usize) -> Said {
     const WAYS: usize = 10;
     let (place, way) = (nth / WAYS, nth % WAYS);
@@ -21,7 +21,7 @@ pub(super) fn cranks(case: &Case, timeline: &Timeline, nth: usize) -> Said {
         (7, Until::Steps(steps)) => Some(Until::Steps(steps / 2)),
         (8, Until::Steps(steps)) => Some(Until::Steps(steps - 1)),
         (9, Until::Steps(steps)) => {
-            // Two runs of one thread in a row are one.
+            // Merge two consecutive runs of one thread.
             let next = case.actions.get(place + 1);
             if let Some(Action::Crank { to: other, until: Until::Steps(more) }) = next
                 && *other == to
@@ -42,8 +42,8 @@ pub(super) fn cranks(case: &Case, timeline: &Timeline, nth: usize) -> Said {
     Said::Try(Case { actions, ..*case }, Mode::Strict)
 }
 
-/// A crash that loses everything, or nothing; a failure that leaves nothing behind, or one sector
-/// less.
+/// Makes a crash lose everything or nothing, and a failed operation land in no sector, or in one
+/// sector less.
 pub(super) fn sets(case: &Case, _: &Timeline, nth: usize) -> Said {
     const WAYS: usize = 20;
     let (place, way) = (nth / WAYS, nth % WAYS);

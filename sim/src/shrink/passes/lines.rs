@@ -1,4 +1,4 @@
-//! Fewer lines, and lines in a plainer order.
+//! Fewer lines, and a simpler order of lines.
 
 use super::{Mode, Said, is_machinery};
 use crate::base::sectors::SectorSet;
@@ -7,7 +7,7 @@ use crate::shrink::case::Case;
 use crate::shrink::timeline::Timeline;
 use crate::world::action::Action;
 
-/// The whole run without machinery: the guest waits for its requests, at once, or where they came
+/// Replaces all machinery of the run: the guest waits for each request at once, or where it came
 /// back, or at the end of each life.
 pub(super) fn in_order(case: &Case, timeline: &Timeline, nth: usize) -> Said {
     if nth > 4 {
@@ -39,7 +39,7 @@ pub(super) fn in_order(case: &Case, timeline: &Timeline, nth: usize) -> Said {
     Said::Try(Case { actions, ..*case }, Mode::ByMeaning)
 }
 
-/// Without one life, from a start to the next, or without what ends it.
+/// Removes one life, from a start to the next, or only its end.
 pub(super) fn lives(case: &Case, _: &Timeline, nth: usize) -> Said {
     let starts: Vec<usize> = (0..case.actions.len())
         .filter(|&at| matches!(case.actions[at], Action::Start { .. }))
@@ -51,7 +51,7 @@ pub(super) fn lives(case: &Case, _: &Timeline, nth: usize) -> Said {
         let next = starts.get(which + 1).copied().unwrap_or(actions.len());
         actions.drain(start..next);
     } else {
-        // The life before goes on: neither its end nor this start.
+        // The life before continues: remove its end and this start.
         let ends = |action: &Action| matches!(action, Action::Crash(_) | Action::Reset { .. });
         let Some(end) = actions[..start].iter().rposition(ends) else { return Said::Nothing };
         actions.remove(start);
@@ -60,7 +60,7 @@ pub(super) fn lives(case: &Case, _: &Timeline, nth: usize) -> Said {
     Said::Try(Case { actions, ..*case }, Mode::ByMeaning)
 }
 
-/// Without a range of lines: halves first, single lines last.
+/// Removes a range of lines: halves first, single lines last.
 pub(super) fn ranges(case: &Case, timeline: &Timeline, nth: usize) -> Said {
     let len = case.actions.len();
     let mut nth = nth;
@@ -85,7 +85,7 @@ pub(super) fn ranges(case: &Case, timeline: &Timeline, nth: usize) -> Said {
     }
 }
 
-/// As [`ranges`], from the end.
+/// As [`ranges`], from the last line.
 pub(super) fn backwards(case: &Case, _: &Timeline, nth: usize) -> Said {
     let len = case.actions.len();
     let mut nth = nth;
@@ -103,7 +103,7 @@ pub(super) fn backwards(case: &Case, _: &Timeline, nth: usize) -> Said {
     Said::Try(Case { actions, ..*case }, Mode::Strict)
 }
 
-/// Without a request and whatever waits for it. Where the wait was, nothing is, or a wait for the
+/// Removes a request and every wait for it. A wait for several requests becomes a wait for the
 /// others that came back in it.
 fn without_request(case: &Case, timeline: &Timeline, nth: usize) -> Said {
     let Some(action) = case.actions.get(nth / 2) else { return Said::End };
@@ -125,7 +125,7 @@ fn without_request(case: &Case, timeline: &Timeline, nth: usize) -> Said {
     Said::Try(Case { actions, ..*case }, Mode::ByMeaning)
 }
 
-/// Without a few lines in a row, if there are not many: what only goes together.
+/// Removes a few consecutive lines, if the run is short: lines that can only be removed together.
 fn window(case: &Case, nth: usize) -> Said {
     const FEW: usize = 48;
     let len = case.actions.len();
@@ -141,7 +141,7 @@ fn window(case: &Case, nth: usize) -> Said {
     Said::Try(Case { actions, ..*case }, Mode::ByMeaning)
 }
 
-/// A stretch of machinery replaced by waiting for what came back in it, or by coming to rest.
+/// Replaces a stretch of machinery by waits for the requests that came back in it, or by a rest.
 pub(super) fn settled(case: &Case, timeline: &Timeline, nth: usize) -> Said {
     let (place, how) = (nth / 3, nth % 3);
     if place >= case.actions.len() {
@@ -174,7 +174,7 @@ pub(super) fn settled(case: &Case, timeline: &Timeline, nth: usize) -> Said {
     Said::Try(Case { actions, ..*case }, Mode::ByMeaning)
 }
 
-/// A rest replaced by waiting for one request after the other.
+/// Replaces a rest by a wait for each request.
 fn unrested(case: &Case, timeline: &Timeline, place: usize, how: usize) -> Said {
     let mut back = timeline.at(place).back;
     if how == 1 {
@@ -187,7 +187,7 @@ fn unrested(case: &Case, timeline: &Timeline, place: usize, how: usize) -> Said 
     Said::Try(Case { actions, ..*case }, Mode::ByMeaning)
 }
 
-/// A request and its answer closer together, and other lines where they matter least.
+/// Moves a request closer to its answer, and other lines to where they matter least.
 pub(super) fn orders(case: &Case, _: &Timeline, nth: usize) -> Said {
     const WAYS: usize = 3;
     let (place, way) = (nth / WAYS, nth % WAYS);
@@ -195,14 +195,14 @@ pub(super) fn orders(case: &Case, _: &Timeline, nth: usize) -> Said {
     let mut actions = case.actions.clone();
     match (action, way) {
         (Action::Send { to, id, ask, .. }, 0) if !ask.is_access() => {
-            // The wait right behind it.
+            // Move the wait directly behind the request.
             let wait = Action::Await { device: to.device, id };
             actions.retain(|other| *other != wait);
             let at = actions.iter().position(|other| *other == action).unwrap_or(place);
             actions.insert(at + 1, wait);
         }
         (Action::Await { id, .. }, 0) => {
-            // The request right before it.
+            // Move the request directly before the wait.
             let is = |other: &Action| matches!(other, Action::Send { id: sent, .. } if *sent == id);
             let Some(from) = actions[..place].iter().position(is) else { return Said::Nothing };
             let send = actions.remove(from);

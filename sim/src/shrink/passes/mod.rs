@@ -1,8 +1,8 @@
-//! The ways to make a run simpler, one small change at a time.
+//! The passes: small changes that make a run simpler.
 //!
 //! A pass enumerates changes of a run by number. The [search](super::search) tries them in order,
-//! keeps the first that fails in the same way and is simpler, and goes on from there with the same
-//! number. Nothing here knows whether a change will do.
+//! keeps the first that fails in the same way and is simpler, and continues from there with the
+//! same number. A pass does not check whether a change keeps the failure.
 
 mod hosts;
 mod lines;
@@ -19,39 +19,39 @@ use lines::{backwards, in_order, lives, orders, ranges, settled};
 use requests::requests;
 use worlds::{nearer, numbers, world};
 
-/// How a changed run is replayed.
+/// The replay of a changed run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::shrink) enum Mode {
-    /// Lines that are no longer possible are dropped.
+    /// Drops lines that are no longer possible.
     Strict,
-    /// They are moved to where they belong now.
+    /// Moves such lines to the place that fits their meaning.
     ByMeaning,
 }
 
-/// One try: a changed run.
+/// A changed run and its mode of replay.
 pub(in crate::shrink) type Try = (Case, Mode);
 
-/// What a pass says to a number.
+/// The answer of a pass to a number.
 #[expect(clippy::large_enum_variant, reason = "it is made and taken apart at once")]
 pub(in crate::shrink) enum Said {
-    /// Try this.
+    /// A change to try.
     Try(Case, Mode),
-    /// Nothing to change here.
+    /// No change with this number.
     Nothing,
-    /// There is no change with this number, nor with a higher one.
+    /// No change with this number or a higher one.
     End,
 }
 
-/// A way to make runs simpler: what it says to a number.
+/// A pass: a function from a number to a change.
 pub(in crate::shrink) type Pass = fn(&Case, &Timeline, usize) -> Said;
 
-/// All of them, those that take away most first.
+/// All passes, those that remove most first.
 pub(in crate::shrink) const ALL: [Pass; 12] = [
     in_order, lives, ranges, settled, requests, backwards, orders, cranks, sets, world, nearer,
     numbers,
 ];
 
-/// Whether an action says only which thread or operation moves.
+/// Whether an action only selects the thread or operation to run.
 fn is_machinery(action: &Action) -> bool {
     match action {
         Action::Kick { .. }

@@ -1,4 +1,4 @@
-//! Plainer requests.
+//! Simpler requests.
 
 use powerfail_model::Segment;
 
@@ -8,7 +8,7 @@ use crate::shrink::case::Case;
 use crate::shrink::timeline::Timeline;
 use crate::world::action::{Action, QueueId};
 
-/// One request made plainer.
+/// Simplifies one request.
 pub(super) fn requests(case: &Case, _: &Timeline, nth: usize) -> Said {
     const WAYS: usize = 17;
     let (place, way) = (nth / WAYS, nth % WAYS);
@@ -39,7 +39,7 @@ pub(super) fn requests(case: &Case, _: &Timeline, nth: usize) -> Said {
     Said::Try(Case { actions, ..*case }, Mode::ByMeaning)
 }
 
-/// The same request where another one is.
+/// Moves a request to the range of another one.
 pub(super) fn placed(case: &Case, ask: &GuestRequest, which: usize) -> Option<GuestRequest> {
     let mut others = Vec::new();
     for action in &case.actions {
@@ -54,7 +54,7 @@ pub(super) fn placed(case: &Case, ask: &GuestRequest, which: usize) -> Option<Gu
     ask.at(first, count)
 }
 
-/// The same request over less.
+/// Narrows the range of a request.
 fn narrowed(ask: &GuestRequest, way: usize) -> Option<GuestRequest> {
     let part = |sector: u64, sectors: u32| {
         let (sector, sectors) = match way {

@@ -1,4 +1,4 @@
-//! Plainer worlds.
+//! Simpler worlds.
 
 use super::requests::placed;
 use super::{Mode, Said};
@@ -11,8 +11,8 @@ use crate::shrink::places;
 use crate::shrink::timeline::Timeline;
 use crate::world::action::Action;
 
-/// A plainer world: one device, one queue, a small disk with the requests at its beginning, fewer
-/// features.
+/// Simplifies the world: one device, one queue, a small disk with the requests at its beginning,
+/// fewer features.
 pub(super) fn world(case: &Case, _: &Timeline, nth: usize) -> Said {
     const FEATURES: [u64; 10] = [
         feature::RING_RESET,
@@ -48,7 +48,7 @@ pub(super) fn world(case: &Case, _: &Timeline, nth: usize) -> Said {
     }
 }
 
-/// Every read and write in the same place.
+/// Moves every read and write to the same place.
 fn together(case: &Case, which: usize) -> Option<Case> {
     let mut actions = case.actions.clone();
     for action in &mut actions {
@@ -93,7 +93,7 @@ fn options(case: &Case, nth: usize) -> Option<Case> {
     (options != case.options).then(|| Case { options, ..case.clone() })
 }
 
-/// Whether the host fails for good, which it may only where the options say so.
+/// Whether the host fails permanently, which is allowed only if the options say so.
 fn is_failure(action: &Action) -> bool {
     match action {
         Action::Complete { outcome: Outcome::Failed { errno, .. }, .. } => !PUT_OFF.contains(errno),
@@ -101,7 +101,7 @@ fn is_failure(action: &Action) -> bool {
     }
 }
 
-/// Requests counted from one in the order in which they are sent, and a run with the number one.
+/// Numbers the requests from one in the order of submission, and the run one.
 pub(super) fn numbers(case: &Case, _: &Timeline, nth: usize) -> Said {
     match nth {
         0 => {
@@ -113,7 +113,7 @@ pub(super) fn numbers(case: &Case, _: &Timeline, nth: usize) -> Said {
     }
 }
 
-/// Rings that begin so many places later, nearer to the wrap, without so many requests.
+/// Starts the rings later, nearer to the wrap, so that fewer requests reach it.
 pub(super) fn nearer(case: &Case, _: &Timeline, nth: usize) -> Said {
     const MOST: usize = 24;
     let Some(fewer) = MOST.checked_sub(nth).filter(|&fewer| fewer > 0) else { return Said::End };

@@ -1,9 +1,9 @@
-//! A front-end out of its mind: a conversation whose every step is drawn.
+//! A malicious front-end: a conversation in which every step is drawn.
 //!
-//! Most begin as they should, for what is refused at once reaches nothing; then come messages that
-//! are wrong, or right at the wrong time, with descriptors that are something else, rings full of
-//! nonsense, files cut short, and records of what is in flight that no back-end wrote. Nothing here
-//! waits for the server for longer than [`MOMENT`].
+//! Most conversations begin correctly, because a message that is rejected at once reaches no
+//! further code. Then follow messages that are invalid or come at the wrong time, unsuitable
+//! descriptors, invalid rings, truncated files, and in-flight records that no back-end wrote. No
+//! step waits for the server longer than [`MOMENT`].
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,10 +22,10 @@ use super::draws::Draws;
 use super::field::{self, DATA, Field, INDIRECT, LEN, MARGIN, MOST, NEXT, USER, WRITE, place};
 use super::protocol::*;
 
-/// How long an answer is waited for. Most come much sooner, and none is owed.
+/// The longest wait for an answer. Most answers come much sooner, and none is required.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// Numbers that are near an edge of something.
+/// Numbers close to an edge case.
 const EDGES: [u64; 20] = [
     0,
     1,
@@ -49,15 +49,15 @@ const EDGES: [u64; 20] = [
     u64::MAX,
 ];
 
-/// Types of requests: IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES, and one that is none.
+/// Types of requests: IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES, and an unknown one.
 const KINDS: [u32; 7] = [0, 1, 4, 8, 11, 13, 99];
 
-/// What a conversation came to.
+/// Counts of conversations.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) messages: u64,
     pub(crate) answers: u64,
-    /// Conversations after which the server had not hung up.
+    /// Conversations that the server did not end.
     pub(crate) whole: u64,
 }
 
@@ -69,11 +69,11 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// Has a conversation over this connection with the server of `disk`; `nudge` has the server look
-/// whether its disk has grown.
+/// Holds a conversation over this connection with the server of `disk`; `nudge` makes the server
+/// check whether its disk has grown.
 ///
 /// # Panics
-/// If the server touched what lies beside guest memory.
+/// If the server changed a byte next to guest memory.
 pub(crate) fn converse(
     draws: &mut Draws<'_>,
     stream: UnixStream,
@@ -121,7 +121,7 @@ struct Conversation<'a, 'b> {
 }
 
 impl Conversation<'_, '_> {
-    /// Says what a right front-end says first, most often.
+    /// Sends the first messages of a correct front-end, most often.
     fn begin(&mut self) {
         if self.draws.once_in(12) {
             return;
@@ -177,8 +177,7 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// Leaves: at once, or after the server has said that it is still there, or with half a
-    /// message.
+    /// Ends the conversation: at once, or after the server has answered, or with half a message.
     fn end(mut self) -> Tally {
         match self.draws.below(4) {
             0 => {}
@@ -203,7 +202,7 @@ impl Conversation<'_, '_> {
     }
 
     fn tell(&mut self, request: u32, body: &[u8], fds: &[BorrowedFd<'_>]) {
-        // Without an answer the next message may be there before this one is carried out.
+        // Without an answer the next message may arrive before this one is processed.
         let flags = if self.draws.once_in(5) { VERSION } else { VERSION | WANTS_ANSWER };
         self.say(message(request, flags, body), fds);
         if flags != VERSION {
@@ -211,7 +210,7 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// A number: near an edge, an address, or any.
+    /// A number: close to an edge case, an address, or any.
     fn number(&mut self) -> u64 {
         match self.draws.below(5) {
             0 | 1 => self.draws.pick(&EDGES),
@@ -230,15 +229,15 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// Says something after which the server may take the next message, or a part of it, for the
-    /// rest of this one. Its descriptor then goes with what it was never meant for, the guest's
-    /// memory with a record of what is in flight for one.
+    /// Sends a message after which the server may take the next message, or a part of it, for the
+    /// rest of this one. Then a descriptor may be used for another purpose, such as the guest's
+    /// memory for an in-flight record.
     fn out_of_shape(&mut self, say: impl FnOnce(&mut Self)) {
         say(self);
         self.field.give_up_margins();
     }
 
-    /// Any message at all.
+    /// Sends an arbitrary message.
     fn anything(&mut self) {
         let request = match self.draws.below(8) {
             0 => self.draws.word() as u32,
@@ -262,7 +261,7 @@ impl Conversation<'_, '_> {
         self.end.hear(MOMENT);
     }
 
-    /// A right message, and what is wrong with it.
+    /// Sends a correct message with one mutation.
     fn mutated(&mut self) {
         let (request, body, many) = self.right();
         let mut bytes = message(request, VERSION | WANTS_ANSWER, &body);
@@ -286,7 +285,7 @@ impl Conversation<'_, '_> {
         self.end.hear(MOMENT);
     }
 
-    /// A message as the protocol has it, and how many descriptors come with it.
+    /// A message according to the protocol, and the number of its descriptors.
     fn right(&mut self) -> (u32, Vec<u8>, usize) {
         let queue = self.draws.below(2);
         match self.draws.below(14) {
@@ -307,7 +306,7 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// Two messages, in pieces that have nothing to do with where they begin and end.
+    /// Sends two messages in pieces that do not match their boundaries.
     fn cut_up(&mut self) {
         let mut bytes = Vec::new();
         for _ in 0..2 {
@@ -326,7 +325,7 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// Many messages without waiting for any, in one piece.
+    /// Sends many messages at once, without waiting.
     fn many_at_once(&mut self) {
         let mut bytes = Vec::new();
         for _ in 0..self.draws.below(40) {
@@ -336,7 +335,7 @@ impl Conversation<'_, '_> {
         self.say(bytes, &[]);
     }
 
-    /// As many descriptors as one message can carry.
+    /// Sends as many descriptors as one message can carry.
     fn many_descriptors(&mut self) {
         let many = self.draws.pick(&[9, 32, 33, 252, MOST_DESCRIPTORS]);
         let (request, body, _) = self.right();
@@ -346,7 +345,7 @@ impl Conversation<'_, '_> {
         self.end.hear(MOMENT);
     }
 
-    /// Calls this with so many descriptors of any kind; beyond a few they repeat.
+    /// Calls a closure with this many descriptors of any kind; more than a few of them repeat.
     fn with_descriptors(&mut self, many: usize, say: impl FnOnce(&mut End, &[BorrowedFd<'_>])) {
         for _ in 0..many.min(8) {
             self.fds.any(self.draws);
@@ -357,13 +356,13 @@ impl Conversation<'_, '_> {
         say(&mut self.end, &fds);
     }
 
-    /// Shares the memory as it should be.
+    /// Shares the memory correctly.
     fn share(&mut self) {
         let memory = self.field.file().try_clone().expect("a descriptor");
         self.tell(SET_MEM_TABLE, &Field::table(), &[memory.as_fd()]);
     }
 
-    /// Shares memory that makes no sense, or not all of it.
+    /// Shares an invalid memory table, or only a part of the memory.
     fn table(&mut self) {
         let many = self.draws.below(9);
         let mut body = words(&[many.into()]);
@@ -401,14 +400,14 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// Sets a ring up as it should be, but for what is drawn.
+    /// Sets up a ring correctly, except for the drawn deviations.
     fn set_up(&mut self, queue: u32) {
         let size = self.size.into();
         self.tell(SET_VRING_NUM, &state(queue, size), &[]);
         let base = self.field.published(queue).into();
         let base = if self.draws.once_in(3) { self.field.used(queue).into() } else { base };
         self.tell(SET_VRING_BASE, &state(queue, base), &[]);
-        // Now and then two queues share one ring.
+        // Sometimes two queues share one ring.
         let at = if self.draws.once_in(6) { 0 } else { queue };
         self.tell(SET_VRING_ADDR, &field::address(queue, at), &[]);
         for request in [SET_VRING_CALL, SET_VRING_ERR] {
@@ -422,7 +421,7 @@ impl Conversation<'_, '_> {
         self.tell(SET_VRING_ENABLE, &state(queue, 1), &[]);
     }
 
-    /// Says one wrong thing about a ring.
+    /// Sends one invalid message about a ring.
     fn set_up_wrong(&mut self) {
         let queue = self.draws.pick(&[0, 0, 1, 2, 64, 255, 256, u32::MAX]);
         let number = self.number();
@@ -436,7 +435,7 @@ impl Conversation<'_, '_> {
             }
             which => {
                 let request = [SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR][which as usize - 3];
-                // Bit 8 says that there is no descriptor.
+                // Bit 8 means that the message has no descriptor.
                 let body = words(&[u64::from(queue & 0xff) | self.draws.pick(&[0, 0, 0, 0x100])]);
                 if body[1] == 0 {
                     let fd = self.fds.any(self.draws).try_clone_to_owned().expect("a descriptor");
@@ -448,7 +447,7 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// Enables and disables rings as fast as it goes.
+    /// Enables and disables rings as fast as possible.
     fn storm(&mut self) {
         let mut bytes = Vec::new();
         for _ in 0..self.draws.below(200) {
@@ -459,7 +458,7 @@ impl Conversation<'_, '_> {
         self.kick();
     }
 
-    /// Stops a ring, perhaps with much to do.
+    /// Stops a ring, which may have requests in flight.
     fn stop(&mut self) {
         self.kick();
         let queue = self.draws.below(2);
@@ -495,7 +494,7 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// Has the server make memory for a record, and hands it back with something in it.
+    /// Lets the server create an in-flight record, and returns it with arbitrary contents.
     fn take_record(&mut self) {
         let queues = self.draws.pick(&[1, 1, 2, 3, 64, u16::MAX]);
         let size = self.draws.pick(&[self.size, self.size, 0, 3, 256, u16::MAX]);
@@ -509,7 +508,7 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// Hands over a record that no back-end wrote, in memory of any size.
+    /// Passes a record that no back-end wrote, in memory of any size.
     fn keep_record(&mut self) {
         let body = match self.draws.below(5) {
             0 => record(self.number(), self.number(), self.number() as u16, self.number() as u16),
@@ -520,7 +519,7 @@ impl Conversation<'_, '_> {
             self.fds.mappable(self.draws).try_clone_to_owned().expect("a descriptor")
         } else {
             let len = u64::from_le_bytes(*body.first_chunk().expect("three words"));
-            // As long as it says, and sparse.
+            // A sparse file of the length that the message gives.
             Descriptors::memory(len.min(1 << 42)).into()
         };
         let file = File::from(made.try_clone().expect("a descriptor"));
@@ -536,8 +535,7 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// Writes a record of both queues: its front is right most often, what it says of each head is
-    /// not.
+    /// Writes a record of both queues: its header is correct most often, its entries are not.
     fn scribble_record(&mut self, file: &File) {
         let part = (16 + 16 * u64::from(self.size)).next_multiple_of(64);
         for queue in 0..2 {
@@ -557,12 +555,12 @@ impl Conversation<'_, '_> {
                 let count = if near_the_end { u64::MAX - count } else { count };
                 record.extend(count.to_le_bytes());
             }
-            // It may be a file that cannot be written.
+            // The file may not be writable.
             let _ = file.write_all_at(&record, queue * part);
         }
     }
 
-    /// Puts requests on a ring, right ones and others.
+    /// Publishes requests on a ring, valid ones and others.
     fn publish(&mut self) {
         let queue = self.draws.below(2);
         let most = self.size / 3;
@@ -575,7 +573,7 @@ impl Conversation<'_, '_> {
             };
             let at = match self.draws.below(6) {
                 0 => self.number(),
-                // The rings themselves.
+                // Data on the rings themselves.
                 1 => u64::from(self.draws.below(4 * 0x1_0000)),
                 _ => DATA + u64::from(self.draws.below(1024)) * 512,
             };
@@ -596,7 +594,7 @@ impl Conversation<'_, '_> {
         self.kick();
     }
 
-    /// Writes nonsense on a ring, and publishes it.
+    /// Writes arbitrary descriptors on a ring, and publishes them.
     fn scribble(&mut self) {
         let queue = self.draws.below(2);
         for _ in 0..self.draws.below(20) {
@@ -612,7 +610,7 @@ impl Conversation<'_, '_> {
             let flags = self.draws.pick(&[0, NEXT, WRITE, NEXT | WRITE, INDIRECT, 7]);
             let next = self.draws.below(u32::from(self.size) + 1) as u16;
             let bytes = field::descriptor(address, len, flags, next);
-            // In the table of the queue, or in one that may be taken for an indirect one.
+            // In the table of the queue, or in memory that may serve as an indirect table.
             let table = if self.draws.once_in(4) { DATA } else { place(queue) };
             self.field.put(table + 16 * u64::from(index), &bytes);
             if self.draws.once_in(2) {
@@ -627,11 +625,11 @@ impl Conversation<'_, '_> {
     }
 
     fn kick(&mut self) {
-        // It is full if nobody has listened for so long.
+        // The eventfd is full if it has not been read for long.
         let _ = rustix::io::write(&self.kick, &1_u64.to_ne_bytes());
     }
 
-    /// Cuts or lengthens what was shared.
+    /// Truncates or extends a shared file.
     fn resize(&mut self) {
         if self.draws.once_in(3) {
             let len =
@@ -642,14 +640,14 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// Hands over what the server is to speak on.
+    /// Passes the back-end channel.
     fn channel(&mut self) {
         let fd = self.fds.any(self.draws).try_clone_to_owned().expect("a descriptor");
         self.tell(SET_BACKEND_REQ_FD, &[], &[fd.as_fd()]);
         (self.nudge)();
     }
 
-    /// Has a thread write anything on the rings from now on.
+    /// Starts a thread that writes arbitrary words on the rings.
     fn meddle_with_memory(&mut self) {
         let file = self.field.file().try_clone().expect("a descriptor");
         let from = MARGIN + place(self.draws.below(2));
@@ -657,7 +655,7 @@ impl Conversation<'_, '_> {
     }
 }
 
-/// A thread that writes words into a file for as long as the conversation lasts.
+/// A thread that writes words to a file until the conversation ends.
 struct Meddler {
     over: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -675,7 +673,7 @@ impl Meddler {
                     1 => u64::from(prng.below(1 << 16)),
                     _ => prng.word(),
                 };
-                // A file that was cut grows again by that, and one that is sealed stays as it is.
+                // The write extends a truncated file again, and fails on a sealed one.
                 let _ = file.write_all_at(&word.to_le_bytes(), at);
             }
         });

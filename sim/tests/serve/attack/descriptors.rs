@@ -1,4 +1,4 @@
-//! Descriptors of every kind a front-end may hand over, most of them not what the message asks for.
+//! Descriptors of every kind that a front-end may pass, most of them unsuitable for the message.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -25,23 +25,23 @@ use super::protocol::End;
 
 /// Number of kinds.
 const KINDS: u32 = 36;
-/// Number of kinds that are memory of some sort; they come first.
+/// Number of kinds of memory; they come first.
 const MEMORIES: u32 = 10;
-/// Number of kinds that are eventfds of some sort; they come next.
+/// Number of kinds of eventfds; they come next.
 const EVENTS: u32 = 7;
 
-/// At most so many are open here at a time.
+/// The most descriptors that are open here at a time.
 const MOST_HELD: usize = 48;
 
-/// What an eventfd can hold at most.
+/// The largest count of an eventfd.
 const FULL: u64 = u64::MAX - 1;
 
-/// The descriptors of a conversation. Some are handed over more than once.
+/// The descriptors of a conversation. Some are passed more than once.
 pub(crate) struct Descriptors {
     held: Vec<OwnedFd>,
     /// The disk that is served.
     disk: PathBuf,
-    /// A descriptor of the connection's own end.
+    /// A descriptor of the front-end's end of the connection.
     own: OwnedFd,
 }
 
@@ -51,7 +51,7 @@ impl Descriptors {
         Descriptors { held: Vec::new(), disk: disk.to_owned(), own }
     }
 
-    /// Memory that cannot shrink, of so many bytes.
+    /// Memory of `len` bytes that cannot shrink.
     pub(crate) fn memory(len: u64) -> File {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(memfd_create("memory", flags).expect("memory"));
@@ -59,26 +59,26 @@ impl Descriptors {
         file
     }
 
-    /// Any descriptor, drawn; sometimes one that was handed over before.
+    /// Any descriptor, drawn; sometimes one that was passed before.
     pub(crate) fn any(&mut self, draws: &mut Draws<'_>) -> BorrowedFd<'_> {
         let kind = draws.below(KINDS);
         self.draw(draws, kind)
     }
 
-    /// An eventfd, of some sort.
+    /// An eventfd of any kind.
     pub(crate) fn event(&mut self, draws: &mut Draws<'_>) -> BorrowedFd<'_> {
-        // Most are as they should be.
+        // Most are suitable.
         let kind = if draws.once_in(2) { 0 } else { draws.below(EVENTS) };
         self.draw(draws, MEMORIES + kind)
     }
 
-    /// Something that can be mapped, perhaps.
+    /// A descriptor that may be mappable.
     pub(crate) fn mappable(&mut self, draws: &mut Draws<'_>) -> BorrowedFd<'_> {
         let kind = draws.below(MEMORIES + 1);
         if kind < MEMORIES { self.draw(draws, kind) } else { self.any(draws) }
     }
 
-    /// Keeps a descriptor, to be handed over later.
+    /// Keeps a descriptor, to be passed later.
     pub(crate) fn keep(&mut self, descriptor: OwnedFd) -> BorrowedFd<'_> {
         if self.held.len() == MOST_HELD {
             self.held.remove(0);
@@ -87,7 +87,7 @@ impl Descriptors {
         self.held[self.held.len() - 1].as_fd()
     }
 
-    /// All that are held.
+    /// All descriptors that are held.
     pub(crate) fn held(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.held.iter().map(AsFd::as_fd)
     }
@@ -98,14 +98,14 @@ impl Descriptors {
         self.held.drain(..many);
     }
 
-    /// Cuts or lengthens a file that was handed over; never the disk.
+    /// Truncates or extends a file that was passed; never the disk.
     pub(crate) fn resize(&self, draws: &mut Draws<'_>) {
         let Some(last) = (self.held.len() as u32).checked_sub(1) else { return };
         let fd = &self.held[draws.below(last + 1) as usize];
         let len = draws.pick(&[0, 1, 4095, 4096, LEN / 2, LEN, 1 << 40]);
         let disk = fs::metadata(&self.disk).expect("the disk is there");
         if fstat(fd).expect("an open descriptor").st_ino != disk.ino() {
-            // Most are no files, and some are sealed.
+            // Most are not files, and some are sealed.
             let _ = ftruncate(fd, len);
         }
     }
@@ -146,7 +146,7 @@ impl Descriptors {
             17 => std::io::pipe()?.0.into(),
             18 => std::io::pipe()?.1.into(),
             19 => {
-                // Its reader lives, and never reads: a writer that trusts it waits for ever.
+                // The reader stays open and never reads: a writer that blocks on it hangs.
                 let (reader, writer) = std::io::pipe()?;
                 fcntl_setfl(&writer, OFlags::NONBLOCK)?;
                 while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
@@ -157,7 +157,7 @@ impl Descriptors {
             20 => UnixStream::pair()?.0.into(),
             21 => {
                 let (stream, other) = UnixStream::pair()?;
-                // Both ends live, for one lies in the queue of the other.
+                // Both ends stay open, because one is in the queue of the other.
                 End::new(stream.try_clone()?).send(&[0], &[stream.as_fd()]);
                 other.into()
             }
@@ -176,7 +176,7 @@ impl Descriptors {
             29 => File::open("/dev/urandom")?.into(),
             30 => open(&self.disk, OFlags::PATH, Mode::empty())?,
             31 => {
-                // Readable for ever, and nested.
+                // Always readable, and nested.
                 let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
                 let event = event(1, EventfdFlags::NONBLOCK)?;
                 let data = epoll::EventData::new_u64(0);
@@ -198,7 +198,7 @@ impl Descriptors {
     }
 }
 
-/// A regular file of so many bytes, without a name.
+/// A regular file of `len` bytes, without a name.
 fn file(len: u64) -> std::io::Result<OwnedFd> {
     let file = tempfile::tempfile()?;
     file.set_len(len)?;
@@ -212,7 +212,7 @@ fn sealed(seals: SealFlags) -> Result<OwnedFd, Errno> {
     Ok(memory.into())
 }
 
-/// An eventfd that holds this.
+/// An eventfd with this count.
 fn event(holds: u64, flags: EventfdFlags) -> Result<OwnedFd, Errno> {
     let event = eventfd(0, flags | EventfdFlags::CLOEXEC)?;
     if holds > 0 {

@@ -1,7 +1,7 @@
 //! Numbers for choices: a tape of bytes first, then a generator.
 //!
 //! A fuzzer supplies the tape, and the generator behind it has a fixed seed; a test has no tape,
-//! and a seed. What is drawn from them is the same program in both.
+//! and a seed. Both use the same code to make choices.
 
 use powerfail::base::prng::Prng;
 
@@ -17,7 +17,7 @@ impl<'a> Draws<'a> {
         Draws { tape, after: Prng::new(seed) }
     }
 
-    /// A number below `n`, which is at least one. It takes as few bytes of the tape as it can.
+    /// A number below `n`, which is at least one. Uses as few bytes of the tape as possible.
     pub(crate) fn below(&mut self, n: u32) -> u32 {
         let bytes = match n {
             0..=1 => return 0,
@@ -33,17 +33,17 @@ impl<'a> Draws<'a> {
         if self.tape.is_empty() { self.after.word() } else { self.take(8) }
     }
 
-    /// True once in `n` times.
+    /// True in one of `n` draws.
     pub(crate) fn once_in(&mut self, n: u32) -> bool {
         self.below(n) == 0
     }
 
-    /// One member of a slice that is not empty.
+    /// One member of a slice, which must not be empty.
     pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u32) as usize]
     }
 
-    /// A generator for a thread of its own.
+    /// A generator for another thread.
     pub(crate) fn fork(&mut self) -> Prng {
         Prng::new(self.word())
     }

@@ -1,6 +1,6 @@
-//! Guest memory in a file, with rings in it and a margin on both sides that no server may touch.
+//! Guest memory in a file, with rings in it and a margin on both sides that no server may change.
 //!
-//! It is read and written through the file, so memory that is cut off harms nobody here. All
+//! It is read and written through the file, so truncated memory does not harm this process. All
 //! addresses are the guest's, from 0 on.
 
 use std::fs::File;
@@ -13,23 +13,23 @@ use super::protocol::words;
 
 /// Bytes of guest memory.
 pub(crate) const LEN: u64 = 1 << 20;
-/// Bytes before it and behind it in the file, all of them [`UNTOUCHED`].
+/// Bytes before and after it in the file, all of them [`UNTOUCHED`].
 pub(crate) const MARGIN: u64 = 64 << 10;
 const UNTOUCHED: u8 = 0xa5;
 
-/// Where the front-end says that it has mapped guest address 0.
+/// The front-end's user address of guest address 0.
 pub(crate) const USER: u64 = 0x7f00_0000_0000;
 
-/// Where the parts of a queue are, from its place on.
+/// Offsets of the parts of a queue.
 pub(crate) const AVAILABLE: u64 = 0x4000;
 pub(crate) const USED: u64 = 0x6000;
 pub(crate) const HEADERS: u64 = 0x9000;
-/// What one queue takes; the next one begins there.
+/// The distance between queues.
 const STRIDE: u64 = 0x1_0000;
-/// Where data is; the queues are in front of it.
+/// Address of the data; the queues are in front of it.
 pub(crate) const DATA: u64 = 4 * STRIDE;
 
-/// The largest ring there is room for, and as many requests as can have a header of their own.
+/// The largest ring that fits, and the largest number of requests with separate headers.
 pub(crate) const MOST: u16 = 1024;
 const SLOTS: u16 = 256;
 
@@ -66,9 +66,9 @@ pub(crate) fn header(kind: u32, sector: u64) -> Vec<u8> {
 /// The memory of one guest.
 pub(crate) struct Field {
     file: File,
-    /// How many requests were published on each queue.
+    /// The number of requests published on each queue.
     published: [u16; 4],
-    /// What is beside the memory says nothing any more.
+    /// Whether the margins may have changed, so that they are no longer checked.
     unsure: bool,
 }
 
@@ -94,15 +94,15 @@ impl Field {
     }
 
     pub(crate) fn put(&self, at: u64, bytes: &[u8]) {
-        // What was cut off is made anew, as far as the file reaches; beyond it nothing is ever put.
+        // A write extends truncated memory again, but not beyond the full length.
         let room = LEN.saturating_sub(at).min(bytes.len() as u64) as usize;
-        self.file.write_all_at(&bytes[..room], MARGIN + at).expect("it is ours");
+        self.file.write_all_at(&bytes[..room], MARGIN + at).expect("the file is writable");
     }
 
-    /// So many bytes; zeroes where they were cut off.
+    /// Reads `len` bytes; truncated ones are zero.
     pub(crate) fn get(&self, at: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        // What is missing stays zero.
+        // Missing bytes stay zero.
         let _ = self.file.read_at(&mut bytes, MARGIN + at);
         bytes
     }
@@ -116,7 +116,7 @@ impl Field {
         self.published[queue as usize % 4]
     }
 
-    /// Puts a chain that begins with `head` on the ring.
+    /// Publishes a chain that begins with `head`.
     pub(crate) fn publish(&mut self, queue: u32, size: u16, head: u16) {
         let (at, published) = (place(queue), &mut self.published[queue as usize % 4]);
         let entry = u64::from(*published % size.max(1));
@@ -126,8 +126,8 @@ impl Field {
         self.put(at + AVAILABLE + 2, &index.to_le_bytes());
     }
 
-    /// Writes down a request as a driver should, from descriptor `3 * slot` on; returns its head
-    /// and where its status is.
+    /// Writes a valid request from descriptor `3 * slot` on. Returns its head and the address of
+    /// its status.
     pub(crate) fn request(
         &self,
         queue: u32,
@@ -154,7 +154,7 @@ impl Field {
         (head, first + 16)
     }
 
-    /// Begins the rings anew, as a driver does after a reset.
+    /// Restarts the rings at index zero, as a driver does after a reset.
     pub(crate) fn clear(&mut self) {
         for queue in 0..4 {
             self.put(place(queue) + AVAILABLE, &[0; (HEADERS - AVAILABLE) as usize]);
@@ -162,22 +162,21 @@ impl Field {
         self.published = [0; 4];
     }
 
-    /// Makes the file this long. It may be longer than it was, and what was behind the memory is
-    /// gone.
+    /// Truncates or extends the file to this length. The margin behind the memory is lost.
     pub(crate) fn cut(&mut self, len: u64) {
         self.unsure = true;
-        self.file.set_len(len).expect("it is ours");
+        self.file.set_len(len).expect("the file is writable");
     }
 
-    /// Has nobody look at the margins any more: the server may have been told that they are memory.
+    /// Stops checking the margins, because the server may take them for guest memory.
     pub(crate) fn give_up_margins(&mut self) {
         self.unsure = true;
     }
 
-    /// Looks at the margins.
+    /// Checks the margins.
     ///
     /// # Panics
-    /// If a byte of them was touched.
+    /// If one of their bytes changed.
     pub(crate) fn check_margins(&self) {
         let mut margin = vec![0; MARGIN as usize];
         for at in [0, MARGIN + LEN] {

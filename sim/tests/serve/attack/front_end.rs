@@ -1,4 +1,4 @@
-//! The front-end that says anything.
+//! Attacks by a front-end that sends arbitrary messages.
 
 use rustix::process::Signal;
 
@@ -6,7 +6,7 @@ use super::conversation::{Tally, converse};
 use super::draws::Draws;
 use super::watch::Campaign;
 
-/// Conversations between two looks at the server.
+/// Conversations between two checks of the server.
 const EACH: u32 = 10;
 
 #[test]
@@ -21,7 +21,7 @@ fn whatever_front_ends_say_the_next_one_is_served() {
         conversations += u64::from(EACH);
     });
     println!("{conversations} conversations, {tally:?}");
-    // Else nothing was said that a server listens to.
+    // Fewer answers would mean that the messages did not reach the server's code.
     assert!(tally.answers > conversations, "{tally:?} in {conversations}");
     assert!(tally.whole > conversations / 20, "{tally:?} in {conversations}");
 }

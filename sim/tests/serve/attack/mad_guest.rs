@@ -1,10 +1,10 @@
-//! The guest that writes anywhere while it is served.
+//! A guest that writes anywhere while it is served.
 //!
 //! Two processors rewrite descriptors, headers, indirect tables and rings, and publish all the
-//! while; data lies on the rings too, and in some rounds two queues share one ring. Meanwhile the
-//! front-end is right, but restless: it changes memory, features, cache mode and what is enabled,
-//! stops rings and resets the device. So nothing that a queue has read once is there when it reads
-//! it again.
+//! time; data is on the rings too, and in some rounds two queues share one ring. Meanwhile the
+//! front-end is correct, but changes memory, features, cache mode and enabled rings, stops rings
+//! and resets the device. So memory that a queue has read once may have changed when the queue
+//! reads it again.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -23,22 +23,22 @@ use super::protocol::*;
 use super::right::PATIENCE;
 use super::watch::Campaign;
 
-/// How long a guest is served before it leaves, if it lasts so long.
+/// The longest time for which a guest is served.
 const ROUND: Duration = Duration::from_millis(600);
 
 /// Number of queues.
 const QUEUES: u32 = 2;
 
-/// Types of requests: IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES, and one that is none.
+/// Types of requests: IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES, and an unknown one.
 const KINDS: [u32; 10] = [0, 0, 0, 1, 1, 4, 8, 11, 13, 99];
 
-/// What one guest came to.
+/// Counts of guests.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     guests: u64,
     answers: u64,
     messages: u64,
-    /// Guests that were hung up on.
+    /// Guests whose connection the server ended.
     parted: u64,
 }
 
@@ -49,19 +49,19 @@ fn whatever_guests_write_the_next_one_is_served() {
         round(&mut Draws::new(&[], seed), watch.connect(), &mut tally);
     });
     println!("{tally:?}");
-    // Else the rings were left alone after the first nonsense.
+    // Fewer answers would mean that the rings were not served after the first invalid descriptor.
     assert!(tally.answers > 100 * tally.guests, "{tally:?}");
 }
 
-/// What is drawn once for each guest.
+/// Choices that are drawn once for each guest.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     size: u16,
-    /// Both queues have the ring of the first.
+    /// Whether both queues have the ring of the first.
     one_ring: bool,
-    /// Used indices are written too, so they say nothing about answers.
+    /// Whether used indices are written too, so that they do not count answers.
     writes_used: bool,
-    /// How often a descriptor is any word, and not what a driver might write.
+    /// One of this many descriptors is any word; the others resemble a driver's.
     wild: u32,
 }
 
@@ -70,7 +70,7 @@ fn round(draws: &mut Draws<'_>, stream: UnixStream, tally: &mut Tally) {
     let field = Field::new();
     let file = field.file().try_clone().expect("a descriptor");
     let mapped = MmapRegion::<()>::from_file(FileOffset::new(file, MARGIN), LEN as usize);
-    let memory = mapped.expect("it is ours");
+    let memory = mapped.expect("the file can be mapped");
     let plan = Plan {
         size: draws.pick(&[4, 16, 64, 256]),
         one_ring: draws.once_in(2),
@@ -102,7 +102,7 @@ fn round(draws: &mut Draws<'_>, stream: UnixStream, tally: &mut Tally) {
             front.act(draws);
             front.count();
         }
-        // The processors go on while the server ends what it has begun.
+        // The processors continue while the server ends its requests.
         tally.messages += front.end.sent;
         tally.answers += front.answers;
         tally.parted += u64::from(front.end.gone);
@@ -112,7 +112,7 @@ fn round(draws: &mut Draws<'_>, stream: UnixStream, tally: &mut Tally) {
     field.check_margins();
 }
 
-/// Ends the processors, also when the front-end finds something wrong.
+/// Stops the processors, also when the front-end panics.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -125,14 +125,14 @@ fn event() -> OwnedFd {
     eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("a descriptor")
 }
 
-/// The front-end of the guest: right, but restless.
+/// The front-end of the guest: correct, but with many changes.
 struct Front<'a> {
     end: End,
     field: &'a Field,
     kicks: &'a [OwnedFd; 2],
     plan: Plan,
-    /// The used indices as they were when answers were counted last, and how many there were. They
-    /// say nothing where somebody else writes them too.
+    /// The used indices at the last count of answers, and that count. They prove nothing if the
+    /// guest writes them too.
     seen: [u16; QUEUES as usize],
     answers: u64,
 }
@@ -148,13 +148,13 @@ impl Front<'_> {
         (0..QUEUES).for_each(|queue| self.set_up(queue, 0));
     }
 
-    /// One change, and a while without any.
+    /// Makes one change, and then waits a while.
     fn act(&mut self, draws: &mut Draws<'_>) {
         let queue = draws.below(QUEUES);
         match draws.below(12) {
             0 => self.negotiate(draws.pick(&[FEATURES, FEATURES | EVENT_IDX])),
             1 | 2 => {
-                // Now and then without what holds the data, or most of it.
+                // Sometimes without most or all of the memory that holds the data.
                 let len = draws.pick(&[LEN, LEN, LEN / 2, DATA, DATA / 2]);
                 self.share(len);
             }
@@ -166,7 +166,7 @@ impl Front<'_> {
                 self.negotiate(draws.pick(&[FEATURES, FEATURES | EVENT_IDX]));
                 (0..QUEUES).for_each(|queue| self.set_up(queue, self.field.used(queue)));
             }
-            // A ring that makes no sense is served no more until it is set up again.
+            // A broken ring is not served until it is set up again.
             _ => {
                 let base = self.ask(GET_VRING_BASE, &state(queue, 0));
                 let base = base.map_or(0, |body| u16::from_le_bytes([body[4], body[5]]));
@@ -177,13 +177,13 @@ impl Front<'_> {
         std::thread::park_timeout(Duration::from_micros(draws.below(4000).into()));
     }
 
-    /// Where the ring of a queue is.
+    /// Address of the ring of a queue.
     fn ring(&self, queue: u32) -> u32 {
         if self.plan.one_ring { 0 } else { queue }
     }
 
-    /// Gives up whatever is on a ring, as if all of it had been answered; returns where the ring
-    /// goes on.
+    /// Skips all requests of a ring, as if they had been answered. Returns the index at which the
+    /// ring continues.
     fn skip(&mut self, queue: u32) -> u16 {
         self.count();
         let at = place(self.ring(queue));
@@ -194,7 +194,7 @@ impl Front<'_> {
         index
     }
 
-    /// Counts what was answered since it was counted last.
+    /// Counts the answers since the last count.
     fn count(&mut self) {
         for (queue, seen) in (0..).zip(&mut self.seen) {
             let used = self.field.used(queue);
@@ -214,7 +214,7 @@ impl Front<'_> {
         self.tell(SET_MEM_TABLE, &words(&[1, 0, len, USER, MARGIN]), Some(memory.as_fd()));
     }
 
-    /// Shares the memory in two parts, the second of them by a message of its own.
+    /// Shares the memory in two parts, the second of them by a separate message.
     fn two_regions(&mut self, draws: &mut Draws<'_>) {
         let part = 4096 * u64::from(1 + draws.below(255));
         self.share(part);
@@ -243,7 +243,7 @@ impl Front<'_> {
         self.hear(request)
     }
 
-    /// The answer, unless the server hung up.
+    /// The answer, unless the server ended the connection.
     fn hear(&mut self, request: u32) -> Option<Vec<u8>> {
         let answer = self.end.hear(PATIENCE);
         assert!(answer.is_some() || self.end.gone, "no answer to message {request}");
@@ -265,7 +265,7 @@ impl Processor<'_> {
                 self.write_something();
             }
             let kick = &kicks[self.prng.below(QUEUES) as usize];
-            // It is full if nobody listens.
+            // The eventfd is full if it is not read.
             let _ = rustix::io::write(kick, &1_u64.to_ne_bytes());
         }
     }
@@ -278,7 +278,7 @@ impl Processor<'_> {
                 let index = self.prng.below(self.plan.size.into());
                 self.descriptor(at, index);
             }
-            // Tables that may be taken for indirect ones.
+            // Tables that may serve as indirect ones.
             4 | 5 => {
                 let table = DATA + 4096 * u64::from(self.prng.below(8));
                 let index = self.prng.below(64);
@@ -298,7 +298,7 @@ impl Processor<'_> {
         }
     }
 
-    /// Puts any head on a ring; now and then it jumps.
+    /// Publishes any head; sometimes the index jumps.
     fn publish(&mut self, at: u64) {
         let index: u16 =
             self.memory.load((at + AVAILABLE + 2) as usize, Ordering::Relaxed).unwrap_or(0);
@@ -310,7 +310,7 @@ impl Processor<'_> {
             0 => self.prng.word() as u16,
             _ => 1,
         };
-        // No more is published than fits, most often.
+        // Most often no more is published than fits.
         let used: u16 = self.memory.load((at + USED + 2) as usize, Ordering::Relaxed).unwrap_or(0);
         if index.wrapping_sub(used) < size || self.prng.below(2000) == 0 {
             let next = index.wrapping_add(jump);
@@ -341,7 +341,7 @@ impl Processor<'_> {
         let flags = flags[self.prng.below(flags.len() as u32) as usize];
         let next = self.prng.below(self.plan.size.into()) as u16;
         let at = table + 16 * u64::from(index);
-        // In an order of its own, so that a reader sees halves of it.
+        // In either order, so that a reader sees half-written descriptors.
         if self.prng.below(2) == 0 {
             self.put(at, address);
             self.put(at + 8, len);
@@ -366,7 +366,7 @@ impl Processor<'_> {
         self.put(at + 8, sector);
     }
 
-    /// Any word anywhere in a queue.
+    /// Writes any word anywhere in a queue.
     fn anything(&mut self, at: u64) {
         let word = self.prng.word();
         let end = if self.plan.writes_used { HEADERS } else { USED };

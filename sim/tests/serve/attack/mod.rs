@@ -1,9 +1,9 @@
-//! Programs that attack a server at random, from both sides: a front-end that says anything, and a
-//! guest that writes anywhere while it is served.
+//! Random attacks on a server, from both sides: a front-end that sends anything, and a guest that
+//! writes anywhere while it is served.
 //!
-//! After every few rounds a right client is served, and nothing of the host's is left over; at the
-//! end SIGTERM ends the server. What is drawn is printed as a seed when something is wrong, and
-//! POWERFAIL_ATTACK_SEED begins a run with it; threads race, so a seed may have to be tried more
+//! After every few rounds a correct client is served, and the server holds no more host resources
+//! than before; at the end SIGTERM ends the server. A failure prints the seed of the choices, and
+//! POWERFAIL_ATTACK_SEED begins a run with it. Threads race, so a seed may have to be tried more
 //! than once.
 //!
 //! ```console
@@ -11,8 +11,8 @@
 //! $ cargo test --release -p powerfail --test serve attack -- --nocapture
 //! ```
 //!
-//! takes half an hour of each, and `POWERFAIL_SERVER=PATH` attacks a server that was built
-//! otherwise, with AddressSanitizer for one:
+//! runs half an hour of each, and `POWERFAIL_SERVER=PATH` attacks another build of the server, for
+//! example with AddressSanitizer:
 //!
 //! ```console
 //! $ RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/address \
@@ -22,11 +22,11 @@
 //!     cargo test --release -p powerfail --test serve attack -- --nocapture
 //! ```
 //!
-//! By default AddressSanitizer keeps 256 MiB of what was freed, which a look at the server's memory
-//! cannot tell from memory that is lost.
+//! By default AddressSanitizer keeps 256 MiB of freed memory, which a check of the server's memory
+//! cannot distinguish from a leak.
 //!
-//! Not here: whether the disk keeps its promises to whoever is attacked beside; each front-end has
-//! the server for itself.
+//! Not here: the promises of the disk to another client during an attack; each front-end has the
+//! server alone.
 
 mod conversation;
 mod descriptors;

@@ -1,5 +1,5 @@
-//! Front-ends that leave their own end of the connection behind, in the server's hands: they are
-//! gone all the same.
+//! Front-ends that pass their own end of the connection to the server: the server still notices
+//! that they are gone.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ use super::protocol::{
 use super::right;
 use crate::daemon::Place;
 
-/// Connects, does this, and is gone; then a right client is served.
+/// Connects, calls `what` and disconnects; then a correct client is served.
 fn is_gone_after(what: impl Fn(&mut End, &UnixStream)) {
     let place = Place::new(1 << 20);
     let _daemon = place.serve(&[]);

@@ -1,5 +1,5 @@
-//! The vhost-user protocol as a front-end writes it: numbers, bodies, and one end of a connection
-//! that never waits to send.
+//! The vhost-user protocol of a front-end: numbers, bodies, and one end of a connection that never
+//! blocks on a send.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -47,14 +47,14 @@ pub(crate) const EVENT_IDX: u64 = 1 << 29;
 /// MQ, REPLY_ACK, BACKEND_REQ, CONFIG, INFLIGHT_SHMFD, RESET_DEVICE and CONFIGURE_MEM_SLOTS.
 pub(crate) const PROTOCOL: u64 = 1 | 1 << 3 | 1 << 5 | 1 << 9 | 1 << 12 | 1 << 13 | 1 << 15;
 
-/// Flags of a header: the version of the protocol, and that an answer is wanted.
+/// Flags of a header: the protocol version, and the request of an answer.
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const WANTS_ANSWER: u32 = 8;
 
 /// Bytes of a header.
 const HEADER: usize = 12;
 
-/// As many descriptors as Linux lets one message carry.
+/// The most descriptors of one message on Linux.
 pub(crate) const MOST_DESCRIPTORS: usize = 253;
 
 /// Words of a body.
@@ -95,12 +95,12 @@ pub(crate) struct Answer {
 /// One end of a connection.
 pub(crate) struct End {
     stream: UnixStream,
-    /// What has come and is no whole message yet.
+    /// Received bytes that are not a whole message yet.
     heard: Vec<u8>,
     descriptor: Option<OwnedFd>,
-    /// The other end hung up, or this one did.
+    /// Whether either end has closed the connection.
     pub(crate) gone: bool,
-    /// How many messages were sent, or pieces of them.
+    /// The number of messages sent, or of pieces of them.
     pub(crate) sent: u64,
     pub(crate) answers: u64,
 }
@@ -110,7 +110,7 @@ impl End {
         End { stream, heard: Vec::new(), descriptor: None, gone: false, sent: 0, answers: 0 }
     }
 
-    /// Sends bytes, with descriptors; what finds no room is lost.
+    /// Sends bytes with descriptors; bytes without room are dropped.
     pub(crate) fn send(&mut self, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -121,13 +121,13 @@ impl End {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         self.sent += 1;
         match sendmsg(&self.stream, &[IoSlice::new(bytes)], &mut control, flags) {
-            // The other end takes its time, or the host allows no more descriptors on their way.
+            // The other end is slow, or the host allows no more descriptors in flight.
             Ok(_) | Err(Errno::AGAIN | Errno::TOOMANYREFS | Errno::NOBUFS) => {}
             Err(_) => self.gone = true,
         }
     }
 
-    /// The next message of the other end, if one comes in time.
+    /// The next message of the other end, if it arrives in time.
     pub(crate) fn hear(&mut self, patience: Duration) -> Option<Answer> {
         let begun = Instant::now();
         loop {
@@ -169,7 +169,7 @@ impl End {
         }
     }
 
-    /// Takes a whole message out of what has come.
+    /// Takes a whole message from the received bytes.
     fn whole(&mut self) -> Option<Answer> {
         let size = self.heard.get(8..HEADER)?;
         let size = u32::from_le_bytes(size.try_into().expect("four bytes")) as usize;

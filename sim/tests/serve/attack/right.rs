@@ -1,5 +1,5 @@
-//! A right client: it writes, flushes, reads back, stops its ring and goes. Whatever came before
-//! it, it must be served.
+//! A correct client: it writes, flushes, reads back, stops its ring and disconnects. It must be
+//! served after any attack.
 
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::protocol::{
     message, state, words,
 };
 
-/// Far longer than anything takes on a busy machine: a server that needs longer hangs.
+/// Much longer than any step takes on a busy machine: a server that needs longer hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Descriptors of its ring.
@@ -23,7 +23,7 @@ const SIZE: u16 = 64;
 const OUT: u32 = 1;
 const FLUSH: u32 = 4;
 const IN: u32 = 0;
-/// Bytes it writes, and where on the disk.
+/// Number of bytes it writes, and their offset on the disk.
 const BYTES: usize = 4096;
 const SECTOR: u64 = 16;
 
@@ -54,10 +54,10 @@ impl Client {
     }
 }
 
-/// Is served over this connection, from beginning to end; `mark` makes its data its own.
+/// Runs a whole client over this connection; `mark` makes its data unique.
 ///
 /// # Errors
-/// What the server did wrong.
+/// The error of the server.
 pub(crate) fn client(stream: UnixStream, mark: u64) -> Result<(), String> {
     let mut client = Client { end: End::new(stream), field: Field::new() };
     let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
@@ -88,7 +88,7 @@ pub(crate) fn client(stream: UnixStream, mark: u64) -> Result<(), String> {
             if poll(&mut [PollFd::new(&call, PollFlags::IN)], Some(&patience)) == Ok(0) {
                 return Err(format!("no signal for a request of type {kind}"));
             }
-            // It fails only when a signal came meanwhile.
+            // The read fails only if a signal interrupts it.
             let _ = rustix::io::read(&call, &mut [0; 8]);
         }
         match client.field.get(status, 1)[0] {
@@ -97,7 +97,7 @@ pub(crate) fn client(stream: UnixStream, mark: u64) -> Result<(), String> {
         }
     }
     if client.field.get(DATA + 0x1_0000, BYTES) != data {
-        return Err("what was read is not what was written".to_owned());
+        return Err("a read returned other data than was written".to_owned());
     }
     let base = client.ask(GET_VRING_BASE, &state(0, 0))?;
     client.field.check_margins();

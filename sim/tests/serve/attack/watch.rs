@@ -1,5 +1,5 @@
-//! A server under attack, and what must hold throughout: it lives, the next right client is served,
-//! and nothing of the host's is kept.
+//! A server under attack, and its invariants: it lives, the next correct client is served, and it
+//! keeps no additional host resources.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -15,7 +15,7 @@ use crate::judged::times;
 /// Bytes of the disk.
 const DISK: u64 = 64 << 20;
 
-/// The ways it is served, one after the other; each has at least two queues.
+/// Configurations of the server, used in turn; each has at least two queues.
 const WAYS: [&[&str]; 4] = [
     &["--queues", "2"],
     &["--queues", "2", "--direct"],
@@ -23,12 +23,12 @@ const WAYS: [&[&str]; 4] = [
     &["--queues", "3"],
 ];
 
-/// How many seeds belong to one life of a server: the bits below say which attack of that life it
-/// is.
+/// Bits of a seed that number the attack within one life of a server; the bits above number the
+/// life.
 const ATTACKS: u32 = 20;
 
-/// Memory in KiB that a server may have gained late in its life: our own, and one that was built
-/// otherwise, whose sanitizer remembers much.
+/// Growth in KiB that is allowed late in a server's life: for this build, and for another build,
+/// whose sanitizer keeps freed memory.
 const MORE_KIB: usize = 8 << 10;
 const MORE_KIB_ELSEWHERE: usize = 64 << 10;
 
@@ -40,15 +40,15 @@ pub(crate) struct Campaign {
 }
 
 impl Campaign {
-    /// As the environment says, or a short one.
+    /// The campaign of the environment variables, or a short one.
     pub(crate) fn new() -> Campaign {
         let seconds = times("POWERFAIL_ATTACK_SECONDS", 20).into();
         let seed = times("POWERFAIL_ATTACK_SEED", 0).into();
         Campaign { seconds, begun: Instant::now(), seed }
     }
 
-    /// Attacks servers until time is up: `attack` is called with a seed again and again, and is to
-    /// leave a server that serves.
+    /// Attacks servers until time is up: calls `attack` with one seed after another. The server
+    /// must still serve afterwards.
     pub(crate) fn run(&mut self, name: &str, mut attack: impl FnMut(&Watch, u64)) {
         let lives = WAYS.len() as u64;
         let mut counted = Counted::default();
@@ -71,7 +71,7 @@ impl Campaign {
     }
 }
 
-/// Names the seed of an attack that finds something wrong by itself.
+/// Prints the seed of an attack that panics.
 struct Named<'a>(&'a Watch);
 
 impl Drop for Named<'_> {
@@ -82,7 +82,7 @@ impl Drop for Named<'_> {
     }
 }
 
-/// What all lives came to.
+/// Counts of all lives.
 #[derive(Debug, Default)]
 struct Counted {
     attacks: usize,
@@ -104,7 +104,7 @@ pub(crate) struct Watch {
     way: &'static [&'static str],
     pub(crate) place: Place,
     child: Child,
-    /// What it has of the host's when nobody is connected.
+    /// Its host resources without a connection.
     level: Footprint,
     slowest: Duration,
     /// Memory after each attack, in KiB.
@@ -128,7 +128,7 @@ impl Watch {
         let mut watch =
             Watch { name: name.to_owned(), way, place, child, level, slowest, resident, seed: 0 };
         watch.serve_right_client();
-        // All threads run by now, but the connection of the right client may be there still.
+        // All threads run by now, but the correct client's connection may still be closing.
         watch.level = Footprint::of(watch.child.id());
         for _ in 0..50 {
             std::thread::park_timeout(Duration::from_millis(1));
@@ -144,11 +144,11 @@ impl Watch {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        // One that has died is found by the next check.
+        // The next check notices a dead server.
         let _ = kill_process(Pid::from_child(&self.child), signal);
     }
 
-    /// Looks whether everything is as it should be after an attack.
+    /// Checks the invariants after an attack.
     fn check(&mut self) {
         self.serve_right_client();
         let level = self.level;
@@ -166,12 +166,12 @@ impl Watch {
     fn serve_right_client(&mut self) {
         let begun = Instant::now();
         if let Err(error) = right::client(self.connect(), self.seed + 1) {
-            self.fail(&format!("a right client is not served: {error}"));
+            self.fail(&format!("a correct client is not served: {error}"));
         }
         self.slowest = self.slowest.max(begun.elapsed());
     }
 
-    /// Waits for something to be so.
+    /// Waits for a condition.
     fn until<T>(&self, what: &str, is_so: impl Fn(&Watch) -> Option<T>) -> T {
         let begun = Instant::now();
         loop {
@@ -186,7 +186,7 @@ impl Watch {
         }
     }
 
-    /// Ends it by SIGTERM, in the middle of a conversation.
+    /// Ends the server by SIGTERM, in the middle of a conversation.
     fn end(mut self) {
         let _connected = self.connect();
         self.signal(Signal::TERM);
@@ -209,7 +209,7 @@ impl Watch {
         assert!(late <= early + more, "{}", self.named(&format!("{late} KiB after {early}")));
     }
 
-    /// What its descriptors are.
+    /// The open descriptors of the server.
     fn descriptors(&self) -> String {
         let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).into_iter().flatten();
         let mut names: Vec<String> = open
@@ -239,7 +239,7 @@ fn ended(status: ExitStatus) -> String {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The server may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
