@@ -40,7 +40,7 @@ fn nonsense_gets_one_line_with_the_place() {
         (&["run", "--profile", "loud"][..], "there is no profile `loud`"),
         (&["run", "--schedule", "best"], "there is no schedule `best`"),
         (&["run", "--device", "floppy"], "there is no device `floppy`"),
-        (&["run", "--disk", "wrong:nothing"], "nothing wrong is called `nothing`"),
+        (&["run", "--disk", "wrong:nothing"], "there is no mutant `nothing`"),
         (&["run", "--seeds", "0"], "runs nothing"),
         (&["run", "--seeds", "many"], "many"),
         (&["run", "--for", "soon"], "soon"),

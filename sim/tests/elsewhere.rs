@@ -276,7 +276,7 @@ fn nonsense_is_one_line_and_nothing_is_overwritten() {
         (["--at", "14"], "there is no action 14; there are 1 to 12, and 13 is the end"),
         (["--survivors", "0-200"], "there is no sector 72"),
         (["--of", "b"], "has one device"),
-        (["--disk", &on_file], "keeps nothing on the simulated disk"),
+        (["--disk", &on_file], "does not use the simulated disk"),
         (["--device", "floppy"], "there is no device `floppy`"),
     ] {
         let line = refused(&["image", &source, "-o", &disk, more[0], more[1]]);

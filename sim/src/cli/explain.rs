@@ -1,7 +1,7 @@
 //! `powerfail explain`: the entry of a requirement, of a row of the stability table or of a rule.
 //!
 //! The texts are those of [`powerfail_model::law`] and of [`Rule`]; this file looks them up, strips
-//! their Markdown and wraps them. The end of a story's last line can be given as it stands, in
+//! their Markdown and wraps them. The end of a story's last line is a valid argument, with its
 //! parentheses.
 
 use powerfail_model::Rule;
@@ -11,11 +11,11 @@ use strsim::damerau_levenshtein;
 use super::{PASSED, say};
 use crate::report::broken;
 
-/// Columns of the output, on any terminal: it is prose.
+/// The width of the output in columns, on any terminal, because it is prose.
 const WIDTH: usize = 100;
-/// Longest word that similar names are looked for.
+/// The longest word, in bytes, for which similar names are suggested.
 const LONGEST: usize = 64;
-/// Most similar names that are suggested.
+/// The maximum number of suggested names.
 const SUGGESTED: usize = 3;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -38,14 +38,14 @@ pub(super) fn run(args: &ExplainArgs) -> Result<u8, String> {
     let subjects = words(&args.names).into_iter().map(|word| Subject::named(&word));
     let subjects = subjects.collect::<Result<Vec<_>, _>>()?;
     if subjects.is_empty() {
-        return Err("there is no name to explain; `powerfail explain` lists all".to_owned());
+        return Err("no name is given; `powerfail explain` lists all".to_owned());
     }
     let entries: Vec<String> = subjects.into_iter().map(Subject::entry).collect();
     say::out(entries.join("\n"));
     Ok(PASSED)
 }
 
-/// The names in what was typed: `(BLK-D-31, stable-write-lost)` has two, and `row G` is one.
+/// The names in the arguments: `(BLK-D-31, stable-write-lost)` has two, and `row G` is one.
 fn words(typed: &[String]) -> Vec<String> {
     let typed = typed.join(" ");
     let split = typed.split(|c: char| c.is_whitespace() || "(),".contains(c));
@@ -59,7 +59,7 @@ fn words(typed: &[String]) -> Vec<String> {
     words
 }
 
-/// Something that has an entry.
+/// A subject with an entry.
 enum Subject {
     Requirement(Requirement),
     Row(RowEntry),
@@ -96,7 +96,7 @@ fn rules() -> impl Iterator<Item = Rule> {
     Rule::ALL.iter().chain(Rule::OF_PMEM).copied()
 }
 
-/// The line about a name that nothing has.
+/// The error line for an unknown name.
 fn unknown(word: &str) -> String {
     let known = law::requirements().map(|requirement| requirement.id.to_owned());
     let known = known.chain(law::rows().map(|row| format!("row:{}", row.letter)));
@@ -123,7 +123,7 @@ fn unknown(word: &str) -> String {
     format!("there is no requirement, row or rule `{}`; {hint}", word.escape_debug())
 }
 
-/// The names of all that has an entry.
+/// The names of all entries.
 fn list() -> String {
     let mut page = Page::default();
     page.line("requirements", "VIRTIO 1.4");
@@ -212,7 +212,7 @@ impl Page {
     }
 }
 
-/// Markdown without its marks: emphasis, code, and links, of which the text stays.
+/// Markdown without its marks for emphasis, code and links. Link texts are kept.
 fn plain(text: &str) -> String {
     let mut left = text.replace("**", "").replace(['`', '*'], "");
     while let Some((before, rest)) = left.split_once('[') {

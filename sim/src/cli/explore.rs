@@ -1,4 +1,4 @@
-//! `powerfail explore`: every schedule up to a scope, and what that came to.
+//! `powerfail explore`: an exhaustive search of every schedule within a scope, and its statement.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,33 +30,33 @@ use crate::shrink::{Effort as Work, PLENTY, Shrunk, shrink, unshrunk};
 use crate::trace::{Signature, Trace, parse_features};
 use crate::world::World;
 
-/// The longest that shrinking a counterexample may take.
+/// The maximum time for shrinking counterexamples.
 const SHRINK_BUDGET: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ExploreArgs {
-    /// The most requests of the guest, over all its lives.
+    /// Maximum number of requests, over all lives of the guest.
     #[arg(long, default_value_t = 3, value_name = "K")]
     requests: u8,
-    /// Sectors of the disk, or words of the memory.
+    /// Number of sectors of the disk, or of words of the memory.
     #[arg(long, default_value_t = 2, value_name = "N")]
     sectors: u8,
-    /// Request queues.
+    /// Number of request queues.
     #[arg(long, default_value_t = 1, value_name = "Q")]
     queues: u8,
-    /// The most requests in flight at a time.
+    /// Maximum number of requests in flight at a time.
     #[arg(long, default_value_t = 2, value_name = "D")]
     in_flight: u8,
-    /// The most power losses.
+    /// Maximum number of power losses.
     #[arg(long, default_value_t = 1, value_name = "C")]
     crashes: u8,
-    /// The most operations that the host fails.
+    /// Maximum number of operations that the host fails.
     #[arg(long, default_value_t = 0, value_name = "F")]
     faults: u8,
-    /// The most resets of the device.
+    /// Maximum number of device resets.
     #[arg(long, default_value_t = 0, value_name = "R")]
     resets: u8,
-    /// What the guest asks for: out, flush, write-zeroes, discard, unmap, in, id.
+    /// Kinds of requests: out, flush, write-zeroes, discard, unmap, in, id.
     #[arg(
         long,
         value_delimiter = ',',
@@ -64,28 +64,28 @@ pub(super) struct ExploreArgs {
         value_name = "KINDS"
     )]
     kinds: Vec<RequestKind>,
-    /// The rows of the stability table, A to H, that a guest may negotiate.
+    /// Rows of the stability table, A to H, that a guest may negotiate.
     #[arg(long, value_delimiter = ',', default_value = "A,B,C,D,E,F,G,H", value_name = "ROWS")]
     rows: Vec<Row>,
-    /// Features that are offered and accepted besides, as `event-idx`.
+    /// Additional features to offer and accept, such as `event-idx`.
     #[arg(long, value_parser = parse_features, default_value = "none", value_name = "FEATURES")]
     features: u64,
-    /// What makes the search smaller: lazy, sleep, mirror, alike, all or none.
+    /// Reductions of the search: lazy, sleep, mirror, alike, all or none.
     #[arg(long, default_value_t = Reduction::ALL, value_name = "NAMES")]
     reduce: Reduction,
     /// The device: `blk`, `pmem` or `wrong:NAME`.
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
-    /// How many threads; all cores if not given.
+    /// Number of threads; all cores if not given.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Stop after this long, as `90s` or `8h`; the same command goes on from there.
+    /// Stop after this time, such as `90s` or `8h`; the same command resumes the search.
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     limit: Option<Duration>,
-    /// States that each part of the search remembers, of 80 bytes or so.
+    /// Number of states that each part of the search remembers, at about 80 bytes each.
     #[arg(long, default_value_t = Effort::STATES, value_name = "N")]
     states: usize,
-    /// Where counterexamples and the checkpoint go.
+    /// Folder for counterexamples and the checkpoint.
     #[arg(long, default_value = "out", value_name = "DIR")]
     out: PathBuf,
 }
@@ -146,7 +146,7 @@ impl Visit for Exploring<'_> {
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
         if !D::ON_SIM_DISK {
             return Err(format!(
-                "{} is not on the simulated disk, and only there a search decides what happens",
+                "{} is not on the simulated disk, and a search needs control of every host operation",
                 self.device
             ));
         }
@@ -157,13 +157,13 @@ impl Visit for Exploring<'_> {
         let checkpoint = Checkpoint::open(&args.out, &program(), &search)?;
         if checkpoint.finished() > 0 {
             let finished = checkpoint.finished();
-            say::line(format_args!("goes on behind {finished} parts that were finished before"));
+            say::line(format_args!("resumes after {finished} finished parts"));
         }
         let jobs = args.jobs.unwrap_or_else(cores);
         let effort = Effort { states: args.states, ..Effort::on(jobs) };
         let begun = Instant::now();
         let progress = Progress { stop: Arc::clone(self.stopped), ..Progress::default() };
-        // With fewer requests first: if there is no time for all, those at least are covered.
+        // Fewer requests first, so that a search cut short has covered those completely.
         let mut smaller = None;
         let mut work = Tally::default();
         let found = |signature: &Signature, found: &Counterexample| {
@@ -212,8 +212,8 @@ impl Visit for Exploring<'_> {
         if !report.is_complete() {
             let shown = Shown(checkpoint.path());
             match settled {
-                Ok(()) => say::line(format_args!("  the same command goes on from here ({shown})")),
-                Err(what) => say::note(format_args!("{what}: the search cannot go on from here")),
+                Ok(()) => say::line(format_args!("  the same command resumes from here ({shown})")),
+                Err(what) => say::note(format_args!("{what}: the search cannot be resumed")),
             }
             return Ok(NOT_COMPLETE);
         }
@@ -223,7 +223,7 @@ impl Visit for Exploring<'_> {
 }
 
 impl Exploring<'_> {
-    /// Does something long, with a line that says how far it has come.
+    /// Runs `long` on a thread, with a progress line.
     fn watched<T: Send>(
         &self,
         progress: &Progress,
@@ -255,7 +255,7 @@ impl Exploring<'_> {
         })
     }
 
-    /// The trace of a counterexample as it was found.
+    /// The trace of a counterexample before shrinking.
     fn unshrunk<D: DeviceUnderTest>(
         &self,
         setup: &D::Setup,
@@ -268,8 +268,8 @@ impl Exploring<'_> {
         Trace { seed: seed(found), ..trace }
     }
 
-    /// Shrinks counterexamples, keeps the shortest of each kind and tells the story of the
-    /// shortest.
+    /// Shrinks counterexamples, saves the shortest of each kind and tells the story of the shortest
+    /// one.
     fn explain<D: DeviceUnderTest>(
         &self,
         setup: &D::Setup,
@@ -287,7 +287,7 @@ impl Exploring<'_> {
             let signature = Signature::of(&failure.violation);
             let Some(short) = shrink::<D>(setup, *options, *run, actions, &signature, &work) else {
                 return Err(format!(
-                    "{signature} in row {row} after {steps} steps, which does not happen when it is replayed: \
+                    "{signature} in row {row} after {steps} steps, which a replay does not reproduce: \
                      the search is wrong"
                 ));
             };
@@ -306,17 +306,17 @@ impl Exploring<'_> {
             }
             kept.insert(signature.clone(), path);
         }
-        // The first that was found of those that are as short.
+        // Among equally short ones, the first that was found.
         let place = |one: &Counterexample| found.iter().position(|other| std::ptr::eq(one, other));
         let shortest =
             of_each.iter().min_by_key(|(_, (found, short))| (short.actions.len(), place(found)));
         let (signature, (found, short)) =
-            shortest.ok_or("something was broken, and nobody knows what")?;
+            shortest.ok_or("a promise was broken, but no counterexample is known")?;
         let path = kept.remove(signature).and_then(Result::ok);
         let besides: String = kept
             .iter()
             .filter_map(|(signature, path)| Some((signature, path.as_ref().ok()?)))
-            .map(|(signature, path)| format!("  found besides: {signature} in {}\n", Shown(path)))
+            .map(|(signature, path)| format!("  also found: {signature} in {}\n", Shown(path)))
             .collect();
         let mut world = World::<D>::new(setup.clone(), short.options, short.run);
         world.keep_journal();
@@ -335,12 +335,12 @@ impl Exploring<'_> {
     }
 }
 
-/// Where a counterexample came from, as traces say it.
+/// The origin of a counterexample, as in the trace's `seed` header.
 fn seed(found: &Counterexample) -> String {
     format!("explore row {} {} steps", found.row, found.steps)
 }
 
-/// A number for the program itself: another one may take other steps.
+/// An identity of this program binary: another binary may take other steps.
 fn program() -> String {
     let bytes = std::env::current_exe().and_then(|path: PathBuf| std::fs::read::<&Path>(&path));
     let hash = bytes.unwrap_or_default().chunks(8).fold(0u64, |hash, chunk| {

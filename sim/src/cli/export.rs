@@ -1,4 +1,4 @@
-//! `powerfail export`: a trace as a log that other programs replay.
+//! `powerfail export`: a trace's disk operations as a log that other programs replay.
 
 use std::path::PathBuf;
 
@@ -13,9 +13,9 @@ use crate::world::World;
 pub(super) struct ExportArgs {
     #[command(flatten)]
     source: Source,
-    /// Write what the host disk did up to the first power loss in the format of the kernel's
-    /// dm-log-writes, to this file; nothing is overwritten. It replays onto what `powerfail image
-    /// TRACE --at 1` gives.
+    /// Write the host disk's operations up to the first power loss to this new file, in the format
+    /// of the kernel's dm-log-writes. The log replays onto the output of `powerfail image TRACE
+    /// --at 1`.
     #[arg(long, value_name = "FILE")]
     log_writes: PathBuf,
 }
@@ -38,7 +38,7 @@ impl Take for LogWrites<'_> {
         let log = log_writes(world, trace, device)?;
         let up_to = match log.power_lost {
             true => "up to the first power loss",
-            false => "up to the end, for no power is lost",
+            false => "up to the end, because there is no power loss",
         };
         let says = format!(
             "device {} {up_to}: {}, of them {}, {}, {} and {}{}",

@@ -1,12 +1,12 @@
-//! What was found, kept as it comes.
+//! Findings, saved as soon as they are found.
 //!
-//! A finding is told and written before anything more is done about it: shrinking takes a while,
-//! and the rest of a night longer. It is written as long as it is; when it was made short, that
-//! takes its place. So whatever ends the program, what was told is kept. If it cannot be kept it is
-//! told all the same.
+//! A finding is reported and its trace written before it is shrunk, because shrinking takes seconds
+//! and a campaign may take a night. The shrunk trace later replaces the first one. So every
+//! reported finding is on disk, however the program ends; if its trace cannot be written, it is
+//! reported all the same.
 //!
-//! Traces are numbered. Several processes may number traces in one folder: a number belongs to who
-//! sees no other trace with it once its own is there.
+//! Traces are numbered. Several processes may number traces in one folder: a process owns a number
+//! if it sees no other trace with that number after it has placed its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,34 +20,34 @@ use super::say;
 use crate::base::files::{Part, write_whole};
 use crate::trace::{Signature, Trace};
 
-/// The last number of a trace.
+/// The highest number of a trace.
 const MOST: u16 = 9999;
 
-/// A folder that findings go to.
+/// A folder of findings.
 pub(super) struct Folder<'a> {
     dir: &'a Path,
-    /// Where the trace of each kind of failure is.
+    /// The path of the trace for each kind of failure.
     kept: Mutex<BTreeMap<Signature, PathBuf>>,
 }
 
 impl Folder<'_> {
-    /// Makes the folder, if it is not there, and sees whether files can be made in it.
+    /// Creates the folder if it does not exist, and checks that files can be created in it.
     ///
     /// # Errors
-    /// One line: they cannot.
+    /// One line: the folder or a file in it cannot be created.
     pub(super) fn open(dir: &Path) -> Result<Folder<'_>, String> {
         let shown = Shown(dir);
-        fs::create_dir_all(dir).map_err(|e| format!("cannot make the folder {shown}: {e}"))?;
+        fs::create_dir_all(dir).map_err(|e| format!("cannot create the folder {shown}: {e}"))?;
         let part = Part::beside(&dir.join("trace"));
         let mut part = part.map_err(|e| format!("cannot write in the folder {shown}: {e}"))?;
         if let Err(error) = part.fill(&[0; 4096]) {
-            // A disk that is full may have room by then, and the story is told in any case.
-            say::note(format_args!("{shown}: {error}: what is found may be told and not kept"));
+            // A full disk may have room by then, and the story is printed in any case.
+            say::note(format_args!("{shown}: {error}: findings may be reported but not saved"));
         }
         Ok(Folder { dir, kept: Mutex::default() })
     }
 
-    /// Keeps a trace, in the place of a longer one of the same kind. Returns where.
+    /// Saves a trace, replacing an earlier one of the same kind, and returns its path.
     ///
     /// # Errors
     /// One line.
@@ -63,13 +63,13 @@ impl Folder<'_> {
         Ok(path)
     }
 
-    /// Where the traces are that were kept, by what they are about.
+    /// The paths of the saved traces, by signature.
     pub(super) fn kept(&self) -> BTreeMap<Signature, PathBuf> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// Writes a trace under a number that no other one has.
+/// Writes a trace under an unused number.
 fn write_numbered(dir: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, String> {
     let said = |e: io::Error| format!("cannot write a trace in {}: {e}", Shown(dir));
     let mut part = Part::beside(&dir.join("trace")).map_err(said)?;
@@ -78,21 +78,21 @@ fn write_numbered(dir: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, Strin
     loop {
         let taken = numbers(dir).map_err(said)?;
         let free = (number + 1..=MOST).find(|number| !taken.contains_key(number));
-        let full = || format!("{} is full of traces: move some away", Shown(dir));
+        let full = || format!("{} has no free trace number: move some traces away", Shown(dir));
         number = free.ok_or_else(full)?;
         let path = dir.join(format!("{number:04}-{name}.trace"));
         match part.place(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
             placed => placed.map_err(said)?,
         }
-        // Of two that came at the same time one at least sees the other, and moves on.
+        // Of two processes that place at the same time, at least one sees the other and moves on.
         if numbers(dir).map_err(said)?.get(&number).is_none_or(|names| names.len() == 1) {
             return Ok(path);
         }
     }
 }
 
-/// The numbers that files in a folder begin with, and the files.
+/// The numbers at the start of file names in a folder, with those names.
 fn numbers(dir: &Path) -> io::Result<BTreeMap<u16, BTreeSet<String>>> {
     let mut numbers: BTreeMap<u16, BTreeSet<String>> = BTreeMap::new();
     for entry in fs::read_dir(dir)? {

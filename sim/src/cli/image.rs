@@ -1,4 +1,4 @@
-//! `powerfail image`: a medium as a power loss may leave it, as a file.
+//! `powerfail image`: a medium after a power loss, as a file.
 
 use std::path::{Path, PathBuf};
 
@@ -20,25 +20,25 @@ use crate::world::World;
 pub(super) struct ImageArgs {
     #[command(flatten)]
     source: Source,
-    /// The power goes before this action of the trace, counted from 1; before the first power loss
-    /// if not given, else at the end.
+    /// Cut the power before this action of the trace, counted from 1. The default is the trace's
+    /// first power loss, or its end if there is none.
     #[arg(long, value_name = "N")]
     at: Option<usize>,
-    /// What of the dirty sectors survives: none, all, or sectors as in the trace's `crash power`
-    /// line, as 2,5-7.
+    /// The dirty sectors that survive: none, all, or a set as in the trace's `crash power` line,
+    /// such as 2,5-7.
     #[arg(long, value_name = "SET", default_value = "none")]
     survivors: Survivors,
-    /// Where the image goes; nothing is overwritten.
+    /// File for the image; it must not exist.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 }
 
-/// Which disk is taken elsewhere.
+/// The disk to extract, by trace and device.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Source {
     /// A trace file.
     trace: PathBuf,
-    /// The device whose part of the disk is meant.
+    /// The device whose part of the disk to write.
     #[arg(long, value_name = "DEVICE", default_value = "a", value_parser = ["a", "b"])]
     pub(super) of: String,
     /// The device under test: `blk`, or `wrong:NAME`; as in the trace if not given.
@@ -49,9 +49,12 @@ pub(super) struct Source {
     disk: Option<String>,
 }
 
-/// Something to take out of a replayed trace, and to write as a file.
+/// An extract of a replayed trace, to be written as a file.
 pub(super) trait Take {
-    /// The file and the line that says what it is.
+    /// The bytes of the file, and the line that describes it.
+    ///
+    /// # Errors
+    /// One line: the trace has no such extract.
     fn take<D: DeviceUnderTest>(
         &self,
         world: &mut World<D>,
@@ -61,7 +64,10 @@ pub(super) trait Take {
 }
 
 impl Source {
-    /// Replays the trace on the device it names and writes what is taken out of it.
+    /// Replays the trace on the device it names and writes the extract.
+    ///
+    /// # Errors
+    /// One line: the trace, a name or the extract is invalid, or the file cannot be written.
     pub(super) fn write(
         &self,
         targets: &impl Targets,
@@ -98,7 +104,7 @@ impl<T: Take> Visit for Taking<'_, T> {
         let shown = Shown(&source.trace);
         if !D::ON_SIM_DISK {
             return Err(format!(
-                "{name} keeps nothing on the simulated disk: nothing can be taken"
+                "{name} does not use the simulated disk: there is no image or log of it"
             ));
         }
         let device = u8::from(source.of == "b");
@@ -154,16 +160,16 @@ impl Take for &ImageArgs {
     }
 }
 
-/// A number of things.
+/// A count with its noun.
 pub(super) fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-/// What to say of lines that could not be done as they stand.
+/// A clause that counts the lines a replay skipped or moved.
 pub(super) fn moved(lines: usize) -> String {
     match lines {
         0 => String::new(),
-        1 => "; 1 line was not possible as it stands".to_owned(),
-        _ => format!("; {lines} lines were not possible as they stand"),
+        1 => "; 1 line was moved or skipped".to_owned(),
+        _ => format!("; {lines} lines were moved or skipped"),
     }
 }

@@ -1,8 +1,8 @@
-//! Signals that end a command: Ctrl-C, SIGTERM and SIGHUP, which mean the same.
+//! Signals that end a command: Ctrl-C, SIGTERM and SIGHUP, all treated alike.
 //!
-//! A long command stops at the first one where it can be told what it has come to; any other ends.
-//! At the second one every command ends at once, by that signal, as its caller would expect. What
-//! it has made and was to take away, files that are half written and mounts, is taken away first.
+//! At the first signal a long command stops at the next point where it can report its results; any
+//! other command ends. At the second signal every command ends at once, by that signal, as its
+//! caller expects. Leftovers, which are half-written files and mounts, are removed first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,21 +15,21 @@ use signal_hook::low_level::emulate_default_handler;
 use super::say;
 use crate::base::leftovers;
 
-/// Whether a command was told to stop.
+/// Set by the first signal: the command should stop.
 pub(super) type Stopped = Arc<AtomicBool>;
 
-/// Heeds signals from now on. A command that `winds_down` looks at what is returned now and then.
+/// Installs the signal handlers. A command that `winds_down` polls the returned flag.
 ///
 /// # Errors
-/// One line: the host gives no thread for it.
+/// One line: a handler or its thread cannot be created.
 pub(super) fn heed(winds_down: bool) -> Result<Stopped, String> {
     let stopped = Stopped::default();
     let told = Arc::clone(&stopped);
-    let said = |e: std::io::Error| format!("cannot heed signals: {e}");
-    // A limit on the size of files is then an error like a full disk.
+    let said = |e: std::io::Error| format!("cannot handle signals: {e}");
+    // A file size limit is then an error, like a full disk.
     flag::register(SIGXFSZ, Arc::default()).map_err(said)?;
     let mut heeded = vec![SIGINT, SIGTERM];
-    // `nohup` has it ignored, and means it.
+    // `nohup` ignores it on purpose.
     if !is_ignored(SIGHUP) {
         heeded.push(SIGHUP);
     }

@@ -1,21 +1,21 @@
 //! The command line.
 //!
-//! It is generic over what can be put under test, so that a binary with a device of its own has
-//! all of it: see [`main()`]. Exit codes are the same everywhere:
+//! It is generic over the devices under test, so that a binary with another device offers every
+//! command: see [`main()`]. Exit codes are the same for all commands:
 //!
 //! | code | meaning |
 //! |---|---|
 //! | 0 | no promise was broken |
 //! | 1 | a promise was broken |
-//! | 2 | the input makes no sense, or what nothing depends on yet cannot be written |
+//! | 2 | the input is invalid, or an output cannot be written and there is no other result |
 //! | 3 | a run was not reproducible |
-//! | 4 | nothing volatile was ever cut, so nothing was measured |
-//! | 5 | a replay did not reach the situation its trace is about |
-//! | 6 | a search was stopped before it was through |
-//! | 7 | powerfail itself made a mistake, and says where |
+//! | 4 | no power loss hit volatile data, so nothing was measured |
+//! | 5 | a replay did not reach the situation of its trace |
+//! | 6 | a search was stopped before it was complete |
+//! | 7 | powerfail itself failed, and reports where |
 //!
-//! They do not depend on who takes what is printed: see [`say`]. A command that a signal ends at
-//! once has no code of its own; see [`interrupt`].
+//! They do not depend on whether the output is read: see [`say`]. A command that a signal ends at
+//! once has no exit code; see [`interrupt`].
 
 mod explain;
 mod explore;
@@ -52,19 +52,19 @@ use target::{Builtin, Own, Targets};
 const PASSED: u8 = 0;
 /// A promise was broken.
 const VIOLATED: u8 = 1;
-/// The input makes no sense.
+/// The input is invalid.
 const USAGE: u8 = 2;
 /// A run was not reproducible.
 const NOT_REPRODUCIBLE: u8 = 3;
-/// Nothing volatile was ever cut.
+/// No power loss hit volatile data.
 const NOT_MEASURED: u8 = 4;
 /// The situation was not reached.
 const NOT_REACHED: u8 = 5;
-/// A search was stopped before it was through.
+/// A search was stopped before it was complete.
 const NOT_COMPLETE: u8 = 6;
-/// Powerfail itself made a mistake.
+/// Powerfail itself failed.
 const MISTAKEN: u8 = 7;
-/// What `git bisect run` takes for: this commit cannot be tested.
+/// The code by which `git bisect run` skips a commit that cannot be tested.
 const BISECT_SKIP: u8 = 125;
 
 /// Pulls the plug on a virtio disk, a million times a minute, and says which promise it broke.
@@ -73,7 +73,7 @@ const BISECT_SKIP: u8 = 125;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Colours in stories.
+    /// When to colour stories.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     color: style::Colour,
 }
@@ -82,28 +82,28 @@ struct Cli {
 enum Command {
     /// Run seeds.
     Run(RunArgs),
-    /// Try every schedule up to a scope, and say so.
+    /// Check every schedule within a scope.
     Explore(explore::ExploreArgs),
-    /// Replay a trace or a seed, and tell its story.
+    /// Replay a trace or a seed, and print its story.
     Replay(ReplayArgs),
-    /// Make a failing trace or seed as short as it gets.
+    /// Shorten a failing trace or seed as far as possible.
     Shrink(ShrinkArgs),
-    /// Write the disk of a trace as a power loss may leave it.
+    /// Write the disk image that a power loss in a trace may leave.
     Image(image::ImageArgs),
-    /// Write what a trace asks of the disk in a format that others replay.
+    /// Write the disk operations of a trace in a format that other programs replay.
     Export(export::ExportArgs),
     /// Serve a file as a disk to a guest in another process, over vhost-user.
     Serve(serve::ServeArgs),
     /// Explain a requirement, a row of the stability table or a rule, as stories cite them.
     Explain(explain::ExplainArgs),
-    /// List the wrong devices and disks that `wrong:NAME` selects.
+    /// List the mutants that `wrong:NAME` selects: disks, devices and memories.
     Wrong,
     /// Print the event hash of a seed.
     #[command(hide = true)]
     Hash(ReplayArgs),
 }
 
-/// What to put under test, and how.
+/// The device and disk under test, and the way runs are drawn.
 #[derive(Clone, Debug, clap::Args)]
 struct Subject {
     /// The device: `blk`, `pmem`, `blk+pmem` for a guest with both, or `wrong:NAME`.
@@ -113,11 +113,11 @@ struct Subject {
     /// `pmem`.
     #[arg(long, value_name = "NAME")]
     disk: Option<String>,
-    /// Cut the power below the file of `--disk file:PATH`: put it under a file system that forgets
-    /// what was not synced (needs FUSE).
+    /// Cut the power below the file of `--disk`: put it on a file system that drops unsynced data
+    /// (needs FUSE).
     #[arg(long)]
     power_cuts: bool,
-    /// The family of runs: swarm, calm or bench.
+    /// The kind of runs: swarm, calm or bench.
     #[arg(long, default_value_t)]
     profile: Preset,
     /// The order of steps: uniform, pct or naive.
@@ -127,25 +127,25 @@ struct Subject {
 
 #[derive(Clone, Debug, clap::Args)]
 struct RunArgs {
-    /// How many seeds.
+    /// Number of seeds.
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     from: u64,
-    /// How many threads; all cores if not given.
+    /// Number of threads; all cores if not given.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Stop after this long, as `90s` or `8h`.
+    /// Stop after this time, such as `90s` or `8h`.
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     limit: Option<Duration>,
-    /// Go on after a promise was broken.
+    /// Continue after a broken promise.
     #[arg(long)]
     keep_going: bool,
-    /// A file of known findings, which are counted and neither stop the runs nor fail them.
+    /// A file of known findings, which are counted but neither stop nor fail the runs.
     #[arg(long, value_name = "FILE")]
     known: Option<PathBuf>,
-    /// Where traces and summary.json go.
+    /// Folder for traces and summary.json.
     #[arg(long, default_value = "out", value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
@@ -160,16 +160,16 @@ struct ReplayArgs {
     /// A seed instead of a trace.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Bring the trace file up to date, if it still fails.
+    /// Rewrite the trace file as it was replayed, in the current format, if it still fails.
     #[arg(long, conflicts_with = "seed")]
     rewrite: bool,
     /// Exit as `git bisect run` expects: 0 passes, 1 fails, 125 for anything else.
     #[arg(long, conflicts_with_all = ["seed", "rewrite"])]
     bisect: bool,
-    /// Tell every event, and not only those that matter for what was broken.
+    /// Show every event, not only those that bear on the broken promise.
     #[arg(long)]
     all: bool,
-    /// Stop before this action of the trace, counted from 1, and show the world.
+    /// Stop before this action of the trace, counted from 1, and print the state of the world.
     #[arg(long, value_name = "N", conflicts_with_all = ["seed", "rewrite", "bisect", "all"])]
     until: Option<usize>,
     #[command(flatten)]
@@ -184,24 +184,24 @@ struct ShrinkArgs {
     /// A seed instead of a trace.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Where the shorter trace goes; `NAME.short.trace` beside the longer one if not given, or
-    /// `out/` for a seed.
+    /// File for the shorter trace. The default is `NAME.short.trace` next to the longer one, or a
+    /// new file in `out/` for a seed.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Stop after this long with what there is, as `90s` or `1h`.
+    /// Stop after this time with the shortest trace so far, such as `90s` or `1h`.
     #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = humantime::parse_duration)]
     budget: Duration,
-    /// How many threads; all cores if not given.
+    /// Number of threads; all cores if not given.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Replace a file that is there already.
+    /// Replace an existing file.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
     subject: Subject,
 }
 
-/// The whole command line for a device of your own.
+/// The command line for another device.
 ///
 /// ```no_run
 /// # use powerfail::devices::blk::Blk as MyDevice;
@@ -214,7 +214,7 @@ pub fn main<D: DeviceUnderTest>() -> ExitCode {
     begin(&Own::<D>::new())
 }
 
-/// The command line of the `powerfail` binary: our device, and everything wrong.
+/// The command line of the `powerfail` binary: this repository's devices and the mutants.
 #[must_use]
 pub fn builtin() -> ExitCode {
     begin(&Builtin)
@@ -222,10 +222,10 @@ pub fn builtin() -> ExitCode {
 
 fn begin(targets: &impl Targets) -> ExitCode {
     std::panic::set_hook(Box::new(|info| {
-        // A device that panics is a result, told like every other one.
+        // A panic of the device under test is a result, reported like every other one.
         if !is_of_a_device() {
             let said = info.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-            say::note(format_args!("this is a mistake of powerfail itself: {said}"));
+            say::note(format_args!("internal error: {said}"));
         }
     }));
     let cli = Cli::parse();
@@ -246,7 +246,7 @@ fn begin(targets: &impl Targets) -> ExitCode {
 fn dispatch(targets: &impl Targets, cli: Cli) -> Result<u8, String> {
     let colour = cli.color;
     let stopped = match &cli.command {
-        // It has signals of its own.
+        // It installs its own handlers.
         Command::Serve(_) => Stopped::default(),
         Command::Run(_) | Command::Explore(_) | Command::Shrink(_) => interrupt::heed(true)?,
         _ => interrupt::heed(false)?,

@@ -1,4 +1,4 @@
-//! What is printed and written at the end of a set of runs.
+//! The summary of a campaign: the printed table and `summary.json`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::run::campaign::Report;
 use crate::run::known::Known;
 use crate::world::coverage::Situation;
 
-/// The counts of a set of runs: the same for any number of jobs.
+/// The counts of a campaign. They do not depend on the number of jobs.
 #[derive(Serialize)]
 struct Summary<'a> {
     device: &'a str,
@@ -46,7 +46,7 @@ struct Violated<'a> {
     requirement: &'static str,
     runs: u64,
     seed: u64,
-    /// Where it is written down, if it is known.
+    /// The link of a known finding.
     #[serde(skip_serializing_if = "Option::is_none")]
     known: Option<&'a str>,
 }
@@ -57,7 +57,7 @@ struct Reached {
     count: u64,
 }
 
-/// What a set of runs was made of.
+/// The parameters of a campaign.
 pub(super) struct Made<'a> {
     pub(super) device: &'a str,
     pub(super) disk: &'a str,
@@ -67,8 +67,11 @@ pub(super) struct Made<'a> {
     pub(super) known: &'a Known,
 }
 
-/// Writes `summary.json`, whole or not at all. Its last field is the checksum of all bytes before
-/// that field's line.
+/// Writes `summary.json` atomically. Its last field is the checksum of all bytes before that
+/// field's line.
+///
+/// # Errors
+/// One line: the file cannot be written.
 pub(super) fn write_summary(dir: &Path, made: &Made<'_>, report: &Report) -> Result<(), String> {
     let stats = &report.stats;
     let summary = Summary {
@@ -118,7 +121,7 @@ pub(super) fn write_summary(dir: &Path, made: &Made<'_>, report: &Report) -> Res
     write_whole(&dir.join("summary.json"), text.as_bytes())
 }
 
-/// The figures of a set of runs, as a table.
+/// The figures of a campaign as a table.
 pub(super) fn table(report: &Report, elapsed: Duration, jobs: usize, kinds: [Kind; 2]) -> String {
     let stats = &report.stats;
     let runs = stats.runs.max(1);
@@ -148,7 +151,7 @@ pub(super) fn table(report: &Report, elapsed: Duration, jobs: usize, kinds: [Kin
     let mix: Vec<String> = mix.iter().map(|(n, what)| format!("{} {what}", grouped(*n))).collect();
     out += &format!("    {}\n", mix.join(", "));
     out += &row("power losses", stats.power_losses, &each(stats.power_losses));
-    out += &row("  with something volatile", stats.volatile_losses, "");
+    out += &row("  with volatile data", stats.volatile_losses, "");
     let unit = if kinds == [Kind::Memory; 2] { "words" } else { "sectors" };
     out += &row(&format!("  dirty {unit} lost"), stats.sectors_lost, "");
     out += &row(&format!("  dirty {unit} kept"), stats.sectors_kept, "");

@@ -1,4 +1,4 @@
-//! `powerfail replay`: a trace or a seed, and its story.
+//! `powerfail replay`: replay of a trace or a seed, and its story.
 
 use std::path::Path;
 
@@ -63,7 +63,7 @@ pub(super) fn hash(targets: &impl Targets, args: &ReplayArgs) -> Result<u8, Stri
     targets.find(&device, &disk, Hash { plan, seed })
 }
 
-/// The device and the disk: as asked for, else as in the trace, else the usual ones.
+/// The device and the disk: from the options, else from the trace, else the defaults.
 pub(super) fn names(
     targets: &impl Targets,
     asked: &Subject,
@@ -146,9 +146,9 @@ impl Visit for Traced<'_> {
         let mut world = World::<D>::new(setup, trace.options, trace.run);
         let judged = judge(&mut world, trace);
         if let Some(failure) = &judged.failure {
-            // Where only the exit code counts, nobody waits for hundreds of futures.
+            // A bisection needs only the exit code, so it skips hundreds of continuations.
             let certainty = if args.bisect { None } else { certainty(&world) };
-            // What was found out about the trace is true of this run only if they are the same.
+            // The trace's clause holds for this run only if the two are the same.
             let same = judged.replayed == Replayed::Fails && judged.moved == 0;
             let only_if = Some(trace.only_if.clone()).filter(|clause| same && !clause.is_empty());
             let provenance =
@@ -173,7 +173,8 @@ impl Visit for Traced<'_> {
             }
             Replayed::Passes => {
                 let promise = trace.broke.rule.promise();
-                let what = format_args!("the situation was reached and {promise}");
+                let what =
+                    format_args!("the situation was reached and the promise held: {promise}");
                 say::line(format_args!("{name} passes: {what}"));
                 PASSED
             }
@@ -190,12 +191,12 @@ impl Visit for Traced<'_> {
 }
 
 impl Traced<'_> {
-    /// Writes the trace as it was replayed, in the format of today.
+    /// Writes the trace as it was replayed, in the current format.
     fn rewrite(&self, judged: &Judged) -> Result<(), String> {
         let Traced { trace, name, args, .. } = self;
         if judged.replayed != Replayed::Fails {
-            let why = "only a trace that fails can be brought up to date";
-            say::line(format_args!("{name} is left as it is: {why}"));
+            let why = "only a trace that still fails can be rewritten";
+            say::line(format_args!("{name} is unchanged: {why}"));
             return Ok(());
         }
         let actions = judged.actions.clone();

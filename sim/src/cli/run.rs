@@ -1,4 +1,4 @@
-//! `powerfail run`.
+//! `powerfail run`: a campaign of seeds.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -32,13 +32,13 @@ use crate::world::World;
 use crate::world::action::Action;
 use crate::world::coverage::Situation;
 
-/// So many runs of the swarm reach every situation, or something is wrong with the generator.
+/// A number of swarm runs that reach every situation, unless the generator is wrong.
 const ENOUGH: u64 = 100_000;
 
-/// No file of known findings is larger than this many bytes.
+/// The maximum size of a file of known findings, in bytes.
 const MOST_KNOWN: u64 = 4 << 20;
 
-/// The longest that shrinking one kind of failure may take; `powerfail shrink` goes on.
+/// The maximum time for shrinking one kind of failure; `powerfail shrink` continues.
 const SHRINK_BUDGET: Duration = Duration::from_secs(10);
 
 pub(super) fn run(
@@ -58,7 +58,7 @@ pub(super) fn run(
         let (from, seeds) = (args.from, args.seeds);
         let room = u64::MAX - from;
         return Err(format!(
-            "--from {from} --seeds {seeds} goes past the last seed, {}: give at most --seeds {}",
+            "--from {from} --seeds {seeds} exceeds the last seed, {}: give at most --seeds {}",
             u64::MAX,
             room.saturating_add(1)
         ));
@@ -101,7 +101,7 @@ impl Visit for Running<'_> {
             from: args.from,
             known: &self.known,
         };
-        // Before anything is shrunk or printed, which may take long.
+        // Before shrinking and printing, which may take long.
         let summary = output::write_summary(&args.out, &made, &report);
         for (signature, finding) in self.news(&report) {
             say::line(self.explain::<D>(&setup, plan, signature, finding, &folder));
@@ -109,7 +109,7 @@ impl Visit for Running<'_> {
         for (signature, path) in folder.kept() {
             if !report.findings.contains_key(&signature) {
                 let shown = Shown(&path);
-                say::line(format_args!("  found besides, and not shrunk: {signature} in {shown}"));
+                say::line(format_args!("  also found, not shrunk: {signature} in {shown}"));
             }
         }
         say::out(output::table(&report, elapsed, jobs, D::kinds(&setup)));
@@ -127,14 +127,14 @@ impl Visit for Running<'_> {
 }
 
 impl Running<'_> {
-    /// What the runs come to, as an exit code.
+    /// The exit code of the campaign. Prints its reason.
     fn verdict<D: DeviceUnderTest>(&self, setup: &D::Setup, plan: Plan, report: &Report) -> u8 {
         if let Some(divergence) = &report.divergence {
             say::note(diverged(divergence));
             return NOT_REPRODUCIBLE;
         }
         if let Some(seed) = self.differs_elsewhere::<D>(setup, plan, report) {
-            let what = "is not reproducible: another process saw other events";
+            let what = "is not reproducible: its events differ in another process";
             say::note(format_args!("seed {seed} {what}"));
             return NOT_REPRODUCIBLE;
         }
@@ -147,14 +147,14 @@ impl Running<'_> {
             say::line(format_args!("  stopped by a signal after {runs} of {seeds} runs"));
         }
         if report.failures > 0 {
-            say::line("  nothing new: all that was broken is known");
+            say::line("  nothing new: every finding is known");
         }
         if !D::SURVIVES_POWER_LOSS {
             say::line("  no power was lost in these runs: durability was not measured");
             return PASSED;
         }
         if report.stats.volatile_losses == 0 {
-            say::line("  NOT MEASURED: nothing volatile was ever cut");
+            say::line("  NOT MEASURED: no power loss hit volatile data");
             return NOT_MEASURED;
         }
         let all = plan.preset == Preset::Swarm && plan.schedule != Schedule::Naive;
@@ -169,12 +169,12 @@ impl Running<'_> {
         PASSED
     }
 
-    /// Whether a signal has told the command to stop.
+    /// Whether a signal has asked the command to stop.
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Runs with a progress bar, and stops cleanly at a signal. What is found is told and kept at
+    /// Runs with a progress bar, and stops cleanly at a signal. Findings are reported and saved at
     /// once.
     fn watched<D: DeviceUnderTest>(
         &self,
@@ -209,7 +209,7 @@ impl Running<'_> {
         report
     }
 
-    /// The trace of a seed as it was found.
+    /// The trace of a seed before shrinking.
     fn unshrunk<D: DeviceUnderTest>(
         &self,
         setup: &D::Setup,
@@ -225,7 +225,7 @@ impl Running<'_> {
         Trace { seed: format!("{seed} {} {}", plan.preset, plan.schedule), ..trace }
     }
 
-    /// How many threads.
+    /// The number of threads.
     fn jobs(&self) -> usize {
         self.args.jobs.unwrap_or_else(cores)
     }
@@ -238,7 +238,7 @@ impl Running<'_> {
         report.findings.iter().filter(|(signature, _)| self.known.get(signature).is_none())
     }
 
-    /// A line for each known finding, seen or not.
+    /// Prints a line for each known finding, seen or not.
     fn list_known(&self, report: &Report) {
         for (signature, note) in self.known.iter() {
             match report.findings.get(signature) {
@@ -253,8 +253,7 @@ impl Running<'_> {
         }
     }
 
-    /// Shrinks one failure, keeps its trace and tells its story. After a signal it is told as it
-    /// is.
+    /// Shrinks one failure, saves its trace and tells its story. After a signal it is not shrunk.
     fn explain<D: DeviceUnderTest>(
         &self,
         setup: &D::Setup,
@@ -318,7 +317,7 @@ impl Running<'_> {
         story
     }
 
-    /// The command that does a run again of which there is no trace.
+    /// The command that repeats a run for which there is no trace.
     fn again(&self, plan: Plan, seed: u64) -> String {
         let Running { device, disk, .. } = self;
         let Plan { preset, schedule } = plan;
@@ -331,8 +330,8 @@ impl Running<'_> {
         )
     }
 
-    /// Runs a few seeds, and every kind of failure, in a process of its own, and returns the first
-    /// whose events differ there.
+    /// Repeats a few seeds, and one of each of the first kinds of failure, in another process.
+    /// Returns the first whose events differ there.
     fn differs_elsewhere<D: DeviceUnderTest>(
         &self,
         setup: &D::Setup,
@@ -343,7 +342,7 @@ impl Running<'_> {
             return None;
         }
         let program = std::env::current_exe().ok()?;
-        // Two processes do not share a file.
+        // Two processes must not share a file.
         let on_file = ["file:", "uring:", "map:"].iter().any(|kind| self.disk.contains(kind));
         let disk = match on_file {
             true => format!("{}-{}", self.disk, std::process::id()),
@@ -367,13 +366,13 @@ impl Running<'_> {
                     return false;
                 }
             };
-            // Ctrl-C ends the other process, too.
+            // Ctrl-C ends the other process as well.
             said.trim() != format!("{here:016x}") && !self.is_stopped()
         })
     }
 }
 
-/// What a seed comes to, to be replayed.
+/// The options and actions of a seed's run, for replay.
 struct Recorded {
     options: Options,
     actions: Vec<Action>,
@@ -393,23 +392,23 @@ fn runs(count: u64) -> String {
     if count == 1 { "1 run".to_owned() } else { format!("{} runs", output::grouped(count)) }
 }
 
-/// Reads a file of known findings; one that has expired by now is an error.
+/// Reads a file of known findings. One that has expired is an error.
 fn read_known(path: &Path) -> Result<Known, String> {
     let text = read_text(path, MOST_KNOWN, "list of findings")?;
     Known::read(&text, &today()).map_err(|e| format!("{}: {e}", Shown(path)))
 }
 
-/// The date, as `2027-03-01`. What is known may expire; no run depends on it.
+/// Today's date, such as `2027-03-01`. Known findings expire by it; no run depends on it.
 #[expect(clippy::disallowed_types, reason = "whether a finding has expired is no part of a run")]
 fn today() -> String {
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
     now.split_once('T').map_or(now.clone(), |(date, _)| date.to_owned())
 }
 
-/// Whether the host gives as many threads as were asked for.
+/// Checks that the host can start the requested number of threads.
 ///
 /// # Errors
-/// One line: it does not.
+/// One line: it cannot.
 pub(super) fn give_threads(jobs: Option<usize>) -> Result<(), String> {
     let jobs = jobs.unwrap_or_else(cores);
     threads::give(jobs).map_err(|(given, error)| {
@@ -417,7 +416,7 @@ pub(super) fn give_threads(jobs: Option<usize>) -> Result<(), String> {
     })
 }
 
-/// How many threads a machine is good for.
+/// The number of threads that the machine runs in parallel.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
@@ -425,18 +424,18 @@ pub(super) fn cores() -> usize {
 fn diverged(divergence: &Divergence) -> String {
     if divergence.first == divergence.second {
         return format!(
-            "seed {} is not reproducible: it ends otherwise in a world that has seen other runs\n\
-             neither pass nor fail: something is carried over from one run to the next",
+            "seed {} is not reproducible: it ends differently in a world that has done other runs\n\
+             neither pass nor fail: state is carried over from one run to the next",
             divergence.seed
         );
     }
     let show = |action: &Option<Action>| match action {
         Some(action) => action.to_string(),
-        None => "(nothing more)".to_owned(),
+        None => "(no further action)".to_owned(),
     };
     format!(
         "seed {} is not reproducible: action {} was `{}` and then `{}`\n\
-         neither pass nor fail: something in the device depends on more than its inputs",
+         neither pass nor fail: the device depends on more than its inputs",
         divergence.seed,
         divergence.at + 1,
         show(&divergence.first),

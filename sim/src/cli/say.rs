@@ -1,9 +1,9 @@
-//! Everything that is printed, and what happens if nobody takes it.
+//! Output to standard output and standard error, with bounded waits.
 //!
-//! The exit code and the files are what a command is for; what it says must never stand in their
-//! way. So nothing here fails: a stream that is closed or full is given up, without a word. A
-//! reader that is slow is waited for, until a signal ends that: nothing is lost to a pager. Only
-//! remarks on standard error are not worth a long wait.
+//! The results of a command are its exit code and its files; printing must never prevent them. So
+//! nothing here fails: a closed or full stream is given up silently. On standard output a slow
+//! reader, such as a pager, is waited for until a signal arrives. Remarks on standard error wait
+//! only briefly.
 
 use std::fmt::Display;
 use std::os::fd::AsFd;
@@ -13,19 +13,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, write};
 
-/// As much as a pipe takes at once if it takes anything, so that a write does not wait.
+/// The bytes that a writable pipe accepts at once, so that a write does not block.
 const AT_ONCE: usize = 4096;
 
-/// How often a stream is looked at that takes nothing, 50 ms each.
+/// The number of polls, of 50 ms each, before a remark's stream is given up.
 const LOOKS: u32 = 20;
 
-/// How often, once the command was told to end.
+/// The same for every stream once a signal has arrived.
 const LAST_LOOKS: u32 = 40;
 
-/// Set when the command was told to end.
+/// Set when a signal has arrived.
 static HURRY: AtomicBool = AtomicBool::new(false);
 
-/// A stream, and whether it is still worth a wait.
+/// A stream; `lost` is set iff its last text was not written in full.
 struct Stream {
     lost: Mutex<bool>,
 }
@@ -33,12 +33,12 @@ struct Stream {
 static OUT: Stream = Stream { lost: Mutex::new(false) };
 static ERR: Stream = Stream { lost: Mutex::new(false) };
 
-/// From now on nobody is waited for very long.
+/// Bounds every wait from now on.
 pub(super) fn hurry() {
     HURRY.store(true, Ordering::Relaxed);
 }
 
-/// Prints a result, as it is.
+/// Prints a result unchanged.
 pub(super) fn out(text: impl Display) {
     OUT.print(std::io::stdout(), &text.to_string(), None);
 }
@@ -55,11 +55,12 @@ pub(super) fn note(text: impl Display) {
 }
 
 impl Stream {
-    /// Prints all of a text, or as much of it as is taken; `looks` bounds the wait.
+    /// Prints a text, or the part of it that the stream accepts. `looks` bounds the number of
+    /// polls.
     fn print(&self, stream: impl AsFd, text: &str, looks: Option<u32>) {
         let Ok(mut lost) = self.lost.lock() else { return };
         let mut rest = text.as_bytes();
-        // One that took nothing before has to take it at once.
+        // A stream that was given up before must accept the text at once.
         let mut left = if *lost { Some(0) } else { looks };
         while !rest.is_empty() {
             match takes(&stream, left == Some(0)) {
@@ -85,7 +86,7 @@ impl Stream {
     }
 }
 
-/// Whether a stream takes something, or fails, now or within 50 ms.
+/// Whether a stream becomes writable, or fails, now or within 50 ms.
 fn takes(stream: impl AsFd, now: bool) -> bool {
     let mut looked = [PollFd::new(&stream, PollFlags::OUT)];
     let wait = Timespec { tv_sec: 0, tv_nsec: if now { 0 } else { 50_000_000 } };
@@ -114,12 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_nobody_reads_is_waited_for_only_so_long() {
+    fn the_wait_for_an_unread_pipe_is_bounded() {
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
         let stream = stream();
         let text = "x".repeat(1 << 20);
         stream.print(&writer, &text, Some(1));
-        assert!(*stream.lost.lock().expect("nobody panics"), "a pipe is not so large");
+        assert!(*stream.lost.lock().expect("no thread panics"), "a pipe is not so large");
         stream.print(&writer, "at once or not at all", Some(u32::MAX));
         drop(writer);
         let mut taken = String::new();

@@ -1,9 +1,9 @@
 //! `powerfail serve`: a file as a disk for a guest in another process, over vhost-user.
 //!
-//! Everything that can be refused is refused before anything is changed: a socket somebody listens
-//! on, a file somebody serves, a size that makes no sense.
+//! Invalid input is refused before anything is changed: a socket with a listener, a file that is
+//! being served, an invalid size.
 //!
-//! Whatever happens to its log, the server goes on and ends as it should: see `log`.
+//! A broken log neither stops the server nor changes how it ends: see `log`.
 
 mod log;
 mod place;
@@ -27,36 +27,36 @@ use log::{Log, Topic};
 use place::Created;
 use socket::Bound;
 
-/// How long a file may be locked before it counts as somebody else's.
+/// The wait for a locked file before it counts as in use.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ServeArgs {
-    /// The socket to listen on. One that nobody listens on any more is replaced. Whoever may
-    /// connect to it has the disk, one front-end at a time and for as long as it stays connected.
+    /// The socket to listen on. A stale socket, without a listener, is replaced. Every process that
+    /// may connect gets the disk, one front-end at a time, each for as long as it stays connected.
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
-    /// The file or block device that is the disk; its size is a multiple of 512 bytes. It is
-    /// locked, also as QEMU's programs do, and a block device must not be mounted.
+    /// The file or block device to serve; its size is a multiple of 512 bytes. It is locked, with
+    /// QEMU's locks as well, and a block device must not be mounted.
     #[arg(long, value_name = "PATH")]
     file: PathBuf,
-    /// How many request queues, each with a thread of its own.
+    /// Number of request queues, each with its own thread.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_QUEUES)))]
     queues: u16,
-    /// Take no writes. The file may have other readers, but no writer.
+    /// Refuse writes. The file may have other readers, but no writer.
     #[arg(long, conflicts_with = "create")]
     readonly: bool,
-    /// Around the host's page cache.
+    /// Bypass the host's page cache.
     #[arg(long)]
     direct: bool,
-    /// The cache mode a guest starts with.
+    /// The cache mode at the start of a guest.
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
     cache: Cache,
-    /// What the guest sees as the disk's serial, at most 20 bytes.
+    /// The disk's serial number, at most 20 bytes.
     #[arg(long, value_name = "ID", value_parser = serial)]
     serial: Option<Serial>,
-    /// Make the file first, with holes only, of this size: 64M, 1G or a number of bytes. It must
-    /// not exist, and is stable with its name before the socket is there.
+    /// Create the file first, sparse, of this size: 64M, 1G or a number of bytes. It must not
+    /// exist. The file and its name are stable before the socket exists.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     create: Option<u64>,
 }
@@ -64,10 +64,10 @@ pub(super) struct ServeArgs {
 /// When a write is stable.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum Cache {
-    /// When it was flushed.
+    /// A write is stable once it was flushed.
     #[default]
     Writeback,
-    /// When it completes.
+    /// A write is stable when it completes.
     Writethrough,
 }
 
@@ -107,7 +107,10 @@ fn size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Serves until a signal comes, and has told what there was to tell.
+/// Serves until a signal arrives, then waits for the log.
+///
+/// # Errors
+/// One line: the log has no thread. Other errors are logged, with exit code 2.
 pub(super) fn run(args: &ServeArgs) -> Result<u8, String> {
     let log = Log::start().map_err(|e| format!("no thread for the log: {e}"))?;
     let code = open_and_serve(args, &log).unwrap_or_else(|why| {
@@ -119,7 +122,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<u8, String> {
 }
 
 fn open_and_serve(args: &ServeArgs, log: &Log) -> Result<u8, String> {
-    // A file that may not grow is an errno of the host's then, and not the end of the server.
+    // Ignored, so that a file size limit is an errno of the write instead of the end of the
+    // server.
     let beyond_a_limit = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGXFSZ, beyond_a_limit).map_err(|e| format!("signals: {e}"))?;
     let stale = socket::is_stale(&args.socket)?;
@@ -144,9 +148,9 @@ fn open_and_serve(args: &ServeArgs, log: &Log) -> Result<u8, String> {
     }
 }
 
-/// Opens a file that a server may have left a moment ago. What a killed server gave the host goes
-/// on after its death, and the host keeps the file locked for so long; a server that is started at
-/// once waits for that.
+/// Opens a file that another server may have held a moment ago. The host keeps the file of a killed
+/// server locked until its submitted operations have ended; a server started right after it waits
+/// for that.
 fn patiently<D>(open: impl Fn() -> Result<D, OpenError>) -> Result<D, OpenError> {
     let begun = Instant::now();
     loop {
@@ -161,7 +165,7 @@ fn patiently<D>(open: impl Fn() -> Result<D, OpenError>) -> Result<D, OpenError>
     }
 }
 
-/// Serves until a signal comes. Nothing was changed before this but what was `created`.
+/// Serves until a signal arrives. Only `created` was changed before this call.
 fn serve<D: QueueDisk>(
     args: &ServeArgs,
     log: &Log,
@@ -174,7 +178,7 @@ fn serve<D: QueueDisk>(
     let config = Config {
         writeback: matches!(args.cache, Cache::Writeback),
         serial: args.serial.unwrap_or(Config::default().serial),
-        // The largest there is: a front-end chooses the size, and only what is used takes memory.
+        // The maximum: a front-end chooses the size, and only the used part takes memory.
         queue_size: 1 << 15,
         ..Config::default()
     };
@@ -186,7 +190,7 @@ fn serve<D: QueueDisk>(
     heed_signals(server.stopper(), server.grower(), growth, file.to_string(), log.clone())?;
     let (listener, bound) = Bound::bind(&args.socket, stale)?;
     created.keep();
-    // A thread that finds one of our own mistakes must not leave a guest waiting for ever.
+    // A panic in one thread must not leave a guest waiting without end.
     let panics = log.clone();
     std::panic::set_hook(Box::new(move |info| {
         let text = info.to_string();
@@ -213,7 +217,7 @@ fn topic(event: &Event) -> Topic {
     }
 }
 
-/// Ends the server at SIGINT, SIGTERM and SIGHUP. At SIGUSR1 it looks whether the file has grown.
+/// Ends the server at SIGINT, SIGTERM and SIGHUP. At SIGUSR1 checks whether the file has grown.
 fn heed_signals(
     stopper: Stopper,
     grower: Grower,
@@ -226,7 +230,7 @@ fn heed_signals(
     let heed = move || {
         for signal in signals.forever() {
             if signal == SIGUSR1 {
-                log.mention(Topic::Rest, format_args!("{file}{}", style(&growth, &grower)));
+                log.mention(Topic::Rest, format_args!("{file}{}", look_and_grow(&growth, &grower)));
             } else {
                 stopper.stop();
             }
@@ -237,8 +241,9 @@ fn heed_signals(
     Ok(())
 }
 
-/// Looks whether the file has grown, and says what came of it.
-fn style(growth: &Growth, grower: &Grower) -> String {
+/// Checks whether the file has grown, grows the disk, and returns the result as the end of a log
+/// line.
+fn look_and_grow(growth: &Growth, grower: &Grower) -> String {
     let capacity = match growth.look() {
         Ok(capacity) => capacity,
         Err(error) => return format!(": {error}"),

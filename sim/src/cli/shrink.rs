@@ -52,13 +52,13 @@ struct Shrinking<'a> {
     stopped: &'a Stopped,
 }
 
-/// What is to be shrunk.
+/// The failure to shrink.
 struct Found {
     options: Options,
     run: u32,
     actions: Vec<Action>,
     signature: Signature,
-    /// As the trace says where it came from.
+    /// The origin, as in the trace's `seed` header.
     seed: String,
     name: String,
 }
@@ -67,7 +67,7 @@ impl Visit for Shrinking<'_> {
     type Out = Result<u8, String>;
 
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
-        // Before the work: it is not to be for nothing.
+        // Before the work, so that it is not wasted.
         let place = self.place()?;
         let Some(found) = self.found::<D>(&setup) else { return Ok(PASSED) };
         let longer = self.keep_as_found::<D>(&setup, &found, &place);
@@ -116,8 +116,9 @@ impl Visit for Shrinking<'_> {
         say::line(format_args!("  {replays} replays in {}", told(begun.elapsed())));
         match shown {
             Ok(shown) if !short.complete => {
-                let on = format!("`powerfail shrink {shown} --force -o {shown}` goes on from here");
-                say::line(format_args!("  not as short as can be: {on}"));
+                let on =
+                    format!("`powerfail shrink {shown} --force -o {shown}` continues from here");
+                say::line(format_args!("  stopped early: {on}"));
             }
             Ok(_) => {}
             Err(what) => {
@@ -130,7 +131,7 @@ impl Visit for Shrinking<'_> {
 }
 
 impl Shrinking<'_> {
-    /// The failure of the trace, or of the seed; nothing if the seed passes.
+    /// The failure of the trace or of the seed; `None` if the seed passes.
     fn found<D: DeviceUnderTest>(&self, setup: &D::Setup) -> Option<Found> {
         if let Some(trace) = &self.trace {
             return Some(Found {
@@ -162,8 +163,8 @@ impl Shrinking<'_> {
         })
     }
 
-    /// Where the shorter trace goes: where it was asked for, else beside the longer one, else among
-    /// the others.
+    /// The place of the shorter trace: the given file, else a file next to the longer trace, else a
+    /// numbered file in `out/`.
     fn place(&self) -> Result<Place<'_>, String> {
         let path = match (&self.args.output, &self.args.trace) {
             (Some(path), _) => path.clone(),
@@ -182,7 +183,7 @@ impl Shrinking<'_> {
         Ok(Place::At { path, replace: Cell::new(is_there) })
     }
 
-    /// Keeps what was found of a seed, before it is made short. A trace is kept already.
+    /// Saves the failure of a seed before it is shrunk. A trace is saved already.
     fn keep_as_found<D: DeviceUnderTest>(
         &self,
         setup: &D::Setup,
@@ -201,18 +202,18 @@ impl Shrinking<'_> {
     }
 }
 
-/// Where the trace goes.
+/// The place of the shorter trace.
 enum Place<'a> {
     Numbered(Folder<'a>),
     At {
         path: PathBuf,
-        /// Whether what is there is to be replaced: it was meant, or is ours.
+        /// Whether to replace the file: `--force` was given, or this process wrote it.
         replace: Cell<bool>,
     },
 }
 
 impl Place<'_> {
-    /// Writes a trace there, in the place of a longer one that was written before.
+    /// Writes a trace there, replacing a longer one that was written before.
     fn write(&self, trace: &Trace) -> Result<PathBuf, String> {
         match self {
             Place::Numbered(folder) => folder.keep(trace),
@@ -229,7 +230,7 @@ impl Place<'_> {
     }
 }
 
-/// `a.short.trace` for `a.trace`, and for itself.
+/// `a.short.trace` for `a.trace` and for `a.short.trace`.
 fn beside(longer: &Path) -> PathBuf {
     let stem = longer.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let stem = stem.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What an exhaustive search says in the end: what it has covered, and what came of it.
+//! The statement of an exhaustive search: its scope, its verdict and its counts.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,15 +7,15 @@ use super::output::grouped;
 use crate::explore::{Report, RequestKind, Row, Scope, Tally};
 use crate::guest::Kind;
 
-/// The statement of a search in which nothing was broken.
+/// The statement of a search in which no promise was broken.
 pub(super) struct Statement<'a> {
     pub(super) device: &'a str,
     pub(super) kind: Kind,
     pub(super) scope: &'a Scope,
     pub(super) report: &'a Report,
-    /// What the largest scope came to that is smaller by some requests and was searched to the end.
+    /// The report of the largest scope with fewer requests that was searched completely.
     pub(super) smaller: Option<&'a Report>,
-    /// All that was done for it.
+    /// The work of this process, over all numbers of requests.
     pub(super) work: &'a Tally,
     pub(super) elapsed: Duration,
     pub(super) jobs: usize,
@@ -52,8 +52,8 @@ impl Statement<'_> {
         format!(
             "{}: every workload of up to {} ({}) over {units} on {},\n\
              up to {in_flight} in flight, {}, {}{resets}{rows};\n\
-             every order of effects and completions, every moment at which the power goes,\n\
-             every subset of {atoms} that survives",
+             every order of effects and completions, every moment of a power loss,\n\
+             every surviving subset of {atoms}",
             self.device,
             many(requests, "request", "requests"),
             kinds.join(", "),
@@ -74,7 +74,8 @@ impl Statement<'_> {
         if let Some(smaller) = self.smaller {
             let requests = many(smaller.requests, "request", "requests");
             let states = grouped(smaller.tally.states);
-            verdict += &format!(",\n  nor by up to {requests}: that is complete, {states} states");
+            verdict +=
+                &format!(",\n  nor with up to {requests}, which is complete ({states} states)");
         }
         verdict
     }
@@ -89,7 +90,7 @@ impl fmt::Display for Statement<'_> {
         let rate = |count: u64| grouped((u128::from(count) * 1_000_000 / micros) as u64);
         // Of n states any two collide with a probability of at most n² / 2^129.
         let bits = 129 - 2 * (u64::BITS - tally.states.leading_zeros());
-        let least = if tally.schedules == u64::MAX { "or more, " } else { "" };
+        let least = if tally.schedules == u64::MAX { "at least; " } else { "" };
         let moments = tally.cuts.max(tally.images.min(1));
         let unit = if self.kind == Kind::Disk { "sectors" } else { "words" };
         let mut row = |name: &str, figure: u64, more: String| {
@@ -108,14 +109,18 @@ impl fmt::Display for Statement<'_> {
         )?;
         row("steps", tally.steps, format!("{}/s on {jobs} threads", rate(work.steps)))?;
         let ratio = tally.schedule_steps / tally.steps.max(1);
-        row("  fewer than class by class", ratio, "times".to_owned())?;
+        row("  saving", ratio, "times fewer than class by class".to_owned())?;
         row("  deepest", tally.deepest, "steps from power-on".to_owned())?;
         row("device steps", tally.device_steps, format!("{}/s", rate(work.device_steps)))?;
         row("crash images represented", tally.images, format!("at {} moments", grouped(moments)))?;
-        row("  contents read back", tally.recalls, format!("of single {unit}: the rest is alike"))?;
-        row("at rest and read back", tally.looks, "states".to_owned())?;
+        row(
+            "  contents read back",
+            tally.recalls,
+            format!("of single {unit}; the others are equivalent"),
+        )?;
+        row("idle states read back", tally.looks, "states".to_owned())?;
         if tally.turned_away > 0 {
-            let more = "and maybe visited twice: --states is too small";
+            let more = "perhaps visited twice: --states is too small";
             row("states not remembered", tally.turned_away, more.to_owned())?;
         }
         let (seconds, tenths) = (elapsed.as_secs(), elapsed.subsec_millis() / 100);

@@ -1,11 +1,11 @@
-//! What the terminal can show.
+//! The colours and width of the terminal.
 
 use std::env;
 use std::io::IsTerminal as _;
 
 use crate::report::Style;
 
-/// When stories are coloured.
+/// When to colour stories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Colour {
     /// On a terminal, unless NO_COLOR is set or TERM is dumb.
@@ -18,12 +18,12 @@ pub(super) enum Colour {
 }
 
 impl Colour {
-    /// How a story on standard output is to look.
+    /// The style of a story on standard output.
     pub(super) fn style(self, all: bool) -> Style {
         let terminal = std::io::stdout().is_terminal();
         let colour = match self {
             Colour::Auto => {
-                // An empty NO_COLOR counts as none: https://no-color.org
+                // An empty NO_COLOR counts as unset: https://no-color.org
                 let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
                 let dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
                 terminal && !refused && !dumb
@@ -33,7 +33,7 @@ impl Colour {
         };
         let plain = Style { colour, all, ..Style::default() };
         match terminal_size::terminal_size_of(std::io::stdout()) {
-            // A terminal that does not know its width says zero.
+            // A terminal of unknown width reports zero.
             Some((width, _)) if terminal && width.0 > 0 => Style { width: width.0.into(), ..plain },
             _ => plain,
         }

@@ -1,4 +1,4 @@
-//! What can be put under test, by name.
+//! The devices and disks that can be put under test, by name.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
@@ -16,25 +16,25 @@ use crate::devices::pmem_file::{MapFault, Maps, PmemFile};
 use crate::dut::DeviceUnderTest;
 use crate::host::power_cut_fs::MountError;
 
-/// Before the name of a disk whose power is to be cut, as traces name it.
+/// The prefix of a disk's name, in traces, that asks for power cuts below it.
 const POWER_CUTS: &str = "power-cuts:";
 
-/// The name of a disk that is the same, with power cuts.
+/// The disk's name with power cuts.
 pub(super) fn with_power_cuts(disk: &str) -> String {
     format!("{POWER_CUTS}{}", disk.strip_prefix(POWER_CUTS).unwrap_or(disk))
 }
 
-/// The name of the disk itself, and whether its power is to be cut.
+/// The disk's name without the prefix, and whether the prefix was there.
 pub(super) fn without_power_cuts(disk: &str) -> (&str, bool) {
     disk.strip_prefix(POWER_CUTS).map_or((disk, false), |disk| (disk, true))
 }
 
-/// Something to do with whichever device was named.
+/// An operation generic over the device that was named.
 pub(super) trait Visit {
-    /// What it comes to.
+    /// Its result.
     type Out;
 
-    /// Does it.
+    /// Runs it on a device made with `setup`.
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Self::Out;
 }
 
@@ -43,22 +43,22 @@ pub(super) trait Targets {
     /// Finds the device and disk with these names and visits them.
     ///
     /// # Errors
-    /// One line that says which name is not known, and which are.
+    /// One line: a name is unknown. It lists the known ones.
     fn find<V: Visit>(&self, device: &str, disk: &str, visit: V) -> Result<V::Out, String>;
 
-    /// Whether there is only one device, so that no trace needs to name it.
+    /// Whether there is only one device, so that a trace's names are ignored.
     fn only_one(&self) -> bool {
         false
     }
 
-    /// The names a run has if none are given.
+    /// The device of a run if none is given.
     fn default_device(&self) -> &'static str;
 
-    /// The list of wrong things, a line each.
+    /// The list of mutants, one line each.
     fn wrong(&self) -> String;
 }
 
-/// A single device that somebody brought along.
+/// The single device of another binary.
 pub(super) struct Own<D>(PhantomData<D>);
 
 impl<D> Own<D> {
@@ -87,19 +87,18 @@ impl<D: DeviceUnderTest> Targets for Own<D> {
     }
 
     fn wrong(&self) -> String {
-        "nothing here is wrong on purpose\n".to_owned()
+        "there are no mutants of this device\n".to_owned()
     }
 }
 
-/// Our device, and everything wrong with it or below it.
+/// This repository's devices, and the mutants of them and of the disk below.
 pub(super) struct Builtin;
 
 impl Targets for Builtin {
     fn find<V: Visit>(&self, device: &str, disk: &str, visit: V) -> Result<V::Out, String> {
         let named = |name: &str| {
-            Wrong::from_name(name).ok_or_else(|| {
-                format!("nothing wrong is called `{name}`; `powerfail wrong` lists what is")
-            })
+            Wrong::from_name(name)
+                .ok_or_else(|| format!("there is no mutant `{name}`; `powerfail wrong` lists them"))
         };
         let wrong_device = match (device.strip_prefix("wrong:"), device) {
             (Some(name), _) => Some(named(name)?),
@@ -120,7 +119,7 @@ impl Targets for Builtin {
                 }
                 if device != "blk" && wrong_device.is_none() {
                     return Err(format!(
-                        "{device} has no disk `{disk}`; a pmem has sim and map:PATH"
+                        "{device} has no disk `{disk}`; pmem has sim and map:PATH"
                     ));
                 }
                 return match below.unwrap_or(disk).split_once(':') {
@@ -138,9 +137,9 @@ impl Targets for Builtin {
                 };
             }
         };
-        // Either option finds either kind: a name is unique.
+        // Either option accepts either kind, because names are unique.
         match (wrong_device, wrong_disk) {
-            (Some(_), Some(_)) => Err("one wrong thing at a time".to_owned()),
+            (Some(_), Some(_)) => Err("give one mutant, not two".to_owned()),
             (None, None) => Ok(match device {
                 "pmem" => visit.visit::<Pmem>(None),
                 "blk+pmem" => visit.visit::<BlkPmem>(()),
@@ -173,7 +172,7 @@ impl Targets for Builtin {
     }
 }
 
-/// Visits our persistent memory on new files, mapped, with power cuts or without.
+/// Visits the persistent memory on new mapped files, with power cuts or without.
 fn find_map<V: Visit>(
     device: &str,
     path: &str,
@@ -181,10 +180,10 @@ fn find_map<V: Visit>(
     visit: V,
 ) -> Result<V::Out, String> {
     if device != "pmem" {
-        return Err(format!("{device} is not on a mapped file: say --device pmem"));
+        return Err(format!("{device} cannot use a mapped file: give --device pmem"));
     }
     if path.is_empty() {
-        return Err("map: needs a path behind it, as map:memory.img".to_owned());
+        return Err("map: needs a path, such as map:memory.img".to_owned());
     }
     let files = Files::mapped(path.into(), power_cuts).map_err(|error| match &error {
         MountError::NoFile(_, error) => no_file(path, error),
@@ -197,7 +196,7 @@ fn find_map<V: Visit>(
     })
 }
 
-/// Visits our device on new files, driven in this way: `KIND:PATH`, with power cuts or without.
+/// Visits the block device on new files, given as `KIND:PATH`, with power cuts or without.
 fn find_file<L: FileLane, V: Visit>(
     wrong: Option<Wrong>,
     disk: &str,
@@ -209,11 +208,11 @@ fn find_file<L: FileLane, V: Visit>(
         None => None,
         Some(Wrong::Disk(fault)) => Some(fault),
         Some(Wrong::Device(_) | Wrong::Memory(_)) => {
-            return Err("a wrong device has no file".to_owned());
+            return Err("only a mutant of the disk can use a file".to_owned());
         }
     };
     if path.is_empty() {
-        return Err(format!("{kind}: needs a path behind it, as {kind}:disk.img"));
+        return Err(format!("{kind}: needs a path, such as {kind}:disk.img"));
     }
     let files = match below {
         None => Files::new(path.into(), fault).map_err(|error| no_file(path, &error))?,
@@ -222,7 +221,7 @@ fn find_file<L: FileLane, V: Visit>(
             _ => error.to_string(),
         })?,
     };
-    // Whether the host has this kind of disk.
+    // Check that the host supports this kind of disk.
     L::open(path.as_ref(), false).map_err(|error| error.to_string())?;
     Ok(match below {
         None => visit.visit::<BlkFile<L>>(files),
@@ -233,8 +232,8 @@ fn find_file<L: FileLane, V: Visit>(
 fn no_file(path: &str, error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::AlreadyExists => {
-            format!("{path} exists, and a run would overwrite it: name a file that does not")
+            format!("{path} exists, and a run would overwrite it: give a path that does not exist")
         }
-        _ => format!("cannot make the file {path}: {error}"),
+        _ => format!("cannot create the file {path}: {error}"),
     }
 }

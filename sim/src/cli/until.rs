@@ -1,4 +1,4 @@
-//! `powerfail replay --until`: a trace up to an action, and the world at that moment.
+//! `powerfail replay --until`: a replay up to an action, and the state of the world there.
 
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -13,7 +13,7 @@ use crate::world::World;
 pub(super) struct Stop<'a> {
     pub(super) trace: &'a Trace,
     pub(super) name: String,
-    /// The action to stop before, counted from one.
+    /// The action to stop before, counted from 1.
     pub(super) before: usize,
     pub(super) style: Style,
 }
@@ -40,14 +40,13 @@ impl Visit for Stop<'_> {
         }
         say::line(format_args!("{name} before action {before} of {}: {next}", actions.len()));
         if skipped > 0 {
-            let what = "of the actions before it were not possible as they stand";
-            say::line(format_args!("{skipped} {what}"));
+            say::line(format_args!("skipped {skipped} actions before it that were not enabled"));
         }
         say::line(format_args!("\n{}", snapshot(&world, style)));
         if !is_traced() {
             return Ok(PASSED);
         }
-        // A debugger stops here: the call of `World::step` below does the action.
+        // A debugger stops here; the call of `World::step` below does the action.
         let _ = kill_process(getpid(), Signal::TRAP);
         let verdict = guarded(&mut world, |world| world.step(next).map(|_| false));
         match verdict.failure {

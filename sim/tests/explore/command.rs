@@ -51,12 +51,12 @@ fn a_stopped_search_goes_on_where_it_was_and_comes_to_the_same() {
         return assert_eq!(counts(&said), counts(&whole));
     }
     assert_eq!(code, Some(6), "{said}");
-    assert!(said.contains("NOT COMPLETE") && said.contains("goes on from here"), "{said}");
+    assert!(said.contains("NOT COMPLETE") && said.contains("resumes from here"), "{said}");
     let (code, said, _) = explore(two.path(), SMALL);
     assert_eq!(code, Some(0), "{said}");
     let said: String = said
         .lines()
-        .filter(|line| !line.starts_with("goes on"))
+        .filter(|line| !line.starts_with("resumes after"))
         .map(|line| format!("{line}\n"))
         .collect();
     assert_eq!(counts(&said), counts(&whole));

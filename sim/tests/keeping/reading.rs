@@ -75,7 +75,7 @@ fn there_is_no_seed_behind_the_last() {
     ] {
         let ran = place.powerfail(&[&["run", "--out", "d"], args].concat());
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{}", ran.err);
-        assert!(ran.err.contains("goes past the last seed"), "{}", ran.err);
+        assert!(ran.err.contains("exceeds the last seed"), "{}", ran.err);
     }
     let ran = place.powerfail(&["run", "--from", &last, "--seeds", "1", "--out", "d"]);
     assert!(matches!(ran.code, Some(0 | 4)), "{}", ran.err);

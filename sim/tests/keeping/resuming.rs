@@ -10,8 +10,9 @@ const SEARCH: [&str; 9] =
 /// What is the same for any machine, and whether the search went on.
 fn counts(ran: &Said) -> (Vec<String>, bool) {
     let line = |name: &str| ran.out.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-    let names = ["  complete", "  classes of schedules", "  states", "  crash images", "  at rest"];
-    (names.map(|name| line(name).to_owned()).into(), ran.out.starts_with("goes on behind"))
+    let names =
+        ["  complete", "  classes of schedules", "  states", "  crash images", "  idle states"];
+    (names.map(|name| line(name).to_owned()).into(), ran.out.starts_with("resumes after"))
 }
 
 /// A search that was stopped with so many parts finished; its checkpoint.

@@ -289,7 +289,7 @@ fn what_is_no_disk_is_refused_by_what_it_is() {
         (at("link"), &[], &["link is a symbolic link to elsewhere, which does not exist"]),
         (at("link"), &["--create", "1M"], &["link to elsewhere", "--create follows no link"]),
         (at("loop"), &[], &["Too many levels of symbolic links"]),
-        (at("missing"), &[], &["missing does not exist: --create SIZE makes it"]),
+        (at("missing"), &[], &["missing does not exist: --create SIZE creates it"]),
         (at("none/disk"), &[], &["the folder", "none does not exist"]),
         (at("none/disk"), &["--create", "1M"], &["the folder", "none does not exist"]),
     ];
@@ -301,5 +301,5 @@ fn what_is_no_disk_is_refused_by_what_it_is() {
     }
     assert_eq!(place.names(), ["disk.img", "fifo", "folder", "link", "loop"]);
     let said = refused(serve(&place, &place.disk(), "none/blk.sock", &[]));
-    assert!(said.contains("none does not exist: make it first"), "{said}");
+    assert!(said.contains("none does not exist: create it first"), "{said}");
 }

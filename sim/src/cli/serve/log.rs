@@ -1,12 +1,12 @@
-//! The log of a server: lines on standard error, written by a thread of their own.
+//! The log of a server: lines on standard error, written by a dedicated thread.
 //!
-//! Standard error may be closed, full, or a pipe that nobody reads, and a write to it may block for
-//! ever. So no thread that serves a guest writes there. It puts a line into a bounded queue and
-//! goes on; lines that find no room, come too often or cannot be written are counted, and the count
-//! is a line of its own once there is room again.
+//! Standard error may be closed, full, or a pipe without a reader, and a write to it may block
+//! without end. So no thread that serves a guest writes there: it puts a line into a bounded queue
+//! and continues. Lines that find no room, exceed the rate limit or cannot be written are counted,
+//! and the count is logged as a line once there is room again.
 //!
-//! Front-ends cause most lines, and may cause them as fast as they connect: those are limited, by
-//! [`Topic`]. Control characters are escaped, whatever they came from.
+//! Front-ends cause most lines, as fast as they connect, so those lines have a rate limit for each
+//! [`Topic`]. Control characters from any source are escaped.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -17,40 +17,41 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// How many lines may wait to be written.
+/// The maximum number of lines that wait to be written.
 const MOST_LINES: usize = 1024;
-/// So many more of the server's own may wait: how it ends is worth more than who came.
+/// The same for the server's own lines, which get extra room: its end matters more than
+/// connections.
 const MOST_OWN: usize = MOST_LINES + 32;
-/// Bytes of a line; what is longer is cut.
+/// The maximum length of a line in bytes; a longer one is truncated.
 const MOST_BYTES: usize = 4096;
-/// How many lines of a topic may come at once.
+/// The number of lines of a topic in one burst.
 const BURST: u32 = 1000;
-/// How many more may come in each second.
+/// The number of further lines of a topic per second.
 const RATE: u32 = 20;
-/// How long the end of the process waits for lines to be written.
+/// The wait for the queue to be written at the end of the process.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What a limited line is about. A flood of one topic leaves room for the other.
+/// The subject of a rate-limited line. A flood of one topic leaves room for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Topic {
-    /// A front-end comes or goes.
+    /// A front-end connects or disconnects.
     Connections,
-    /// Anything else that a front-end or a signal caused.
+    /// Any other event caused by a front-end or a signal.
     Rest,
 }
 
-/// A line, or the number of those that were left out here.
+/// A line, or the number of lines left out at this place.
 #[derive(Debug)]
 enum Entry {
     Line(String),
     LeftOut(u64),
 }
 
-/// How many lines of a topic may still come.
+/// The rate limit of a topic.
 #[derive(Debug)]
 struct Limit {
     left: u32,
-    /// The end of the last second that counted.
+    /// The end of the last whole second that was credited.
     since: Instant,
 }
 
@@ -59,9 +60,9 @@ impl Limit {
         Limit { left: BURST, since: now }
     }
 
-    /// Whether one more line may come.
+    /// Whether one more line is admitted; if so, counts it.
     fn admits(&mut self, now: Instant) -> bool {
-        // By whole seconds, so that one count stands for all that was left out in each.
+        // By whole seconds, so that one count covers all lines left out in a second.
         let seconds = now.saturating_duration_since(self.since).as_secs();
         self.since += Duration::from_secs(seconds);
         let more = u64::from(RATE).saturating_mul(seconds).saturating_add(self.left.into());
@@ -77,7 +78,7 @@ struct State {
     entries: VecDeque<Entry>,
     /// Lines left out since the last entry.
     left_out: u64,
-    /// An entry was taken and is being written.
+    /// Whether an entry was taken and is being written.
     writing: bool,
     connections: Limit,
     rest: Limit,
@@ -93,7 +94,7 @@ impl State {
         self.entries.push_back(Entry::Line(line));
     }
 
-    /// Has the number of lines left out written in their place.
+    /// Queues the number of lines left out, in their place.
     fn count(&mut self) {
         if self.left_out > 0 {
             self.entries.push_back(Entry::LeftOut(std::mem::take(&mut self.left_out)));
@@ -105,24 +106,23 @@ impl State {
     }
 }
 
-/// Where every thread of a server says what there is to say. None of its functions waits for
-/// standard error but [`finish`](Log::finish) and [`last_words`](Log::last_words), and these not
-/// for long.
+/// The log, shared by every thread of a server. Only [`finish`](Log::finish) and
+/// [`last_words`](Log::last_words) wait for standard error, at most half a second.
 #[derive(Clone, Debug)]
 pub(super) struct Log(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// There is something to write, or everything is written.
+    /// Notified when an entry is queued or the queue is written.
     moved: Condvar,
 }
 
 impl Log {
-    /// Starts the thread that writes.
+    /// Starts the writer thread.
     ///
     /// # Errors
-    /// The host gives no thread.
+    /// The host cannot start a thread.
     pub(super) fn start() -> io::Result<Log> {
         let now = Instant::now();
         let log = Log(Arc::new(Shared {
@@ -137,18 +137,18 @@ impl Log {
         }));
         let writer = log.clone();
         let thread = std::thread::Builder::new().name("log".to_owned());
-        // It is not joined: it may wait for a reader that never reads, and ends with the process.
+        // Not joined: it may wait for a reader that never reads, and ends with the process.
         thread.spawn(move || writer.work())?;
         Ok(log)
     }
 
-    /// Says something of the server's own, which comes seldom.
+    /// Logs a line of the server's own, without a rate limit.
     pub(super) fn say(&self, what: impl Display) {
         self.state().push(line(what), MOST_OWN);
         self.0.moved.notify_all();
     }
 
-    /// Says something that others may cause as often as they like.
+    /// Logs a line that others cause, within the topic's rate limit.
     pub(super) fn mention(&self, topic: Topic, what: impl Display) {
         let line = line(what);
         let mut state = self.state();
@@ -164,7 +164,7 @@ impl Log {
         }
     }
 
-    /// Waits until everything is written, or as long as the end of the process may take.
+    /// Waits until the queue is written, at most `PATIENCE`.
     pub(super) fn finish(&self) {
         let mut state = self.state();
         state.count();
@@ -173,8 +173,8 @@ impl Log {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Says something and waits as [`finish`](Log::finish) does, in a thread that panics: it may
-    /// hold the lock, so that is only tried.
+    /// Logs a line and waits as [`finish`](Log::finish) does, in a thread that panics. That thread
+    /// may hold the lock, so only `try_lock` is used.
     pub(super) fn last_words(&self, what: impl Display) {
         let mut last = Some(line(what));
         let begun = Instant::now();
@@ -191,7 +191,7 @@ impl Log {
         }
     }
 
-    /// What the thread does: the only place where a server writes to standard error.
+    /// The writer thread: the only code of a server that writes to standard error.
     fn work(&self) {
         loop {
             let mut state = self.state();
@@ -213,12 +213,12 @@ impl Log {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic ends the process, so what one left behind is not used for long.
+        // A panic ends the process, so a state it left behind is used only briefly.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A whole line: no control characters but the newline at its end.
+/// A complete line, without control characters except the newline at its end.
 fn line(what: impl Display) -> String {
     let mut line = "powerfail: ".to_owned();
     for c in what.to_string().chars() {
@@ -236,8 +236,8 @@ fn line(what: impl Display) -> String {
     line
 }
 
-/// Writes all of it to standard error. Not by way of the standard library's handle, which other
-/// threads would have to wait for.
+/// Writes all bytes to standard error, without the lock of the standard library's handle, which
+/// would block other threads.
 fn write(mut bytes: &[u8]) -> rustix::io::Result<()> {
     let stderr = io::stderr();
     while !bytes.is_empty() {

@@ -1,7 +1,7 @@
-//! The file that is served: what to say where there is none, and `--create`.
+//! The served file: checks that it exists, and `--create`.
 //!
-//! A file that is made is there after a power loss, with its name. It is removed again if nothing
-//! comes of the server.
+//! A created file and its name are stable before the server starts. The file is removed again if
+//! the server does not start.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use powerfail_device::host::Shown;
 
-/// A file that was made here, and is taken away again if nothing comes of it.
+/// A created file, removed on drop unless it was kept.
 #[derive(Debug)]
 pub(super) struct Created(Option<(PathBuf, Id)>);
 
@@ -22,6 +22,7 @@ fn id(found: &fs::Metadata) -> Id {
 }
 
 impl Created {
+    /// Keeps the file.
     pub(super) fn keep(&mut self) {
         self.0 = None;
     }
@@ -31,13 +32,16 @@ impl Drop for Created {
     fn drop(&mut self) {
         let Some((path, made)) = &self.0 else { return };
         if fs::symlink_metadata(path).is_ok_and(|found| id(&found) == *made) {
-            // The error that led here is the one to tell.
+            // The error that led here is the one to report.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Looks for the file, or makes it with holes only if a size is given.
+/// Checks that the file exists or, if a size is given, creates it as a sparse file.
+///
+/// # Errors
+/// One line: the file does not exist, exists already, or cannot be created.
 pub(super) fn prepare(path: &Path, size: Option<u64>) -> Result<Created, String> {
     let shown = Shown(path);
     let Some(size) = size else {
@@ -46,9 +50,9 @@ pub(super) fn prepare(path: &Path, size: Option<u64>) -> Result<Created, String>
                 let why = dangling(path).map(|link| format!("{link}: name another file"));
                 Err(why
                     .or_else(|| missing_folder(path))
-                    .unwrap_or_else(|| format!("{shown} does not exist: --create SIZE makes it")))
+                    .unwrap_or_else(|| format!("{shown} does not exist: --create SIZE creates it")))
             }
-            // Whoever opens it sees the rest.
+            // Opening it checks the rest.
             _ => Ok(Created(None)),
         };
     };
@@ -63,22 +67,22 @@ pub(super) fn prepare(path: &Path, size: Option<u64>) -> Result<Created, String>
     let created = Created(Some((path.to_owned(), id(&made))));
     file.set_len(size).map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => format!(
-            "{shown}: no file of {size} bytes can be made here ({error}); see the limits of the file \
+            "{shown}: cannot create a file of {size} bytes ({error}); see the limits of the file \
              system and of this process (`ulimit -f`)"
         ),
-        _ => format!("{shown}: no file of {size} bytes can be made here ({error})"),
+        _ => format!("{shown}: cannot create a file of {size} bytes ({error})"),
     })?;
     file.sync_all()
         .and_then(|()| sync_name(path, &file))
-        .map_err(|error| format!("{shown}: the new file cannot be made stable ({error})"))?;
+        .map_err(|error| format!("{shown}: cannot sync the new file ({error})"))?;
     Ok(created)
 }
 
-/// Makes the name of a new file stable, which a sync of the file does not.
+/// Makes the name of a new file stable, which a sync of the file alone does not.
 fn sync_name(path: &Path, file: &File) -> io::Result<()> {
     let synced = File::open(folder(path)).and_then(|folder| folder.sync_all());
     match synced.map_err(|error| (error.kind(), error)) {
-        // A folder that can be searched and written, but not read; and file systems that sync no
+        // A folder that can be searched and written but not read, or a file system that cannot sync
         // folders.
         Err((io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput, _)) => {
             Ok(rustix::fs::syncfs(file)?)
@@ -96,16 +100,16 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
-/// What to say if the folder of a path is missing.
+/// The error line if the folder of a path is missing.
 pub(super) fn missing_folder(path: &Path) -> Option<String> {
     let folder = folder(path);
     let missing = fs::metadata(folder).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
     missing.then(|| {
-        format!("{}: the folder {} does not exist: make it first", Shown(path), Shown(folder))
+        format!("{}: the folder {} does not exist: create it first", Shown(path), Shown(folder))
     })
 }
 
-/// What to say of a symbolic link to nothing.
+/// The error line for a dangling symbolic link.
 fn dangling(path: &Path) -> Option<String> {
     let target = fs::read_link(path).ok()?;
     let missing = fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
@@ -114,7 +118,7 @@ fn dangling(path: &Path) -> Option<String> {
     })
 }
 
-/// What to say of a file that was to be made and is there.
+/// The error line for a file that exists and was to be created.
 fn taken(path: &Path) -> String {
     let shown = Shown(path);
     if let Some(link) = dangling(path) {

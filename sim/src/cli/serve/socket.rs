@@ -1,9 +1,9 @@
-//! The socket in the file system that a server listens on: only what nobody listens on is replaced,
-//! and only the server's own is removed.
+//! The listening socket in the file system: only a stale socket is replaced, and only the server's
+//! own is removed.
 //!
-//! Another server may start on the same path at the same moment. A socket that nobody listens on is
-//! first moved aside, then looked at once more, and put back if somebody has begun to listen; so it
-//! is never a live one that is removed.
+//! Another server may start on the same path at the same moment. A stale socket, one without a
+//! listener, is first moved aside, then checked once more, and put back if it has a listener by
+//! then. So a live socket is never removed.
 
 use std::fs;
 use std::io;
@@ -17,19 +17,21 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 use super::place::missing_folder;
 
-/// A socket that is bound. It is removed when this is dropped, unless the path leads to something
-/// else by then.
+/// A bound socket. It is removed on drop, unless the path leads to another file by then.
 #[derive(Debug)]
 pub(super) struct Bound {
     path: PathBuf,
-    /// Device and inode, if the host told them.
+    /// Device and inode, if they could be read.
     id: Option<(u64, u64)>,
-    /// It keeps the inode, whose number another file would have otherwise.
+    /// Keeps the inode in use, so that no other file gets its number.
     _listener: UnixListener,
 }
 
 impl Bound {
     /// Binds the path, and replaces a socket there if it is `stale`.
+    ///
+    /// # Errors
+    /// One line: the path is in use or cannot be bound.
     pub(super) fn bind(path: &Path, stale: bool) -> Result<(UnixListener, Bound), String> {
         let shown = Shown(path);
         let said = |error: io::Error| format!("{shown}: {error}");
@@ -43,7 +45,7 @@ impl Bound {
         })?;
         let id = fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()));
         let kept = listener.try_clone().inspect_err(|_| {
-            // It was bound a moment ago, and the error is what matters.
+            // The first error is the one to report.
             let _ = fs::remove_file(path);
         });
         let bound = Bound { path: path.to_owned(), id, _listener: kept.map_err(said)? };
@@ -55,13 +57,16 @@ impl Drop for Bound {
     fn drop(&mut self) {
         let found = fs::symlink_metadata(&self.path).ok().map(|found| (found.dev(), found.ino()));
         if found.is_some() && found == self.id {
-            // Whoever has tidied up already has done no harm.
+            // If it is gone already, that is fine.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Whether a socket is there that nobody listens on.
+/// Whether the path is a stale socket; false if nothing is there.
+///
+/// # Errors
+/// One line: a server listens there, or the path is not a socket.
 pub(super) fn is_stale(path: &Path) -> Result<bool, String> {
     let shown = Shown(path);
     match fs::symlink_metadata(path) {
@@ -85,18 +90,17 @@ fn in_use(path: &Path) -> String {
     format!("{} is in use by another server", Shown(path))
 }
 
-/// Connects, but does not wait for room in the queue of a server that is busy.
+/// Connects without waiting for room in the backlog of a busy server.
 fn knock(path: &Path) -> rustix::io::Result<()> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
-/// Removes a socket that nobody listened on a moment ago.
+/// Removes a socket that was stale a moment ago.
 fn remove_stale(path: &Path) -> Result<(), String> {
     let said = |error: io::Error| format!("{}: {error}", Shown(path));
-    // A name beside it that is this process's own, and no longer than it must be for the address of
-    // a socket.
+    // A name next to it that only this process uses, short enough for a socket address.
     let aside = path.with_file_name(format!(".{}", std::process::id()));
     let moved = match SocketAddrUnix::new(&aside) {
         Ok(_) => renameat_with(CWD, path, CWD, &aside, RenameFlags::NOREPLACE),
@@ -104,21 +108,20 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     };
     match moved {
         Ok(()) => {}
-        // Somebody was quicker, and what is there now is seen when it is bound.
+        // Another server removed it first; `bind` reports what is there now.
         Err(rustix::io::Errno::NOENT) => return Ok(()),
-        // The name is too long, or the file system moves nothing like this: the look comes first
-        // then.
+        // The name is too long, or the file system has no such rename: check first, then remove.
         Err(_) if is_stale(path)? => return fs::remove_file(path).map_err(said),
         Err(_) => return Ok(()),
     }
     if is_stale(&aside) == Ok(true) {
         return fs::remove_file(&aside).map_err(said);
     }
-    // Somebody has begun to listen meanwhile: this is theirs.
+    // Another server listens on it by now, so put it back.
     match renameat_with(CWD, &aside, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => Err(in_use(path)),
         Err(error) => Err(format!(
-            "{} is in use by another server, and is called {} now ({})",
+            "{} is in use by another server, and was renamed to {} ({})",
             Shown(path),
             Shown(&aside),
             io::Error::from(error)
@@ -131,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_somebody_listens_on_by_now_is_put_back() {
+    fn a_socket_with_a_new_listener_is_put_back() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("socket");
         drop(UnixListener::bind(&path).expect("a socket"));
@@ -143,14 +146,14 @@ mod tests {
         assert!(is_stale(&path).is_err_and(|said| said.contains("another server")));
         assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1);
         drop(other);
-        let (listener, bound) = Bound::bind(&path, true).expect("nobody listens any more");
+        let (listener, bound) = Bound::bind(&path, true).expect("it has no listener");
         assert!(is_stale(&path).is_err());
         drop((listener, bound));
         assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0);
     }
 
     #[test]
-    fn what_is_no_longer_ones_own_stays() {
+    fn another_servers_socket_stays() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("socket");
         let bound = Bound::bind(&path, false).expect("a socket");
