@@ -54,13 +54,13 @@ fn nonsense_gets_one_line_with_the_place() {
     let line = TRACE.lines().position(|line| line.starts_with("events")).unwrap() + 2;
     let spoil = |from: &str, to: &str| TRACE.replacen(from, to, 1);
     for (text, says) in [
-        (String::new(), "line 1: this is no trace"),
-        ("\u{0}\u{1}\u{2}".to_owned(), "line 1: this is no trace"),
+        (String::new(), "line 1: this is not a trace"),
+        ("\u{0}\u{1}\u{2}".to_owned(), "line 1: this is not a trace"),
         (spoil("powerfail trace 2", "powerfail trace 9"), "format version `9` is unknown"),
         (spoil("\nstart a", "\nfly a"), &*format!("line {line}: there is no action `fly`")),
         (spoil("\nrun ", "\nruns "), "there is no header `runs`"),
-        (spoil("queues=", "queues=9"), "no world has"),
-        (spoil("stable-write-lost/lost/out", "bad-luck"), "`bad-luck` is no signature"),
+        (spoil("queues=", "queues=9"), "a world cannot have"),
+        (spoil("stable-write-lost/lost/out", "bad-luck"), "`bad-luck` is not a signature"),
         (spoil("\nend\n", "\n"), "its last line is not `end`"),
         (TRACE.lines().take(5).collect::<Vec<_>>().join("\n"), "the header has no"),
     ] {

@@ -338,10 +338,10 @@ fn the_command_refuses_nonsense_in_one_line() {
     let one_line = "x".repeat(64 << 20);
     let million = "kick q0\n".repeat(1_000_000);
     for (bytes, says) in [
-        (&b""[..], "line 1: this is no trace"),
-        (b"\n\n\n", "line 1: this is no trace"),
+        (&b""[..], "line 1: this is not a trace"),
+        (b"\n\n\n", "line 1: this is not a trace"),
         (b"\x7fELF\x02\x01\x01\x00\xff\xfe\x00", "byte 8 is not text"),
-        (one_line.as_bytes(), "line 1: this is no trace"),
+        (one_line.as_bytes(), "line 1: this is not a trace"),
         (format!("powerfail trace {}", &one_line[16..]).as_bytes(), "format version `xxx"),
         (format!("{one_line}x").as_bytes(), "larger than"),
         (SHORT.replacen("send", &one_line[..5000], 1).as_bytes(), "longer than 4096 bytes"),

@@ -1,9 +1,9 @@
-//! Many runs: seeds shared out over threads, and what they add up to.
+//! A campaign: runs of many seeds on several threads, and their sums.
 //!
-//! Seeds are taken in blocks of [`BLOCK`]. Every count is a sum over whole blocks and a set of runs
-//! ends with a whole block, so the result is the same for any number of threads. One seed of each
-//! block, and every failing one, is run twice in different worlds: a run that differs is a third
-//! kind of result, neither pass nor fail.
+//! Threads take seeds in blocks of [`BLOCK`]. Every count is a sum over whole blocks, and a
+//! campaign ends with a whole block, so the result does not depend on the number of threads. One
+//! seed of each block, and every failing one, is run again in a fresh world: a difference is a
+//! third kind of result, neither pass nor fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,34 +18,34 @@ use crate::world::action::Action;
 use crate::world::coverage::Coverage;
 use crate::world::{Failure, Stats, World};
 
-/// Seeds that are handed to a thread at a time.
+/// The number of seeds in a block, the unit of work of a thread.
 pub const BLOCK: u64 = 256;
 
-/// What to run.
+/// The parameters of a campaign.
 #[derive(Clone, Copy, Debug)]
 pub struct Orders {
-    /// How runs are made.
+    /// The way runs are drawn.
     pub plan: Plan,
     /// The first seed.
     pub from: u64,
-    /// How many seeds.
+    /// The number of seeds.
     pub seeds: u64,
-    /// How many threads.
+    /// The number of threads.
     pub jobs: usize,
-    /// When to stop all the same.
+    /// The maximum duration.
     pub limit: Option<Duration>,
-    /// Whether to go on after a failure.
+    /// Whether to continue after a failure.
     pub keep_going: bool,
 }
 
 /// Failures with one signature.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// The smallest seed that shows it.
+    /// The smallest seed with this signature.
     pub seed: u64,
     /// That seed's failure.
     pub failure: Box<Failure>,
-    /// How many seeds show it.
+    /// The number of seeds with this signature.
     pub count: u64,
 }
 
@@ -54,15 +54,15 @@ pub struct Finding {
 pub struct Divergence {
     /// The seed.
     pub seed: u64,
-    /// The place of the first action that differs.
+    /// The index of the first action that differs.
     pub at: usize,
-    /// That action in the first run, if it had so many.
+    /// That action in the first run, unless the run is shorter.
     pub first: Option<Action>,
-    /// And in the second.
+    /// That action in the second run, unless the run is shorter.
     pub second: Option<Action>,
 }
 
-/// What a set of runs came to.
+/// The result of a campaign.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Sums.
@@ -72,9 +72,9 @@ pub struct Report {
     /// A chain over the event hashes of all runs, in the order of their seeds within blocks, summed
     /// over blocks.
     pub hash: u64,
-    /// Failing runs by what they broke.
+    /// Failing runs by signature.
     pub findings: BTreeMap<Signature, Finding>,
-    /// How many seeds failed.
+    /// The number of seeds that failed.
     pub failures: u64,
     /// The first run that was not reproducible.
     pub divergence: Option<Divergence>,
@@ -110,20 +110,20 @@ impl Report {
     }
 }
 
-/// How far a set of runs has come, for somebody who watches.
+/// The progress of a campaign, shared with an observer, and its stop flag.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Runs done.
+    /// The number of runs done.
     pub runs: AtomicU64,
-    /// Runs that failed.
+    /// The number of runs that failed.
     pub failures: AtomicU64,
-    /// A bit for every situation that was reached.
+    /// A bit for each situation that was reached.
     pub situations: AtomicU64,
-    /// Set to stop after the runs at hand.
+    /// Set to stop after the runs in progress.
     pub stop: Arc<AtomicBool>,
 }
 
-/// Runs seeds on several threads while `watch` looks at the gauge now and then.
+/// Runs seeds on several threads. Calls `watch` every 50 ms on the calling thread.
 pub fn campaign<D: DeviceUnderTest>(
     setup: &D::Setup,
     orders: Orders,
@@ -133,10 +133,11 @@ pub fn campaign<D: DeviceUnderTest>(
     campaign_beyond::<D>(setup, orders, &BTreeSet::new(), progress, &|_, _| {}, watch)
 }
 
-/// As [`campaign`], where `known` failures are counted and are no reason to stop. `found` hears of
-/// the first failure of every other kind at once, on the thread that came upon it: not always the
-/// one with the smallest seed, and not always one that the report has, which ends with a whole
-/// block.
+/// As [`campaign`], where `known` failures are counted but do not stop it.
+///
+/// `found` is called at once, on the worker thread, with the first failure of every other kind.
+/// That failure need not be the one with the smallest seed, and need not be in the report, which
+/// ends with a whole block.
 pub fn campaign_beyond<D: DeviceUnderTest>(
     setup: &D::Setup,
     orders: Orders,
@@ -175,10 +176,10 @@ fn watch_until(progress: &Progress, mut watch: impl FnMut(&Progress), done: impl
 
 struct Shared<'a> {
     next: AtomicU64,
-    /// The last block that counts: the first in which something new was found.
+    /// The last block that counts: the first block with a new finding.
     last: AtomicU64,
     done: Mutex<BTreeMap<u64, Report>>,
-    /// The kinds of failures that `found` need not hear of, or has heard of.
+    /// The signatures that are known or were passed to `found`.
     told: Mutex<BTreeSet<Signature>>,
     found: &'a (dyn Fn(&Signature, &Finding) + Sync),
     begun: Instant,
@@ -264,7 +265,7 @@ fn run_block<D: DeviceUnderTest>(
     report
 }
 
-/// Runs a seed once more in a world of its own and compares.
+/// Runs a seed again in a fresh world and compares.
 fn again<D: DeviceUnderTest>(
     setup: &D::Setup,
     plan: Plan,
@@ -278,7 +279,7 @@ fn again<D: DeviceUnderTest>(
     Some(diverge::<D>(setup, plan, seed))
 }
 
-/// Where two runs of a seed part.
+/// The first difference between two runs of a seed.
 fn diverge<D: DeviceUnderTest>(setup: &D::Setup, plan: Plan, seed: u64) -> Divergence {
     let record = || {
         let mut actions = Vec::new();

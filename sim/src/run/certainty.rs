@@ -1,12 +1,12 @@
-//! Since when a failure could no longer be averted.
+//! The point of no return: the step of a failing run from which every sampled continuation fails.
 //!
-//! A failing run is one future among many. From each moment of it others are tried: the guest only
-//! reads and flushes from there on, the host is sound, the power is cut or not, and everything is
-//! read back. If all of them break a promise the failure was certain by then, whatever comes after;
-//! what turned a few of them into all is where to look for the mistake.
+//! A failing run is one future among many. From a step of it, others are sampled: from there on the
+//! guest only reads and flushes, the host does not fail, the power is cut or not, and everything is
+//! read back. If all of them break a promise, the failure is certain at that step. The step that
+//! turns a few failing futures into all of them points to the bug.
 //!
-//! The futures are drawn from fixed seeds, so the answer is the same every time. A guest that wrote
-//! on could cover the damage up, which is why this one does not.
+//! The futures are drawn from fixed seeds, so the result is deterministic. The guest does not
+//! write, because a write could cover the damage.
 
 use crate::base::choose::{Choose, Ratio, Seeded, Site};
 use crate::base::prng::mix;
@@ -17,25 +17,26 @@ use crate::schedule::{Schedule, Scheduler};
 use crate::world::action::Action;
 use crate::world::{Event, World};
 
-/// How many futures are tried from a moment.
+/// The number of futures sampled from a step.
 pub const FUTURES: u32 = 300;
 
-/// No run longer than this is asked about.
+/// The maximum length of an analysed run, in steps.
 const MOST_STEPS: usize = 400;
 
-/// Since when a failure was certain.
+/// The point of no return of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Certainty {
-    /// After so many steps every future breaks a promise. Nothing if that is so only once the
-    /// promise is seen to be broken.
+    /// The number of steps after which every sampled future breaks a promise. `None` if that is so
+    /// only once the failure itself is observed.
     pub from: Option<usize>,
-    /// How many futures break one a step before that. Without such a step: before the last one.
+    /// The number of futures that break a promise one step before `from`, or before the last step
+    /// if `from` is `None`.
     pub before: u32,
-    /// How many futures were tried from each moment.
+    /// The number of futures sampled from each step.
     pub futures: u32,
 }
 
-/// The steps among events: every action but those that let others happen.
+/// The steps among events: every action except `await` and `rest`, which stand for others.
 pub fn steps(events: &[Event]) -> impl Iterator<Item = Action> + '_ {
     events.iter().filter_map(|event| match event {
         Event::Did(Action::Await { .. } | Action::Rest) => None,
@@ -44,10 +45,10 @@ pub fn steps(events: &[Event]) -> impl Iterator<Item = Action> + '_ {
     })
 }
 
-/// Finds out since when the failure was certain that the world has just run into, with a journal.
+/// Finds the point of no return of the failure that the world, with a journal, has just reached.
 ///
-/// Nothing is found out about a run that is too long, or about a device that is not on the
-/// simulated disk: its futures cannot be tried from a clone.
+/// `None` for a run that is too long, and for a device that is not on the simulated disk, because
+/// its futures cannot be run from a clone.
 #[must_use]
 pub fn certainty<D: DeviceUnderTest>(world: &World<D>) -> Option<Certainty> {
     let steps: Vec<Action> = steps(world.journal()?.events()).collect();
@@ -58,12 +59,12 @@ pub fn certainty<D: DeviceUnderTest>(world: &World<D>) -> Option<Certainty> {
     fresh.renew();
     fresh.forget_journal();
     let futures = Futures { fresh, steps: &steps };
-    // The step that shows the failure is not a moment before it.
+    // The last step shows the failure, so it is not analysed.
     let last = steps.len() - 1;
     if !futures.all_break(last) {
         return Some(Certainty { from: None, before: futures.broken(last), futures: FUTURES });
     }
-    // Once it is certain it stays certain, so the first moment can be found by halving.
+    // A certain failure stays certain, so bisection finds the first such step.
     let (mut open, mut certain) = (0, last);
     while open < certain {
         let middle = open.midpoint(certain);
@@ -83,7 +84,7 @@ struct Futures<'a, D: DeviceUnderTest> {
 }
 
 impl<D: DeviceUnderTest> Futures<'_, D> {
-    /// The world after so many steps; nothing if it does not get there.
+    /// The world after `count` steps; `None` if it fails before that.
     fn after(&self, count: usize) -> Option<World<D>> {
         let mut world = self.fresh.clone();
         let verdict = guarded(&mut world, |world| {
@@ -105,7 +106,7 @@ impl<D: DeviceUnderTest> Futures<'_, D> {
         (0..FUTURES).filter(|&nth| self.breaks(&world, nth)).count() as u32
     }
 
-    /// Whether a promise is broken in one of the futures of this world.
+    /// Whether future `nth` of this world breaks a promise.
     fn breaks(&self, now: &World<D>, nth: u32) -> bool {
         let mut world = now.clone();
         let mut choose = Seeded::new(mix(u64::from(now.run()) << 32 | u64::from(nth)));
@@ -130,7 +131,7 @@ impl<D: DeviceUnderTest> Futures<'_, D> {
     }
 }
 
-/// The same world with a sound host and a guest that reads and flushes by the book.
+/// The same options with a host that does not fail and a guest that only reads and flushes.
 fn calm(options: &Options) -> Options {
     Options {
         requests: 0,

@@ -1,4 +1,4 @@
-//! Findings that somebody has written down already, so that a set of runs can look for others.
+//! Known findings, listed in a file, so that a campaign can look for others.
 //!
 //! ```toml
 //! [[finding]]
@@ -7,8 +7,8 @@
 //! expires = "2027-03-01"
 //! ```
 //!
-//! `expires` may be left out. From that day on the finding is an error: what is known is to be
-//! repaired, not to be forgotten. The file is read strictly. Not here: what day it is.
+//! `expires` is optional. From that day on the finding is an error, because a known bug is to be
+//! fixed, not forgotten. The file is read strictly. Not here: today's date.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,10 +19,10 @@ use toml::{Spanned, Value};
 
 use crate::trace::Signature;
 
-/// What is known about one kind of failure.
+/// The entry of a known kind of failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Note {
-    /// Where it is written down.
+    /// The link to its description.
     pub(crate) link: String,
     expires: Option<Date>,
 }
@@ -48,10 +48,10 @@ struct Entry {
     expires: Option<Spanned<Value>>,
 }
 
-/// What is wrong with a file of known findings.
+/// An error in a file of known findings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KnownError {
-    /// The line, counted from one; zero if the file as a whole is meant.
+    /// The line, counted from 1; 0 stands for the whole file.
     line: usize,
     what: String,
 }
@@ -69,12 +69,12 @@ impl Known {
     /// Reads a file's text.
     ///
     /// # Errors
-    /// What makes no sense, and where; or that a finding has expired `today`, a date as 2027-03-01.
+    /// The text is invalid, or a finding has expired by `today`, a date such as 2027-03-01.
     pub(crate) fn read(text: &str, today: &str) -> Result<Known, KnownError> {
         let line_of = |at: usize| text[..at].matches('\n').count() + 1;
         let file: File = toml::from_str(text).map_err(|error| KnownError {
             line: error.span().map_or(0, |span| line_of(span.start)),
-            // It breaks its lines where a terminal would not.
+            // The message of the parser has several lines.
             what: error.message().lines().collect::<Vec<_>>().join(", "),
         })?;
         let today = date(today).expect("the caller gives a date");
@@ -85,7 +85,7 @@ impl Known {
                 signature.get_ref().parse().map_err(|what| KnownError { line, what })?;
             let wrong = |line: usize, what: String| Err(KnownError { line, what });
             if link.get_ref().is_empty() || link.get_ref().contains(char::is_control) {
-                let what = format!("{signature} has no link that can be followed");
+                let what = format!("{signature} has an invalid link");
                 return wrong(line_of(link.span().start), what);
             }
             let link = link.into_inner();
@@ -93,40 +93,41 @@ impl Known {
             if let Some(expires) = expires {
                 let line = line_of(expires.span().start);
                 let Some(day) = expiry(expires.get_ref()) else {
-                    let what = format!("{} is no date, as \"2027-03-01\"", expires.get_ref());
+                    let what =
+                        format!("{} is not a date such as \"2027-03-01\"", expires.get_ref());
                     return wrong(line, what);
                 };
                 if day <= today {
-                    let what = format!("{signature} has expired on {day}; see {link}");
+                    let what = format!("{signature} expired on {day}; see {link}");
                     return wrong(line, what);
                 }
                 last = Some(day);
             }
             if notes.contains_key(&signature) {
-                return wrong(line, format!("{signature} is here twice"));
+                return wrong(line, format!("{signature} is listed twice"));
             }
             notes.insert(signature, Note { link, expires: last });
         }
         Ok(Known { notes })
     }
 
-    /// Their signatures.
+    /// The known signatures.
     pub(crate) fn signatures(&self) -> BTreeSet<Signature> {
         self.notes.keys().cloned().collect()
     }
 
-    /// What is known about one.
+    /// The entry of a signature.
     pub(crate) fn get(&self, signature: &Signature) -> Option<&Note> {
         self.notes.get(signature)
     }
 
-    /// All of them.
+    /// All entries, by signature.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Signature, &Note)> {
         self.notes.iter()
     }
 }
 
-/// The link, and how long it holds.
+/// The link, and the day it expires.
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.link)?;
@@ -137,7 +138,7 @@ impl fmt::Display for Note {
     }
 }
 
-/// A date in quotes, or as TOML has it.
+/// A date in quotes, or a date of TOML.
 fn expiry(value: &Value) -> Option<Date> {
     match value {
         Value::String(text) => date(text),
@@ -186,15 +187,15 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_its_line() {
+    fn an_invalid_entry_is_refused_with_its_line() {
         let other = "stale-read/stale/out";
         for (findings, says) in [
-            (&[(LOST, ""), (LOST, "")][..], "line 7: stable-write-lost/lost/out is here twice"),
-            (&[(LOST, ""), ("bad-luck", "")], "line 7: `bad-luck` is no signature"),
-            (&[(LOST, "expires = \"soon\"")], "line 5: \"soon\" is no date"),
-            (&[(LOST, "expires = \"2027-02-30\"")], "line 5: \"2027-02-30\" is no date"),
-            (&[(LOST, "expires = 2027-03-01T00:00:00Z")], "line 5: 2027-03-01T00:00:00Z is no"),
-            (&[(LOST, "expires = 5")], "line 5: 5 is no date"),
+            (&[(LOST, ""), (LOST, "")][..], "line 7: stable-write-lost/lost/out is listed twice"),
+            (&[(LOST, ""), ("bad-luck", "")], "line 7: `bad-luck` is not a signature"),
+            (&[(LOST, "expires = \"soon\"")], "line 5: \"soon\" is not a date"),
+            (&[(LOST, "expires = \"2027-02-30\"")], "line 5: \"2027-02-30\" is not a date"),
+            (&[(LOST, "expires = 2027-03-01T00:00:00Z")], "line 5: 2027-03-01T00:00:00Z is not"),
+            (&[(LOST, "expires = 5")], "line 5: 5 is not a date"),
             (&[(LOST, ""), (other, "until = 5")], "line 9: unknown field `until`"),
             (&[(LOST, "[finding]")], "line 5: "),
             (&[(LOST, "link = \"x:2\"")], "line 5: duplicate key"),

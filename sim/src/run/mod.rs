@@ -21,44 +21,44 @@ use crate::schedule::{Schedule, Scheduler};
 use crate::world::action::Action;
 use crate::world::{Event, Failure, World};
 
-/// How runs are made.
+/// The way runs are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// The family of options.
+    /// The preset that draws the options.
     pub preset: Preset,
-    /// The order of steps.
+    /// The scheduler of the steps.
     pub schedule: Schedule,
 }
 
-/// What one run came to.
+/// The result of one run.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// The hash over all its events.
     pub hash: u64,
-    /// The promise that was broken, if one was.
+    /// The broken promise, if any.
     pub failure: Option<Box<Failure>>,
-    /// A replay that takes more than [`MOST_STEPS`] is given up.
+    /// Whether the replay was given up after [`MOST_STEPS`].
     pub exhausted: bool,
 }
 
-/// No replay takes more steps of device threads than this.
+/// The maximum number of device-thread steps of a replay.
 pub const MOST_STEPS: u64 = 3_000_000;
 
-/// The number that names the run of a seed in its payloads; never zero.
+/// The number that identifies the run of a seed in its payloads; never zero.
 #[must_use]
 pub fn run_number(seed: u64) -> u32 {
     (mix(seed ^ 0x5eed) as u32) | 1
 }
 
-/// A world for this seed's options, ready to be led.
+/// A world with this seed's options, at power-on.
 pub fn world<D: DeviceUnderTest>(setup: &D::Setup, plan: Plan, seed: u64) -> World<D> {
     let mut choose = Seeded::new(seed);
     let options = plan.preset.draw(D::kinds(setup), &mut choose);
     World::new(setup.clone(), options, run_number(seed))
 }
 
-/// Does the run of a seed in a world that may have seen other runs, handing every action that was
-/// done to `record`.
+/// Does the run of a seed in a world that may have done other runs. Calls `record` with every
+/// action that was done.
 pub fn run_seed<D: DeviceUnderTest>(
     world: &mut World<D>,
     plan: Plan,
@@ -70,7 +70,7 @@ pub fn run_seed<D: DeviceUnderTest>(
     lead(world, plan, options, run_number(seed), &mut choose, record)
 }
 
-/// Does one run, with the numbers after the options drawn from `choose`.
+/// Does one run with these options; every further number is drawn from `choose`.
 pub fn lead<D: DeviceUnderTest, C: Choose>(
     world: &mut World<D>,
     plan: Plan,
@@ -102,14 +102,14 @@ pub fn lead<D: DeviceUnderTest, C: Choose>(
     if verdict.failure.as_deref().is_some_and(panicked)
         && let Some(action) = last
     {
-        // Nobody came back from it, so nobody has written it down.
+        // The step panicked, so the loop above has not recorded it.
         record(&action);
     }
     verdict
 }
 
-/// Replays a list of actions from power-on. Actions that are not enabled are skipped; `skipped`
-/// hears of them by their place in the list.
+/// Replays a list of actions from power-on. Actions that are not enabled are skipped; `skipped` is
+/// called with their index.
 pub fn replay<D: DeviceUnderTest>(
     world: &mut World<D>,
     options: Options,
@@ -132,8 +132,8 @@ pub fn replay<D: DeviceUnderTest>(
     })
 }
 
-/// The actions with everything that `await` and `rest` came to spelled out, and without those that
-/// were not enabled. Replaying them does the same, one step at a time.
+/// The actions with every `await` and `rest` replaced by the steps they stand for, and without
+/// those that were not enabled. A replay of them does the same, one step at a time.
 pub fn unfold<D: DeviceUnderTest>(
     world: &mut World<D>,
     options: Options,
@@ -167,7 +167,7 @@ pub fn unfold<D: DeviceUnderTest>(
     unfolded
 }
 
-/// Does a run whose device may panic. What it returns is whether it was given up.
+/// Does a run whose device may panic. `run` returns whether it was given up.
 pub(crate) fn guarded<D: DeviceUnderTest>(
     world: &mut World<D>,
     run: impl FnOnce(&mut World<D>) -> Result<bool, Box<Failure>>,
@@ -184,8 +184,9 @@ pub(crate) fn guarded<D: DeviceUnderTest>(
     Verdict { hash: world.event_hash(), failure, exhausted }
 }
 
-/// What a panic of a device is to its guest.
+/// The failure that a panic of a device stands for.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Box<Failure> {
-    let violation = Violation::new(Rule::DevicePanicked).note(format!("It said: {}", said(panic)));
+    let violation =
+        Violation::new(Rule::DevicePanicked).note(format!("Panic message: {}", said(panic)));
     Box::new(Failure { device: 0, violation })
 }

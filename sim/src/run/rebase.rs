@@ -1,12 +1,12 @@
-//! Replaying by meaning: when the code has gained or lost a step since a trace was recorded, its
-//! lines are matched by what they are about, and the replay goes on.
+//! Replay by meaning: a rebase of a trace onto code that has gained or lost steps since the trace
+//! was recorded.
 //!
-//! An action that is enabled is done as it stands. One that is not is moved: threads run until the
-//! operation it names is in the host's hands, or one like it; a reset that takes longer is waited
-//! for; a request that does not fit its ring waits for room. What was done in the end is a list of
-//! actions of its own, and replaying that list does the same with nothing left to move.
+//! An enabled action is done as it stands. Any other is moved: threads run until the named
+//! operation, or one like it, is in flight; a reset that takes longer is waited for; a request that
+//! does not fit its ring waits for room. The result is a new list of actions, and a plain replay of
+//! that list does the same.
 //!
-//! Not here: whether the situation of a trace was reached ([`trace::judge`](crate::run::judge)).
+//! Not here: whether the situation of a trace was reached ([`judge`](crate::run::judge)).
 
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
@@ -19,22 +19,22 @@ use crate::schedule::options::Options;
 use crate::world::action::{Action, QueueId, Until};
 use crate::world::{Failure, World};
 
-/// How many actions one line may need before it.
+/// The maximum number of actions done on behalf of one line.
 const PATIENCE: u32 = 64;
 
-/// How much may still be done, so that every replay ends soon whatever its lines say.
+/// The work a replay may still do, so that every replay ends soon, whatever its lines.
 ///
-/// One unit is about what a step of a device's thread costs. Everything is counted that a line can
-/// have much of, so this bounds the time and, through the journal, the memory.
+/// One unit is about the cost of a device-thread step. Every cost that a line can multiply is
+/// counted, so the budget bounds the time and, through the journal, the memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     left: u64,
-    /// Requests of this replay: the oracle remembers what each may have left behind.
+    /// The number of requests of this replay. The oracle's cost grows with it.
     sent: u64,
 }
 
 impl Budget {
-    /// What looking ahead with a copy of a world costs before it takes a step.
+    /// The cost of copying a world in order to look ahead.
     const COPY: u64 = 500;
 
     pub(crate) fn new(left: u64) -> Budget {
@@ -49,7 +49,7 @@ impl Budget {
         self.left = self.left.saturating_sub(work);
     }
 
-    /// What a line costs beside the steps it takes.
+    /// The cost of a line, its steps not included.
     fn of(&mut self, action: &Action) -> u64 {
         match action {
             Action::Send { .. } => {
@@ -65,18 +65,18 @@ impl Budget {
     }
 }
 
-/// What a replay by meaning came to.
+/// The result of a replay by meaning.
 #[derive(Clone, Debug)]
 pub struct Rebased {
-    /// As for any other run.
+    /// The result of the run.
     pub verdict: Verdict,
-    /// What was done.
+    /// The actions that were done.
     pub actions: Vec<Action>,
-    /// How many lines were not possible as they stood.
+    /// The number of lines that were not enabled as they stood.
     pub moved: usize,
 }
 
-/// Replays a list of actions from power-on, moving what is not possible as it stands.
+/// Replays a list of actions from power-on, and moves those that are not enabled as they stand.
 pub fn rebase<D: DeviceUnderTest>(
     world: &mut World<D>,
     options: Options,
@@ -86,7 +86,7 @@ pub fn rebase<D: DeviceUnderTest>(
     rebase_within(world, options, run, actions, &mut Budget::new(MOST_STEPS))
 }
 
-/// As [`rebase`], with no more work than there is in a budget.
+/// As [`rebase`], within a budget.
 pub(crate) fn rebase_within<D: DeviceUnderTest>(
     world: &mut World<D>,
     options: Options,
@@ -113,7 +113,7 @@ pub(crate) fn rebase_within<D: DeviceUnderTest>(
     Rebased { verdict, actions: done, moved }
 }
 
-/// As [`replay`](crate::run::replay), with no more work than there is in a budget.
+/// As [`replay`](crate::run::replay), within a budget.
 pub(crate) fn replay_within<D: DeviceUnderTest>(
     world: &mut World<D>,
     options: Options,
@@ -134,7 +134,7 @@ pub(crate) fn replay_within<D: DeviceUnderTest>(
     })
 }
 
-/// Does an action and takes what it cost from the budget.
+/// Does an action and takes its cost from the budget.
 fn spent<D: DeviceUnderTest>(world: &mut World<D>, action: &Action, budget: &mut Budget) -> Step {
     let events = |world: &World<D>| world.journal().map_or(0, |journal| journal.events().len());
     let (steps, before) = (world.stats().steps, events(world));
@@ -145,7 +145,7 @@ fn spent<D: DeviceUnderTest>(world: &mut World<D>, action: &Action, budget: &mut
     done
 }
 
-/// One line of a trace on its way into a world.
+/// One line of a trace, and the world it is applied to.
 struct Line<'a, D: DeviceUnderTest> {
     world: &'a mut World<D>,
     done: &'a mut Vec<Action>,
@@ -157,7 +157,7 @@ type Step = Result<bool, Box<Failure>>;
 
 impl<D: DeviceUnderTest> Line<'_, D> {
     fn step(&mut self, action: Action) -> Step {
-        // Written down first: an action that breaks a promise, or panics, was done.
+        // Recorded first, because an action that breaks a promise or panics was done.
         self.done.push(action);
         let done = spent(self.world, &action, self.budget)?;
         if !done {
@@ -166,12 +166,12 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         Ok(done)
     }
 
-    /// Does what a line asks for, or what comes closest.
+    /// Does a line's action, or the closest one that is enabled.
     fn follow(&mut self, action: &Action) -> Result<(), Box<Failure>> {
         if let Action::Crank { until: Until::Submitted(op), .. } = action
             && self.is_in_flight(op)
         {
-            // It is there already: the device has lost a step.
+            // The operation is in flight already: the device has lost a step.
             return Ok(());
         }
         if self.step(*action)? {
@@ -194,8 +194,8 @@ impl<D: DeviceUnderTest> Line<'_, D> {
                 self.send(to, id, ask, layout, malformation)
             }
             Action::Crank { to, .. } if self.step(Action::Kick { to })? => self.again(*action),
-            // A thread with nothing to do, a kick that is not due, a request that is back: where
-            // the code has changed they have nothing left to say.
+            // An idle thread, a kick that is not due, a completed request: after a code change such
+            // lines have no effect.
             _ => Ok(()),
         }
     }
@@ -205,8 +205,8 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         self.step(action).map(|_| ())
     }
 
-    /// What has to come first does: a device drains before it is saved, and its sync ends before it
-    /// is restored.
+    /// Does a lifecycle action after its prerequisites: a device drains before it is saved, and its
+    /// sync ends before it is restored.
     fn life(&mut self, device: u8, what: Lifecycle) -> Result<(), Box<Failure>> {
         let action = Action::Lifecycle { device, what };
         if device >= self.world.options().devices || !self.world.slot(device).live {
@@ -251,7 +251,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         device < self.world.options().devices && self.world.slot(device).resetting
     }
 
-    /// Whether the thread of a queue has something to do, or would after a kick.
+    /// Whether the thread of a queue is runnable, or would be after a kick.
     fn may_run(&self, to: QueueId) -> bool {
         let exists = to.device < self.world.options().devices;
         exists && {
@@ -260,7 +260,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         }
     }
 
-    /// Lets everything move until something is so, or nothing moves.
+    /// Lets the world run until `is` holds, or until it is idle.
     fn settle_until(&mut self, is: impl Fn(&World<D>) -> bool) -> Result<(), Box<Failure>> {
         for _ in 0..PATIENCE {
             if is(self.world) || self.budget.left == 0 {
@@ -290,7 +290,8 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         let indirect = slot.negotiated & feature::INDIRECT_DESC != 0;
         let layout = if indirect { layout } else { Layout { indirect: 0, ..layout } };
         self.moved = true;
-        // How a chain is cut carries no meaning, so before it waits it makes itself small.
+        // The split into descriptors carries no meaning, so try a small layout before waiting for
+        // room.
         let small = match indirect {
             true => Layout { indirect: 1, ..Layout::PLAIN },
             false => Layout { glued: 1, ..Layout::PLAIN },
@@ -304,8 +305,8 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         self.again(Action::Send { to, id, ask, layout, malformation })
     }
 
-    /// Runs threads until an operation is in flight that `op` may mean: exactly that one, or else
-    /// one of its kind that overlaps what is left of it.
+    /// Runs threads until an operation that `op` may mean is in flight: exactly that one, or else
+    /// one of its kind that overlaps the sectors `left` of it.
     fn find(&mut self, op: &OpKey, left: SectorSet) -> Result<Option<OpKey>, Box<Failure>> {
         let wanted = |world: &World<D>, exactly: bool| {
             let mut like: Vec<(OpKey, u32)> = world
@@ -320,7 +321,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         if let Some(key) = wanted(self.world, true) {
             return Ok(Some(key));
         }
-        // A copy runs ahead to see what will come. What it finds is found again here.
+        // A copy of the world looks ahead. Its steps are then repeated here.
         let queues = self.world.options().spec.queues as u8;
         let first = op.lane % queues;
         let mut nearest = wanted(self.world, false).map(|_| None);
@@ -372,7 +373,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
             let Some(found) = self.find(&op, left)? else { break };
             left = left.minus(found.range());
             let done = self.step(Action::Complete { op: found, outcome })?;
-            // What does not fit this operation is left out.
+            // Otherwise complete it with the part of the outcome that fits it.
             if !done {
                 let fitting = fit(&found, outcome);
                 self.step(Action::Complete { op: found, outcome: fitting })?;
@@ -406,7 +407,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
     }
 }
 
-/// Whether an operation may be meant by a name that is not its own.
+/// Whether an operation may stand for another one's name.
 fn is_like(key: &OpKey, op: &OpKey, left: SectorSet) -> bool {
     let family = |kind: OpKind| match kind {
         OpKind::Read => 0,
@@ -418,7 +419,7 @@ fn is_like(key: &OpKey, op: &OpKey, left: SectorSet) -> bool {
     same && (op.kind == OpKind::Sync || !key.range().and(left).is_empty())
 }
 
-/// The same end for an operation of another size.
+/// The same outcome for an operation of another size.
 fn fit(op: &OpKey, outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Ok { landed } => Outcome::Ok { landed: landed.and(op.range()) },

@@ -1,4 +1,4 @@
-//! What replaying a trace comes to: the same failure, none, or not the situation at all.
+//! The verdict on a replayed trace: the same failure, another, none, or situation not reached.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,43 +10,43 @@ use crate::trace::{Signature, Trace, request_name};
 use crate::world::action::{Action, Until};
 use crate::world::{Event, Failure, World};
 
-/// How far a thread's steps are shifted, either way, in search of the place where they now stop.
+/// The maximum shift, in either direction, of a line's step count.
 const REACH: i16 = 6;
 
-/// What replaying a trace came to.
+/// The verdict on a replayed trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replayed {
     /// The same promise is broken.
     Fails,
     /// The situation was reached and the promise held.
     Passes,
-    /// Something else is broken.
+    /// Another promise is broken.
     FailsOtherwise(Signature),
-    /// The situation was not reached: what is missing.
+    /// The situation was not reached; says what is missing.
     NotReached(String),
 }
 
-/// A verdict on a trace, and how it was reached. The world holds the run that decided it.
+/// A verdict on a trace, with the run that decided it. The world holds that run.
 #[derive(Clone, Debug)]
 pub struct Judged {
     /// The verdict.
     pub replayed: Replayed,
-    /// What was broken, if something was.
+    /// The broken promise, if any.
     pub failure: Option<Box<Failure>>,
-    /// How many lines were not possible as they stood, and were moved.
+    /// The number of lines that were not enabled as they stood and were moved.
     pub moved: usize,
-    /// The actions that were done in the end.
+    /// The actions of that run.
     pub actions: Vec<Action>,
     /// The event hash of that run.
     pub hash: u64,
 }
 
-/// Replays a trace and judges what it came to.
+/// Replays a trace and returns the verdict.
 ///
-/// It is replayed as it stands. If that does not fail as recorded, it is replayed by meaning
-/// ([`rebase`](crate::run::rebase)), and then once more with the lines that count steps of a thread
-/// shifted a little, for the code may have gained or lost some. Whatever fails, fails for good:
-/// each of these is a run that a guest, a host and a scheduler may bring about.
+/// The trace is replayed as it stands. If that does not fail as recorded, it is replayed by meaning
+/// ([`rebase`](crate::run::rebase)), and then again with the lines that count steps of a thread
+/// shifted a little, because the code may have gained or lost steps. A failure of any of these runs
+/// is a real failure: a guest, a host and a scheduler may bring each of them about.
 ///
 /// One budget of [`MOST_STEPS`] bounds all of it: a trace that needs more has not reached its
 /// situation.
@@ -54,8 +54,8 @@ pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged 
     let kind = D::kinds(world.setup())[0];
     if trace.options.kind(0) != kind {
         let what = match kind {
-            Kind::Disk => "the trace is about a persistent memory, and the device is a disk",
-            Kind::Memory => "the trace is about a disk, and the device is a persistent memory",
+            Kind::Disk => "the trace is of a persistent memory, and the device is a disk",
+            Kind::Memory => "the trace is of a disk, and the device is a persistent memory",
         };
         let replayed = Replayed::NotReached(what.to_owned());
         return Judged { replayed, failure: None, moved: 0, actions: Vec::new(), hash: 0 };
@@ -96,8 +96,8 @@ pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged 
         }
         world.refresh(verdict.failure.as_deref());
     }
-    // None of them fails as recorded: the run by meaning is the one to speak of, and done again it
-    // costs what it did.
+    // None of them fails as recorded, so the run by meaning decides. Repeating it costs as much as
+    // before.
     let mut budget = Budget::new(cost + 1);
     let Rebased { verdict, actions, moved } =
         rebase_within(world, options, run, &trace.actions, &mut budget);
@@ -110,7 +110,7 @@ pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged 
 }
 
 fn endless() -> Replayed {
-    let what = format!("it takes more work than {MOST_STEPS} steps of device threads");
+    let what = format!("it takes more than {MOST_STEPS} steps of device threads");
     Replayed::NotReached(what)
 }
 
@@ -118,7 +118,7 @@ fn judged(replayed: Replayed, actions: Vec<Action>, moved: usize, verdict: Verdi
     Judged { replayed, failure: verdict.failure, moved, actions, hash: verdict.hash }
 }
 
-/// What is missing of the situation that a trace is about, if anything is.
+/// The missing part of a trace's situation, if any.
 fn reached<D: DeviceUnderTest>(world: &World<D>, trace: &Trace) -> Option<String> {
     let mut answers: BTreeMap<String, BTreeSet<u8>> = BTreeMap::new();
     let mut sent: BTreeSet<u32> = BTreeSet::new();
@@ -148,8 +148,8 @@ fn reached<D: DeviceUnderTest>(world: &World<D>, trace: &Trace) -> Option<String
     })
 }
 
-/// The same actions with counted steps shifted, each line for itself and all of them together, and
-/// how many lines that are.
+/// The same actions with counted steps shifted: first on all lines together, then on each line
+/// alone. Each comes with the number of shifted lines.
 fn shifts(actions: &[Action]) -> impl Iterator<Item = (Vec<Action>, usize)> + '_ {
     let counted: Vec<usize> = (0..actions.len())
         .filter(|&at| matches!(actions[at], Action::Crank { until: Until::Steps(_), .. }))

@@ -22,12 +22,12 @@ const NAMES: [(u64, &str); 15] = [
     (feature::RING_RESET, "ring-reset"),
 ];
 
-/// The bits that have a name.
+/// The named bits.
 pub(super) fn known() -> u64 {
     NAMES.iter().fold(0, |bits, (mask, _)| bits | mask)
 }
 
-/// Writes a feature word; a bit without a name is `bit37`.
+/// A feature word for display; a bit without a name is `bit37`.
 pub(super) struct Features(pub(super) u64);
 
 impl fmt::Display for Features {
@@ -48,16 +48,19 @@ impl fmt::Display for Features {
     }
 }
 
-/// A feature word in words.
+/// A feature word as names.
 pub(crate) fn features(word: u64) -> String {
     Features(word).to_string()
 }
 
-/// Reads a feature word, in words or as a hexadecimal number.
+/// Reads a feature word, as names or as a hexadecimal number.
+///
+/// # Errors
+/// One line: a name or the number is invalid.
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
     if let Some(digits) = text.strip_prefix("0x") {
         return u64::from_str_radix(digits, 16)
-            .map_err(|_| format!("`{text}` is no feature word, as `0x130000200`"));
+            .map_err(|_| format!("`{text}` is not a feature word such as `0x130000200`"));
     }
     if text == "none" {
         return Ok(0);

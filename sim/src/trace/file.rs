@@ -1,4 +1,4 @@
-//! A trace file: what was broken, in which world, and the actions that lead there.
+//! A trace file: the broken promise, the world, and the actions that lead to the failure.
 //!
 //! ```text
 //! powerfail trace 3
@@ -17,9 +17,9 @@
 //! end
 //! ```
 //!
-//! Everything between `events` and `end` is one action per line. Empty lines and lines that begin
-//! with `#` mean nothing. The file is read strictly: a line that makes no sense is an error with
-//! its number, never skipped.
+//! The lines between `events` and `end` are actions, one per line. Empty lines and lines that begin
+//! with `#` are remarks. The file is read strictly: an invalid line is an error with its number and
+//! is never skipped.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -33,33 +33,32 @@ use crate::guest::Kind;
 use crate::schedule::options::Options;
 use crate::world::action::{Action, Until};
 
-/// The format this program writes. Every older one stays readable:
+/// The format that this program writes. Every older one stays readable:
 ///
 /// - 2 has neither `spare=` nor `record=`;
-/// - 1 also has no `end`, and a `crank` that does not say how long takes one step.
+/// - 1 also has no `end`, and a `crank` without a bound takes one step.
 pub const VERSION: u32 = 3;
 
-/// No trace is longer than this many actions.
+/// The maximum number of actions.
 const MOST_ACTIONS: usize = 100_000;
 
-/// No trace has more lines than this, empty ones and remarks included.
+/// The maximum number of lines, empty ones and remarks included.
 const MOST_LINES: usize = 10 * MOST_ACTIONS;
 
-/// No line is longer than this many bytes.
+/// The maximum length of a line in bytes.
 const MOST_BYTES: usize = 4096;
 
-/// No more than this many characters of what is wrong are told.
+/// The maximum length of an error message in characters.
 const MOST_TOLD: usize = 240;
 
-/// What kind of failure it is: two failures with equal signatures are one bug until shown
-/// otherwise.
+/// A kind of failure. Two failures with equal signatures count as one bug until shown otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Signature {
-    /// The rule that was broken.
+    /// The broken rule.
     pub rule: Rule,
-    /// What is wrong with the content.
+    /// The class of the wrong content.
     pub class: Class,
-    /// The kind of request whose promise it was, or `-`.
+    /// The kind of the request whose promise was broken, or `-`.
     pub kind: String,
 }
 
@@ -82,7 +81,7 @@ impl FromStr for Signature {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Signature, String> {
-        let bad = || format!("`{text}` is no signature, as `stable-write-lost/lost/out`");
+        let bad = || format!("`{text}` is not a signature such as `stable-write-lost/lost/out`");
         let mut parts = text.split('/');
         let (Some(rule), Some(class), Some(kind), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -106,18 +105,18 @@ pub struct Trace {
     pub device: String,
     /// The disk it was found on, as `--disk` names it.
     pub disk: String,
-    /// What was broken.
+    /// The recorded failure.
     pub broke: Signature,
-    /// Where the run came from, as words; empty if it was written by hand.
+    /// The origin of the run, as words; empty if it was written by hand.
     pub seed: String,
     /// The number of the run in its payloads.
     pub run: u32,
     /// The world.
     pub options: Options,
-    /// The requests whose answers the broken promise rests on: name and status, or any. A replay in
-    /// which they were not answered so has not reached the situation.
+    /// The requests on whose answers the broken promise rests, by name, each with its status, or
+    /// `None` for any. A replay without these answers has not reached the situation.
     pub witness: Vec<(String, Option<u8>)>,
-    /// What it hangs on, as words: it fails if and only if this is so. Empty if nobody found out.
+    /// A clause: the run fails if and only if it holds. Empty if unknown.
     pub only_if: String,
     /// The event hash of the run that was recorded.
     pub events: u64,
@@ -125,12 +124,12 @@ pub struct Trace {
     pub actions: Vec<Action>,
 }
 
-/// What is wrong with a trace file.
+/// An error in a trace file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceError {
-    /// The line, counted from one; zero if the file as a whole is meant.
+    /// The line, counted from 1; 0 stands for the whole file.
     pub line: usize,
-    /// What is wrong with it.
+    /// The message.
     pub what: String,
 }
 
@@ -139,7 +138,7 @@ impl fmt::Display for TraceError {
         if self.line > 0 {
             write!(f, "line {}: ", self.line)?;
         }
-        // It may quote the file, which may hold anything.
+        // The message may quote the file, which may hold any characters.
         let mut told = 0;
         for letter in self.what.chars() {
             if told >= MOST_TOLD {
@@ -205,7 +204,7 @@ impl FromStr for Trace {
         let mut sent = BTreeSet::new();
         let version = first.strip_prefix("powerfail trace ").ok_or_else(|| TraceError {
             line: 1,
-            what: "this is no trace: it does not begin with `powerfail trace 3`".to_owned(),
+            what: "this is not a trace: it does not begin with `powerfail trace 3`".to_owned(),
         })?;
         let known = version.parse().ok().filter(|version| (1..=VERSION).contains(version));
         let Some(version) = known else {
@@ -272,7 +271,7 @@ fn as_in_version_1(action: Action) -> Action {
 struct Header {
     version: u32,
     of_memory: bool,
-    /// The lines there were.
+    /// The keys of the lines so far.
     keys: BTreeSet<String>,
     device: Option<String>,
     disk: Option<String>,
@@ -293,7 +292,7 @@ impl Header {
             return Err(format!("the header has a second `{key}` line"));
         }
         match key {
-            // Of what it says only the atom matters: that of a memory is a word.
+            // Only the atom matters here: a memory's atom is a word of 8 bytes.
             "tool" => self.of_memory = value.ends_with("atom=8"),
             "device" => self.device = Some(value.to_owned()),
             "disk" => self.disk = Some(value.to_owned()),
@@ -304,7 +303,7 @@ impl Header {
             "seed" => self.seed = value.to_owned(),
             "run" => {
                 let run = value.parse().ok().filter(|&run: &u32| run > 0);
-                self.run = Some(run.ok_or_else(|| format!("`{value}` is no run number"))?);
+                self.run = Some(run.ok_or_else(|| format!("`{value}` is not a run number"))?);
             }
             "options" => self.options = Some(options::parse(value, self.version)?),
             "witness" => {
@@ -315,7 +314,8 @@ impl Header {
                             if status == "any" { None } else { Some(status.parse().ok()?) };
                         Some((name.to_owned(), status))
                     });
-                    let bad = || format!("`{word}` should be a request and its status, as `w7=0`");
+                    let bad =
+                        || format!("`{word}` should be a request and its status, such as `w7=0`");
                     self.witness.push(parsed.ok_or_else(bad)?);
                 }
             }
@@ -326,7 +326,7 @@ impl Header {
             }
             "events" => {
                 let hash = u64::from_str_radix(value, 16);
-                self.events = Some(hash.map_err(|_| format!("`{value}` is no event hash"))?);
+                self.events = Some(hash.map_err(|_| format!("`{value}` is not an event hash"))?);
             }
             _ => {
                 return Err(format!(

@@ -1,8 +1,7 @@
 //! An action as a line of words, and back.
 //!
-//! The grammar is `verb words key=value ...`. Every line names things by meaning: requests by
-//! number, host operations by who asked for which sectors. A line that cannot be read says which
-//! word is wrong.
+//! The grammar is `verb words key=value ...`. Lines name things by meaning: requests by number,
+//! host operations by queue and sectors. The error for an invalid line names the wrong word.
 
 use std::fmt;
 use std::str::FromStr;
@@ -35,7 +34,7 @@ impl FromStr for QueueId {
         let queue = queue.filter(|&queue: &u8| usize::from(queue) < crate::dut::MAX_QUEUES);
         queue
             .map(|queue| QueueId { device, queue })
-            .ok_or_else(|| format!("`{text}` is not a queue, as `q0` or `b.q1`"))
+            .ok_or_else(|| format!("`{text}` is not a queue such as `q0` or `b.q1`"))
     }
 }
 
@@ -43,7 +42,7 @@ fn device_name(device: u8) -> &'static str {
     if device == 0 { "a" } else { "b" }
 }
 
-/// A request as it is named in traces and stories: the letter says what it is.
+/// The name of a request in traces and stories: a letter for its kind, and its number.
 #[must_use]
 pub fn request_name(id: u32, ask: &GuestRequest) -> String {
     let letter = match ask {
@@ -178,7 +177,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// What happens to a device: the verb, the device or the queue, and the rest.
+/// A lifecycle action: the verb, the device or the queue, and the rest.
 fn life(f: &mut fmt::Formatter<'_>, device: u8, what: &Lifecycle) -> fmt::Result {
     let name = device_name(device);
     match *what {
@@ -236,28 +235,28 @@ impl<'a> Words<'a> {
         match self.next("the device")? {
             "a" => Ok(0),
             "b" => Ok(1),
-            other => Err(format!("`{other}` is not a device: they are `a` and `b`")),
+            other => Err(format!("`{other}` is not a device: give `a` or `b`")),
         }
     }
 
     fn end<T>(mut self, value: T) -> Result<T, String> {
         match (self.bare.next(), self.keyed.pop()) {
             (None, None) => Ok(value),
-            (Some(word), _) => Err(format!("`{word}` is one word too many")),
-            (None, Some((key, _))) => Err(format!("there is no `{key}=` here")),
+            (Some(word), _) => Err(format!("unexpected word `{word}`")),
+            (None, Some((key, _))) => Err(format!("unexpected `{key}=`")),
         }
     }
 }
 
 fn number<T: FromStr>(what: &str, text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("`{text}` is no number for {what}"))
+    text.parse().map_err(|_| format!("`{text}` is not a number for {what}"))
 }
 
 fn range(text: &str) -> Result<(u64, u32), String> {
     let parts = text.split_once('+');
     let parsed =
         parts.and_then(|(sector, count)| Some((sector.parse().ok()?, count.parse().ok()?)));
-    parsed.ok_or_else(|| format!("`{text}` is no range of sectors, as `2+1`"))
+    parsed.ok_or_else(|| format!("`{text}` is not a range of sectors such as `2+1`"))
 }
 
 fn transfer(text: &str) -> Result<(u64, u32), String> {
@@ -306,14 +305,14 @@ fn ask(words: &mut Words<'_>) -> Result<GuestRequest, String> {
     })
 }
 
-/// Where a backend dies inside a step.
+/// The point inside a step at which a backend dies.
 fn inside(device: u8, place: &str, cut: &str) -> Result<(u8, Cut), String> {
     let to: QueueId = place.parse()?;
     if to.device != device {
         return Err(format!("`{place}` is a queue of another device"));
     }
     let named = Cut::NAMES.iter().find(|named| named.1 == cut);
-    let cut = named.ok_or_else(|| format!("nobody dies at `{cut}`"))?.0;
+    let cut = named.ok_or_else(|| format!("there is no point `{cut}` in a step"))?.0;
     Ok((to.queue, cut))
 }
 
@@ -347,10 +346,10 @@ impl FromStr for Action {
                     (_, Some("status-first")) => Malformation::StatusFirst,
                     (_, Some("loop")) => Malformation::Loop,
                     (_, Some("dangling")) => Malformation::NextOutOfRange,
-                    (_, Some(other)) => return Err(format!("nothing is spoiled by `{other}`")),
+                    (_, Some(other)) => return Err(format!("there is no malformation `{other}`")),
                 };
                 if id == 0 || id >= 1 << 20 || name != request_name(id, &ask) {
-                    return Err(format!("`{name}` is no name for this request"));
+                    return Err(format!("`{name}` is not the name of this request"));
                 }
                 Action::Send { to, id, ask, layout, malformation }
             }
@@ -364,7 +363,7 @@ impl FromStr for Action {
                     _ => GuestRequest::Load { word, words: count },
                 };
                 if id == 0 || id >= 1 << 20 || name != request_name(id, &ask) {
-                    return Err(format!("`{name}` is no name for this access"));
+                    return Err(format!("`{name}` is not the name of this access"));
                 }
                 let (layout, malformation) = (Layout::PLAIN, Malformation::None);
                 Action::Send { to, id, ask, layout, malformation }
@@ -495,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_to_a_device_reads_back_as_it_is_written() {
+    fn a_lifecycle_action_reads_back_as_it_is_written() {
         let mut all = vec![
             Lifecycle::Pause,
             Lifecycle::Resume,

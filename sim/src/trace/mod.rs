@@ -1,7 +1,7 @@
-//! Traces: runs as text, keyed by meaning, so that they outlive the code that found them.
+//! Traces: runs as text, keyed by meaning, so that they outlive changes of the code.
 //!
-//! A seed dies at the next change of the generator; a list of actions does not. [`Trace`] is the
-//! file, an [`Action`](crate::world::action::Action) is a line of it.
+//! A change of the generator invalidates every seed, but no list of actions. [`Trace`] is the file;
+//! an [`Action`](crate::world::action::Action) is a line of it.
 
 mod features;
 mod file;

@@ -1,6 +1,6 @@
-//! The options of a run as a line of words: those that a replay needs, and no more.
+//! The options of a run as a line of words: only those that a replay needs.
 //!
-//! What the pilot draws from (mixes, ratios) is not here, for in a trace everything was drawn.
+//! Not here: the mixes and ratios from which the scheduler draws, because a replay draws nothing.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::guest::MAX_SECTORS;
 use crate::guest::wire::feature;
 use crate::schedule::options::{Options, Preset};
 
-/// Writes the line.
+/// The options, for display as a line.
 pub(super) struct Shown<'a>(pub(super) &'a Options);
 
 impl fmt::Display for Shown<'_> {
@@ -48,8 +48,9 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Every key stands in the line once: what a key meant if it were left out could change. The last
-/// two came with format 3; before it no disk had spare sectors, and no backend kept a record.
+/// The keys. Each stands in the line exactly once, because the default of an omitted key could
+/// change. The last two came with format 3; before it no disk had spare sectors, and no backend
+/// kept an in-flight record.
 const KEYS: [&str; 18] = [
     "devices",
     "queues",
@@ -71,12 +72,15 @@ const KEYS: [&str; 18] = [
     "record",
 ];
 
-/// How many of them formats 1 and 2 have.
+/// The number of keys in formats 1 and 2.
 const OLD_KEYS: usize = 16;
 
 /// Reads the line of a trace of this version.
+///
+/// # Errors
+/// One line: a key or value is invalid, or no world can have these options.
 pub(super) fn parse(line: &str, version: u32) -> Result<Options, String> {
-    // A replay draws nothing, so what has no key does not matter.
+    // A replay draws nothing, so options without a key do not matter.
     let mut options =
         Preset::Bench.draw(Default::default(), &mut crate::base::choose::Tape::new(&[]));
     let keys = if version < 3 { &KEYS[..OLD_KEYS] } else { &KEYS[..] };
@@ -97,12 +101,12 @@ pub(super) fn parse(line: &str, version: u32) -> Result<Options, String> {
     if let Some(key) = missing.first() {
         return Err(format!("`{key}=` is missing"));
     }
-    possible(&options).map_err(|what| format!("no world has {what}"))?;
+    possible(&options).map_err(|what| format!("a world cannot have {what}"))?;
     Ok(options)
 }
 
 fn set(options: &mut Options, key: &str, value: &str) -> Result<(), String> {
-    let bad = || format!("`{value}` is no value for {key}");
+    let bad = || format!("`{value}` is not a value for {key}");
     let number = || value.parse::<u32>().map_err(|_| bad());
     let yes = || match value {
         "yes" | "1" => Ok(true),
@@ -140,7 +144,10 @@ fn set(options: &mut Options, key: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a world can be made so. What is wrong, if not.
+/// Checks that a world can have these options.
+///
+/// # Errors
+/// The first option that it cannot have.
 pub(crate) fn possible(options: &Options) -> Result<(), String> {
     let (spec, disk) = (&options.spec, &options.spec.disk);
     let is = |ok: bool, what: String| if ok { Ok(()) } else { Err(what) };

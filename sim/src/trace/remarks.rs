@@ -1,13 +1,13 @@
-//! Remarks in a trace file, which outlive its being brought up to date.
+//! Remarks in a trace file, which a rewrite of the file keeps.
 //!
-//! A remark, or an empty line, belongs to the line below it. Lines of the header are told apart by
-//! their first word. Actions are matched in their order, as many as can be: a remark above one that
-//! is gone moves down to the next one that is still there, and so to `end` at last.
+//! A remark, or an empty line, belongs to the line below it. Header lines are identified by their
+//! first word. Actions are matched in order, by a longest common subsequence: a remark above a
+//! removed action moves down to the next action that is still there, or to `end`.
 
 use super::file::Trace;
 use crate::world::action::Action;
 
-/// The text of a trace, with the remarks that the text `before` has of the trace as it `was`.
+/// The text of the trace `now`, with the remarks of `before`, the text of the trace `was`.
 pub(crate) fn with_remarks_of(before: &str, was: &Trace, now: &Trace) -> String {
     let text = now.to_string();
     let mut remarks = Remarks::of(before, was.actions.len());
@@ -18,7 +18,7 @@ pub(crate) fn with_remarks_of(before: &str, was: &Trace, now: &Trace) -> String 
         match action {
             None => remarks.take(&mut out, |place| *place == Place::Header(key(line).to_owned())),
             Some(nth) => remarks.take(&mut out, |place| match place {
-                // What belonged to a header line that is gone.
+                // A remark of a header line that is gone.
                 Place::Header(_) => true,
                 Place::Action(old) => places[*old] <= nth,
                 Place::After => false,
@@ -40,8 +40,8 @@ fn key(line: &str) -> &str {
     line.split_whitespace().next().unwrap_or_default()
 }
 
-/// Where each of the old actions, and the end behind them, is among the new ones: itself, or the
-/// next that is still there.
+/// For each old action, and for the end after them, the index among the new ones: of the same
+/// action or, if it is gone, of the next one that is still there.
 fn places(was: &Trace, now: &Trace) -> Vec<usize> {
     let (old, new) = (&was.actions[..], &now.actions[..]);
     let alike = |(one, two): &(&Action, &Action)| one == two;
@@ -66,14 +66,13 @@ fn places(was: &Trace, now: &Trace) -> Vec<usize> {
     places
 }
 
-/// As many of the old actions as can be matched in their order, each with its place among the new
-/// ones.
+/// A longest common subsequence: for each old action, its index among the new ones if it is in it.
 fn matches(old: &[Action], new: &[Action]) -> Vec<Option<usize>> {
     let mut found = vec![None; old.len()];
     if old.len().saturating_mul(new.len()) > MOST_WORK {
         return found;
     }
-    // How many can be matched from these two on.
+    // The number of matches from these two indices on.
     let width = new.len() + 1;
     let mut most = vec![0u32; (old.len() + 1) * width];
     for one in (0..old.len()).rev() {
@@ -98,20 +97,20 @@ fn matches(old: &[Action], new: &[Action]) -> Vec<Option<usize>> {
     found
 }
 
-/// More comparisons than this are not made: then nothing in the middle counts as the same.
+/// The maximum number of comparisons. Beyond it no action in the middle counts as matched.
 const MOST_WORK: usize = 1 << 22;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     /// Above the header line with this first word.
     Header(String),
-    /// Above the action of this number, or above the end.
+    /// Above the action of this index, or above the end.
     Action(usize),
-    /// Behind the end.
+    /// After the end.
     After,
 }
 
-/// Lines that mean nothing, with where they belong, in their order.
+/// Remarks and empty lines in order, each with its place.
 struct Remarks<'a>(Vec<(Place, &'a str)>);
 
 impl<'a> Remarks<'a> {
@@ -143,7 +142,7 @@ impl<'a> Remarks<'a> {
         Remarks(all)
     }
 
-    /// Writes those that belong here, and forgets them.
+    /// Writes and removes the remarks whose place is `here`.
     fn take(&mut self, out: &mut String, here: impl Fn(&Place) -> bool) {
         self.0.retain(|(place, remark)| {
             let is_here = here(place);
@@ -162,7 +161,7 @@ mod tests {
 
     const TEXT: &str = include_str!("../../../traces/0001-early-flush.trace");
 
-    /// The trace, with a remark above every line but the first, and one behind the last.
+    /// The trace, with a remark above every line except the first, and one after the last.
     fn remarked() -> String {
         let mut lines = TEXT.lines();
         let first = lines.next().expect("a first line");
@@ -185,7 +184,7 @@ mod tests {
         }
         assert!(again.ends_with("end\n# the end\n"), "{again}");
         let twice = with_remarks_of(&again, &trace, &trace);
-        assert_eq!(twice, again, "what is up to date stays as it is");
+        assert_eq!(twice, again, "a rewritten file stays the same");
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn a_device_that_panics_is_a_result_and_says_nothing_else() {
     let args = ["run", "--device", "wrong:panics", "--seeds", "512", "--out", "d"];
     let ran = place.powerfail(&args);
     assert_eq!(ran.code, Some(1), "{}", ran.err);
-    assert!(ran.out.contains("VIOLATED") && ran.out.contains("It said:"), "{}", ran.out);
+    assert!(ran.out.contains("VIOLATED") && ran.out.contains("Panic message:"), "{}", ran.out);
     for line in ran.err.lines() {
         assert!(line.contains(" breaks device-panicked/"), "{line}");
     }
