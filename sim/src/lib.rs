@@ -3,12 +3,12 @@
 //!
 //! A [`Scheduler`](schedule::Scheduler) draws numbers from a [`Choose`](base::choose::Choose) and
 //! turns them into [`Action`](world::action::Action)s; a [`World`](world::World) does them, one at
-//! a time, and draws nothing. The device under test is anything that implements
-//! [`DeviceUnderTest`](dut::DeviceUnderTest); ours is [`Blk`](devices::blk::Blk), the code that
-//! ships. What the guest sees is judged by `powerfail_model`, which knows neither the device nor
-//! the disk.
+//! a time, and draws nothing. The device under test implements
+//! [`DeviceUnderTest`](dut::DeviceUnderTest); [`Blk`](devices::blk::Blk) is the block device of
+//! this repository, with the code that ships. The oracle in `powerfail_model` judges the guest's
+//! observations and depends on neither the device nor the disk.
 
-// What is printed goes through one place in `cli`, where it cannot fail.
+// All output goes through `cli::say`, which cannot fail.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod base;

@@ -1,7 +1,7 @@
-//! A folder of traces against a device, for a test of its own.
+//! Replay of a folder of traces against a device, for use in a test.
 //!
-//! Every trace is a failure that somebody once found, so a device that passes them all has none of
-//! those failures.
+//! Every trace is a failure found before, so a device that passes them all has none of those
+//! failures.
 
 use std::fmt;
 use std::fs;
@@ -13,25 +13,25 @@ use crate::run::{Replayed, judge};
 use crate::trace::read;
 use crate::world::World;
 
-/// What replaying one trace came to.
+/// The result of one replayed trace.
 #[derive(Clone, Debug)]
 pub struct ReplayedTrace {
     /// The file's name.
     pub name: String,
     /// The verdict.
     pub replayed: Replayed,
-    /// What happened, if a promise was broken.
+    /// The story, if a promise was broken.
     pub story: Option<String>,
 }
 
-/// What replaying a folder of traces came to.
+/// The results of a replayed folder of traces.
 #[derive(Clone, Debug)]
 pub struct ReplayedTraces {
-    /// In the order of their names; at least one.
+    /// The results in the order of file names; at least one.
     pub traces: Vec<ReplayedTrace>,
 }
 
-/// Replays the `.trace` files of a folder against a device, in the order of their names.
+/// Replays the `.trace` files of a folder against a device, in the order of file names.
 ///
 /// ```no_run
 /// # use powerfail::devices::blk::Blk as MyDevice;
@@ -39,10 +39,11 @@ pub struct ReplayedTraces {
 /// powerfail::replay_dir::<MyDevice>("traces").unwrap().assert_none_fails();
 /// ```
 ///
-/// The folder is found from where the test runs, which is the crate's own with `cargo test`.
+/// A relative path is relative to the working directory, which `cargo test` sets to the package's
+/// folder.
 ///
 /// # Errors
-/// One line: the folder cannot be read or holds no traces, or one of them is none.
+/// One line: the folder cannot be read or holds no traces, or one of them is invalid.
 pub fn replay_dir<D: DeviceUnderTest>(dir: impl AsRef<Path>) -> Result<ReplayedTraces, String> {
     let dir = dir.as_ref();
     let shown = dir.display();
@@ -54,7 +55,7 @@ pub fn replay_dir<D: DeviceUnderTest>(dir: impl AsRef<Path>) -> Result<ReplayedT
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "trace"));
     paths.sort();
     if paths.is_empty() {
-        return Err(format!("{shown} holds no file that ends in .trace: nothing was replayed"));
+        return Err(format!("{shown} holds no .trace file: nothing was replayed"));
     }
     let traces = paths.iter().map(|path| replay_file::<D>(path)).collect::<Result<_, _>>()?;
     Ok(ReplayedTraces { traces })
@@ -79,32 +80,32 @@ impl ReplayedTrace {
 }
 
 impl ReplayedTraces {
-    /// How many reached their situation, and the promise held.
+    /// The number of traces that reached their situation without a broken promise.
     #[must_use]
     pub fn passed(&self) -> usize {
         self.traces.iter().filter(|trace| trace.replayed == Replayed::Passes).count()
     }
 
-    /// How many broke a promise.
+    /// The number of traces that broke a promise.
     #[must_use]
     pub fn failed(&self) -> usize {
         self.traces.iter().filter(|trace| trace.fails()).count()
     }
 
-    /// How many did not reach their situation, and so say nothing.
+    /// The number of traces that did not reach their situation, and so prove nothing.
     #[must_use]
     pub fn not_reached(&self) -> usize {
         self.traces.len() - self.passed() - self.failed()
     }
 
-    /// Insists that no promise was broken.
+    /// Asserts that no promise was broken.
     ///
-    /// A trace that does not reach its situation is no failure: it may be about a feature that the
-    /// device has not got.
+    /// A trace that does not reach its situation is not a failure: it may need a feature that the
+    /// device does not have.
     ///
     /// # Panics
-    /// With the stories of the traces that fail; or if none reached its situation, for then nothing
-    /// was tested.
+    /// With the stories of the traces that fail; or if no trace reached its situation, because then
+    /// nothing was tested.
     #[track_caller]
     pub fn assert_none_fails(&self) {
         let stories: Vec<&str> =

@@ -1,45 +1,45 @@
-//! Where a run's uncertainty comes from.
+//! The source of a run's uncertainty.
 //!
-//! Everything uncertain in a run is drawn through [`Choose`] *before* it happens and becomes an
+//! Every choice in a run is drawn through [`Choose`] *before* it takes effect and becomes an
 //! explicit [`Action`](crate::world::action::Action). A run is therefore a pure function of the
-//! numbers drawn: a seeded generator behind this trait is the simulator, an odometer is a model
-//! checker, a byte slice is a fuzzer. Nothing else in this crate may invent a number.
+//! numbers drawn: with a seeded generator behind this trait it is a simulation, with an odometer a
+//! model checker, with a byte slice a fuzzer. No other code in this crate generates numbers.
 
 use crate::base::prng::Prng;
 
-/// What a number is drawn for. It names the draw in traces of a nondeterministic run, and lets an
+/// The purpose of a draw. It names the draw in traces of a nondeterministic run, and lets an
 /// exhaustive source treat sites differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Site {
     /// An option of the whole run: sizes, features, fault ratios.
     Option,
-    /// Which kind of action happens next.
+    /// The kind of the next action.
     Next,
-    /// Which queue, device or thread it concerns.
+    /// The queue, device or thread of an action.
     Queue,
-    /// What the guest asks for.
+    /// The guest's request.
     Request,
-    /// How a chain is cut into descriptors.
+    /// The split of a chain into descriptors.
     Layout,
-    /// Which sectors.
+    /// The sectors of a request.
     Sector,
-    /// Which host operation moves.
+    /// The host operation that makes progress.
     Operation,
-    /// Whether and how the host fails.
+    /// A host fault and its kind.
     Fault,
-    /// Which sectors survive a crash, or are forgotten, or written back.
+    /// The sectors that survive a crash, are forgotten, or are written back.
     Survivor,
-    /// Whether and how the power goes.
+    /// A power loss or a kill.
     Crash,
-    /// What else happens to a device.
+    /// A lifecycle action of a device.
     Lifecycle,
 }
 
 /// A source of choices.
 ///
-/// The trait is this small so that a seed, a tape of bytes, a recorded list and an odometer all
-/// fit behind it.
+/// The trait is small so that a seed, a tape of bytes, a recorded list and an odometer can all
+/// implement it.
 pub trait Choose {
     /// A number in `0..n`.
     ///
@@ -47,13 +47,13 @@ pub trait Choose {
     /// May panic if `n` is zero: an empty choice is the caller's mistake.
     fn below(&mut self, n: u32, site: Site) -> u32;
 
-    /// True in `ratio.0` of `ratio.1` cases. A ratio of zero draws nothing.
+    /// True in `ratio.times` of `ratio.out_of` cases. A ratio of zero draws nothing.
     #[inline]
     fn chance(&mut self, ratio: Ratio, site: Site) -> bool {
         ratio.times != 0 && self.below(ratio.out_of, site) < ratio.times
     }
 
-    /// A number in `low..=high`; draws nothing when there is only one.
+    /// A number in `low..=high`; draws nothing if there is only one.
     #[inline]
     fn between(&mut self, low: u32, high: u32, site: Site) -> u32 {
         if low == high { low } else { low + self.below(high - low + 1, site) }
@@ -66,17 +66,17 @@ pub trait Choose {
     }
 }
 
-/// A probability as two integers: no float decides anything here.
+/// A probability as two integers, so that no float affects a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ratio {
-    /// How many times,
+    /// The number of true cases.
     pub times: u32,
-    /// out of how many. Never zero.
+    /// The number of all cases; never zero.
     pub out_of: u32,
 }
 
 impl Ratio {
-    /// Never; such a choice draws nothing.
+    /// Probability zero. Such a choice draws nothing.
     pub const NEVER: Ratio = Ratio { times: 0, out_of: 1 };
 
     /// `times` out of `out_of`.
@@ -107,7 +107,7 @@ impl Seeded {
         Seeded { prng: Prng::new(seed), draws: 0 }
     }
 
-    /// How many numbers were drawn so far.
+    /// The number of draws so far.
     #[must_use]
     pub fn draws(&self) -> u64 {
         self.draws
@@ -122,8 +122,8 @@ impl Choose for Seeded {
     }
 }
 
-/// A source that reads its numbers from bytes, as a fuzzer or a recorded tape supplies them. Past
-/// the end every number is zero, so every byte string is a whole run.
+/// A source that reads its numbers from bytes, such as a fuzzer's input or a recorded tape. Past
+/// the end every number is zero, so every byte string defines a complete run.
 #[derive(Clone, Debug)]
 pub struct Tape<'a> {
     bytes: &'a [u8],
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tape_is_a_whole_run_whatever_its_length() {
+    fn a_tape_of_any_length_defines_a_complete_run() {
         let mut tape = Tape::new(&[7, 1, 2]);
         assert_eq!(tape.below(1, Site::Next), 0, "one possibility costs no byte");
         assert_eq!(tape.below(10, Site::Next), 7);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_that_is_switched_off_draws_nothing() {
+    fn a_ratio_of_zero_draws_nothing() {
         let mut source = Seeded::new(1);
         assert!(!source.chance(Ratio::NEVER, Site::Fault));
         assert_eq!(source.draws(), 0);

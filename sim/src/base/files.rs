@@ -1,11 +1,11 @@
-//! Files that may be anything, and files that are there whole or not at all.
+//! Bounded reads of untrusted paths, and atomic writes.
 //!
-//! What is read was named by a person, and may be a device without an end, a pipe without a writer
-//! or a folder. It is opened without waiting, looked at, and read up to a limit.
+//! A path to read comes from a user, and may lead to an endless device, a pipe without a writer or
+//! a folder. It is opened without blocking, its type is checked, and it is read up to a limit.
 //!
-//! What is written is written without a name, or under one that nobody else has, made stable, and
-//! then moved to where it belongs. A process that ends at any moment leaves what was there before
-//! or the new file, and two processes that write in one folder do not meet. No link is followed.
+//! A file is written without a name or under a unique one, synced, and then moved to its place. A
+//! process that ends at any moment leaves either the old file or the new one, and two processes
+//! that write in one folder do not collide. No link is followed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -20,12 +20,12 @@ use rustix::io::Errno;
 
 use crate::base::leftovers::{self, Listed};
 
-/// Opens a regular file without waiting for anybody. `flags` are further ones of the host.
+/// Opens a regular file without blocking. `flags` are additional flags for `open`.
 ///
 /// # Errors
-/// It cannot be opened, or is something else.
+/// It cannot be opened, or is not a regular file.
 pub(crate) fn open_regular(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> {
-    // A pipe without a writer would keep `open` waiting, and a terminal would become ours.
+    // A pipe without a writer would block `open`, and a terminal could become the controlling one.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY | flags;
     let file = options.custom_flags(flags).open(path)?;
     match file.metadata()?.is_file() {
@@ -34,17 +34,17 @@ pub(crate) fn open_regular(path: &Path, options: &mut OpenOptions, flags: i32) -
     }
 }
 
-/// Reads a whole regular file of at most so many bytes.
+/// Reads a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// One line with its name, that calls it no `kind` if it is too large.
+/// One line with its name: it cannot be read, or is too large for a `kind`.
 pub(crate) fn read(path: &Path, most: u64, kind: &str) -> Result<Vec<u8>, String> {
     let file = open_regular(path, OpenOptions::new().read(true), 0);
     let file = file.map_err(|e| format!("cannot read {}: {e}", Shown(path)))?;
     read_open(&file, path, most, kind)
 }
 
-/// The same, of a file that is open and at its beginning.
+/// As [`read`], of a file that is open and positioned at its start.
 ///
 /// # Errors
 /// As [`read`].
@@ -59,26 +59,26 @@ pub(crate) fn read_open(
     let read = file.take(most + 1).read_to_end(&mut bytes);
     read.map_err(|e| format!("cannot read {shown}: {e}"))?;
     if bytes.len() as u64 > most {
-        return Err(format!("{shown} is no {kind}: it is larger than {most} bytes"));
+        return Err(format!("{shown} is not a {kind}: it is larger than {most} bytes"));
     }
     Ok(bytes)
 }
 
-/// As [`read`], of a file that is text.
+/// As [`read`], of a text file.
 ///
 /// # Errors
-/// As [`read`]; or the first byte that is no text.
+/// As [`read`]; or the file is not UTF-8.
 pub(crate) fn read_text(path: &Path, most: u64, kind: &str) -> Result<String, String> {
     String::from_utf8(read(path, most, kind)?).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
-        format!("{} is no {kind}: byte {at} is not text", Shown(path))
+        format!("{} is not a {kind}: byte {at} is not text", Shown(path))
     })
 }
 
-/// A file on its way to its place. It is gone when dropped, unless it was moved there.
+/// A file that is not yet in its place. It is removed on drop, unless it was moved there.
 ///
-/// It has no name until then, where the file system can do that, so that not even a process that is
-/// killed leaves one. Elsewhere it has a name of its own.
+/// Until then it has no name if the file system supports that, so that even a killed process leaves
+/// none. Otherwise it has a unique name.
 #[derive(Debug)]
 pub(crate) struct Part {
     file: File,
@@ -88,17 +88,17 @@ pub(crate) struct Part {
 #[derive(Debug)]
 enum Name {
     None,
-    /// For as long as it is listed.
+    /// A unique name, listed as a leftover.
     Own(PathBuf, #[expect(dead_code, reason = "it is held")] Listed),
-    /// It is in its place.
+    /// The file is in its place.
     Placed(PathBuf),
 }
 
 impl Part {
-    /// Makes an empty one in the folder of `place`.
+    /// Creates an empty file in the folder of `place`.
     ///
     /// # Errors
-    /// What the host says.
+    /// The error of the host.
     pub(crate) fn beside(place: &Path) -> io::Result<Part> {
         let mut options = OpenOptions::new();
         options.write(true).custom_flags(libc::O_TMPFILE).mode(0o666);
@@ -115,36 +115,35 @@ impl Part {
             options.write(true).create_new(true);
             match leftovers::file(&path, || options.open(&path)) {
                 Ok((file, listed)) => return Ok(Part { file, name: Name::Own(path, listed) }),
-                // Of a process that was killed, or of one that is called the same elsewhere.
+                // Left by a killed process, or made by a process with the same ID elsewhere.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Writes what belongs into it and makes that stable.
+    /// Writes the content and syncs it.
     ///
     /// # Errors
-    /// What the host says.
+    /// The error of the host.
     pub(crate) fn fill(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.file.sync_all()
     }
 
-    /// Moves it to its place, over what is there.
+    /// Moves it to its place, replacing the file there.
     ///
     /// # Errors
-    /// What the host says.
+    /// The error of the host.
     pub(crate) fn replace(mut self, place: &Path) -> io::Result<()> {
         if let Ok(found) = place.metadata() {
-            // Whoever may read the old one may read the new one; where that cannot be kept, so be
-            // it.
+            // The new file gets the permissions of the old one, if that is possible.
             let _ = self.file.set_permissions(found.permissions());
         } else if matches!(self.name, Name::None) && self.place(place).is_ok() {
             return Ok(());
         }
         while matches!(self.name, Name::None) {
-            // Only what has a name can take the place of something.
+            // Only a named file can replace another.
             let path = own_name(place);
             match leftovers::file(&path, || self.link(&path)) {
                 Ok(((), listed)) => self.name = Name::Own(path, listed),
@@ -159,10 +158,11 @@ impl Part {
         Ok(())
     }
 
-    /// Moves it to its place, or from there to another one, if nothing is there.
+    /// Moves it to `place`, or from an earlier place to this one, if nothing is there.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyExists`], and then it can be tried elsewhere; or what the host says.
+    /// [`ErrorKind::AlreadyExists`], after which another place can be tried; or another error of
+    /// the host.
     pub(crate) fn place(&mut self, place: &Path) -> io::Result<()> {
         match &self.name {
             Name::None => self.link(place)?,
@@ -172,7 +172,7 @@ impl Part {
         Ok(())
     }
 
-    /// Gives it a name that nothing has.
+    /// Gives the file a new name.
     fn link(&self, path: &Path) -> io::Result<()> {
         let open = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         linkat(CWD, open, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(io::Error::from)
@@ -187,16 +187,16 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         if let Name::Own(path, _) = &self.name {
-            // It is only litter.
+            // A failure leaves only an unused file.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Moves a file to where nothing is.
+/// Moves a file to a place where nothing is.
 fn move_new(path: &Path, place: &Path) -> io::Result<()> {
     match renameat_with(CWD, path, CWD, place, RenameFlags::NOREPLACE) {
-        // Not every file system can do that; a second name does not replace either.
+        // Not every file system supports that; a hard link does not replace a file either.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             fs::hard_link(path, place)?;
             fs::remove_file(path)
@@ -205,7 +205,7 @@ fn move_new(path: &Path, place: &Path) -> io::Result<()> {
     }
 }
 
-/// A name beside a file that this process has not had before.
+/// A name next to `place` that this process has not used before.
 fn own_name(place: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -217,14 +217,14 @@ fn folder(place: &Path) -> &Path {
     folder.unwrap_or(Path::new("."))
 }
 
-/// Makes the name of a file stable. A folder that cannot be synced has no better to offer.
+/// Makes the name of a file stable, as far as its folder can be synced.
 pub(crate) fn settle(place: &Path) {
     if let Ok(folder) = File::open(folder(place)) {
         let _ = folder.sync_all();
     }
 }
 
-/// Writes a file, whole or not at all, over what is there.
+/// Writes a file atomically, replacing the one there.
 ///
 /// # Errors
 /// One line.
@@ -237,13 +237,13 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
     write().map_err(|e| format!("cannot write {}: {e}", Shown(path)))
 }
 
-/// Writes a file where there is none, whole or not at all.
+/// Writes a new file atomically.
 ///
 /// # Errors
-/// One line; nothing that was there is touched.
+/// One line: it exists, and is left as it is, or it cannot be written.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), String> {
     let shown = Shown(path);
-    let exists = || format!("{shown} exists, and writing it would overwrite it: name another file");
+    let exists = || format!("{shown} exists and would be overwritten: give another file");
     if path.symlink_metadata().is_ok() {
         return Err(exists());
     }
@@ -258,23 +258,23 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), String> {
     })
 }
 
-/// A checksum of bytes behind others that had the checksum `before`: FNV-1a, of 64 bits.
+/// The FNV-1a checksum, 64 bits, of bytes that follow others with the checksum `before`.
 pub(crate) fn checksum(before: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(before, |sum, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// The checksum of nothing.
+/// The checksum of no bytes.
 pub(crate) const CHECKSUM: u64 = 0xcbf2_9ce4_8422_2325;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Both ways of making one.
+    /// Both ways to create a part.
     const WAYS: [fn(&Path) -> io::Result<Part>; 2] = [Part::beside, Part::named];
 
     #[test]
-    fn what_is_new_replaces_nothing() {
+    fn place_replaces_nothing_and_replace_does() {
         for way in WAYS {
             let dir = tempfile::tempdir().expect("a folder");
             let path = |name| dir.path().join(name);
@@ -308,7 +308,7 @@ mod tests {
         let victim = dir.path().join("victim");
         fs::write(&victim, b"precious").expect("a file");
         let place = dir.path().join("a");
-        // The names that come next, for whatever other tests take meanwhile.
+        // Links at the next names, with spare ones for tests that run at the same time.
         let next = own_name(&place).display().to_string();
         let (before, number) = next.trim_end_matches(".part").rsplit_once('-').expect("a number");
         let number: u64 = number.parse().expect("a number");
@@ -329,13 +329,13 @@ mod tests {
     }
 
     #[test]
-    fn the_checksum_is_the_one_that_others_have() {
+    fn the_checksum_is_fnv_1a() {
         assert_eq!(checksum(CHECKSUM, b"foobar"), 0x8594_4171_f739_67e8);
         assert_eq!(checksum(checksum(CHECKSUM, b"foo"), b"bar"), checksum(CHECKSUM, b"foobar"));
     }
 
     #[test]
-    fn what_has_no_end_is_not_read() {
+    fn endless_and_large_files_are_not_read() {
         let said = |path: &str| read(Path::new(path), 10, "poem").expect_err("not a file");
         assert!(said("/dev/zero").ends_with("it is not a regular file"));
         assert!(said("/").ends_with("it is not a regular file"));
@@ -343,7 +343,7 @@ mod tests {
         let path = dir.path().join("a");
         fs::write(&path, [7; 11]).expect("a file");
         let said = read(&path, 10, "poem").expect_err("too large");
-        assert!(said.ends_with("is no poem: it is larger than 10 bytes"), "{said}");
+        assert!(said.ends_with("is not a poem: it is larger than 10 bytes"), "{said}");
         assert_eq!(read(&path, 11, "poem").expect("small enough").len(), 11);
     }
 }

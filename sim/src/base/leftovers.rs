@@ -1,8 +1,8 @@
-//! Files and mounts that this process has made and takes away in the end.
+//! Temporary files and mounts of this process, removed when it ends.
 //!
-//! Their owners take them away when they are dropped. A process that a signal ends drops nothing,
-//! so there is one list of them all, and whoever ends the process has [`take_away`] called first.
-//! What a killed process leaves is found by the next one: see [`unmount_dead`].
+//! Their owners remove them on drop. A process that a signal ends drops nothing, so a global list
+//! holds all of them, and the signal handler calls [`take_away`] first. The next process removes
+//! the mount of a killed one: see [`unmount_dead`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
-/// The name of our file systems in the list of mounts.
+/// The source name of powerfail's file systems in the list of mounts.
 pub(crate) const MOUNTED: &str = "powerfail";
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ enum Leftover {
     Mount(PathBuf),
 }
 
-/// What is there, by its number, and the next number.
+/// The last number, and the leftovers by number.
 static LIST: Mutex<(u64, BTreeMap<u64, Leftover>)> = Mutex::new((0, BTreeMap::new()));
 
 fn list() -> MutexGuard<'static, (u64, BTreeMap<u64, Leftover>)> {
@@ -48,10 +48,10 @@ fn add(list: &mut (u64, BTreeMap<u64, Leftover>), what: Leftover) -> Listed {
     Listed(number)
 }
 
-/// Makes a file and lists it. No signal comes between the two.
+/// Makes a file and lists it. [`take_away`] cannot run between the two.
 ///
 /// # Errors
-/// What `make` says; then nothing is listed.
+/// The error of `make`; then nothing is listed.
 pub(crate) fn file<T>(
     path: &Path,
     make: impl FnOnce() -> io::Result<T>,
@@ -61,18 +61,19 @@ pub(crate) fn file<T>(
     Ok((made, add(&mut list, Leftover::File(path.to_owned()))))
 }
 
-/// Lists a file system of ours that is about to be mounted here.
+/// Lists a file system of this process that is about to be mounted at `path`.
 pub(crate) fn mount(path: &Path) -> Listed {
     add(&mut list(), Leftover::Mount(path.to_owned()))
 }
 
-/// Takes everything away, because the process ends now. Nothing can be listed any more.
+/// Removes every leftover, because the process ends now. Keeps the list locked, so that nothing can
+/// be listed any more.
 pub(crate) fn take_away() {
     let list = list();
-    // What is covered cannot be removed.
+    // Mounts first, because a file below a mount cannot be removed.
     for leftover in list.1.values().rev() {
         if let Leftover::Mount(path) = leftover {
-            // What cannot be taken away is found by the next run.
+            // The next run finds a mount that cannot be removed now.
             let _ = is_ours(path).then(|| unmount(path));
         }
     }
@@ -84,21 +85,21 @@ pub(crate) fn take_away() {
     std::mem::forget(list);
 }
 
-/// How a file system was taken away.
+/// The way a file system was unmounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unmounted {
-    /// Its connection has ended, and with it every open handle.
+    /// Its connection was aborted, and with it every open handle.
     Ended,
-    /// Only from its path: it ends with the last handle.
+    /// It was only detached from its path; it ends with the last handle.
     OutOfSight,
 }
 
-/// Takes a file system away by force, or as far as the helper `fusermount3` may.
+/// Unmounts a file system by force, or lazily through the helper `fusermount3`.
 ///
 /// # Errors
-/// It is not ours to do, or there is none.
+/// The process lacks the permission, or nothing is mounted there.
 pub(crate) fn unmount(path: &Path) -> io::Result<Unmounted> {
-    // By force, so that the connection ends now; lazily, so that no open handle can object.
+    // By force, so that the connection ends now; lazily, so that open handles do not prevent it.
     match umount2(path, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH) {
         Err(Errno::EPERM) => {
             let helper =
@@ -112,7 +113,7 @@ pub(crate) fn unmount(path: &Path) -> io::Result<Unmounted> {
     }
 }
 
-/// Whether the last mount at this path is a file system of ours.
+/// Whether the last mount at this path is one of powerfail's file systems.
 fn is_ours(path: &Path) -> bool {
     let mounts = fs::read("/proc/self/mounts").unwrap_or_default();
     let at = |line: &[u8]| -> Option<bool> {
@@ -124,7 +125,7 @@ fn is_ours(path: &Path) -> bool {
     mounts.split(|&byte| byte == b'\n').rev().find_map(at) == Some(true)
 }
 
-/// A path as the list of mounts has it: `\040` is a space.
+/// Undoes the escapes of a path in the list of mounts: `\040` is a space.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -146,16 +147,16 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whether what is at this path is the mount of a process that has died.
+/// Whether this path is the mount of a dead FUSE process.
 pub(crate) fn is_dead(path: &Path) -> bool {
     let error = path.metadata().err().and_then(|error| error.raw_os_error());
     error == Some(libc::ENOTCONN)
 }
 
-/// Takes away the mount that a process of ours has left here when it was killed, and the empty file
-/// below it, which that process had made. Whether both are gone.
+/// Removes the mount that a killed powerfail process has left here, and the empty file below it,
+/// which that process had created. Returns whether both are gone.
 pub(crate) fn unmount_dead(path: &Path) -> bool {
-    // The path itself cannot be looked up: its folder can.
+    // The path itself cannot be resolved, but its folder can.
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new(".")).canonicalize();
     let (Ok(folder), Some(name)) = (folder, path.file_name()) else { return false };

@@ -1,4 +1,4 @@
-//! Ground floor: numbers, sets of sectors, files and threads. Nothing here knows of virtio.
+//! Numbers, sets of sectors, files and threads. Nothing here depends on virtio.
 
 pub mod choose;
 pub(crate) mod files;

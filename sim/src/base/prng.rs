@@ -1,10 +1,11 @@
-//! The pseudo-random generator behind a seed: our own, so that a seed means the same run for ever.
+//! The pseudo-random generator behind a seed. It is not a dependency, so that a seed always gives
+//! the same run.
 //!
-//! It is xoshiro256++ seeded through splitmix64, and `below` maps 32 bits to a range by a widening
-//! multiplication. The bias of that map is at most `n / 2^32`, which no schedule can notice; a
-//! rejection loop would make the number of draws depend on the numbers drawn.
+//! The generator is xoshiro256++ seeded through splitmix64. `below` maps 32 bits to a range by a
+//! widening multiplication. The bias of that map is at most `n / 2^32`, which is negligible for a
+//! schedule; a rejection loop would make the number of draws depend on the numbers drawn.
 
-/// A small fast generator. Not for secrets.
+/// A small, fast generator. Not for cryptography.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prng {
     state: [u64; 4],
@@ -58,9 +59,9 @@ pub fn mix(value: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// Golden vectors: if these move, every saved seed means another run.
+    /// Golden vectors: if these change, every saved seed gives another run.
     #[test]
-    fn a_seed_means_the_same_run_for_ever() {
+    fn a_seed_always_gives_the_same_numbers() {
         let mut prng = Prng::new(0);
         assert_eq!(
             [prng.word(), prng.word(), prng.word()],

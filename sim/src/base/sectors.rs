@@ -1,8 +1,7 @@
-//! A set of sectors of the simulated medium: the word in which survivors, landed parts and
-//! forgotten pages are said.
+//! A set of sectors of the simulated medium, used for survivors, landed parts and forgotten pages.
 //!
-//! A fixed bitmap: the medium of one world never has more than [`SectorSet::CAPACITY`] sectors, so
-//! a set is 32 bytes, copies for free and compares by value.
+//! It is a fixed bitmap. The medium of a world has at most [`SectorSet::CAPACITY`] sectors, so a
+//! set is 32 bytes, `Copy`, and compares by value.
 
 use std::fmt;
 use std::str::FromStr;
@@ -66,7 +65,7 @@ impl SectorSet {
         self.words == [0; 4]
     }
 
-    /// How many sectors are in the set.
+    /// The number of sectors in the set.
     #[inline]
     #[must_use]
     pub fn len(&self) -> u32 {
@@ -146,14 +145,14 @@ impl SectorSet {
         rounded
     }
 
-    /// The set moved up by so many sectors. What would not fit is gone.
+    /// The set moved up by `by` sectors. Sectors that would not fit are dropped.
     #[must_use]
     pub fn raised(self, by: u32) -> SectorSet {
         let fits = self.iter().filter(|sector| sector + by < Self::CAPACITY);
         fits.fold(SectorSet::EMPTY, |raised, sector| raised.or(SectorSet::range(sector + by, 1)))
     }
 
-    /// The set moved down by so many sectors. What lay below them is gone.
+    /// The set moved down by `by` sectors. Sectors below `by` are dropped.
     #[must_use]
     pub fn lowered(self, by: u32) -> SectorSet {
         let fits = self.iter().filter(|sector| *sector >= by);
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_moved_out_of_the_set_is_gone() {
+    fn sectors_moved_out_of_the_set_are_dropped() {
         let set = SectorSet::range(60, 10);
         assert_eq!(set.raised(72), SectorSet::range(132, 10));
         assert_eq!(set.raised(190), SectorSet::range(250, 6));

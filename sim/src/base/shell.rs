@@ -1,14 +1,14 @@
-//! Paths in commands that a reader is told to run.
+//! Paths in commands that a message suggests.
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// A path as one word of a shell's command line, in one line of text whatever the name holds.
+/// A path as one word of a shell command line, without line breaks.
 ///
-/// A plain name stays as it is. Another is quoted; one with control characters or bytes that are
-/// not UTF-8 in the form `$'...'`, which bash, zsh, ksh and POSIX since 2024 read. A relative path
-/// that begins with a dash is not taken for an option.
+/// A plain name is unchanged. Another is quoted; one with control characters or bytes that are not
+/// UTF-8 in the form `$'...'`, which bash, zsh, ksh and POSIX since 2024 read. A relative path that
+/// begins with a dash gets the prefix `./`, so that it is not read as an option.
 pub(crate) fn word(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let dash = if bytes.starts_with(b"-") { "./" } else { "" };
@@ -24,7 +24,7 @@ pub(crate) fn word(path: &Path) -> String {
                 match byte {
                     b'\'' | b'\\' => word.extend(['\\', byte.into()]),
                     b' '..=b'~' => word.push(byte.into()),
-                    // Three digits, so that a digit after it is not taken for one of them.
+                    // Three digits, so that a digit after it is not read as part of it.
                     _ => write!(word, "\\{byte:03o}").expect("a string takes all"),
                 }
             }
@@ -34,7 +34,7 @@ pub(crate) fn word(path: &Path) -> String {
     }
 }
 
-/// Whether a character is seen as what it is.
+/// Whether a character is displayed as itself.
 fn is_shown(c: char) -> bool {
     matches!(c, '\'' | '"' | '\\') || c.escape_debug().eq([c])
 }
@@ -46,7 +46,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn a_shell_reads_a_word_as_the_path_it_stands_for() {
+    fn a_shell_reads_a_word_as_its_path() {
         let names: [&[u8]; 12] = [
             b"x.img.0",
             b"/tmp/a-b_c,d+e:f@g%h=i",

@@ -1,18 +1,18 @@
-//! Work that several threads share.
+//! Work shared by several threads.
 //!
-//! What the work comes to does not depend on how many threads do it. So if the host gives fewer
-//! than were asked for, those do it, and without any the calling thread does. A number that a
-//! person asked for is tried out [beforehand](give), to say so.
+//! The result of the work does not depend on the number of threads. So if the host starts fewer
+//! threads than requested, those do the work, and if it starts none, the calling thread does. A
+//! number that a user requested is checked [beforehand](give), so that a shortage is reported.
 
 use std::io;
 use std::sync::Mutex;
 use std::thread::{Builder, ScopedJoinHandle, scope};
 
-/// Calls `work` on so many threads, while the calling one does `meanwhile`, which is lent a way to
-/// ask whether all are through.
+/// Calls `work` on `jobs` threads, while the calling thread runs `meanwhile` with a function that
+/// returns whether all of them have finished.
 ///
 /// # Panics
-/// If `work` does, with what it said.
+/// If `work` panics, with the same payload.
 pub(crate) fn on_threads(
     jobs: usize,
     work: &(dyn Fn() + Sync),
@@ -33,12 +33,12 @@ pub(crate) fn on_threads(
     });
 }
 
-/// Whether the host gives so many threads.
+/// Checks that the host can run `jobs` threads at the same time.
 ///
 /// # Errors
-/// How many it gave, and what it said.
+/// The number of threads that it started, and the error for the next one.
 pub(crate) fn give(jobs: usize) -> Result<(), (usize, io::Error)> {
-    // They are there at the same time: each waits until the last one was asked for.
+    // They exist at the same time, because each waits until the last one was requested.
     let gate = Mutex::new(());
     let wait = || drop(gate.lock());
     scope(|scope| {
