@@ -13,7 +13,7 @@ pub(super) struct Waiters {
     /// The slots that wait for their range lock, oldest first.
     pub(super) for_lock: Vec<Slot>,
     /// The queues that are owed a wake.
-    wakes: QueueSet,
+    owed: QueueSet,
 }
 
 impl Waiters {
@@ -21,18 +21,18 @@ impl Waiters {
     pub(super) fn owe(&mut self, mut woken: QueueSet, own: QueueIndex) -> bool {
         let ours = woken.contains(own);
         woken.remove(own);
-        self.wakes.extend(woken);
+        self.owed.extend(woken);
         ours
     }
 
     /// A queue that has to be woken; asking takes it.
     pub(super) fn poll_wake(&mut self) -> Option<QueueIndex> {
-        self.wakes.pop()
+        self.owed.pop()
     }
 
     /// Whether no queue is owed a wake.
     pub(super) fn owes_nothing(&self) -> bool {
-        self.wakes.is_empty()
+        self.owed.is_empty()
     }
 
     /// A reset began: no request of this queue waits any more; says whether one waited for a sync.
@@ -59,6 +59,6 @@ impl Waiters {
         let waiting = |slot: &Slot| matches!(slots.get(*slot).place, Place::Sync(_) | Place::Lock);
         let listed = self.for_sync.len() + self.for_lock.len();
         assert_eq!(listed, slots.iter_live().filter(waiting).count(), "slots that wait");
-        assert!(!self.wakes.contains(own), "a queue does not wake itself");
+        assert!(!self.owed.contains(own), "a queue does not wake itself");
     }
 }

@@ -70,8 +70,7 @@ impl RingFront {
     }
 
     /// Takes one step on a ring that is not [broken](RingFront::is_broken). `may_take` is whether a
-    /// chain may be taken; `first` takes one that did not come from the available ring, and is asked
-    /// before it.
+    /// chain may be taken.
     #[inline]
     pub(crate) fn step<'m, M: GuestMemory>(
         &mut self,

@@ -190,7 +190,8 @@ impl Ring {
     }
 
     /// Asks the driver for a kick with the next chain; says whether the ring is in guest memory.
-    /// What was published before the driver could see this is found by [`published`](Ring::published).
+    /// [`published`](Ring::published) finds the chains that were published before the driver could
+    /// see this.
     pub(crate) fn enable_kicks<M: GuestMemory>(&mut self, memory: &M) -> bool {
         self.0.enable_notification(memory).is_ok()
     }
