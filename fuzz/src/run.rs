@@ -81,7 +81,7 @@ fn run<D: DeviceUnderTest>(device: &str, kept: &mut Option<World<D>>, bytes: &[u
         Site::Option,
     );
     let setup = D::Setup::default();
-    let mut options = Preset::Swarm.draw(D::kinds(&setup), &mut choose);
+    let mut options = Preset::Swarm.draw(D::KINDS, &mut choose);
     options.requests = 1 + options.requests % MOST_REQUESTS;
     let plan = Plan { preset: Preset::Swarm, schedule };
     let world = kept.get_or_insert_with(|| World::new(setup, options, RUN));

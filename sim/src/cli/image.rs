@@ -96,7 +96,7 @@ impl<T: Take> Visit for Taking<'_, T> {
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
         let Taking { source, trace, name, output, take } = self;
         let shown = Shown(&source.trace);
-        if !D::ON_SIM_DISK {
+        if !D::MEDIUM.is_simulated() {
             return Err(format!(
                 "{name} keeps nothing on the simulated disk: nothing can be taken"
             ));

@@ -112,7 +112,7 @@ impl Visit for Running<'_> {
                 say::line(format_args!("  found besides, and not shrunk: {signature} in {shown}"));
             }
         }
-        say::out(output::table(&report, elapsed, jobs, D::kinds(&setup)));
+        say::out(output::table(&report, elapsed, jobs, D::KINDS));
         self.list_known(&report);
         let code = self.verdict::<D>(&setup, plan, &report);
         match summary {
@@ -149,7 +149,7 @@ impl Running<'_> {
         if report.failures > 0 {
             say::line("  nothing new: all that was broken is known");
         }
-        if !D::SURVIVES_POWER_LOSS {
+        if !D::MEDIUM.loses_power() {
             say::line("  no power was lost in these runs: durability was not measured");
             return PASSED;
         }
@@ -158,8 +158,8 @@ impl Running<'_> {
             return NOT_MEASURED;
         }
         let all = plan.preset == Preset::Swarm && plan.schedule != Schedule::Naive;
-        if D::ON_SIM_DISK && all && report.stats.runs >= ENOUGH {
-            let missing = report.coverage.missing(D::kinds(setup));
+        if D::MEDIUM.is_simulated() && all && report.stats.runs >= ENOUGH {
+            let missing = report.coverage.missing(D::KINDS);
             let missing: Vec<&str> = missing.map(Situation::name).collect();
             if !missing.is_empty() {
                 say::line(format_args!("  NOT MEASURED: never reached: {}", missing.join("; ")));
@@ -202,7 +202,7 @@ impl Running<'_> {
             bar.set_position(progress.runs.load(Ordering::Relaxed));
             let failures = progress.failures.load(Ordering::Relaxed);
             let reached = progress.situations.load(Ordering::Relaxed).count_ones();
-            let all = Situation::of(D::kinds(setup)).count();
+            let all = Situation::of(D::KINDS).count();
             bar.set_message(format!("{failures} violations  {reached}/{all} situations"));
         });
         bar.finish_and_clear();

@@ -26,8 +26,8 @@ pub(super) struct Plan {
 
 impl Plan {
     /// The plan of a row.
-    pub(super) fn new<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope, row: Row) -> Plan {
-        let kinds = D::kinds(setup);
+    pub(super) fn new<D: DeviceUnderTest>(scope: &Scope, row: Row) -> Plan {
+        let kinds = D::KINDS;
         let (options, accept) = scope.options(kinds, row);
         let asks = scope.asks(kinds[0], row);
         let sectors = u32::from(scope.sectors);

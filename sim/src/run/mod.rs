@@ -53,7 +53,7 @@ pub fn run_number(seed: u64) -> u32 {
 /// A world for this seed's options, ready to be led.
 pub fn world<D: DeviceUnderTest>(setup: &D::Setup, plan: Plan, seed: u64) -> World<D> {
     let mut choose = Seeded::new(seed);
-    let options = plan.preset.draw(D::kinds(setup), &mut choose);
+    let options = plan.preset.draw(D::KINDS, &mut choose);
     World::new(setup.clone(), options, run_number(seed))
 }
 
@@ -66,7 +66,7 @@ pub fn run_seed<D: DeviceUnderTest>(
     record: impl FnMut(&Action),
 ) -> Verdict {
     let mut choose = Seeded::new(seed);
-    let options = plan.preset.draw(D::kinds(world.setup()), &mut choose);
+    let options = plan.preset.draw(D::KINDS, &mut choose);
     lead(world, plan, options, run_number(seed), &mut choose, record)
 }
 

@@ -18,7 +18,7 @@ impl Scheduler {
         choose: &mut C,
     ) -> Option<Action> {
         // What is switched off, or what no device can, draws nothing.
-        let can = |device| world.slot(device).device.can() != Abilities::NONE;
+        let can = |device| world.slot(device).can != Abilities::NONE;
         if !self.options.lifecycle.possible() || !(0..self.options.devices).any(can) {
             return None;
         }
@@ -112,7 +112,7 @@ impl Scheduler {
         to: QueueId,
     ) -> Option<Lifecycle> {
         let slot = world.slot(to.device);
-        let can = slot.device.can();
+        let can = slot.can;
         let disk = &self.options.spec.disk;
         match choose.below(7, Site::Lifecycle) {
             0 | 1 if can.pause => Some(Lifecycle::Pause),

@@ -72,7 +72,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// share no content.
     #[must_use]
     pub fn new(setup: D::Setup, options: Options, run: u32) -> World<D> {
-        let options = options.of_kinds(D::kinds(&setup));
+        let options = options.of_kinds(D::KINDS);
         let disk = SimDisk::new(options.spec.disk, run);
         let mut world = World {
             setup,
@@ -96,7 +96,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// As [`new`](Self::new) with the same set-up, keeping the allocations; coverage and statistics
     /// go on counting.
     pub fn restart(&mut self, options: Options, run: u32) {
-        let options = options.of_kinds(D::kinds(&self.setup));
+        let options = options.of_kinds(D::KINDS);
         self.options = options;
         self.run = run;
         self.disk.restart(options.spec.disk, run);

@@ -5,7 +5,7 @@
 
 use crate::base::prng::Prng;
 use crate::dut::toolkit::{Chain, DeviceRing};
-use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::dut::{DeviceUnderTest, End, Host, Mapping, Medium, Profile, Progress};
 use crate::dut::{MEMORY_FEATURES, Spec};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
@@ -209,13 +209,10 @@ impl DeviceUnderTest for PermissiveMemory {
     /// The only whim, or none for all of them.
     type Setup = Option<MemoryLiberty>;
 
-    const ON_SIM_DISK: bool = false;
-    const SURVIVES_POWER_LOSS: bool = true;
+    const MEDIUM: Medium = Medium::Own;
+    const KINDS: [Kind; 2] = [Kind::Memory; 2];
+    const PROFILE: Profile = Profile::Strict;
     const RING_BASE: bool = true;
-
-    fn kinds(_setup: &Option<MemoryLiberty>) -> [Kind; 2] {
-        [Kind::Memory; 2]
-    }
 
     fn open(
         only: &Option<MemoryLiberty>,
@@ -329,6 +326,12 @@ impl DeviceUnderTest for PermissiveMemory {
         self.ring.as_ref().is_some_and(DeviceRing::is_broken)
     }
 
+    fn mapping(&mut self) -> Option<&mut impl Mapping> {
+        Some(self)
+    }
+}
+
+impl Mapping for PermissiveMemory {
     fn store(&mut self, word: u32, value: u64, _host: &mut Host<'_>) {
         self.time += 1;
         let early = self.takes(MemoryLiberty::PersistsEarly);

@@ -17,7 +17,7 @@ pub use memory::{MemoryLiberty, PermissiveMemory};
 use crate::base::prng::Prng;
 use crate::dut::Spec;
 use crate::dut::toolkit::DeviceRing;
-use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::dut::{DeviceUnderTest, End, Host, Medium, Profile, Progress};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
 use crate::guest::wire::{config, feature};
@@ -105,8 +105,8 @@ impl DeviceUnderTest for PermissiveDevice {
     /// The only whim, or none for all of them.
     type Setup = Option<Liberty>;
 
-    const ON_SIM_DISK: bool = false;
-    const SURVIVES_POWER_LOSS: bool = true;
+    const MEDIUM: Medium = Medium::Own;
+    const PROFILE: Profile = Profile::Strict;
     const RING_BASE: bool = true;
 
     fn open(setup: &Option<Liberty>, spec: &Spec, disk: &SimDisk, device: u8) -> PermissiveDevice {
