@@ -35,18 +35,22 @@ impl Profile {
             Self::Literal => "Literal",
         }
     }
-}
 
-impl Profile {
-    /// What the profile takes for granted although the text does not say so; to be printed with a
-    /// verdict.
+    /// The profile of this [name](Self::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Strict, Self::Literal].into_iter().find(|profile| profile.name() == name)
+    }
+
+    /// The demands of the profile that the specification's text does not force; to be printed with
+    /// a verdict.
     ///
     /// # Spec
     /// Strict: every decision under AMB in [`law`](crate::law). Literal: AMB-09 and AMB-21 alone.
     #[must_use]
     pub fn assumptions(self) -> &'static [&'static str] {
         match self {
-            Self::Strict => &["the house rules"],
+            Self::Strict => &["every decision AMB of the requirements"],
             Self::Literal => &["read-your-writes", "a reset keeps completed data"],
         }
     }

@@ -38,7 +38,7 @@ fn heard_of<D: DeviceUnderTest>(
     schedule: Schedule,
     seeds: u64,
 ) -> (Report, Vec<String>) {
-    let plan = Plan { preset, schedule };
+    let plan = Plan { preset, schedule, contract: None };
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
     let report = campaign::<D>(&liberty, orders, &Progress::default(), |_| {});
     assert!(report.divergence.is_none(), "not reproducible: {:?}", report.divergence);

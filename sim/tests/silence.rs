@@ -21,7 +21,7 @@ fn run_on<D: DeviceUnderTest>(
     schedule: Schedule,
     seeds: u64,
 ) -> Report {
-    let plan = Plan { preset, schedule };
+    let plan = Plan { preset, schedule, contract: None };
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
     let report = campaign::<D>(setup, orders, &Progress::default(), |_| {});
     println!("{preset} {schedule}: {:?}", report.stats);

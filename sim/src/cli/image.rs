@@ -75,6 +75,7 @@ impl Source {
             power_cuts: false,
             profile: Preset::default(),
             schedule: Schedule::default(),
+            contract: None,
         };
         let (device, disk) = names(targets, &asked, Some(&trace));
         let name = format!("{device} on {disk}");

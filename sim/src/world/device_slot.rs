@@ -112,7 +112,7 @@ impl<D: DeviceUnderTest> World<D> {
                     slot.device = fresh;
                     slot.can = can;
                     slot.kind = kind;
-                    slot.oracle.restart(kind, spec.disk.room());
+                    slot.oracle.restart(options.contract, kind, spec.disk.room());
                     slot
                 }
                 None => {
@@ -120,7 +120,7 @@ impl<D: DeviceUnderTest> World<D> {
                         device: fresh,
                         can,
                         kind,
-                        oracle: Contract::new(kind, spec.disk.room()),
+                        oracle: Contract::new(options.contract, kind, spec.disk.room()),
                         queues: Vec::new(),
                         live: false,
                         resetting: false,
