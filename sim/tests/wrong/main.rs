@@ -2,6 +2,7 @@
 //! should catch it; and every rule has something wrong that it catches.
 
 mod hunt;
+mod literal;
 
 use std::sync::OnceLock;
 

@@ -1,10 +1,10 @@
-//! Everything legal that a demon may do and a plain device would not: the legal oddities.
+//! The liberties of a permissive device: legal behaviour that a plain device does not show.
 //!
-//! Some need no whim, for every demon has them: FLUSH and GET_ID are served on a read-only disk, a
+//! Some are not listed, because every permissive device takes them: FLUSH and GET_ID are served on a read-only disk, a
 //! write in flight while the mode changes may be stable or not, and a queue that the driver broke
 //! stops while the others go on. Descriptors cut in odd ways are the guest's doing.
 
-/// One oddity.
+/// One liberty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Liberty {
     /// A flush is answered before the writes that were sent before it.
@@ -44,10 +44,33 @@ pub enum Liberty {
     ResetDrops,
     /// A reset waits a while.
     ResetLingers,
+
+    /// Literal only: a power loss leaves arbitrary bytes in a sector under a write that is not
+    /// stable.
+    LossAnything,
+    /// Literal only: a power loss leaves a mixture of two stable writes that ran concurrently.
+    LossMixes,
+    /// Literal only: a flush does not make a WRITE_ZEROES stable.
+    ZeroesUnprotect,
+    /// Literal only: a discarded sector reads as arbitrary bytes.
+    DiscardAnything,
+    /// Literal only: of two reads under a write in flight, the later returns the older content.
+    ReadsDisagree,
+    /// Literal only: a read returns a mixture of a write in flight and the content before it.
+    ReadsMix,
+    /// Literal only: a request that the driver must not send, and the device need not refuse, is
+    /// served.
+    DriverErrorServed,
+    /// Literal only: a write is done in part and answered with UNSUPP.
+    UnsuppHalfway,
+    /// Literal only: a FLUSH that was not negotiated returns OK and does nothing.
+    FlushHollow,
+    /// Literal only: a backend kill reverts writes that are not stable.
+    KillReverts,
 }
 
 impl Liberty {
-    /// All of them.
+    /// All that the Strict profile allows, and so the Literal profile too.
     pub const ALL: [Liberty; 18] = [
         Liberty::FlushOvertakes,
         Liberty::AnyOrder,
@@ -67,5 +90,19 @@ impl Liberty {
         Liberty::AnyReason,
         Liberty::ResetDrops,
         Liberty::ResetLingers,
+    ];
+
+    /// All that only the Literal profile allows.
+    pub const LITERAL: [Liberty; 10] = [
+        Liberty::LossAnything,
+        Liberty::LossMixes,
+        Liberty::ZeroesUnprotect,
+        Liberty::DiscardAnything,
+        Liberty::ReadsDisagree,
+        Liberty::ReadsMix,
+        Liberty::DriverErrorServed,
+        Liberty::UnsuppHalfway,
+        Liberty::FlushHollow,
+        Liberty::KillReverts,
     ];
 }

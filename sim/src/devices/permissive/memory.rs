@@ -1,7 +1,7 @@
-//! The demonic memory: a persistent memory that does everything legal, on purpose.
+//! The permissive memory: a persistent memory with every legal behaviour, on purpose.
 //!
-//! Like the [demon](super) it is made from the contract alone. It keeps of every word all contents
-//! that a power loss may still leave, and lets a generator of its own choose among them.
+//! Like the [permissive device](super) it is made from the contract alone. It keeps of every word
+//! all contents that a power loss may still leave, and its own generator chooses among them.
 
 use crate::base::prng::Prng;
 use crate::dut::toolkit::{Chain, DeviceRing};
@@ -13,7 +13,7 @@ use crate::guest::wire::{feature, memory};
 use crate::guest::{Kind, REGION};
 use crate::host::disk::SimDisk;
 
-/// One oddity of a memory.
+/// One liberty of a memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryLiberty {
     /// A store is persistent before anybody asks for it.
@@ -43,10 +43,18 @@ pub enum MemoryLiberty {
     ResetDrops,
     /// A reset waits a while.
     ResetLingers,
+
+    /// Literal only: a power loss leaves an arbitrary value in a word that was stored since it was
+    /// flushed.
+    LossAnything,
+    /// Literal only: a device reset reverts words that were stored since they were flushed.
+    ResetReverts,
+    /// Literal only: a backend kill does.
+    KillReverts,
 }
 
 impl MemoryLiberty {
-    /// All of them.
+    /// All that the Strict profile allows, and so the Literal profile too.
     pub const ALL: [MemoryLiberty; 13] = [
         MemoryLiberty::PersistsEarly,
         MemoryLiberty::CoversMore,
@@ -62,6 +70,10 @@ impl MemoryLiberty {
         MemoryLiberty::ResetDrops,
         MemoryLiberty::ResetLingers,
     ];
+
+    /// All that only the Literal profile allows.
+    pub const LITERAL: [MemoryLiberty; 3] =
+        [MemoryLiberty::LossAnything, MemoryLiberty::ResetReverts, MemoryLiberty::KillReverts];
 }
 
 /// A word's contents that a power loss may leave, each with the time of its store: the first is
@@ -83,9 +95,12 @@ struct Flight {
     doomed: bool,
 }
 
-/// The demonic memory.
+/// The permissive memory of the Literal profile.
+pub type LiteralMemory = PermissiveMemory<true>;
+
+/// The permissive memory; with `LITERAL`, that of the Literal profile.
 #[derive(Clone, Debug)]
-pub struct PermissiveMemory {
+pub struct PermissiveMemory<const LITERAL: bool = false> {
     only: Option<MemoryLiberty>,
     spec: Spec,
     prng: Prng,
@@ -99,9 +114,9 @@ pub struct PermissiveMemory {
     lingering: u32,
 }
 
-impl PermissiveMemory {
-    /// Whether a whim takes it now: half the time if it has all of them, always if it has only
-    /// this one.
+impl<const LITERAL: bool> PermissiveMemory<LITERAL> {
+    /// Whether it takes a liberty now: half the time if it has all liberties, always if it has
+    /// only this one.
     fn takes(&mut self, liberty: MemoryLiberty) -> bool {
         match self.only {
             None => self.prng.below(2) == 0,
@@ -111,6 +126,23 @@ impl PermissiveMemory {
 
     fn rarely_takes(&mut self, liberty: MemoryLiberty) -> bool {
         self.takes(liberty) && self.prng.below(4) == 0
+    }
+
+    /// The same of a liberty that only the Literal profile allows.
+    fn takes_literal(&mut self, liberty: MemoryLiberty) -> bool {
+        LITERAL && self.takes(liberty)
+    }
+
+    /// Every word takes one of the contents that a power loss may leave, as if it was stored now.
+    fn revert(&mut self) {
+        self.time += 1;
+        for word in &mut self.words {
+            if word.contents.len() > 1 {
+                let nth = self.prng.below(word.contents.len() as u32) as usize;
+                let (_, value) = word.contents[nth];
+                word.contents.push((self.time, value));
+            }
+        }
     }
 
     /// What was stored up to `time` becomes persistent, and maybe more.
@@ -205,21 +237,16 @@ impl PermissiveMemory {
     }
 }
 
-impl DeviceUnderTest for PermissiveMemory {
-    /// The only whim, or none for all of them.
+impl<const LITERAL: bool> DeviceUnderTest for PermissiveMemory<LITERAL> {
+    /// The only liberty, or `None` for all of them.
     type Setup = Option<MemoryLiberty>;
 
     const MEDIUM: Medium = Medium::Own;
     const KINDS: [Kind; 2] = [Kind::Memory; 2];
-    const PROFILE: Profile = Profile::Strict;
+    const PROFILE: Profile = if LITERAL { Profile::Literal } else { Profile::Strict };
     const RING_BASE: bool = true;
 
-    fn open(
-        only: &Option<MemoryLiberty>,
-        spec: &Spec,
-        disk: &SimDisk,
-        device: u8,
-    ) -> PermissiveMemory {
+    fn open(only: &Option<MemoryLiberty>, spec: &Spec, disk: &SimDisk, device: u8) -> Self {
         let words = (0..spec.disk.capacity).map(|number| disk.load(device, number));
         let words: Vec<Word> =
             words.map(|value| Word { contents: vec![(0, value)], forgotten: false }).collect();
@@ -243,7 +270,9 @@ impl DeviceUnderTest for PermissiveMemory {
         self.still();
         self.lingering = 0;
         if end == End::BackendKill {
-            // A host that was told of a failure shows what there is from now on.
+            if self.takes_literal(MemoryLiberty::KillReverts) {
+                self.revert();
+            }
             return;
         }
         for at in 0..self.words.len() {
@@ -258,6 +287,9 @@ impl DeviceUnderTest for PermissiveMemory {
             };
             word.contents = vec![(0, word.contents[left].1)];
             word.forgotten = false;
+            if last > 0 && self.takes_literal(MemoryLiberty::LossAnything) {
+                self.words[at].contents[0].1 = self.prng.word();
+            }
         }
     }
 
@@ -313,6 +345,9 @@ impl DeviceUnderTest for PermissiveMemory {
                 self.persist(flight.time);
             }
         }
+        if self.takes_literal(MemoryLiberty::ResetReverts) {
+            self.revert();
+        }
         self.still();
         self.lingering = if self.takes(MemoryLiberty::ResetLingers) { 3 } else { 0 };
     }
@@ -331,7 +366,7 @@ impl DeviceUnderTest for PermissiveMemory {
     }
 }
 
-impl Mapping for PermissiveMemory {
+impl<const LITERAL: bool> Mapping for PermissiveMemory<LITERAL> {
     fn store(&mut self, word: u32, value: u64, _host: &mut Host<'_>) {
         self.time += 1;
         let early = self.takes(MemoryLiberty::PersistsEarly);

@@ -1,9 +1,12 @@
-//! The demonic device: everything that is legal, on purpose.
+//! The permissive device: every legal behaviour, on purpose.
 //!
-//! It is a second device, made from the contract alone: it shares no code with the one that ships,
-//! has its own rings and its own storage, and draws from a generator of its own everything the
-//! contract leaves open. The oracle must stay silent about it. Given one [`Liberty`], it is a plain
-//! device but for that one oddity.
+//! It is a second device, made from the contract alone. It shares no code with the shipped device,
+//! has its own rings and storage, and draws each choice that the contract leaves open from its own
+//! generator. The oracle must stay silent about it. Given one [`Liberty`], it is a plain device
+//! that takes this liberty alone.
+//!
+//! `PermissiveDevice` keeps to the Strict profile. [`LiteralDevice`] also takes the liberties that
+//! only the Literal profile allows: silent under Literal, caught under Strict.
 
 mod flight;
 mod liberty;
@@ -12,7 +15,7 @@ mod refusal;
 mod store;
 
 pub use liberty::Liberty;
-pub use memory::{MemoryLiberty, PermissiveMemory};
+pub use memory::{LiteralMemory, MemoryLiberty, PermissiveMemory};
 
 use crate::base::prng::Prng;
 use crate::dut::Spec;
@@ -24,18 +27,21 @@ use crate::guest::wire::{config, feature};
 use crate::host::disk::SimDisk;
 use flight::Flight;
 use refusal::Task;
-use store::{Loss, Store};
+use store::{Loss, Store, Worse};
 
-/// The demonic device.
+/// The permissive device of the Literal profile.
+pub type LiteralDevice = PermissiveDevice<true>;
+
+/// The permissive device; with `LITERAL`, that of the Literal profile.
 #[derive(Clone, Debug)]
-pub struct PermissiveDevice {
+pub struct PermissiveDevice<const LITERAL: bool = false> {
     only: Option<Liberty>,
     spec: Spec,
     prng: Prng,
     store: Store,
     rings: Vec<DeviceRing>,
-    /// Per queue, for every published head that was not taken: how many completions had been made
-    /// when it was first seen.
+    /// Per queue, for every published head that was not taken: the number of completions when it
+    /// was first seen.
     seen: Vec<Vec<u64>>,
     flights: Vec<Flight>,
     numbers: u64,
@@ -51,9 +57,9 @@ pub struct PermissiveDevice {
     live: bool,
 }
 
-impl PermissiveDevice {
-    /// Whether a whim takes it now: half the time if it has all of them, always if it has only
-    /// this one.
+impl<const LITERAL: bool> PermissiveDevice<LITERAL> {
+    /// Whether it takes a liberty now: half the time if it has all liberties, always if it has
+    /// only this one.
     fn takes(&mut self, liberty: Liberty) -> bool {
         match self.only {
             None => self.prng.below(2) == 0,
@@ -64,6 +70,11 @@ impl PermissiveDevice {
     /// The same, less often.
     fn rarely_takes(&mut self, liberty: Liberty) -> bool {
         self.takes(liberty) && self.prng.below(4) == 0
+    }
+
+    /// The same of a liberty that only the Literal profile allows.
+    fn takes_literal(&mut self, liberty: Liberty) -> bool {
+        LITERAL && self.takes(liberty)
     }
 
     fn write_through(&self) -> bool {
@@ -101,15 +112,15 @@ impl PermissiveDevice {
     }
 }
 
-impl DeviceUnderTest for PermissiveDevice {
-    /// The only whim, or none for all of them.
+impl<const LITERAL: bool> DeviceUnderTest for PermissiveDevice<LITERAL> {
+    /// The only liberty, or `None` for all of them.
     type Setup = Option<Liberty>;
 
     const MEDIUM: Medium = Medium::Own;
-    const PROFILE: Profile = Profile::Strict;
+    const PROFILE: Profile = if LITERAL { Profile::Literal } else { Profile::Strict };
     const RING_BASE: bool = true;
 
-    fn open(setup: &Option<Liberty>, spec: &Spec, disk: &SimDisk, device: u8) -> PermissiveDevice {
+    fn open(setup: &Option<Liberty>, spec: &Spec, disk: &SimDisk, device: u8) -> Self {
         let image = disk.image(device);
         // The payload of the first sector names the run.
         let seed = image.iter().take(16).fold(u64::from(device), |seed, &byte| {
@@ -145,7 +156,7 @@ impl DeviceUnderTest for PermissiveDevice {
     ) {
         self.abandon(None);
         match end {
-            End::BackendKill if self.told => {
+            End::BackendKill if self.told | self.takes_literal(Liberty::KillReverts) => {
                 let number = self.completions;
                 self.store.find(&mut self.prng, number);
                 self.completions += 1;
@@ -159,7 +170,11 @@ impl DeviceUnderTest for PermissiveDevice {
                 } else {
                     Loss::Everything
                 };
-                self.store.power_loss(&mut self.prng, loss);
+                let worse = Worse {
+                    anything: self.takes_literal(Liberty::LossAnything),
+                    mixes: self.takes_literal(Liberty::LossMixes),
+                };
+                self.store.power_loss(&mut self.prng, loss, worse);
             }
         }
         self.told = false;
@@ -227,7 +242,9 @@ impl DeviceUnderTest for PermissiveDevice {
         if !mine.is_empty() && self.rarely_takes(Liberty::SpuriousSignals) {
             return Progress::Signal;
         }
-        let any_order = self.takes(Liberty::AnyOrder);
+        // These liberties show only where a request moves in parts.
+        let in_parts = matches!(self.only, Some(Liberty::ReadsDisagree | Liberty::UnsuppHalfway));
+        let any_order = self.takes(Liberty::AnyOrder) || in_parts;
         if (mine.is_empty() || self.prng.below(2) == 0) && self.take(queue, &host.ram) {
             return Progress::Busy;
         }
