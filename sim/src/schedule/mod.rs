@@ -268,7 +268,7 @@ impl Scheduler {
         self.crashes = self.crashes.saturating_sub(1);
         let last_chance = self.crashes == 0 && !self.power_lost;
         let kill = self.options.kill;
-        if !D::SURVIVES_POWER_LOSS || (!last_chance && choose.chance(kill, Site::Crash)) {
+        if !D::MEDIUM.loses_power() || (!last_chance && choose.chance(kill, Site::Crash)) {
             let device = choose.below(u32::from(self.options.devices), Site::Queue) as u8;
             return Action::Crash(CrashKind::Backend { device });
         }

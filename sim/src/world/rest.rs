@@ -164,7 +164,7 @@ impl<D: DeviceUnderTest> World<D> {
             }
         }
         self.check_memory()?;
-        if D::ON_SIM_DISK {
+        if D::MEDIUM.is_simulated() {
             self.disk.witness(self.run).map_err(|seen| self.witnessed(seen))?;
         }
         Ok(())
