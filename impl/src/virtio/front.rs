@@ -3,7 +3,7 @@
 //!
 //! While the queue takes chains it asks for no kicks. When it finds none it enables kicks and then
 //! *rechecks*: the driver may have published between the last look and the enabling, and does not
-//! kick then. Each move is a step of its own, so that a simulator can let the driver act between
+//! kick then. Each move is a separate step, so that a simulator can let the driver act between
 //! any two. The queue decides whether it takes a chain, and what becomes of it.
 
 use super::ring::{Descriptor, Invalid, Ring};
