@@ -9,8 +9,8 @@
 //! none was returned.
 
 use crate::buffer::{GuestRange, Ranges};
+use crate::virtio::Descriptor;
 use crate::wire::HEADER_BYTES;
-use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
 /// A defect of a chain.

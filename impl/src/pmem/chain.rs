@@ -8,7 +8,7 @@
 use super::wire::{REQUEST_BYTES, RESPONSE_BYTES};
 use crate::buffer::{GuestRange, Ranges};
 use crate::chain::inside;
-use virtio_queue::desc::split::Descriptor;
+use crate::virtio::Descriptor;
 use vm_memory::{Bytes, GuestMemory, Permissions};
 
 /// A defect of a chain.

@@ -42,8 +42,8 @@ pub trait Managed {
     }
 
     /// [`pause`](Abilities::pause): stops the rings of a paused device and starts them again at the
-    /// same indices, once every request that was taken is answered. This ends the pause. False, with
-    /// no effect, before that, or if the device never does it.
+    /// same indices, once every request that was taken is answered. This ends the pause. False,
+    /// with no effect, before that, or if the device never does it.
     fn restart_rings(&mut self) -> bool {
         false
     }
