@@ -81,9 +81,9 @@ fn run<D: DeviceUnderTest>(device: &str, kept: &mut Option<World<D>>, bytes: &[u
         Site::Option,
     );
     let setup = D::Setup::default();
-    let mut options = Preset::Swarm.draw(D::kinds(&setup), &mut choose);
+    let mut options = Preset::Swarm.draw(D::KINDS, &mut choose);
     options.requests = 1 + options.requests % MOST_REQUESTS;
-    let plan = Plan { preset: Preset::Swarm, schedule };
+    let plan = Plan { preset: Preset::Swarm, schedule, contract: None };
     let world = kept.get_or_insert_with(|| World::new(setup, options, RUN));
     let mut actions = Vec::new();
     let verdict = lead(world, plan, options, RUN, &mut choose, |action| actions.push(*action));

@@ -2,34 +2,34 @@
 //!
 //! The parts partition the chain: 16 readable bytes (the header), then the data, then one writable
 //! byte (the status). How the bytes are cut into descriptors carries no meaning, and descriptors of
-//! length zero carry nothing at all. What the parts *mean* is decided in `intake`.
+//! length zero carry nothing at all. The meaning of the parts is decided in `intake`.
 //!
 //! `virtio_queue`'s iterator ends silently on loops, on indices and tables out of range and on
-//! unreadable descriptors. A chain that ended so still says NEXT on the last descriptor it showed,
-//! or showed none.
+//! unreadable descriptors. After such an end, the last descriptor returned still has NEXT set, or
+//! none was returned.
 
 use crate::buffer::{GuestRange, Ranges};
 use crate::virtio::Descriptor;
 use crate::wire::HEADER_BYTES;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
-/// What is wrong with a chain.
+/// A defect of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Malformed {
-    /// There is no writable byte in guest memory last: the device cannot answer, and returns the
-    /// chain with `len` 0.
+    /// The last writable byte is missing or outside guest memory: the device cannot answer, and
+    /// returns the chain with `len` 0.
     NoStatus,
     /// The chain is cut short, out of order, without a whole header, or points outside guest
     /// memory; its last writable byte is the status.
     Answerable,
 }
 
-/// The parts of the chain walked last. Reused from chain to chain, so that long chains do not
-/// allocate each time.
+/// The parts of the last chain walked. Reused for every chain, so that long chains do not allocate
+/// each time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parts {
     header: [u8; HEADER_BYTES],
-    /// How much of the header was found.
+    /// Number of header bytes found.
     header_len: usize,
     /// The readable bytes after the header.
     pub(crate) readable: Ranges,
@@ -55,15 +55,15 @@ impl Parts {
     }
 
     /// Walks `chain`, reading every descriptor and every header byte exactly once. A chain of more
-    /// than `most` descriptors is walked to its end, for its status is there, but nothing of it is
-    /// kept.
+    /// than `most` descriptors is walked to its end, because the status is there, but its data is
+    /// not kept.
     ///
     /// # Errors
     /// See [`Malformed`].
     ///
     /// # Spec
-    /// 2.7.4 Message Framing (VS-01, VS-02); VS-05 to VS-08 for what drivers must not build; VS-19
-    /// for reading once.
+    /// 2.7.4 Message Framing (VS-01, VS-02); VS-05 to VS-08: chains that drivers must not build;
+    /// VS-19: reading once.
     pub(crate) fn walk<M: GuestMemory>(
         &mut self,
         chain: impl Iterator<Item = Descriptor>,
@@ -104,7 +104,7 @@ impl Parts {
         }
     }
 
-    /// Files readable bytes under the header or the data; says whether they are in guest memory.
+    /// Adds readable bytes to the header or the data; returns whether they are in guest memory.
     fn take_readable<M: GuestMemory>(&mut self, memory: &M, mut range: GuestRange) -> bool {
         if !inside(memory, range, Permissions::Read) {
             return false;

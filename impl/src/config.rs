@@ -1,8 +1,7 @@
-//! What a device is set up with, what that offers, and how the 96 bytes of its configuration space
-//! read.
+//! The configuration of a device, the features it offers, and the 96 bytes of its configuration
+//! space.
 //!
-//! Everything here is fixed when the device is made; what changes, the cache mode and the size, is
-//! passed in.
+//! Everything here is fixed at creation; the variable parts, cache mode and size, are passed in.
 
 use crate::disk::Limits;
 use crate::queue_set::MAX_QUEUES;
@@ -14,13 +13,13 @@ use std::fmt;
 
 /// Bytes of the configuration space (5.2.4).
 pub const CONFIG_BYTES: usize = 96;
-/// Where the cache mode is, the only byte a driver may write.
+/// Offset of the cache mode, the only byte a driver may write.
 pub const WRITEBACK_OFFSET: u64 = 32;
 
-/// Every feature this device knows how to offer; RO comes from the disk.
+/// Every feature this device can offer; RO comes from the disk.
 const KNOWN: u64 = USUAL | F_RING_RESET;
 
-/// What it offers unless told otherwise. RING_RESET needs a transport that has a register for it.
+/// The features offered by default. RING_RESET needs a transport that has a register for it.
 const USUAL: u64 = F_VERSION_1
     | F_INDIRECT_DESC
     | F_EVENT_IDX
@@ -34,31 +33,32 @@ const USUAL: u64 = F_VERSION_1
     | F_SIZE_MAX
     | F_TOPOLOGY;
 
-/// How a device is set up.
+/// The configuration of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Number of request queues, 1 to 256.
     pub queues: u16,
-    /// Most descriptors of one queue: a power of two, 2 to 32768.
+    /// Maximum number of descriptors of one queue: a power of two, 2 to 32768.
     pub queue_size: u16,
-    /// What GET_ID returns, padded with zeroes.
+    /// The serial that GET_ID returns, padded with zeroes.
     pub serial: [u8; ID_BYTES],
-    /// Which features to offer. RO is added when the disk is read-only, and can be asked for over
-    /// one that is not.
+    /// The features to offer. RO is added when the disk is read-only, and may be requested for a
+    /// writable disk.
     pub features: u64,
     /// The cache mode after a reset: `true` is writeback.
     pub writeback: bool,
-    /// Most data segments of one request; what is shown also fits the queue. More are served.
+    /// Maximum number of data segments of one request; the value shown to the driver also fits the
+    /// queue. Requests with more are served.
     pub seg_max: u32,
-    /// Most bytes of one data segment. More are served.
+    /// Maximum length of one data segment in bytes. Longer segments are served.
     pub size_max: u32,
-    /// Most sectors of one DISCARD segment.
+    /// Maximum number of sectors of one DISCARD segment.
     pub max_discard_sectors: u32,
-    /// Most segments of one DISCARD.
+    /// Maximum number of segments of one DISCARD.
     pub max_discard_seg: u32,
-    /// Most sectors of one WRITE_ZEROES segment.
+    /// Maximum number of sectors of one WRITE_ZEROES segment.
     pub max_write_zeroes_sectors: u32,
-    /// Most segments of one WRITE_ZEROES.
+    /// Maximum number of segments of one WRITE_ZEROES.
     pub max_write_zeroes_seg: u32,
 }
 
@@ -82,12 +82,12 @@ impl Default for Config {
     }
 }
 
-/// Why a device cannot be made.
+/// The reason why a device cannot be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigError {
-    /// CONFIG_WCE is to be offered without FLUSH (BLK-D-02).
+    /// CONFIG_WCE is offered without FLUSH (BLK-D-02).
     ConfigWceWithoutFlush,
-    /// These bits are not ours to offer.
+    /// This device cannot offer these feature bits.
     UnknownFeatures(u64),
     /// VERSION_1 is missing (FB-04).
     NotVersion1,
@@ -95,7 +95,7 @@ pub enum ConfigError {
     Queues(u16),
     /// The queue size is not a power of two from 2 to 32768.
     QueueSize(u16),
-    /// This limit is zero, which some guests take for no limit and others divide by.
+    /// This limit is zero, which some guests read as no limit and others divide by.
     ZeroLimit(&'static str),
     /// This limit of the disk does not fit its granule.
     Unaligned(&'static str),
@@ -133,12 +133,12 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// The features a device of this configuration offers over a disk of these limits.
+    /// The features that a device of this configuration offers over a disk with these limits.
     pub fn offered(&self, limits: &Limits) -> u64 {
         if limits.read_only { self.features | F_RO } else { self.features & !F_RO }
     }
 
-    /// Checks that a device can be made.
+    /// Checks that a device can be created.
     pub(crate) fn check(&self, limits: &Limits) -> Result<(), ConfigError> {
         let unknown = self.features & !(KNOWN | F_RO);
         if unknown != 0 {
@@ -172,20 +172,20 @@ impl Config {
         check_disk(limits)
     }
 
-    /// Most data segments of one request, as the driver is shown them.
+    /// Maximum number of data segments of one request, as shown to the driver.
     fn seg_max(&self) -> u32 {
         self.seg_max.min(u32::from(self.queue_size) - 2).max(1)
     }
 
-    /// Most descriptors of a chain on a ring of `size`: as many as the ring has (2.7.5.3.1), or as
-    /// a request of `seg_max` segments takes. A driver that was shown `seg_max` before it chose the
-    /// size of its ring keeps to that (Linux does).
+    /// Maximum number of descriptors of a chain on a ring of `size`: as many as the ring has
+    /// (2.7.5.3.1) or as a request of `seg_max` segments takes, whichever is more. A driver that
+    /// read `seg_max` before it chose the size of its ring keeps to the latter (Linux does).
     pub(crate) fn longest_chain(&self, size: u16) -> u32 {
         u32::from(size).max(self.seg_max() + 2)
     }
 
-    /// The configuration space with what may change, size and cache mode; bytes that mean nothing
-    /// are zero (BLK-D-04).
+    /// The configuration space with the current size and cache mode; unused bytes are zero
+    /// (BLK-D-04).
     pub(crate) fn space(
         &self,
         limits: &Limits,
@@ -230,7 +230,7 @@ fn check_disk(limits: &Limits) -> Result<(), ConfigError> {
         ("max_write_zeroes", limits.max_write_zeroes),
         ("write_zeroes_granularity", limits.write_zeroes_granularity.into()),
     ] {
-        // An empty disk is odd but harmless: every access is beyond its end.
+        // An empty disk is unusual but harmless: every access is beyond its end.
         if value == 0 && name != "capacity" {
             return Err(ConfigError::ZeroLimit(name));
         }

@@ -1,8 +1,8 @@
 //! Joins a queue and its lane of the disk, one step at a time or until neither moves.
 //!
 //! The simulator takes single steps, with guest actions between them; an event loop cranks. Both go
-//! through [`step`], so there is one order of things. Steps never wait: a step that finds nothing
-//! says so.
+//! through [`step`], so the order is the same. A step never blocks: it returns [`Step::Idle`] if
+//! there is nothing to do.
 
 use crate::disk::Disk;
 use crate::queue::BlockQueue;
@@ -10,7 +10,7 @@ use crate::queue_set::QueueIndex;
 use crate::virtio::Ring;
 use vm_memory::GuestMemory;
 
-/// What one step did.
+/// The result of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Took a completion from the disk.
@@ -21,16 +21,16 @@ pub enum Step {
     Signal,
     /// Handed a submission to the disk.
     Submitted,
-    /// One step of work on the ring.
+    /// Took one step of work on the ring.
     Ring,
-    /// Nothing to do until a kick, a wake or a completion.
+    /// There is nothing to do until a kick, a wake or a completion.
     Idle,
 }
 
-/// Takes one step: the first of completion, wake, signal, submission and ring work that there is.
+/// Takes one step: the first available of completion, wake, signal, submission and ring work.
 ///
-/// The disk's doorbell rings when there is nothing left to hand over: the disk is full, or
-/// everything else is done.
+/// The disk's doorbell rings when nothing is left to hand over: the disk is full, or everything
+/// else is done.
 pub fn step<M: GuestMemory, D: Disk<M>>(
     queue: &mut BlockQueue,
     ring: &mut Ring,
@@ -40,8 +40,8 @@ pub fn step<M: GuestMemory, D: Disk<M>>(
     one(queue, ring, disk, memory, true)
 }
 
-/// Takes one step towards the end of what is in flight: as [`step`], but nothing is taken from the
-/// ring. A queue that is disabled, or about to stop, goes on like this.
+/// Takes one step towards the end of the requests in flight: as [`step`], but takes nothing from
+/// the ring. For a queue that is disabled or about to stop.
 pub fn settle<M: GuestMemory, D: Disk<M>>(
     queue: &mut BlockQueue,
     ring: &mut Ring,
@@ -81,7 +81,7 @@ fn one<M: GuestMemory, D: Disk<M>>(
     if !ring_doorbell(queue, disk) {
         return Step::Idle;
     }
-    // A disk may complete at its doorbell, and nobody would tell us.
+    // A disk may complete operations at its doorbell without a further notification.
     match disk.complete(memory) {
         Some(completion) => {
             queue.handle_completion(ring, memory, completion);
@@ -91,7 +91,7 @@ fn one<M: GuestMemory, D: Disk<M>>(
     }
 }
 
-/// Steps until there is nothing left to do; hands signals and wakes to the caller as they come.
+/// Steps until nothing is left to do; passes signals and wakes to the caller.
 pub fn crank<M: GuestMemory, D: Disk<M>>(
     queue: &mut BlockQueue,
     ring: &mut Ring,

@@ -1,10 +1,11 @@
 //! The register surface: status, features, configuration space and queue set-up, as a memory-mapped
 //! transport shows them.
 //!
-//! A [`Device`] owns the rings and the queues of one device and leads them through their lives:
-//! negotiation, the live time between DRIVER_OK and reset, and the drain after a reset was asked
-//! for. What goes on behind the driver's back is in `lives`. It moves no data: the caller lends a
-//! queue, its ring, the memory and a disk to [`step`](crate::step) or [`crank`](crate::crank).
+//! A [`Device`] owns the rings and the queues of one device and implements their lives:
+//! negotiation, the live time between DRIVER_OK and reset, and the wait for operations in flight
+//! after a reset was requested. Operations of the VMM, which the driver does not see, are in
+//! `lifecycle`. A device moves no data: the caller lends a queue, its ring, the memory and a disk
+//! to [`step`](crate::step) or [`crank`](crate::crank).
 
 mod lifecycle;
 
@@ -21,8 +22,8 @@ use crate::wire::{F_EVENT_IDX, F_MQ, F_RING_RESET, STATUS_DRIVER_OK, STATUS_FEAT
 
 /// A virtio block device.
 ///
-/// Its clone shares nothing with it: stepped alike, both do the same. It keeps no record of what is
-/// in flight, though: that is the original's.
+/// A clone shares nothing with the original, and the same steps have the same results on both. The
+/// clone keeps no in-flight record, because the record belongs to the original.
 #[derive(Debug)]
 pub struct Device {
     shared: Arc<Shared>,
@@ -32,12 +33,12 @@ pub struct Device {
     paused: bool,
 }
 
-/// One queue and the ring it lives on.
+/// One queue and its ring.
 #[derive(Clone, Debug)]
 struct QueueAndRing {
     block: BlockQueue,
     ring: Ring,
-    /// A reset of this queue alone was asked for, and it has work in the host's hands.
+    /// True iff a reset of this queue alone was requested and has not ended.
     resetting: bool,
 }
 
@@ -65,7 +66,7 @@ impl Device {
         })
     }
 
-    /// What the queues share.
+    /// The state that the queues share.
     pub fn shared(&self) -> &Shared {
         &self.shared
     }
@@ -86,10 +87,11 @@ impl Device {
         }
     }
 
-    /// Places a queue: before DRIVER_OK, or after it was [reset](Device::reset_queue).
+    /// Places a queue: before DRIVER_OK, or after [its reset](Device::reset_queue).
     ///
     /// # Errors
-    /// At the wrong time, no such queue, or an impossible layout; nothing changes then.
+    /// It is the wrong time, there is no such queue, or the layout is impossible; nothing changes
+    /// then.
     ///
     /// # Spec
     /// VS-20; 2.6.1 for a queue that was reset.
@@ -112,17 +114,17 @@ impl Device {
         Ok(())
     }
 
-    /// A queue and its ring, for stepping: from DRIVER_OK on until its last operation after a reset
-    /// has come back. While the device is paused, also before that: queue 0 may have a sync to do,
-    /// and then until that has ended.
+    /// A queue and its ring, for stepping: from DRIVER_OK on, until the last operation after a
+    /// reset has come back. Also before DRIVER_OK while the device is paused, because queue 0 may
+    /// have a sync to run, and until that sync has ended.
     pub fn queue_mut(&mut self, index: u16) -> Option<(&mut BlockQueue, &mut Ring)> {
         let live = self.registers.has(STATUS_DRIVER_OK);
         let lane = self.queues.get_mut(usize::from(index))?;
         let stepped = if self.registers.is_resetting() {
             !lane.block.is_idle()
         } else {
-            // Whatever becomes of this queue, others may wait for a sync it has promised or for
-            // what it gives up.
+            // Whatever the state of this queue, others may wait for a sync that it leads or for a
+            // resource that it releases.
             (live && lane.ring.is_ready() && !lane.resetting)
                 || self.paused
                 || !lane.block.is_settled()
@@ -130,13 +132,13 @@ impl Device {
         stepped.then_some((&mut lane.block, &mut lane.ring))
     }
 
-    /// How many request queues there are.
+    /// Number of request queues.
     pub fn queues(&self) -> u16 {
         self.queues.len() as u16
     }
 
-    /// The disk was opened afresh and synced without error: earlier failed syncs do not count any
-    /// more.
+    /// Records that the disk was reopened and synced without error: earlier failed syncs no longer
+    /// count.
     ///
     /// # Panics
     /// If requests are in flight.
@@ -144,10 +146,10 @@ impl Device {
         self.shared.reopened();
     }
 
-    /// Asserts what holds between any two steps.
+    /// Asserts the invariants that hold between any two steps.
     ///
     /// # Panics
-    /// If registers, queues or rings contradict themselves or each other; see
+    /// If registers, queues or rings are inconsistent with themselves or each other; see
     /// [`BlockQueue::check`].
     pub fn check(&self) {
         self.registers.check();
@@ -210,7 +212,7 @@ impl Parts for Device {
 }
 
 impl QueueAndRing {
-    /// A reset has ended.
+    /// Returns the queue and the ring to their initial state at the end of a reset.
     fn begin_anew(&mut self) {
         self.block.restart();
         self.ring.reset();

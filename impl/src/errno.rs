@@ -17,7 +17,6 @@
 //!   the cache or to the device; it drops no dirty page and ends no write-back. `EFAULT`, `EINVAL`,
 //!   `EBADF`, `EFBIG`, `ENOSPC`, `EDQUOT` and `ENOMEM` are mostly detected before any byte is
 //!   moved. A front-end whose memory is gone, or a full file system, harms only its own request.
-//!   else.
 //! - *Its own range may hold anything.* Direct I/O that meets `ENOSPC` or `EFAULT` in its second
 //!   half has written the first.
 //! - *Every error of a sync counts, also `ENOSPC`.* A file system with delayed allocation, a thin

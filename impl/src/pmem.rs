@@ -1,37 +1,37 @@
-//! A virtio persistent memory: the guest stores to memory that lies on the host's, and asks for a
-//! flush when the stores have to last.
+//! A virtio persistent memory: the guest stores to memory that is mapped from the host, and
+//! requests a flush when the stores must be stable.
 //!
-//! The device sees no store. All it is asked for is to flush, so all it asks of what is below is to
-//! sync, through a seam as small ([`Backing`]). Flushes share syncs at the same gate as those of a
-//! disk, and never one that began before them.
+//! The device sees no store. Its only request is a flush, so its only operation on the host is a
+//! sync, through a small seam ([`Backing`]). Flushes share syncs through the same group commit as
+//! those of a disk, and never one that began before them.
 //!
 //! ```text
-//!   PmemDevice        registers, negotiation, configuration space, lives    device
-//!     └ PmemShared    negotiated features, where the memory is, the gate    shared, config
-//!     └ PmemQueue     flushes in flight: ring → gate → sync → answer        queue, chain
+//!   PmemDevice        registers, negotiation, configuration space           device
+//!     └ PmemShared    negotiated features, location, flush group            shared, config
+//!     └ PmemQueue     flushes in flight: ring → sync → answer               queue, chain
 //!   step, crank       join the queue and its backing                        crank
-//!   Backing           the seam: a token down, how its sync went up          backing
+//!   Backing           the seam: a token down, the result of a sync up       backing
 //!     └ MappedFile    a file of a Linux host, mapped                        host/map
 //! ```
 //!
-//! # What it promises
+//! # Guarantees
 //!
 //! - A flush that returns 0 means that a sync which *started* after the flush was taken has ended
 //!   without error (PM-D-04).
-//! - Once a sync has failed no flush returns 0, across device resets too, until the backing was
-//!   opened again ([`PmemDevice::reopened`]).
-//! - 0 for success and -1 for failure (PM-D-05), as four bytes of little endian. An unknown type is
-//!   a failure and no flush.
-//! - A chain that makes no sense is answered -1 if its first four writable bytes are in guest
-//!   memory, and returned with length 0 if not. How bytes are cut into descriptors carries no
-//!   meaning, and there may be more of them than are needed.
-//! - Every head published is used exactly once, unless a reset ends it.
+//! - Once a sync has failed, no flush returns 0, across device resets too, until the backing is
+//!   reopened ([`PmemDevice::reopened`]).
+//! - The result is 0 for success and -1 for failure (PM-D-05), as four little-endian bytes. An
+//!   unknown type is a failure and no flush.
+//! - An invalid chain is answered -1 if its first four writable bytes are in guest memory, and
+//!   returned with length 0 if not. How bytes are cut into descriptors carries no meaning, and
+//!   surplus bytes are allowed.
+//! - Every published head is used exactly once, unless a reset ends it.
 //!
-//! # What it does not do
+//! # Not supported
 //!
-//! It maps nothing: that the memory at the announced address is the backing's, shared with all who
-//! map it, is the VMM's part; so is placing it, in a shared memory region or not. Who that can be
-//! today is said at the end of the table.
+//! The device maps nothing. The VMM must map the backing's memory at the announced address, shared
+//! with all other mappings of it, in a shared memory region or not. The section after the following
+//! table lists the VMMs that can do so today.
 #![doc = include_str!("pmem/SENTENCES.md")]
 
 mod backing;

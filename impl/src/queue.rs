@@ -1,14 +1,15 @@
 //! One request queue of a virtio block device, as a state machine.
 //!
 //! A [`BlockQueue`] owns its requests in flight and nothing else: ring, memory and disk are lent
-//! per call, for in production all of them can change hands under a live queue. What it wants done
-//! it says through `poll_*`; what has happened it is told through `handle_*`. After any `handle_*`,
-//! poll until nothing comes; [`step`](crate::step) does that in a fixed order.
+//! per call, because in production all of them can change under a live queue. The caller fetches
+//! actions through `poll_*` and reports events through `handle_*`. After any `handle_*`, poll until
+//! nothing comes; [`step`](crate::step) does that in a fixed order.
 //!
-//! A request goes from the ring (`ring`) through judgement (`intake`) to its operations one by one
-//! (`progress`, planned in `plan`), waits for a range lock or at the flush gate where it must
-//! (`waiting`), and ends in the used ring (`answer`). A reset ends it earlier (`drain`), a pause
-//! lets nothing more in (`pause`), and a dead backend's is taken once more (`again`).
+//! A request is taken from the ring (`taking`), checked (`intake`), and runs its operations one by
+//! one (`progress`, planned in `plan`). It waits for a range lock or a sync where it must
+//! (`waiting`), and ends in the used ring (`answer`). A reset ends it earlier (`reset`), a pause
+//! takes no new requests (`pause`), and the requests of a dead backend are resubmitted
+//! (`resubmit`).
 
 mod answer;
 mod host_side;
@@ -38,8 +39,8 @@ use std::collections::VecDeque;
 use vm_memory::GuestMemory;
 use waiters::Waiters;
 
-/// A request queue: the requests in flight, and the next steps of the ring, the disk and the other
-/// queues.
+/// A request queue: the requests in flight, and the next actions for the ring, the disk and the
+/// other queues.
 #[derive(Clone, Debug)]
 pub struct BlockQueue {
     index: QueueIndex,
@@ -52,20 +53,20 @@ pub struct BlockQueue {
     /// True from the start of a reset to its end: nothing is taken from the ring, handed over or
     /// answered.
     stopped: bool,
-    /// Nothing is taken from the ring; requests in flight go on.
+    /// True iff no new requests are taken from the ring; requests in flight continue.
     paused: bool,
     own_sync: OwnSync,
-    /// The heads to take before any new one: a backend that died had taken them.
+    /// The heads to take before any new one, because a dead backend had taken them.
     resubmit: VecDeque<u16>,
-    /// The requests in flight, where the record outlives the process. It is the original's: a copy
-    /// keeps none.
+    /// The in-flight record, in memory that outlives the process. It belongs to the original; a
+    /// copy has none.
     record: NotCopied<Option<InflightRecord>>,
     parts: NotCopied<Parts>,
     pool: NotCopied<Pool>,
 }
 
 impl BlockQueue {
-    /// Queue `index` of the device with `shared`; `queue_size` is the most requests that can be in
+    /// Queue `index` of the device with `shared`; `queue_size` is the maximum number of requests in
     /// flight.
     ///
     /// # Panics
@@ -97,11 +98,11 @@ impl BlockQueue {
         BlockQueue { shared, ..self.clone() }
     }
 
-    /// Asserts what holds between any two steps.
+    /// Asserts the invariants that hold between any two steps.
     ///
     /// # Panics
     /// If a request in flight is in no list or in two, a list is out of order, or a stopped queue
-    /// still holds what a reset ends.
+    /// holds anything that a reset ends.
     pub fn check(&self) {
         self.front.check(self.stopped);
         self.host.check(&self.slots);
@@ -109,28 +110,25 @@ impl BlockQueue {
         for slot in self.slots.iter_live() {
             let request = self.slots.get(slot);
             let in_host = request.place == Place::Host;
-            assert!(!self.stopped || in_host, "a reset ends all that the host does not hold");
+            assert!(!self.stopped || in_host, "a reset ends all but the host's requests");
             assert!(request.at <= request.extents.len(), "slot {slot} is past its last extent");
         }
-        assert!(
-            !self.stopped || self.resubmit.is_empty(),
-            "a reset ends what was to be resubmitted"
-        );
+        assert!(!self.stopped || self.resubmit.is_empty(), "a reset ends resubmission");
         assert!(self.paused || self.own_sync == OwnSync::None, "only a paused device is saved");
     }
 
-    /// Which queue this is.
+    /// The index of this queue.
     pub fn index(&self) -> QueueIndex {
         self.index
     }
 
-    /// The driver kicked: there may be something on the ring.
+    /// Records a kick: the ring may hold new chains.
     pub fn handle_kick(&mut self) {
         self.front.handle_kick();
     }
 
-    /// Takes one step on the ring: disable notifications, take one chain, find that there is none,
-    /// re-arm, or look again. Returns `false` iff there is nothing to do there until a kick, or
+    /// Takes one step on the ring: disables kicks, takes one chain, finds that there is none,
+    /// enables kicks, or rechecks. Returns `false` iff there is nothing to do until a kick, or
     /// until a request ends.
     ///
     /// # Spec
@@ -145,11 +143,12 @@ impl BlockQueue {
         !self.front.is_broken() && ring.is_ready() && self.step_ring(ring, memory)
     }
 
-    /// An operation handed over by [`poll_submission`](BlockQueue::poll_submission) has completed.
+    /// Handles the completion of an operation from
+    /// [`poll_submission`](BlockQueue::poll_submission).
     ///
     /// # Panics
-    /// If the disk broke its promises: an operation completed twice or never submitted, more bytes
-    /// moved than asked for, a bounce kept.
+    /// If the disk broke its promises: it completed an operation twice or one never submitted,
+    /// moved more bytes than requested, or kept a bounce buffer.
     pub fn handle_completion<M: GuestMemory>(
         &mut self,
         ring: &mut Ring,
@@ -166,7 +165,7 @@ impl BlockQueue {
         }
     }
 
-    /// Another queue moved what this one waits for: a sync ended, or a range became free.
+    /// Handles a wake by another queue: a sync ended, or a range became free.
     pub fn handle_wake<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M) {
         if self.stopped {
             return;
@@ -181,17 +180,17 @@ impl BlockQueue {
         Some(self.submission(slot))
     }
 
-    /// Whether the driver is owed a used notification; asking takes it.
+    /// Whether the driver is owed a used buffer notification; clears the flag.
     pub fn poll_signal(&mut self) -> bool {
         self.front.poll_signal()
     }
 
-    /// A queue that has to be woken; asking takes it.
+    /// A queue that must be woken, removed from the set of those.
     pub fn poll_wake(&mut self) -> Option<QueueIndex> {
         self.waiters.poll_wake()
     }
 
-    /// Whether the disk's doorbell is due; asking takes it.
+    /// Whether the disk's doorbell is due; clears the flag.
     pub fn poll_doorbell(&mut self) -> bool {
         self.host.poll_doorbell()
     }
@@ -201,12 +200,12 @@ impl BlockQueue {
         self.host.is_idle()
     }
 
-    /// Whether nothing is in flight, and nobody waits for a wake.
+    /// Whether nothing is in flight and no other queue is owed a wake.
     pub(crate) fn is_settled(&self) -> bool {
         self.in_flight() == 0 && self.waiters.owes_nothing()
     }
 
-    /// Whether the ring made no sense and only a reset helps (NEEDS_RESET).
+    /// Whether the ring is invalid and only a reset helps (NEEDS_RESET).
     pub fn is_broken(&self) -> bool {
         self.front.is_broken()
     }

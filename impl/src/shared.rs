@@ -1,10 +1,11 @@
-//! What the queues of one device share: how it is set up, what was negotiated, the cache mode, the
-//! flush gate and the range locks.
+//! The state that all queues of one device share: the configuration, the negotiated features, the
+//! cache mode, the flush group and the range locks.
 //!
-//! Each queue may run on a thread of its own. What never changes is read freely; the cache mode and
-//! the negotiated features are atomics; the gate and the locks each have a lock, taken only by
-//! flushes and by writes to partial granules. A production backend that has no use for the register
-//! surface makes one of these and its queues directly.
+//! Each queue may run on its own thread. Constant fields are read freely; the cache mode and the
+//! negotiated features are atomics; the flush group and the range locks each have a lock, the first
+//! taken only by requests that wait for a sync, the second only on disks with partial granules. A
+//! production backend that does not use the register surface creates a [`Shared`] and its queues
+//! directly.
 
 use crate::config::{Config, ConfigError, WRITEBACK_OFFSET};
 use crate::disk::Limits;
@@ -24,24 +25,24 @@ use std::fmt;
 pub struct Shared {
     config: Config,
     limits: Limits,
-    /// What the driver is shown, in bytes: it may grow, and the disk is at least as large.
+    /// The size shown to the driver in bytes; it may grow, and the disk is at least as large.
     capacity: DeepCopy<AtomicU64>,
     negotiation: Negotiation,
-    /// What the byte in the configuration space reads: 0 or 1.
+    /// The byte `writeback` of the configuration space: 0 or 1.
     writeback: DeepCopy<AtomicU8>,
-    /// Follows from the two above (5.2.6.2, rows A to H): whether a write must be stable when it
+    /// Derived from the two above (5.2.6.2, rows A to H): whether a write must be stable when it
     /// completes.
     write_through: DeepCopy<AtomicBool>,
     flush_group: SharedFlushGroup,
     locks: DeepCopy<Mutex<RangeLocks>>,
 }
 
-/// Why a device cannot be resized.
+/// The reason why a device cannot be resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResizeError {
-    /// It would be smaller than these bytes, which it has now.
+    /// The new size is smaller than the current one, which is this number of bytes.
     Shrinks(u64),
-    /// The size is no multiple of the disk's granule, which has this many bytes.
+    /// The size is not a multiple of the disk's granule, which has this number of bytes.
     Unaligned(u32),
 }
 
@@ -94,21 +95,21 @@ impl Shared {
         &self.config
     }
 
-    /// What the disk can do. How large it was when the device was made; how large it is now says
-    /// [`capacity`](Shared::capacity).
+    /// Static disk limits. `limits.capacity` is the size at creation;
+    /// [`capacity`](Shared::capacity) is the current size.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// The size that the driver is shown, in bytes.
+    /// The size shown to the driver, in bytes.
     pub fn capacity(&self) -> u64 {
         self.capacity.load(Ordering::Acquire)
     }
 
-    /// Shows the driver a disk of `capacity` bytes, which the disk must have already; says whether
-    /// that is a change.
+    /// Shows the driver a disk of `capacity` bytes, which the disk must already have; returns
+    /// whether that is a change.
     ///
-    /// The driver of a live device is to be told by a configuration change notification.
+    /// The caller must send the driver of a live device a configuration change notification.
     ///
     /// # Errors
     /// The new size is smaller or unaligned; nothing changes then.
@@ -120,21 +121,22 @@ impl Shared {
         if !capacity.is_multiple_of(u64::from(granule)) {
             return Err(ResizeError::Unaligned(granule));
         }
-        // Sizes only grow, so of two threads that resize the larger one wins, and nobody sees the
-        // smaller one again.
+        // Sizes only grow, so of two threads that resize, the larger size wins, and the smaller one
+        // is never seen after it.
         let before = self.capacity.fetch_max(capacity, Ordering::AcqRel);
         if capacity < before {
             return Err(ResizeError::Shrinks(before));
         }
-        // After the size: a driver that reads the new size with the old generation has read nothing
-        // that was never so.
+        // After the size: a driver that reads the new size with the old generation has still read a
+        // size that was valid.
         if capacity > before {
             self.negotiation.config_changed();
         }
         Ok(capacity > before)
     }
 
-    /// Becomes what a saved device was, negotiation apart. Nobody else may look meanwhile.
+    /// Takes over the state of a saved device, except for its negotiation. No other thread may use
+    /// this one meanwhile.
     pub(crate) fn adopt(&self, state: &DeviceState) {
         self.set_mode(self.negotiated(), u8::from(state.writeback));
         self.capacity.store(state.capacity, Ordering::Release);
@@ -154,7 +156,8 @@ impl Shared {
         self.negotiation.negotiated()
     }
 
-    /// Judges what the driver accepted and, if it is right, makes it the law of this life.
+    /// Checks the features that the driver accepted and, if they are valid, makes them the
+    /// negotiated ones until the next reset.
     ///
     /// # Errors
     /// A bit was accepted that was not offered, or VERSION_1 was not; nothing changes then.
@@ -167,7 +170,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Ends a life: nothing is negotiated, and the cache mode is back at its start value.
+    /// Ends a life: nothing is negotiated, and the cache mode has its start value.
     pub fn forget_negotiation(&self) {
         self.set_mode(0, self.start_mode(0));
     }
@@ -182,8 +185,8 @@ impl Shared {
         self.flush_group.has_failed()
     }
 
-    /// The disk was opened afresh and synced without error, so earlier failures say nothing about
-    /// it.
+    /// Records that the disk was reopened and synced without error, so earlier failures no longer
+    /// count.
     ///
     /// # Panics
     /// If requests are in flight.
@@ -198,7 +201,7 @@ impl Shared {
     }
 
     /// Writes the configuration space. Only a one-byte write of `writeback`, with CONFIG_WCE
-    /// negotiated, does anything.
+    /// negotiated, has an effect.
     ///
     /// # Spec
     /// 5.2.5 (BLK-R-17); values other than 0 count as 1 (AMB-20).
@@ -213,7 +216,7 @@ impl Shared {
         }
     }
 
-    /// The generation of the configuration space: it differs whenever the content may.
+    /// The generation of the configuration space: it changes whenever the content may have changed.
     pub fn generation(&self) -> u32 {
         self.negotiation.generation()
     }
@@ -226,8 +229,8 @@ impl Shared {
         lock(&self.locks)
     }
 
-    /// The sync that ran in `queue`'s lane has ended, or is not tried any more; returns who has to
-    /// look at the gate again.
+    /// Records that the sync in `queue`'s lane has ended, or is not tried again; returns the queues
+    /// that must look at the flush group again.
     pub(crate) fn end_sync<T>(&self, queue: QueueIndex, result: &Result<T, Errno>) -> QueueSet {
         self.flush_group.end_sync(queue, result)
     }
@@ -237,7 +240,7 @@ impl Shared {
         u64::from(self.limits.granule) > crate::wire::SECTOR
     }
 
-    /// What the byte in the configuration space reads.
+    /// The byte `writeback` of the configuration space.
     pub(crate) fn writeback(&self) -> u8 {
         self.writeback.load(Ordering::Acquire)
     }
@@ -257,12 +260,13 @@ impl Shared {
             // (BLK-D-29, row B).
             self.offered() & F_FLUSH != 0 && negotiated & F_FLUSH == 0
         };
-        // A queue may see the features before their mode: until then every write is stable where
-        // FLUSH is offered, and volatile where not, as it will be.
+        // A queue may see the features before their mode. Until then every write is stable where
+        // FLUSH is offered, and volatile where it is not, which is then the final mode too.
         self.negotiation.set(negotiated);
         // A guest may rely on every write that it sends and sees answered while `writeback` reads
-        // 0. So writes are taken as such before it reads 0 and until it does not, and who takes one
-        // as any other, seeing that it may, sees the byte that says so.
+        // 0. So `write_through` is set before the byte reads 0 and cleared after it no longer does.
+        // A queue that sees it cleared, and takes a write as volatile, also sees the byte that
+        // permits that.
         if write_through {
             self.write_through.store(true, Ordering::Release);
         }

@@ -1,9 +1,9 @@
 //! The requests a queue has taken and not yet answered, each in a slot.
 //!
-//! Requests are not keyed by head: a driver may publish a head twice, and those are two requests. A
-//! slot is freed by name, *answered* or *abandoned*. Each operation of a request is named by the
-//! slot and a generation that changes with every completion, so a request in flight can be neither
-//! forgotten nor completed twice.
+//! Requests are not keyed by head, because a driver may publish a head twice, and those are two
+//! requests. A slot is freed by one of two calls, *answered* or *abandoned*. Each operation of a
+//! request is named by the slot and a generation that changes with every completion, so a request
+//! in flight can be neither forgotten nor completed twice.
 
 use crate::bounce::Bounce;
 use crate::buffer::Ranges;
@@ -16,7 +16,7 @@ use vm_memory::GuestAddress;
 /// The index of a slot.
 pub(crate) type Slot = u32;
 
-/// What a request asks for, of what takes more than a moment.
+/// The type of a request that needs a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     In,
@@ -24,39 +24,39 @@ pub(crate) enum Kind {
     Flush,
     Discard,
     WriteZeroes,
-    /// A sync for the device's own sake: no chain stands behind it.
+    /// A sync for the device itself, without a chain.
     InternalFlush,
 }
 
-/// Where a request waits.
+/// The event that a request waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// For its operation to be handed over.
+    /// Its operation is handed over.
     Ready,
-    /// For its operation to complete.
+    /// Its operation completes.
     Host,
-    /// For its range lock.
+    /// Its range lock is granted.
     Lock,
-    /// For a sync somebody runs.
+    /// This sync, or a later one, ends.
     Sync(SyncNumber),
 }
 
-/// A request's part in the flush gate's next or current sync.
+/// A request's part in the next or current sync of the flush group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SyncPart {
     None,
-    /// It will start the next one.
+    /// It starts the next one.
     Leads,
-    /// It is the one that was started.
+    /// It runs the current one.
     Runs,
 }
 
 /// A request from intake to answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// The chain's first descriptor, by which the driver knows it.
+    /// The chain's first descriptor, which identifies the request to the driver.
     pub(crate) head: u16,
-    /// Where the status byte goes.
+    /// The address of the status byte.
     pub(crate) status: GuestAddress,
     pub(crate) kind: Kind,
     pub(crate) place: Place,
@@ -66,22 +66,22 @@ pub(crate) struct Request {
     pub(crate) data: Ranges,
     /// Whether the writable part has bytes before the status.
     pub(crate) has_writable: bool,
-    /// What it is about; empty for `Flush` and `Own`.
+    /// The disk ranges; empty for `Flush` and `InternalFlush`.
     pub(crate) extents: SmallVec<[Extent; 1]>,
-    /// Which extent it is at, and how many bytes of that are done.
+    /// Index of the current extent, and the number of its bytes that are done.
     pub(crate) at: usize,
     pub(crate) done: u64,
     /// Whether a completed write has to be stable; sampled once, when the request was taken.
     pub(crate) write_through: bool,
-    /// Whether the disk said that it knows no write-zeroes.
+    /// Whether the disk reported that it does not support write-zeroes.
     pub(crate) zero_by_write: bool,
     /// Whether it has an entry in the range locks.
     pub(crate) locked: bool,
-    /// What it has promised the gate.
+    /// Its part in the flush group.
     pub(crate) sync: SyncPart,
-    /// How many completions in a row have brought nothing.
+    /// Number of completions in a row without progress.
     pub(crate) retries: u8,
-    /// The granule between its reading and its writing back.
+    /// The granule between its read and its write-back.
     pub(crate) patch: Option<Bounce>,
 }
 
@@ -112,15 +112,15 @@ impl Request {
 struct Entry {
     generation: u32,
     live: bool,
-    /// Left as it was when the slot is freed, so that its vectors keep their room.
+    /// Not cleared when the slot is freed, so that its vectors keep their capacity.
     request: Request,
 }
 
-/// A list of pieces of memory that is longer gives its room back when its slot is freed; a driver
-/// that keeps to `seg_max` has none.
+/// Maximum capacity of a range list that is kept when its slot is freed; a driver that keeps to
+/// `seg_max` needs no more.
 const MOST_KEPT: usize = 128;
 
-/// Most slots that are kept over a reset.
+/// Maximum number of slots kept over a reset.
 const MOST_SLOTS: usize = 256;
 
 /// The slots of one queue; as many as were ever needed at once.
@@ -129,7 +129,7 @@ pub(crate) struct Slots {
     entries: Vec<Entry>,
     /// The slots that are not live.
     free: Vec<Slot>,
-    /// Number of pieces of guest memory that the live requests have, all together.
+    /// Number of guest memory ranges that the live requests hold together.
     pieces: usize,
 }
 
@@ -139,18 +139,18 @@ impl Slots {
         self.entries.len() - self.free.len()
     }
 
-    /// Number of pieces of guest memory that the live requests hold.
+    /// Number of guest memory ranges that the live requests hold together.
     pub(crate) fn pieces(&self) -> usize {
         self.pieces
     }
 
-    /// Counts the memory that a request was given.
+    /// Counts the guest memory ranges that a request was given.
     pub(crate) fn count_data(&mut self, slot: Slot) {
         self.pieces += self.get(slot).data.len();
     }
 
-    /// Gives back what an unusual number of requests has needed. To be called when no request is
-    /// live.
+    /// Releases the slots that only an unusual number of requests needed. To be called when no
+    /// request is live.
     pub(crate) fn shrink(&mut self) {
         assert_eq!(self.live(), 0, "a live request keeps its slot");
         if self.entries.len() > MOST_SLOTS {
@@ -188,23 +188,23 @@ impl Slots {
         &entry.request
     }
 
-    /// The request in a live slot, to be changed.
+    /// The request in a live slot, mutable.
     pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut Request {
         let entry = &mut self.entries[slot as usize];
         assert!(entry.live, "slot {slot} holds no request");
         &mut entry.request
     }
 
-    /// The name of what the request in `slot` has in hand.
+    /// The name of the operation of the request in `slot`.
     pub(crate) fn token(&self, slot: Slot) -> Token {
         Token::new(slot, self.entries[slot as usize].generation)
     }
 
-    /// The slot a completion is about; the name is used up.
+    /// The slot of a completed operation, whose name becomes invalid.
     ///
     /// # Panics
-    /// If no operation of that name is in the host's hands: the disk completed something twice, or
-    /// something it was never given.
+    /// If no operation of that name is in the host's hands: the disk completed one twice, or one
+    /// that was never submitted.
     pub(crate) fn completed(&mut self, token: Token) -> Slot {
         let named = |entry: &&mut Entry| {
             entry.live
@@ -238,9 +238,9 @@ impl Slots {
         let entry = &mut self.entries[slot as usize];
         let request = &entry.request;
         assert!(entry.live, "slot {slot} holds no request");
-        assert!(request.place != Place::Host, "the host still works for it");
+        assert!(request.place != Place::Host, "it is still in the host's hands");
         assert!(!request.locked, "it still holds its range lock");
-        assert!(request.sync == SyncPart::None, "the gate still counts on its sync");
+        assert!(request.sync == SyncPart::None, "the flush group still needs its sync");
         entry.live = false;
         let data = &mut entry.request.data;
         self.pieces -= data.len();

@@ -1,80 +1,81 @@
-//! A device at rest, as plain data: what another process needs to go on where this one stopped.
+//! The state of a device at rest, as plain data: everything that another process needs to continue
+//! where this one stopped.
 //!
-//! There is nothing in flight in it, and nothing volatile goes with it: a device is saved when it
-//! is paused, drained and synced, or says that it could not be synced
-//! ([`SaveError::NotStable`](crate::SaveError)). Kicks and signals are not in it either: who goes
-//! on looks at every ring and signals every driver.
+//! It contains nothing in flight and nothing volatile: a device is saved when it is paused, drained
+//! and synced, or the save reports that the sync failed
+//! ([`SaveError::NotStable`](crate::SaveError)). Kicks and signals are not in it either: a restored
+//! device polls every ring and signals every driver.
 //!
-//! As bytes it is versioned, of fixed order and little-endian, and whatever does not read back
-//! exactly is refused.
+//! Its bytes are versioned, in fixed order and little-endian. Bytes that do not read back exactly
+//! are refused.
 
 use std::fmt;
 
-/// How the bytes begin.
+/// The first bytes of the format.
 const MAGIC: [u8; 8] = *b"pf-state";
 /// The version of the bytes after that.
 const VERSION: u16 = 1;
 
-/// A device at rest.
+/// The state of a device at rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceState {
     /// The features it offered.
     pub offered: u64,
-    /// What the driver has said it accepts.
+    /// The features that the driver has accepted so far.
     pub accepted: u64,
     /// The negotiated features; 0 before FEATURES_OK.
     pub negotiated: u64,
     /// The device status.
     pub status: u8,
-    /// What `writeback` reads.
+    /// The cache mode: whether `writeback` reads 1.
     pub writeback: bool,
     /// The generation of the configuration space.
     pub generation: u32,
-    /// The capacity that the driver is shown, in bytes.
+    /// The capacity shown to the driver, in bytes.
     pub capacity: u64,
     /// Whether the driver is owed a configuration change notification.
     pub config_signal: bool,
-    /// Whether a sync has failed: then what completed may not be stable, and no flush will say so.
+    /// Whether a sync has failed: completed data may not be stable, and no flush succeeds.
     pub failed: bool,
-    /// The most descriptors of a queue.
+    /// Maximum number of descriptors of a queue.
     pub max_queue_size: u16,
     /// The queues.
     pub queues: Vec<RingState>,
 }
 
-/// One queue's ring: all there is to a queue with nothing in flight.
+/// The ring of one queue, which is the whole state of a queue with nothing in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingState {
     /// Whether the driver has placed it.
     pub ready: bool,
-    /// Whether it made no sense, and needs a reset.
+    /// Whether it is invalid and needs a reset.
     pub broken: bool,
     /// Number of descriptors.
     pub size: u16,
-    /// The place of the next head to be taken.
+    /// The next index to read of the available ring.
     pub next_avail: u16,
-    /// The place of the next used entry.
+    /// The next index to write of the used ring.
     pub next_used: u16,
-    /// The descriptor table.
+    /// The address of the descriptor table.
     pub descriptors: u64,
-    /// The available ring.
+    /// The address of the available ring.
     pub available: u64,
-    /// The used ring.
+    /// The address of the used ring.
     pub used: u64,
 }
 
-/// Why bytes are no state.
+/// The reason why bytes are not a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateError {
-    /// They do not begin as a state does.
+    /// They do not begin with the magic number.
     Magic,
-    /// They are of a version this one does not know.
+    /// They have this unknown version.
     Version(u16),
     /// They end too early.
     Short,
-    /// So many bytes are left over.
+    /// This number of bytes is left over.
     Long(usize),
-    /// This is neither yes nor no.
+    /// This flag is neither 0 nor 1.
     Flag(u8),
 }
 
@@ -119,12 +120,12 @@ impl DeviceState {
         out
     }
 
-    /// The state that these bytes are.
+    /// The state that these bytes encode.
     ///
-    /// Whether a device can be in that state says [`Device::restore`](crate::Device::restore).
+    /// [`Device::restore`](crate::Device::restore) checks whether a device can be in that state.
     ///
     /// # Errors
-    /// They are not exactly what [`to_bytes`](DeviceState::to_bytes) wrote.
+    /// The bytes are not exactly an output of [`to_bytes`](DeviceState::to_bytes).
     pub fn from_bytes(bytes: &[u8]) -> Result<DeviceState, StateError> {
         let mut rest = Rest(bytes);
         if rest.take::<8>().map_err(|_| StateError::Magic)? != MAGIC {
@@ -172,7 +173,7 @@ impl DeviceState {
     }
 }
 
-/// The bytes that were not read yet.
+/// The bytes not read yet.
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {

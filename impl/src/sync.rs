@@ -1,5 +1,5 @@
-//! What queues on different threads share, they share through these types: the standard library's,
-//! or loom's, which try every interleaving, or shuttle's, which draw some where there are too many.
+//! The types of state shared by queues on different threads: the standard library's; or loom's,
+//! which try every interleaving; or shuttle's, which sample interleavings where there are too many.
 
 use std::ops::{Deref, DerefMut};
 
@@ -13,7 +13,7 @@ pub(crate) use shuttle::sync::{
     Arc, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
-// Under shuttle everything is in one order, so it has no fence.
+// Shuttle executes all accesses in one order, so it has no fence.
 #[cfg(shuttle)]
 pub(crate) use std::sync::atomic::fence;
 #[cfg(not(any(loom, shuttle)))]
@@ -22,21 +22,21 @@ pub(crate) use std::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
 };
 
-/// Locks `mutex`. A thread that panicked while it held the lock has broken an invariant of ours, so
-/// this one must not go on.
+/// Locks `mutex`. A thread that panicked while it held the lock has broken an invariant, so this
+/// one must not continue.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no thread panicked while it held this lock")
 }
 
-/// A cell that threads share, in a structure of which a deep copy is derived.
+/// A cell that threads share, in a structure that derives a deep copy.
 ///
-/// A copy is made while no other thread uses the original: it holds what the original held.
+/// A copy has the content of the original. No other thread may use the original while it is copied.
 #[derive(Debug)]
 pub(crate) struct DeepCopy<T>(pub(crate) T);
 
-/// Shared state that can be read whole.
+/// Shared state that can be copied as a whole.
 pub(crate) trait Snapshot {
-    /// A cell of its own with the same content.
+    /// A separate cell with the same content.
     fn snapshot(&self) -> Self;
 }
 
@@ -84,7 +84,7 @@ impl<T: Clone> Snapshot for Mutex<T> {
     }
 }
 
-/// A field that a copy begins without: scratch memory, or what belongs to the original alone.
+/// A field that is empty in a copy: scratch memory, or a value that belongs to the original alone.
 #[derive(Debug, Default)]
 pub(crate) struct NotCopied<T>(pub(crate) T);
 

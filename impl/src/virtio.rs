@@ -1,7 +1,7 @@
-//! Parts of any virtio device over split rings: registers, the ring, a queue's end of it, the flush
-//! group and what is negotiated.
+//! Parts of any virtio device over split rings: registers, the ring, a queue's end of it, and
+//! negotiation.
 //!
-//! The block device and the persistent memory are built of these; a further device, or another
+//! The block device and the persistent memory are built from these; a further device, or another
 //! layout of the ring, needs no change in either.
 
 mod front;

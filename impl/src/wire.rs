@@ -1,7 +1,7 @@
-//! The numbers of the block device's wire format, as the standard writes them.
+//! The constants of the block device's wire format, as the standard defines them.
 //!
-//! Nothing is decided here. The simulator's guest keeps its own copy, and a test holds this one
-//! against `virtio-bindings`.
+//! Constants only: the simulator's guest keeps its own copy, and a test compares this one with
+//! `virtio-bindings`.
 
 /// Bytes in a sector, the unit of every address and limit of the protocol (5.2.5).
 pub const SECTOR: u64 = 512;
@@ -32,7 +32,7 @@ pub const F_INDIRECT_DESC: u64 = 1 << 28;
 pub const F_EVENT_IDX: u64 = 1 << 29;
 /// Feature bit 32: the device is not a legacy device.
 pub const F_VERSION_1: u64 = 1 << 32;
-/// One queue can be reset by itself.
+/// Feature bit 40: one queue can be reset alone.
 pub const F_RING_RESET: u64 = 1 << 40;
 
 /// Request type: read.
@@ -59,14 +59,14 @@ pub const SEGMENT_UNMAP: u32 = 1;
 
 /// Request status: done.
 pub const S_OK: u8 = 0;
-/// Request status: the device or the driver erred.
+/// Request status: device or driver error.
 pub const S_IOERR: u8 = 1;
-/// Request status: this device does not do that.
+/// Request status: unsupported by this device.
 pub const S_UNSUPP: u8 = 2;
 
 /// Device status: the driver saw the device.
 pub const STATUS_ACKNOWLEDGE: u8 = 1;
-/// Device status: the driver knows how to drive it.
+/// Device status: the driver can drive the device.
 pub const STATUS_DRIVER: u8 = 2;
 /// Device status: the queues are live.
 pub const STATUS_DRIVER_OK: u8 = 4;

@@ -36,10 +36,15 @@ impl Profile {
             Self::Literal => "Literal",
         }
     }
-}
 
-impl Profile {
-    /// The assumptions of the profile beyond the text, to be printed with a verdict.
+    /// The profile of this [name](Self::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Strict, Self::Literal].into_iter().find(|profile| profile.name() == name)
+    }
+
+    /// The demands of the profile that the specification's text does not force; to be printed with
+    /// a verdict.
     ///
     /// # Spec
     /// Strict: every decision under AMB in [`law`](crate::law). Literal: AMB-09 and AMB-21 alone.

@@ -26,13 +26,13 @@ fn main() {
 /// Whole runs from consecutive seeds: set-up, workload, power loss, recovery read, judgement.
 #[divan::bench(args = [Preset::Bench, Preset::Swarm, Preset::Calm])]
 fn runs(bencher: Bencher<'_, '_>, preset: Preset) {
-    lead(bencher, Plan { preset, schedule: Schedule::Uniform });
+    lead(bencher, Plan { preset, schedule: Schedule::Uniform, contract: None });
 }
 
 /// The same under the schedule that starves a thread.
 #[divan::bench]
 fn swarm_by_priorities(bencher: Bencher<'_, '_>) {
-    lead(bencher, Plan { preset: Preset::Swarm, schedule: Schedule::Pct });
+    lead(bencher, Plan { preset: Preset::Swarm, schedule: Schedule::Pct, contract: None });
 }
 
 fn lead(bencher: Bencher<'_, '_>, plan: Plan) {

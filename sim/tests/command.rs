@@ -39,6 +39,7 @@ fn nonsense_gets_one_line_with_the_place() {
     for (args, says) in [
         (&["run", "--profile", "loud"][..], "there is no profile `loud`"),
         (&["run", "--schedule", "best"], "there is no schedule `best`"),
+        (&["run", "--contract", "loose"], "there are strict and literal"),
         (&["run", "--device", "floppy"], "there is no device `floppy`"),
         (&["run", "--disk", "wrong:nothing"], "there is no mutant `nothing`"),
         (&["run", "--seeds", "0"], "runs nothing"),
@@ -60,6 +61,7 @@ fn nonsense_gets_one_line_with_the_place() {
         (spoil("\nstart a", "\nfly a"), &*format!("line {line}: there is no action `fly`")),
         (spoil("\nrun ", "\nruns "), "there is no header `runs`"),
         (spoil("queues=", "queues=9"), "a world cannot have"),
+        (spoil("profile Strict", "profile Loose"), "there is no profile `Loose`"),
         (spoil("stable-write-lost/lost/out", "bad-luck"), "`bad-luck` is not a signature"),
         (spoil("\nend\n", "\n"), "its last line is not `end`"),
         (TRACE.lines().take(5).collect::<Vec<_>>().join("\n"), "the header has no"),
@@ -92,6 +94,35 @@ fn a_broken_promise_is_told_kept_and_replayed() {
     assert_eq!(again.status.code(), Some(1), "{}", stdout(&again));
     let ours = powerfail(&["replay", &traces[0], "--device", "blk"]);
     assert_eq!(ours.status.code(), Some(0), "{}", stdout(&ours));
+}
+
+#[test]
+fn the_contract_is_chosen_recorded_and_named_with_every_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out").display().to_string();
+    let run = ["run", "--seeds", "512", "--contract", "literal", "--out", &out];
+    let ours = stdout(&powerfail(&run));
+    let assumed = "contract Literal, which assumes: read-your-writes, a reset keeps completed data";
+    assert!(ours.contains(assumed), "{ours}");
+    let said = stdout(&powerfail(&[&run[..], &["--disk", "wrong:early-flush"]].concat()));
+    assert!(said.contains("(Literal, 512-byte atoms)"), "{said}");
+    let mut paths = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
+    let trace = paths.find(|path| path.to_string_lossy().ends_with("-stable-write-lost.trace"));
+    let trace = trace.expect("the mutant was caught and its trace kept");
+    assert!(fs::read_to_string(&trace).unwrap().contains("  profile Literal atom=512\n"));
+    let trace = trace.display().to_string();
+    for (args, named) in [
+        (&["replay", &trace][..], "(Literal, 512-byte atoms)"),
+        (&["replay", &trace, "--contract", "strict"], "(Strict, 512-byte atoms)"),
+        (&["replay", &trace, "--device", "blk"], "(contract Literal, which assumes: "),
+        (&["replay", "--seed", "7"], "(contract Strict, which assumes: "),
+    ] {
+        let said = stdout(&powerfail(args));
+        assert!(said.contains(named), "{args:?} said: {said}");
+    }
+    let old = TRACE.replacen("  profile Strict", "", 1);
+    let said = stdout(&powerfail(&["replay", &trace_file(dir.path(), &old)]));
+    assert!(said.contains("(Strict, 512-byte atoms)"), "{said}");
 }
 
 #[test]

@@ -4,8 +4,10 @@
 //! alone, on an otherwise plain device, runs over fewer seeds; `POWERFAIL_SEEDS` sets another
 //! number for each of these runs.
 
-use powerfail::devices::permissive::{Liberty, MemoryLiberty, PermissiveDevice, PermissiveMemory};
-use powerfail::dut::DeviceUnderTest;
+use powerfail::devices::permissive::{
+    Liberty, LiteralDevice, LiteralMemory, MemoryLiberty, PermissiveDevice, PermissiveMemory,
+};
+use powerfail::dut::{DeviceUnderTest, Profile};
 use powerfail::run::Plan;
 use powerfail::run::campaign::{Orders, Progress, Report, campaign};
 use powerfail::schedule::Schedule;
@@ -38,7 +40,16 @@ fn heard_of<D: DeviceUnderTest>(
     schedule: Schedule,
     seeds: u64,
 ) -> (Report, Vec<String>) {
-    let plan = Plan { preset, schedule };
+    heard_by::<D>(liberty, Plan { preset, schedule, contract: None }, seeds)
+}
+
+/// Runs seeds, judged by a contract, and returns what the oracle said.
+fn heard_by<D: DeviceUnderTest>(
+    liberty: D::Setup,
+    plan: Plan,
+    seeds: u64,
+) -> (Report, Vec<String>) {
+    let Plan { preset, schedule, .. } = plan;
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
     let report = campaign::<D>(&liberty, orders, &Progress::default(), |_| {});
     assert!(report.divergence.is_none(), "not reproducible: {:?}", report.divergence);
@@ -87,4 +98,63 @@ fn the_oracle_is_silent_about_the_demonic_memory_and_every_oddity_of_it() {
             heard_of::<PermissiveMemory>(Some(liberty), Preset::Swarm, Schedule::Uniform, seeds);
         assert_eq!(said, Vec::<String>::new(), "{liberty:?}");
     }
+}
+
+/// Runs judged by Strict, though the device asks for Literal.
+const STRICT: Plan =
+    Plan { preset: Preset::Swarm, schedule: Schedule::Uniform, contract: Some(Profile::Strict) };
+/// Runs judged by the contract of the device.
+const LITERAL: Plan = Plan { contract: None, ..STRICT };
+
+/// A liberty that only Literal allows is a violation under Strict within so many seeds.
+const SOON: u64 = 1000;
+
+#[test]
+fn the_literal_device_is_silent_under_literal_and_caught_under_strict() {
+    let pct = Plan { schedule: Schedule::Pct, ..LITERAL };
+    for (plan, seeds) in [(LITERAL, 60_000), (pct, 30_000)] {
+        let (_, said) = heard_by::<LiteralDevice>(None, plan, seeds);
+        assert_eq!(said, Vec::<String>::new());
+    }
+    let (report, said) = heard_by::<LiteralDevice>(None, STRICT, SOON);
+    println!("under Strict: {said:#?}");
+    assert!(report.failures > 0, "nothing was caught under Strict");
+}
+
+#[test]
+fn the_literal_memory_is_silent_under_literal_and_caught_under_strict() {
+    let pct = Plan { schedule: Schedule::Pct, ..LITERAL };
+    for (plan, seeds) in [(LITERAL, 60_000), (pct, 30_000)] {
+        let (_, said) = heard_by::<LiteralMemory>(None, plan, seeds);
+        assert_eq!(said, Vec::<String>::new());
+    }
+    let (report, said) = heard_by::<LiteralMemory>(None, STRICT, SOON);
+    println!("under Strict: {said:#?}");
+    assert!(report.failures > 0, "nothing was caught under Strict");
+}
+
+#[test]
+fn every_liberty_that_only_literal_allows_is_silent_there_and_caught_under_strict() {
+    let seeds = std::env::var("POWERFAIL_SEEDS").ok().and_then(|text| text.parse().ok());
+    let seeds = seeds.unwrap_or(4000);
+    let mut bad = Vec::new();
+    let mut judge = |name: String, silent: Vec<String>, caught: Report| {
+        if !silent.is_empty() {
+            bad.push(format!("{name} under Literal: {silent:?}"));
+        }
+        if caught.failures == 0 {
+            bad.push(format!("{name} is not caught under Strict in {SOON} seeds"));
+        }
+    };
+    for liberty in Liberty::LITERAL {
+        let only = Some(liberty);
+        let silent = heard_by::<LiteralDevice>(only, LITERAL, seeds).1;
+        judge(format!("{liberty:?}"), silent, heard_by::<LiteralDevice>(only, STRICT, SOON).0);
+    }
+    for liberty in MemoryLiberty::LITERAL {
+        let only = Some(liberty);
+        let silent = heard_by::<LiteralMemory>(only, LITERAL, seeds).1;
+        judge(format!("{liberty:?}"), silent, heard_by::<LiteralMemory>(only, STRICT, SOON).0);
+    }
+    assert!(bad.is_empty(), "{bad:#?}");
 }

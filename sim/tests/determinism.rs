@@ -11,7 +11,7 @@ use powerfail::schedule::options::Preset;
 use powerfail::schedule::{Schedule, Scheduler};
 use powerfail::world::action::Action;
 
-const PLAN: Plan = Plan { preset: Preset::Swarm, schedule: Schedule::Uniform };
+const PLAN: Plan = Plan { preset: Preset::Swarm, schedule: Schedule::Uniform, contract: None };
 
 #[test]
 fn a_seed_gives_the_same_events_twice_and_in_a_used_world() {

@@ -11,7 +11,7 @@ use powerfail::devices::blk::Blk;
 use powerfail::devices::faulty::DiskFault;
 use powerfail::devices::pmem::Pmem;
 use powerfail::dut::Spec;
-use powerfail::dut::{DeviceUnderTest, Host, Progress};
+use powerfail::dut::{DeviceUnderTest, Host, Medium, Progress};
 use powerfail::export::image::{Survivors, image};
 use powerfail::export::log_writes::log_writes;
 use powerfail::export::{first_power_loss, replay_before};
@@ -340,7 +340,7 @@ struct Early(Blk);
 
 impl DeviceUnderTest for Early {
     type Setup = ();
-    const ON_SIM_DISK: bool = true;
+    const MEDIUM: Medium = Medium::Simulated;
 
     fn open((): &(), spec: &Spec, disk: &SimDisk, device: u8) -> Early {
         Early(Blk::open(&Some(DiskFault::EarlyFlush), spec, disk, device))

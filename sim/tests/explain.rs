@@ -105,7 +105,7 @@ fn nonsense_is_refused_in_one_line_with_similar_names() {
         ("floppy", "`powerfail explain` lists all"),
         ("I", "`powerfail explain` lists all"),
         ("row", "there is no requirement, row or rule `row`"),
-        ("", "no name to explain"),
+        ("", "no name is given"),
         ("\u{1b}[2J", "\\u{1b}[2j"),
         (&"x".repeat(9999), "lists all"),
     ] {

@@ -12,8 +12,7 @@ use powerfail::devices::blk::Blk;
 use powerfail::devices::faulty::{Wrong, WrongDevice};
 use powerfail::devices::pmem::Pmem;
 use powerfail::dut::Spec;
-use powerfail::dut::lifecycle::{Abilities, Cut, Moved};
-use powerfail::dut::{DeviceUnderTest, End, Host, Progress};
+use powerfail::dut::{DeviceUnderTest, End, Host, Managed, Mapping, Medium, Profile, Progress};
 use powerfail::guest::Kind;
 use powerfail::guest::wire::feature;
 use powerfail::guest::{Layout, RingPlan};
@@ -58,14 +57,10 @@ impl<D: DeviceUnderTest> Rewritten<D> {
 impl<D: DeviceUnderTest> DeviceUnderTest for Rewritten<D> {
     type Setup = (Pace, D::Setup);
 
-    const ON_SIM_DISK: bool = D::ON_SIM_DISK;
-    const SURVIVES_POWER_LOSS: bool = D::SURVIVES_POWER_LOSS;
-    const HOST_FAILS: bool = D::HOST_FAILS;
+    const MEDIUM: Medium = D::MEDIUM;
+    const KINDS: [Kind; 2] = D::KINDS;
+    const PROFILE: Profile = D::PROFILE;
     const RING_BASE: bool = D::RING_BASE;
-
-    fn kinds(setup: &Self::Setup) -> [Kind; 2] {
-        D::kinds(&setup.1)
-    }
 
     fn open((pace, setup): &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8) -> Self {
         Rewritten::of(D::open(setup, spec, disk, device), *pace)
@@ -91,14 +86,6 @@ impl<D: DeviceUnderTest> DeviceUnderTest for Rewritten<D> {
 
     fn config_write(&mut self, offset: u64, bytes: &[u8]) {
         self.inner.config_write(offset, bytes);
-    }
-
-    fn store(&mut self, word: u32, value: u64, host: &mut Host<'_>) {
-        self.inner.store(word, value, host);
-    }
-
-    fn load(&mut self, word: u32, host: &mut Host<'_>) -> u64 {
-        self.inner.load(word, host)
     }
 
     fn start(&mut self, rings: &[RingPlan]) {
@@ -140,67 +127,12 @@ impl<D: DeviceUnderTest> DeviceUnderTest for Rewritten<D> {
         self.inner.needs_reset()
     }
 
-    fn can(&self) -> Abilities {
-        self.inner.can()
+    fn lifecycle(&mut self) -> Option<&mut impl Managed> {
+        self.inner.lifecycle()
     }
 
-    fn pause(&mut self) {
-        self.inner.pause();
-    }
-
-    fn resume(&mut self) {
-        self.inner.resume();
-    }
-
-    fn is_drained(&mut self) -> bool {
-        self.inner.is_drained()
-    }
-
-    fn begin_save(&mut self) {
-        self.inner.begin_save();
-    }
-
-    fn move_on(&mut self, spec: &Spec, host: &mut Host<'_>) -> Option<Moved> {
-        self.inner.move_on(spec, host)
-    }
-
-    fn resize(&mut self, sectors: u32) {
-        self.inner.resize(sectors);
-    }
-
-    fn config_generation(&mut self) -> u32 {
-        self.inner.config_generation()
-    }
-
-    fn take_config_signal(&mut self) -> bool {
-        self.inner.take_config_signal()
-    }
-
-    fn reset_queue(&mut self, queue: u16) {
-        self.inner.reset_queue(queue);
-    }
-
-    fn is_queue_resetting(&mut self, queue: u16) -> bool {
-        self.inner.is_queue_resetting(queue)
-    }
-
-    fn place_queue(&mut self, queue: u16, ring: RingPlan) {
-        self.inner.place_queue(queue, ring);
-    }
-
-    fn die_inside(&mut self, queue: u16, cut: Cut, host: &mut Host<'_>) -> bool {
-        self.inner.die_inside(queue, cut, host)
-    }
-
-    fn reconnect(
-        &mut self,
-        setup: &Self::Setup,
-        spec: &Spec,
-        negotiated: u64,
-        rings: &[RingPlan],
-        host: &mut Host<'_>,
-    ) {
-        self.inner.reconnect(&setup.1, spec, negotiated, rings, host);
+    fn mapping(&mut self) -> Option<&mut impl Mapping> {
+        self.inner.mapping()
     }
 }
 

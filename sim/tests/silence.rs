@@ -22,7 +22,7 @@ fn run_on<D: DeviceUnderTest>(
     schedule: Schedule,
     seeds: u64,
 ) -> Report {
-    let plan = Plan { preset, schedule };
+    let plan = Plan { preset, schedule, contract: None };
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
     let report = campaign::<D>(setup, orders, &Progress::default(), |_| {});
     println!("{preset} {schedule}: {:?}", report.stats);
@@ -39,7 +39,7 @@ fn run_on<D: DeviceUnderTest>(
 #[test]
 fn a_hundred_thousand_seeds_are_silent_and_reach_every_situation() {
     let report = run(Preset::Swarm, Schedule::Uniform, 100_000);
-    reached_everything(&report, Blk::kinds(&None));
+    reached_everything(&report, Blk::KINDS);
     let stats = &report.stats;
     assert!(stats.requests >= 64 * stats.runs, "too few requests: {stats:?}");
     assert!(stats.power_losses >= stats.runs, "too few power losses: {stats:?}");
@@ -57,7 +57,7 @@ fn reached_everything(report: &Report, kinds: [Kind; 2]) {
 #[test]
 fn a_persistent_memory_is_silent_and_reaches_every_situation() {
     let report = run_on::<Pmem>(&None, Preset::Swarm, Schedule::Uniform, 100_000);
-    reached_everything(&report, Pmem::kinds(&None));
+    reached_everything(&report, Pmem::KINDS);
     run_on::<Pmem>(&None, Preset::Swarm, Schedule::Pct, 30_000);
     run_on::<Pmem>(&None, Preset::Calm, Schedule::Uniform, 10_000);
     run_on::<Pmem>(&None, Preset::Swarm, Schedule::Naive, 10_000);
@@ -67,7 +67,7 @@ fn a_persistent_memory_is_silent_and_reaches_every_situation() {
 #[test]
 fn a_disk_and_a_memory_of_one_guest_are_silent() {
     let report = run_on::<BlkPmem>(&(), Preset::Swarm, Schedule::Uniform, 30_000);
-    reached_everything(&report, BlkPmem::kinds(&()));
+    reached_everything(&report, BlkPmem::KINDS);
     run_on::<BlkPmem>(&(), Preset::Swarm, Schedule::Pct, 10_000);
 }
 

@@ -36,7 +36,7 @@ use powerfail_device::host::{Access, FileDisk, OpenError, UringDisk};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use draws::Draws;
-use right::PATIENCE;
+use right::TIMEOUT;
 
 /// Bytes of the disk.
 const DISK: u64 = 16 << 20;
@@ -101,7 +101,7 @@ impl Served {
         let (front_end, back_end) = UnixStream::pair().expect("a pair of sockets");
         self.connections.send(back_end).expect("the server lives");
         talk(front_end);
-        self.ended.recv_timeout(PATIENCE).expect("the connection comes to an end");
+        self.ended.recv_timeout(TIMEOUT).expect("the connection comes to an end");
     }
 
     fn serve_right_client(&self) {
@@ -115,7 +115,7 @@ impl Served {
     fn is_level(&self) {
         let begun = Instant::now();
         while open_descriptors() > self.level {
-            assert!(begun.elapsed() < PATIENCE, "descriptors are kept: {}", names());
+            assert!(begun.elapsed() < TIMEOUT, "descriptors are kept: {}", names());
             std::thread::park_timeout(Duration::from_millis(1));
         }
     }

@@ -1,13 +1,13 @@
-//! What a virtual machine monitor does to a device behind its driver's back: pause, save, restore
-//! and resize; and the reset of one queue, which the driver asks for.
+//! The VMM lifecycle, which the driver does not see: pause, save, restore and resize; and the reset
+//! of one queue, which the driver requests.
 //!
-//! A *paused* device takes nothing from its rings; what it has taken goes on, and it is *drained*
-//! once that has ended. Kicks that come meanwhile are remembered. A drained device is *saved* in
-//! two steps, for what its driver was told is complete may be volatile:
-//! [`begin_save`](Device::begin_save) asks for a sync, which goes to the disk and through the flush
-//! gate like any other, and when the device was stepped until that has ended [`save`](Device::save)
-//! hands out its state. A saved state therefore never carries volatile writes; where the sync fails
-//! the save does too, and says so with the state of a device that has failed.
+//! A *paused* device takes no requests from its rings. Requests it has taken continue, and the
+//! device is *drained* once they have ended. Kicks that come meanwhile are remembered. A drained
+//! device is *saved* in two steps, because data that completed may be volatile:
+//! [`begin_save`](Device::begin_save) requests a sync, which goes through the flush group and to
+//! the disk like any other; once it has ended, [`save`](Device::save) returns the state. A saved
+//! state therefore never carries volatile writes. If the sync fails, the save fails too, and its
+//! error carries the state of a device that has failed.
 
 use super::{Device, QueueAndRing};
 use crate::config::{Config, ConfigError};
@@ -22,17 +22,17 @@ use crate::wire::{
 };
 use std::fmt;
 
-/// Why a device cannot be saved.
+/// The reason why a device cannot be saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SaveError {
     /// It is not paused.
     NotPaused,
-    /// It is not drained: requests were taken and not answered, or a reset is going on.
+    /// It is not drained: requests were taken and not answered, or a reset is in progress.
     Busy,
-    /// No sync was asked for since it was paused, or it has not ended.
+    /// No sync was requested since the pause, or the sync has not ended.
     NotSynced,
-    /// A sync has failed, now or earlier, so what completed may be volatile. The device can be
-    /// restored from this state, and then knows it.
+    /// A sync has failed, now or earlier, so completed writes may be volatile. A device restored
+    /// from this state has the failure recorded.
     NotStable(Box<DeviceState>),
 }
 
@@ -49,22 +49,23 @@ impl fmt::Display for SaveError {
 
 impl std::error::Error for SaveError {}
 
-/// Why no device can go on from a state.
+/// The reason why no device can continue from a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestoreError {
-    /// No device can be made so at all.
+    /// No device can be created with this configuration.
     Config(ConfigError),
-    /// It offered these features, and this one would not, or the other way round.
+    /// The saved device and this one differ in these offered features.
     Offer(u64),
-    /// It had this many queues.
+    /// The saved device had this number of queues.
     Queues(usize),
-    /// Its queues had up to this many descriptors.
+    /// The queues of the saved device had up to this number of descriptors.
     QueueSize(u16),
-    /// It had this many bytes, which is more than the disk has, or no whole number of granules.
+    /// The saved device had this number of bytes: more than the disk has, or not a whole number of
+    /// granules.
     Capacity(u64),
-    /// This part of the state no device can be in.
+    /// This part of the state is impossible in any device.
     Invalid(&'static str),
-    /// A queue lies where none can.
+    /// A queue has an impossible layout.
     Queue(QueueError),
 }
 
@@ -82,7 +83,7 @@ impl fmt::Display for RestoreError {
             RestoreError::Capacity(bytes) => {
                 write!(f, "the saved device has {bytes} bytes, and the disk does not")
             }
-            RestoreError::Invalid(what) => write!(f, "the saved {what} makes no sense"),
+            RestoreError::Invalid(what) => write!(f, "the saved {what} is invalid"),
             RestoreError::Queue(error) => error.fmt(f),
         }
     }
@@ -91,8 +92,8 @@ impl fmt::Display for RestoreError {
 impl std::error::Error for RestoreError {}
 
 impl Device {
-    /// Takes nothing from the rings from now on; what was taken goes on. Over when the device [is
-    /// drained](Device::is_drained).
+    /// Stops taking requests from the rings; requests that were taken continue. The pause is
+    /// complete when the device [is drained](Device::is_drained).
     pub fn pause(&mut self) {
         self.paused = true;
         for lane in &mut self.queues {
@@ -100,10 +101,11 @@ impl Device {
         }
     }
 
-    /// Goes on after a pause, saved or not. Every queue is to be stepped, for kicks may have come.
+    /// Ends a pause, whether the device was saved or not. The caller must step every queue, because
+    /// kicks may have come.
     ///
-    /// A save that was begun is forgotten; its sync, if the disk has it in hand, comes back like
-    /// any other.
+    /// A save in progress is forgotten; its sync, if it is in the host's hands, comes back like any
+    /// other.
     pub fn resume(&mut self) {
         self.paused = false;
         for lane in &mut self.queues {
@@ -111,16 +113,16 @@ impl Device {
         }
     }
 
-    /// Stops the rings of a drained device and starts them again where they are, as a vhost-user
-    /// front-end does that asks for their base (GET_VRING_BASE) and sets it; then it is not paused
-    /// any more. Records of what is in flight are to be given anew.
+    /// Stops the rings of a drained device and starts them again at the same positions, as a
+    /// vhost-user front-end does that reads their base (GET_VRING_BASE) and sets it. The device is
+    /// no longer paused. In-flight records must be supplied again.
     ///
     /// # Panics
     /// If the device is not drained.
     pub fn restart_rings(&mut self) {
         assert!(self.is_drained(), "a ring is stopped when everything that was taken is answered");
         for lane in &mut self.queues {
-            // The driver may be owed one, and the ring knows nothing of that.
+            // The driver may be owed a signal, which the ring does not record.
             let signal = lane.block.poll_signal();
             lane.block.stop();
             lane.block.restart();
@@ -129,9 +131,9 @@ impl Device {
         self.resume();
     }
 
-    /// The front-end leaves: nothing more is answered, and what is in flight stays on the records.
-    /// Every queue is to be stepped until the host has nothing in its hands; then the device [is
-    /// left](Device::is_left). A pause ends with it.
+    /// Detaches the front-end: nothing more is answered, and the requests in flight stay on the
+    /// records. The caller must step every queue until nothing is in the host's hands; then the
+    /// device [is left](Device::is_left). A pause ends too.
     pub fn leave(&mut self) {
         self.resume();
         for lane in &mut self.queues {
@@ -141,9 +143,9 @@ impl Device {
         self.catch_up();
     }
 
-    /// Whether the front-end has left, and nothing is in the host's hands. The device is in its
-    /// reset state then, on the same open disk: what comes next may be the same front-end with its
-    /// records, and a sync that failed has failed for it too.
+    /// Whether the front-end has left and nothing is in the host's hands. The device is then in its
+    /// reset state, on the same open disk. The next front-end may be the same one with its records,
+    /// and an earlier failed sync still counts for it.
     pub fn is_left(&mut self) -> bool {
         self.status() == 0
     }
@@ -153,15 +155,15 @@ impl Device {
         self.paused
     }
 
-    /// Whether it is paused, and everything it had taken has ended.
+    /// Whether it is paused and every request it had taken has ended.
     pub fn is_drained(&mut self) -> bool {
         self.catch_up();
         let quiet = |lane: &QueueAndRing| lane.block.is_drained() && !lane.resetting;
         self.paused && !self.registers.is_resetting() && self.queues.iter().all(quiet)
     }
 
-    /// Asks for what makes everything that completed stable: queue 0 hands a sync to its lane of
-    /// the disk when it is stepped.
+    /// Requests a sync that makes all completed data stable: queue 0 hands it to its lane of the
+    /// disk when it is stepped.
     ///
     /// # Errors
     /// The device is not paused, or not drained.
@@ -171,12 +173,12 @@ impl Device {
         Ok(())
     }
 
-    /// The state of the device, once the sync that [`begin_save`](Device::begin_save) asked for has
+    /// The state of the device, once the sync requested by [`begin_save`](Device::begin_save) has
     /// ended. The device stays paused.
     ///
     /// # Errors
-    /// [`SaveError::Busy`] while the sync goes on. With [`SaveError::NotStable`] the sync, or an
-    /// earlier one, has failed.
+    /// [`SaveError::Busy`] while the sync runs. [`SaveError::NotStable`] if the sync, or an earlier
+    /// one, has failed.
     pub fn save(&mut self) -> Result<DeviceState, SaveError> {
         self.may_save()?;
         match self.queues[0].block.own_sync() {
@@ -212,15 +214,15 @@ impl Device {
         }
     }
 
-    /// A device that goes on where a saved one stopped, over the same disk or one with the same
+    /// A device that continues where a saved one stopped, over the same disk or one with the same
     /// content. It is not paused.
     ///
-    /// Every queue is to be stepped: each looks at its ring as if kicked, and signals its driver,
-    /// for the saved device may have owed either.
+    /// The caller must step every queue: each polls its ring as if kicked and signals its driver,
+    /// because the saved device may have owed either.
     ///
     /// # Errors
-    /// The state is none that a device of this configuration over this disk can be in. A disk that
-    /// has grown is none of these: the driver is shown the old capacity until the device [is
+    /// The state is impossible for a device of this configuration over this disk. A disk that has
+    /// grown is accepted: the driver is shown the old capacity until the device [is
     /// resized](Device::resize).
     pub fn restore(
         config: Config,
@@ -286,16 +288,16 @@ impl Device {
         Ok(())
     }
 
-    /// Shows the driver a disk of `capacity` bytes, which the disk must have already. Requests that
-    /// were taken keep to the size they were judged by, and those to come to this one.
+    /// Shows the driver a disk of `capacity` bytes, which the disk must already have. Requests that
+    /// were taken keep the size against which they were checked; later requests use the new one.
     ///
     /// # Errors
-    /// The new size is smaller, which would take sectors away under requests that were found right,
-    /// or no whole number of granules. Nothing changes then.
+    /// The new size is smaller, which would remove sectors from requests that were accepted, or not
+    /// a whole number of granules. Nothing changes then.
     ///
     /// # Spec
-    /// CF-02: "MUST change config_generation"; CF-05: and tells a live driver by a configuration
-    /// change notification.
+    /// CF-02: "MUST change config_generation"; CF-05: a live driver receives a configuration change
+    /// notification.
     pub fn resize(&mut self, capacity: u64) -> Result<(), ResizeError> {
         if self.shared.grow(capacity)? {
             self.registers.config_changed();
@@ -303,9 +305,10 @@ impl Device {
         Ok(())
     }
 
-    /// The driver asks for the reset of one queue (2.6.1): its requests end unanswered, and the
-    /// queue may be placed anew when [`is_queue_resetting`](Device::is_queue_resetting) says no.
-    /// The other queues go on.
+    /// Begins the reset of one queue, which the driver requests (2.6.1): its requests end
+    /// unanswered, and the queue may be placed again once
+    /// [`is_queue_resetting`](Device::is_queue_resetting) returns `false`. The other queues
+    /// continue.
     ///
     /// # Errors
     /// RING_RESET was not negotiated, there is no such queue, or it is not in use.
@@ -327,8 +330,8 @@ impl Device {
         Ok(())
     }
 
-    /// Whether the reset of a queue was asked for and has not ended: something is still in the
-    /// host's hands.
+    /// Whether the reset of a queue was requested and has not ended: an operation is in the host's
+    /// hands, or another queue must still be woken.
     pub fn is_queue_resetting(&mut self, index: u16) -> bool {
         self.catch_up();
         self.queues.get(usize::from(index)).is_some_and(|lane| lane.resetting)

@@ -288,7 +288,7 @@ impl<D: QueueDisk> Server<D> {
             // The threads end in every case, because the scope waits for them.
             let _end = OnDrop(|| {
                 over.store(true, Ordering::Release);
-                self.lanes.iter().for_each(Lane::ring_bell);
+                self.lanes.iter().for_each(Lane::wake_up);
             });
             for index in 0..self.lanes.len() {
                 let (this, over) = (self, &over);

@@ -1,33 +1,33 @@
-//! The seam: what the device asks of what the memory lies on, and what that answers.
+//! The seam between a persistent memory and the storage it is mapped from: syncs down, results up.
 //!
-//! What a backing promises:
+//! The promises of a backing:
 //!
-//! - Every sync that was accepted completes exactly once.
-//! - A sync that completes without error has made stable every store that was visible, to whoever
-//!   maps the memory, before it was submitted.
-//! - One that fails with `EINTR` or `EAGAIN` did nothing. After any other failure it may have
-//!   forgotten which stores are not stable.
+//! - Every accepted sync completes exactly once.
+//! - A sync that completes without error has made stable every store that was visible, in any
+//!   mapping of the memory, before it was submitted.
+//! - A sync that fails with `EINTR` or `EAGAIN` did nothing. After any other failure the backing
+//!   may have forgotten which stores are not stable.
 //!
-//! Retrying, sharing and remembering failures are *not* a backing's business.
+//! A backing does *not* retry or share syncs, or remember failures.
 
 use crate::disk::Token;
 use crate::errno::Errno;
 
-/// What became of one sync.
+/// The result of one sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Synced {
-    /// Which.
+    /// The token it was submitted with.
     pub token: Token,
-    /// How it went.
+    /// Success, or the error of the host.
     pub result: Result<(), Errno>,
 }
 
-/// What a persistent memory lies on.
+/// The storage that a persistent memory is mapped from.
 pub trait Backing {
-    /// How many more syncs may be submitted now.
+    /// Number of further syncs that may be submitted now.
     fn room(&self) -> u32;
 
-    /// Accepts a sync; it may run at once or later, but not on the caller's time if that is long.
+    /// Accepts a sync; it may run at once or later, but must not block the caller for long.
     ///
     /// # Panics
     /// If there is no [`room`](Backing::room).
@@ -37,7 +37,7 @@ pub trait Backing {
     fn complete(&mut self) -> Option<Synced>;
 }
 
-/// A backing that is lent.
+/// A borrowed backing.
 impl<B: Backing> Backing for &mut B {
     fn room(&self) -> u32 {
         (**self).room()

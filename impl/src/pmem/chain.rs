@@ -3,7 +3,7 @@
 //!
 //! The type is in the first four readable bytes and the response goes to the first four writable
 //! ones. How the bytes are cut into descriptors carries no meaning, descriptors of length zero
-//! carry nothing at all, and what follows either part is left alone.
+//! carry nothing at all, and bytes after either part are ignored.
 
 use super::wire::{REQUEST_BYTES, RESPONSE_BYTES};
 use crate::buffer::{GuestRange, Ranges};
@@ -11,23 +11,23 @@ use crate::chain::inside;
 use crate::virtio::Descriptor;
 use vm_memory::{Bytes, GuestMemory, Permissions};
 
-/// What is wrong with a chain.
+/// A defect of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Malformed {
-    /// There is no whole response in guest memory: the device cannot answer, and returns the chain
-    /// with `len` 0.
+    /// The response does not lie wholly in guest memory: the device cannot answer, and returns the
+    /// chain with `len` 0.
     NoResponse,
     /// The chain is cut short, out of order, without a whole type, or points outside guest memory.
     Answerable,
 }
 
-/// The parts of the chain walked last.
+/// The parts of the last chain walked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parts {
     kind: [u8; REQUEST_BYTES],
-    /// How much of the type was found.
+    /// Number of bytes of the type found.
     kind_len: usize,
-    /// Where the response goes; whole unless the walk ended in [`Malformed::NoResponse`].
+    /// The destination of the response; whole unless the walk ended in [`Malformed::NoResponse`].
     pub(super) response: Ranges,
 }
 
@@ -81,7 +81,7 @@ impl Parts {
         }
     }
 
-    /// Files readable bytes under the type, as far as it goes; says whether all are in guest
+    /// Adds readable bytes to the type, up to its length; returns whether all of them are in guest
     /// memory.
     fn take_readable<M: GuestMemory>(&mut self, memory: &M, range: GuestRange) -> bool {
         let piece = (REQUEST_BYTES - self.kind_len).min(range.len as usize);

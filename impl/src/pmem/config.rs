@@ -1,42 +1,41 @@
-//! What a persistent memory is set up with, what that offers, and how the 16 bytes of its
-//! configuration space read.
+//! The configuration of a persistent memory, the features it offers, and the 16 bytes of its
+//! configuration space.
 //!
-//! Everything here is fixed when the device is made. Where the memory is has been decided by
-//! whoever placed it.
+//! Everything here is fixed at creation. The VMM that placed the memory has decided its location.
 
 use super::wire::{CONFIG_BYTES, F_SHMEM_REGION};
 use crate::wire::{F_EVENT_IDX, F_INDIRECT_DESC, F_VERSION_1};
 use std::fmt;
 
-/// Every feature this device knows how to offer.
+/// Every feature this device can offer.
 const KNOWN: u64 = F_VERSION_1 | F_INDIRECT_DESC | F_EVENT_IDX | F_SHMEM_REGION;
 
-/// The smallest page there is; no part of one can be mapped.
+/// The smallest page size in bytes; a part of a page cannot be mapped.
 const PAGE: u64 = 4096;
 
 /// A range of guest-physical addresses, half-open: `[start, start + size)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
-    /// The first byte's address, a multiple of 4096. Linux guests want one of 2 MiB.
+    /// The first byte's address, a multiple of 4096. Linux guests need a multiple of 2 MiB.
     pub start: u64,
     /// Length in bytes, a multiple of 4096 and not zero.
     pub size: u64,
 }
 
-/// How a persistent memory is set up.
+/// The configuration of a persistent memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PmemConfig {
-    /// Where the guest finds it.
+    /// The location of the memory in the guest.
     pub region: Region,
-    /// Most descriptors of the queue: a power of two, 2 to 32768.
+    /// Maximum number of descriptors of the queue: a power of two, 2 to 32768.
     pub queue_size: u16,
-    /// Which features to offer.
+    /// The features to offer.
     pub features: u64,
 }
 
 impl PmemConfig {
-    /// A memory at `region` that says so in its configuration space. To have it found as a shared
-    /// memory region too, add [`F_SHMEM_REGION`] to the features.
+    /// A memory at `region`, announced in the configuration space. Add [`F_SHMEM_REGION`] to the
+    /// features to announce it as a shared memory region too.
     pub const fn at(region: Region) -> PmemConfig {
         let features = F_VERSION_1 | F_INDIRECT_DESC | F_EVENT_IDX;
         PmemConfig { region, queue_size: 64, features }
@@ -63,7 +62,7 @@ impl PmemConfig {
         Ok(())
     }
 
-    /// The configuration space as it reads with `negotiated`.
+    /// The configuration space with these features negotiated.
     ///
     /// # Spec
     /// 5.19.5.1: where the range is a shared memory region, `start` and `size` are zero (PM-D-02);
@@ -78,18 +77,19 @@ impl PmemConfig {
     }
 }
 
-/// Why a persistent memory cannot be made.
+/// The reason why a persistent memory cannot be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PmemConfigError {
-    /// Features were asked for that this device does not have.
+    /// This device cannot offer these feature bits.
     UnknownFeatures(u64),
-    /// VERSION_1 is always offered.
+    /// VERSION_1 is not offered.
     NotVersion1,
-    /// Not a power of two, or less than two.
+    /// The queue size is not a power of two, or less than two.
     QueueSize(u16),
-    /// The memory cannot start there.
+    /// The memory cannot start at this address.
     Start(u64),
-    /// The memory cannot be this long: nothing, not whole pages, or past the end of all addresses.
+    /// The memory cannot have this length: zero, not whole pages, or past the end of the address
+    /// space.
     Size(u64),
 }
 

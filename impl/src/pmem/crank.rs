@@ -1,8 +1,8 @@
 //! Joins the queue and its backing, one step at a time or until neither moves.
 //!
-//! The order differs from a disk's in one thing: a sync is handed over last, when the ring has
-//! nothing more to take, so that one sync serves all flushes that are there. A driver that never
-//! ceases to publish has its own flushes wait for it.
+//! The order differs from a disk's in one respect: a sync is handed over last, when the ring has
+//! nothing more to take, so that one sync serves all published flushes. A driver that publishes
+//! without a pause delays its own flushes.
 
 use super::backing::Backing;
 use super::queue::PmemQueue;
@@ -10,7 +10,7 @@ use crate::crank::Step;
 use crate::virtio::Ring;
 use vm_memory::GuestMemory;
 
-/// Takes one step: the first of completion, signal, ring work and submission that there is.
+/// Takes one step: the first available of completion, signal, ring work and submission.
 pub fn step<M: GuestMemory, B: Backing>(
     queue: &mut PmemQueue,
     ring: &mut Ring,
@@ -20,8 +20,8 @@ pub fn step<M: GuestMemory, B: Backing>(
     one(queue, ring, backing, memory, true)
 }
 
-/// Takes one step towards the end of what is in flight: as [`step`], but nothing is taken from the
-/// ring. A queue that is disabled, or about to stop, goes on like this.
+/// Takes one step towards the end of the flushes in flight: as [`step`], but takes nothing from the
+/// ring. For a queue that is disabled or about to stop.
 pub fn settle<M: GuestMemory, B: Backing>(
     queue: &mut PmemQueue,
     ring: &mut Ring,
@@ -57,7 +57,7 @@ fn one<M: GuestMemory, B: Backing>(
     Step::Idle
 }
 
-/// Steps until there is nothing left to do; hands signals to the caller as they come.
+/// Steps until nothing is left to do; passes signals to the caller.
 pub fn crank<M: GuestMemory, B: Backing>(
     queue: &mut PmemQueue,
     ring: &mut Ring,

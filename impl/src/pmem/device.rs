@@ -1,8 +1,8 @@
 //! The register surface of a persistent memory: status, features, configuration space and queue
 //! set-up.
 //!
-//! It leads the queue and its ring through their lives as a [`Device`](crate::Device) does, and
-//! moves no data: the caller lends them, the memory and a backing to [`step`](super::step) or
+//! It implements the lives of the queue and its ring like a [`Device`](crate::Device), and moves no
+//! data: the caller lends them, the memory and a backing to [`step`](super::step) or
 //! [`crank`](super::crank()).
 
 use super::config::{PmemConfig, PmemConfigError, Region};
@@ -14,7 +14,7 @@ use crate::wire::{F_EVENT_IDX, STATUS_DRIVER_OK, STATUS_FEATURES_OK};
 
 /// A virtio persistent memory.
 ///
-/// Its clone shares nothing with it: stepped alike, both do the same.
+/// A clone shares nothing with the original, and the same steps have the same results on both.
 #[derive(Debug)]
 pub struct PmemDevice {
     shared: Arc<PmemShared>,
@@ -39,7 +39,7 @@ impl PmemDevice {
         })
     }
 
-    /// What the queue and the registers share.
+    /// The state that the queue and the registers share.
     pub fn shared(&self) -> &PmemShared {
         &self.shared
     }
@@ -47,13 +47,13 @@ impl PmemDevice {
     /// Reads the configuration space; bytes past its end are zero. Nothing in it can be written.
     ///
     /// # Spec
-    /// CF-01: at any time, also before FEATURES_OK. Then `start` and `size` say where the memory is
+    /// CF-01: at any time, also before FEATURES_OK. Until then `start` and `size` are the range
     /// (PM-D-03).
     pub fn config_read(&self, offset: u64, out: &mut [u8]) {
         self.shared.config_read(offset, out);
     }
 
-    /// What the transport announces as shared memory region `id`; see
+    /// The region that the transport announces as shared memory region `id`; see
     /// [`PmemShared::shared_memory`].
     pub fn shared_memory(&self, id: u8) -> Option<Region> {
         self.shared.shared_memory(id)
@@ -62,7 +62,8 @@ impl PmemDevice {
     /// Places the queue, the only one.
     ///
     /// # Errors
-    /// At the wrong time, another queue, or an impossible layout; nothing changes then.
+    /// It is the wrong time, it is another queue, or the layout is impossible; nothing changes
+    /// then.
     ///
     /// # Spec
     /// VS-20.
@@ -90,8 +91,8 @@ impl PmemDevice {
         stepped.then_some((&mut self.queue, &mut self.ring))
     }
 
-    /// The backing was opened afresh and synced without error: earlier failed syncs do not count
-    /// any more.
+    /// Records that the backing was reopened and synced without error: earlier failed syncs no
+    /// longer count.
     ///
     /// # Panics
     /// If flushes are in flight.
@@ -106,10 +107,10 @@ impl PmemDevice {
         self.registers.end_reset();
     }
 
-    /// Asserts what holds between any two steps.
+    /// Asserts the invariants that hold between any two steps.
     ///
     /// # Panics
-    /// If registers, queue and ring contradict themselves or each other; see [`PmemQueue::check`].
+    /// If registers, queue and ring are inconsistent; see [`PmemQueue::check`].
     pub fn check(&self) {
         self.registers.check();
         self.queue.check();

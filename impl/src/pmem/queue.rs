@@ -1,10 +1,10 @@
-//! The queue of a persistent memory, as a state machine: from the ring to the flush gate, to a
+//! The queue of a persistent memory, as a state machine: from the ring to the flush group, to a
 //! sync, to the answer.
 //!
 //! It has the shape of a [`BlockQueue`](crate::BlockQueue): ring, memory and backing are lent per
-//! call; what it wants done it says through `poll_*`; what has happened it is told through
-//! `handle_*`. A device has one such queue, so the gate has one customer and nobody else has to be
-//! woken. Of the flushes at the gate one leads: its sync is the one that runs.
+//! call; the caller fetches actions through `poll_*` and reports events through `handle_*`. A
+//! device has one such queue, so it is the only member of the flush group and there is no other
+//! queue to wake. One of the waiting flushes leads: its sync is the one that runs.
 
 use super::backing::Synced;
 use super::chain::{Malformed, Parts};
@@ -24,13 +24,13 @@ use vm_memory::GuestMemory;
 /// `req_vq`.
 const REQ_VQ: QueueIndex = QueueIndex(0);
 
-/// How many times in a row a sync may come back untouched before it counts as failed.
+/// Maximum number of times in a row that a sync may come back untouched before it counts as failed.
 const MAX_RETRIES: u8 = 200;
 
 /// A flush that was taken from the ring and not answered.
 #[derive(Clone, Debug)]
 struct Flush {
-    /// The chain's first descriptor, by which the driver knows it.
+    /// The chain's first descriptor, which identifies the flush to the driver.
     head: u16,
     response: Ranges,
 }
@@ -43,7 +43,7 @@ struct Leader {
     started: bool,
     /// Whether its sync is in the host's hands.
     in_host: bool,
-    /// How many completions in a row have brought nothing.
+    /// Number of completions in a row without progress.
     retries: u8,
 }
 
@@ -52,10 +52,10 @@ struct Leader {
 pub struct PmemQueue {
     shared: Arc<PmemShared>,
     front: RingFront,
-    /// The flushes that wait for a sync, oldest first, each with the number of the one it needs.
+    /// The flushes that wait for a sync, oldest first, each with the number of the sync it needs.
     for_sync: VecDeque<(SyncNumber, Flush)>,
     leader: Option<Leader>,
-    /// How many syncs have completed; names the next one.
+    /// Number of completed syncs; part of the next one's token.
     generation: u32,
     /// True from the start of a reset to its end: nothing is taken from the ring, handed over or
     /// answered.
@@ -82,10 +82,10 @@ impl PmemQueue {
         PmemQueue { shared, ..self.clone() }
     }
 
-    /// Asserts what holds between any two steps.
+    /// Asserts the invariants that hold between any two steps.
     ///
     /// # Panics
-    /// If syncs are not waited for in their order, or a stopped queue still holds what a reset
+    /// If the flushes that wait are out of order, or a stopped queue holds anything that a reset
     /// ends.
     pub fn check(&self) {
         self.front.check(self.stopped);
@@ -95,16 +95,16 @@ impl PmemQueue {
         let ready = self.has_submission();
         assert!(!self.stopped || !ready, "a reset leaves nothing to hand over");
         let led = self.leader.is_some();
-        assert!(self.stopped || led || !waits, "one queue's flushes wait for a sync of its own");
+        assert!(self.stopped || led || !waits, "flushes that wait have a leader");
     }
 
-    /// The driver kicked: there may be something on the ring.
+    /// Records a kick: the ring may hold new chains.
     pub fn handle_kick(&mut self) {
         self.front.handle_kick();
     }
 
-    /// Takes one step on the ring: disable notifications, take one chain, find that there is none,
-    /// re-arm, or look again. Returns `false` iff there is nothing to do there until a kick, or
+    /// Takes one step on the ring: disables kicks, takes one chain, finds that there is none,
+    /// enables kicks, or rechecks. Returns `false` iff there is nothing to do until a kick, or
     /// until a flush ends.
     ///
     /// # Spec
@@ -113,7 +113,7 @@ impl PmemQueue {
         if self.stopped || self.front.is_broken() {
             return false;
         }
-        // A flush in flight occupies a place in the ring, unless the driver published its head
+        // A flush in flight occupies an entry of the ring, unless the driver published its head
         // twice.
         let may_take = self.in_flight() < usize::from(ring.size());
         match self.front.step(ring, memory, may_take) {
@@ -126,7 +126,7 @@ impl PmemQueue {
         }
     }
 
-    /// Whether a sync is to be handed over.
+    /// Whether a sync is ready to be handed over.
     pub fn has_submission(&self) -> bool {
         self.leader.as_ref().is_some_and(|leader| !leader.in_host)
     }
@@ -142,10 +142,10 @@ impl PmemQueue {
         Some(Token::new(0, self.generation))
     }
 
-    /// A sync handed over by [`poll_submission`](PmemQueue::poll_submission) has completed.
+    /// Handles the completion of a sync from [`poll_submission`](PmemQueue::poll_submission).
     ///
     /// # Panics
-    /// If the backing broke its promises: it completed a sync twice, or one it was never given.
+    /// If the backing broke its promises: it completed a sync twice, or one never submitted.
     pub fn handle_completion<M: GuestMemory>(
         &mut self,
         ring: &mut Ring,
@@ -164,7 +164,7 @@ impl PmemQueue {
             self.leader = Some(leader);
             return;
         }
-        // The gate is not reset: a failure counts in the next life too.
+        // The flush group is not reset: a failure counts in the next life too.
         self.shared.flush_group.end_sync(REQ_VQ, &completion.result);
         if self.stopped {
             return;
@@ -175,7 +175,7 @@ impl PmemQueue {
         self.look_at_flush_group(ring, memory);
     }
 
-    /// Whether the driver is owed a used notification; asking takes it.
+    /// Whether the driver is owed a used buffer notification; clears the flag.
     pub fn poll_signal(&mut self) -> bool {
         self.front.poll_signal()
     }
@@ -185,7 +185,7 @@ impl PmemQueue {
         !self.leader.as_ref().is_some_and(|leader| leader.in_host)
     }
 
-    /// Whether the ring made no sense and only a reset helps (NEEDS_RESET).
+    /// Whether the ring is invalid and only a reset helps (NEEDS_RESET).
     pub fn is_broken(&self) -> bool {
         self.front.is_broken()
     }
@@ -195,10 +195,10 @@ impl PmemQueue {
         self.for_sync.len() + usize::from(self.leader.is_some())
     }
 
-    /// Begins to end this queue's life: abandons what waits and lets a sync that the host has in
-    /// hand come back.
+    /// Begins a reset: abandons the flushes that wait and lets a sync in the host's hands come
+    /// back.
     ///
-    /// It is over when the queue [is idle](PmemQueue::is_idle).
+    /// The reset ends when the queue [is idle](PmemQueue::is_idle).
     ///
     /// # Spec
     /// ST-04, AMB-21.
@@ -228,7 +228,7 @@ impl PmemQueue {
         self.front = RingFront::new();
     }
 
-    /// Takes in the chain that begins at `head`.
+    /// Takes the chain that begins at `head` as a flush, or answers it at once.
     fn take_in<M: GuestMemory>(
         &mut self,
         ring: &mut Ring,
@@ -238,7 +238,7 @@ impl PmemQueue {
     ) {
         match self.parts.walk(chain, memory) {
             Ok(()) if self.parts.kind() == T_FLUSH => {}
-            // "0" is for success (PM-D-05), and there is no other type to succeed at.
+            // "0" is for success (PM-D-05), and no other type can succeed.
             Ok(()) | Err(Malformed::Answerable) => {
                 let response = std::mem::take(&mut self.parts.response);
                 return self.answer(ring, memory, head, &response, R_FAILED);
@@ -251,7 +251,8 @@ impl PmemQueue {
         self.look_at_flush_group(ring, memory);
     }
 
-    /// Answers those at the gate that have their verdict, and has the next one lead if nobody does.
+    /// Answers the waiting flushes that have their verdict, and lets the next one lead if none
+    /// does.
     fn look_at_flush_group<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M) {
         if self.for_sync.is_empty() {
             return;
@@ -264,8 +265,8 @@ impl PmemQueue {
             self.answer(ring, memory, flush.head, &flush.response, ret);
         }
         if look.leads {
-            assert!(self.leader.is_none(), "who leads is the only one");
-            let (_, flush) = self.for_sync.pop_front().expect("who leads waits");
+            assert!(self.leader.is_none(), "there is one leader");
+            let (_, flush) = self.for_sync.pop_front().expect("the leader waits");
             self.leader = Some(Leader { flush, started: false, in_host: false, retries: 0 });
         }
     }
@@ -284,7 +285,7 @@ impl PmemQueue {
         self.give_back(ring, memory, head, len);
     }
 
-    /// Returns a chain through the used ring and notes whether the driver wants to hear of it, in
+    /// Returns a chain through the used ring and records whether the driver must be signalled, in
     /// one step.
     fn give_back<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, head: u16, len: u32) {
         let put = ring.put(memory, head, len);

@@ -1,7 +1,7 @@
-//! What a persistent memory's queue shares with its registers: how it is set up, what was
-//! negotiated, and the flush gate.
+//! The state that a persistent memory's queue and registers share: the configuration, the
+//! negotiated features and the flush group.
 //!
-//! They may be on different threads, as those of a disk.
+//! The two may be on different threads, like those of a disk.
 
 use super::config::{PmemConfig, PmemConfigError, Region};
 use super::wire::{F_SHMEM_REGION, SHMEM_ID};
@@ -55,7 +55,8 @@ impl PmemShared {
         self.negotiation.negotiated()
     }
 
-    /// Judges what the driver accepted and, if it is right, makes it the law of this life.
+    /// Checks the features that the driver accepted and, if they are valid, makes them the
+    /// negotiated ones until the next reset.
     ///
     /// # Errors
     /// A bit was accepted that was not offered, or VERSION_1 was not; nothing changes then.
@@ -78,8 +79,8 @@ impl PmemShared {
         self.flush_group.has_failed()
     }
 
-    /// The backing was opened afresh and synced without error, so earlier failures say nothing
-    /// about it.
+    /// Records that the backing was reopened and synced without error, so earlier failures no
+    /// longer count.
     ///
     /// # Panics
     /// If flushes are in flight.
@@ -92,13 +93,13 @@ impl PmemShared {
         read_space(&self.config.space(self.negotiated()), offset, out);
     }
 
-    /// The generation of the configuration space: it differs whenever the content may.
+    /// The generation of the configuration space: it changes whenever the content may have changed.
     pub fn generation(&self) -> u32 {
         self.negotiation.generation()
     }
 
-    /// What the transport announces as shared memory region `id`; none unless SHMEM_REGION is
-    /// offered.
+    /// The region that the transport announces as shared memory region `id`; `None` for any other
+    /// ID, and unless SHMEM_REGION is offered.
     ///
     /// # Spec
     /// 5.19.5.1, PM-D-01: "the device MUST use shared memory region ID 0".

@@ -1,7 +1,7 @@
-//! The numbers of the persistent memory's wire format, as the standard writes them (5.19).
+//! The constants of the persistent memory's wire format, as the standard defines them (5.19).
 //!
-//! Nothing is decided here. The simulator's guest keeps its own copy, and a test holds this one
-//! against what the Linux headers say.
+//! Constants only: the simulator's guest keeps its own copy, and a test compares this one with the
+//! Linux headers.
 
 /// The device ID.
 pub const DEVICE_ID: u32 = 27;
@@ -9,7 +9,7 @@ pub const DEVICE_ID: u32 = 27;
 /// Feature bit 0: the range is a shared memory region instead of `start` and `size`.
 pub const F_SHMEM_REGION: u64 = 1 << 0;
 
-/// The shared memory region that is the range.
+/// The ID of the shared memory region that is the range.
 pub const SHMEM_ID: u8 = 0;
 
 /// Bytes of the configuration space: `le64 start`, `le64 size`.
@@ -20,7 +20,7 @@ pub const REQUEST_BYTES: usize = 4;
 /// Bytes of a response: `le32 ret`.
 pub const RESPONSE_BYTES: usize = 4;
 
-/// Request type: make persistent what was stored before.
+/// Request type: make earlier stores persistent.
 pub const T_FLUSH: u32 = 0;
 
 /// Response: done.

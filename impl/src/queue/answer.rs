@@ -30,8 +30,8 @@ impl BlockQueue {
         let (head, address) = (request.head, request.status);
         let written = match (request.kind, status) {
             (Kind::In, S_OK) => total(&request.data),
-            // The host failed: what it left in the buffer is nobody's business, and zeroes can be
-            // claimed (AMB-23).
+            // The host failed, so the content of the buffer is unspecified: it is zeroed, and
+            // zeroes can be claimed as written (AMB-23).
             (Kind::In, _) => zero_fill(memory, &request.data),
             _ if request.has_writable => None,
             _ => Some(0),
@@ -45,8 +45,8 @@ impl BlockQueue {
         self.answer(ring, memory, slot, S_IOERR);
     }
 
-    /// Writes the status byte and returns the chain. `written` is how many bytes before the status
-    /// were written, `None` if not all of them.
+    /// Writes the status byte and returns the chain. `written` is the number of bytes written
+    /// before the status, `None` if they were not all written.
     pub(super) fn finish<M: GuestMemory>(
         &mut self,
         ring: &mut Ring,
@@ -64,8 +64,8 @@ impl BlockQueue {
         self.give_back(ring, memory, head, len);
     }
 
-    /// Returns a chain through the used ring and notes whether the driver wants to hear of it. Both
-    /// in one step, so that the ring's whole state is in its `QueueState` between steps.
+    /// Returns a chain through the used ring and records whether the driver must be signalled. Both
+    /// happen in one step, so that between steps the ring's whole state is in its indices.
     pub(super) fn give_back<M: GuestMemory>(
         &mut self,
         ring: &mut Ring,
@@ -88,7 +88,7 @@ fn total(ranges: &[GuestRange]) -> Option<u32> {
     Some(ranges.iter().map(|range| range.len).sum())
 }
 
-/// Zeroes all of `ranges`; returns their length, or `None` if some of it is not there.
+/// Zeroes all of `ranges`; returns their length, or `None` if a part is not in guest memory.
 fn zero_fill<M: GuestMemory>(memory: &M, ranges: &[GuestRange]) -> Option<u32> {
     for range in ranges {
         let mut at = 0;

@@ -1,8 +1,7 @@
-//! Judges a request when it is taken from the ring: what must be refused is refused here, before
-//! any effect.
+//! Checks a request when it is taken from the ring: an invalid one is refused before any effect.
 //!
-//! What passes becomes a request with its extents, and goes on to `progress` or to the flush gate.
-//! GET_ID, empty requests and everything refused are answered at once.
+//! An accepted request with its extents goes on to `progress` or to the flush group. GET_ID, empty
+//! requests and refused requests are answered at once.
 //!
 //! Not implemented, and answered UNSUPP: SCSI pass-through, FLUSH_OUT, GET_LIFETIME, SECURE_ERASE,
 //! the zone requests (BLK-D-37).
@@ -29,7 +28,7 @@ const IOERR: Refused = Refused(S_IOERR);
 const UNSUPP: Refused = Refused(S_UNSUPP);
 
 impl BlockQueue {
-    /// Takes in the chain that begins at `head`.
+    /// Takes the chain that begins at `head` as a request, or answers it at once.
     pub(super) fn take_in<M: GuestMemory>(
         &mut self,
         ring: &mut Ring,
@@ -70,13 +69,13 @@ impl BlockQueue {
         }
     }
 
-    /// Starts on a request that was found right.
+    /// Starts an accepted request.
     fn begin<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, slot: Slot) {
         let request = self.slots.get(slot);
         let empty = request.extents.is_empty();
         if request.kind == Kind::Flush {
-            // FLUSH is executed and honoured whatever was negotiated and whatever the cache mode is
-            // (AMB-17, AMB-18).
+            // FLUSH is executed and honoured independent of negotiation and cache mode (AMB-17,
+            // AMB-18).
             self.join_flush_group(ring, memory, slot);
         } else if empty {
             self.answer(ring, memory, slot, S_OK);
@@ -87,7 +86,7 @@ impl BlockQueue {
         }
     }
 
-    /// Answers the chain walked last with `status`; nothing else was or will be written.
+    /// Answers the last chain walked with `status`; nothing else was or will be written.
     fn refuse<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, head: u16, status: u8) {
         let written = (self.parts.writable_len == 0).then_some(0);
         self.finish(ring, memory, head, self.parts.status, status, written);
@@ -107,7 +106,7 @@ impl BlockQueue {
     }
 }
 
-/// Decides whether a request may be carried out and fills in what it is about. Empty extents are
+/// Decides whether a request may be executed and fills in its data and extents. Empty extents are
 /// left out.
 ///
 /// # Spec
@@ -122,11 +121,11 @@ fn judge<M: GuestMemory>(
     if request.kind != Kind::In && request.kind != Kind::Flush && shared.offered() & F_RO != 0 {
         return Err(IOERR);
     }
-    // Read once: all of a request is held against one size, whatever happens to the disk meanwhile.
+    // Read once: the whole request is checked against one size, even if the disk grows meanwhile.
     let capacity = shared.capacity();
     match request.kind {
         Kind::Flush => Ok(()),
-        Kind::InternalFlush => unreachable!("no chain asks for the device's own sync"),
+        Kind::InternalFlush => unreachable!("no chain requests an internal flush"),
         Kind::In if parts.readable_len > 0 => Err(IOERR),
         Kind::Out | Kind::Discard | Kind::WriteZeroes if parts.writable_len > 0 => Err(IOERR),
         Kind::In => {
@@ -165,7 +164,7 @@ fn judge_transfer(
     Ok(())
 }
 
-/// Judges every segment before the first one has an effect.
+/// Checks every segment before the first one has an effect.
 fn judge_segments<M: GuestMemory>(
     request: &mut Request,
     data: &[GuestRange],
@@ -200,7 +199,7 @@ fn judge_segments<M: GuestMemory>(
                 let may_unmap = unmap && shared.limits().can_discard;
                 push_segment(request, Extent { may_unmap, ..extent }, shared);
             }
-            // A wrong flag further on would still have to be UNSUPP.
+            // Not returned yet: an invalid flag in a later segment must still be answered UNSUPP.
             _ => outcome = Err(IOERR),
         }
     }
@@ -213,19 +212,19 @@ fn push_segment(request: &mut Request, extent: Extent, shared: &Shared) {
             request.extents.push(extent);
         }
     } else if shared.limits().can_discard {
-        // Discard rounds inward; the rest is simply not discarded (BLK-D-24).
+        // Discard rounds inward; the remainder is not discarded (BLK-D-24).
         request.extents.extend(extent.inward(shared.limits().discard_granularity));
     }
 }
 
-/// The bytes of `len` from `sector` on, if a disk of `capacity` bytes has all of them.
+/// The extent of `len` bytes from `sector` on; `None` if it exceeds `capacity`.
 fn within(capacity: u64, sector: u64, len: u64) -> Option<Extent> {
     let start = sector.checked_mul(SECTOR)?;
     let end = start.checked_add(len)?;
     (end <= capacity).then_some(Extent { start, len, may_unmap: false })
 }
 
-/// One range of a DISCARD or WRITE_ZEROES, as on the wire.
+/// One segment of a DISCARD or WRITE_ZEROES, as on the wire.
 struct Segment {
     sector: u64,
     sectors: u32,

@@ -1,7 +1,7 @@
-//! What one completion means for its request: arithmetic on the result, and the copying a bounce
-//! was for.
+//! The effect of one completion on its request: arithmetic on the result, and the copies from and
+//! to a bounce buffer.
 //!
-//! Nothing is decided here about queues, locks or the gate; `progress` does that with the verdict.
+//! Queues, locks and the flush group are not here; `progress` acts on the outcome.
 
 use crate::bounce::Bounce;
 use crate::buffer::{Buffer, copy_in, copy_out};
@@ -10,23 +10,23 @@ use crate::plan::Move;
 use crate::slots::{Kind, Request};
 use vm_memory::GuestMemory;
 
-/// What a completion means for its request.
+/// The effect of a completion on its request.
 pub(super) enum Outcome {
-    /// This many more bytes of the extent are done.
+    /// This number of further bytes of the extent is done.
     Done(u64),
-    /// The same operation again.
+    /// The same operation must be repeated.
     Retry,
-    /// The granule is patched and has to be written back.
+    /// The granule is patched and must be written back.
     WriteBack,
-    /// All that was asked for has been done as far as it can be.
+    /// The request is complete as far as the disk supports it.
     Enough,
-    /// The disk knows no write-zeroes: write them.
+    /// The disk does not support write-zeroes: the zeroes must be written as data.
     WriteZeroesOut,
-    /// IOERR.
+    /// The request fails with IOERR.
     Failed,
 }
 
-/// What `result` means for `request`; returns the buffer unless the request needs it.
+/// The effect of `result` on `request`; returns the buffer unless the request needs it.
 pub(super) fn outcome<M: GuestMemory>(
     request: &mut Request,
     memory: &M,
@@ -68,7 +68,7 @@ pub(super) fn outcome<M: GuestMemory>(
             assert_eq!(moved, 0, "neither zeroes nor discards move bytes");
             Outcome::Done(len)
         }
-        Move::Sync => unreachable!("syncs come back to the gate"),
+        Move::Sync => unreachable!("syncs come back to the flush group"),
     };
     (outcome, buffer)
 }
@@ -86,7 +86,7 @@ fn refusal(
         return (Outcome::Retry, buffer);
     }
     let outcome = match request.doing {
-        // A discard is advice.
+        // A discard is a hint.
         Move::Discard { .. } if errno == Errno::EOPNOTSUPP => Outcome::Enough,
         Move::Zeroes { .. } if errno == Errno::EOPNOTSUPP => Outcome::WriteZeroesOut,
         _ => Outcome::Failed,
@@ -94,12 +94,12 @@ fn refusal(
     (outcome, buffer)
 }
 
-/// A transfer of `len` bytes that moved `moved`. What is left over of a granule is not counted, so
+/// A transfer of `len` bytes that moved `moved`. A partial granule at its end is not counted, so
 /// that the rest starts on a granule.
 fn transferred(moved: u32, len: u32, granule: u32) -> Outcome {
     assert!(moved <= len, "the disk moved {moved} bytes of {len}");
     match moved & !(granule - 1) {
-        // Nothing moved and no reason given: the end of the medium, or a disk that is gone.
+        // Nothing moved, without an error: the end of the medium, or a disk that is gone.
         0 if moved == 0 => Outcome::Failed,
         0 => Outcome::Retry,
         whole => Outcome::Done(whole.into()),
@@ -111,7 +111,8 @@ fn whole(moved: u32, granule: u32) -> Outcome {
     transferred(moved, granule, granule)
 }
 
-/// Copies what is wanted out of `bytes` bytes read from `offset` on; says how much that was.
+/// Copies the requested part of the `bytes` bytes read from `offset` on; the outcome has its
+/// length.
 fn copy_wanted<M: GuestMemory>(
     request: &Request,
     memory: &M,
@@ -129,7 +130,7 @@ fn copy_wanted<M: GuestMemory>(
     }
 }
 
-/// Changes the part `[skip, skip + len)` of a granule; `false` if the guest's memory is gone.
+/// Overwrites the part `[skip, skip + len)` of a granule; `false` if the guest's memory is gone.
 fn overlay<M: GuestMemory>(
     request: &Request,
     memory: &M,

@@ -1,5 +1,5 @@
-//! Pause: what was taken from the ring goes on and nothing more is taken; and the one request that
-//! no driver made, a sync before a save.
+//! Pause: requests in flight continue and no new ones are taken from the ring; and the one request
+//! that no driver made, a sync before a save.
 
 use super::BlockQueue;
 use crate::slots::{Kind, Slot};
@@ -7,30 +7,30 @@ use crate::virtio::{Ring, RingFront};
 use crate::wire::S_OK;
 use vm_memory::{GuestAddress, GuestMemory};
 
-/// How far the sync is that was asked for to save the device.
+/// The progress of the sync that was requested to save the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OwnSync {
-    /// None was asked for since the pause began.
+    /// None was requested since the pause began.
     None,
-    /// To be started at the next step.
+    /// It starts at the next step.
     Wanted,
-    /// At the flush gate, or with the disk.
+    /// It waits in the flush group, or the disk runs it.
     Runs,
-    /// Over.
+    /// It has ended.
     Ended {
-        /// Whether everything that had completed before it is stable.
+        /// Whether all data that completed before it is stable.
         made_stable: bool,
     },
 }
 
 impl BlockQueue {
-    /// Takes nothing from the ring from now on, but for what a dead backend had taken.
+    /// Stops taking requests from the ring, except for those that a dead backend had taken.
     pub fn pause(&mut self) {
         self.paused = true;
         self.own_sync = OwnSync::None;
     }
 
-    /// Takes from the ring again; the queue is to be stepped.
+    /// Takes requests from the ring again; the caller must step the queue.
     pub fn resume(&mut self) {
         self.paused = false;
         self.own_sync = OwnSync::None;
@@ -41,29 +41,29 @@ impl BlockQueue {
         self.paused
     }
 
-    /// Whether nothing that was taken from the ring is left to do: nothing is in flight, nothing in
-    /// the host's hands, and everything that a dead backend had taken was taken again.
+    /// Whether every request taken from the ring has ended: nothing is in flight, nothing is in the
+    /// host's hands, and every head that a dead backend had taken was resubmitted.
     pub fn is_drained(&self) -> bool {
         self.in_flight() == 0 && self.resubmit.is_empty() && self.is_idle()
     }
 
-    /// Asks for a sync, for nobody's sake but the device's.
+    /// Requests a sync for the device itself.
     pub(crate) fn sync(&mut self) {
         assert!(self.paused && self.is_drained(), "a paused queue syncs when it is drained");
         self.own_sync = OwnSync::Wanted;
     }
 
-    /// How far that sync is.
+    /// The progress of that sync.
     pub(crate) fn own_sync(&self) -> OwnSync {
         self.own_sync
     }
 
-    /// A fresh queue goes on for one that was saved, which may have owed its driver a signal.
+    /// Makes a fresh queue continue for a saved one, which may have owed its driver a signal.
     pub(crate) fn go_on(&mut self, broken: bool, signal: bool) {
         self.front = RingFront::resumed(broken, signal);
     }
 
-    /// The next step of a paused queue; `false` iff there is none.
+    /// Takes the next step of a paused queue; `false` iff there is none.
     #[cold]
     pub(super) fn poll_paused<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M) -> bool {
         if self.own_sync == OwnSync::Wanted {
@@ -72,12 +72,12 @@ impl BlockQueue {
             self.join_flush_group(ring, memory, slot);
             return true;
         }
-        // Also on a ring that makes no sense any more: these were taken before it broke, and end as
-        // what is in flight does.
+        // Also on a ring that has become invalid: these heads were taken before, and end like the
+        // requests in flight.
         self.slots.live() < usize::from(ring.size()) && self.resubmit_next(ring, memory)
     }
 
-    /// The sync was answered; there is no ring to say so on. It may have been given up meanwhile.
+    /// Ends the sync, which has no chain to return. It may have been given up meanwhile.
     #[cold]
     pub(super) fn end_own_sync(&mut self, slot: Slot, status: u8) {
         self.slots.answered(slot);

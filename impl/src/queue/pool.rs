@@ -1,24 +1,24 @@
-//! Buffers that came home, to be used again: in the steady state nothing is allocated.
+//! Returned buffers, kept for reuse: the steady state allocates nothing.
 
 use crate::bounce::Bounce;
 use crate::buffer::{Buffer, Ranges};
 
-/// How many of each kind are kept.
+/// Maximum number of buffers kept of each kind.
 const KEPT: usize = 32;
 
-/// A longer list of ranges is not kept; a driver that keeps to `seg_max` has none.
+/// Maximum capacity of a range list that is kept; a driver that keeps to `seg_max` needs no more.
 const LONGEST: usize = 128;
 
-/// Spare bounces and spare range lists.
+/// Spare bounce buffers and spare range lists.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     bounces: Vec<Bounce>,
-    /// Only lists that own heap memory; short ones cost nothing to make.
+    /// Only lists that own heap memory; short ones need no allocation.
     ranges: Vec<Ranges>,
 }
 
 impl Pool {
-    /// A bounce of `len` bytes with any content.
+    /// A bounce buffer of `len` bytes with unspecified content.
     pub(super) fn bounce(&mut self, len: usize) -> Bounce {
         match self.bounces.pop() {
             Some(mut bounce) if bounce.capacity() >= len => {
@@ -29,7 +29,7 @@ impl Pool {
         }
     }
 
-    /// An empty list of ranges that will hold about `len`.
+    /// An empty list of ranges for about `len` of them.
     pub(super) fn ranges(&mut self, len: usize) -> Ranges {
         if len <= Ranges::new().inline_size() {
             return Ranges::new();
@@ -37,7 +37,7 @@ impl Pool {
         self.ranges.pop().unwrap_or_default()
     }
 
-    /// Takes back whatever it was.
+    /// Keeps a buffer for reuse, or drops it.
     pub(super) fn keep(&mut self, buffer: Buffer) {
         match buffer {
             Buffer::Bounce(bounce) if self.bounces.len() < KEPT => self.bounces.push(bounce),

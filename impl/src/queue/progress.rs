@@ -1,8 +1,9 @@
-//! What a request does next, what it asks of the disk for it, and what the disk's answer means.
+//! The next step of a request: the operation it submits, and the consequences of the result.
 //!
-//! A request has one operation in the host's hands at a time. Short transfers go on where they
-//! stopped, in whole granules, so that nothing takes effect twice; `EINTR` and `EAGAIN` ask again,
-//! a bounded number of times in a row; every other error ends the request, and only that.
+//! A request has one operation in the host's hands at a time. Short transfers continue where they
+//! stopped, in whole granules, so that nothing takes effect twice; operations that end with `EINTR`
+//! or `EAGAIN` are repeated a bounded number of times in a row; every other error ends that
+//! request, and no other.
 
 use super::BlockQueue;
 use super::outcome::{Outcome, outcome};
@@ -15,7 +16,7 @@ use crate::virtio::Ring;
 use crate::wire::S_OK;
 use vm_memory::GuestMemory;
 
-/// How many completions in a row may bring a request nothing before it counts as failed.
+/// Maximum number of completions in a row without progress before a request fails.
 pub(super) const MAX_RETRIES: u8 = 200;
 
 impl BlockQueue {
@@ -36,7 +37,7 @@ impl BlockQueue {
         }
     }
 
-    /// Makes the next operation of a request that holds what it needs to hold.
+    /// Plans the next operation of a request that holds the locks it needs.
     pub(super) fn plan(&mut self, slot: Slot) {
         let limits = self.shared.limits();
         let request = self.slots.get_mut(slot);
@@ -56,12 +57,13 @@ impl BlockQueue {
         self.host.push(slot);
     }
 
-    /// Every operation has succeeded; decides whether that is enough to say so.
+    /// Ends a request whose operations have all succeeded; a write-through write waits for a sync
+    /// first.
     fn all_done<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, slot: Slot) {
         let request = self.slots.get(slot);
         match request.kind {
-            // Stable by a sync that starts from now on, which writes of all queues share (BLK-D-29,
-            // BLK-D-30, AMB-10).
+            // Made stable by a sync that starts from now on, which writes of all queues share
+            // (BLK-D-29, BLK-D-30, AMB-10).
             Kind::Out | Kind::WriteZeroes if request.write_through => {
                 self.join_flush_group(ring, memory, slot);
             }
@@ -69,7 +71,7 @@ impl BlockQueue {
         }
     }
 
-    /// Makes the planned operation of `slot` into a submission.
+    /// Turns the planned operation of `slot` into a submission.
     pub(super) fn submission(&mut self, slot: Slot) -> Submission {
         if self.slots.get(slot).doing == Move::Sync {
             self.start_sync(slot);
@@ -117,7 +119,7 @@ impl BlockQueue {
         Submission { token: self.slots.token(slot), op }
     }
 
-    /// Goes on with a request whose operation came back with `result`.
+    /// Continues a request whose operation came back with `result`.
     pub(super) fn on_completion<M: GuestMemory>(
         &mut self,
         ring: &mut Ring,
@@ -128,7 +130,7 @@ impl BlockQueue {
     ) {
         let granule = self.shared.limits().granule;
         let request = self.slots.get_mut(slot);
-        // Whatever the verdict, it is not in the host's hands any more.
+        // Whatever the outcome, the operation is no longer in the host's hands.
         request.place = Place::Ready;
         if request.doing == Move::Sync {
             return self.sync_came_back(ring, memory, slot, result);
@@ -158,8 +160,8 @@ impl BlockQueue {
                 self.plan(slot);
             }
             Outcome::Retry | Outcome::Failed => {
-                // It fails alone, whatever the error was: no write has lost what completed before
-                // it (`Harm`).
+                // Only this request fails, whatever the error was: no write has lost data that
+                // completed before it (`Harm`).
                 let patch = request.patch.take().map(Buffer::Bounce);
                 self.keep_buffer(patch);
                 self.unlock(slot);

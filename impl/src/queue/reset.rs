@@ -1,10 +1,10 @@
-//! Reset: what ends a request that nobody will be told of.
+//! Reset: the end of a request without an answer.
 //!
-//! From [`stop`](BlockQueue::stop) on nothing is taken from the ring, handed to the disk, or
+//! From [`stop`](BlockQueue::stop) on, nothing is taken from the ring, handed to the disk, or
 //! written to guest memory by the device itself. Requests that are not in the host's hands are
-//! abandoned at once. The others cannot be: the host may still write, so the reset is not over
-//! before their operations have come back (ST-04, AMB-21). Until then the queue is stepped as
-//! before, also to wake the queues that waited for what it gives up.
+//! abandoned at once. For the others the host may still write, so the reset ends only when their
+//! operations have come back (ST-04, AMB-21). Until then the queue is stepped as before, also to
+//! wake the queues that wait for something it releases.
 
 use super::{BlockQueue, OwnSync};
 use crate::errno::Errno;
@@ -12,10 +12,10 @@ use crate::slots::{Place, Slot, SyncPart};
 use crate::virtio::RingFront;
 
 impl BlockQueue {
-    /// Begins to end this queue's life: abandons what waits and lets what the host has in hand come
-    /// back.
+    /// Begins a reset: abandons the requests that wait and lets the operations in the host's hands
+    /// come back.
     ///
-    /// It is over when the queue [is idle](BlockQueue::is_idle).
+    /// The reset ends when the queue [is idle](BlockQueue::is_idle).
     pub fn stop(&mut self) {
         if std::mem::replace(&mut self.stopped, true) {
             return;
@@ -35,9 +35,9 @@ impl BlockQueue {
         }
     }
 
-    /// Stops as [`stop`](BlockQueue::stop) does and keeps the record as it is: every request that
-    /// was taken and not answered stays in it, for the backend that the driver is handed to. No
-    /// record is kept from here on.
+    /// Stops like [`stop`](BlockQueue::stop) and leaves the record as it is: it lists every request
+    /// that was taken and not answered, for the backend that serves the driver next. No record is
+    /// kept from here on.
     ///
     /// # Spec
     /// vhost-user, "Inflight I/O tracking": a head leaves the record when it is used, or when a
@@ -47,15 +47,15 @@ impl BlockQueue {
         self.stop();
     }
 
-    /// Makes a stopped queue ready for its next life. Its record, if it keeps one, becomes empty:
-    /// the reset has ended what was in flight.
+    /// Makes a stopped queue ready for its next life. Its record, if any, becomes empty, because
+    /// the reset has ended the requests in flight.
     ///
     /// # Panics
     /// If something is still in the host's hands.
     pub fn restart(&mut self) {
         assert!(self.is_idle(), "a reset is over when the queue is idle");
         assert_eq!(self.in_flight(), 0, "a reset ends every request");
-        assert!(self.resubmit.is_empty(), "what was to be taken again ended with the rest");
+        assert!(self.resubmit.is_empty(), "a reset ends resubmission");
         self.stopped = false;
         self.front = RingFront::new();
         self.slots.shrink();
@@ -64,13 +64,13 @@ impl BlockQueue {
         }
     }
 
-    /// An operation came back after the life its request belonged to.
+    /// Handles the completion of an operation whose request belongs to the life before the reset.
     pub(super) fn on_completion_after_stop(&mut self, slot: Slot, result: &Result<u32, Errno>) {
         let request = self.slots.get_mut(slot);
         request.place = Place::Ready;
         if request.sync == SyncPart::Runs {
-            // The gate is not reset: a failure counts in the next life too, and other queues may
-            // wait for this very sync.
+            // The flush group is not reset: a failure counts in the next life too, and other queues
+            // may wait for this sync.
             request.sync = SyncPart::None;
             let woken = self.shared.end_sync(self.index, result);
             self.waiters.owe(woken, self.index);
@@ -78,7 +78,7 @@ impl BlockQueue {
         self.abandon(slot);
     }
 
-    /// Ends a request without a word, and lets go of all it held.
+    /// Ends a request without an answer and releases all it holds.
     fn abandon(&mut self, slot: Slot) {
         let request = self.slots.get_mut(slot);
         request.patch = None;

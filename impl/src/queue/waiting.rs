@@ -1,8 +1,8 @@
 //! The two places where a request waits for other requests, perhaps of other queues: the range
-//! locks and the flush gate.
+//! locks and the flush group.
 //!
-//! Whoever moves either learns which queues have to look again; this queue looks at once, the
-//! others are owed a wake.
+//! Each change there returns the queues that must look again; this queue looks at once, the others
+//! are owed a wake.
 
 use super::BlockQueue;
 use super::progress::MAX_RETRIES;
@@ -32,7 +32,7 @@ impl BlockQueue {
         granted
     }
 
-    /// Gives up the range lock of `slot`, or its place in the queue for one, if it has any.
+    /// Releases the range lock of `slot`, or its place in the queue for one, if it has any.
     pub(super) fn unlock(&mut self, slot: Slot) {
         if !std::mem::take(&mut self.slots.get_mut(slot).locked) {
             return;
@@ -43,7 +43,7 @@ impl BlockQueue {
         }
     }
 
-    /// Lets those go on whose locks have been granted.
+    /// Continues the requests whose locks have been granted.
     pub(super) fn look_at_locks(&mut self) {
         let mut at = 0;
         while let Some(&slot) = self.waiters.for_lock.get(at) {
@@ -56,7 +56,7 @@ impl BlockQueue {
         }
     }
 
-    /// The request in `slot` can be answered once a sync that starts from now on has ended.
+    /// Makes the request in `slot` wait until a sync that starts from now on has ended.
     pub(super) fn join_flush_group<M: GuestMemory>(
         &mut self,
         ring: &mut Ring,
@@ -69,15 +69,15 @@ impl BlockQueue {
         self.look_at_flush_group(ring, memory);
     }
 
-    /// Answers those at the gate that have their verdict, and takes the lead for the others if
-    /// nobody has it.
+    /// Answers the waiting requests that have their verdict, and takes the lead for the others if
+    /// no queue has it.
     pub(super) fn look_at_flush_group<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M) {
         if self.waiters.for_sync.is_empty() {
             return;
         }
         let number = |slot: &Slot| match self.slots.get(*slot).place {
             Place::Sync(number) => number,
-            other => unreachable!("a request at the gate is not at {other:?}"),
+            other => unreachable!("a request that waits for a sync is not at {other:?}"),
         };
         let look =
             self.shared.flush_group().look(self.index, self.waiters.for_sync.iter().map(number));
@@ -88,7 +88,7 @@ impl BlockQueue {
             self.answer(ring, memory, slot, status);
         }
         if look.leads {
-            let slot = self.waiters.for_sync.pop_front().expect("who leads waits");
+            let slot = self.waiters.for_sync.pop_front().expect("the leader waits");
             let request = self.slots.get_mut(slot);
             request.doing = Move::Sync;
             request.sync = SyncPart::Leads;
@@ -97,7 +97,7 @@ impl BlockQueue {
         }
     }
 
-    /// The sync led by `slot` is handed to the disk: those who come from now on need the next one.
+    /// Records that the sync led by `slot` is handed to the disk: later requests need the next one.
     pub(super) fn start_sync(&mut self, slot: Slot) {
         let request = self.slots.get_mut(slot);
         if request.sync == SyncPart::Leads {
@@ -106,7 +106,7 @@ impl BlockQueue {
         }
     }
 
-    /// The sync led by `slot` came back.
+    /// Handles the completion of the sync led by `slot`.
     pub(super) fn sync_came_back<M: GuestMemory>(
         &mut self,
         ring: &mut Ring,

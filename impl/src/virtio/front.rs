@@ -3,7 +3,7 @@
 //!
 //! While the queue takes chains it asks for no kicks. When it finds none it enables kicks and then
 //! *rechecks*: the driver may have published between the last look and the enabling, and does not
-//! kick then. Each move is a step of its own, so that a simulator can let the driver act between
+//! kick then. Each move is a separate step, so that a simulator can let the driver act between
 //! any two. The queue decides whether it takes a chain, and what becomes of it.
 
 use super::ring::{Descriptor, Invalid, Ring};
@@ -36,9 +36,9 @@ pub(crate) struct RingFront {
     broken: bool,
 }
 
-/// What came of a step on the ring.
+/// The result of a step on the ring.
 pub(crate) enum Taken<C> {
-    /// Nothing is to be done until a kick, or until the queue may take a chain.
+    /// There is nothing to do until a kick, or until the queue may take a chain.
     Nothing,
     /// A step was taken.
     Moved,
@@ -47,8 +47,8 @@ pub(crate) enum Taken<C> {
 }
 
 impl RingFront {
-    /// The end of a ring that was not looked at yet. A driver may have published before the device
-    /// listened, and will not kick again.
+    /// The end of a ring that was not polled yet. A driver may have published before the device was
+    /// live, and does not kick again.
     pub(crate) fn new() -> RingFront {
         RingFront { poll: RingPoll::Idle, kicked: true, signal: false, broken: false }
     }
@@ -63,15 +63,14 @@ impl RingFront {
         self.kicked = true;
     }
 
-    /// The ring has to be looked at, and the driver signalled, whatever they say.
+    /// Requests a poll of the ring and a signal to the driver, whether they are due or not.
     pub(crate) fn handle_resubmission(&mut self) {
         self.kicked = true;
         self.signal = true;
     }
 
     /// Takes one step on a ring that is not [broken](RingFront::is_broken). `may_take` is whether a
-    /// chain may be taken; `first` takes one that did not come from the available ring, and is asked
-    /// before it.
+    /// chain may be taken.
     #[inline]
     pub(crate) fn step<'m, M: GuestMemory>(
         &mut self,
@@ -124,13 +123,13 @@ impl RingFront {
         self.poll == RingPoll::Take
     }
 
-    /// Whether the next step asks for kicks: no chain was found, and the driver's next request will
+    /// Whether the next step enables kicks: no chain was found, and the driver's next request will
     /// have to wake the device.
     pub(crate) fn is_about_to_sleep(&self) -> bool {
         self.poll == RingPoll::Enable && !self.broken
     }
 
-    /// Looks once more instead of enabling kicks; `true` iff a chain was published, which the next
+    /// Polls once more instead of enabling kicks; `true` iff a chain was published, which the next
     /// steps take. An index that cannot be read is left to the next step.
     pub(crate) fn look_before_sleep<M: GuestMemory>(&mut self, ring: &Ring, memory: &M) -> bool {
         assert!(self.is_about_to_sleep(), "only between finding nothing and enabling kicks");
@@ -141,8 +140,8 @@ impl RingFront {
         found
     }
 
-    /// Notes whether the driver is owed a signal for a chain that was put on the used ring. Called
-    /// in the same step, so that between steps the ring's whole state is in its indices.
+    /// Records whether the driver is owed a signal for a chain that was put on the used ring.
+    /// Called in the same step, so that between steps the ring's whole state is in its indices.
     #[inline]
     pub(crate) fn after_put<M: GuestMemory>(
         &mut self,
@@ -156,7 +155,7 @@ impl RingFront {
         }
     }
 
-    /// Whether the driver is owed a signal; asking takes it.
+    /// Whether the driver is owed a signal; clears the flag.
     #[inline]
     pub(crate) fn poll_signal(&mut self) -> bool {
         std::mem::take(&mut self.signal)
@@ -168,12 +167,12 @@ impl RingFront {
         self.broken
     }
 
-    /// A reset began: the driver is owed nothing.
+    /// Begins a reset: the driver is owed nothing.
     pub(crate) fn stop(&mut self) {
         self.signal = false;
     }
 
-    /// Asserts what a queue that is stopped, or not, may owe its driver.
+    /// Asserts that a stopped queue owes its driver no signal.
     pub(crate) fn check(&self, stopped: bool) {
         assert!(!stopped || !self.signal, "no signal is owed once a reset began (2.4)");
     }

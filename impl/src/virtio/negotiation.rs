@@ -1,11 +1,11 @@
-//! What was offered and negotiated, and the generation of the configuration space: the part of a
-//! device's shared state that every kind of device has.
+//! The offered and the negotiated features, and the generation of the configuration space: the
+//! shared state that every kind of device has.
 
 use crate::sync::{AtomicU32, AtomicU64, DeepCopy, Ordering};
 use crate::wire::F_VERSION_1;
 use std::fmt;
 
-/// Why negotiation failed.
+/// The reason why negotiation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// The driver accepted these bits, which were not offered.
@@ -25,15 +25,15 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// State that the queues of a device share, with its negotiation.
+/// Shared state of a device that includes its negotiation.
 pub(crate) trait Negotiates {
     fn negotiation(&self) -> &Negotiation;
 
-    /// Makes these the negotiated features if they are acceptable; says whether they are.
+    /// Makes these the negotiated features if they are acceptable; returns whether they are.
     fn accepts(&self, features: u64) -> bool;
 }
 
-/// The features of a device, and how often its configuration space has changed.
+/// The features of a device, and the number of changes of its configuration space.
 #[derive(Clone, Debug)]
 pub(crate) struct Negotiation {
     offered: u64,
@@ -61,7 +61,7 @@ impl Negotiation {
         self.negotiated.load(Ordering::Acquire)
     }
 
-    /// Whether a driver may accept these features.
+    /// Checks whether a driver may accept these features.
     ///
     /// # Errors
     /// A bit was accepted that was not offered, or VERSION_1 was not.
@@ -79,7 +79,7 @@ impl Negotiation {
         Ok(())
     }
 
-    /// Makes these the negotiated features, 0 for none; returns those of before.
+    /// Sets the negotiated features, 0 for none; returns the previous ones.
     pub(crate) fn set(&self, features: u64) -> u64 {
         self.negotiated.swap(features, Ordering::AcqRel)
     }
@@ -88,12 +88,12 @@ impl Negotiation {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The configuration space has changed (CF-02, CF-03).
+    /// Counts a change of the configuration space (CF-02, CF-03).
     pub(crate) fn config_changed(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Goes on from the generation of a saved device.
+    /// Continues from the generation of a saved device.
     pub(crate) fn set_generation(&self, generation: u32) {
         self.generation.store(generation, Ordering::Release);
     }

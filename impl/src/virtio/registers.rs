@@ -1,8 +1,8 @@
-//! The registers of any virtio device: what the driver accepted, the device status, and the course
-//! of a reset.
+//! The registers of any virtio device: the accepted features, the device status, and the course of
+//! a reset.
 //!
-//! Which features are acceptable, and when the queues have nothing in flight, is the device's
-//! business and is passed in.
+//! The device decides which features are acceptable and when nothing is in flight, and passes that
+//! in.
 
 use crate::wire::{
     STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FAILED, STATUS_FEATURES_OK,
@@ -40,7 +40,7 @@ impl Registers {
         self.status & bits == bits
     }
 
-    /// Whether a reset was asked for and has not ended.
+    /// Whether a reset was requested and has not ended.
     pub(crate) fn is_resetting(&self) -> bool {
         self.resetting
     }
@@ -57,8 +57,8 @@ impl Registers {
         }
     }
 
-    /// Whether writing `value` asks the device to judge the accepted features: DRIVER must be set
-    /// by now, or be set with it.
+    /// Whether writing `value` makes the device check the accepted features: DRIVER must be set
+    /// already, or with the same write.
     ///
     /// # Spec
     /// ST-01, FB-02.
@@ -68,14 +68,14 @@ impl Registers {
         !self.resetting && bits & both == both && !self.has(STATUS_FEATURES_OK)
     }
 
-    /// The accepted features are the negotiated ones.
+    /// Makes the accepted features the negotiated ones.
     pub(crate) fn confirm_features(&mut self) {
         self.status |= STATUS_DRIVER | STATUS_FEATURES_OK;
     }
 
-    /// The driver sets status bits. FEATURES_OK is not among them, it is
-    /// [confirmed](Registers::confirm_features); DRIVER_OK is only with it. During a reset nothing
-    /// is set.
+    /// Sets status bits for the driver. FEATURES_OK is not among them, because it is
+    /// [confirmed](Registers::confirm_features); DRIVER_OK is set only with it. During a reset
+    /// nothing is set.
     ///
     /// # Spec
     /// ST-01, FB-03.
@@ -89,13 +89,13 @@ impl Registers {
         }
     }
 
-    /// A reset begins. The status reads as before until it [ends](Registers::end_reset).
+    /// Begins a reset. The status reads as before until it [ends](Registers::end_reset).
     pub(crate) fn begin_reset(&mut self) {
         self.resetting = true;
         self.config_signal = false;
     }
 
-    /// The reset has ended: nothing of the old life is in the host's hands.
+    /// Ends the reset: nothing of the old life is in the host's hands.
     ///
     /// # Spec
     /// ST-02, ST-04, AMB-21.
@@ -104,7 +104,7 @@ impl Registers {
         *self = Registers::default();
     }
 
-    /// A queue is broken: asks the driver for a reset, and says so if it is there to hear.
+    /// Requests a reset because a queue is broken, and notifies the driver if it is live.
     ///
     /// # Spec
     /// ST-02: DEVICE_NEEDS_RESET, and "if DRIVER_OK is set ... a configuration change
@@ -116,7 +116,7 @@ impl Registers {
         }
     }
 
-    /// The configuration space has changed: a live driver is told by a notification (CF-05).
+    /// Records a change of the configuration space; a live driver receives a notification (CF-05).
     pub(crate) fn config_changed(&mut self) {
         self.config_signal |= self.has(STATUS_DRIVER_OK) && !self.resetting;
     }
@@ -126,15 +126,15 @@ impl Registers {
         self.config_signal
     }
 
-    /// Whether a configuration change notification is due; asking takes it.
+    /// Whether a configuration change notification is due; clears the flag.
     pub(crate) fn take_config_signal(&mut self) -> bool {
         std::mem::take(&mut self.config_signal)
     }
 
-    /// Asserts that the bits were set in order, and that a device in reset owes nothing.
+    /// Asserts that the bits were set in order, and that a device in reset owes no notification.
     pub(crate) fn check(&self) {
         assert!(!self.has(STATUS_DRIVER_OK) || self.has(STATUS_FEATURES_OK), "ST-01");
         assert!(!self.has(STATUS_FEATURES_OK) || self.has(STATUS_DRIVER), "ST-01");
-        assert!(!self.resetting || !self.config_signal, "a reset takes back what was owed");
+        assert!(!self.resetting || !self.config_signal, "a reset cancels the notification");
     }
 }

@@ -1,9 +1,8 @@
-//! The split ring of one queue: where it lies, how far it was read and written, and the accesses to
-//! it.
+//! The split ring of one queue: its location, its indices, and the accesses to it.
 //!
-//! This is the one module that names `virtio_queue`. The ring keeps no state between two calls that
-//! is not in its indices, so a copy of it, or of its [`layout`](Ring::layout) and
-//! [`position`](Ring::position), is the ring.
+//! This module wraps the queue of `virtio_queue`. Between two calls the whole state of the ring is
+//! in its indices, so a copy of it, or of its [`layout`](Ring::layout) and
+//! [`position`](Ring::position), is equivalent to it.
 
 use crate::sync::{Ordering, fence};
 use crate::wire::AVAIL_NO_INTERRUPT;
@@ -12,7 +11,7 @@ pub(crate) use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{Error, Queue, QueueOwnedT, QueueT};
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemory};
 
-/// Where a driver put one queue: guest-physical addresses of its three parts and the number of
+/// The location of one queue: guest-physical addresses of its three parts and the number of
 /// descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLayout {
@@ -26,17 +25,17 @@ pub struct QueueLayout {
     pub used: u64,
 }
 
-/// Why a queue cannot be set up.
+/// The reason why a queue cannot be set up or reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueError {
-    /// Only between FEATURES_OK and DRIVER_OK; or later, after a reset of the queue. To be reset, a
-    /// queue must be in use, and RING_RESET negotiated.
+    /// It is the wrong time. A queue is set up between FEATURES_OK and DRIVER_OK, or later after
+    /// its reset. To be reset, a queue must be in use, and RING_RESET negotiated.
     NotNow,
-    /// There is no such queue, or not without MQ negotiated.
+    /// There is no such queue, or only with MQ negotiated.
     NoSuchQueue,
-    /// Not a power of two, or more than was offered.
+    /// The size is not a power of two, or exceeds the offered one.
     Size(u16),
-    /// An address is misaligned, or the available ring is at 0, where `virtio-queue` takes it for
+    /// An address is misaligned, or the available ring is at 0, which `virtio-queue` takes for
     /// missing.
     Address(u64),
 }
@@ -63,7 +62,7 @@ impl std::error::Error for QueueError {}
 /// A split ring in guest memory (2.7).
 ///
 /// Guest memory is lent per call. A ring that is [ready](Ring::is_ready) has a layout whose size
-/// and alignment are valid; whether it lies in guest memory is found out at each access.
+/// and alignment are valid; each access checks whether it lies in guest memory.
 #[derive(Debug)]
 pub struct Ring(Queue);
 
@@ -76,7 +75,7 @@ impl Ring {
         Ring(Queue::new(max_size).expect("the size of a ring is a power of two"))
     }
 
-    /// A ring of `layout` that was not used yet, without EVENT_IDX.
+    /// A ring with `layout` that was not used yet, without EVENT_IDX.
     ///
     /// # Errors
     /// See [`place`](Ring::place).
@@ -89,7 +88,7 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Puts the ring where `layout` says; it is ready then.
+    /// Places the ring at `layout`; it is ready then.
     ///
     /// # Errors
     /// [`QueueError::Size`] or [`QueueError::Address`]; nothing changes then.
@@ -120,7 +119,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Where the ring lies; its size is the largest possible one if it was never placed.
+    /// The location of the ring; its size is the maximum if it was never placed.
     pub fn layout(&self) -> QueueLayout {
         QueueLayout {
             size: self.0.size(),
@@ -130,7 +129,7 @@ impl Ring {
         }
     }
 
-    /// Forgets where it lies and how far it was used.
+    /// Clears the layout and the indices.
     pub fn reset(&mut self) {
         self.0.reset();
     }
@@ -165,41 +164,42 @@ impl Ring {
         (self.0.next_avail(), self.0.next_used())
     }
 
-    /// Goes on from these indices: the next to read of the available ring, and the next to write of
-    /// the used ring.
+    /// Sets these indices: the next to read of the available ring, and the next to write of the
+    /// used ring.
     pub fn set_position(&mut self, next_avail: u16, next_used: u16) {
         self.0.set_next_avail(next_avail);
         self.0.set_next_used(next_used);
     }
 
-    /// `used.idx` as it stands in guest memory; `None` if it is not there.
+    /// The value of `used.idx` in guest memory; `None` if it is not there.
     pub fn used_idx<M: GuestMemory>(&self, memory: &M) -> Option<u16> {
         self.0.used_idx(memory, Ordering::Acquire).ok().map(|index| index.0)
     }
 
-    /// How many chains were published and not taken; more than the [size](Ring::size) if
+    /// Number of chains that were published and not taken; more than the [size](Ring::size) if
     /// `avail.idx` is invalid, and `None` if it is not in guest memory (VS-10).
     pub(crate) fn published<M: GuestMemory>(&self, memory: &M) -> Option<u16> {
         let published = self.0.avail_idx(memory, Ordering::Acquire).ok()?;
         Some(published.0.wrapping_sub(self.0.next_avail()))
     }
 
-    /// Asks the driver for no kicks; says whether the ring is in guest memory.
+    /// Requests no kicks from the driver; returns whether the ring is in guest memory.
     pub(crate) fn disable_kicks<M: GuestMemory>(&mut self, memory: &M) -> bool {
         self.0.disable_notification(memory).is_ok()
     }
 
-    /// Asks the driver for a kick with the next chain; says whether the ring is in guest memory.
-    /// What was published before the driver could see this is found by [`published`](Ring::published).
+    /// Requests a kick with the next chain; returns whether the ring is in guest memory. Chains
+    /// that were published before the driver could see this are found by
+    /// [`published`](Ring::published).
     pub(crate) fn enable_kicks<M: GuestMemory>(&mut self, memory: &M) -> bool {
         self.0.enable_notification(memory).is_ok()
     }
 
-    /// Takes the next chain: its head and its descriptors, which are read as the iterator goes on.
+    /// Takes the next chain: its head and its descriptors, which the iterator reads as it advances.
     ///
     /// # Errors
-    /// The ring is not in guest memory, `avail.idx` is too far ahead, or the head is no descriptor
-    /// of the table (VS-10).
+    /// The ring is not in guest memory, `avail.idx` is too far ahead, or the head is not a
+    /// descriptor of the table (VS-10).
     #[inline]
     pub fn take<'m, M: GuestMemory>(
         &mut self,
@@ -242,7 +242,7 @@ impl Ring {
         self.0.add_used(memory, head, len).map_err(|_| Invalid)
     }
 
-    /// Whether the driver has to be signalled after the last [`put`](Ring::put).
+    /// Whether the driver must be signalled after the last [`put`](Ring::put).
     ///
     /// # Errors
     /// The available ring is not in guest memory.
@@ -264,8 +264,8 @@ impl Ring {
         Ok(u16::from_le(flags) & AVAIL_NO_INTERRUPT == 0)
     }
 
-    /// Whether the next entry can be read at all: `virtio_queue`'s iterator ends alike when there
-    /// is none and when it cannot read it.
+    /// Whether the next entry is readable: `virtio_queue`'s iterator ends in the same way when
+    /// there is no entry and when it cannot read one.
     fn entry_is_readable<M: GuestMemory>(&self, memory: &M) -> bool {
         let entry = 4 + 2 * u64::from(self.0.next_avail() & (self.0.size() - 1));
         GuestAddress(self.0.avail_ring())
@@ -288,7 +288,7 @@ pub struct Invalid;
 struct Chain<'a, M> {
     memory: &'a M,
     table: GuestAddress,
-    /// Number of descriptors in the table, and how many may still come.
+    /// Number of descriptors in the table, and the number that may still come.
     len: u16,
     left: u16,
     next: u16,

@@ -1,8 +1,8 @@
-//! The registers as a transport reaches them, the same for every kind of device.
+//! The registers as a transport accesses them, the same for every kind of device.
 
 use super::{Negotiates, Registers};
 
-/// What a device brings to its registers.
+/// The parts of a device behind its registers.
 pub(crate) trait Parts {
     type Shared: Negotiates;
 
@@ -15,12 +15,12 @@ pub(crate) trait Parts {
     /// Stops the queues and begins the reset in the registers.
     fn begin_reset(&mut self);
 
-    /// Catches up with what happened in the queues since a register was last touched.
+    /// Applies the changes in the queues since the last access to a register.
     fn catch_up(&mut self);
 }
 
 /// The registers of a virtio device that every transport shows. Configuration space and queues are
-/// each device's own.
+/// specific to each device.
 #[expect(private_bounds, reason = "devices of other crates have registers of their own")]
 pub trait RegisterSurface: Parts {
     /// The offered features.
@@ -70,13 +70,13 @@ pub trait RegisterSurface: Parts {
         self.registers_mut().set(value);
     }
 
-    /// The generation of the configuration space: it differs whenever the content may (CF-02,
-    /// CF-03).
+    /// The generation of the configuration space: it changes whenever the content may have changed
+    /// (CF-02, CF-03).
     fn config_generation(&self) -> u32 {
         Parts::shared(self).negotiation().generation()
     }
 
-    /// Whether a configuration change notification is due; asking takes it.
+    /// Whether a configuration change notification is due; clears the flag.
     fn take_config_signal(&mut self) -> bool {
         self.catch_up();
         self.registers_mut().take_config_signal()

@@ -144,13 +144,13 @@ impl Visit for Exploring<'_> {
     type Out = Result<u8, String>;
 
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
-        if !D::ON_SIM_DISK {
+        if !D::MEDIUM.is_simulated() {
             return Err(format!(
                 "{} is not on the simulated disk, and a search needs control of every host operation",
                 self.device
             ));
         }
-        self.scope.check(D::kinds(&setup)[0])?;
+        self.scope.check(D::KINDS[0])?;
         let args = self.args;
         let folder = Folder::open(&args.out)?;
         let search = format!("--device {} {}", self.device, self.scope);
@@ -200,7 +200,7 @@ impl Visit for Exploring<'_> {
         }
         let statement = Statement {
             device: self.device,
-            kind: D::kinds(&setup)[0],
+            kind: D::KINDS[0],
             scope: &self.scope,
             report: &report,
             smaller: smaller.as_ref(),
@@ -322,7 +322,7 @@ impl Exploring<'_> {
         world.keep_journal();
         replay(&mut world, short.options, short.run, &short.actions, |_| {});
         let provenance = Provenance {
-            from: match D::kinds(setup)[0] {
+            from: match D::KINDS[0] {
                 Kind::Disk => format!("row {}", found.row),
                 Kind::Memory => "explored".to_owned(),
             },

@@ -81,6 +81,7 @@ impl Source {
             power_cuts: false,
             profile: Preset::default(),
             schedule: Schedule::default(),
+            contract: None,
         };
         let (device, disk) = names(targets, &asked, Some(&trace));
         let name = format!("{device} on {disk}");
@@ -102,7 +103,7 @@ impl<T: Take> Visit for Taking<'_, T> {
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
         let Taking { source, trace, name, output, take } = self;
         let shown = Shown(&source.trace);
-        if !D::ON_SIM_DISK {
+        if !D::MEDIUM.is_simulated() {
             return Err(format!(
                 "{name} does not use the simulated disk: there is no image or log of it"
             ));

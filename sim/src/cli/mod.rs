@@ -41,10 +41,12 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::dut::DeviceUnderTest;
 use crate::dut::caught::is_of_a_device;
+use crate::dut::{DeviceUnderTest, Profile};
+use crate::run::Plan;
 use crate::schedule::Schedule;
 use crate::schedule::options::Preset;
+use crate::trace::Trace;
 use interrupt::Stopped;
 use target::{Builtin, Own, Targets};
 
@@ -123,6 +125,45 @@ struct Subject {
     /// The order of steps: uniform, pct or naive.
     #[arg(long, default_value_t)]
     schedule: Schedule,
+    /// The contract to judge by: strict or literal; by default that of the device, or of the trace.
+    #[arg(long, value_name = "NAME", value_parser = contract)]
+    contract: Option<Profile>,
+}
+
+impl Subject {
+    /// How the runs of seeds are made.
+    fn plan(&self) -> Plan {
+        Plan { preset: self.profile, schedule: self.schedule, contract: self.contract }
+    }
+
+    /// A trace, to be judged by the contract that was asked for, or else its own.
+    fn judging(&self, mut trace: Trace) -> Trace {
+        trace.options.contract = self.contract.unwrap_or(trace.options.contract);
+        trace
+    }
+}
+
+/// The contract that `--contract` names.
+fn contract(name: &str) -> Result<Profile, String> {
+    match name {
+        "strict" => Ok(Profile::Strict),
+        "literal" => Ok(Profile::Literal),
+        _ => Err("there are strict and literal".to_owned()),
+    }
+}
+
+/// The name of a contract, as `--contract` takes it.
+fn word_of(contract: Profile) -> &'static str {
+    match contract {
+        Profile::Strict => "strict",
+        Profile::Literal => "literal",
+    }
+}
+
+/// The contract of a verdict, with its assumptions, as a line to be printed beside the verdict.
+fn judged_by(contract: Profile) -> String {
+    let assumptions = contract.assumptions().join(", ");
+    format!("contract {}, which assumes: {assumptions}", contract.name())
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::base::files::{CHECKSUM, checksum, write_whole};
+use crate::dut::Profile;
 use crate::guest::Kind;
 use crate::run::campaign::Report;
 use crate::run::known::Known;
@@ -18,6 +19,9 @@ struct Summary<'a> {
     disk: &'a str,
     profile: String,
     schedule: String,
+    /// The contract that the runs were judged by, unless it is Strict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contract: Option<&'static str>,
     from: u64,
     runs: u64,
     requests: u64,
@@ -63,6 +67,7 @@ pub(super) struct Made<'a> {
     pub(super) disk: &'a str,
     pub(super) profile: String,
     pub(super) schedule: String,
+    pub(super) contract: Profile,
     pub(super) from: u64,
     pub(super) known: &'a Known,
 }
@@ -79,6 +84,7 @@ pub(super) fn write_summary(dir: &Path, made: &Made<'_>, report: &Report) -> Res
         disk: made.disk,
         profile: made.profile.clone(),
         schedule: made.schedule.clone(),
+        contract: (made.contract != Profile::Strict).then(|| made.contract.name()),
         from: made.from,
         runs: stats.runs,
         requests: stats.requests,

@@ -6,7 +6,7 @@ use powerfail_device::host::Shown;
 
 use super::target::{Targets, Visit, with_power_cuts};
 use super::until::Stop;
-use super::{BISECT_SKIP, NOT_REACHED, PASSED, ReplayArgs, Subject, VIOLATED, say};
+use super::{BISECT_SKIP, NOT_REACHED, PASSED, ReplayArgs, Subject, VIOLATED, judged_by, say};
 use crate::base::files::{read_text, write_whole};
 use crate::dut::DeviceUnderTest;
 use crate::report::{Provenance, Style, recount, tell};
@@ -23,7 +23,7 @@ pub(super) fn replay(
 ) -> Result<u8, String> {
     let Some(path) = &args.trace else {
         let seed = args.seed.expect("clap asks for one of the two");
-        let plan = Plan { preset: args.subject.profile, schedule: args.subject.schedule };
+        let plan = args.subject.plan();
         let (device, disk) = names(targets, &args.subject, None);
         return targets.find(&device, &disk, Seed { plan, seed, style });
     };
@@ -47,7 +47,7 @@ fn replay_trace(
     path: &Path,
     style: Style,
 ) -> Result<u8, String> {
-    let trace = read(path)?;
+    let trace = args.subject.judging(read(path)?);
     let (device, disk) = names(targets, &args.subject, Some(&trace));
     let name = Shown(path).to_string();
     if let Some(before) = args.until {
@@ -58,7 +58,7 @@ fn replay_trace(
 
 pub(super) fn hash(targets: &impl Targets, args: &ReplayArgs) -> Result<u8, String> {
     let seed = args.seed.ok_or("give a seed")?;
-    let plan = Plan { preset: args.subject.profile, schedule: args.subject.schedule };
+    let plan = args.subject.plan();
     let (device, disk) = names(targets, &args.subject, None);
     targets.find(&device, &disk, Hash { plan, seed })
 }
@@ -124,7 +124,8 @@ impl Visit for Seed {
                     say::line(recount(&world, &format!("seed {seed}"), style));
                 }
                 let what = format_args!("{actions} actions, events {hash:016x}");
-                say::line(format_args!("seed {seed} passes: {what}"));
+                let contract = judged_by(world.options().contract);
+                say::line(format_args!("seed {seed} passes: {what} ({contract})"));
                 PASSED
             }
         }
@@ -175,7 +176,8 @@ impl Visit for Traced<'_> {
                 let promise = trace.broke.rule.promise();
                 let what =
                     format_args!("the situation was reached and the promise held: {promise}");
-                say::line(format_args!("{name} passes: {what}"));
+                let contract = judged_by(trace.options.contract);
+                say::line(format_args!("{name} passes: {what} ({contract})"));
                 PASSED
             }
             Replayed::NotReached(what) => {

@@ -14,7 +14,7 @@ use super::interrupt::Stopped;
 use super::output::{self, Made};
 use super::replay::names;
 use super::target::{Targets, Visit, without_power_cuts};
-use super::{NOT_MEASURED, NOT_REPRODUCIBLE, PASSED, RunArgs, VIOLATED, say};
+use super::{NOT_MEASURED, NOT_REPRODUCIBLE, PASSED, RunArgs, VIOLATED, judged_by, say, word_of};
 use crate::base::files::read_text;
 use crate::base::shell::word;
 use crate::base::threads;
@@ -85,7 +85,7 @@ impl Visit for Running<'_> {
         let args = self.args;
         let jobs = self.jobs();
         let folder = Folder::open(&args.out)?;
-        let plan = Plan { preset: args.subject.profile, schedule: args.subject.schedule };
+        let plan = args.subject.plan();
         let (from, seeds) = (args.from, args.seeds);
         let orders =
             Orders { plan, from, seeds, jobs, limit: args.limit, keep_going: args.keep_going };
@@ -98,6 +98,7 @@ impl Visit for Running<'_> {
             disk: self.disk,
             profile: plan.preset.to_string(),
             schedule: plan.schedule.to_string(),
+            contract: plan.contract_of::<D>(),
             from: args.from,
             known: &self.known,
         };
@@ -112,7 +113,8 @@ impl Visit for Running<'_> {
                 say::line(format_args!("  also found, not shrunk: {signature} in {shown}"));
             }
         }
-        say::out(output::table(&report, elapsed, jobs, D::kinds(&setup)));
+        say::out(output::table(&report, elapsed, jobs, D::KINDS));
+        say::line(format_args!("  {}", judged_by(plan.contract_of::<D>())));
         self.list_known(&report);
         let code = self.verdict::<D>(&setup, plan, &report);
         match summary {
@@ -149,7 +151,7 @@ impl Running<'_> {
         if report.failures > 0 {
             say::line("  nothing new: every finding is known");
         }
-        if !D::SURVIVES_POWER_LOSS {
+        if !D::MEDIUM.loses_power() {
             say::line("  no power was lost in these runs: durability was not measured");
             return PASSED;
         }
@@ -158,8 +160,8 @@ impl Running<'_> {
             return NOT_MEASURED;
         }
         let all = plan.preset == Preset::Swarm && plan.schedule != Schedule::Naive;
-        if D::ON_SIM_DISK && all && report.stats.runs >= ENOUGH {
-            let missing = report.coverage.missing(D::kinds(setup));
+        if D::MEDIUM.is_simulated() && all && report.stats.runs >= ENOUGH {
+            let missing = report.coverage.missing(D::KINDS);
             let missing: Vec<&str> = missing.map(Situation::name).collect();
             if !missing.is_empty() {
                 say::line(format_args!("  NOT MEASURED: never reached: {}", missing.join("; ")));
@@ -202,7 +204,7 @@ impl Running<'_> {
             bar.set_position(progress.runs.load(Ordering::Relaxed));
             let failures = progress.failures.load(Ordering::Relaxed);
             let reached = progress.situations.load(Ordering::Relaxed).count_ones();
-            let all = Situation::of(D::kinds(setup)).count();
+            let all = Situation::of(D::KINDS).count();
             bar.set_message(format!("{failures} violations  {reached}/{all} situations"));
         });
         bar.finish_and_clear();
@@ -320,13 +322,15 @@ impl Running<'_> {
     /// The command that repeats a run for which there is no trace.
     fn again(&self, plan: Plan, seed: u64) -> String {
         let Running { device, disk, .. } = self;
-        let Plan { preset, schedule } = plan;
+        let Plan { preset, schedule, contract } = plan;
+        let judged = contract.map(|contract| format!(" --contract {}", word_of(contract)));
+        let judged = judged.unwrap_or_default();
         let (disk, cuts) = without_power_cuts(disk);
         let cuts = if cuts { " --power-cuts" } else { "" };
         let disk = word(Path::new(disk));
         format!(
             "powerfail replay --seed {seed} --device {device} --disk {disk}{cuts} \
-             --profile {preset} --schedule {schedule}"
+             --profile {preset} --schedule {schedule}{judged}"
         )
     }
 
@@ -357,6 +361,7 @@ impl Running<'_> {
                 .args(["--device", self.device, "--disk", &disk])
                 .args(["--profile", &plan.preset.to_string()])
                 .args(["--schedule", &plan.schedule.to_string()])
+                .args(["--contract", word_of(plan.contract_of::<D>())])
                 .stdin(Stdio::null())
                 .output();
             let said = match output {

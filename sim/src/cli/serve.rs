@@ -28,7 +28,7 @@ use place::Created;
 use socket::Bound;
 
 /// The wait for a locked file before it counts as in use.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ServeArgs {
@@ -156,7 +156,7 @@ fn patiently<D>(open: impl Fn() -> Result<D, OpenError>) -> Result<D, OpenError>
     loop {
         match open() {
             Err(OpenError::InUse(_) | OpenError::Locked(_) | OpenError::Busy(_))
-                if begun.elapsed() < PATIENCE =>
+                if begun.elapsed() < LOCK_TIMEOUT =>
             {
                 std::thread::park_timeout(Duration::from_millis(10));
             }

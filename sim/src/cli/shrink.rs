@@ -20,7 +20,7 @@ use crate::base::shell::word;
 use crate::dut::DeviceUnderTest;
 use crate::report::{Provenance, Style, tell};
 use crate::run::certainty::certainty;
-use crate::run::{Plan, replay, run_number, run_seed, world};
+use crate::run::{replay, run_number, run_seed, world};
 use crate::schedule::options::Options;
 use crate::shrink::{Effort, PLENTY, Standing, shrink, unshrunk};
 use crate::trace::{Signature, Trace, read};
@@ -38,6 +38,7 @@ pub(super) fn run(
     }
     give_threads(args.jobs)?;
     let trace = args.trace.as_deref().map(read).transpose()?;
+    let trace = trace.map(|trace| args.subject.judging(trace));
     let (device, disk) = names(targets, &args.subject, trace.as_ref());
     let (device, disk) = (&*device, &*disk);
     targets.find(device, disk, Shrinking { args, trace, device, disk, style, stopped })?
@@ -144,7 +145,7 @@ impl Shrinking<'_> {
             });
         }
         let seed = self.args.seed.expect("clap asks for one of the two");
-        let plan = Plan { preset: self.args.subject.profile, schedule: self.args.subject.schedule };
+        let plan = self.args.subject.plan();
         let mut world = world::<D>(setup, plan, seed);
         let options = *world.options();
         let mut actions = Vec::new();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::output::grouped;
+use crate::dut::Profile;
 use crate::explore::{Report, RequestKind, Row, Scope, Tally};
 use crate::guest::Kind;
 
@@ -85,7 +86,8 @@ impl fmt::Display for Statement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Statement { report, work, elapsed, jobs, .. } = self;
         let tally = &report.tally;
-        write!(f, "{}\n\n  {}\n\n", self.scope(), self.verdict())?;
+        write!(f, "{}\n\n  {}\n", self.scope(), self.verdict())?;
+        write!(f, "  {}\n\n", super::judged_by(Profile::Strict))?;
         let micros = elapsed.as_micros().max(1);
         let rate = |count: u64| grouped((u128::from(count) * 1_000_000 / micros) as u64);
         // Of n states any two collide with a probability of at most n² / 2^129.

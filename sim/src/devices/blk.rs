@@ -12,7 +12,7 @@ use crate::devices::faulty::{DiskFault, FaultyLane, FaultyState};
 use crate::devices::in_flight::SimRecord;
 use crate::dut::Spec;
 use crate::dut::lifecycle::{Abilities, Cut, Moved};
-use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::dut::{DeviceUnderTest, End, Host, Managed, Medium, Profile, Progress};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
 use crate::guest::wire::{config, feature, memory};
@@ -219,7 +219,7 @@ impl Blk {
             let used = u16::from_le_bytes(host.ram.read::<2>(plan.used + 2));
             places.push((ready && !over, avail, used));
         }
-        DeviceUnderTest::reconnect(self, &None, spec, negotiated, rings, host);
+        self.reconnect(spec, negotiated, rings, host);
         // A record would set right what is to be wrong.
         self.records.clear();
         self.unrecorded = 0;
@@ -243,7 +243,8 @@ impl DeviceUnderTest for Blk {
     /// What is wrong with the disk, if anything.
     type Setup = Option<DiskFault>;
 
-    const ON_SIM_DISK: bool = true;
+    const MEDIUM: Medium = Medium::Simulated;
+    const PROFILE: Profile = Profile::Strict;
     const RING_BASE: bool = true;
 
     fn open(setup: &Self::Setup, spec: &Spec, _disk: &SimDisk, _device: u8) -> Blk {
@@ -350,8 +351,14 @@ impl DeviceUnderTest for Blk {
         self.registers.needs_reset()
     }
 
+    fn lifecycle(&mut self) -> Option<&mut impl Managed> {
+        self.faulty.is_none().then_some(self)
+    }
+}
+
+impl Managed for Blk {
     fn can(&self) -> Abilities {
-        if self.faulty.is_some() { Abilities::NONE } else { Abilities::ALL }
+        Abilities::ALL
     }
 
     fn pause(&mut self) {
@@ -453,14 +460,7 @@ impl DeviceUnderTest for Blk {
         there
     }
 
-    fn reconnect(
-        &mut self,
-        _setup: &Self::Setup,
-        spec: &Spec,
-        negotiated: u64,
-        rings: &[RingPlan],
-        host: &mut Host<'_>,
-    ) {
+    fn reconnect(&mut self, spec: &Spec, negotiated: u64, rings: &[RingPlan], host: &mut Host<'_>) {
         let mut mode = [0];
         if let Some(left) = self.left.take() {
             mode = [left];

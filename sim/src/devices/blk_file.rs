@@ -20,7 +20,7 @@ use crate::base::leftovers::{self, Listed, is_dead, unmount_dead};
 use crate::devices::blk::Registers;
 use crate::devices::faulty::{DiskFault, FaultyLane, FaultyState};
 use crate::dut::Spec;
-use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::dut::{DeviceUnderTest, End, Host, Medium, Profile, Progress};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
 use crate::guest::payload::SECTOR;
@@ -326,8 +326,8 @@ fn limits(spec: &Spec) -> Limits {
 impl<L: FileLane> DeviceUnderTest for BlkFile<L> {
     type Setup = Files;
 
-    const ON_SIM_DISK: bool = false;
-    const HOST_FAILS: bool = false;
+    const MEDIUM: Medium = Medium::FaultFree;
+    const PROFILE: Profile = Profile::Strict;
     const RING_BASE: bool = true;
 
     /// # Panics

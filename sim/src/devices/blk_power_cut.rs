@@ -15,7 +15,7 @@ use crate::base::prng::{Prng, mix};
 use crate::base::sectors::SectorSet;
 use crate::devices::blk_file::{BlkFile, FileLane, Files};
 use crate::dut::Spec;
-use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::dut::{DeviceUnderTest, End, Host, Medium, OwnMedium, Profile, Progress};
 use crate::guest::RingPlan;
 use crate::host::disk::SimDisk;
 use crate::host::power_cut_fs::Power;
@@ -74,8 +74,8 @@ impl<L: FileLane> BlkPowerCut<L> {
 impl<L: FileLane> DeviceUnderTest for BlkPowerCut<L> {
     type Setup = Files;
 
-    const ON_SIM_DISK: bool = false;
-    const SURVIVES_POWER_LOSS: bool = true;
+    const MEDIUM: Medium = Medium::Own;
+    const PROFILE: Profile = Profile::Strict;
     const RING_BASE: bool = BlkFile::<L>::RING_BASE;
 
     /// # Panics
@@ -101,14 +101,6 @@ impl<L: FileLane> DeviceUnderTest for BlkPowerCut<L> {
             End::PowerLoss { survivors } => self.power().cut(survivors),
         }
         self.device.restart(files, spec, disk, device, end);
-    }
-
-    fn dirty(&self) -> Option<SectorSet> {
-        Some(self.power().dirty())
-    }
-
-    fn write_back(&mut self, set: SectorSet) -> bool {
-        self.power().write_back(set)
     }
 
     fn offered(&self) -> u64 {
@@ -152,5 +144,19 @@ impl<L: FileLane> DeviceUnderTest for BlkPowerCut<L> {
 
     fn needs_reset(&mut self) -> bool {
         self.device.needs_reset()
+    }
+
+    fn own_medium(&self) -> Option<&impl OwnMedium> {
+        Some(self.power())
+    }
+}
+
+impl OwnMedium for Power {
+    fn dirty(&self) -> SectorSet {
+        self.dirty()
+    }
+
+    fn write_back(&self, set: SectorSet) -> bool {
+        self.write_back(set)
     }
 }

@@ -7,7 +7,7 @@ use powerfail_device::{QueueLayout, Step};
 use crate::devices::blk::CHECKED;
 use crate::devices::faulty::{FaultyMemory, MemoryFault};
 use crate::dut::Spec;
-use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::dut::{DeviceUnderTest, End, Host, Mapping, Medium, Profile, Progress};
 use crate::guest::RingPlan;
 use crate::guest::{Kind, REGION};
 use crate::host::disk::{MemoryLane, SimDisk};
@@ -76,12 +76,10 @@ impl DeviceUnderTest for Pmem {
     /// What is wrong with it, if anything.
     type Setup = Option<MemoryFault>;
 
-    const ON_SIM_DISK: bool = true;
+    const MEDIUM: Medium = Medium::Simulated;
+    const KINDS: [Kind; 2] = [Kind::Memory; 2];
+    const PROFILE: Profile = Profile::Strict;
     const RING_BASE: bool = true;
-
-    fn kinds(_setup: &Self::Setup) -> [Kind; 2] {
-        [Kind::Memory; 2]
-    }
 
     fn open(setup: &Self::Setup, spec: &Spec, _disk: &SimDisk, _device: u8) -> Pmem {
         let faulty = setup.map(|fault| Box::new(FaultyMemory::new(fault)));
@@ -163,17 +161,7 @@ impl DeviceUnderTest for Pmem {
         self.device.status() & NEEDS_RESET != 0
     }
 
-    fn store(&mut self, word: u32, value: u64, host: &mut Host<'_>) {
-        match &mut self.faulty {
-            Some(faulty) => faulty.store(word, value, host),
-            None => host.disk.store(host.device, word, value),
-        }
-    }
-
-    fn load(&mut self, word: u32, host: &mut Host<'_>) -> u64 {
-        match &self.faulty {
-            Some(faulty) => faulty.load(word, host),
-            None => host.disk.load(host.device, word),
-        }
+    fn mapping(&mut self) -> Option<&mut impl Mapping> {
+        self.faulty.as_deref_mut()
     }
 }

@@ -21,7 +21,7 @@ use crate::base::sectors::SectorSet;
 use crate::devices::blk_file::{Files, Lease};
 use crate::devices::pmem;
 use crate::dut::Spec;
-use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::dut::{DeviceUnderTest, End, Host, Mapping, Medium, OwnMedium, Profile, Progress};
 use crate::guest::RingPlan;
 use crate::guest::payload::SECTOR;
 use crate::guest::{Kind, REGION};
@@ -168,14 +168,10 @@ impl<const CUTS: bool> Clone for PmemFile<CUTS> {
 impl<const CUTS: bool> DeviceUnderTest for PmemFile<CUTS> {
     type Setup = Maps;
 
-    const ON_SIM_DISK: bool = false;
-    const SURVIVES_POWER_LOSS: bool = CUTS;
-    const HOST_FAILS: bool = CUTS;
+    const MEDIUM: Medium = if CUTS { Medium::Own } else { Medium::FaultFree };
+    const KINDS: [Kind; 2] = [Kind::Memory; 2];
+    const PROFILE: Profile = Profile::Strict;
     const RING_BASE: bool = true;
-
-    fn kinds(_maps: &Maps) -> [Kind; 2] {
-        [Kind::Memory; 2]
-    }
 
     /// # Panics
     /// If the file cannot be written or mapped.
@@ -214,10 +210,6 @@ impl<const CUTS: bool> DeviceUnderTest for PmemFile<CUTS> {
         self.map = Some(Mapped::open(&self.lease, self.maps.fault));
         // Whoever opens it syncs first.
         self.stored = SectorSet::EMPTY;
-    }
-
-    fn dirty(&self) -> Option<SectorSet> {
-        CUTS.then_some(self.stored)
     }
 
     fn offered(&self) -> u64 {
@@ -270,6 +262,22 @@ impl<const CUTS: bool> DeviceUnderTest for PmemFile<CUTS> {
         self.device.status() & NEEDS_RESET != 0
     }
 
+    fn own_medium(&self) -> Option<&impl OwnMedium> {
+        CUTS.then_some(self)
+    }
+
+    fn mapping(&mut self) -> Option<&mut impl Mapping> {
+        Some(self)
+    }
+}
+
+impl<const CUTS: bool> OwnMedium for PmemFile<CUTS> {
+    fn dirty(&self) -> SectorSet {
+        self.stored
+    }
+}
+
+impl<const CUTS: bool> Mapping for PmemFile<CUTS> {
     fn store(&mut self, word: u32, value: u64, _host: &mut Host<'_>) {
         let memory = self.mapped().map.memory();
         let stored = memory.get_array_ref(word as usize * SECTOR, 1);

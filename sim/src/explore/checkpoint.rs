@@ -389,9 +389,9 @@ mod tests {
             let mut without = lines.clone();
             without.remove(nth);
             assert_eq!(finished(&without.concat()), None, "without line {nth}");
-            let mut doubled = lines.clone();
-            doubled.insert(nth, lines[nth]);
-            assert_eq!(finished(&doubled.concat()), None, "with line {nth} twice");
+            let mut twice = lines.clone();
+            twice.insert(nth, lines[nth]);
+            assert_eq!(finished(&twice.concat()), None, "with line {nth} twice");
             let mut swapped = lines.clone();
             swapped.swap(nth, nth + 1);
             assert_eq!(finished(&swapped.concat()), None, "with line {nth} moved");

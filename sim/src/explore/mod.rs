@@ -189,9 +189,9 @@ impl<D: DeviceUnderTest> TaskStore for Telling<'_, D> {
     }
 }
 
-fn plans<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope) -> Vec<Plan> {
-    let rows = scope.rows_of(D::kinds(setup)[0]);
-    rows.into_iter().map(|row| Plan::new::<D>(setup, scope, row)).collect()
+fn plans<D: DeviceUnderTest>(scope: &Scope) -> Vec<Plan> {
+    let rows = scope.rows_of(D::KINDS[0]);
+    rows.into_iter().map(|row| Plan::new::<D>(scope, row)).collect()
 }
 
 /// Searches everything within a scope.
@@ -201,7 +201,7 @@ pub fn explore<D: DeviceUnderTest>(
     effort: Effort,
     progress: &Progress,
 ) -> Report {
-    remembering::<D>(setup, scope, effort, progress, &plans::<D>(setup, scope), &Nothing)
+    remembering::<D>(setup, scope, effort, progress, &plans::<D>(scope), &Nothing)
 }
 
 /// Continues a stopped [`explore`] from a checkpoint. Calls `found` at once for the first failure
@@ -214,7 +214,7 @@ pub fn go_on<D: DeviceUnderTest>(
     checkpoint: &Checkpoint,
     found: &(dyn Fn(&Signature, &Counterexample) + Sync),
 ) -> Report {
-    let plans = plans::<D>(setup, scope);
+    let plans = plans::<D>(scope);
     let told = Mutex::default();
     let memory = Telling::<D> { checkpoint, setup, plans: &plans, told, tell: found };
     remembering::<D>(setup, scope, effort, progress, &plans, &memory)
@@ -287,7 +287,7 @@ fn short_within<D: DeviceUnderTest>(
     limits: Limits,
     progress: &Progress,
 ) -> Vec<Counterexample> {
-    let mut plans = plans::<D>(setup, scope);
+    let mut plans = plans::<D>(scope);
     plans.iter_mut().for_each(|plan| plan.look_often = true);
     let lives = tasks::search::<D>(setup, &plans, limits, progress, &Nothing);
     let order = |one: &(usize, search::Found), two: &(usize, search::Found)| {

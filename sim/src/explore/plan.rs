@@ -26,8 +26,8 @@ pub(super) struct Plan {
 
 impl Plan {
     /// The plan of a row.
-    pub(super) fn new<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope, row: Row) -> Plan {
-        let kinds = D::kinds(setup);
+    pub(super) fn new<D: DeviceUnderTest>(scope: &Scope, row: Row) -> Plan {
+        let kinds = D::KINDS;
         let (options, accept) = scope.options(kinds, row);
         let asks = scope.asks(kinds[0], row);
         let sectors = u32::from(scope.sectors);
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn a_mirror_image_of_a_mirror_image_is_the_request() {
         let scope = Scope { sectors: 3, ..Scope::default() };
-        let plan = Plan::new::<Blk>(&None, &scope, Row::G);
+        let plan = Plan::new::<Blk>(&scope, Row::G);
         assert_eq!(plan.asks.len(), 3 * 6 + 1, "three kinds over six ranges, and the flush");
         for (nth, &image) in plan.mirrors.iter().enumerate() {
             assert_eq!(usize::from(plan.mirrors[usize::from(image)]), nth);

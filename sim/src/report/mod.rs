@@ -90,7 +90,8 @@ pub fn tell<D: DeviceUnderTest>(
         also.extend(requests.all().filter(|(_, request)| failed(request)).map(|(id, _)| id));
     }
     let about = About::new(options, failure, style.all, silent, &also);
-    let lines = columns::draw(options, events, Some(failure), &about, &requests, D::ON_SIM_DISK);
+    let lines =
+        columns::draw(options, events, Some(failure), &about, &requests, D::MEDIUM.is_simulated());
     let offered = world.slot(failure.device).device.offered();
     let device = failure.device;
     let evidence =
@@ -138,7 +139,7 @@ pub fn recount<D: DeviceUnderTest>(world: &World<D>, from: &str, style: Style) -
     let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
     let requests = Requests::new(events, None, unit_of(options.kind(0)));
     let about = About::everything(options);
-    let lines = columns::draw(options, events, None, &about, &requests, D::ON_SIM_DISK);
+    let lines = columns::draw(options, events, None, &about, &requests, D::MEDIUM.is_simulated());
     let painter = Painter { colour: style.colour, names: &[] };
     let mut page = Page { out: String::new(), width: style.columns(), painter };
     page.paragraph(&format!("{from}   no promise is broken"), 0, Tone::Plain);

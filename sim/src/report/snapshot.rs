@@ -50,7 +50,7 @@ pub fn snapshot<D: DeviceUnderTest>(world: &World<D>, style: Style) -> String {
             let out = if out.is_empty() { "nothing".to_owned() } else { out.join("; ") };
             say(2, &format!("q{index}: out: {out} ({thread}, {} to take back)", queue.back()));
         }
-        if D::ON_SIM_DISK {
+        if D::MEDIUM.is_simulated() {
             for line in sectors(world, device) {
                 say(2, &line);
             }

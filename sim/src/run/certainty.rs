@@ -52,7 +52,7 @@ pub fn steps(events: &[Event]) -> impl Iterator<Item = Action> + '_ {
 #[must_use]
 pub fn certainty<D: DeviceUnderTest>(world: &World<D>) -> Option<Certainty> {
     let steps: Vec<Action> = steps(world.journal()?.events()).collect();
-    if !D::ON_SIM_DISK || steps.is_empty() || steps.len() > MOST_STEPS {
+    if !D::MEDIUM.is_simulated() || steps.is_empty() || steps.len() > MOST_STEPS {
         return None;
     }
     let mut fresh = world.clone();

@@ -181,7 +181,7 @@ mod tests {
         for expires in ["expires = \"2026-11-20\"", "expires = 2025-12-31"] {
             let said = read(&[(LOST, expires)]).unwrap_err();
             let day = expires.trim_start_matches("expires = ").trim_matches('"');
-            assert_eq!(said, format!("line 5: {LOST} has expired on {day}; see x:1"));
+            assert_eq!(said, format!("line 5: {LOST} expired on {day}; see x:1"));
         }
         assert_eq!(read(&[]).unwrap(), Known::default());
     }

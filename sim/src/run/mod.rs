@@ -10,7 +10,7 @@ pub use replay::{Judged, Replayed, judge};
 
 use std::any::Any;
 
-use powerfail_model::{Rule, Violation};
+use powerfail_model::{Profile, Rule, Violation};
 
 use crate::base::choose::{Choose, Seeded};
 use crate::base::prng::mix;
@@ -28,6 +28,23 @@ pub struct Plan {
     pub preset: Preset,
     /// The scheduler of the steps.
     pub schedule: Schedule,
+    /// The contract that the devices are judged by; by default [their
+    /// own](DeviceUnderTest::PROFILE).
+    pub contract: Option<Profile>,
+}
+
+impl Plan {
+    /// The contract that a device is judged by.
+    #[must_use]
+    pub fn contract_of<D: DeviceUnderTest>(self) -> Profile {
+        self.contract.unwrap_or(D::PROFILE)
+    }
+
+    /// Draws the options of a run.
+    fn draw<D: DeviceUnderTest>(self, choose: &mut impl Choose) -> Options {
+        let contract = self.contract_of::<D>();
+        Options { contract, ..self.preset.draw(D::KINDS, choose) }
+    }
 }
 
 /// The result of one run.
@@ -53,7 +70,7 @@ pub fn run_number(seed: u64) -> u32 {
 /// A world with this seed's options, at power-on.
 pub fn world<D: DeviceUnderTest>(setup: &D::Setup, plan: Plan, seed: u64) -> World<D> {
     let mut choose = Seeded::new(seed);
-    let options = plan.preset.draw(D::kinds(setup), &mut choose);
+    let options = plan.draw::<D>(&mut choose);
     World::new(setup.clone(), options, run_number(seed))
 }
 
@@ -66,7 +83,7 @@ pub fn run_seed<D: DeviceUnderTest>(
     record: impl FnMut(&Action),
 ) -> Verdict {
     let mut choose = Seeded::new(seed);
-    let options = plan.preset.draw(D::kinds(world.setup()), &mut choose);
+    let options = plan.draw::<D>(&mut choose);
     lead(world, plan, options, run_number(seed), &mut choose, record)
 }
 
@@ -173,7 +190,7 @@ pub(crate) fn guarded<D: DeviceUnderTest>(
     run: impl FnOnce(&mut World<D>) -> Result<bool, Box<Failure>>,
 ) -> Verdict {
     let mut exhausted = false;
-    let failure = match caught(|| run(world)) {
+    let mut failure = match caught(|| run(world)) {
         Ok(Ok(given_up)) => {
             exhausted = given_up;
             None
@@ -181,6 +198,10 @@ pub(crate) fn guarded<D: DeviceUnderTest>(
         Ok(Err(failure)) => Some(failure),
         Err(panic) => Some(panicked(&*panic)),
     };
+    if let Some(failure) = &mut failure {
+        // The rules that the world checks itself hold in either profile.
+        failure.violation.profile = world.options().contract;
+    }
     Verdict { hash: world.event_hash(), failure, exhausted }
 }
 

@@ -20,7 +20,7 @@ use crate::world::action::{Action, QueueId, Until};
 use crate::world::{Failure, World};
 
 /// The maximum number of actions done on behalf of one line.
-const PATIENCE: u32 = 64;
+const MOST_TRIES: u32 = 64;
 
 /// The work a replay may still do, so that every replay ends soon, whatever its lines.
 ///
@@ -216,7 +216,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
             Lifecycle::Save | Lifecycle::Restore | Lifecycle::RestartRings
                 if self.world.slot(device).paused =>
             {
-                for _ in 0..PATIENCE {
+                for _ in 0..MOST_TRIES {
                     if self.budget.left == 0 || self.step(action)? {
                         break;
                     }
@@ -262,7 +262,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
 
     /// Lets the world run until `is` holds, or until it is idle.
     fn settle_until(&mut self, is: impl Fn(&World<D>) -> bool) -> Result<(), Box<Failure>> {
-        for _ in 0..PATIENCE {
+        for _ in 0..MOST_TRIES {
             if is(self.world) || self.budget.left == 0 {
                 break;
             }
@@ -369,7 +369,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
     fn complete(&mut self, op: OpKey, outcome: Outcome) -> Result<(), Box<Failure>> {
         self.moved = true;
         let mut left = op.range();
-        for _ in 0..PATIENCE {
+        for _ in 0..MOST_TRIES {
             let Some(found) = self.find(&op, left)? else { break };
             left = left.minus(found.range());
             let done = self.step(Action::Complete { op: found, outcome })?;
@@ -392,7 +392,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         }
         self.moved = true;
         let mut left = set.and(op.range());
-        for _ in 0..PATIENCE {
+        for _ in 0..MOST_TRIES {
             if left.is_empty() {
                 break;
             }

@@ -51,7 +51,7 @@ pub struct Judged {
 /// One budget of [`MOST_STEPS`] bounds all of it: a trace that needs more has not reached its
 /// situation.
 pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged {
-    let kind = D::kinds(world.setup())[0];
+    let kind = D::KINDS[0];
     if trace.options.kind(0) != kind {
         let what = match kind {
             Kind::Disk => "the trace is of a persistent memory, and the device is a disk",

@@ -18,7 +18,7 @@ impl Scheduler {
         choose: &mut C,
     ) -> Option<Action> {
         // Draws nothing if the option is off or no device supports any event.
-        let can = |device| world.slot(device).device.can() != Abilities::NONE;
+        let can = |device| world.slot(device).can != Abilities::NONE;
         if !self.options.lifecycle.possible() || !(0..self.options.devices).any(can) {
             return None;
         }
@@ -113,7 +113,7 @@ impl Scheduler {
         to: QueueId,
     ) -> Option<Lifecycle> {
         let slot = world.slot(to.device);
-        let can = slot.device.can();
+        let can = slot.can;
         let disk = &self.options.spec.disk;
         match choose.below(7, Site::Lifecycle) {
             0 | 1 if can.pause => Some(Lifecycle::Pause),

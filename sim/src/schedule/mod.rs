@@ -74,7 +74,7 @@ enum Phase {
     /// The guest works.
     Work,
     /// The workload goes on until some data is volatile, then the crash follows.
-    Linger,
+    AwaitVolatile,
     /// The world comes to rest, and the run is over.
     Rest,
     Crash,
@@ -109,7 +109,7 @@ pub struct Scheduler {
 }
 
 /// The most moves of a phase, because a device that never comes to rest must be judged too.
-const PATIENCE: u32 = 20_000;
+const MOST_MOVES: u32 = 20_000;
 
 impl Scheduler {
     /// A scheduler for a run with these options.
@@ -173,13 +173,13 @@ impl Scheduler {
     ) -> Option<Action> {
         match self.phase {
             Phase::Work => {
-                if self.budget == 0 || self.moves > PATIENCE {
-                    self.enter(Phase::Linger);
+                if self.budget == 0 || self.moves > MOST_MOVES {
+                    self.enter(Phase::AwaitVolatile);
                     return None;
                 }
                 self.work(world, choose)
             }
-            Phase::Linger => self.linger(world, choose),
+            Phase::AwaitVolatile => self.await_volatile(world, choose),
             Phase::Rest => {
                 self.enter(Phase::Done);
                 Some(Action::Rest)
@@ -208,7 +208,7 @@ impl Scheduler {
 
     /// Ends the workload of this stretch: usually waits for volatile data, then crashes, with or
     /// without coming to rest first.
-    fn linger<D: DeviceUnderTest, C: Choose>(
+    fn await_volatile<D: DeviceUnderTest, C: Choose>(
         &mut self,
         world: &World<D>,
         choose: &mut C,
@@ -239,7 +239,7 @@ impl Scheduler {
         {
             // A broken queue ends the work of a life; at rest the device must ask for a reset.
             self.avail_jumped = true;
-            self.enter(Phase::Linger);
+            self.enter(Phase::AwaitVolatile);
             let to = self.any_queue(world, choose);
             return Some(Action::Jump { to });
         }
@@ -268,7 +268,7 @@ impl Scheduler {
         self.crashes = self.crashes.saturating_sub(1);
         let last_chance = self.crashes == 0 && !self.power_lost;
         let kill = self.options.kill;
-        if !D::SURVIVES_POWER_LOSS || (!last_chance && choose.chance(kill, Site::Crash)) {
+        if !D::MEDIUM.loses_power() || (!last_chance && choose.chance(kill, Site::Crash)) {
             let device = choose.below(u32::from(self.options.devices), Site::Queue) as u8;
             return Action::Crash(CrashKind::Backend { device });
         }
@@ -326,7 +326,7 @@ impl Scheduler {
                 return Some(self.send(device, queue as u8, ask, Layout::PLAIN));
             }
         }
-        if self.moves < PATIENCE
+        if self.moves < MOST_MOVES
             && let Some(action) = world.settle()
         {
             return Some(action);

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::base::choose::{Choose, Ratio, Site};
-use crate::dut::{ALL_FEATURES, Spec};
+use crate::dut::{ALL_FEATURES, Profile, Spec};
 use crate::guest::wire::{feature, memory};
 use crate::guest::{Kind, MAX_SECTORS, MEMORY};
 use crate::host::disk::DiskShape;
@@ -33,7 +33,9 @@ pub struct Mix {
 /// The options of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The properties of every device of the world.
+    /// The contract that every device is judged by.
+    pub contract: Profile,
+    /// Every device of the world is made alike.
     pub spec: Spec,
     /// The number of devices, one or two.
     pub devices: u8,
@@ -242,6 +244,7 @@ fn bench() -> Options {
         disk,
     };
     Options {
+        contract: Profile::Strict,
         spec,
         devices: 1,
         max_sectors: MAX_SECTORS,
@@ -349,6 +352,7 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
         }
     }
     Options {
+        contract: Profile::Strict,
         spec: Spec {
             queues,
             ring_size: [4, 8, 16, 32][draw(4) as usize],

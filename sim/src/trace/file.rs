@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
-use powerfail_model::{Class, Rule, Violation};
+use powerfail_model::{Class, Profile, Rule, Violation};
 
 use super::line::request_name;
 use super::options;
@@ -167,7 +167,8 @@ impl fmt::Display for Trace {
             Kind::Disk => 512,
             Kind::Memory => 8,
         };
-        writeln!(f, "tool    powerfail {version}  spec virtio-1.4  profile Strict atom={atom}")?;
+        let profile = self.options.contract.name();
+        writeln!(f, "tool    powerfail {version}  spec virtio-1.4  profile {profile} atom={atom}")?;
         writeln!(f, "device  {}", self.device)?;
         writeln!(f, "disk    {}", self.disk)?;
         writeln!(f, "broke   {}  {}  {}", self.broke, rule.requirement(), rule.clause())?;
@@ -278,6 +279,8 @@ struct Header {
     broke: Option<Signature>,
     seed: String,
     run: Option<u32>,
+    /// Strict if the header does not say.
+    profile: Option<Profile>,
     options: Option<Options>,
     witness: Vec<(String, Option<u8>)>,
     only_if: String,
@@ -292,8 +295,7 @@ impl Header {
             return Err(format!("the header has a second `{key}` line"));
         }
         match key {
-            // Only the atom matters here: a memory's atom is a word of 8 bytes.
-            "tool" => self.of_memory = value.ends_with("atom=8"),
+            "tool" => self.read_tool(value)?,
             "device" => self.device = Some(value.to_owned()),
             "disk" => self.disk = Some(value.to_owned()),
             "broke" => {
@@ -337,11 +339,23 @@ impl Header {
         Ok(())
     }
 
+    /// Reads the profile, and the atom: that of a memory is a word. The rest is for people.
+    fn read_tool(&mut self, value: &str) -> Result<(), String> {
+        self.of_memory = value.ends_with("atom=8");
+        let mut words = value.split_whitespace().skip_while(|word| *word != "profile");
+        if let Some(name) = words.nth(1) {
+            let profile = Profile::from_name(name);
+            self.profile = Some(profile.ok_or_else(|| format!("there is no profile `{name}`"))?);
+        }
+        Ok(())
+    }
+
     fn finish(self, actions: Vec<Action>) -> Result<Trace, String> {
         let missing = |what: &str| format!("the header has no `{what}` line");
         let options = self.options.ok_or_else(|| missing("options"))?;
         let kind = if self.of_memory { Kind::Memory } else { Kind::Disk };
-        let options = options.of_kinds([kind; 2]);
+        let contract = self.profile.unwrap_or(Profile::Strict);
+        let options = Options { contract, ..options.of_kinds([kind; 2]) };
         Ok(Trace {
             device: self.device.ok_or_else(|| missing("device"))?,
             disk: self.disk.ok_or_else(|| missing("disk"))?,

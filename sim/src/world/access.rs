@@ -4,7 +4,7 @@ use powerfail_model::{Atom, Observed, RequestId};
 
 use super::judge::{Answer, Failure};
 use super::{Event, Outcome, World};
-use crate::dut::{DeviceUnderTest, Host};
+use crate::dut::{DeviceUnderTest, Host, Mapping};
 use crate::guest::Kind;
 use crate::guest::payload::{self, Author};
 use crate::guest::{GuestRequest, MAX_SECTORS};
@@ -31,9 +31,10 @@ impl<D: DeviceUnderTest> World<D> {
         let store = matches!(ask, GuestRequest::Store { .. });
         for (content, number) in seen.iter_mut().zip(word..word + words) {
             if store {
-                slot.device.store(number, payload::word(author, number, id), &mut host);
+                store_word(&mut slot.device, number, payload::word(author, number, id), &mut host);
             } else {
-                *content = payload::read_word(slot.device.load(number, &mut host), author, number);
+                let word = load_word(&mut slot.device, number, &mut host);
+                *content = payload::read_word(word, author, number);
             }
         }
         let flushing = slot.queues[0].out() > 0;
@@ -60,5 +61,23 @@ impl<D: DeviceUnderTest> World<D> {
         }
         told.map_err(|violation| Failure::boxed(to.device, violation))?;
         Ok(true)
+    }
+}
+
+/// The driver stores a word through the mapping.
+#[inline]
+fn store_word<D: DeviceUnderTest>(device: &mut D, word: u32, value: u64, host: &mut Host<'_>) {
+    match device.mapping() {
+        Some(mapping) => mapping.store(word, value, host),
+        None => host.disk.store(host.device, word, value),
+    }
+}
+
+/// The driver loads a word through the mapping.
+#[inline]
+fn load_word<D: DeviceUnderTest>(device: &mut D, word: u32, host: &mut Host<'_>) -> u64 {
+    match device.mapping() {
+        Some(mapping) => mapping.load(word, host),
+        None => host.disk.load(host.device, word),
     }
 }

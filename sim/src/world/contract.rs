@@ -27,20 +27,21 @@ macro_rules! either {
 }
 
 impl Contract {
-    /// The oracle of a device of this kind with `atoms` atoms (sectors or words), all unwritten.
-    pub(super) fn new(kind: Kind, atoms: u32) -> Contract {
+    /// The contract of a device of this kind, by this profile, with so many atoms, none of which
+    /// was ever written.
+    pub(super) fn new(profile: Profile, kind: Kind, atoms: u32) -> Contract {
         match kind {
-            Kind::Disk => Contract::Disk(Oracle::new(Profile::Strict, atoms)),
-            Kind::Memory => Contract::Memory(PmemOracle::new(Profile::Strict, atoms)),
+            Kind::Disk => Contract::Disk(Oracle::new(profile, atoms)),
+            Kind::Memory => Contract::Memory(PmemOracle::new(profile, atoms)),
         }
     }
 
     /// Resets the oracle to [`new`](Self::new), but keeps its allocations if the kind is the same.
-    pub(super) fn restart(&mut self, kind: Kind, atoms: u32) {
+    pub(super) fn restart(&mut self, profile: Profile, kind: Kind, atoms: u32) {
         match (self, kind) {
-            (Contract::Disk(oracle), Kind::Disk) => oracle.restart(Profile::Strict, atoms),
-            (Contract::Memory(oracle), Kind::Memory) => oracle.restart(Profile::Strict, atoms),
-            (this, _) => *this = Contract::new(kind, atoms),
+            (Contract::Disk(oracle), Kind::Disk) => oracle.restart(profile, atoms),
+            (Contract::Memory(oracle), Kind::Memory) => oracle.restart(profile, atoms),
+            (this, _) => *this = Contract::new(profile, kind, atoms),
         }
     }
 

@@ -135,6 +135,9 @@ pub enum Situation {
 /// The number of situations.
 pub const SITUATIONS: usize = Situation::PowerLostFlushing as usize + 1;
 
+// One more situation than that needs a wider `Coverage::bits`, and a wider `Progress::situations`.
+const _: () = assert!(SITUATIONS <= u64::BITS as usize, "`Coverage::bits` has a bit for each");
+
 impl Situation {
     /// Every situation, in order.
     pub const ALL: [Situation; SITUATIONS] = [

@@ -12,7 +12,7 @@ impl<D: DeviceUnderTest> World<D> {
     pub(super) fn crash(&mut self, kind: CrashKind) -> Outcome {
         match kind {
             CrashKind::Backend { device } if device < self.options.devices => self.kill(device),
-            CrashKind::Power { survivors } if D::SURVIVES_POWER_LOSS => self.power_loss(survivors),
+            CrashKind::Power { survivors } if D::MEDIUM.loses_power() => self.power_loss(survivors),
             _ => Ok(false),
         }
     }
@@ -40,7 +40,7 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Cuts the host's power: every life in this world ends.
     fn power_loss(&mut self, survivors: SectorSet) -> Outcome {
-        if D::ON_SIM_DISK {
+        if D::MEDIUM.is_simulated() {
             self.disk.witness(self.run).map_err(|seen| self.witnessed(seen))?;
         }
         self.note_power_loss(survivors);

@@ -3,8 +3,8 @@
 use super::{Contract, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
-use crate::dut::MAX_QUEUES;
-use crate::dut::lifecycle::{Moving, QueueState};
+use crate::dut::lifecycle::{Abilities, Moving, QueueState};
+use crate::dut::{MAX_QUEUES, Managed};
 use crate::guest::Kind;
 use crate::guest::payload::Author;
 use crate::guest::{QueueDriver, Shape};
@@ -14,6 +14,8 @@ use crate::world::coverage::Situation;
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceSlot<D> {
     pub(crate) device: D,
+    /// The abilities of its lifecycle; none if it has no lifecycle.
+    pub(crate) can: Abilities,
     pub(crate) kind: Kind,
     pub(crate) oracle: Contract,
     pub(crate) queues: Vec<QueueDriver>,
@@ -102,20 +104,23 @@ impl<D: DeviceUnderTest> World<D> {
         let spec = options.spec;
         slots.truncate(usize::from(options.devices));
         for device in 0..options.devices {
-            let fresh = D::open(setup, &spec, disk, device);
+            let mut fresh = D::open(setup, &spec, disk, device);
+            let can = fresh.lifecycle().map_or(Abilities::NONE, |lifecycle| lifecycle.can());
             let kind = options.kind(device);
             let slot = match slots.get_mut(usize::from(device)) {
                 Some(slot) => {
                     slot.device = fresh;
+                    slot.can = can;
                     slot.kind = kind;
-                    slot.oracle.restart(kind, spec.disk.room());
+                    slot.oracle.restart(options.contract, kind, spec.disk.room());
                     slot
                 }
                 None => {
                     slots.push(DeviceSlot {
                         device: fresh,
+                        can,
                         kind,
-                        oracle: Contract::new(kind, spec.disk.room()),
+                        oracle: Contract::new(options.contract, kind, spec.disk.room()),
                         queues: Vec::new(),
                         live: false,
                         resetting: false,

@@ -36,7 +36,7 @@ impl<D: DeviceUnderTest> World<D> {
             // The driver ends this life with a reset, so that it can try again.
             return self.begin_reset(device);
         }
-        let may_fail = D::HOST_FAILS && self.options.host_may_fail();
+        let may_fail = D::MEDIUM.may_fail() && self.options.host_may_fail();
         let terms = match slot.kind {
             Kind::Disk => {
                 let terms = read_terms(&mut slot.device, offered, accept, may_fail);

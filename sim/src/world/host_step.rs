@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::base::sectors::SectorSet;
-use crate::dut::DeviceUnderTest;
+use crate::dut::{DeviceUnderTest, OwnMedium};
 use crate::guest::Kind;
 use crate::host::disk::{OpKey, OpKind, Outcome, PUT_OFF};
 use crate::world::coverage::Situation;
@@ -65,12 +65,12 @@ impl<D: DeviceUnderTest> World<D> {
     /// `None` if a device cannot list its dirty sectors.
     #[must_use]
     pub fn dirty(&self) -> Option<SectorSet> {
-        if D::ON_SIM_DISK {
+        if D::MEDIUM.is_simulated() {
             return Some(self.disk.dirty());
         }
         let mut all = SectorSet::EMPTY;
         for (device, slot) in self.slots.iter().enumerate() {
-            all = all.or(self.part_of(device as u8, slot.device.dirty()?));
+            all = all.or(self.part_of(device as u8, slot.device.own_medium()?.dirty()));
         }
         Some(all)
     }
@@ -83,14 +83,14 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Writes dirty sectors back without a sync.
     pub(super) fn write_back(&mut self, set: SectorSet) -> bool {
-        if D::ON_SIM_DISK {
+        if D::MEDIUM.is_simulated() {
             return self.disk.write_back(set);
         }
         let shape = self.options.spec.disk;
         let mut done = false;
         for (device, slot) in self.slots.iter_mut().enumerate() {
             let part = set.and(shape.part(device as u8)).lowered(shape.base(device as u8));
-            done |= slot.device.write_back(part);
+            done |= slot.device.own_medium().is_some_and(|medium| medium.write_back(part));
         }
         done
     }

@@ -79,7 +79,7 @@ impl<D: DeviceUnderTest> World<D> {
         let ragged =
             matches!(done.malformation, Malformation::ShortData(_)) && slot.kind == Kind::Disk;
         let malformed = done.malformation != Malformation::None && !ragged;
-        let may_fail = D::HOST_FAILS && self.options.host_may_fail();
+        let may_fail = D::MEDIUM.may_fail() && self.options.host_may_fail();
         coverage.hit_if(malformed, Situation::MalformedAnswered);
 
         let mut seen = [Observed::Garbage; MAX_SECTORS as usize];
@@ -102,7 +102,7 @@ impl<D: DeviceUnderTest> World<D> {
         let id = RequestId(done.id);
         // Failures of a device's own disk cannot be seen here, so they excuse everything.
         let excused = done.status == 0
-            || !D::ON_SIM_DISK
+            || !D::MEDIUM.is_simulated()
             || slot.sync_failed
             || slot.excused.contains(&done.id);
         let told = match (&mut slot.oracle, excused) {

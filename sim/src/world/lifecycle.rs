@@ -6,7 +6,7 @@ use super::judge::Failure;
 use super::{DeviceSlot, Outcome, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::lifecycle::{Cut, Lifecycle, Moved, Moving, QueueState};
-use crate::dut::{DeviceUnderTest, Host, Progress};
+use crate::dut::{DeviceUnderTest, Host, Managed, Progress};
 use crate::guest::wire::config;
 use crate::guest::{GuestRequest, QueueDriver};
 use crate::world::action::QueueId;
@@ -16,7 +16,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Applies a lifecycle event. Not enabled if the device does not support it or is not live.
     pub(super) fn live(&mut self, device: u8, what: Lifecycle) -> Outcome {
         let slot = self.slot(device);
-        let can = slot.device.can();
+        let can = slot.can;
         // A pause outlives a reset, so it may have to end before the device is live again.
         if what == Lifecycle::Resume && slot.paused {
             return Ok(self.resume(device));
@@ -52,7 +52,7 @@ impl<D: DeviceUnderTest> World<D> {
             return false;
         }
         self.coverage.hit_if(busy, Situation::PausedInFlight);
-        slot.device.pause();
+        managed(&mut slot.device).pause();
         slot.paused = true;
         slot.moving = Moving::No;
         slot.kicked = false;
@@ -61,7 +61,7 @@ impl<D: DeviceUnderTest> World<D> {
 
     fn resume(&mut self, device: u8) -> bool {
         let slot = &mut self.slots[usize::from(device)];
-        slot.device.resume();
+        managed(&mut slot.device).resume();
         if slot.moving == Moving::Saving {
             slot.oracle.disk().save_given_up();
         }
@@ -72,10 +72,10 @@ impl<D: DeviceUnderTest> World<D> {
 
     fn save(&mut self, device: u8) -> bool {
         let slot = &mut self.slots[usize::from(device)];
-        if slot.moving == Moving::Saving || !slot.device.is_drained() {
+        if slot.moving == Moving::Saving || !managed(&mut slot.device).is_drained() {
             return false;
         }
-        slot.device.begin_save();
+        managed(&mut slot.device).begin_save();
         slot.oracle.disk().save_begun();
         slot.moving = Moving::Saving;
         slot.make_runnable();
@@ -88,12 +88,12 @@ impl<D: DeviceUnderTest> World<D> {
         let World { options, memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(device)];
         let mut host = Host { ram: memory.ram(), disk, device, may_fail };
-        let Some(moved) = slot.device.move_on(&options.spec, &mut host) else {
+        let Some(moved) = managed(&mut slot.device).move_on(&options.spec, &mut host) else {
             return Ok(false);
         };
         match moved {
             Moved::Stable => slot.oracle.disk().saved(),
-            Moved::NotStable if may_fail && (slot.sync_failed || !D::ON_SIM_DISK) => {
+            Moved::NotStable if may_fail && (slot.sync_failed || !D::MEDIUM.is_simulated()) => {
                 slot.oracle.disk().host_failure_shown();
                 self.coverage.hit(Situation::SaveFailed);
             }
@@ -130,9 +130,9 @@ impl<D: DeviceUnderTest> World<D> {
         let writing =
             slot.queues.iter().any(|queue| queue.outstanding().any(|(_, ask)| ask.mutates()));
         self.coverage.hit_if(writing, Situation::ResizedUnderWrite);
-        let generation = slot.device.config_generation();
+        let generation = managed(&mut slot.device).config_generation();
         self.disk.grow(device, sectors, self.run);
-        slot.device.resize(sectors);
+        managed(&mut slot.device).resize(sectors);
         let mut bytes = [0; 8];
         slot.device.config_read(config::CAPACITY, &mut bytes);
         let shown = u64::from_le_bytes(bytes);
@@ -141,12 +141,12 @@ impl<D: DeviceUnderTest> World<D> {
             let violation = Violation::new(Rule::GenerationStale).note(note);
             return Err(Failure::boxed(device, violation));
         }
-        if slot.device.config_generation() == generation {
+        if managed(&mut slot.device).config_generation() == generation {
             let note = format!("The capacity has grown from {before} to {sectors} sectors.");
             let violation = Violation::new(Rule::GenerationStale).note(note);
             return Err(Failure::boxed(device, violation));
         }
-        if !slot.device.take_config_signal() {
+        if !managed(&mut slot.device).take_config_signal() {
             let note = "The configuration has changed, and nobody says so.";
             let violation = Violation::new(Rule::SignalMissing).note(note);
             return Err(Failure::boxed(device, violation));
@@ -163,7 +163,7 @@ impl<D: DeviceUnderTest> World<D> {
             return false;
         }
         self.coverage.hit_if(busy, Situation::QueueResetInFlight);
-        slot.device.reset_queue(u16::from(queue));
+        managed(&mut slot.device).reset_queue(u16::from(queue));
         slot.queue_states[usize::from(queue)] = QueueState::Resetting;
         slot.make_runnable();
         self.stats.queue_resets += 1;
@@ -174,7 +174,7 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = &mut self.slots[usize::from(device)];
         if u16::from(queue) >= slot.active
             || slot.queue_states[usize::from(queue)] != QueueState::Resetting
-            || slot.device.is_queue_resetting(u16::from(queue))
+            || managed(&mut slot.device).is_queue_resetting(u16::from(queue))
         {
             return Ok(false);
         }
@@ -198,7 +198,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let driver = &mut slot.queues[usize::from(queue)];
         driver.place(size, &mut self.memory);
-        slot.device.place_queue(u16::from(queue), driver.plan());
+        managed(&mut slot.device).place_queue(u16::from(queue), driver.plan());
         slot.queue_states[usize::from(queue)] = QueueState::Live;
         slot.make_runnable();
         self.coverage.hit_if(size < most, Situation::QueuePlacedSmaller);
@@ -208,7 +208,7 @@ impl<D: DeviceUnderTest> World<D> {
     fn restart_rings(&mut self, device: u8) -> bool {
         let slot = &mut self.slots[usize::from(device)];
         let carried = slot.is_carrying();
-        if !slot.device.restart_rings() {
+        if !managed(&mut slot.device).restart_rings() {
             return false;
         }
         self.coverage.hit_if(carried, Situation::StoppedCarried);
@@ -250,7 +250,7 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = &mut self.slots[usize::from(device)];
         let busy = slot.queues.iter().any(|queue| queue.outstanding().next().is_some());
         self.coverage.hit_if(busy, Situation::LeftInFlight);
-        slot.device.leave();
+        managed(&mut slot.device).leave();
         loop {
             for queue in 0..self.slot(device).active as u8 {
                 self.run_dry(QueueId { device, queue })?;
@@ -282,7 +282,7 @@ impl<D: DeviceUnderTest> World<D> {
     fn go_on(&mut self, device: u8) -> Outcome {
         let again = self.slot(device).is_carrying();
         self.coverage.hit_if(again, Situation::CarriedTwice);
-        let World { setup, options, memory, disk, slots, .. } = self;
+        let World { options, memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(device)];
         slot.carried_again += u32::from(again);
         slot.oracle.disk().reconnect();
@@ -294,7 +294,12 @@ impl<D: DeviceUnderTest> World<D> {
             *ring = driver.plan();
         }
         let mut host = Host { ram: memory.ram(), disk, device, may_fail: options.host_may_fail() };
-        slot.device.reconnect(setup, &options.spec, slot.negotiated, &rings[..active], &mut host);
+        managed(&mut slot.device).reconnect(
+            &options.spec,
+            slot.negotiated,
+            &rings[..active],
+            &mut host,
+        );
         slot.unpaused();
         self.stats.reconnects += 1;
         // The end of its operations makes room on the shared disk for other devices.
@@ -308,7 +313,7 @@ impl<D: DeviceUnderTest> World<D> {
         let World { memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(to.device)];
         let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
-        let cut_there = slot.device.die_inside(u16::from(to.queue), cut, &mut host);
+        let cut_there = managed(&mut slot.device).die_inside(u16::from(to.queue), cut, &mut host);
         self.coverage.hit_if(
             cut_there,
             match cut {
@@ -366,6 +371,14 @@ impl<D> DeviceSlot<D> {
         self.moving = Moving::No;
         self.kicked = false;
     }
+}
+
+/// The lifecycle of a device that has one.
+///
+/// # Panics
+/// If it has none: the world asks its [abilities](DeviceSlot::can) first.
+fn managed<D: DeviceUnderTest>(device: &mut D) -> &mut impl Managed {
+    device.lifecycle().expect("a device with an ability has a lifecycle")
 }
 
 /// Whether a request ends in the sectors from `old` up to `new`.

@@ -73,7 +73,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// content.
     #[must_use]
     pub fn new(setup: D::Setup, options: Options, run: u32) -> World<D> {
-        let options = options.of_kinds(D::kinds(&setup));
+        let options = options.of_kinds(D::KINDS);
         let disk = SimDisk::new(options.spec.disk, run);
         let mut world = World {
             setup,
@@ -97,7 +97,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Resets the world to [`new`](Self::new) with the same set-up, but keeps its allocations,
     /// coverage and statistics.
     pub fn restart(&mut self, options: Options, run: u32) {
-        let options = options.of_kinds(D::kinds(&self.setup));
+        let options = options.of_kinds(D::KINDS);
         self.options = options;
         self.run = run;
         self.disk.restart(options.spec.disk, run);

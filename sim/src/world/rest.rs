@@ -15,7 +15,7 @@ use crate::world::action::{Action, QueueId, Until};
 use crate::world::coverage::Situation;
 
 /// Most steps to come to rest.
-const PATIENCE: u32 = 10_000;
+const MOST_STEPS_AT_REST: u32 = 10_000;
 /// Most polls of a reset while the device is idle.
 const POLLS: u32 = 64;
 
@@ -29,7 +29,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Does every enabled step until a request has completed.
     pub(super) fn wait_for(&mut self, device: u8, id: u32) -> Outcome {
         let mut polls = 0;
-        for _ in 0..PATIENCE {
+        for _ in 0..MOST_STEPS_AT_REST {
             if !self.is_out(device, id) {
                 break;
             }
@@ -47,7 +47,7 @@ impl<D: DeviceUnderTest> World<D> {
 
     pub(super) fn rest(&mut self) -> Outcome {
         let mut polls = 0;
-        for _ in 0..PATIENCE {
+        for _ in 0..MOST_STEPS_AT_REST {
             let Some(action) = self.settle() else { break };
             if !self.step(&action)? {
                 // A reset may need several polls.
@@ -164,7 +164,7 @@ impl<D: DeviceUnderTest> World<D> {
             }
         }
         self.check_memory()?;
-        if D::ON_SIM_DISK {
+        if D::MEDIUM.is_simulated() {
             self.disk.witness(self.run).map_err(|seen| self.witnessed(seen))?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! A device whose threads are always runnable and never make progress.
 
 use powerfail::dut::Spec;
-use powerfail::dut::{DeviceUnderTest, Host, Progress};
+use powerfail::dut::{DeviceUnderTest, Host, Medium, Progress};
 use powerfail::guest::RingPlan;
 use powerfail::guest::wire::feature;
 use powerfail::host::disk::SimDisk;
@@ -12,7 +12,7 @@ pub(crate) struct Spinning;
 impl DeviceUnderTest for Spinning {
     type Setup = ();
 
-    const ON_SIM_DISK: bool = true;
+    const MEDIUM: Medium = Medium::Simulated;
 
     fn open((): &(), _spec: &Spec, _disk: &SimDisk, _device: u8) -> Spinning {
         Spinning

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use powerfail::devices::blk::Blk;
 use powerfail::devices::faulty::{Wrong, WrongDevice};
 use powerfail::devices::pmem::Pmem;
-use powerfail::dut::DeviceUnderTest;
+use powerfail::dut::{DeviceUnderTest, Profile};
 use powerfail::run::{Plan, run_seed, world};
 use powerfail_model::Rule;
 
@@ -115,4 +115,20 @@ pub(crate) fn everything(catches: u32) -> Vec<Bag> {
     let mut bags = bags.into_inner().expect("no thread has panicked");
     bags.sort_by_key(|(at, _)| *at);
     bags.into_iter().map(|(_, bag)| bag).collect()
+}
+
+/// The seeds, from zero on, until a mutant is caught under a contract; `None` if it is not within
+/// `most`.
+pub(crate) fn until_caught(wrong: Wrong, contract: Profile, most: u64) -> Option<u64> {
+    match wrong {
+        Wrong::Disk(fault) => seeds_until::<Blk>(Some(fault), contract, most),
+        Wrong::Device(fault) => seeds_until::<WrongDevice>(fault, contract, most),
+        Wrong::Memory(fault) => seeds_until::<Pmem>(Some(fault), contract, most),
+    }
+}
+
+fn seeds_until<D: DeviceUnderTest>(setup: D::Setup, contract: Profile, most: u64) -> Option<u64> {
+    let plan = Plan { contract: Some(contract), ..Plan::default() };
+    let mut world = world::<D>(&setup, plan, 0);
+    (0..most).find(|seed| run_seed(&mut world, plan, *seed, |_| {}).failure.is_some())
 }

@@ -2,6 +2,7 @@
 //! mutant.
 
 mod hunt;
+mod literal;
 
 use std::sync::OnceLock;
 

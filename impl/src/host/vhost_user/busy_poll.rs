@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waited_long_does_not_linger() {
+    fn no_busy_poll_after_a_long_wait() {
         let mut busy_poll = BusyPoll { expects_more: true, since: None };
         let long_ago = Instant::now().checked_sub(2 * SHORT).expect("the clock has run so long");
         busy_poll.since = Some(long_ago);

@@ -74,19 +74,19 @@ impl fmt::Display for RingError {
 /// A queue behind its worker lock.
 #[derive(Debug)]
 pub(super) struct Lane<D> {
-    lock: WorkerLock<State<D>, EventBell>,
+    lock: WorkerLock<State<D>, EventWakeup>,
     /// The sources that wake the worker: the wakeup, the kick and the disk's completions.
     epoll: Arc<OwnedFd>,
 }
 
 /// A lane that was taken from its worker.
-pub(super) type Exclusive<'a, D> = worker_lock::Exclusive<'a, State<D>, EventBell>;
+pub(super) type Exclusive<'a, D> = worker_lock::Exclusive<'a, State<D>, EventWakeup>;
 
 /// A wakeup that can be awaited together with other descriptors.
 #[derive(Debug)]
-pub(super) struct EventBell(OwnedFd);
+pub(super) struct EventWakeup(OwnedFd);
 
-impl Wakeup for EventBell {
+impl Wakeup for EventWakeup {
     fn signal(&self) {
         // It fails only if the wakeup is pending already.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
@@ -98,7 +98,7 @@ impl Wakeup for EventBell {
     }
 }
 
-impl AsFd for EventBell {
+impl AsFd for EventWakeup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -144,7 +144,7 @@ impl<D: QueueDisk> Lane<D> {
             owed: None,
             epoll: Arc::clone(&epoll),
         };
-        Ok(Lane { lock: WorkerLock::new(state, EventBell(wakeup)), epoll })
+        Ok(Lane { lock: WorkerLock::new(state, EventWakeup(wakeup)), epoll })
     }
 
     /// Takes the lane from its worker.
@@ -158,7 +158,7 @@ impl<D: QueueDisk> Lane<D> {
     }
 
     /// Makes the worker look again.
-    pub(super) fn ring_bell(&self) {
+    pub(super) fn wake_up(&self) {
         self.lock.wakeup().signal();
     }
 

@@ -53,9 +53,10 @@ pub(super) fn make(queues: u16, queue_size: u16) -> io::Result<(Inflight, OwnedF
 /// The memory of all queues, mapped.
 #[derive(Debug)]
 struct Shared {
-    map: MmapRegion,
-    /// Repairs the pages that a shrunk file lacks.
+    /// Repairs the pages that a shrunk file lacks. It ends before the mapping does: the addresses
+    /// may be mapped anew by then.
     _watch: Watch,
+    map: MmapRegion,
 }
 
 impl Shared {

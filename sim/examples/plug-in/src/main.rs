@@ -1,6 +1,6 @@
 //! A device of your own under test: write-through, over a `Vec`.
 use powerfail::host::disk::SimDisk;
-use powerfail::dut::{DeviceUnderTest, End, Host, Progress};
+use powerfail::dut::{DeviceUnderTest, End, Host, Medium, Progress};
 use powerfail::guest::RingPlan;
 use powerfail::dut::toolkit::{DeviceRing, serve};
 use powerfail::dut::Spec;
@@ -12,8 +12,7 @@ pub struct Tiny(Vec<u8>, [u8; 20], Vec<DeviceRing>);
 
 impl DeviceUnderTest for Tiny {
     type Setup = ();
-    const ON_SIM_DISK: bool = false;
-    const SURVIVES_POWER_LOSS: bool = true;
+    const MEDIUM: Medium = Medium::Own;
 
     fn open(_: &(), spec: &Spec, disk: &SimDisk, device: u8) -> Tiny {
         Tiny(disk.image(device).to_vec(), spec.serial, Vec::new())

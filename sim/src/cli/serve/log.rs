@@ -29,7 +29,7 @@ const BURST: u32 = 1000;
 /// The number of further lines of a topic per second.
 const RATE: u32 = 20;
 /// The wait for the queue to be written at the end of the process.
-const PATIENCE: Duration = Duration::from_millis(500);
+const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The subject of a rate-limited line. A flood of one topic leaves room for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,12 +164,13 @@ impl Log {
         }
     }
 
-    /// Waits until the queue is written, at most `PATIENCE`.
+    /// Waits until the queue is written, at most `WRITE_TIMEOUT`.
     pub(super) fn finish(&self) {
         let mut state = self.state();
         state.count();
         self.0.moved.notify_all();
-        let waited = self.0.moved.wait_timeout_while(state, PATIENCE, |state| !state.is_idle());
+        let waited =
+            self.0.moved.wait_timeout_while(state, WRITE_TIMEOUT, |state| !state.is_idle());
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -178,7 +179,7 @@ impl Log {
     pub(super) fn last_words(&self, what: impl Display) {
         let mut last = Some(line(what));
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < WRITE_TIMEOUT {
             if let Ok(mut state) = self.0.state.try_lock() {
                 if let Some(line) = last.take() {
                     state.push(line, MOST_OWN);

@@ -5,7 +5,7 @@ use crate::devices::in_flight::SimRecord;
 use crate::dut::MAX_QUEUES;
 use crate::dut::lifecycle::Moved;
 use crate::dut::toolkit::BlockRequest;
-use crate::dut::{DeviceUnderTest, Host, Progress};
+use crate::dut::{DeviceUnderTest, Host, Managed, Progress};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
 use crate::guest::wire::{feature, request};
@@ -247,7 +247,7 @@ impl WrongDevice {
             self.inner.records.iter().for_each(|record| record.mark_last());
         }
         let spec = self.spec;
-        self.inner.reconnect(&None, &spec, negotiated, rings, host);
+        self.inner.reconnect(&spec, negotiated, rings, host);
     }
 
     /// Another process continues after all heads taken, as if none were in flight.

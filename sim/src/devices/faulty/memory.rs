@@ -9,7 +9,7 @@ use powerfail_model::Rule;
 
 use crate::devices::pmem::progress;
 use crate::dut::toolkit::DeviceRing;
-use crate::dut::{Host, Progress};
+use crate::dut::{Host, Mapping, Progress};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
 use crate::guest::wire::memory;
@@ -256,20 +256,6 @@ impl FaultyMemory {
         }
     }
 
-    pub(crate) fn store(&mut self, word: u32, value: u64, host: &mut Host<'_>) {
-        if self.fault == MemoryFault::PrivateMapping {
-            self.private.retain(|stored| stored.0 != word);
-            self.private.push((word, value));
-        } else {
-            host.disk.store(host.device, word, value);
-        }
-    }
-
-    pub(crate) fn load(&self, word: u32, host: &Host<'_>) -> u64 {
-        let private = self.private.iter().find(|stored| stored.0 == word);
-        private.map_or_else(|| host.disk.load(host.device, word), |stored| stored.1)
-    }
-
     pub(crate) fn reset_begun(&mut self, host: &mut Host<'_>) {
         if self.fault == MemoryFault::ResetDropsStores {
             host.disk.drop_cache(host.device);
@@ -352,6 +338,22 @@ struct FaultyBacking<'a, 'd> {
     lane: MemoryLane<'d>,
     state: &'a mut FaultyMemory,
     device: u8,
+}
+
+impl Mapping for FaultyMemory {
+    fn store(&mut self, word: u32, value: u64, host: &mut Host<'_>) {
+        if self.fault == MemoryFault::PrivateMapping {
+            self.private.retain(|stored| stored.0 != word);
+            self.private.push((word, value));
+        } else {
+            host.disk.store(host.device, word, value);
+        }
+    }
+
+    fn load(&mut self, word: u32, host: &mut Host<'_>) -> u64 {
+        let private = self.private.iter().find(|stored| stored.0 == word);
+        private.map_or_else(|| host.disk.load(host.device, word), |stored| stored.1)
+    }
 }
 
 impl FaultyBacking<'_, '_> {

@@ -6,7 +6,7 @@ use crate::devices::blk::{Blk, Registers};
 use crate::dut::Spec;
 use crate::dut::lifecycle::{Abilities, Cut, Moved};
 use crate::dut::toolkit::{BlockRequest, Chain, DeviceRing};
-use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::dut::{DeviceUnderTest, End, Host, Managed, Medium, Profile, Progress};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
 use crate::guest::wire::{config, feature, request};
@@ -175,7 +175,8 @@ impl WrongDevice {
 impl DeviceUnderTest for WrongDevice {
     type Setup = DeviceFault;
 
-    const ON_SIM_DISK: bool = true;
+    const MEDIUM: Medium = Medium::Simulated;
+    const PROFILE: Profile = Profile::Strict;
     const RING_BASE: bool = true;
 
     fn open(setup: &DeviceFault, spec: &Spec, disk: &SimDisk, device: u8) -> WrongDevice {
@@ -368,14 +369,19 @@ impl DeviceUnderTest for WrongDevice {
         (self.fault == DeviceFault::WantsReset && self.count > 20) || self.inner.needs_reset()
     }
 
+    fn lifecycle(&mut self) -> Option<&mut impl Managed> {
+        self.life_fault().is_some().then_some(self)
+    }
+}
+
+impl Managed for WrongDevice {
     fn can(&self) -> Abilities {
         match self.life_fault() {
-            None => Abilities::NONE,
             // These mutants keep no records after a restore.
             Some(LifecycleFault::PauseWithoutDrain | LifecycleFault::SaveWithoutSync) => {
                 Abilities { reconnect: false, ..Abilities::ALL }
             }
-            Some(_) => Abilities::ALL,
+            _ => Abilities::ALL,
         }
     }
 
@@ -442,7 +448,6 @@ impl DeviceUnderTest for WrongDevice {
 
     fn reconnect(
         &mut self,
-        _setup: &DeviceFault,
         _spec: &Spec,
         negotiated: u64,
         rings: &[RingPlan],

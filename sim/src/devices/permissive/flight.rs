@@ -1,14 +1,16 @@
 //! A request in flight in a permissive device: taken, landed sector by sector, and answered.
 
 use super::refusal::{Task, task};
+use super::store::{self, Bytes};
 use super::{Liberty, PermissiveDevice};
 use crate::dut::Host;
 use crate::dut::toolkit::{BlockRequest, Chain, fail};
 use crate::guest::memory::Ram;
-use crate::guest::wire::request;
+use crate::guest::wire::{feature, request};
 
 const OK: u8 = 0;
 const IOERR: u8 = 1;
+const UNSUPP: u8 = 2;
 
 /// A request in flight.
 #[derive(Clone, Debug)]
@@ -28,7 +30,7 @@ pub(super) struct Flight {
     pub(super) forgotten: Vec<u32>,
 }
 
-impl PermissiveDevice {
+impl<const LITERAL: bool> PermissiveDevice<LITERAL> {
     /// Notes the heads published before the next completion.
     fn look_around(&mut self, ram: &Ram<'_>) {
         for (queue, ring) in self.rings.iter().enumerate() {
@@ -55,7 +57,14 @@ impl PermissiveDevice {
     }
 
     fn begin(&mut self, queue: u16, request: BlockRequest, since: u64, ram: &Ram<'_>) {
-        let mut task = task(&request, ram, &self.spec, self.negotiated);
+        let forgives = self.takes_literal(Liberty::DriverErrorServed);
+        let mut task = task(&request, ram, &self.spec, self.negotiated, forgives);
+        if task == Task::FreeFlush
+            && self.negotiated & feature::FLUSH == 0
+            && self.takes_literal(Liberty::FlushHollow)
+        {
+            task = Task::Pretend;
+        }
         if task == Task::FreeFlush {
             let served = self.takes(Liberty::FlushUnnegotiated);
             task = if served { Task::Flush } else { Task::Refuse(vec![2]) };
@@ -103,20 +112,54 @@ impl PermissiveDevice {
 
     /// Lands one sector of a request.
     pub(super) fn land(&mut self, at: usize, nth: usize, ram: &Ram<'_>) {
-        let flight = &mut self.flights[at];
-        let (sector, offset) = flight.left.swap_remove(nth);
+        let (sector, offset) = self.flights[at].left.swap_remove(nth);
+        if matches!(self.flights[at].task, Task::Read(_)) {
+            let bytes = self.found(sector, ram);
+            self.flights[at].request.chain.write(ram, offset, &bytes);
+            return;
+        }
         let mut bytes = [0; 512];
+        if matches!(self.flights[at].task, Task::Discard(_))
+            && self.takes_literal(Liberty::DiscardAnything)
+        {
+            bytes = store::anything(&mut self.prng);
+        }
+        let flight = &mut self.flights[at];
         match flight.task {
-            Task::Read(_) => {
-                bytes = *self.store.live(sector);
-                flight.request.chain.write(ram, offset, &bytes);
-            }
             Task::Write(_) => {
                 flight.request.chain.read(ram, request::HEADER + offset, &mut bytes);
                 self.store.land(sector, bytes, flight.number);
             }
             _ => self.store.land(sector, bytes, flight.number),
         }
+    }
+
+    /// The content that a read returns.
+    fn found(&mut self, sector: u32, ram: &Ram<'_>) -> Bytes {
+        let mut bytes = *self.store.live(sector);
+        if self.takes_literal(Liberty::ReadsDisagree) && self.prng.below(2) == 0 {
+            let in_flight = |by| self.flights.iter().any(|flight| flight.number == by);
+            bytes = *self.store.before(sector, in_flight).unwrap_or(&bytes);
+        }
+        if self.takes_literal(Liberty::ReadsMix)
+            && let Some((writer, first)) = self.writers_of(sector).next()
+        {
+            let mut written = [0; 512];
+            let at = request::HEADER + (sector - first) * 512;
+            writer.request.chain.read(ram, at, &mut written);
+            bytes = store::mixed(&bytes, &written);
+        }
+        bytes
+    }
+
+    /// The writes in flight that cover a sector, each with its first sector.
+    fn writers_of(&self, sector: u32) -> impl Iterator<Item = (&Flight, u32)> {
+        self.flights.iter().filter_map(move |flight| match flight.task {
+            Task::Write((first, sectors)) if (first..first + sectors).contains(&sector) => {
+                Some((flight, first))
+            }
+            _ => None,
+        })
     }
 
     fn land_all(&mut self, at: usize, ram: &Ram<'_>) {
@@ -171,17 +214,32 @@ impl PermissiveDevice {
             self.told = true;
             return IOERR;
         }
+        let writes = !matches!(self.flights[at].task, Task::Read(_) | Task::Identify);
+        if host.may_fail && writes && self.takes_literal(Liberty::UnsuppHalfway) {
+            return UNSUPP;
+        }
         self.land_all(at, &host.ram);
+        if matches!(self.flights[at].task, Task::Zero(_))
+            && self.flights[at].forgotten.is_empty()
+            && self.takes_literal(Liberty::ZeroesUnprotect)
+        {
+            return OK;
+        }
         // A write must be stable now iff the mode was write-through all the time.
         let flight = &self.flights[at];
         let (number, forgotten) = (flight.number, flight.forgotten.clone());
-        let covered = PermissiveDevice::covered(&flight.task);
+        let covered = Self::covered(&flight.task);
         if flight.through && !forgotten.is_empty() && !covered.is_empty() {
             self.told = true;
             return IOERR;
         }
         let through = flight.through;
         for sector in covered {
+            if LITERAL {
+                let others = self.writers_of(sector).map(|(other, _)| other.number);
+                let others: Vec<u64> = others.filter(|other| *other != number).collect();
+                self.store.ran_beside(sector, number, &others);
+            }
             let gone = forgotten.contains(&sector);
             self.store.promise(sector, number, self.completions, gone);
             if through {

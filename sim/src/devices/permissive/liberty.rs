@@ -45,6 +45,29 @@ pub enum Liberty {
     ResetDrops,
     /// A reset takes several polls.
     ResetLingers,
+
+    /// Literal only: a power loss leaves arbitrary bytes in a sector under a write that is not
+    /// stable.
+    LossAnything,
+    /// Literal only: a power loss leaves a mixture of two stable writes that ran concurrently.
+    LossMixes,
+    /// Literal only: a flush does not make a WRITE_ZEROES stable.
+    ZeroesUnprotect,
+    /// Literal only: a discarded sector reads as arbitrary bytes.
+    DiscardAnything,
+    /// Literal only: of two reads under a write in flight, the later returns the older content.
+    ReadsDisagree,
+    /// Literal only: a read returns a mixture of a write in flight and the content before it.
+    ReadsMix,
+    /// Literal only: a request that the driver must not send, and the device need not refuse, is
+    /// served.
+    DriverErrorServed,
+    /// Literal only: a write is done in part and answered with UNSUPP.
+    UnsuppHalfway,
+    /// Literal only: a FLUSH that was not negotiated returns OK and does nothing.
+    FlushHollow,
+    /// Literal only: a backend kill reverts writes that are not stable.
+    KillReverts,
 }
 
 impl Liberty {
@@ -68,5 +91,19 @@ impl Liberty {
         Liberty::AnyReason,
         Liberty::ResetDrops,
         Liberty::ResetLingers,
+    ];
+
+    /// All that only the Literal profile allows.
+    pub const LITERAL: [Liberty; 10] = [
+        Liberty::LossAnything,
+        Liberty::LossMixes,
+        Liberty::ZeroesUnprotect,
+        Liberty::DiscardAnything,
+        Liberty::ReadsDisagree,
+        Liberty::ReadsMix,
+        Liberty::DriverErrorServed,
+        Liberty::UnsuppHalfway,
+        Liberty::FlushHollow,
+        Liberty::KillReverts,
     ];
 }

@@ -5,7 +5,7 @@
 
 use crate::base::prng::Prng;
 use crate::dut::toolkit::{Chain, DeviceRing};
-use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::dut::{DeviceUnderTest, End, Host, Mapping, Medium, Profile, Progress};
 use crate::dut::{MEMORY_FEATURES, Spec};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
@@ -43,6 +43,14 @@ pub enum MemoryLiberty {
     ResetDrops,
     /// A reset takes several polls.
     ResetLingers,
+
+    /// Literal only: a power loss leaves an arbitrary value in a word that was stored since it was
+    /// flushed.
+    LossAnything,
+    /// Literal only: a device reset reverts words that were stored since they were flushed.
+    ResetReverts,
+    /// Literal only: a backend kill does.
+    KillReverts,
 }
 
 impl MemoryLiberty {
@@ -62,6 +70,10 @@ impl MemoryLiberty {
         MemoryLiberty::ResetDrops,
         MemoryLiberty::ResetLingers,
     ];
+
+    /// All that only the Literal profile allows.
+    pub const LITERAL: [MemoryLiberty; 3] =
+        [MemoryLiberty::LossAnything, MemoryLiberty::ResetReverts, MemoryLiberty::KillReverts];
 }
 
 /// A word's contents that a power loss may leave, each with the time of its store. The first is
@@ -83,9 +95,12 @@ struct Flight {
     doomed: bool,
 }
 
-/// The permissive memory.
+/// The permissive memory of the Literal profile.
+pub type LiteralMemory = PermissiveMemory<true>;
+
+/// The permissive memory; with `LITERAL`, that of the Literal profile.
 #[derive(Clone, Debug)]
-pub struct PermissiveMemory {
+pub struct PermissiveMemory<const LITERAL: bool = false> {
     only: Option<MemoryLiberty>,
     spec: Spec,
     prng: Prng,
@@ -99,7 +114,7 @@ pub struct PermissiveMemory {
     lingering: u32,
 }
 
-impl PermissiveMemory {
+impl<const LITERAL: bool> PermissiveMemory<LITERAL> {
     /// Whether the memory takes a liberty now: with even odds if it has all of them, always if it
     /// has only this one.
     fn takes(&mut self, liberty: MemoryLiberty) -> bool {
@@ -113,7 +128,24 @@ impl PermissiveMemory {
         self.takes(liberty) && self.prng.below(4) == 0
     }
 
-    /// Makes stores up to `time` persistent, and possibly later ones.
+    /// The same of a liberty that only the Literal profile allows.
+    fn takes_literal(&mut self, liberty: MemoryLiberty) -> bool {
+        LITERAL && self.takes(liberty)
+    }
+
+    /// Every word takes one of the contents that a power loss may leave, as if it was stored now.
+    fn revert(&mut self) {
+        self.time += 1;
+        for word in &mut self.words {
+            if word.contents.len() > 1 {
+                let nth = self.prng.below(word.contents.len() as u32) as usize;
+                let (_, value) = word.contents[nth];
+                word.contents.push((self.time, value));
+            }
+        }
+    }
+
+    /// What was stored up to `time` becomes persistent, and maybe more.
     fn persist(&mut self, time: u64) {
         for at in 0..self.words.len() {
             let until = if self.takes(MemoryLiberty::CoversMore) { self.time } else { time };
@@ -205,24 +237,16 @@ impl PermissiveMemory {
     }
 }
 
-impl DeviceUnderTest for PermissiveMemory {
+impl<const LITERAL: bool> DeviceUnderTest for PermissiveMemory<LITERAL> {
     /// The only liberty, or `None` for all of them.
     type Setup = Option<MemoryLiberty>;
 
-    const ON_SIM_DISK: bool = false;
-    const SURVIVES_POWER_LOSS: bool = true;
+    const MEDIUM: Medium = Medium::Own;
+    const KINDS: [Kind; 2] = [Kind::Memory; 2];
+    const PROFILE: Profile = if LITERAL { Profile::Literal } else { Profile::Strict };
     const RING_BASE: bool = true;
 
-    fn kinds(_setup: &Option<MemoryLiberty>) -> [Kind; 2] {
-        [Kind::Memory; 2]
-    }
-
-    fn open(
-        only: &Option<MemoryLiberty>,
-        spec: &Spec,
-        disk: &SimDisk,
-        device: u8,
-    ) -> PermissiveMemory {
+    fn open(only: &Option<MemoryLiberty>, spec: &Spec, disk: &SimDisk, device: u8) -> Self {
         let words = (0..spec.disk.capacity).map(|number| disk.load(device, number));
         let words: Vec<Word> =
             words.map(|value| Word { contents: vec![(0, value)], forgotten: false }).collect();
@@ -246,7 +270,9 @@ impl DeviceUnderTest for PermissiveMemory {
         self.still();
         self.lingering = 0;
         if end == End::BackendKill {
-            // The page cache, and with it every word, survives a backend kill.
+            if self.takes_literal(MemoryLiberty::KillReverts) {
+                self.revert();
+            }
             return;
         }
         for at in 0..self.words.len() {
@@ -261,6 +287,9 @@ impl DeviceUnderTest for PermissiveMemory {
             };
             word.contents = vec![(0, word.contents[left].1)];
             word.forgotten = false;
+            if last > 0 && self.takes_literal(MemoryLiberty::LossAnything) {
+                self.words[at].contents[0].1 = self.prng.word();
+            }
         }
     }
 
@@ -316,6 +345,9 @@ impl DeviceUnderTest for PermissiveMemory {
                 self.persist(flight.time);
             }
         }
+        if self.takes_literal(MemoryLiberty::ResetReverts) {
+            self.revert();
+        }
         self.still();
         self.lingering = if self.takes(MemoryLiberty::ResetLingers) { 3 } else { 0 };
     }
@@ -329,6 +361,12 @@ impl DeviceUnderTest for PermissiveMemory {
         self.ring.as_ref().is_some_and(DeviceRing::is_broken)
     }
 
+    fn mapping(&mut self) -> Option<&mut impl Mapping> {
+        Some(self)
+    }
+}
+
+impl<const LITERAL: bool> Mapping for PermissiveMemory<LITERAL> {
     fn store(&mut self, word: u32, value: u64, _host: &mut Host<'_>) {
         self.time += 1;
         let early = self.takes(MemoryLiberty::PersistsEarly);

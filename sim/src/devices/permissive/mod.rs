@@ -12,23 +12,26 @@ mod refusal;
 mod store;
 
 pub use liberty::Liberty;
-pub use memory::{MemoryLiberty, PermissiveMemory};
+pub use memory::{LiteralMemory, MemoryLiberty, PermissiveMemory};
 
 use crate::base::prng::Prng;
 use crate::dut::Spec;
 use crate::dut::toolkit::DeviceRing;
-use crate::dut::{DeviceUnderTest, End, Host, Progress};
+use crate::dut::{DeviceUnderTest, End, Host, Medium, Profile, Progress};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
 use crate::guest::wire::{config, feature};
 use crate::host::disk::SimDisk;
 use flight::Flight;
 use refusal::Task;
-use store::{Loss, Store};
+use store::{Loss, Store, Worse};
 
-/// The permissive device.
+/// The permissive device of the Literal profile.
+pub type LiteralDevice = PermissiveDevice<true>;
+
+/// The permissive device; with `LITERAL`, that of the Literal profile.
 #[derive(Clone, Debug)]
-pub struct PermissiveDevice {
+pub struct PermissiveDevice<const LITERAL: bool = false> {
     only: Option<Liberty>,
     spec: Spec,
     prng: Prng,
@@ -51,7 +54,7 @@ pub struct PermissiveDevice {
     live: bool,
 }
 
-impl PermissiveDevice {
+impl<const LITERAL: bool> PermissiveDevice<LITERAL> {
     /// Whether the device takes a liberty now: with even odds if it has all of them, always if it
     /// has only this one.
     fn takes(&mut self, liberty: Liberty) -> bool {
@@ -64,6 +67,11 @@ impl PermissiveDevice {
     /// As [`takes`](Self::takes), at a quarter of its odds.
     fn rarely_takes(&mut self, liberty: Liberty) -> bool {
         self.takes(liberty) && self.prng.below(4) == 0
+    }
+
+    /// The same of a liberty that only the Literal profile allows.
+    fn takes_literal(&mut self, liberty: Liberty) -> bool {
+        LITERAL && self.takes(liberty)
     }
 
     fn write_through(&self) -> bool {
@@ -101,15 +109,15 @@ impl PermissiveDevice {
     }
 }
 
-impl DeviceUnderTest for PermissiveDevice {
+impl<const LITERAL: bool> DeviceUnderTest for PermissiveDevice<LITERAL> {
     /// The only liberty, or `None` for all of them.
     type Setup = Option<Liberty>;
 
-    const ON_SIM_DISK: bool = false;
-    const SURVIVES_POWER_LOSS: bool = true;
+    const MEDIUM: Medium = Medium::Own;
+    const PROFILE: Profile = if LITERAL { Profile::Literal } else { Profile::Strict };
     const RING_BASE: bool = true;
 
-    fn open(setup: &Option<Liberty>, spec: &Spec, disk: &SimDisk, device: u8) -> PermissiveDevice {
+    fn open(setup: &Option<Liberty>, spec: &Spec, disk: &SimDisk, device: u8) -> Self {
         let image = disk.image(device);
         // The payload of the first sector names the run.
         let seed = image.iter().take(16).fold(u64::from(device), |seed, &byte| {
@@ -145,7 +153,7 @@ impl DeviceUnderTest for PermissiveDevice {
     ) {
         self.abandon(None);
         match end {
-            End::BackendKill if self.told => {
+            End::BackendKill if self.told | self.takes_literal(Liberty::KillReverts) => {
                 let number = self.completions;
                 self.store.find(&mut self.prng, number);
                 self.completions += 1;
@@ -159,7 +167,11 @@ impl DeviceUnderTest for PermissiveDevice {
                 } else {
                     Loss::Everything
                 };
-                self.store.power_loss(&mut self.prng, loss);
+                let worse = Worse {
+                    anything: self.takes_literal(Liberty::LossAnything),
+                    mixes: self.takes_literal(Liberty::LossMixes),
+                };
+                self.store.power_loss(&mut self.prng, loss, worse);
             }
         }
         self.told = false;
@@ -228,7 +240,9 @@ impl DeviceUnderTest for PermissiveDevice {
         if !mine.is_empty() && self.rarely_takes(Liberty::SpuriousSignals) {
             return Progress::Signal;
         }
-        let any_order = self.takes(Liberty::AnyOrder);
+        // These liberties show only where a request moves in parts.
+        let in_parts = matches!(self.only, Some(Liberty::ReadsDisagree | Liberty::UnsuppHalfway));
+        let any_order = self.takes(Liberty::AnyOrder) || in_parts;
         if (mine.is_empty() || self.prng.below(2) == 0) && self.take(queue, &host.ram) {
             return Progress::Busy;
         }

@@ -30,10 +30,19 @@ pub(super) enum Task {
     Refuse(Vec<u8>),
     /// Serve the flush or refuse it.
     FreeFlush,
+    /// Answer OK and do nothing.
+    Pretend,
 }
 
-/// Decides the work of a request.
-pub(super) fn task(request: &BlockRequest, ram: &Ram<'_>, spec: &Spec, negotiated: u64) -> Task {
+/// Judges a request. With `forgives`, errors of the driver that the text does not make the device
+/// refuse are served: a kind that was not negotiated, and a list over the limits.
+pub(super) fn task(
+    request: &BlockRequest,
+    ram: &Ram<'_>,
+    spec: &Spec,
+    negotiated: u64,
+    forgives: bool,
+) -> Task {
     let capacity = u64::from(spec.disk.capacity);
     let mut answers = Vec::new();
     let mut refuse = |wrong: bool, with: &[u8]| {
@@ -68,9 +77,10 @@ pub(super) fn task(request: &BlockRequest, ram: &Ram<'_>, spec: &Spec, negotiate
             let data = request.data(ram);
             let mut ranges = Vec::new();
             refuse(spec.disk.read_only, &[IOERR]);
-            refuse(negotiated & bit == 0, &either);
+            refuse(negotiated & bit == 0 && !forgives, &either);
             refuse(!request.data_out.is_multiple_of(request::SEGMENT), &either);
-            refuse(request.data_out / request::SEGMENT > spec.max_segments, &either);
+            let segments = request.data_out / request::SEGMENT;
+            refuse(segments > spec.max_segments && !forgives, &either);
             for segment in data.as_chunks::<16>().0 {
                 let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *segment;
                 let sector = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
@@ -79,7 +89,7 @@ pub(super) fn task(request: &BlockRequest, ram: &Ram<'_>, spec: &Spec, negotiate
                 refuse(flags & !request::UNMAP != 0, &[UNSUPP]);
                 refuse(discard && flags & request::UNMAP != 0, &[UNSUPP]);
                 refuse(outside(sector, u64::from(sectors)), &either);
-                refuse(sectors > spec.max_segment_sectors, &either);
+                refuse(sectors > spec.max_segment_sectors && !forgives, &either);
                 ranges.push((sector as u32, sectors));
             }
             if discard { Task::Discard(ranges) } else { Task::Zero(ranges) }

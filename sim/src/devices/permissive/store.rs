@@ -29,6 +29,54 @@ struct Cell {
     /// `Some` iff a promised version was forgotten: the completion that promised a newer one, or
     /// [`NEVER`].
     lost: Option<u64>,
+    /// Pairs of operations that were in flight at the same time; kept for the Literal device only.
+    concurrent: Vec<(u64, u64)>,
+    /// A stable version that was written at the same time as the first one.
+    beside: Option<Box<Bytes>>,
+}
+
+impl Cell {
+    /// The version at `at` is stable from now on, and the older ones are gone. `is_stable` says
+    /// which of them were stable too, besides the first.
+    fn stabilise(&mut self, at: usize, is_stable: impl Fn(&Version) -> bool) {
+        if at == 0 {
+            return;
+        }
+        let now = self.versions[at].by;
+        let older = self.versions[..at].iter().enumerate().rev();
+        let stable = older.filter(|(nth, version)| *nth == 0 || is_stable(version));
+        let mut stable = stable.map(|(_, version)| version);
+        let beside = stable.find(|older| {
+            self.concurrent.contains(&(older.by, now)) || self.concurrent.contains(&(now, older.by))
+        });
+        self.beside = beside.map(|version| version.bytes.clone());
+        self.versions.drain(..at);
+    }
+}
+
+/// What else a power loss does to the content, where only the Literal profile allows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Worse {
+    /// It leaves arbitrary bytes in sectors with a version that is not stable.
+    pub(super) anything: bool,
+    /// It mixes stable versions that were written at the same time.
+    pub(super) mixes: bool,
+}
+
+/// Arbitrary bytes.
+pub(super) fn anything(prng: &mut Prng) -> Bytes {
+    let mut bytes = [0; SECTOR];
+    for word in bytes.as_chunks_mut::<8>().0 {
+        *word = prng.word().to_le_bytes();
+    }
+    bytes
+}
+
+/// The first half of one content and the second half of another.
+pub(super) fn mixed(one: &Bytes, other: &Bytes) -> Bytes {
+    let mut bytes = *one;
+    bytes[SECTOR / 2..].copy_from_slice(&other[SECTOR / 2..]);
+    bytes
 }
 
 /// The data that a power loss leaves.
@@ -53,7 +101,7 @@ impl Store {
         let (sectors, _) = image.as_chunks::<SECTOR>();
         let cell = |bytes: &Bytes| {
             let version = Version { bytes: Box::new(*bytes), by: 0, promised: 0 };
-            Cell { versions: vec![version], lost: None }
+            Cell { versions: vec![version], lost: None, concurrent: Vec::new(), beside: None }
         };
         Store { cells: sectors.iter().map(cell).collect() }
     }
@@ -63,7 +111,21 @@ impl Store {
         &self.cells[sector as usize].versions.last().expect("a sector holds something").bytes
     }
 
-    /// Lands an operation's content in a sector.
+    /// The content before the live one, if the live one is that of an operation in flight.
+    pub(super) fn before(&self, sector: u32, in_flight: impl Fn(u64) -> bool) -> Option<&Bytes> {
+        match &self.cells[sector as usize].versions[..] {
+            [.., before, live] if in_flight(live.by) => Some(&before.bytes),
+            _ => None,
+        }
+    }
+
+    /// An operation completes on a sector while these others are in flight there.
+    pub(super) fn ran_beside(&mut self, sector: u32, by: u64, others: &[u64]) {
+        let pairs = others.iter().map(|other| (by, *other));
+        self.cells[sector as usize].concurrent.extend(pairs);
+    }
+
+    /// An operation takes effect on a sector.
     pub(super) fn land(&mut self, sector: u32, bytes: Bytes, by: u64) {
         let version = Version { bytes: Box::new(bytes), by, promised: NEVER };
         self.cells[sector as usize].versions.push(version);
@@ -89,7 +151,7 @@ impl Store {
     pub(super) fn stabilise(&mut self, sector: u32, by: u64) {
         let cell = &mut self.cells[sector as usize];
         if let Some(at) = cell.versions.iter().rposition(|version| version.by == by) {
-            cell.versions.drain(..at);
+            cell.stabilise(at, |_| false);
             cell.lost = None;
         }
     }
@@ -103,7 +165,7 @@ impl Store {
     pub(super) fn sync(&mut self, before: u64) {
         for cell in &mut self.cells {
             let kept = cell.versions.iter().rposition(|version| version.promised < before);
-            cell.versions.drain(..kept.unwrap_or(0));
+            cell.stabilise(kept.unwrap_or(0), |version| version.promised < before);
             cell.lost = None;
         }
     }
@@ -140,7 +202,7 @@ impl Store {
     }
 
     /// Cuts the power.
-    pub(super) fn power_loss(&mut self, prng: &mut Prng, loss: Loss) {
+    pub(super) fn power_loss(&mut self, prng: &mut Prng, loss: Loss, worse: Worse) {
         for cell in &mut self.cells {
             let last = cell.versions.len() - 1;
             let at = match loss {
@@ -150,6 +212,14 @@ impl Store {
             };
             cell.versions.swap(0, at);
             cell.versions.truncate(1);
+            if last > 0 && worse.anything && prng.below(2) == 0 {
+                *cell.versions[0].bytes = anything(prng);
+            }
+            if let Some(beside) = cell.beside.take().filter(|_| at == 0 && worse.mixes) {
+                let bytes = &mut cell.versions[0].bytes;
+                **bytes = mixed(bytes, &beside);
+            }
+            cell.concurrent.clear();
             cell.versions[0].promised = 0;
             cell.lost = None;
         }

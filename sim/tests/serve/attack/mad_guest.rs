@@ -20,7 +20,7 @@ use super::field::{
     AVAILABLE, DATA, Field, HEADERS, INDIRECT, LEN, MARGIN, NEXT, USED, USER, WRITE, address, place,
 };
 use super::protocol::*;
-use super::right::PATIENCE;
+use super::right::TIMEOUT;
 use super::watch::Campaign;
 
 /// The longest time for which a guest is served.
@@ -245,7 +245,7 @@ impl Front<'_> {
 
     /// The answer, unless the server ended the connection.
     fn hear(&mut self, request: u32) -> Option<Vec<u8>> {
-        let answer = self.end.hear(PATIENCE);
+        let answer = self.end.hear(TIMEOUT);
         assert!(answer.is_some() || self.end.gone, "no answer to message {request}");
         answer.map(|answer| answer.body)
     }

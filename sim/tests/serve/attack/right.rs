@@ -16,7 +16,7 @@ use super::protocol::{
 };
 
 /// Much longer than any step takes on a busy machine: a server that needs longer hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Descriptors of its ring.
 const SIZE: u16 = 64;
@@ -46,7 +46,7 @@ impl Client {
     }
 
     fn answer(&mut self, request: u32) -> Result<Vec<u8>, String> {
-        let answer = self.end.hear(PATIENCE);
+        let answer = self.end.hear(TIMEOUT);
         answer.map(|answer| answer.body).ok_or_else(|| {
             let why = if self.end.gone { "hung up" } else { "no answer" };
             format!("{why} after message {request}")
@@ -84,7 +84,7 @@ pub(crate) fn client(stream: UnixStream, mark: u64) -> Result<(), String> {
         client.field.publish(0, SIZE, head);
         rustix::io::write(&kick, &1_u64.to_ne_bytes()).map_err(|e| e.to_string())?;
         while client.field.used(0) != slot + 1 {
-            let patience = Timespec::try_from(PATIENCE).expect("a short time");
+            let patience = Timespec::try_from(TIMEOUT).expect("a short time");
             if poll(&mut [PollFd::new(&call, PollFlags::IN)], Some(&patience)) == Ok(0) {
                 return Err(format!("no signal for a request of type {kind}"));
             }

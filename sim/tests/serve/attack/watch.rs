@@ -119,7 +119,7 @@ impl Watch {
         let mut child = place.command(way).stderr(Stdio::from(log)).spawn().unwrap();
         let begun = Instant::now();
         while UnixStream::connect(place.socket()).is_err() {
-            assert!(begun.elapsed() < right::PATIENCE, "{name}: {way:?} is not served");
+            assert!(begun.elapsed() < right::TIMEOUT, "{name}: {way:?} is not served");
             assert_eq!(child.try_wait().unwrap(), None, "{name}: {way:?} is not served");
             std::thread::park_timeout(Duration::from_millis(5));
         }
@@ -178,7 +178,7 @@ impl Watch {
             if let Some(found) = is_so(self) {
                 return found;
             }
-            if begun.elapsed() > right::PATIENCE {
+            if begun.elapsed() > right::TIMEOUT {
                 let (level, now) = (self.level, Footprint::of(self.child.id()));
                 self.fail(&format!("{what}: {now:?} after {level:?}, {}", self.descriptors()));
             }
@@ -195,7 +195,7 @@ impl Watch {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            if begun.elapsed() > right::PATIENCE {
+            if begun.elapsed() > right::TIMEOUT {
                 self.fail("SIGTERM does not end it");
             }
             std::thread::park_timeout(Duration::from_millis(1));
