@@ -14,8 +14,8 @@ use powerfail::schedule::Schedule;
 use powerfail::schedule::options::Preset;
 use powerfail::world::coverage::Situation;
 
-/// Situations that a permissive device must reach.
-const DEMONIC: [Situation; 5] = [
+/// Situations that a run of the permissive device reaches often.
+const REACHED: [Situation; 5] = [
     Situation::FlushOvertakesWrite,
     Situation::CrashWithThreeLoose,
     Situation::OverlapOnTwoQueues,
@@ -27,7 +27,7 @@ const DEMONIC: [Situation; 5] = [
 fn heard(liberty: Option<Liberty>, preset: Preset, schedule: Schedule, seeds: u64) -> Vec<String> {
     let (report, said) = heard_of::<PermissiveDevice>(liberty, preset, schedule, seeds);
     if liberty.is_none() && schedule == Schedule::Uniform {
-        for situation in DEMONIC {
+        for situation in REACHED {
             assert!(report.coverage.count(situation) > 1000, "too tame: {}", situation.name());
         }
     }
@@ -66,7 +66,7 @@ fn heard_by<D: DeviceUnderTest>(
 }
 
 #[test]
-fn the_oracle_is_silent_about_the_demon() {
+fn the_oracle_is_silent_about_the_permissive_device() {
     let uniform = heard(None, Preset::Swarm, Schedule::Uniform, 100_000);
     assert_eq!(uniform, Vec::<String>::new());
     let pct = heard(None, Preset::Swarm, Schedule::Pct, 30_000);
@@ -74,7 +74,7 @@ fn the_oracle_is_silent_about_the_demon() {
 }
 
 #[test]
-fn the_oracle_is_silent_about_every_oddity() {
+fn the_oracle_is_silent_about_every_liberty() {
     let seeds = std::env::var("POWERFAIL_SEEDS").ok().and_then(|text| text.parse().ok());
     for liberty in Liberty::ALL {
         let said = heard(Some(liberty), Preset::Swarm, Schedule::Uniform, seeds.unwrap_or(4000));
@@ -83,7 +83,7 @@ fn the_oracle_is_silent_about_every_oddity() {
 }
 
 #[test]
-fn the_oracle_is_silent_about_the_demonic_memory_and_every_oddity_of_it() {
+fn the_oracle_is_silent_about_the_permissive_memory_and_every_liberty_of_it() {
     for (schedule, seeds) in [(Schedule::Uniform, 100_000), (Schedule::Pct, 30_000)] {
         let (report, said) = heard_of::<PermissiveMemory>(None, Preset::Swarm, schedule, seeds);
         assert_eq!(said, Vec::<String>::new());

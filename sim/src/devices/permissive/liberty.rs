@@ -20,7 +20,7 @@ pub enum Liberty {
     DiscardNothing,
     /// A discard zeroes some of its sectors.
     DiscardSome,
-    /// Signals that the driver has suppressed or that no completion needs.
+    /// Signals that the driver did not ask for.
     SpuriousSignals,
     /// Late signals, one for many completions.
     LateSignals,

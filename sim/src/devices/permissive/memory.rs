@@ -26,7 +26,7 @@ pub enum MemoryLiberty {
     MixedLoss,
     /// A power loss loses nothing.
     NeverLoses,
-    /// Signals that the driver has suppressed or that no completion needs.
+    /// Signals that the driver did not ask for.
     SpuriousSignals,
     /// Late signals, one for many completions.
     LateSignals,
@@ -340,7 +340,7 @@ impl<const LITERAL: bool> DeviceUnderTest for PermissiveMemory<LITERAL> {
 
     fn begin_reset(&mut self, _host: &mut Host<'_>) {
         if !self.takes(MemoryLiberty::ResetDrops) {
-            // The flushes in flight take effect without an answer.
+            // Flushes in flight take effect and are not answered.
             for flight in std::mem::take(&mut self.flights) {
                 self.persist(flight.time);
             }

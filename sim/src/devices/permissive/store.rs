@@ -1,4 +1,4 @@
-//! The storage of a permissive device: for every sector, all contents that a power loss may leave.
+//! The storage of the permissive device: for each sector, the contents that a power loss may leave.
 //!
 //! Versions are in the order in which they landed. The first is stable; the others may be lost, so
 //! a power loss may leave any of them. Reads return the last one. A failed sync removes the
