@@ -240,7 +240,7 @@ impl Blk {
 }
 
 impl DeviceUnderTest for Blk {
-    /// What is wrong with the disk, if anything.
+    /// The fault of the disk, if it has one.
     type Setup = Option<DiskFault>;
 
     const MEDIUM: Medium = Medium::Simulated;

@@ -1,6 +1,6 @@
-//! Our block device on a real file: the same seeds, the same oracle, a disk that nobody simulates.
+//! Our block device on a real file: the same seeds and the same oracle on a real disk.
 //!
-//! There is no power loss here, for a file does not forget; backends die and devices are reset
+//! There is no power loss here, because a file does not forget; backends die and devices are reset
 //! instead. It holds the simulated disk against a real one. Where the files are under a [file
 //! system that forgets](crate::host::power_cut_fs), it is
 //! [`BlkPowerCut`](crate::devices::blk_power_cut::BlkPowerCut) that is tested.
@@ -63,7 +63,7 @@ impl Files {
     }
 
     /// The same, each under a [file system that forgets](crate::host::power_cut_fs). It is mounted
-    /// here. What a killed process has left mounted under these names is taken away first.
+    /// here. Mounts that a killed process has left under these names are removed first.
     ///
     /// # Errors
     /// Besides those of [`new`](Self::new): nothing can be mounted here, or what is left of a
@@ -93,7 +93,7 @@ impl Files {
         Ok(files)
     }
 
-    /// A file that nobody else uses.
+    /// A file that no other run uses.
     pub(crate) fn lease(&self) -> Lease {
         match self.try_lease() {
             Ok(lease) => lease,
@@ -107,7 +107,7 @@ impl Files {
         let (number, made) = free
             .filter_map(|number| match pool.made.contains_key(&number) {
                 true => Some((number, Ok(None))),
-                // Somebody else's file keeps its number. Where none can be made, that is the error.
+                // A file of another process keeps its number. Any other error is reported.
                 false => match create_new(&pool.named(number)) {
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
                     made => Some((number, made.map(Some))),
@@ -148,10 +148,10 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // What is covered cannot be removed.
+        // A file under a mount cannot be removed.
         self.mounts = None;
         for number in self.made.keys() {
-            // It is only litter: nobody minds if it is gone already.
+            // The file may be gone already, which is as good.
             let _ = std::fs::remove_file(self.named(*number));
         }
     }

@@ -1,12 +1,12 @@
 //! Our block device on a real file whose power is cut: durability, measured through system calls.
 //!
 //! It is [`BlkFile`] with its files under a [file system that forgets](crate::host::power_cut_fs).
-//! What is dirty there is cut, and written back, by the same choices as on the simulated disk,
-//! which are in the trace. Which syncs fail, and what they forget, is drawn from the run's number
-//! and in no trace: it changes with the steps before it.
+//! Dirty sectors are cut and written back by the same choices as on the simulated disk, which are
+//! in the trace. Failed syncs, and the sectors they forget, are drawn from the run's number and are
+//! in no trace: they change with the steps before them.
 //!
-//! A backend that dies may have been about to tell of a failed sync. As nobody can say whether it
-//! did, nothing stays forgotten then.
+//! A backend that dies may have been about to report a failed sync. Whether it did is unknown, so
+//! nothing stays forgotten then.
 
 use powerfail_device::Errno;
 use powerfail_device::host::FileDisk;
@@ -93,7 +93,7 @@ impl<L: FileLane> DeviceUnderTest for BlkPowerCut<L> {
     }
 
     fn restart(&mut self, files: &Files, spec: &Spec, disk: &SimDisk, device: u8, end: End) {
-        // What opens is not to fail: a backend that cannot sync does not start.
+        // Opening must not fail: a backend that cannot sync does not start.
         self.power().fail_no_sync();
         self.drawn_at = None;
         match end {

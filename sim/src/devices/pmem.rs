@@ -62,7 +62,7 @@ pub(crate) fn start(device: &mut PmemDevice, ring: &RingPlan) {
     queue.set_position(ring.base, ring.base);
 }
 
-/// What a step was, to the world.
+/// A step of the device in the world's terms.
 pub(crate) fn progress(step: Step) -> Progress {
     match step {
         Step::Completed | Step::Submitted | Step::Ring => Progress::Busy,
@@ -73,7 +73,7 @@ pub(crate) fn progress(step: Step) -> Progress {
 }
 
 impl DeviceUnderTest for Pmem {
-    /// What is wrong with it, if anything.
+    /// The fault of the memory, if it has one.
     type Setup = Option<MemoryFault>;
 
     const MEDIUM: Medium = Medium::Simulated;

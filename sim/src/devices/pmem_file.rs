@@ -51,7 +51,7 @@ pub enum MapFault {
 pub struct Maps {
     /// The files.
     pub files: Files,
-    /// What is wrong.
+    /// The fault of the mapping.
     pub fault: MapFault,
 }
 
@@ -64,7 +64,7 @@ pub struct PmemFile<const CUTS: bool> {
     map: Option<Mapped>,
     lease: Lease,
     host_faults: Prng,
-    /// What was stored and is not known to be stable.
+    /// Stored sectors that are not known to be stable.
     stored: SectorSet,
 }
 
@@ -197,10 +197,10 @@ impl<const CUTS: bool> DeviceUnderTest for PmemFile<CUTS> {
     fn restart(&mut self, _: &Maps, spec: &Spec, _: &SimDisk, _device: u8, end: End) {
         self.device = pmem::device(spec);
         if let Some(power) = &self.lease.power {
-            // What opens is not to fail: a backend that cannot sync does not start.
+            // Opening must not fail: a backend that cannot sync does not start.
             power.fail_no_sync();
         }
-        // With the mapping go its dirty pages to the file.
+        // Unmapping hands the dirty pages to the file.
         self.map = None;
         match (&self.lease.power, end) {
             (Some(power), End::PowerLoss { survivors }) => power.cut(survivors),
@@ -208,7 +208,7 @@ impl<const CUTS: bool> DeviceUnderTest for PmemFile<CUTS> {
             (None, _) => {}
         }
         self.map = Some(Mapped::open(&self.lease, self.maps.fault));
-        // Whoever opens it syncs first.
+        // Opening syncs first.
         self.stored = SectorSet::EMPTY;
     }
 

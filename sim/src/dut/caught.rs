@@ -1,8 +1,8 @@
 //! Panics of a device under test, apart from our own.
 //!
-//! A device that panics is a result, told like every other one, so nothing is printed when it does.
-//! A panic anywhere else is a mistake of this program, and says so. Which of the two a panic is
-//! depends on where it happens: inside [`caught`], on this thread, or not.
+//! A panic of the device is a result and is reported like any other, so nothing is printed when it
+//! happens. Any other panic is a mistake of this program and says so. A panic is the device's iff
+//! it happens inside [`caught`], on this thread.
 
 use std::any::Any;
 use std::cell::Cell;

@@ -1,7 +1,7 @@
-//! What else can happen to a device than requests, resets and crashes: what the virtual machine
-//! monitor does to it behind its driver's back, and the reset of one queue.
+//! Events in the life of a device besides requests, resets and crashes: actions of the virtual
+//! machine monitor that the driver does not see, and the reset of one queue.
 
-/// Which of these a device knows. What it does not know never happens to it.
+/// The events that a device supports. The others never happen to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Abilities {
     /// Pause, resume, save and restore.
@@ -116,9 +116,9 @@ impl Lifecycle {
 /// What came of moving to another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved {
-    /// What completed before the save is stable.
+    /// Requests that completed before the save are stable.
     Stable,
-    /// It may not be: a sync has failed.
+    /// They may not be stable: a sync has failed.
     NotStable,
 }
 
@@ -140,6 +140,6 @@ pub(crate) enum Moving {
     /// None was begun.
     #[default]
     No,
-    /// What had completed by then is being made stable.
+    /// A sync of the requests completed so far is in progress.
     Saving,
 }

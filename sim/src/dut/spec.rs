@@ -7,7 +7,7 @@ use crate::host::disk::DiskShape;
 /// The most queues of one device.
 pub const MAX_QUEUES: usize = 4;
 
-/// What a device is made of: everything a backend needs to know to start.
+/// The parameters of a device: everything a backend needs to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// Number of request queues.

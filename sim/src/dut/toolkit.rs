@@ -1,5 +1,5 @@
-//! Small things that whoever plugs in a device of their own would write first: the device's half
-//! of a split ring, and a block request taken apart.
+//! The first things that a device under test needs: the device's half of a split ring, and a parser
+//! for block requests.
 //!
 //! Nothing here is used by our own device, which brings its own. It is plain code over
 //! [`Ram`]: no other thread looks on, so there are no barriers.
@@ -224,7 +224,7 @@ impl BlockRequest {
     }
 }
 
-/// Answers a chain that makes no sense with IOERR, if it has a writable byte. Returns the used
+/// Answers an invalid chain with IOERR, if it has a writable byte. Returns the used
 /// length, zero.
 pub fn fail(ram: &Ram<'_>, chain: &Chain) -> u32 {
     if let Some(last) = chain.writable_len().checked_sub(1) {
@@ -234,7 +234,7 @@ pub fn fail(ram: &Ram<'_>, chain: &Chain) -> u32 {
 }
 
 /// Takes the next chain from a ring, if there is one, and answers it: with the status and the data
-/// that `answer` gives for a request, or in the one way there is if the chain makes no sense.
+/// that `answer` gives for a request, or in the one way there is if the chain is invalid.
 pub fn serve(
     ring: &mut DeviceRing,
     ram: &Ram<'_>,

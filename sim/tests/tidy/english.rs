@@ -5,7 +5,7 @@ use crate::{at_most, comment, files};
 /// Most comment lines over [`WIDTH`] columns.
 const MOST_WIDE: usize = 0;
 /// Most nominal sentences and pronouns for people, together, per 1,000 lines of prose.
-const MOST_FOREIGN_PER_MILLE: usize = 7;
+const MOST_FOREIGN_PER_MILLE: usize = 2;
 /// Widest comment line.
 const WIDTH: usize = 100;
 

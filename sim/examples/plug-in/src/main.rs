@@ -1,9 +1,8 @@
 //! A device of your own under test: write-through, over a `Vec`.
-use powerfail::host::disk::SimDisk;
-use powerfail::dut::{DeviceUnderTest, End, Host, Medium, Progress};
-use powerfail::guest::RingPlan;
 use powerfail::dut::toolkit::{DeviceRing, serve};
-use powerfail::dut::Spec;
+use powerfail::dut::{DeviceUnderTest, End, Host, Medium, Progress, Spec};
+use powerfail::guest::RingPlan;
+use powerfail::host::disk::SimDisk;
 
 const VERSION_1: u64 = 1 << 32;
 

@@ -145,7 +145,7 @@ impl<const LITERAL: bool> PermissiveMemory<LITERAL> {
         }
     }
 
-    /// What was stored up to `time` becomes persistent, and maybe more.
+    /// Makes stores up to `time` persistent, and perhaps later ones.
     fn persist(&mut self, time: u64) {
         for at in 0..self.words.len() {
             let until = if self.takes(MemoryLiberty::CoversMore) { self.time } else { time };

@@ -54,7 +54,7 @@ impl Cell {
     }
 }
 
-/// What else a power loss does to the content, where only the Literal profile allows it.
+/// Damage by a power loss that only the Literal profile allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Worse {
     /// It leaves arbitrary bytes in sectors with a version that is not stable.
