@@ -9,7 +9,7 @@ use crate::oracle::Oracle;
 use crate::request::Kind;
 use crate::rule::Rule;
 use crate::ruling::{Effect, S_IOERR, S_OK, S_UNSUPP};
-use crate::terms::{self, Profile};
+use crate::terms::{self, Profile, Row};
 use crate::violation::Violation;
 
 impl Oracle {
@@ -63,9 +63,9 @@ impl Oracle {
         let steady = self.mode_since < sub;
         if entry.kind != Kind::Discard {
             let row =
-                if terms.negotiated(terms::CONFIG_WCE) && !steady { 'H' } else { terms.row() };
-            self.last.row = row;
-            self.ledger.entry_mut(slot).row = row;
+                if terms.negotiated(terms::CONFIG_WCE) && !steady { Row::H } else { terms.row() };
+            self.last.row = Some(row);
+            self.ledger.entry_mut(slot).row = Some(row);
         }
         if status == S_UNSUPP && self.profile == Profile::Strict {
             return self.retract(slot, entry);

@@ -15,6 +15,7 @@ use crate::reason::Reason;
 use crate::request::Kind;
 use crate::rule::Rule;
 use crate::ruling::S_OK;
+use crate::terms::Row;
 use crate::violation::Violation;
 
 /// A wrong read, with its place and time.
@@ -51,7 +52,7 @@ pub(crate) fn wrong_read(
     };
     if let Some((entry, _)) = culprit.and_then(|id| oracle.line(id)) {
         violation.kind = Some(entry.kind);
-        violation.row = (entry.row != '-').then_some(entry.row);
+        violation.row = entry.row;
     }
     violation.because = scene.because(winner);
     violation
@@ -188,7 +189,7 @@ impl Scene<'_> {
         }
         if let (true, Some(winner)) = (collapsed, winner) {
             let rule = match self.oracle.became_stable(winner) {
-                Some(Stability::AtCompletion('B')) => Rule::FlushlessWriteLost,
+                Some(Stability::AtCompletion(Row::B)) => Rule::FlushlessWriteLost,
                 Some(Stability::AtCompletion(_)) => Rule::WriteThroughLost,
                 Some(Stability::ByFlush(_) | Stability::BySave(..)) | None => Rule::StableWriteLost,
             };
@@ -265,7 +266,7 @@ impl Scene<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stability {
     /// The cache mode, in this row of the stability table.
-    AtCompletion(char),
+    AtCompletion(Row),
     /// This flush, the first to complete.
     ByFlush(RequestId),
     /// A save with this begin and end.
@@ -291,7 +292,7 @@ impl Oracle {
             return None;
         }
         if fate.stable_after == Instant(0) {
-            return Some(Stability::AtCompletion(entry.row));
+            return entry.row.map(Stability::AtCompletion);
         }
         let flushes = self.ledger.all().filter(|(_, flush, _)| {
             flush.counts

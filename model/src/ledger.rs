@@ -10,6 +10,7 @@
 use crate::names::{Content, Instant, RequestId};
 use crate::request::Kind;
 use crate::ruling::{Effect, Ruling};
+use crate::terms::Row;
 
 /// Index of a line: that of a request, of the content that precedes this powered life, or of the
 /// effects of dead backends.
@@ -94,7 +95,7 @@ pub(crate) struct Entry {
     pub(crate) first: u32,
     pub(crate) atoms: u32,
     /// Row of the stability table; `-` until a write completes.
-    pub(crate) row: char,
+    pub(crate) row: Option<Row>,
     /// Number of power losses before its publication.
     pub(crate) powered_life: u32,
     /// The last status; meaningful once used.
@@ -142,7 +143,7 @@ const UNKNOWN: Line = Line {
         ruling: Ruling::NONE,
         first: 0,
         atoms: 0,
-        row: '-',
+        row: None,
         powered_life: 0,
         status: 0,
         flushed: Instant(0),

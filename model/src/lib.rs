@@ -48,5 +48,5 @@ pub use pmem::{PmemOracle, PmemRequest};
 pub use reason::Reason;
 pub use request::{Demand, Kind, Request, Segment};
 pub use rule::Rule;
-pub use terms::{Profile, Terms};
+pub use terms::{Profile, Row, Terms};
 pub use violation::{Unit, Violation};

@@ -17,7 +17,7 @@ use crate::reason::Reason;
 use crate::request::{Demand, Kind, Request};
 use crate::rule::Rule;
 use crate::ruling::{Effect, Ruling, S_OK};
-use crate::terms::{self, Profile, Terms};
+use crate::terms::{self, Profile, Row, Terms};
 use crate::violation::Violation;
 
 /// Facts about one completion, for coverage counters.
@@ -29,9 +29,9 @@ pub struct CompletionFacts {
     pub kind: Kind,
     /// Its status.
     pub status: u8,
-    /// Row of the stability table, `A` to `H`, for any status; `-` unless the request is an `OUT`
-    /// or `WRITE_ZEROES`.
-    pub row: char,
+    /// Row of the stability table, for any status; `None` unless the request is an `OUT` or
+    /// `WRITE_ZEROES`.
+    pub row: Option<Row>,
     /// Whether its own completion made it stable.
     pub stable: bool,
     /// Whether it is a flush that overtook a write: a write published earlier is still in flight.
@@ -80,7 +80,7 @@ const NOTHING_COMPLETED: CompletionFacts = CompletionFacts {
     id: RequestId(0),
     kind: Kind::Other(u32::MAX),
     status: S_OK,
-    row: '-',
+    row: None,
     stable: false,
     overtook_write: false,
 };
@@ -184,7 +184,7 @@ impl Oracle {
         let ruling = Ruling::on(request, terms, self.profile);
         let flush = request.kind == Kind::Flush;
         let void = ruling.effect == Effect::Never;
-        let syncs_itself = || !matches!(terms.row(), 'C' | 'G');
+        let syncs_itself = || !matches!(terms.row(), Row::C | Row::G);
         let may_sync = terms.host_may_fail
             && !ruling.is_refusal()
             && (flush || (request.kind.mutates() && syncs_itself()));
@@ -207,7 +207,7 @@ impl Oracle {
             ruling,
             first: atoms.start,
             atoms: atoms.end - atoms.start,
-            row: '-',
+            row: None,
             powered_life: self.powered_life(),
             status: S_OK,
             flushed: self.ledger.last_flushed(),

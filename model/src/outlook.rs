@@ -2,6 +2,7 @@
 
 use crate::names::{Atom, Content};
 use crate::oracle::{CompletionFacts, Oracle};
+use crate::terms::Row;
 
 impl Oracle {
     /// Number of versions that are not stable and that a power loss now could leave in `atom`;
@@ -34,7 +35,7 @@ impl Oracle {
     /// # Panics
     /// If no life has begun.
     #[must_use]
-    pub fn stability_row(&self) -> char {
+    pub fn stability_row(&self) -> Row {
         self.terms.as_ref().expect("a row belongs to a life").row()
     }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::names::{Instant, Observed, RequestId};
+use crate::terms::Row;
 
 /// An event that a violation rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +44,7 @@ pub enum Reason {
         /// The request.
         id: RequestId,
         /// Its row of the stability table.
-        row: char,
+        row: Row,
         /// The time of its completion.
         at: Instant,
     },

@@ -4,6 +4,8 @@
 //! Negotiation is per life, so nothing here outlives a reset. The feature bits are the model's own
 //! reading of the specification.
 
+use std::fmt;
+
 /// `RO`: the device is read-only. The *offer* decides, not the negotiation.
 pub(crate) const RO: u64 = 1 << 5;
 /// `FLUSH`: the device understands the flush command.
@@ -56,6 +58,37 @@ impl Profile {
                 &["read-your-writes (AMB-09)", "a reset keeps completed data (AMB-21)"]
             }
         }
+    }
+}
+
+/// A row of the stability table of writes: the negotiation and cache mode under which a write was
+/// sent and completed. The table is in [`contract`](crate::law::contract).
+///
+/// # Spec
+/// 5.2.6.2, BLK-D-29 to BLK-D-34.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Row {
+    /// FLUSH is not offered: no write need survive.
+    A,
+    /// FLUSH is offered and not accepted, nor is CONFIG_WCE: every completed write is stable.
+    B,
+    /// FLUSH without CONFIG_WCE.
+    C,
+    /// CONFIG_WCE without FLUSH, write-through.
+    D,
+    /// CONFIG_WCE without FLUSH, write-back.
+    E,
+    /// Both, write-through.
+    F,
+    /// Both, write-back.
+    G,
+    /// CONFIG_WCE, and the mode changed while the write was in flight.
+    H,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
     }
 }
 
@@ -118,15 +151,15 @@ impl Terms {
     /// flight (BLK-D-33), so it is never returned here.
     #[inline]
     #[must_use]
-    pub fn row(&self) -> char {
+    pub fn row(&self) -> Row {
         match (self.negotiated(CONFIG_WCE), self.negotiated(FLUSH), self.writeback) {
-            (true, true, true) => 'G',
-            (true, true, false) => 'F',
-            (true, false, true) => 'E',
-            (true, false, false) => 'D',
-            (false, true, _) => 'C',
-            (false, false, _) if self.offered(FLUSH) => 'B',
-            (false, false, _) => 'A',
+            (true, true, true) => Row::G,
+            (true, true, false) => Row::F,
+            (true, false, true) => Row::E,
+            (true, false, false) => Row::D,
+            (false, true, _) => Row::C,
+            (false, false, _) if self.offered(FLUSH) => Row::B,
+            (false, false, _) => Row::A,
         }
     }
 }

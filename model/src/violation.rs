@@ -11,7 +11,7 @@ use crate::names::{Atom, Content, Observed, RequestId};
 use crate::reason::Reason;
 use crate::request::Kind;
 use crate::rule::Rule;
-use crate::terms::Profile;
+use crate::terms::{Profile, Row};
 
 /// The name of an atom in a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Violation {
     pub kind: Option<Kind>,
     /// Row of the stability table under which that request was served, `A` to `H`; `None` if it was
     /// no write.
-    pub row: Option<char>,
+    pub row: Option<Row>,
     /// The reading of the specification.
     pub profile: Profile,
     /// The request that revealed the violation.
@@ -93,7 +93,7 @@ impl Violation {
 
     /// Sets the row of the stability table.
     #[must_use]
-    pub fn row(mut self, row: char) -> Self {
+    pub fn row(mut self, row: Row) -> Self {
         self.row = Some(row);
         self
     }

@@ -11,7 +11,7 @@
 mod language;
 
 use language::{Script, check, check_on};
-use powerfail_model::{Profile, Rule};
+use powerfail_model::{Profile, Row, Rule};
 
 /// Checks every history against the rule that it breaks.
 fn table(rows: &[(&str, &str)]) {
@@ -86,12 +86,12 @@ fn the_literal_profile_counts_only_negotiated_flushes() {
 #[test]
 fn facts_of_a_completion_name_its_row() {
     for (history, row, stable) in [
-        ("row=B; W7>2", 'B', true),
-        ("row=C; W7>2", 'C', false),
-        ("row=F; W7>2", 'F', true),
-        ("row=G; 7>2; wb=0; 7 ok", 'H', false),
-        ("row=G; wb=0; z7>2; 7 ok", 'F', true),
-        ("row=G; wb=0; d7>2; 7 ok", '-', false),
+        ("row=B; W7>2", Some(Row::B), true),
+        ("row=C; W7>2", Some(Row::C), false),
+        ("row=F; W7>2", Some(Row::F), true),
+        ("row=G; 7>2; wb=0; 7 ok", Some(Row::H), false),
+        ("row=G; wb=0; z7>2; 7 ok", Some(Row::F), true),
+        ("row=G; wb=0; d7>2; 7 ok", None, false),
     ] {
         let facts = Script::play(Profile::Strict, history).oracle.last_completion();
         assert_eq!((facts.row, facts.stable), (row, stable), "{history}");

@@ -9,7 +9,7 @@
 //! | 1 | a promise was broken |
 //! | 2 | the input is invalid, or an output cannot be written and there is no other result |
 //! | 3 | a run was not reproducible |
-//! | 4 | no power loss hit volatile data, so nothing was measured |
+//! | 4 | no power loss hit volatile data, or a situation was never reached: nothing was measured |
 //! | 5 | a replay did not reach the situation of its trace |
 //! | 6 | a search was stopped before it was complete |
 //! | 7 | powerfail itself failed, and reports where |
@@ -70,8 +70,19 @@ const MISTAKEN: u8 = 7;
 const BISECT_SKIP: u8 = 125;
 
 /// Pulls the plug on a virtio disk, a million times a minute, and says which promise it broke.
+/// The exit codes, for `--help`.
+const CODES: &str = "Exit codes:
+  0  no promise was broken
+  1  a promise was broken
+  2  the input is invalid, or an output cannot be written
+  3  a run was not reproducible
+  4  no power loss hit volatile data, or a situation was never reached
+  5  a replay did not reach the situation of its trace
+  6  a search was stopped before it was complete
+  7  powerfail itself failed";
+
 #[derive(Debug, Parser)]
-#[command(name = "powerfail", version, max_term_width = 100)]
+#[command(name = "powerfail", version, max_term_width = 100, after_help = CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

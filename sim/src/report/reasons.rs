@@ -2,7 +2,7 @@
 //!
 //! Not here: the rules of the protocol (`protocol_reasons`).
 
-use powerfail_model::{Content, Observed, Reason, Rule};
+use powerfail_model::{Content, Observed, Reason, Row, Rule};
 
 use super::columns::Mark;
 use super::evidence::{Evidence, list};
@@ -54,7 +54,7 @@ fn lost(evidence: &Evidence<'_>) -> Vec<String> {
     });
     let saved = evidence.violation.because.iter().any(|r| matches!(r, Reason::Saved { .. }));
     match (by_mode, flush) {
-        (Some('B'), _) => out.push(format!(
+        (Some(Row::B), _) => out.push(format!(
             "FLUSH was offered and not accepted{}, so {write} was stable when it completed{back}.",
             start_before(evidence, winner)
         )),

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use powerfail_model::{Atom, Content};
+use powerfail_model::{Atom, Content, Row};
 
 use super::style::{Style, broken};
 use super::words::unit_of;
@@ -139,13 +139,13 @@ fn features(negotiated: u64) -> String {
 }
 
 /// The promise to a write that completes now, by its row of the stability table.
-fn mode(row: char) -> &'static str {
+fn mode(row: Row) -> &'static str {
     match row {
-        'A' => "none (no FLUSH: nothing is promised)",
-        'B' => "write-through (FLUSH was offered and not accepted)",
-        'C' => "write-back (a flush makes writes stable)",
-        'D' | 'F' => "write-through (writeback = 0)",
-        'E' => "write-back, without FLUSH",
-        _ => "write-back (writeback = 1, a flush makes writes stable)",
+        Row::A => "none (no FLUSH: nothing is promised)",
+        Row::B => "write-through (FLUSH was offered and not accepted)",
+        Row::C => "write-back (a flush makes writes stable)",
+        Row::D | Row::F => "write-through (writeback = 0)",
+        Row::E => "write-back, without FLUSH",
+        Row::G | Row::H => "write-back (writeback = 1, a flush makes writes stable)",
     }
 }

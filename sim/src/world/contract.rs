@@ -3,7 +3,7 @@
 //! The methods here are those that both oracles have. For the others the world calls the oracle of
 //! the kind directly.
 
-use powerfail_model::{Atom, Content, Oracle, PmemOracle, Profile, RequestId, Violation};
+use powerfail_model::{Atom, Content, Oracle, PmemOracle, Profile, RequestId, Row, Violation};
 
 use crate::guest::Kind;
 
@@ -109,7 +109,7 @@ impl Contract {
 
     /// The row (A to H) of the stability table that is in force; `None` for a memory.
     #[must_use]
-    pub fn stability_row(&self) -> Option<char> {
+    pub fn stability_row(&self) -> Option<Row> {
         match self {
             Contract::Disk(oracle) => Some(oracle.stability_row()),
             Contract::Memory(_) => None,

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use powerfail_model::Row;
+
 use crate::guest::Kind;
 
 /// A state or event that runs are counted for.
@@ -139,6 +141,20 @@ pub const SITUATIONS: usize = Situation::PowerLostFlushing as usize + 1;
 const _: () = assert!(SITUATIONS <= u64::BITS as usize, "`Coverage::bits` has a bit for each");
 
 impl Situation {
+    /// A write of this row of the stability table completed.
+    pub(super) fn of_row(row: Row) -> Situation {
+        match row {
+            Row::A => Situation::RowA,
+            Row::B => Situation::RowB,
+            Row::C => Situation::RowC,
+            Row::D => Situation::RowD,
+            Row::E => Situation::RowE,
+            Row::F => Situation::RowF,
+            Row::G => Situation::RowG,
+            Row::H => Situation::RowH,
+        }
+    }
+
     /// Every situation, in order.
     pub const ALL: [Situation; SITUATIONS] = [
         Situation::RowA,

@@ -153,8 +153,7 @@ impl<D: DeviceUnderTest> World<D> {
                 let grown = end > u64::from(self.options.spec.disk.capacity);
                 coverage.hit_if(grown, Situation::GrownSectorWritten);
                 let row = slot.oracle.disk().last_completion().row;
-                let nth = (row as u8).wrapping_sub(b'A').min(7);
-                coverage.hit(Situation::ALL[usize::from(nth)]);
+                coverage.hit(Situation::of_row(row.expect("a write has a row")));
                 let range = super::guest_step::covered(&done.ask, self.options.spec.disk.room());
                 slot.discarded = slot.discarded.minus(range);
                 slot.discarded_before_loss = slot.discarded_before_loss.minus(range);

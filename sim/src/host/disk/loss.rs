@@ -89,7 +89,12 @@ impl SimDisk {
         self.in_flight.clear();
         self.orphans.clear();
         self.ready.iter_mut().for_each(VecDeque::clear);
-        debug_assert!(self.cache == self.medium, "a power loss leaves nothing but the medium");
+        assert!(self.cache == self.medium, "a power loss leaves nothing but the medium");
+        assert!(
+            self.dirty().or(self.forgotten()).is_empty(),
+            "a power loss leaves nothing volatile"
+        );
+        assert!(self.in_flight().len() == 0, "a power loss ends every operation");
     }
 }
 
