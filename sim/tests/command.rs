@@ -102,7 +102,7 @@ fn the_contract_is_chosen_recorded_and_named_with_every_verdict() {
     let out = dir.path().join("out").display().to_string();
     let run = ["run", "--seeds", "512", "--contract", "literal", "--out", &out];
     let ours = stdout(&powerfail(&run));
-    let assumed = "contract Literal, which assumes: read-your-writes, a reset keeps completed data";
+    let assumed = "contract Literal, which assumes: read-your-writes (AMB-09), a reset keeps completed data (AMB-21)";
     assert!(ours.contains(assumed), "{ours}");
     let said = stdout(&powerfail(&[&run[..], &["--disk", "wrong:early-flush"]].concat()));
     assert!(said.contains("(Literal, 512-byte atoms)"), "{said}");
