@@ -135,7 +135,7 @@ fn a_file_that_makes_no_sense_is_refused_before_anything_runs() {
     };
     refused(&missing, "cannot read");
     let twice = place.findings(&[(LOST, ""), (LOST, "")]);
-    refused(&twice, "findings.toml: line 6: stable-write-lost/lost/out is here twice");
+    refused(&twice, "findings.toml: line 6: stable-write-lost/lost/out is listed twice");
     refused(&place.findings(&[("bad-luck", "")]), "line 2: `bad-luck` is not a signature");
     refused(&place.findings(&[(LOST, "seed = 5")]), "line 4: unknown field `seed`");
     let old = place.findings(&[(LOST, "expires = \"2020-02-29\"")]);

@@ -111,7 +111,7 @@ fn what_is_no_disk_is_refused_in_one_line() {
             for refused in [refusal(kind, path), read_only] {
                 let said = refused.to_string();
                 assert!(matches!(refused, OpenError::NoDisk(..)), "{refused}");
-                assert!(said.contains(&format!("is a {name}, and a disk")), "{said}");
+                assert!(said.contains(&format!("is a {name}, but a disk")), "{said}");
                 assert_eq!(said.lines().count(), 1, "{said}");
             }
         }

@@ -212,7 +212,7 @@ fn a_file_to_make_is_stable_with_its_name() {
             assert_eq!(daemon.end(Signal::TERM).0.code(), Some(0));
             continue;
         }
-        assert!(said.contains("cannot be made stable"), "{said}");
+        assert!(said.contains("cannot sync the new"), "{said}");
         assert_eq!(daemon.ended().0.code(), Some(2));
         assert_eq!(place.names(), [""; 0], "nothing is left");
         syncs += 1;

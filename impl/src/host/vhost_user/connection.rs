@@ -261,11 +261,11 @@ mod tests {
     #[test]
     fn what_is_no_message_says_why() {
         for (bytes, said) in [
-            (header(1, 2, 0), "GET_FEATURES with flags 0x2: no request of version 1"),
-            (header(1, 5, 0), "GET_FEATURES with flags 0x5: no request of version 1"),
+            (header(1, 2, 0), "GET_FEATURES with flags 0x2: not a request of version 1"),
+            (header(1, 5, 0), "GET_FEATURES with flags 0x5: not a request of version 1"),
             (
                 header(5, 1, u32::MAX),
-                "SET_MEM_TABLE with a body of 4294967295 bytes, which it cannot have",
+                "SET_MEM_TABLE with an invalid body length of 4294967295 bytes",
             ),
         ] {
             let (mut front_end, connection) = pair();
