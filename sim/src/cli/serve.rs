@@ -230,7 +230,10 @@ fn heed_signals(
     let heed = move || {
         for signal in signals.forever() {
             if signal == SIGUSR1 {
-                log.mention(Topic::Rest, format_args!("{file}{}", look_and_grow(&growth, &grower)));
+                log.mention(
+                    Topic::Rest,
+                    format_args!("{file}{}", announce_growth(&growth, &grower)),
+                );
             } else {
                 stopper.stop();
             }
@@ -243,7 +246,7 @@ fn heed_signals(
 
 /// Checks whether the file has grown, grows the disk, and returns the result as the end of a log
 /// line.
-fn look_and_grow(growth: &Growth, grower: &Grower) -> String {
+fn announce_growth(growth: &Growth, grower: &Grower) -> String {
     let capacity = match growth.look() {
         Ok(capacity) => capacity,
         Err(error) => return format!(": {error}"),
