@@ -25,10 +25,10 @@ use powerfail::dut::DeviceUnderTest;
 use powerfail::report::{Provenance, Style, tell};
 use powerfail::run::{Plan, Verdict, lead, replay};
 use powerfail::schedule::Schedule;
-use powerfail::schedule::options::{Options, Preset};
+use powerfail::schedule::options::Preset;
 use powerfail::trace::{Signature, Trace};
-use powerfail::world::World;
 use powerfail::world::action::Action;
+use powerfail::world::{World, WorldShape};
 
 /// The most requests of a run, without those of recovery.
 const MOST_REQUESTS: u32 = 24;
@@ -84,12 +84,12 @@ fn run<D: DeviceUnderTest>(device: &str, kept: &mut Option<World<D>>, bytes: &[u
     let mut options = Preset::Swarm.draw(D::KINDS, &mut choose);
     options.requests = 1 + options.requests % MOST_REQUESTS;
     let plan = Plan { preset: Preset::Swarm, schedule, contract: None };
-    let world = kept.get_or_insert_with(|| World::new(setup, options, RUN));
+    let world = kept.get_or_insert_with(|| World::new(setup, options.shape, RUN));
     let mut actions = Vec::new();
     let verdict = lead(world, plan, options, RUN, &mut choose, |action| actions.push(*action));
     if verdict.failure.is_some() {
         *kept = None;
-        report::<D>(device, options, actions, &verdict);
+        report::<D>(device, options.shape, actions, &verdict);
     }
 }
 
@@ -97,21 +97,21 @@ fn run<D: DeviceUnderTest>(device: &str, kept: &mut Option<World<D>>, bytes: &[u
 #[cold]
 fn report<D: DeviceUnderTest>(
     device: &str,
-    options: Options,
+    shape: WorldShape,
     actions: Vec<Action>,
     verdict: &Verdict,
 ) {
     let failure = verdict.failure.as_deref().expect("the verdict has a failure");
-    let mut world = World::<D>::new(D::Setup::default(), options, RUN);
+    let mut world = World::<D>::new(D::Setup::default(), shape, RUN);
     world.keep_journal();
-    replay(&mut world, options, RUN, &actions, |_| {});
+    replay(&mut world, shape, RUN, &actions, |_| {});
     let trace = Trace {
         device: device.to_owned(),
         disk: "sim".to_owned(),
         broke: Signature::of(&failure.violation),
         seed: String::new(),
         run: RUN,
-        options: *world.options(),
+        shape: *world.shape(),
         witness: Vec::new(),
         only_if: String::new(),
         events: verdict.hash,

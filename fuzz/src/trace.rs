@@ -61,20 +61,20 @@ pub fn target(bytes: &[u8]) {
     if trace.actions.len() > MOST_ACTIONS {
         return;
     }
-    match trace.options.kind(0) {
+    match trace.shape.kind(0) {
         Kind::Disk => DISK.with_borrow_mut(|world| follow(world, &trace)),
         Kind::Memory => MEMORY.with_borrow_mut(|world| follow(world, &trace)),
     }
 }
 
 fn follow<D: DeviceUnderTest>(kept: &mut Option<World<D>>, trace: &Trace) {
-    let make = || World::new(D::Setup::default(), trace.options, trace.run);
+    let make = || World::new(D::Setup::default(), trace.shape, trace.run);
     let world = kept.get_or_insert_with(make);
     let before = world.stats().steps;
     let failure = if trace.actions.len() <= FEW_ACTIONS {
         judge(world, trace).failure
     } else {
-        replay(world, trace.options, trace.run, &trace.actions, |_| {}).failure
+        replay(world, trace.shape, trace.run, &trace.actions, |_| {}).failure
     };
     let steps = world.stats().steps - before;
     // A single line may take as many steps again beyond the bound.

@@ -54,11 +54,11 @@ fn shrink_500_actions(bencher: Bencher<'_, '_>) {
     let mut actions = Vec::new();
     let verdict = run::run_seed(&mut world, plan, seed, |action| actions.push(*action));
     let signature = Signature::of(&verdict.failure.expect("this seed fails").violation);
-    let (options, run) = (*world.options(), run::run_number(seed));
+    let (shape, run) = (*world.shape(), run::run_number(seed));
     assert!(actions.len() > 500, "only {} actions", actions.len());
     bencher.bench_local(|| {
         let effort = Effort::plenty(1);
-        shrink::<WrongDevice>(&setup, options, run, &actions, &signature, &effort)
+        shrink::<WrongDevice>(&setup, shape, run, &actions, &signature, &effort)
     });
 }
 
@@ -67,7 +67,7 @@ fn shrink_500_actions(bencher: Bencher<'_, '_>) {
 fn replay_a_trace(bencher: Bencher<'_, '_>) {
     let trace: Trace =
         include_str!("../../traces/0011-write-repeated.trace").parse().expect("a good trace");
-    let mut world = World::<Blk>::new(None, trace.options, trace.run);
+    let mut world = World::<Blk>::new(None, trace.shape, trace.run);
     bencher.bench_local(|| {
         let judged = judge(&mut world, &trace);
         assert_eq!(judged.replayed, Replayed::Passes);

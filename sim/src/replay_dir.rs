@@ -64,7 +64,7 @@ pub fn replay_dir<D: DeviceUnderTest>(dir: impl AsRef<Path>) -> Result<ReplayedT
 fn replay_file<D: DeviceUnderTest>(path: &Path) -> Result<ReplayedTrace, String> {
     let trace = read(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut world = World::<D>::new(D::Setup::default(), trace.options, trace.run);
+    let mut world = World::<D>::new(D::Setup::default(), trace.shape, trace.run);
     let judged = judge(&mut world, &trace);
     let provenance = Provenance { from: name.clone(), ..Provenance::default() };
     let story = judged.failure.map(|failure| tell(&world, &failure, &provenance, Style::default()));

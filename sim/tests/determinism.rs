@@ -42,9 +42,9 @@ fn a_clone_steps_like_its_original() {
         let mut original = world::<Blk>(&None, PLAN, seed);
         let mut actions: Vec<Action> = Vec::new();
         run_seed(&mut original, PLAN, seed, |action| actions.push(*action));
-        let (options, run) = (*original.options(), run_number(seed));
+        let (shape, run) = (*original.shape(), run_number(seed));
         let half = actions.len() / 2;
-        original.restart(options, run);
+        original.restart(shape, run);
         for action in &actions[..half] {
             original.step(action).unwrap();
         }
@@ -66,8 +66,8 @@ fn replaying_the_actions_of_a_run_gives_its_events() {
     for seed in 0..200 {
         let mut actions: Vec<Action> = Vec::new();
         let hash = run_seed(&mut world, PLAN, seed, |action| actions.push(*action)).hash;
-        let options = *world.options();
-        let again = replay(&mut world, options, run_number(seed), &actions, |at| {
+        let shape = *world.shape();
+        let again = replay(&mut world, shape, run_number(seed), &actions, |at| {
             panic!("action {at} of seed {seed} was not enabled in the replay");
         });
         assert_eq!(again.hash, hash, "seed {seed}");
@@ -100,13 +100,13 @@ fn the_number_of_jobs_changes_nothing() {
 }
 
 #[test]
-fn a_pilot_always_ends() {
+fn a_scheduler_always_ends() {
     // A tape of zeroes is the most monotonous source.
     let mut world = world::<Blk>(&None, PLAN, 0);
     for schedule in [Schedule::Uniform, Schedule::Pct, Schedule::Naive] {
         let mut tape = Tape::new(&[]);
         let options = Preset::Swarm.draw(Default::default(), &mut tape);
-        world.restart(options, 9);
+        world.restart(options.shape, 9);
         let mut scheduler = Scheduler::new(schedule, options, &mut tape);
         let mut actions = 0;
         while let Some(action) = scheduler.next(&world, &mut tape) {

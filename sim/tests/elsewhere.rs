@@ -114,7 +114,7 @@ fn trace_of(setup: Option<DiskFault>, plan: Plan, seed: u64) -> Trace {
     let mut actions = Vec::new();
     run_seed(&mut world, plan, seed, |action| actions.push(*action));
     let other: Trace = TRACE.parse().unwrap();
-    Trace { options: *world.options(), run: run_number(seed), actions, ..other }
+    Trace { shape: *world.shape(), run: run_number(seed), actions, ..other }
 }
 
 #[derive(Default)]
@@ -128,8 +128,8 @@ struct Seen {
 
 /// Compares the log of each device of a trace with the images of the same moment.
 fn compare(setup: Option<DiskFault>, trace: &Trace, seen: &mut Seen) {
-    let mut world = World::<Blk>::new(setup, trace.options, trace.run);
-    for device in 0..trace.options.devices {
+    let mut world = World::<Blk>::new(setup, trace.shape, trace.run);
+    for device in 0..trace.shape.devices {
         let log = log_writes(&mut world, trace, device).unwrap();
         let at = first_power_loss(trace).unwrap_or(trace.actions.len() + 1);
         replay_before(&mut world, trace, 1).unwrap();
@@ -208,7 +208,7 @@ fn a_disk_that_misses_a_sector_is_seen_in_its_log() {
 fn a_log_tells_a_lie_about_a_flush_apart() {
     let trace: Trace = TRACE.parse().unwrap();
     let marks = |setup| {
-        let mut world = World::<Blk>::new(setup, trace.options, trace.run);
+        let mut world = World::<Blk>::new(setup, trace.shape, trace.run);
         let log = log_writes(&mut world, &trace, 0).unwrap();
         let say = |entry: &reader::Entry| match (entry.mark(), entry.flags) {
             (Some(mark), _) => mark.to_owned(),
@@ -260,7 +260,7 @@ fn the_commands_write_what_the_library_gives() {
     assert!(about.contains("up to the first power loss: 4 entries"), "{about}");
 
     let trace: Trace = TRACE.parse().unwrap();
-    let mut world = World::<Blk>::new(Some(DiskFault::EarlyFlush), trace.options, trace.run);
+    let mut world = World::<Blk>::new(Some(DiskFault::EarlyFlush), trace.shape, trace.run);
     assert_eq!(fs::read(&log).unwrap(), log_writes(&mut world, &trace, 0).unwrap().bytes);
     replay_before(&mut world, &trace, 9).unwrap();
     let survivors = Survivors::Only("2,5-7".parse().unwrap());

@@ -36,7 +36,7 @@ fn read(name: &str, text: &str) -> Trace {
 }
 
 fn replayed<D: DeviceUnderTest>(setup: D::Setup, trace: &Trace) -> Replayed {
-    judge(&mut World::<D>::new(setup, trace.options, trace.run), trace).replayed
+    judge(&mut World::<D>::new(setup, trace.shape, trace.run), trace).replayed
 }
 
 fn on_the_wrong_thing(trace: &Trace) -> Replayed {

@@ -84,7 +84,7 @@ end
 const LAST_LINE: u64 = 2_000_000;
 
 fn judged<D: DeviceUnderTest<Setup: Default>>(trace: &Trace) -> Judged {
-    let mut world = World::<D>::new(D::Setup::default(), trace.options, trace.run);
+    let mut world = World::<D>::new(D::Setup::default(), trace.shape, trace.run);
     let judged = judge(&mut world, trace);
     let steps = world.stats().steps;
     assert!(steps <= 2 * MOST_STEPS + LAST_LINE, "{steps} steps");

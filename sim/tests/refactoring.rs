@@ -7,7 +7,6 @@
 use std::fs;
 use std::path::Path;
 
-use powerfail::base::choose::Ratio;
 use powerfail::devices::blk::Blk;
 use powerfail::devices::faulty::{Wrong, WrongDevice};
 use powerfail::devices::pmem::Pmem;
@@ -19,7 +18,6 @@ use powerfail::guest::{Layout, RingPlan};
 use powerfail::host::disk::SimDisk;
 use powerfail::run::{Judged, Replayed, judge};
 use powerfail::run::{Plan, replay, run_seed, unfold, world};
-use powerfail::schedule::options::Mix;
 use powerfail::trace::Trace;
 use powerfail::world::World;
 use powerfail::world::action::{Action, Until};
@@ -178,14 +176,14 @@ fn changed(trace: &Trace, change: impl FnOnce(&mut Trace)) -> Option<Trace> {
 }
 
 fn rings_doubled(trace: &Trace) -> Option<Trace> {
-    changed(trace, |trace| trace.options.spec.ring_size *= 2)
+    changed(trace, |trace| trace.shape.spec.ring_size *= 2)
 }
 
 /// A ring of two has no room for a request without an indirect table.
 fn rings_halved(trace: &Trace) -> Option<Trace> {
     changed(trace, |trace| {
-        let halved = (trace.options.spec.ring_size / 2).max(4);
-        trace.options.spec.ring_size = halved;
+        let halved = (trace.shape.spec.ring_size / 2).max(4);
+        trace.shape.spec.ring_size = halved;
     })
 }
 
@@ -216,7 +214,7 @@ fn laid_out(trace: &Trace, cut: impl Fn(bool) -> Layout) -> Option<Trace> {
 }
 
 fn cut_finer(trace: &Trace) -> Option<Trace> {
-    let roomy = trace.options.spec.ring_size >= 8;
+    let roomy = trace.shape.spec.ring_size >= 8;
     laid_out(trace, |tables| match (tables, roomy) {
         (true, _) => Layout { header: 3, data: 2, glued: 1, indirect: 3, empty: 1 },
         (false, true) => Layout { header: 1, data: 3, glued: 1, indirect: 0, empty: 0 },
@@ -230,12 +228,12 @@ fn in_tables(trace: &Trace) -> Option<Trace> {
 
 fn transfers_of_a_granule(trace: &Trace) -> Option<Trace> {
     changed(trace, |trace| {
-        trace.options.spec.disk.max_transfer = trace.options.spec.disk.granule;
+        trace.shape.spec.disk.max_transfer = trace.shape.spec.disk.granule;
     })
 }
 
 fn transfers_of_any_size(trace: &Trace) -> Option<Trace> {
-    changed(trace, |trace| trace.options.spec.disk.max_transfer = 1 << 20)
+    changed(trace, |trace| trace.shape.spec.disk.max_transfer = 1 << 20)
 }
 
 fn another_queue(trace: &Trace) -> Option<Trace> {
@@ -243,12 +241,12 @@ fn another_queue(trace: &Trace) -> Option<Trace> {
         Action::Send { to, .. } => to.queue > 0,
         _ => false,
     });
-    let offers = trace.options.spec.offer & feature::MQ != 0;
-    let queues = trace.options.spec.queues;
+    let offers = trace.shape.spec.offer & feature::MQ != 0;
+    let queues = trace.shape.spec.queues;
     if uses_others || !offers {
         return None;
     }
-    changed(trace, |trace| trace.options.spec.queues = if queues == 1 { 2 } else { 1 })
+    changed(trace, |trace| trace.shape.spec.queues = if queues == 1 { 2 } else { 1 })
 }
 
 fn renumbered(trace: &Trace) -> Option<Trace> {
@@ -290,7 +288,7 @@ fn wrong(trace: &Trace) -> Wrong {
 }
 
 fn judged<D: DeviceUnderTest>(setup: D::Setup, pace: Pace, trace: &Trace) -> Judged {
-    judge(&mut World::<Rewritten<D>>::new((pace, setup), trace.options, trace.run), trace)
+    judge(&mut World::<Rewritten<D>>::new((pace, setup), trace.shape, trace.run), trace)
 }
 
 fn there(pace: Pace, trace: &Trace) -> Judged {
@@ -306,8 +304,8 @@ const UNFOLDED: &str = ", unfolded";
 /// The trace with every wait expanded into steps, as a run is recorded.
 fn unfolded(trace: &Trace) -> Trace {
     fn actions<D: DeviceUnderTest>(setup: D::Setup, trace: &Trace) -> Vec<Action> {
-        let mut world = World::<D>::new(setup, trace.options, trace.run);
-        unfold(&mut world, trace.options, trace.run, &trace.actions)
+        let mut world = World::<D>::new(setup, trace.shape, trace.run);
+        unfold(&mut world, trace.shape, trace.run, &trace.actions)
     }
     let actions = match wrong(trace) {
         Wrong::Disk(fault) => actions::<Blk>(Some(fault), trace),
@@ -329,7 +327,7 @@ fn traces_survive_refactorings() {
             let changed = changes.iter().try_fold(trace.clone(), |trace, change| change(&trace));
             let Some(changed) = changed else { continue };
             let there = there(pace, &changed);
-            let here = match changed.options.kind(0) {
+            let here = match changed.shape.kind(0) {
                 Kind::Disk => judged::<Blk>(None, pace, &changed),
                 Kind::Memory => judged::<Pmem>(None, pace, &changed),
             };
@@ -355,49 +353,16 @@ fn traces_survive_refactorings() {
     assert!(lost.is_empty(), "did not survive:\n{}", lost.join("\n"));
 }
 
-/// Changes every option that only the generator uses.
-fn generated_otherwise(trace: &Trace) -> Trace {
-    let mut other = trace.clone();
-    let options = &mut other.options;
-    let (seldom, may_fail) = (Ratio::new(3, 7), options.host_may_fail());
-    options.spread = 1;
-    options.requests = 999;
-    options.crashes = 77;
-    options.mix = Mix { read: 1, write: 2, flush: 3, discard: 4, zeroes: 5, id: 6 };
-    options.layouts = !options.layouts;
-    options.burst = 3;
-    options.base = 12_345;
-    for ratio in [
-        &mut options.kill,
-        &mut options.chase,
-        &mut options.malformation,
-        &mut options.again,
-        &mut options.toggle,
-        &mut options.reset,
-        &mut options.refuse,
-        &mut options.parts,
-        &mut options.short,
-        &mut options.transient,
-        &mut options.write_back,
-    ] {
-        *ratio = seldom;
-    }
-    (options.fail, options.fail_sync) =
-        if may_fail { (Ratio::NEVER, seldom) } else { (Ratio::NEVER, Ratio::NEVER) };
-    other
-}
-
 #[test]
-fn a_replay_does_not_depend_on_the_generator() {
+fn a_replay_does_not_depend_on_earlier_runs() {
     fn hashes<D: DeviceUnderTest>(setup: D::Setup, trace: &Trace) -> (u64, u64) {
         let hash = |world: &mut World<D>, trace: &Trace| {
-            replay(world, trace.options, trace.run, &trace.actions, |_| {}).hash
+            replay(world, trace.shape, trace.run, &trace.actions, |_| {}).hash
         };
-        let fresh = hash(&mut World::new(setup.clone(), trace.options, trace.run), trace);
-        let other = generated_otherwise(trace);
+        let fresh = hash(&mut World::new(setup.clone(), trace.shape, trace.run), trace);
         let mut used = world::<D>(&setup, Plan::default(), 11);
         run_seed(&mut used, Plan::default(), 11, |_| {});
-        (fresh, hash(&mut used, &other))
+        (fresh, hash(&mut used, trace))
     }
     for (name, trace) in traces() {
         let (fresh, used) = match wrong(&trace) {
@@ -406,7 +371,7 @@ fn a_replay_does_not_depend_on_the_generator() {
             Wrong::Memory(fault) => hashes::<Pmem>(Some(fault), &trace),
         };
         assert_eq!(fresh, used, "{name} on its wrong thing");
-        let (fresh, used) = match trace.options.kind(0) {
+        let (fresh, used) = match trace.shape.kind(0) {
             Kind::Disk => hashes::<Blk>(None, &trace),
             Kind::Memory => hashes::<Pmem>(None, &trace),
         };

@@ -3,7 +3,6 @@
 use std::fs;
 use std::process::Command;
 
-use powerfail::base::choose::Tape;
 use powerfail::devices::blk::Blk;
 use powerfail::devices::faulty::{Wrong, WrongDevice};
 use powerfail::devices::pmem::Pmem;
@@ -13,10 +12,10 @@ use powerfail::report::{Provenance, Style, tell};
 use powerfail::run::certainty::{Certainty, FUTURES, certainty, steps};
 use powerfail::run::judge;
 use powerfail::run::{Plan, replay, run_seed, world};
-use powerfail::schedule::options::{Options, Preset};
+use powerfail::schedule::options::Preset;
 use powerfail::trace::Trace;
 use powerfail::world::action::{Action, CrashKind};
-use powerfail::world::{Event, Failure, World};
+use powerfail::world::{Event, Failure, World, WorldShape};
 
 const WIDTHS: [usize; 5] = [60, 72, 80, 100, 140];
 
@@ -71,7 +70,7 @@ fn seeds<D: DeviceUnderTest>(setup: D::Setup, name: &str, asked: GuestRequest<'_
 }
 
 fn traced<D: DeviceUnderTest>(setup: D::Setup, name: &str, trace: &Trace, asked: GuestRequest<'_>) {
-    let mut world = World::<D>::new(setup, trace.options, trace.run);
+    let mut world = World::<D>::new(setup, trace.shape, trace.run);
     let failure = judge(&mut world, trace).failure.expect("saved traces fail");
     ask(name, &world, &failure, asked);
 }
@@ -182,7 +181,7 @@ fn every_story_has_a_cross_a_reason_and_points_at_its_own_lines() {
 /// A handwritten run on a mutant.
 struct Case {
     wrong: Wrong,
-    options: Options,
+    shape: WorldShape,
     actions: Vec<Action>,
 }
 
@@ -198,9 +197,9 @@ struct Told {
 impl Case {
     fn new(wrong: &str, actions: &str) -> Case {
         let wrong = Wrong::from_name(wrong).expect("a known name");
-        let options = Preset::Bench.draw(Default::default(), &mut Tape::new(&[]));
+        let shape = WorldShape::default();
         let parse = |line: &str| line.trim().parse::<Action>().unwrap_or_else(|e| panic!("{e}"));
-        Case { wrong, options, actions: actions.split(';').map(parse).collect() }
+        Case { wrong, shape, actions: actions.split(';').map(parse).collect() }
     }
 
     fn run(&self, look: Style) -> Told {
@@ -213,9 +212,9 @@ impl Case {
 
     fn run_on<D: DeviceUnderTest>(&self, setup: D::Setup, look: Style) -> Told {
         quiet();
-        let mut world = World::<D>::new(setup, self.options, 7);
+        let mut world = World::<D>::new(setup, self.shape, 7);
         world.keep_journal();
-        let verdict = replay(&mut world, self.options, 7, &self.actions, |_| {});
+        let verdict = replay(&mut world, self.shape, 7, &self.actions, |_| {});
         let failure = verdict.failure.expect("it fails");
         let certainty = certainty(&world).expect("it is short");
         let events = world.journal().unwrap().events().to_vec();
@@ -346,7 +345,7 @@ fn saved_trace(dir: &tempfile::TempDir) -> String {
         broke: "stable-write-lost/lost/out".parse().unwrap(),
         seed: "1 bench uniform".to_owned(),
         run: 7,
-        options: case.options,
+        shape: case.shape,
         witness: Vec::new(),
         only_if: String::new(),
         events: 0,

@@ -28,7 +28,7 @@ fn traces() -> Vec<(PathBuf, Trace)> {
 }
 
 fn replayed<D: DeviceUnderTest>(setup: D::Setup, trace: &Trace) -> Replayed {
-    judge(&mut World::<D>::new(setup, trace.options, trace.run), trace).replayed
+    judge(&mut World::<D>::new(setup, trace.shape, trace.run), trace).replayed
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn saved_traces_fail_where_they_were_found_and_pass_on_ours() {
             };
             assert_eq!(there, Replayed::Fails, "{shown} on {name}");
         }
-        let here = match trace.options.kind(0) {
+        let here = match trace.shape.kind(0) {
             Kind::Disk => replayed::<Blk>(None, &trace),
             Kind::Memory => replayed::<Pmem>(None, &trace),
         };

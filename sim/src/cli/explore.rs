@@ -262,9 +262,9 @@ impl Exploring<'_> {
         signature: &Signature,
         found: &Counterexample,
     ) -> Trace {
-        let Counterexample { options, run, actions, .. } = found;
+        let Counterexample { shape, run, actions, .. } = found;
         let names = (self.device, "sim");
-        let trace = unshrunk::<D>(setup, *options, *run, actions.clone(), signature, names);
+        let trace = unshrunk::<D>(setup, *shape, *run, actions.clone(), signature, names);
         Trace { seed: seed(found), ..trace }
     }
 
@@ -283,9 +283,9 @@ impl Exploring<'_> {
         let work = Work { replays: PLENTY, jobs, stop: &stop };
         let mut of_each: BTreeMap<Signature, (&Counterexample, Shrunk)> = BTreeMap::new();
         for found in found {
-            let Counterexample { options, run, actions, failure, row, steps } = found;
+            let Counterexample { shape, run, actions, failure, row, steps } = found;
             let signature = Signature::of(&failure.violation);
-            let Some(short) = shrink::<D>(setup, *options, *run, actions, &signature, &work) else {
+            let Some(short) = shrink::<D>(setup, *shape, *run, actions, &signature, &work) else {
                 return Err(format!(
                     "{signature} in row {row} after {steps} steps, which a replay does not reproduce: \
                      the search is wrong"
@@ -318,9 +318,9 @@ impl Exploring<'_> {
             .filter_map(|(signature, path)| Some((signature, path.as_ref().ok()?)))
             .map(|(signature, path)| format!("  also found: {signature} in {}\n", Shown(path)))
             .collect();
-        let mut world = World::<D>::new(setup.clone(), short.options, short.run);
+        let mut world = World::<D>::new(setup.clone(), short.shape, short.run);
         world.keep_journal();
-        replay(&mut world, short.options, short.run, &short.actions, |_| {});
+        replay(&mut world, short.shape, short.run, &short.actions, |_| {});
         let provenance = Provenance {
             from: match D::KINDS[0] {
                 Kind::Disk => format!("row {}", found.row),

@@ -109,10 +109,10 @@ impl<T: Take> Visit for Taking<'_, T> {
             ));
         }
         let device = u8::from(source.of == "b");
-        if device >= trace.options.devices {
+        if device >= trace.shape.devices {
             return Err(format!("{shown} has one device: there is no `--of b`"));
         }
-        let mut world = World::<D>::new(setup, trace.options, trace.run);
+        let mut world = World::<D>::new(setup, trace.shape, trace.run);
         let taken = take.take(&mut world, &trace, device);
         let (bytes, says) = taken.map_err(|e| format!("{shown}: {e}"))?;
         write_new(output, &bytes)?;

@@ -149,7 +149,7 @@ impl Subject {
 
     /// A trace, to be judged by the contract that was asked for, or else its own.
     fn judging(&self, mut trace: Trace) -> Trace {
-        trace.options.contract = self.contract.unwrap_or(trace.options.contract);
+        trace.shape.contract = self.contract.unwrap_or(trace.shape.contract);
         trace
     }
 }

@@ -124,7 +124,7 @@ impl Visit for Seed {
                     say::line(recount(&world, &format!("seed {seed}"), style));
                 }
                 let what = format_args!("{actions} actions, events {hash:016x}");
-                let contract = judged_by(world.options().contract);
+                let contract = judged_by(world.shape().contract);
                 say::line(format_args!("seed {seed} passes: {what} ({contract})"));
                 PASSED
             }
@@ -144,7 +144,7 @@ impl Visit for Traced<'_> {
 
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
         let Traced { trace, name, args, style } = &self;
-        let mut world = World::<D>::new(setup, trace.options, trace.run);
+        let mut world = World::<D>::new(setup, trace.shape, trace.run);
         let judged = judge(&mut world, trace);
         if let Some(failure) = &judged.failure {
             // A bisection needs only the exit code, so it skips hundreds of continuations.
@@ -176,7 +176,7 @@ impl Visit for Traced<'_> {
                 let promise = trace.broke.rule.promise();
                 let what =
                     format_args!("the situation was reached and the promise held: {promise}");
-                let contract = judged_by(trace.options.contract);
+                let contract = judged_by(trace.shape.contract);
                 say::line(format_args!("{name} passes: {what} ({contract})"));
                 PASSED
             }

@@ -25,12 +25,12 @@ use crate::run::certainty::certainty;
 use crate::run::known::Known;
 use crate::run::{Plan, replay, run_number, run_seed, world};
 use crate::schedule::Schedule;
-use crate::schedule::options::{Options, Preset};
+use crate::schedule::options::Preset;
 use crate::shrink::{Effort, PLENTY, shrink, unshrunk};
 use crate::trace::{Signature, Trace};
-use crate::world::World;
 use crate::world::action::Action;
 use crate::world::coverage::Situation;
+use crate::world::{World, WorldShape};
 
 /// A number of swarm runs that reach every situation, unless the generator is wrong.
 const ENOUGH: u64 = 100_000;
@@ -220,10 +220,10 @@ impl Running<'_> {
         signature: &Signature,
         recorded: Recorded,
     ) -> Trace {
-        let Recorded { options, actions } = recorded;
+        let Recorded { shape, actions } = recorded;
         let names = (self.device, self.disk);
         let run = run_number(seed);
-        let trace = unshrunk::<D>(setup, options, run, actions, signature, names);
+        let trace = unshrunk::<D>(setup, shape, run, actions, signature, names);
         Trace { seed: format!("{seed} {} {}", plan.preset, plan.schedule), ..trace }
     }
 
@@ -269,11 +269,11 @@ impl Running<'_> {
         let begun = Instant::now();
         let stop = |_| begun.elapsed() > SHRINK_BUDGET || self.is_stopped();
         let effort = Effort { replays: PLENTY, jobs: self.jobs(), stop: &stop };
-        let Recorded { options, actions } = &recorded;
+        let Recorded { shape, actions } = &recorded;
         let run = run_number(seed);
         let short = match self.is_stopped() {
             true => None,
-            false => match shrink::<D>(setup, *options, run, actions, signature, &effort) {
+            false => match shrink::<D>(setup, *shape, run, actions, signature, &effort) {
                 Some(short) => Some(short),
                 None => {
                     let kept = folder.kept().remove(signature);
@@ -292,9 +292,9 @@ impl Running<'_> {
             None => self.unshrunk::<D>(setup, plan, seed, signature, recorded),
         };
         let kept = folder.keep(&trace);
-        let mut world = World::<D>::new(setup.clone(), trace.options, trace.run);
+        let mut world = World::<D>::new(setup.clone(), trace.shape, trace.run);
         world.keep_journal();
-        let verdict = replay(&mut world, trace.options, trace.run, &trace.actions, |_| {});
+        let verdict = replay(&mut world, trace.shape, trace.run, &trace.actions, |_| {});
         let failure = match &short {
             Some(short) => &short.failure,
             None => verdict.failure.as_ref().unwrap_or(&finding.failure),
@@ -379,17 +379,17 @@ impl Running<'_> {
 
 /// The options and actions of a seed's run, for replay.
 struct Recorded {
-    options: Options,
+    shape: WorldShape,
     actions: Vec<Action>,
 }
 
 impl Recorded {
     fn of<D: DeviceUnderTest>(setup: &D::Setup, plan: Plan, seed: u64) -> Recorded {
         let mut world = world::<D>(setup, plan, seed);
-        let options = *world.options();
+        let shape = *world.shape();
         let mut actions = Vec::new();
         run_seed(&mut world, plan, seed, |action| actions.push(*action));
-        Recorded { options, actions }
+        Recorded { shape, actions }
     }
 }
 

@@ -21,10 +21,10 @@ use crate::dut::DeviceUnderTest;
 use crate::report::{Provenance, Style, tell};
 use crate::run::certainty::certainty;
 use crate::run::{replay, run_number, run_seed, world};
-use crate::schedule::options::Options;
 use crate::shrink::{Effort, PLENTY, Standing, shrink, unshrunk};
 use crate::trace::{Signature, Trace, read};
 use crate::world::World;
+use crate::world::WorldShape;
 use crate::world::action::Action;
 
 pub(super) fn run(
@@ -55,7 +55,7 @@ struct Shrinking<'a> {
 
 /// The failure to shrink.
 struct Found {
-    options: Options,
+    shape: WorldShape,
     run: u32,
     actions: Vec<Action>,
     signature: Signature,
@@ -91,8 +91,8 @@ impl Visit for Shrinking<'_> {
         };
         let jobs = self.args.jobs.unwrap_or_else(cores);
         let effort = Effort { replays: PLENTY, jobs, stop: &stop };
-        let Found { options, run, actions, signature, seed, name } = found;
-        let short = shrink::<D>(&setup, options, run, &actions, &signature, &effort);
+        let Found { shape, run, actions, signature, seed, name } = found;
+        let short = shrink::<D>(&setup, shape, run, &actions, &signature, &effort);
         bar.finish_and_clear();
         let Some(short) = short else {
             let what = "here: there is nothing to shrink";
@@ -101,9 +101,9 @@ impl Visit for Shrinking<'_> {
         };
         let trace = Trace { seed, ..short.trace(self.device, self.disk) };
         let written = place.write(&trace);
-        let mut world = World::<D>::new(setup, trace.options, trace.run);
+        let mut world = World::<D>::new(setup, trace.shape, trace.run);
         world.keep_journal();
-        replay(&mut world, trace.options, trace.run, &trace.actions, |_| {});
+        replay(&mut world, trace.shape, trace.run, &trace.actions, |_| {});
         let shown = written.as_ref().map(|path| word(path));
         let provenance = Provenance {
             from: name,
@@ -136,7 +136,7 @@ impl Shrinking<'_> {
     fn found<D: DeviceUnderTest>(&self, setup: &D::Setup) -> Option<Found> {
         if let Some(trace) = &self.trace {
             return Some(Found {
-                options: trace.options,
+                shape: trace.shape,
                 run: trace.run,
                 actions: trace.actions.clone(),
                 signature: trace.broke.clone(),
@@ -147,7 +147,7 @@ impl Shrinking<'_> {
         let seed = self.args.seed.expect("clap asks for one of the two");
         let plan = self.args.subject.plan();
         let mut world = world::<D>(setup, plan, seed);
-        let options = *world.options();
+        let shape = *world.shape();
         let mut actions = Vec::new();
         let verdict = run_seed(&mut world, plan, seed, |action| actions.push(*action));
         let Some(failure) = verdict.failure else {
@@ -155,7 +155,7 @@ impl Shrinking<'_> {
             return None;
         };
         Some(Found {
-            options,
+            shape,
             run: run_number(seed),
             actions,
             signature: Signature::of(&failure.violation),
@@ -194,9 +194,9 @@ impl Shrinking<'_> {
         if self.trace.is_some() {
             return Ok(());
         }
-        let Found { options, run, actions, signature, seed, .. } = found;
+        let Found { shape, run, actions, signature, seed, .. } = found;
         let names = (self.device, self.disk);
-        let trace = unshrunk::<D>(setup, *options, *run, actions.clone(), signature, names);
+        let trace = unshrunk::<D>(setup, *shape, *run, actions.clone(), signature, names);
         let path = place.write(&Trace { seed: seed.clone(), ..trace })?;
         say::note(format_args!("{} fails with {signature}: {}", found.name, Shown(&path)));
         Ok(())

@@ -30,10 +30,10 @@ impl Visit for Stop<'_> {
                 "{name} has no action {before}: give --until a number from 1 to {count}"
             ));
         };
-        let mut world = World::<D>::new(setup, trace.options, trace.run);
+        let mut world = World::<D>::new(setup, trace.shape, trace.run);
         let mut skipped = 0;
         let done = &actions[..before - 1];
-        let verdict = replay(&mut world, trace.options, trace.run, done, |_| skipped += 1);
+        let verdict = replay(&mut world, trace.shape, trace.run, done, |_| skipped += 1);
         if let Some(failure) = verdict.failure {
             say::line(format_args!("{name} fails before action {before}: {}", failure.violation));
             return Ok(VIOLATED);

@@ -73,9 +73,9 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use crate::dut::DeviceUnderTest;
-use crate::schedule::options::Options;
 use crate::trace::Signature;
 use crate::world::Failure;
+use crate::world::WorldShape;
 use crate::world::action::Action;
 use plan::Plan;
 use tasks::{Limits, Outcome, Outcomes, Task, TaskStore};
@@ -138,8 +138,8 @@ impl Report {
 pub struct Counterexample {
     /// The row of the stability table.
     pub row: Row,
-    /// The options of the world.
-    pub options: Options,
+    /// The shape of the world.
+    pub shape: WorldShape,
     /// The number of the run.
     pub run: u32,
     /// The actions of the run.
@@ -314,7 +314,7 @@ fn counterexample<D: DeviceUnderTest>(
 ) -> Counterexample {
     Counterexample {
         row: plan.row,
-        options: plan.options,
+        shape: plan.shape,
         run: node::RUN,
         actions: write_down::run::<D>(setup, plan, &found.path),
         steps: found.path.len(),

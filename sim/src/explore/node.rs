@@ -72,7 +72,7 @@ impl<D: DeviceUnderTest> Node<D> {
         plan: &Plan,
         log: Option<Arc<Mutex<Log>>>,
     ) -> Result<Node<D>, Box<Failure>> {
-        let mut world = World::<D>::new(setup.clone(), plan.options, RUN);
+        let mut world = World::<D>::new(setup.clone(), plan.shape, RUN);
         world.listen_to_answers();
         world.fit_memory();
         let cells = Cells::new(world.disk(), RUN, plan.scope.reduction.lazy);

@@ -5,7 +5,7 @@ use super::scope::Scope;
 use crate::dut::DeviceUnderTest;
 use crate::guest::GuestRequest;
 use crate::guest::Kind;
-use crate::schedule::options::Options;
+use crate::world::WorldShape;
 
 /// Settings that all searches of one row share.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub(super) struct Plan {
     pub(super) scope: Scope,
     pub(super) row: Row,
     pub(super) kind: Kind,
-    pub(super) options: Options,
+    pub(super) shape: WorldShape,
     /// The features that the driver accepts.
     pub(super) accept: u64,
     /// The requests that the guest may send.
@@ -28,7 +28,7 @@ impl Plan {
     /// The plan of a row.
     pub(super) fn new<D: DeviceUnderTest>(scope: &Scope, row: Row) -> Plan {
         let kinds = D::KINDS;
-        let (options, accept) = scope.options(kinds, row);
+        let (shape, accept) = scope.shape(kinds, row);
         let asks = scope.asks(kinds[0], row);
         let sectors = u32::from(scope.sectors);
         let mirrors = asks.iter().map(|ask| {
@@ -37,7 +37,7 @@ impl Plan {
         });
         let mirrors = mirrors.collect();
         let (scope, kind) = (scope.clone(), kinds[0]);
-        Plan { scope, row, kind, options, accept, asks, mirrors, look_often: false }
+        Plan { scope, row, kind, shape, accept, asks, mirrors, look_often: false }
     }
 
     /// Whether a request is its own mirror image.

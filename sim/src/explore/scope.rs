@@ -5,12 +5,12 @@ use std::fmt;
 use super::kinds::{RequestKind, ask};
 use super::reduction::Reduction;
 use super::row::Row;
-use crate::base::choose::{Ratio, Tape};
+use crate::dut::MEMORY_FEATURES;
 use crate::guest::Kind;
 use crate::guest::wire::feature;
 use crate::guest::{GuestRequest, MAX_SECTORS};
-use crate::schedule::options::{Options, Preset};
 use crate::trace::features;
+use crate::world::WorldShape;
 
 /// The bounds of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,35 +118,28 @@ impl Scope {
         }
     }
 
-    /// The options of the world of a row, and the features its driver accepts.
-    pub(super) fn options(&self, kinds: [Kind; 2], row: Row) -> (Options, u64) {
-        let mut options = Preset::Bench.draw(kinds, &mut Tape::new(&[]));
+    /// The shape of the world of a row, and the features its driver accepts.
+    pub(super) fn shape(&self, kinds: [Kind; 2], row: Row) -> (WorldShape, u64) {
+        let mut shape = WorldShape::default().of_kinds(kinds);
         let sectors = u32::from(self.sectors);
-        let spec = &mut options.spec;
+        let spec = &mut shape.spec;
         spec.disk.capacity = sectors;
         spec.queues = if kinds[0] == Kind::Memory { 1 } else { u16::from(self.queues) };
         spec.ring_size = 4;
         (spec.max_segment_sectors, spec.max_segments) = (sectors, 1);
         let plain = feature::VERSION_1 | feature::INDIRECT_DESC | self.features;
-        if kinds[0] == Kind::Disk {
-            let many = if self.queues > 1 { feature::MQ } else { 0 };
-            spec.offer = plain | many | feature::DISCARD | feature::WRITE_ZEROES | row.offer();
-        }
+        let many = if self.queues > 1 { feature::MQ } else { 0 };
+        spec.offer = match kinds[0] {
+            Kind::Disk => plain | many | feature::DISCARD | feature::WRITE_ZEROES | row.offer(),
+            Kind::Memory => MEMORY_FEATURES,
+        };
         let accept = match kinds[0] {
             Kind::Disk => spec.offer & !(feature::FLUSH | feature::CONFIG_WCE) | row.accept(),
             Kind::Memory => spec.offer,
         };
-        options.max_sectors = sectors;
-        options.spread = sectors;
-        options.requests = u32::from(self.requests);
-        options.crashes = u32::from(self.crashes);
-        options.parts = Ratio::NEVER;
-        options.write_back = Ratio::NEVER;
-        if self.faults > 0 {
-            options.fail_sync = Ratio::new(1, 2);
-            options.fail = Ratio::new(1, 2);
-        }
-        (options, accept)
+        shape.max_sectors = sectors;
+        shape.host_may_fail = self.faults > 0;
+        (shape, accept)
     }
 
     /// The requests that a guest may send in a row, in the order in which they are tried.

@@ -91,7 +91,7 @@ pub(super) fn state<D: DeviceUnderTest>(
     Some(node)
 }
 
-/// The run of a path, as actions of a world with the plan's options.
+/// The run of a path, as actions of a world of the plan's shape.
 pub(super) fn run<D: DeviceUnderTest>(setup: &D::Setup, plan: &Plan, path: &Path) -> Vec<Action> {
     let log = Arc::new(Mutex::new(Log::default()));
     // The device may panic on its last step; the log holds its inputs by then.

@@ -62,9 +62,9 @@ pub fn log_writes<D: DeviceUnderTest>(
     let loss = first_power_loss(trace);
     let before = loss.unwrap_or(trace.actions.len() + 1);
     let Part { actions, moved, failure } = replay_before(world, trace, before)?;
-    let steps = unfold(world, trace.options, trace.run, &actions);
+    let steps = unfold(world, trace.shape, trace.run, &actions);
     world.keep_record();
-    world.restart(trace.options, trace.run);
+    world.restart(trace.shape, trace.run);
     let marks = answers(world, &steps, device);
     let answered = world.disk().record().len();
     world.close_record();

@@ -53,17 +53,17 @@ pub fn replay_before<D: DeviceUnderTest>(
             "there is no action {before}; there are 1 to {most}, and {end} is the end"
         ));
     }
-    let (options, run) = (trace.options, trace.run);
+    let (shape, run) = (trace.shape, trace.run);
     let wanted = &trace.actions[..before - 1];
-    let whole = replay(world, options, run, &trace.actions, |_| {});
+    let whole = replay(world, shape, run, &trace.actions, |_| {});
     world.refresh(whole.failure.as_deref());
     let broken = whole.failure.map(|failure| Signature::of(&failure.violation));
     let (verdict, actions, moved) = if broken.as_ref() == Some(&trace.broke) {
         let mut moved = 0;
-        let verdict = replay(world, options, run, wanted, |_| moved += 1);
+        let verdict = replay(world, shape, run, wanted, |_| moved += 1);
         (verdict, wanted.to_vec(), moved)
     } else {
-        let rebased = rebase(world, options, run, wanted);
+        let rebased = rebase(world, shape, run, wanted);
         (rebased.verdict, rebased.actions, rebased.moved)
     };
     if verdict.exhausted {

@@ -9,7 +9,7 @@ use super::requests::Requests;
 use crate::base::sectors::SectorSet;
 use crate::guest::GuestRequest;
 use crate::host::disk::{OpKey, OpKind};
-use crate::schedule::options::Options;
+use crate::world::WorldShape;
 use crate::world::action::QueueId;
 use crate::world::{Failure, covered};
 
@@ -39,14 +39,14 @@ pub(super) struct About {
 
 impl About {
     pub(super) fn new(
-        options: &Options,
+        shape: &WorldShape,
         failure: &Failure,
         all: bool,
         queue: Option<u8>,
         also: &[u32],
     ) -> About {
         let violation = &failure.violation;
-        let capacity = options.spec.disk.room();
+        let capacity = shape.spec.disk.room();
         let mut named: Vec<u32> = violation.because.iter().filter_map(request_of).collect();
         named.extend(violation.request.map(|id| id.0));
         named.extend(also);
@@ -68,13 +68,13 @@ impl About {
         };
         let rule = violation.rule;
         let others = matches!(rule, Rule::ForeignContent | Rule::MediumOutside) || all;
-        let base = options.spec.disk.base(failure.device);
+        let base = shape.spec.disk.base(failure.device);
         About { scope, device: failure.device, others, named, capacity, base }
     }
 
     /// Selects every event, because no promise was broken. A choice of one device takes the first.
-    pub(super) fn everything(options: &Options) -> About {
-        let disk = &options.spec.disk;
+    pub(super) fn everything(shape: &WorldShape) -> About {
+        let disk = &shape.spec.disk;
         About {
             scope: Scope::Everything,
             device: 0,

@@ -7,12 +7,12 @@ use super::requests::{Request, Requests};
 use super::words::unit_of;
 use crate::guest::GuestRequest;
 use crate::guest::Kind;
-use crate::schedule::options::Options;
+use crate::world::WorldShape;
 use crate::world::covered;
 
 /// See the [module](self).
 pub(super) struct Evidence<'a> {
-    pub(super) options: &'a Options,
+    pub(super) shape: &'a WorldShape,
     pub(super) violation: &'a Violation,
     pub(super) device: u8,
     /// The features the device offers.
@@ -46,7 +46,7 @@ impl Evidence<'_> {
     }
 
     pub(super) fn kind(&self) -> Kind {
-        self.options.kind(self.device)
+        self.shape.kind(self.device)
     }
 
     /// The name of the device's atoms: `sector` or `word`.
@@ -85,7 +85,7 @@ impl Evidence<'_> {
 
     /// Whether a request may change the sector in question.
     pub(super) fn touches(&self, ask: &GuestRequest) -> bool {
-        let range = covered(ask, self.options.spec.disk.room());
+        let range = covered(ask, self.shape.spec.disk.room());
         ask.mutates() && self.violation.atom.is_some_and(|atom| range.contains(atom.0))
     }
 

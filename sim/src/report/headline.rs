@@ -6,13 +6,13 @@ use super::evidence::list;
 use super::requests::Requests;
 use super::words::status_name;
 use crate::guest::Kind;
-use crate::schedule::options::Options;
 use crate::world::Failure;
+use crate::world::WorldShape;
 
 /// The sentence, followed by the verdict's note if there is one.
-pub(super) fn headline(failure: &Failure, options: &Options, requests: &Requests) -> String {
+pub(super) fn headline(failure: &Failure, shape: &WorldShape, requests: &Requests) -> String {
     let violation = &failure.violation;
-    let device = match (options.devices, failure.device) {
+    let device = match (shape.devices, failure.device) {
         (1, _) => "",
         (_, 0) => " of device a",
         _ => " of device b",
@@ -27,7 +27,7 @@ pub(super) fn headline(failure: &Failure, options: &Options, requests: &Requests
                 }
                 _ => requests.observed(observed),
             };
-            let unit = match options.kind(failure.device) {
+            let unit = match shape.kind(failure.device) {
                 Kind::Disk => "Sector",
                 Kind::Memory => "Word",
             };

@@ -65,12 +65,12 @@ pub fn tell<D: DeviceUnderTest>(
     style: Style,
 ) -> String {
     let violation = &failure.violation;
-    let options = world.options();
+    let shape = world.shape();
     let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
     let rule = violation.rule;
     let waited_for = violation.request.filter(|_| rule == Rule::NeverUsed);
     let requests =
-        Requests::new(events, waited_for.map(|id| id.0), unit_of(options.kind(failure.device)));
+        Requests::new(events, waited_for.map(|id| id.0), unit_of(shape.kind(failure.device)));
     let queues = &world.slot(failure.device).queues;
     let silent = (rule == Rule::SignalMissing)
         .then(|| queues.iter().position(|queue| queue.signal_owed()))
@@ -89,13 +89,13 @@ pub fn tell<D: DeviceUnderTest>(
         let failed = |request: &requests::Request| request.status.is_some_and(|status| status != 0);
         also.extend(requests.all().filter(|(_, request)| failed(request)).map(|(id, _)| id));
     }
-    let about = About::new(options, failure, style.all, silent, &also);
+    let about = About::new(shape, failure, style.all, silent, &also);
     let lines =
-        columns::draw(options, events, Some(failure), &about, &requests, D::MEDIUM.is_simulated());
+        columns::draw(shape, events, Some(failure), &about, &requests, D::MEDIUM.is_simulated());
     let offered = world.slot(failure.device).device.offered();
     let device = failure.device;
     let evidence =
-        Evidence { options, violation, device, offered, requests: &requests, lines: &lines };
+        Evidence { shape, violation, device, offered, requests: &requests, lines: &lines };
     let names: Vec<String> = about.named().iter().map(|id| requests.name(*id)).collect();
     let painter = Painter { colour: style.colour, names: &names };
     let mut page = Page { out: String::new(), width: style.columns(), painter };
@@ -103,13 +103,13 @@ pub fn tell<D: DeviceUnderTest>(
     let from = &provenance.from;
     let profile = violation.profile.name();
     let title = format!("{from}   VIOLATED   {}", rule.promise());
-    let atom = match options.kind(failure.device) {
+    let atom = match shape.kind(failure.device) {
         Kind::Disk => 512,
         Kind::Memory => 8,
     };
     page.title(&title, &format!("({profile}, {atom}-byte atoms)"));
     page.gap();
-    page.paragraph(&headline::headline(failure, options, &requests), 2, Tone::Plain);
+    page.paragraph(&headline::headline(failure, shape, &requests), 2, Tone::Plain);
     page.gap();
     page.out.push_str(&table::draw(&lines, page.width, &page.painter));
     page.gap();
@@ -135,11 +135,11 @@ pub fn tell<D: DeviceUnderTest>(
 /// journal; `from` is the seed or the trace. Lines are as in [`tell`].
 #[must_use]
 pub fn recount<D: DeviceUnderTest>(world: &World<D>, from: &str, style: Style) -> String {
-    let options = world.options();
+    let shape = world.shape();
     let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
-    let requests = Requests::new(events, None, unit_of(options.kind(0)));
-    let about = About::everything(options);
-    let lines = columns::draw(options, events, None, &about, &requests, D::MEDIUM.is_simulated());
+    let requests = Requests::new(events, None, unit_of(shape.kind(0)));
+    let about = About::everything(shape);
+    let lines = columns::draw(shape, events, None, &about, &requests, D::MEDIUM.is_simulated());
     let painter = Painter { colour: style.colour, names: &[] };
     let mut page = Page { out: String::new(), width: style.columns(), painter };
     page.paragraph(&format!("{from}   no promise is broken"), 0, Tone::Plain);

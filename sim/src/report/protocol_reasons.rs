@@ -115,7 +115,7 @@ pub(super) fn sentences(evidence: &Evidence<'_>) -> Vec<String> {
         Rule::MediumReadOnlyChanged => "The device is read-only, so its medium must not change.".to_owned(),
         Rule::MediumOutside => format!(
             "The last sector of the device is {}; sectors outside it are not the device's.",
-            evidence.options.spec.disk.capacity - 1
+            evidence.shape.spec.disk.capacity - 1
         ),
         _ => return Vec::new(),
     };
@@ -131,7 +131,7 @@ fn served(evidence: &Evidence<'_>) -> String {
     let Some(id) = evidence.request_id() else { return String::new() };
     let Some(request) = evidence.request(id) else { return String::new() };
     let name = evidence.named(id);
-    let spec = &evidence.options.spec;
+    let spec = &evidence.shape.spec;
     let (segments, data) = match &request.ask {
         GuestRequest::Discard(list) | GuestRequest::WriteZeroes(list) => (list.as_slice(), false),
         _ => (&[][..], true),

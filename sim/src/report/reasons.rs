@@ -336,7 +336,7 @@ fn misplaced(evidence: &Evidence<'_>) -> Vec<String> {
 
 fn foreign(evidence: &Evidence<'_>) -> Vec<String> {
     let (unit, atom) = (evidence.unit(), evidence.atom());
-    let whose = match evidence.options.devices {
+    let whose = match evidence.shape.devices {
         1 => "No guest of this device wrote it: it is content of another disk or another run",
         _ => "It is content of the other device or of another run",
     };

@@ -26,7 +26,7 @@ pub fn snapshot<D: DeviceUnderTest>(world: &World<D>, style: Style) -> String {
             let _ = writeln!(out, "{:indent$}{line}", "");
         }
     };
-    for device in 0..world.options().devices {
+    for device in 0..world.shape().devices {
         let slot = world.slot(device);
         let name = if device == 0 { "a" } else { "b" };
         let state = match (slot.live, slot.resetting) {
@@ -74,12 +74,12 @@ pub fn snapshot<D: DeviceUnderTest>(world: &World<D>, style: Style) -> String {
 fn sectors<D: DeviceUnderTest>(world: &World<D>, device: u8) -> Vec<String> {
     let disk = world.disk();
     let base = disk.shape().base(device);
-    let kind = world.options().kind(device);
+    let kind = world.shape().kind(device);
     let unit = unit_of(kind);
     let author = Author { run: world.run(), disk: device };
     let mut lines = Vec::new();
     let mut allowed = Vec::new();
-    for sector in 0..world.options().spec.disk.room() {
+    for sector in 0..world.shape().spec.disk.room() {
         let at = base + sector;
         world.oracle(device).candidates(Atom(sector), &mut allowed);
         let marks =

@@ -8,14 +8,14 @@
 //! The futures are drawn from fixed seeds, so the result is deterministic. The guest does not
 //! write, because a write could cover the damage.
 
-use crate::base::choose::{Choose, Ratio, Seeded, Site};
+use crate::base::choose::{Choose, Seeded, Site};
 use crate::base::prng::mix;
 use crate::dut::DeviceUnderTest;
 use crate::run::guarded;
 use crate::schedule::options::{Mix, Options};
 use crate::schedule::{Schedule, Scheduler};
 use crate::world::action::Action;
-use crate::world::{Event, World};
+use crate::world::{Event, World, WorldShape};
 
 /// The number of futures sampled from a step.
 pub const FUTURES: u32 = 300;
@@ -110,7 +110,7 @@ impl<D: DeviceUnderTest> Futures<'_, D> {
     fn breaks(&self, now: &World<D>, nth: u32) -> bool {
         let mut world = now.clone();
         let mut choose = Seeded::new(mix(u64::from(now.run()) << 32 | u64::from(nth)));
-        let options = calm(now.options());
+        let options = calm(now.shape());
         let sent = self.steps.iter().filter_map(|step| match step {
             Action::Send { id, .. } => Some(*id),
             _ => None,
@@ -131,23 +131,13 @@ impl<D: DeviceUnderTest> Futures<'_, D> {
     }
 }
 
-/// The same options with a host that does not fail and a guest that only reads and flushes.
-fn calm(options: &Options) -> Options {
+/// The options of a run in this world with a host that does not fail and a guest that only reads
+/// and flushes.
+fn calm(shape: &WorldShape) -> Options {
     Options {
-        requests: 0,
         crashes: 1,
-        kill: Ratio::NEVER,
         mix: Mix { read: 2, write: 0, flush: 1, discard: 0, zeroes: 0, id: 0 },
-        chase: Ratio::NEVER,
-        toggle: Ratio::NEVER,
-        reset: Ratio::NEVER,
-        refuse: Ratio::NEVER,
-        layouts: false,
-        parts: Ratio::NEVER,
-        write_back: Ratio::NEVER,
         burst: 8,
-        spread: options.spec.disk.capacity,
-        base: 0,
-        ..options.without_trouble()
+        ..Options::quiet(*shape)
     }
 }

@@ -19,7 +19,7 @@ use crate::dut::caught::{caught, said};
 use crate::schedule::options::{Options, Preset};
 use crate::schedule::{Schedule, Scheduler};
 use crate::world::action::Action;
-use crate::world::{Event, Failure, World};
+use crate::world::{Event, Failure, World, WorldShape};
 
 /// The way runs are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -42,8 +42,9 @@ impl Plan {
 
     /// Draws the options of a run.
     fn draw<D: DeviceUnderTest>(self, choose: &mut impl Choose) -> Options {
-        let contract = self.contract_of::<D>();
-        Options { contract, ..self.preset.draw(D::KINDS, choose) }
+        let mut options = self.preset.draw(D::KINDS, choose);
+        options.shape.contract = self.contract_of::<D>();
+        options
     }
 }
 
@@ -67,11 +68,11 @@ pub fn run_number(seed: u64) -> u32 {
     (mix(seed ^ 0x5eed) as u32) | 1
 }
 
-/// A world with this seed's options, at power-on.
+/// A world of this seed's shape, at power-on.
 pub fn world<D: DeviceUnderTest>(setup: &D::Setup, plan: Plan, seed: u64) -> World<D> {
     let mut choose = Seeded::new(seed);
     let options = plan.draw::<D>(&mut choose);
-    World::new(setup.clone(), options, run_number(seed))
+    World::new(setup.clone(), options.shape, run_number(seed))
 }
 
 /// Does the run of a seed in a world that may have done other runs. Calls `record` with every
@@ -98,7 +99,7 @@ pub fn lead<D: DeviceUnderTest, C: Choose>(
 ) -> Verdict {
     let mut last = None;
     let verdict = guarded(world, |world| {
-        world.restart(options, run);
+        world.restart(options.shape, run);
         let mut scheduler = Scheduler::new(plan.schedule, options, choose);
         loop {
             world.set_recovering(scheduler.is_recovering());
@@ -129,13 +130,13 @@ pub fn lead<D: DeviceUnderTest, C: Choose>(
 /// called with their index.
 pub fn replay<D: DeviceUnderTest>(
     world: &mut World<D>,
-    options: Options,
+    shape: WorldShape,
     run: u32,
     actions: &[Action],
     mut skipped: impl FnMut(usize),
 ) -> Verdict {
     guarded(world, |world| {
-        world.restart(options, run);
+        world.restart(shape, run);
         let begun = world.stats().steps;
         for (index, action) in actions.iter().enumerate() {
             if !world.step(action)? {
@@ -153,12 +154,12 @@ pub fn replay<D: DeviceUnderTest>(
 /// those that were not enabled. A replay of them does the same, one step at a time.
 pub fn unfold<D: DeviceUnderTest>(
     world: &mut World<D>,
-    options: Options,
+    shape: WorldShape,
     run: u32,
     actions: &[Action],
 ) -> Vec<Action> {
     world.keep_journal();
-    world.restart(options, run);
+    world.restart(shape, run);
     let mut unfolded = Vec::new();
     for action in actions {
         let before = world.journal().map_or(0, |journal| journal.events().len());
@@ -200,7 +201,7 @@ pub(crate) fn guarded<D: DeviceUnderTest>(
     };
     if let Some(failure) = &mut failure {
         // The rules that the world checks itself hold in either profile.
-        failure.violation.profile = world.options().contract;
+        failure.violation.profile = world.shape().contract;
     }
     Verdict { hash: world.event_hash(), failure, exhausted }
 }

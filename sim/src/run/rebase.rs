@@ -15,7 +15,7 @@ use crate::guest::wire::feature;
 use crate::guest::{GuestRequest, Layout, Malformation};
 use crate::host::disk::{OpKey, OpKind, Outcome};
 use crate::run::{MOST_STEPS, Verdict, guarded};
-use crate::schedule::options::Options;
+use crate::world::WorldShape;
 use crate::world::action::{Action, QueueId, Until};
 use crate::world::{Failure, World};
 
@@ -79,17 +79,17 @@ pub struct Rebased {
 /// Replays a list of actions from power-on, and moves those that are not enabled as they stand.
 pub fn rebase<D: DeviceUnderTest>(
     world: &mut World<D>,
-    options: Options,
+    shape: WorldShape,
     run: u32,
     actions: &[Action],
 ) -> Rebased {
-    rebase_within(world, options, run, actions, &mut Budget::new(MOST_STEPS))
+    rebase_within(world, shape, run, actions, &mut Budget::new(MOST_STEPS))
 }
 
 /// As [`rebase`], within a budget.
 pub(crate) fn rebase_within<D: DeviceUnderTest>(
     world: &mut World<D>,
-    options: Options,
+    shape: WorldShape,
     run: u32,
     actions: &[Action],
     budget: &mut Budget,
@@ -97,7 +97,7 @@ pub(crate) fn rebase_within<D: DeviceUnderTest>(
     let mut done = Vec::with_capacity(actions.len());
     let mut moved = 0;
     let verdict = guarded(world, |world| {
-        world.restart(options, run);
+        world.restart(shape, run);
         budget.sent = 0;
         for action in actions {
             let mut line = Line { world, done: &mut done, moved: false, budget };
@@ -116,13 +116,13 @@ pub(crate) fn rebase_within<D: DeviceUnderTest>(
 /// As [`replay`](crate::run::replay), within a budget.
 pub(crate) fn replay_within<D: DeviceUnderTest>(
     world: &mut World<D>,
-    options: Options,
+    shape: WorldShape,
     run: u32,
     actions: &[Action],
     budget: &mut Budget,
 ) -> Verdict {
     guarded(world, |world| {
-        world.restart(options, run);
+        world.restart(shape, run);
         budget.sent = 0;
         for action in actions {
             spent(world, action, budget)?;
@@ -209,7 +209,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
     /// sync ends before it is restored.
     fn life(&mut self, device: u8, what: Lifecycle) -> Result<(), Box<Failure>> {
         let action = Action::Lifecycle { device, what };
-        if device >= self.world.options().devices || !self.world.slot(device).live {
+        if device >= self.world.shape().devices || !self.world.slot(device).live {
             return Ok(());
         }
         match what {
@@ -228,7 +228,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
             }
             Lifecycle::PlaceQueue { queue, size } => {
                 // Rings may have become smaller.
-                let size = size.min(self.world.options().spec.ring_size);
+                let size = size.min(self.world.shape().spec.ring_size);
                 self.again(Action::Lifecycle {
                     device,
                     what: Lifecycle::PlaceQueue { queue, size },
@@ -248,12 +248,12 @@ impl<D: DeviceUnderTest> Line<'_, D> {
     }
 
     fn is_resetting(&self, device: u8) -> bool {
-        device < self.world.options().devices && self.world.slot(device).resetting
+        device < self.world.shape().devices && self.world.slot(device).resetting
     }
 
     /// Whether the thread of a queue is runnable, or would be after a kick.
     fn may_run(&self, to: QueueId) -> bool {
-        let exists = to.device < self.world.options().devices;
+        let exists = to.device < self.world.shape().devices;
         exists && {
             let (slot, queue) = (self.world.slot(to.device), usize::from(to.queue));
             slot.runnable[queue] || (slot.live && slot.queues[queue].kick_due())
@@ -281,7 +281,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         malformation: Malformation,
     ) -> Result<(), Box<Failure>> {
         let device = to.device;
-        if device >= self.world.options().devices || !self.world.slot(device).live {
+        if device >= self.world.shape().devices || !self.world.slot(device).live {
             return Ok(());
         }
         let slot = self.world.slot(device);
@@ -322,7 +322,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
             return Ok(Some(key));
         }
         // A copy of the world looks ahead. Its steps are then repeated here.
-        let queues = self.world.options().spec.queues as u8;
+        let queues = self.world.shape().spec.queues as u8;
         let first = op.lane % queues;
         let mut nearest = wanted(self.world, false).map(|_| None);
         'search: for lane in (first..queues).chain(0..first) {

@@ -52,7 +52,7 @@ pub struct Judged {
 /// situation.
 pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged {
     let kind = D::KINDS[0];
-    if trace.options.kind(0) != kind {
+    if trace.shape.kind(0) != kind {
         let what = match kind {
             Kind::Disk => "the trace is of a persistent memory, and the device is a disk",
             Kind::Memory => "the trace is of a disk, and the device is a persistent memory",
@@ -61,9 +61,9 @@ pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged 
         return Judged { replayed, failure: None, moved: 0, actions: Vec::new(), hash: 0 };
     }
     world.keep_journal();
-    let (options, run) = (trace.options, trace.run);
+    let (shape, run) = (trace.shape, trace.run);
     let mut budget = Budget::new(MOST_STEPS);
-    let exact = replay_within(world, options, run, &trace.actions, &mut budget);
+    let exact = replay_within(world, shape, run, &trace.actions, &mut budget);
     let same = |verdict: &Verdict| {
         let broken = verdict.failure.as_ref().map(|failure| Signature::of(&failure.violation));
         broken.as_ref() == Some(&trace.broke)
@@ -76,7 +76,7 @@ pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged 
     }
     world.refresh(exact.failure.as_deref());
     let before = budget.left();
-    let meant = rebase_within(world, options, run, &trace.actions, &mut budget);
+    let meant = rebase_within(world, shape, run, &trace.actions, &mut budget);
     if same(&meant.verdict) {
         return judged(Replayed::Fails, meant.actions, meant.moved, meant.verdict);
     }
@@ -90,7 +90,7 @@ pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged 
             break;
         }
         let Rebased { verdict, actions, moved } =
-            rebase_within(world, options, run, &shifted, &mut budget);
+            rebase_within(world, shape, run, &shifted, &mut budget);
         if same(&verdict) {
             return judged(Replayed::Fails, actions, moved.max(lines), verdict);
         }
@@ -100,7 +100,7 @@ pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged 
     // before.
     let mut budget = Budget::new(cost + 1);
     let Rebased { verdict, actions, moved } =
-        rebase_within(world, options, run, &trace.actions, &mut budget);
+        rebase_within(world, shape, run, &trace.actions, &mut budget);
     let replayed = match &verdict.failure {
         Some(failure) => Replayed::FailsOtherwise(Signature::of(&failure.violation)),
         None if verdict.exhausted => endless(),

@@ -54,7 +54,7 @@ impl Scheduler {
             && !left.is_empty()
             && choose.chance(self.options.parts, Site::Operation)
         {
-            let set = subset(choose, left, self.options.spec.disk.tear, Site::Operation);
+            let set = subset(choose, left, self.options.shape.spec.disk.tear, Site::Operation);
             if !set.is_empty() {
                 return Action::Effect { op, set };
             }
@@ -73,14 +73,14 @@ impl Scheduler {
         landed: SectorSet,
     ) -> Outcome {
         let options = &self.options;
-        let tear = options.spec.disk.tear;
+        let tear = options.shape.spec.disk.tear;
         // A host that refuses everything for now would prevent all progress.
         let may_put_off = landed.is_empty() && self.put_off < 16;
         if may_put_off && choose.chance(options.transient, Site::Fault) {
             let errno = choose.pick(&PUT_OFF, Site::Fault);
             return failed(errno, SectorSet::EMPTY, SectorSet::EMPTY);
         }
-        let granule = options.spec.disk.granule / 512;
+        let granule = options.shape.spec.disk.granule / 512;
         let transfers = matches!(op.kind, OpKind::Read | OpKind::Write);
         if transfers && op.sectors > granule && choose.chance(options.short, Site::Fault) {
             let units = 1 + choose.below(op.sectors / granule - 1, Site::Fault);
@@ -109,7 +109,7 @@ impl Scheduler {
         op: OpKey,
         landed: SectorSet,
     ) -> Outcome {
-        let tear = self.options.spec.disk.tear;
+        let tear = self.options.shape.spec.disk.tear;
         let nothing = SectorSet::EMPTY;
         // Half of the failures are EIO.
         let errno = match choose.below(2, Site::Fault) {
@@ -138,7 +138,7 @@ impl Scheduler {
         world: &World<D>,
         choose: &mut C,
     ) -> Option<Action> {
-        let tear = self.options.spec.disk.tear;
+        let tear = self.options.shape.spec.disk.tear;
         let forgotten = world.disk().forgotten();
         if !forgotten.is_empty() && choose.below(4, Site::Survivor) == 0 {
             let set = subset(choose, forgotten, tear, Site::Survivor);

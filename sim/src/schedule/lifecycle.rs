@@ -19,10 +19,10 @@ impl Scheduler {
     ) -> Option<Action> {
         // Draws nothing if the option is off or no device supports any event.
         let can = |device| world.slot(device).can != Abilities::NONE;
-        if !self.options.lifecycle.possible() || !(0..self.options.devices).any(can) {
+        if !self.options.lifecycle.possible() || !(0..self.options.shape.devices).any(can) {
             return None;
         }
-        for device in 0..self.options.devices {
+        for device in 0..self.options.shape.devices {
             let goes_on = self.goes_on(world, choose, device);
             if let Some(what) = goes_on.or_else(|| self.interrupts(world, choose, device)) {
                 return Some(Action::Lifecycle { device, what });
@@ -69,7 +69,7 @@ impl Scheduler {
             if life == QueueState::Resetting {
                 return Some(Lifecycle::PollQueue { queue });
             }
-            let most = self.options.spec.ring_size;
+            let most = self.options.shape.spec.ring_size;
             // A request needs three descriptors.
             let size = (most >> choose.below(3, Site::Lifecycle)).max(4).min(most);
             return Some(Lifecycle::PlaceQueue { queue, size });
@@ -114,7 +114,7 @@ impl Scheduler {
     ) -> Option<Lifecycle> {
         let slot = world.slot(to.device);
         let can = slot.can;
-        let disk = &self.options.spec.disk;
+        let disk = &self.options.shape.spec.disk;
         match choose.below(7, Site::Lifecycle) {
             0 | 1 if can.pause => Some(Lifecycle::Pause),
             2 if can.resize => {
@@ -124,8 +124,8 @@ impl Scheduler {
             3 if can.queue_reset && slot.may_reset_queues() => {
                 Some(Lifecycle::ResetQueue { queue: to.queue })
             }
-            6 if can.reconnect && self.options.spec.record => Some(Lifecycle::Leave),
-            4 | 5 if can.reconnect && self.options.spec.record => {
+            6 if can.reconnect && self.options.shape.spec.record => Some(Lifecycle::Leave),
+            4 | 5 if can.reconnect && self.options.shape.spec.record => {
                 let inside = match choose.below(5, Site::Lifecycle) {
                     0 | 1 => None,
                     nth => Some((to.queue, Cut::NAMES[nth as usize - 2].0)),
@@ -151,7 +151,7 @@ impl Scheduler {
         }
         let down = (0..slot.active as u8)
             .find(|&queue| slot.queue_states[usize::from(queue)] == QueueState::Down)?;
-        let size = self.options.spec.ring_size;
+        let size = self.options.shape.spec.ring_size;
         Some(Action::Lifecycle { device, what: Lifecycle::PlaceQueue { queue: down, size } })
     }
 }

@@ -128,7 +128,7 @@ impl Scheduler {
             avail_jumped: false,
             lingers: true,
             put_off: 0,
-            capacity: options.spec.disk.capacity,
+            capacity: options.shape.spec.disk.capacity,
         }
     }
 
@@ -259,7 +259,7 @@ impl Scheduler {
         }
         let nth = choose.below(busy as u32, Site::Operation) as usize;
         let (op, landed) = world.disk().nth(nth);
-        let tear = self.options.spec.disk.tear;
+        let tear = self.options.shape.spec.disk.tear;
         let set = host_faults::subset(choose, op.range().minus(landed), tear, Site::Operation);
         (!set.is_empty()).then_some(Action::Effect { op, set })
     }
@@ -269,14 +269,19 @@ impl Scheduler {
         let last_chance = self.crashes == 0 && !self.power_lost;
         let kill = self.options.kill;
         if !D::MEDIUM.loses_power() || (!last_chance && choose.chance(kill, Site::Crash)) {
-            let device = choose.below(u32::from(self.options.devices), Site::Queue) as u8;
+            let device = choose.below(u32::from(self.options.shape.devices), Site::Queue) as u8;
             return Action::Crash(CrashKind::Backend { device });
         }
         self.power_lost = true;
         let dirty = world.dirty().unwrap_or_default();
         let survivors = match self.schedule {
             Schedule::Naive => SectorSet::EMPTY,
-            _ => host_faults::subset(choose, dirty, self.options.spec.disk.tear, Site::Survivor),
+            _ => host_faults::subset(
+                choose,
+                dirty,
+                self.options.shape.spec.disk.tear,
+                Site::Survivor,
+            ),
         };
         Action::Crash(CrashKind::Power { survivors })
     }
@@ -292,7 +297,7 @@ impl Scheduler {
             self.enter(Phase::Crash);
             return None;
         }
-        for device in 0..self.options.devices {
+        for device in 0..self.options.shape.devices {
             let slot = world.slot(device);
             let capacity = slot.capacity;
             if let Some(action) = self.back_to_work(world, device) {
@@ -318,9 +323,9 @@ impl Scheduler {
                     Layout::PLAIN,
                 ));
             }
-            let queue = (at / self.options.max_sectors) as u16 % slot.active;
+            let queue = (at / self.options.shape.max_sectors) as u16 % slot.active;
             if slot.is_queue_live(queue as u8) && slot.queues[usize::from(queue)].has_room() {
-                let sectors = self.options.max_sectors.min(capacity - at);
+                let sectors = self.options.shape.max_sectors.min(capacity - at);
                 self.to_read[usize::from(device)] = at + sectors;
                 let ask = GuestRequest::In { sector: u64::from(at), sectors };
                 return Some(self.send(device, queue as u8, ask, Layout::PLAIN));

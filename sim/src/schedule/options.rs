@@ -9,11 +9,12 @@ use std::str::FromStr;
 
 use crate::base::choose::{Choose, Ratio, Site};
 use crate::dut::{ALL_FEATURES, Profile, Spec};
+use crate::guest::Kind;
 use crate::guest::wire::{feature, memory};
-use crate::guest::{Kind, MAX_SECTORS, MEMORY};
 use crate::host::disk::DiskShape;
+use crate::world::{SERIAL, WorldShape};
 
-/// The weights of the request types.
+/// The weights of the request types; at least one is not zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mix {
     /// Reads.
@@ -33,14 +34,8 @@ pub struct Mix {
 /// The options of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The contract that every device is judged by.
-    pub contract: Profile,
-    /// Every device of the world is made alike.
-    pub spec: Spec,
-    /// The number of devices, one or two.
-    pub devices: u8,
-    /// The most sectors of one read or write.
-    pub max_sectors: u32,
+    /// The world that the run is done in. Its host may fail iff `fail` or `fail_sync` is possible.
+    pub shape: WorldShape,
     /// The guest uses the first `spread` sectors or words of each device.
     pub spread: u32,
     /// The number of requests in the workload, without recovery reads.
@@ -88,10 +83,41 @@ pub struct Options {
 }
 
 impl Options {
+    /// The options of a run in this world in which nothing unusual is drawn: no request, no crash,
+    /// no fault, plain chains, one step of a queue's thread at a time.
+    #[must_use]
+    pub(crate) fn quiet(shape: WorldShape) -> Options {
+        Options {
+            shape: WorldShape { host_may_fail: false, ..shape },
+            spread: shape.spec.disk.capacity,
+            requests: 0,
+            crashes: 0,
+            kill: Ratio::NEVER,
+            mix: Mix { read: 1, write: 0, flush: 0, discard: 0, zeroes: 0, id: 0 },
+            chase: Ratio::NEVER,
+            malformation: Ratio::NEVER,
+            again: Ratio::NEVER,
+            toggle: Ratio::NEVER,
+            reset: Ratio::NEVER,
+            lifecycle: Ratio::NEVER,
+            refuse: Ratio::NEVER,
+            layouts: false,
+            parts: Ratio::NEVER,
+            fail_sync: Ratio::NEVER,
+            fail: Ratio::NEVER,
+            short: Ratio::NEVER,
+            transient: Ratio::NEVER,
+            write_back: Ratio::NEVER,
+            burst: 1,
+            base: 0,
+        }
+    }
+
     /// The same options without host failures and without invalid or malformed requests.
     #[must_use]
-    pub(crate) fn without_trouble(self) -> Options {
+    fn without_trouble(self) -> Options {
         Options {
+            shape: WorldShape { host_may_fail: false, ..self.shape },
             malformation: Ratio::NEVER,
             again: Ratio::NEVER,
             fail_sync: Ratio::NEVER,
@@ -102,68 +128,34 @@ impl Options {
         }
     }
 
-    /// Whether the host may fail, so that a legal request may fail too.
-    #[must_use]
-    pub fn host_may_fail(&self) -> bool {
-        self.fail_sync.possible() || self.fail.possible()
-    }
-
-    /// The same options for devices of these kinds.
-    #[must_use]
-    pub(crate) fn of_kinds(mut self, kinds: [Kind; 2]) -> Options {
-        self.spec.disk.kinds = kinds;
-        self
-    }
-
     /// The options of a world with a persistent memory, without the options that a memory lacks.
     fn with_memory<C: Choose>(mut self, kinds: [Kind; 2], choose: &mut C) -> Options {
-        let disk = &mut self.spec.disk;
+        let spec = &mut self.shape.spec;
+        let disk = &mut spec.disk;
         (disk.read_only, disk.spare) = (false, 0);
         self.mix.flush = self.mix.flush.max(1);
         if kinds == [Kind::Memory; 2] {
             (disk.granule, disk.tear, disk.discard_granularity) = (512, 1, 512);
             disk.max_transfer = 1 << 20;
-            self.spec.queues = 1;
-            self.spec.record = false;
-            self.spec.offer &= feature::VERSION_1 | feature::INDIRECT_DESC | feature::EVENT_IDX;
+            spec.queues = 1;
+            spec.record = false;
+            spec.offer &= feature::VERSION_1 | feature::INDIRECT_DESC | feature::EVENT_IDX;
             if choose.below(2, Site::Option) == 0 {
-                self.spec.offer |= memory::SHMEM_REGION;
+                spec.offer |= memory::SHMEM_REGION;
             }
             (self.lifecycle, self.toggle) = (Ratio::NEVER, Ratio::NEVER);
             // The device serves only flushes.
             self.mix = Mix { discard: 0, zeroes: 0, id: 0, flush: self.mix.flush + 1, ..self.mix };
         } else {
-            self.devices = 2;
             disk.devices = 2;
             // Two devices have half the memory each.
-            let shares = 2 * u32::from(self.spec.queues);
-            self.max_sectors = self.max_sectors.min([8, 8, 4, 2][shares.min(8) as usize / 2 - 1]);
+            let shares = 2 * u32::from(spec.queues);
+            let most = [8, 8, 4, 2][shares.min(8) as usize / 2 - 1];
+            self.shape.devices = 2;
+            self.shape.max_sectors = self.shape.max_sectors.min(most);
         }
-        self.of_kinds(kinds)
-    }
-
-    /// The kind of a device.
-    #[inline]
-    #[must_use]
-    pub fn kind(&self, device: u8) -> Kind {
-        self.spec.disk.kinds[usize::from(device)]
-    }
-
-    /// The number of queues of a device.
-    #[inline]
-    #[must_use]
-    pub fn queues_of(&self, device: u8) -> u16 {
-        match self.kind(device) {
-            Kind::Disk => self.spec.queues,
-            Kind::Memory => 1,
-        }
-    }
-
-    /// The share of guest memory of one queue, in bytes.
-    #[must_use]
-    pub fn share(&self) -> u32 {
-        let shares = u32::from(self.devices) * u32::from(self.spec.queues);
-        (MEMORY as u32 / shares) & !0xff
+        self.shape = self.shape.of_kinds(kinds);
+        self
     }
 }
 
@@ -217,58 +209,15 @@ impl FromStr for Preset {
     }
 }
 
-const SERIAL: [u8; 20] = *b"powerfail-simulated\0";
-
 fn bench() -> Options {
-    let disk = DiskShape {
-        capacity: 64,
-        spare: 0,
-        devices: 1,
-        kinds: [Kind::Disk; 2],
-        granule: 512,
-        tear: 1,
-        max_transfer: 1 << 20,
-        discard_granularity: 512,
-        depth: 32,
-        read_only: false,
-    };
-    let spec = Spec {
-        queues: 1,
-        ring_size: 32,
-        offer: ALL_FEATURES,
-        writeback: true,
-        serial: SERIAL,
-        max_segment_sectors: 64,
-        max_segments: 3,
-        record: false,
-        disk,
-    };
     Options {
-        contract: Profile::Strict,
-        spec,
-        devices: 1,
-        max_sectors: MAX_SECTORS,
-        spread: 64,
         requests: 64,
         crashes: 1,
-        kill: Ratio::NEVER,
         mix: Mix { read: 6, write: 8, flush: 2, discard: 0, zeroes: 0, id: 0 },
-        chase: Ratio::NEVER,
-        malformation: Ratio::NEVER,
-        again: Ratio::NEVER,
-        toggle: Ratio::NEVER,
-        reset: Ratio::NEVER,
-        lifecycle: Ratio::NEVER,
-        refuse: Ratio::NEVER,
-        layouts: false,
         parts: Ratio::new(1, 8),
-        fail_sync: Ratio::NEVER,
-        fail: Ratio::NEVER,
-        short: Ratio::NEVER,
-        transient: Ratio::NEVER,
         write_back: Ratio::new(1, 16),
         burst: 16,
-        base: 0,
+        ..Options::quiet(WorldShape::default())
     }
 }
 
@@ -351,21 +300,26 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
             offer |= feature::RING_RESET;
         }
     }
-    Options {
+    let spec = Spec {
+        queues,
+        ring_size: [4, 8, 16, 32][draw(4) as usize],
+        offer,
+        writeback: draw(8) != 0,
+        serial: *SERIAL,
+        max_segment_sectors: [2, 8, 64][draw(3) as usize].min(capacity),
+        max_segments: 1 + draw(3),
+        record,
+        disk,
+    };
+    let shape = WorldShape {
         contract: Profile::Strict,
-        spec: Spec {
-            queues,
-            ring_size: [4, 8, 16, 32][draw(4) as usize],
-            offer,
-            writeback: draw(8) != 0,
-            serial: SERIAL,
-            max_segment_sectors: [2, 8, 64][draw(3) as usize].min(capacity),
-            max_segments: 1 + draw(3),
-            record,
-            disk,
-        },
+        spec,
         devices,
         max_sectors: 1 + draw(room),
+        host_may_fail: fail_sync.possible() || fail.possible(),
+    };
+    Options {
+        shape,
         spread: if draw(2) == 0 { 4 + draw(4) } else { capacity },
         requests: 30 + draw(25),
         crashes: 1 + draw(3) / 2 + draw(4) / 3,

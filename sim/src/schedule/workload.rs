@@ -18,7 +18,7 @@ impl Scheduler {
         world: &World<D>,
         choose: &mut C,
     ) -> Option<Action> {
-        for device in 0..self.options.devices {
+        for device in 0..self.options.shape.devices {
             let slot = world.slot(device);
             if slot.wants_reset {
                 return Some(Action::Reset { device });
@@ -71,7 +71,7 @@ impl Scheduler {
         world: &World<D>,
         choose: &mut C,
     ) -> QueueId {
-        let devices = u32::from(self.options.devices);
+        let devices = u32::from(self.options.shape.devices);
         let device = if devices == 1 { 0 } else { choose.below(devices, Site::Queue) as u8 };
         let active = u32::from(world.slot(device).active.max(1));
         let queue = if active == 1 { 0 } else { choose.below(active, Site::Queue) as u8 };
@@ -111,7 +111,7 @@ impl Scheduler {
         world: &World<D>,
         choose: &mut C,
     ) -> Option<(QueueId, Party)> {
-        let devices = self.options.devices;
+        let devices = self.options.shape.devices;
         self.priorities.pick(choose, |to, party| {
             if to.device >= devices {
                 return false;
@@ -278,25 +278,25 @@ impl Scheduler {
     }
 
     fn range<C: Choose>(&self, choose: &mut C) -> (u64, u32) {
-        let grown = self.capacity - self.options.spec.disk.capacity;
-        let spread = self.options.spread.min(self.options.spec.disk.capacity);
+        let grown = self.capacity - self.options.shape.spec.disk.capacity;
+        let spread = self.options.spread.min(self.options.shape.spec.disk.capacity);
         if grown > 0 && choose.below(3, Site::Sector) == 0 {
             // Sectors added by a resize, and the last one before them.
             let start = self.capacity - 1 - choose.below(grown + 1, Site::Sector);
-            let sectors = choose.between(1, self.options.max_sectors, Site::Sector);
+            let sectors = choose.between(1, self.options.shape.max_sectors, Site::Sector);
             return (u64::from(start), sectors.min(self.capacity - start));
         }
         let start = choose.below(spread, Site::Sector);
-        let sectors = choose.between(1, self.options.max_sectors, Site::Sector);
+        let sectors = choose.between(1, self.options.shape.max_sectors, Site::Sector);
         (u64::from(start), sectors.min(spread - start).max(1))
     }
 
     fn segments<C: Choose>(&self, choose: &mut C, may_unmap: bool) -> Segments {
-        let most = self.options.spec.max_segments.min(MAX_SEGMENTS as u32);
+        let most = self.options.shape.spec.max_segments.min(MAX_SEGMENTS as u32);
         let mut segments = Segments::NONE;
         for _ in 0..choose.between(1, most, Site::Request) {
             let (sector, sectors) = self.range(choose);
-            let sectors = sectors.min(self.options.spec.max_segment_sectors);
+            let sectors = sectors.min(self.options.shape.spec.max_segment_sectors);
             let flags = if may_unmap { choose.below(2, Site::Request) } else { 0 };
             segments.push(Segment { sector, sectors, flags });
         }
@@ -310,7 +310,7 @@ impl Scheduler {
             &[capacity, capacity - 1, 1 << 55, (1 << 55) - 1, 1 << 63, u64::MAX],
             Site::Request,
         );
-        let sectors = self.options.max_sectors;
+        let sectors = self.options.shape.max_sectors;
         let one = |sector, sectors, flags| {
             let mut segments = Segments::NONE;
             segments.push(Segment { sector, sectors, flags });
@@ -343,7 +343,7 @@ impl Scheduler {
                 (GuestRequest::WriteZeroes(segments), Malformation::None)
             }
             7 => {
-                let sectors = self.options.spec.max_segment_sectors + 1;
+                let sectors = self.options.shape.spec.max_segment_sectors + 1;
                 (GuestRequest::Discard(one(0, sectors, 0)), Malformation::None)
             }
             8 => {

@@ -24,7 +24,7 @@ impl Scheduler {
         let (mut ask, mut malformation) = (GuestRequest::Flush, Malformation::None);
         if draw < mix.read + mix.write {
             let word = choose.below(self.options.spread.min(slot.capacity), Site::Sector);
-            let most = MAX_SECTORS.min(self.options.max_sectors).min(slot.capacity - word);
+            let most = MAX_SECTORS.min(self.options.shape.max_sectors).min(slot.capacity - word);
             let words = choose.between(1, most, Site::Sector);
             let stores = draw < mix.write;
             ask = if stores {

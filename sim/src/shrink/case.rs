@@ -4,7 +4,7 @@ use crate::base::sectors::SectorSet;
 use crate::dut::lifecycle::Lifecycle;
 use crate::guest::{GuestRequest, Layout, Malformation};
 use crate::host::disk::Outcome;
-use crate::schedule::options::Options;
+use crate::world::WorldShape;
 use crate::world::action::{Action, CrashKind, Until};
 
 /// The simplest error of a host.
@@ -13,7 +13,7 @@ pub(super) const EIO: i32 = 5;
 /// A run: its world and its actions.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
-    pub(super) options: Options,
+    pub(super) shape: WorldShape,
     pub(super) run: u32,
     pub(super) actions: Vec<Action>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Cost {
     ranges: u32,
     layouts: u32,
     features: u32,
-    options: u32,
+    shape: u32,
     survivors: u32,
     places: u32,
     steps: u32,
@@ -47,20 +47,20 @@ pub(super) struct Cost {
 impl Case {
     /// All sectors that may survive a power loss.
     pub(super) fn medium(&self) -> SectorSet {
-        let disk = self.options.spec.disk;
+        let disk = self.shape.spec.disk;
         (0..disk.devices).fold(SectorSet::EMPTY, |all, device| all.or(disk.part(device)))
     }
 
     pub(super) fn cost(&self) -> Cost {
-        let options = &self.options;
-        let (spec, disk) = (&options.spec, &options.spec.disk);
+        let shape = &self.shape;
+        let (spec, disk) = (&shape.spec, &shape.spec.disk);
         let mut cost = Cost {
-            devices: u32::from(options.devices),
+            devices: u32::from(shape.devices),
             actions: self.actions.len() as u32,
             queues: u32::from(spec.queues),
             features: spec.offer.count_ones() + refused(spec.offer, &self.actions),
-            options: disk.capacity
-                + options.max_sectors
+            shape: disk.capacity
+                + shape.max_sectors
                 + spec.max_segments
                 + spec.max_segment_sectors.min(64)
                 + disk.granule / 512
@@ -71,7 +71,7 @@ impl Case {
                 + u32::from(disk.depth != 32) * 4
                 + u32::from(!spec.writeback)
                 + u32::from(disk.read_only)
-                + u32::from(options.host_may_fail()) * 8,
+                + u32::from(shape.host_may_fail) * 8,
             numbers: u64::from(self.run),
             ..Cost::default()
         };

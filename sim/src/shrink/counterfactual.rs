@@ -42,7 +42,7 @@ fn passes<D: DeviceUnderTest>(search: &Search<'_, D>, case: &Case) -> bool {
         actions.iter().filter(counts).count()
     };
     search.with(case, |world| {
-        let run = rebase(world, case.options, case.run, &case.actions);
+        let run = rebase(world, case.shape, case.run, &case.actions);
         world.refresh(run.verdict.failure.as_deref());
         let whole = weight(&run.actions) == weight(&case.actions);
         run.verdict.failure.is_none() && !run.verdict.exhausted && whole
@@ -88,7 +88,7 @@ fn refusals(case: &Case) -> Vec<Change> {
     let mut changes = Vec::new();
     for (place, action) in case.actions.iter().enumerate() {
         let Action::Start { device, accept, base } = *action else { continue };
-        let refused = case.options.spec.offer & !accept;
+        let refused = case.shape.spec.offer & !accept;
         for bit in (0..64).map(|bit| 1 << bit).filter(|bit| refused & bit != 0) {
             let start = Action::Start { device, accept: accept | bit, base };
             let says = format!("the guest does not accept {}", features(bit));
@@ -176,7 +176,7 @@ fn may_swap(first: &Action, second: &Action) -> bool {
 /// Swaps survival and loss of a sector.
 fn survivors(case: &Case) -> Vec<Change> {
     let mut changes = Vec::new();
-    let disk = case.options.spec.disk;
+    let disk = case.shape.spec.disk;
     for (place, action) in case.actions.iter().enumerate() {
         let Action::Crash(CrashKind::Power { survivors }) = *action else { continue };
         for device in 0..disk.devices {
@@ -301,14 +301,14 @@ fn event(case: &Case, action: &Action) -> Option<String> {
 
 /// An operation of the host in words, with sectors counted within the device.
 fn operation(case: &Case, op: &OpKey) -> String {
-    let base = case.options.spec.disk.base(op.device);
+    let base = case.shape.spec.disk.base(op.device);
     let kind = op.kind.words();
     let what = match op.kind {
         OpKind::Sync => format!("the host's {kind}"),
         _ => format!("the host's {kind} of {}+{}", op.sector.saturating_sub(base), op.sectors),
     };
     // Operations of two queues may have the same range.
-    match case.options.spec.queues {
+    match case.shape.spec.queues {
         1 => what,
         _ => format!("{what} for q{}", op.lane),
     }

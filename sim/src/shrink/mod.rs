@@ -19,8 +19,8 @@ use powerfail_model::{Reason, RequestId};
 use crate::dut::DeviceUnderTest;
 use crate::guest::GuestRequest;
 use crate::run::replay;
-use crate::schedule::options::Options;
 use crate::trace::{Signature, Trace, request_name};
+use crate::world::WorldShape;
 use crate::world::action::Action;
 use crate::world::{Event, Failure, World};
 use case::Case;
@@ -70,7 +70,7 @@ impl Effort<'_> {
 #[derive(Clone, Debug)]
 pub struct Shrunk {
     /// The world.
-    pub options: Options,
+    pub shape: WorldShape,
     /// The number of the run.
     pub run: u32,
     /// The actions left.
@@ -102,7 +102,7 @@ impl Shrunk {
             broke: Signature::of(&self.failure.violation),
             seed: String::new(),
             run: self.run,
-            options: self.options,
+            shape: self.shape,
             witness: self.witness.clone(),
             only_if: self.only_if.clone().unwrap_or_default(),
             events: self.hash,
@@ -114,15 +114,15 @@ impl Shrunk {
 /// A failing run as a trace, without shrinking, that names this device and this disk.
 pub fn unshrunk<D: DeviceUnderTest>(
     setup: &D::Setup,
-    options: Options,
+    shape: WorldShape,
     run: u32,
     actions: Vec<Action>,
     signature: &Signature,
     (device, disk): (&str, &str),
 ) -> Trace {
-    let mut world = World::<D>::new(setup.clone(), options, run);
+    let mut world = World::<D>::new(setup.clone(), shape, run);
     world.keep_journal();
-    let verdict = replay(&mut world, options, run, &actions, |_| {});
+    let verdict = replay(&mut world, shape, run, &actions, |_| {});
     let failure = verdict.failure.filter(|f| Signature::of(&f.violation) == *signature);
     Trace {
         device: device.to_owned(),
@@ -130,7 +130,7 @@ pub fn unshrunk<D: DeviceUnderTest>(
         broke: signature.clone(),
         seed: String::new(),
         run,
-        options,
+        shape,
         witness: failure.map_or_else(Vec::new, |failure| witness(&world, &failure)),
         only_if: String::new(),
         events: verdict.hash,
@@ -144,14 +144,14 @@ pub fn unshrunk<D: DeviceUnderTest>(
 /// Returns `None` if a replay of the actions does not fail with this signature.
 pub fn shrink<D: DeviceUnderTest>(
     setup: &D::Setup,
-    options: Options,
+    shape: WorldShape,
     run: u32,
     actions: &[Action],
     signature: &Signature,
     effort: &Effort<'_>,
 ) -> Option<Shrunk> {
     let search = Search::<D>::new(setup, signature, effort);
-    let given = Case { options, run, actions: actions.to_vec() };
+    let given = Case { shape, run, actions: actions.to_vec() };
     let mut best = search
         .attempt(&(given.clone(), Mode::Strict))
         .or_else(|| search.attempt(&(given, Mode::ByMeaning)))?;
@@ -168,13 +168,13 @@ pub fn shrink<D: DeviceUnderTest>(
         best = again;
     }
     let only_if = counterfactual::find(&search, &best);
-    let mut world = World::<D>::new(setup.clone(), best.options, best.run);
+    let mut world = World::<D>::new(setup.clone(), best.shape, best.run);
     world.keep_journal();
-    let verdict = replay(&mut world, best.options, best.run, &best.actions, |_| {});
+    let verdict = replay(&mut world, best.shape, best.run, &best.actions, |_| {});
     let failure = verdict.failure.filter(|f| Signature::of(&f.violation) == *signature)?;
     let witness = witness(&world, &failure);
     Some(Shrunk {
-        options: best.options,
+        shape: best.shape,
         run: best.run,
         actions: best.actions,
         failure,

@@ -162,13 +162,13 @@ fn device_of(action: &Action) -> Option<u8> {
 
 /// Keeps one device.
 pub(super) fn one_device(case: &Case, kept: u8) -> Option<Case> {
-    let mut options = case.options;
-    if options.devices == 1 {
+    let mut shape = case.shape;
+    if shape.devices == 1 {
         return None;
     }
-    options.devices = 1;
-    options.spec.disk.devices = 1;
-    let (base, part) = (case.options.spec.disk.base(kept), case.options.spec.disk.part(kept));
+    shape.devices = 1;
+    shape.spec.disk.devices = 1;
+    let (base, part) = (case.shape.spec.disk.base(kept), case.shape.spec.disk.part(kept));
     let map = Map {
         queue: |to: QueueId| QueueId { device: 0, ..to },
         sector: |sector| sector,
@@ -176,13 +176,13 @@ pub(super) fn one_device(case: &Case, kept: u8) -> Option<Case> {
     };
     let mut actions = case.actions.clone();
     actions.retain(|action| device_of(action).is_none_or(|device| device == kept));
-    Some(Case { options, actions: map.all(&actions), ..*case })
+    Some(Case { shape, actions: map.all(&actions), ..*case })
 }
 
 /// Moves every request to the first of fewer queues, or the requests of one queue to another.
 pub(super) fn one_queue(case: &Case, way: u8) -> Option<Case> {
-    let mut options = case.options;
-    if options.spec.queues == 1 {
+    let mut shape = case.shape;
+    if shape.spec.queues == 1 {
         return None;
     }
     let all = way == 0;
@@ -198,14 +198,14 @@ pub(super) fn one_queue(case: &Case, way: u8) -> Option<Case> {
         _ => 0,
     };
     let most = case.actions.iter().map(used).max().unwrap_or(0);
-    options.spec.queues = if all { 1 } else { u16::from(most) + 1 };
+    shape.spec.queues = if all { 1 } else { u16::from(most) + 1 };
     let map = Map { queue, sector: |sector| sector, place: Some };
-    Some(Case { options, actions: map.all(&case.actions), ..*case })
+    Some(Case { shape, actions: map.all(&case.actions), ..*case })
 }
 
 /// Moves everything so many sectors closer to the start of the disk.
 pub(super) fn earlier(case: &Case, by: u32) -> Option<Case> {
-    let disk = case.options.spec.disk;
+    let disk = case.shape.spec.disk;
     let first = |action: &Action| match action {
         Action::Send {
             ask: GuestRequest::Discard(list) | GuestRequest::WriteZeroes(list), ..
@@ -227,15 +227,15 @@ pub(super) fn earlier(case: &Case, by: u32) -> Option<Case> {
 
 /// Shrinks the disk to this number of sectors.
 pub(super) fn smaller(case: &Case, capacity: u32) -> Option<Case> {
-    let mut options = case.options;
-    let disk = options.spec.disk;
+    let mut shape = case.shape;
+    let disk = shape.spec.disk;
     let capacity = capacity.max(disk.granule / 512);
     if capacity >= disk.capacity || !capacity.is_multiple_of(disk.granule / 512) {
         return None;
     }
-    options.spec.disk.capacity = capacity;
+    shape.spec.disk.capacity = capacity;
     let before: DiskShape = disk;
-    let after = options.spec.disk;
+    let after = shape.spec.disk;
     let map = Map {
         queue: |to| to,
         sector: |sector| sector,
@@ -244,13 +244,13 @@ pub(super) fn smaller(case: &Case, capacity: u32) -> Option<Case> {
             Some(place - before.base(device) + after.base(device))
         },
     };
-    Some(Case { options, actions: map.all(&case.actions), ..*case })
+    Some(Case { shape, actions: map.all(&case.actions), ..*case })
 }
 
 /// The features without which the guest's requests are invalid.
 fn needed(case: &Case) -> u64 {
     let mut needed = feature::VERSION_1;
-    if case.options.spec.queues > 1 {
+    if case.shape.spec.queues > 1 {
         needed |= feature::MQ;
     }
     for action in &case.actions {
@@ -271,7 +271,7 @@ pub(super) fn accepting(case: &Case, bits: u64) -> Option<Case> {
     let mut actions = case.actions.clone();
     for action in &mut actions {
         if let Action::Start { accept, .. } = action {
-            *accept |= case.options.spec.offer & bits;
+            *accept |= case.shape.spec.offer & bits;
         }
     }
     (actions != case.actions).then_some(Case { actions, ..*case })
@@ -279,22 +279,22 @@ pub(super) fn accepting(case: &Case, bits: u64) -> Option<Case> {
 
 /// Removes a feature that no request needs: from the offer, or only from the accepted ones.
 pub(super) fn without(case: &Case, bits: u64, offered: bool) -> Option<Case> {
-    let mut options = case.options;
+    let mut shape = case.shape;
     if offered {
         if needed(case) & bits != 0 {
             return None;
         }
-        options.spec.offer &= !bits;
+        shape.spec.offer &= !bits;
     }
     let mut actions = case.actions.clone();
-    let mut changed = options.spec.offer != case.options.spec.offer;
+    let mut changed = shape.spec.offer != case.shape.spec.offer;
     for action in &mut actions {
         if let Action::Start { accept, .. } = action {
             changed |= *accept & bits != 0;
             *accept &= !bits;
         }
     }
-    changed.then_some(Case { options, actions, ..*case })
+    changed.then_some(Case { shape, actions, ..*case })
 }
 
 /// Starts the rings at index zero.

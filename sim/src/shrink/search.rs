@@ -65,7 +65,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     /// Calls a closure with a world that has no journal.
     pub(super) fn with<T>(&self, case: &Case, job: impl FnOnce(&mut World<D>) -> T) -> T {
         let idle = self.worlds.lock().expect("no panic while the lock is held").pop();
-        let fresh = || World::new(self.setup.clone(), case.options, case.run);
+        let fresh = || World::new(self.setup.clone(), case.shape, case.run);
         let mut world = idle.unwrap_or_else(fresh);
         let result = job(&mut world);
         self.worlds.lock().expect("no panic while the lock is held").push(world);
@@ -74,7 +74,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
 
     /// Replays a changed run. Returns the actions done, if it fails with the same signature.
     pub(super) fn attempt(&self, (case, mode): &Try) -> Option<Case> {
-        possible(&case.options).ok()?;
+        possible(&case.shape).ok()?;
         self.replays.fetch_add(1, Ordering::Relaxed);
         self.with(case, |world| {
             let (verdict, actions) = match mode {
@@ -83,7 +83,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
                     (perform(world, case, &mut done), done)
                 }
                 Mode::ByMeaning => {
-                    let rebased = rebase(world, case.options, case.run, &case.actions);
+                    let rebased = rebase(world, case.shape, case.run, &case.actions);
                     (rebased.verdict, rebased.actions)
                 }
             };
@@ -177,7 +177,7 @@ fn perform<D: DeviceUnderTest>(
     done: &mut Vec<Action>,
 ) -> crate::run::Verdict {
     guarded(world, |world| {
-        world.restart(case.options, case.run);
+        world.restart(case.shape, case.run);
         let begun = world.stats().steps;
         for action in &case.actions {
             done.push(*action);

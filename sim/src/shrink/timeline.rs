@@ -24,7 +24,7 @@ impl Timeline {
         let mut moments = Vec::with_capacity(case.actions.len());
         world.keep_journal();
         let verdict = guarded(world, |world| {
-            world.restart(case.options, case.run);
+            world.restart(case.shape, case.run);
             let mut seen = 0;
             for action in &case.actions {
                 let result = world.step(action);

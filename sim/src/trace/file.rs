@@ -28,9 +28,9 @@ use std::str::FromStr;
 use powerfail_model::{Class, Profile, Rule, Violation};
 
 use super::line::request_name;
-use super::options;
+use super::shape;
 use crate::guest::Kind;
-use crate::schedule::options::Options;
+use crate::world::WorldShape;
 use crate::world::action::{Action, Until};
 
 /// The format that this program writes. Every older one stays readable:
@@ -112,7 +112,7 @@ pub struct Trace {
     /// The number of the run in its payloads.
     pub run: u32,
     /// The world.
-    pub options: Options,
+    pub shape: WorldShape,
     /// The requests on whose answers the broken promise rests, by name, each with its status, or
     /// `None` for any. A replay without these answers has not reached the situation.
     pub witness: Vec<(String, Option<u8>)>,
@@ -163,11 +163,11 @@ impl fmt::Display for Trace {
         let Signature { rule, .. } = self.broke;
         writeln!(f, "powerfail trace {VERSION}")?;
         let version = env!("CARGO_PKG_VERSION");
-        let atom = match self.options.kind(0) {
+        let atom = match self.shape.kind(0) {
             Kind::Disk => 512,
             Kind::Memory => 8,
         };
-        let profile = self.options.contract.name();
+        let profile = self.shape.contract.name();
         writeln!(f, "tool    powerfail {version}  spec virtio-1.4  profile {profile} atom={atom}")?;
         writeln!(f, "device  {}", self.device)?;
         writeln!(f, "disk    {}", self.disk)?;
@@ -176,7 +176,7 @@ impl fmt::Display for Trace {
             writeln!(f, "seed    {}", self.seed)?;
         }
         writeln!(f, "run     {}", self.run)?;
-        writeln!(f, "options {}", options::Shown(&self.options))?;
+        writeln!(f, "options {}", shape::Shown(&self.shape))?;
         let mut witness = String::new();
         for (name, status) in &self.witness {
             match status {
@@ -281,7 +281,7 @@ struct Header {
     run: Option<u32>,
     /// Strict if the header does not say.
     profile: Option<Profile>,
-    options: Option<Options>,
+    shape: Option<WorldShape>,
     witness: Vec<(String, Option<u8>)>,
     only_if: String,
     events: Option<u64>,
@@ -307,7 +307,7 @@ impl Header {
                 let run = value.parse().ok().filter(|&run: &u32| run > 0);
                 self.run = Some(run.ok_or_else(|| format!("`{value}` is not a run number"))?);
             }
-            "options" => self.options = Some(options::parse(value, self.version)?),
+            "options" => self.shape = Some(shape::parse(value, self.version)?),
             "witness" => {
                 for word in value.split_whitespace() {
                     let parts = word.split_once('=');
@@ -352,17 +352,17 @@ impl Header {
 
     fn finish(self, actions: Vec<Action>) -> Result<Trace, String> {
         let missing = |what: &str| format!("the header has no `{what}` line");
-        let options = self.options.ok_or_else(|| missing("options"))?;
+        let shape = self.shape.ok_or_else(|| missing("options"))?;
         let kind = if self.of_memory { Kind::Memory } else { Kind::Disk };
         let contract = self.profile.unwrap_or(Profile::Strict);
-        let options = Options { contract, ..options.of_kinds([kind; 2]) };
+        let shape = WorldShape { contract, ..shape.of_kinds([kind; 2]) };
         Ok(Trace {
             device: self.device.ok_or_else(|| missing("device"))?,
             disk: self.disk.ok_or_else(|| missing("disk"))?,
             broke: self.broke.ok_or_else(|| missing("broke"))?,
             seed: self.seed,
             run: self.run.ok_or_else(|| missing("run"))?,
-            options,
+            shape,
             witness: self.witness,
             only_if: self.only_if,
             events: self.events.ok_or_else(|| missing("events"))?,

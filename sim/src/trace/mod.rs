@@ -6,15 +6,15 @@
 mod features;
 mod file;
 mod line;
-mod options;
 mod read;
 mod remarks;
+mod shape;
 
 pub(crate) use features::{features, parse as parse_features};
 
 pub use file::{Signature, Trace, TraceError, VERSION};
 pub use line::request_name;
-pub(crate) use options::possible;
 pub(crate) use read::MOST_BYTES;
 pub use read::read;
 pub(crate) use remarks::with_remarks_of;
+pub(crate) use shape::possible;

@@ -17,7 +17,7 @@ impl<D: DeviceUnderTest> World<D> {
         let (GuestRequest::Store { word, words } | GuestRequest::Load { word, words }) = ask else {
             unreachable!("{ask} is a request");
         };
-        let may_fail = self.options.host_may_fail();
+        let may_fail = self.shape.host_may_fail;
         let World { memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(to.device)];
         let there = word.checked_add(words).is_some_and(|end| end <= slot.capacity);

@@ -11,7 +11,7 @@ use crate::world::coverage::Situation;
 impl<D: DeviceUnderTest> World<D> {
     pub(super) fn crash(&mut self, kind: CrashKind) -> Outcome {
         match kind {
-            CrashKind::Backend { device } if device < self.options.devices => self.kill(device),
+            CrashKind::Backend { device } if device < self.shape.devices => self.kill(device),
             CrashKind::Power { survivors } if D::MEDIUM.loses_power() => self.power_loss(survivors),
             _ => Ok(false),
         }
@@ -23,7 +23,7 @@ impl<D: DeviceUnderTest> World<D> {
         self.coverage.hit_if(busy, Situation::KillInFlight);
         self.coverage.hit_if(self.recovering, Situation::CrashInRecovery);
         self.stats.kills += 1;
-        let World { setup, options, memory, disk, slots, .. } = self;
+        let World { setup, shape, memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(device)];
         disk.backend_kill(device, slot.oracle.host_failed());
         slot.oracle.backend_kill();
@@ -32,7 +32,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         slot.still();
         slot.reopened();
-        slot.device.restart(setup, &options.spec, disk, device, End::BackendKill);
+        slot.device.restart(setup, &shape.spec, disk, device, End::BackendKill);
         // The end of its operations makes room on the shared disk for other devices.
         slots.iter_mut().for_each(DeviceSlot::make_runnable);
         Ok(true)
@@ -44,7 +44,7 @@ impl<D: DeviceUnderTest> World<D> {
             self.disk.witness(self.run).map_err(|seen| self.witnessed(seen))?;
         }
         self.note_power_loss(survivors);
-        let World { setup, options, memory, disk, slots, .. } = self;
+        let World { setup, shape, memory, disk, slots, .. } = self;
         disk.power_loss(survivors);
         for (device, slot) in slots.iter_mut().enumerate() {
             let device = device as u8;
@@ -56,9 +56,9 @@ impl<D: DeviceUnderTest> World<D> {
             slot.reopened();
             slot.was_reset = false;
             slot.discarded_before_loss = slot.discarded_before_loss.or(slot.discarded);
-            let survivors = survivors.lowered(options.spec.disk.base(device));
+            let survivors = survivors.lowered(shape.spec.disk.base(device));
             let end = End::PowerLoss { survivors };
-            slot.device.restart(setup, &options.spec, disk, device, end);
+            slot.device.restart(setup, &shape.spec, disk, device, end);
         }
         Ok(true)
     }

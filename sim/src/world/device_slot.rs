@@ -100,19 +100,19 @@ impl<D> DeviceSlot<D> {
 impl<D: DeviceUnderTest> World<D> {
     /// Replaces every device and driver, and reuses existing slots.
     pub(super) fn set_up(&mut self) {
-        let World { setup, options, run, memory, disk, slots, .. } = self;
-        let spec = options.spec;
-        slots.truncate(usize::from(options.devices));
-        for device in 0..options.devices {
+        let World { setup, shape, run, memory, disk, slots, .. } = self;
+        let spec = shape.spec;
+        slots.truncate(usize::from(shape.devices));
+        for device in 0..shape.devices {
             let mut fresh = D::open(setup, &spec, disk, device);
             let can = fresh.lifecycle().map_or(Abilities::NONE, |lifecycle| lifecycle.can());
-            let kind = options.kind(device);
+            let kind = shape.kind(device);
             let slot = match slots.get_mut(usize::from(device)) {
                 Some(slot) => {
                     slot.device = fresh;
                     slot.can = can;
                     slot.kind = kind;
-                    slot.oracle.restart(options.contract, kind, spec.disk.room());
+                    slot.oracle.restart(shape.contract, kind, spec.disk.room());
                     slot
                 }
                 None => {
@@ -120,7 +120,7 @@ impl<D: DeviceUnderTest> World<D> {
                         device: fresh,
                         can,
                         kind,
-                        oracle: Contract::new(options.contract, kind, spec.disk.room()),
+                        oracle: Contract::new(shape.contract, kind, spec.disk.room()),
                         queues: Vec::new(),
                         live: false,
                         resetting: false,
@@ -155,8 +155,8 @@ impl<D: DeviceUnderTest> World<D> {
             slot.discarded_before_loss = SectorSet::EMPTY;
             slot.was_reset = false;
             let author = Author { run: *run, disk: device };
-            let share = options.share();
-            let queues = options.queues_of(device);
+            let share = shape.share();
+            let queues = shape.queues_of(device);
             slot.queues.truncate(usize::from(queues));
             for queue in 0..queues {
                 let nth = u32::from(device) * u32::from(spec.queues) + u32::from(queue);
@@ -165,7 +165,7 @@ impl<D: DeviceUnderTest> World<D> {
                     at: nth * share,
                     len: share,
                     ring_size: spec.ring_size,
-                    room: options.max_sectors * 512,
+                    room: shape.max_sectors * 512,
                 };
                 match slot.queues.get_mut(usize::from(queue)) {
                     Some(driver) => driver.reshape(shape, memory),
@@ -176,6 +176,6 @@ impl<D: DeviceUnderTest> World<D> {
             }
         }
         self.stats.runs += 1;
-        self.coverage.hit_if(self.options.devices > 1, Situation::TwoDevices);
+        self.coverage.hit_if(self.shape.devices > 1, Situation::TwoDevices);
     }
 }

@@ -36,7 +36,7 @@ impl<D: DeviceUnderTest> World<D> {
             // The driver ends this life with a reset, so that it can try again.
             return self.begin_reset(device);
         }
-        let may_fail = D::MEDIUM.may_fail() && self.options.host_may_fail();
+        let may_fail = D::MEDIUM.may_fail() && self.shape.host_may_fail;
         let terms = match slot.kind {
             Kind::Disk => {
                 let terms = read_terms(&mut slot.device, offered, accept, may_fail);
@@ -48,7 +48,7 @@ impl<D: DeviceUnderTest> World<D> {
         let base = if D::RING_BASE { base } else { 0 };
         let event_idx = accept & feature::EVENT_IDX != 0;
         let many = accept & feature::MQ != 0 && slot.kind == Kind::Disk;
-        slot.active = if many { self.options.spec.queues } else { 1 };
+        slot.active = if many { self.shape.spec.queues } else { 1 };
         slot.negotiated = accept;
         let author = Author { run: self.run, disk: device };
         let mut rings = [RingPlan::at(0, 2, 0, false); crate::dut::MAX_QUEUES];
@@ -79,7 +79,7 @@ impl<D: DeviceUnderTest> World<D> {
     ) -> bool {
         let slot = &mut self.slots[usize::from(to.device)];
         let fits = match slot.kind {
-            Kind::Disk => ask.data_len() <= self.options.max_sectors * 512,
+            Kind::Disk => ask.data_len() <= self.shape.max_sectors * 512,
             Kind::Memory => matches!(ask, GuestRequest::Flush | GuestRequest::Other(_)),
         };
         if !slot.is_queue_live(to.queue) || slot.avail_jumped || !fits {
@@ -110,7 +110,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let driver = &mut slot.queues[usize::from(to.queue)];
         // If a read may fail, two reads into one buffer cannot be judged.
-        let may_fail = self.options.host_may_fail();
+        let may_fail = self.shape.host_may_fail;
         let harmless = driver.outstanding().any(|(other, ask)| {
             other == id && !ask.mutates() && !(may_fail && matches!(ask, GuestRequest::In { .. }))
         });
@@ -209,7 +209,7 @@ impl<D: DeviceUnderTest> World<D> {
     }
 
     fn begin_reset(&mut self, device: u8) -> Outcome {
-        let may_fail = self.options.host_may_fail();
+        let may_fail = self.shape.host_may_fail;
         let World { memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(device)];
         let mut host = Host { ram: memory.ram(), disk, device, may_fail };
@@ -240,7 +240,7 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Steps a device once more after its reset, to check that it uses and signals nothing.
     pub(super) fn listen(&mut self, device: u8, queues: std::ops::Range<u16>) -> Outcome {
-        let may_fail = self.options.host_may_fail();
+        let may_fail = self.shape.host_may_fail;
         for queue in queues {
             let World { memory, disk, slots, .. } = self;
             let slot = &mut slots[usize::from(device)];
@@ -288,13 +288,13 @@ impl<D: DeviceUnderTest> World<D> {
         if !ask.mutates() {
             return;
         }
-        let granule = self.options.spec.disk.granule / 512;
+        let granule = self.shape.spec.disk.granule / 512;
         let discards = matches!(ask, GuestRequest::Discard(_));
         if slot.queues.len() == 1 && granule == 1 && !discards {
             // The situations below need two queues, a larger granule or a discard.
             return;
         }
-        let mine = covered(ask, self.options.spec.disk.room());
+        let mine = covered(ask, self.shape.spec.disk.room());
         for (index, other) in slot.queues.iter().enumerate() {
             if other.out() == 0 {
                 continue;
@@ -303,7 +303,7 @@ impl<D: DeviceUnderTest> World<D> {
                 if their_id == id || !theirs.mutates() {
                     continue;
                 }
-                let range = covered(theirs, self.options.spec.disk.room());
+                let range = covered(theirs, self.shape.spec.disk.room());
                 let overlap = !mine.and(range).is_empty();
                 let writes =
                     matches!((ask, theirs), (GuestRequest::Out { .. }, GuestRequest::Out { .. }));

@@ -45,7 +45,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// failed operation its own request.
     #[cold]
     fn note_failure(&mut self, op: OpKey) {
-        let disk = self.options.spec.disk;
+        let disk = self.shape.spec.disk;
         let Some(slot) = self.slots.get_mut(usize::from(op.device)) else { return };
         if op.kind == OpKind::Sync {
             slot.sync_failed = true;
@@ -77,7 +77,7 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// The sectors of a device's own disk, as sectors of the whole medium.
     fn part_of(&self, device: u8, set: SectorSet) -> SectorSet {
-        let shape = &self.options.spec.disk;
+        let shape = &self.shape.spec.disk;
         set.raised(shape.base(device)).and(shape.part(device))
     }
 
@@ -86,7 +86,7 @@ impl<D: DeviceUnderTest> World<D> {
         if D::MEDIUM.is_simulated() {
             return self.disk.write_back(set);
         }
-        let shape = self.options.spec.disk;
+        let shape = self.shape.spec.disk;
         let mut done = false;
         for (device, slot) in self.slots.iter_mut().enumerate() {
             let part = set.and(shape.part(device as u8)).lowered(shape.base(device as u8));
@@ -101,7 +101,7 @@ impl<D: DeviceUnderTest> World<D> {
         let mut told = SectorSet::EMPTY;
         for (device, slot) in self.slots.iter().enumerate() {
             if slot.oracle.host_failed() {
-                told = told.or(self.options.spec.disk.part(device as u8));
+                told = told.or(self.shape.spec.disk.part(device as u8));
             }
         }
         let evicted = self.disk.evict(set.and(told));

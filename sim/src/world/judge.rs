@@ -79,7 +79,7 @@ impl<D: DeviceUnderTest> World<D> {
         let ragged =
             matches!(done.malformation, Malformation::ShortData(_)) && slot.kind == Kind::Disk;
         let malformed = done.malformation != Malformation::None && !ragged;
-        let may_fail = D::MEDIUM.may_fail() && self.options.host_may_fail();
+        let may_fail = D::MEDIUM.may_fail() && self.shape.host_may_fail;
         coverage.hit_if(malformed, Situation::MalformedAnswered);
 
         let mut seen = [Observed::Garbage; MAX_SECTORS as usize];
@@ -125,7 +125,7 @@ impl<D: DeviceUnderTest> World<D> {
         slot.excused.retain(|other| *other != done.id);
         if matches!(done.ask, GuestRequest::GetId) && done.status == 0 {
             let answer = self.memory.bytes(done.data, 20);
-            if answer != self.options.spec.serial {
+            if answer != self.shape.spec.serial {
                 let violation = Violation::new(Rule::WrongIdentity).request(id);
                 return Err(Failure::boxed(to.device, violation));
             }
@@ -139,10 +139,10 @@ impl<D: DeviceUnderTest> World<D> {
         let coverage = &mut self.coverage;
         let slot = &mut self.slots[usize::from(to.device)];
         if done.status != 0 {
-            if done.status == 2 || !self.options.host_may_fail() {
+            if done.status == 2 || !self.shape.host_may_fail {
                 coverage.hit(Situation::Refused);
             }
-            if self.options.spec.disk.read_only && done.ask.mutates() {
+            if self.shape.spec.disk.read_only && done.ask.mutates() {
                 coverage.hit(Situation::ReadOnlyRefused);
             }
             return;
@@ -150,11 +150,11 @@ impl<D: DeviceUnderTest> World<D> {
         match done.ask {
             GuestRequest::Out { sector, sectors } => {
                 let end = sector + u64::from(sectors);
-                let grown = end > u64::from(self.options.spec.disk.capacity);
+                let grown = end > u64::from(self.shape.spec.disk.capacity);
                 coverage.hit_if(grown, Situation::GrownSectorWritten);
                 let row = slot.oracle.disk().last_completion().row;
                 coverage.hit(Situation::of_row(row.expect("a write has a row")));
-                let range = super::guest_step::covered(&done.ask, self.options.spec.disk.room());
+                let range = super::guest_step::covered(&done.ask, self.shape.spec.disk.room());
                 slot.discarded = slot.discarded.minus(range);
                 slot.discarded_before_loss = slot.discarded_before_loss.minus(range);
             }
@@ -166,11 +166,11 @@ impl<D: DeviceUnderTest> World<D> {
                 coverage.hit_if(overtaken, Situation::FlushOvertakesWrite);
             }
             GuestRequest::Discard(_) => {
-                let range = super::guest_step::covered(&done.ask, self.options.spec.disk.room());
+                let range = super::guest_step::covered(&done.ask, self.shape.spec.disk.room());
                 slot.discarded = slot.discarded.or(range);
             }
             GuestRequest::WriteZeroes(_) => {
-                let range = super::guest_step::covered(&done.ask, self.options.spec.disk.room());
+                let range = super::guest_step::covered(&done.ask, self.shape.spec.disk.room());
                 let hit = |set: SectorSet| !set.and(range).is_empty();
                 coverage.hit_if(hit(slot.discarded), Situation::ZeroesOverDiscard);
                 coverage

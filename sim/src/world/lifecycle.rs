@@ -84,11 +84,11 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Restores the saved device in another process.
     fn move_on(&mut self, device: u8) -> Outcome {
-        let may_fail = self.options.host_may_fail();
-        let World { options, memory, disk, slots, .. } = self;
+        let may_fail = self.shape.host_may_fail;
+        let World { shape, memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(device)];
         let mut host = Host { ram: memory.ram(), disk, device, may_fail };
-        let Some(moved) = managed(&mut slot.device).move_on(&options.spec, &mut host) else {
+        let Some(moved) = managed(&mut slot.device).move_on(&shape.spec, &mut host) else {
             return Ok(false);
         };
         match moved {
@@ -113,7 +113,7 @@ impl<D: DeviceUnderTest> World<D> {
     }
 
     fn resize(&mut self, device: u8, sectors: u32) -> Outcome {
-        let shape = self.options.spec.disk;
+        let shape = self.shape.spec.disk;
         let slot = &mut self.slots[usize::from(device)];
         let before = slot.capacity;
         let granules = shape.granule / 512;
@@ -187,7 +187,7 @@ impl<D: DeviceUnderTest> World<D> {
     }
 
     fn place_queue(&mut self, device: u8, queue: u8, size: u16) -> bool {
-        let most = self.options.spec.ring_size;
+        let most = self.shape.spec.ring_size;
         let slot = &mut self.slots[usize::from(device)];
         let sound = size.is_power_of_two() && (2..=most).contains(&size);
         if !sound
@@ -222,7 +222,7 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = self.slot(device);
         let all_live = (0..slot.active).all(|queue| slot.is_queue_live(queue as u8));
         // The record counts a head that was published twice once, so one answer could be lost.
-        all_live && !slot.head_republished && self.options.spec.record
+        all_live && !slot.head_republished && self.shape.spec.record
     }
 
     /// Kills the backend under a live driver; another one takes over.
@@ -264,7 +264,7 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Steps a queue's thread until it has nothing to do.
     fn run_dry(&mut self, to: QueueId) -> Outcome {
-        let may_fail = self.options.host_may_fail();
+        let may_fail = self.shape.host_may_fail;
         // Far more steps than operations can be in flight.
         for _ in 0..1000 {
             let World { memory, disk, slots, .. } = self;
@@ -282,7 +282,7 @@ impl<D: DeviceUnderTest> World<D> {
     fn go_on(&mut self, device: u8) -> Outcome {
         let again = self.slot(device).is_carrying();
         self.coverage.hit_if(again, Situation::CarriedTwice);
-        let World { options, memory, disk, slots, .. } = self;
+        let World { shape, memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(device)];
         slot.carried_again += u32::from(again);
         slot.oracle.disk().reconnect();
@@ -293,9 +293,9 @@ impl<D: DeviceUnderTest> World<D> {
         for (driver, ring) in slot.queues[..active].iter().zip(&mut rings) {
             *ring = driver.plan();
         }
-        let mut host = Host { ram: memory.ram(), disk, device, may_fail: options.host_may_fail() };
+        let mut host = Host { ram: memory.ram(), disk, device, may_fail: shape.host_may_fail };
         managed(&mut slot.device).reconnect(
-            &options.spec,
+            &shape.spec,
             slot.negotiated,
             &rings[..active],
             &mut host,
@@ -309,7 +309,7 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Runs the last step of a queue's thread, in which its backend dies at `cut`.
     fn die_inside(&mut self, to: QueueId, cut: Cut) -> Outcome {
-        let may_fail = self.options.host_may_fail();
+        let may_fail = self.shape.host_may_fail;
         let World { memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(to.device)];
         let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };

@@ -22,6 +22,7 @@ mod journal;
 mod judge;
 mod lifecycle;
 mod rest;
+mod shape;
 
 pub use contract::Contract;
 pub(crate) use device_slot::DeviceSlot;
@@ -30,6 +31,7 @@ pub(crate) use guest_step::covered;
 pub use journal::{Event, Journal};
 pub(crate) use judge::Answer;
 pub use judge::Failure;
+pub use shape::{SERIAL, WorldShape};
 
 use crate::dut::lifecycle::QueueState;
 use crate::dut::{DeviceUnderTest, Host, Progress};
@@ -38,7 +40,6 @@ use crate::guest::memory::Memory;
 use crate::guest::payload::SECTOR;
 use crate::guest::{Breach, QueueDriver};
 use crate::host::disk::SimDisk;
-use crate::schedule::options::Options;
 use crate::world::action::{Action, QueueId, Until};
 use crate::world::coverage::{Coverage, Situation};
 use crate::world::event_hash::Chain;
@@ -51,7 +52,7 @@ pub type Outcome = Result<bool, Box<Failure>>;
 #[derive(Clone, Debug)]
 pub struct World<D: DeviceUnderTest> {
     setup: D::Setup,
-    options: Options,
+    shape: WorldShape,
     run: u32,
     memory: Memory,
     disk: SimDisk,
@@ -72,12 +73,12 @@ impl<D: DeviceUnderTest> World<D> {
     /// A world just after power-on. `run` numbers it: worlds with different numbers share no
     /// content.
     #[must_use]
-    pub fn new(setup: D::Setup, options: Options, run: u32) -> World<D> {
-        let options = options.of_kinds(D::KINDS);
-        let disk = SimDisk::new(options.spec.disk, run);
+    pub fn new(setup: D::Setup, shape: WorldShape, run: u32) -> World<D> {
+        let shape = shape.of_kinds(D::KINDS);
+        let disk = SimDisk::new(shape.spec.disk, run);
         let mut world = World {
             setup,
-            options,
+            shape,
             run,
             memory: Memory::new(MEMORY),
             disk,
@@ -96,11 +97,11 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Resets the world to [`new`](Self::new) with the same set-up, but keeps its allocations,
     /// coverage and statistics.
-    pub fn restart(&mut self, options: Options, run: u32) {
-        let options = options.of_kinds(D::KINDS);
-        self.options = options;
+    pub fn restart(&mut self, shape: WorldShape, run: u32) {
+        let shape = shape.of_kinds(D::KINDS);
+        self.shape = shape;
         self.run = run;
-        self.disk.restart(options.spec.disk, run);
+        self.disk.restart(shape.spec.disk, run);
         self.chain = Chain::new(run);
         self.recovering = false;
         if let Some(journal) = &mut self.journal {
@@ -109,11 +110,11 @@ impl<D: DeviceUnderTest> World<D> {
         self.set_up();
     }
 
-    /// The run's options.
+    /// The shape of the world.
     #[inline]
     #[must_use]
-    pub fn options(&self) -> &Options {
-        &self.options
+    pub fn shape(&self) -> &WorldShape {
+        &self.shape
     }
 
     /// The set-up that every device is opened with.
@@ -157,7 +158,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// The oracle of a device.
     ///
     /// # Panics
-    /// If `device` is not below `options().devices`.
+    /// If `device` is not below `shape().devices`.
     #[must_use]
     pub fn oracle(&self, device: u8) -> &Contract {
         &self.slots[usize::from(device)].oracle
@@ -178,7 +179,7 @@ impl<D: DeviceUnderTest> World<D> {
     pub fn renew(&mut self) {
         let journal = self.journal.take();
         let (coverage, stats) = (self.coverage, self.stats);
-        *self = World::new(self.setup.clone(), self.options, self.run);
+        *self = World::new(self.setup.clone(), self.shape, self.run);
         (self.coverage, self.stats, self.journal) = (coverage, stats, journal);
     }
 
@@ -313,9 +314,9 @@ impl<D: DeviceUnderTest> World<D> {
     }
 
     fn addresses_exist(&self, action: &Action) -> bool {
-        let device = |device: u8| device < self.options.devices;
+        let device = |device: u8| device < self.shape.devices;
         let queue = |to: QueueId| {
-            device(to.device) && u16::from(to.queue) < self.options.queues_of(to.device)
+            device(to.device) && u16::from(to.queue) < self.shape.queues_of(to.device)
         };
         match action {
             Action::Start { device: d, .. }
@@ -346,7 +347,7 @@ impl<D: DeviceUnderTest> World<D> {
         self.coverage.hit_if(self.disk.room() == 0, Situation::DiskFull);
         let resumed = self.disk.resumed();
         let before = self.disk.submitted();
-        let may_fail = self.options.host_may_fail();
+        let may_fail = self.shape.host_may_fail;
         for _ in 0..until.most() {
             let World { memory, disk, slots, .. } = self;
             let slot = &mut slots[usize::from(to.device)];

@@ -68,7 +68,7 @@ impl<D: DeviceUnderTest> World<D> {
         if let Some(action) = self.settle_paused() {
             return Some(action);
         }
-        let devices = self.options.devices;
+        let devices = self.shape.devices;
         for device in 0..devices {
             let slot = self.slot(device);
             if slot.resetting {
@@ -106,7 +106,7 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// The next step of threads and host alone, which also move while a device is paused.
     pub(crate) fn settle_paused(&self) -> Option<Action> {
-        for device in 0..self.options.devices {
+        for device in 0..self.shape.devices {
             let slot = self.slot(device);
             for queue in 0..slot.active.max(1) as u8 {
                 let to = QueueId { device, queue };
@@ -127,7 +127,7 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Checks that everything outstanding was answered.
     fn check_rest(&mut self) -> Result<(), Box<Failure>> {
-        for device in 0..self.options.devices {
+        for device in 0..self.shape.devices {
             let slot = &mut self.slots[usize::from(device)];
             if slot.resetting {
                 return Err(Failure::boxed(device, Violation::new(Rule::ResetNotShown)));

@@ -57,7 +57,7 @@ fn shortest<D: DeviceUnderTest>(setup: &D::Setup, scope: &Scope) -> Option<Shrun
     let found = short::<D>(setup, scope, Effort::on(1), &Progress::default());
     let shrunk = found.iter().map(|found| {
         let signature = Signature::of(&found.failure.violation);
-        shrink::<D>(setup, found.options, found.run, &found.actions, &signature, &Work::plenty(1))
+        shrink::<D>(setup, found.shape, found.run, &found.actions, &signature, &Work::plenty(1))
             .expect("a counterexample can be replayed")
     });
     shrunk.min_by_key(|short| short.actions.len())

@@ -109,8 +109,8 @@ fn a_copy_of_a_world_goes_on_like_the_world() {
         // The run is cut off in the middle: sectors that are dirty then are dirty in the copy.
         let mut actions = Vec::new();
         let whole = run_seed(&mut one, plan, seed, |action| actions.push(*action));
-        let (options, run) = (*one.options(), one.run());
-        one.restart(options, run);
+        let (shape, run) = (*one.shape(), one.run());
+        one.restart(shape, run);
         let (first, rest) = actions.split_at(actions.len() / 2);
         let done = |world: &mut powerfail::world::World<BlkPowerCut>, actions: &[_]| {
             actions.iter().for_each(|action| assert!(world.step(action).expect("it passes")));

@@ -89,18 +89,18 @@ fn found<D: DeviceUnderTest, Ours: DeviceUnderTest>(
         if LOST.contains(&rule) && signature.class == Class::Resurrected {
             continue;
         }
-        let options = *tried.options();
+        let shape = *tried.shape();
         let effort = Effort::plenty(1);
-        let short = shrink::<D>(&setup, options, run_number(seed), &actions, &signature, &effort)
+        let short = shrink::<D>(&setup, shape, run_number(seed), &actions, &signature, &effort)
             .unwrap_or_else(|| panic!("seed {seed} of {} does not replay", wrong.name()));
         assert!(short.complete, "{} seed {seed}: {} replays", wrong.name(), short.replays);
         let trace = short.trace("blk", "sim");
-        let mut world = World::<D>::new(setup.clone(), trace.options, trace.run);
+        let mut world = World::<D>::new(setup.clone(), trace.shape, trace.run);
         let there = judge(&mut world, &trace).replayed;
-        let mut ours = World::<Ours>::new(Ours::Setup::default(), trace.options, trace.run);
+        let mut ours = World::<Ours>::new(Ours::Setup::default(), trace.shape, trace.run);
         let here = judge(&mut ours, &trace).replayed;
         let again =
-            shrink::<D>(&setup, short.options, short.run, &short.actions, &signature, &effort)
+            shrink::<D>(&setup, short.shape, short.run, &short.actions, &signature, &effort)
                 .map_or(usize::MAX, |again| again.actions.len());
         return Story { seed, short, there, here, again };
     }

@@ -17,9 +17,9 @@ use crate::found::Story;
 /// Whether actions break a promise on a mutant.
 fn fails(wrong: Wrong, story: &Story, actions: &[Action]) -> bool {
     fn on<D: DeviceUnderTest>(setup: D::Setup, story: &Story, actions: &[Action]) -> bool {
-        let (options, run) = (story.short.options, story.short.run);
-        let mut world = World::<D>::new(setup, options, run);
-        replay(&mut world, options, run, actions, |_| {}).failure.is_some()
+        let (shape, run) = (story.short.shape, story.short.run);
+        let mut world = World::<D>::new(setup, shape, run);
+        replay(&mut world, shape, run, actions, |_| {}).failure.is_some()
     }
     match wrong {
         Wrong::Disk(fault) => on::<Blk>(Some(fault), story, actions),

@@ -103,11 +103,11 @@ fn the_result_is_the_same_for_any_number_of_threads() {
         let verdict = run_seed(&mut world, plan, seed, |action| actions.push(*action));
         let Some(failure) = verdict.failure else { continue };
         let signature = Signature::of(&failure.violation);
-        let options = *world.options();
+        let shape = *world.shape();
         let on = |jobs| {
             let effort = Effort::plenty(jobs);
             let run = run_number(seed);
-            let short = shrink::<Blk>(&setup, options, run, &actions, &signature, &effort);
+            let short = shrink::<Blk>(&setup, shape, run, &actions, &signature, &effort);
             let short = short.expect("it replays");
             (short.actions, short.hash, short.only_if)
         };
@@ -130,14 +130,14 @@ fn a_budget_that_is_used_up_gives_what_there_is_and_shrinking_goes_on_from_there
         let verdict = run_seed(&mut world, plan, seed, |action| actions.push(*action));
         let Some(failure) = verdict.failure else { continue };
         let signature = Signature::of(&failure.violation);
-        let options = *world.options();
+        let shape = *world.shape();
         let effort = Effort { replays: 3, ..Effort::plenty(1) };
         let run = run_number(seed);
-        let part = shrink::<Blk>(&setup, options, run, &actions, &signature, &effort).unwrap();
+        let part = shrink::<Blk>(&setup, shape, run, &actions, &signature, &effort).unwrap();
         assert!(!part.complete && part.actions.len() <= actions.len());
         let plenty = Effort::plenty(1);
-        let (options, run, actions) = (part.options, part.run, part.actions);
-        let whole = shrink::<Blk>(&setup, options, run, &actions, &signature, &plenty).unwrap();
+        let (shape, run, actions) = (part.shape, part.run, part.actions);
+        let whole = shrink::<Blk>(&setup, shape, run, &actions, &signature, &plenty).unwrap();
         assert!(whole.complete && whole.actions.len() <= 9, "{:#?}", whole.actions);
         return;
     }

@@ -1,4 +1,4 @@
-//! The properties of the simulated disk, drawn with the options of a run.
+//! The properties of the simulated disk, part of the shape of a world.
 
 use powerfail_device::Limits;
 

@@ -20,13 +20,13 @@ impl Columns<'_> {
     fn devices_told(&self) -> std::ops::Range<u8> {
         match self.failure {
             Some(failure) => failure.device..failure.device + 1,
-            None => 0..self.options.devices,
+            None => 0..self.shape.devices,
         }
     }
 
     /// The sectors of `set` (medium numbering) that matter of a device, in guest numbering.
     pub(super) fn shown(&self, set: SectorSet, device: u8) -> SectorSet {
-        let disk = &self.options.spec.disk;
+        let disk = &self.shape.spec.disk;
         match self.failure {
             Some(_) => self.about.shown(set),
             None => set.and(disk.part(device)).lowered(disk.base(device)),
@@ -112,7 +112,7 @@ impl Columns<'_> {
     pub(super) fn owned(&self, op: &OpKey, owner: Option<u32>) -> String {
         match owner {
             Some(id) => format!("{}: ", self.requests.name(id)),
-            None if self.options.devices > 1 => {
+            None if self.shape.devices > 1 => {
                 format!("{}: ", self.device_name(op.device).trim_start())
             }
             None => String::new(),
@@ -121,7 +121,7 @@ impl Columns<'_> {
 
     /// An operation in words, its sectors in guest numbering.
     pub(super) fn op(&self, op: &OpKey) -> String {
-        let base = self.options.spec.disk.base(op.device);
+        let base = self.shape.spec.disk.base(op.device);
         let kind = op.kind.words();
         if op.kind == OpKind::Sync {
             return kind.to_owned();

@@ -12,8 +12,8 @@ use super::verdict;
 use super::words::{features, malformed, status_name};
 use crate::guest::GuestRequest;
 use crate::guest::Kind;
-use crate::schedule::options::Options;
 use crate::trace::features as words_for;
+use crate::world::WorldShape;
 use crate::world::action::{Action, CrashKind, QueueId, Until};
 use crate::world::{Event, Failure};
 
@@ -59,7 +59,7 @@ impl Line {
 
 /// The lines that bear on a failure, or all lines if there was none.
 pub(super) fn draw(
-    options: &Options,
+    shape: &WorldShape,
     events: &[Event],
     failure: Option<&Failure>,
     about: &About,
@@ -75,7 +75,7 @@ pub(super) fn draw(
     let is_loss = |e: &&Event| matches!(e, Event::Did(Action::Crash(CrashKind::Power { .. })));
     let losses = events.iter().filter(is_loss).count();
     let mut columns = Columns {
-        options,
+        shape,
         failure,
         about,
         requests,
@@ -111,7 +111,7 @@ enum Synced {
 }
 
 struct Columns<'a> {
-    options: &'a Options,
+    shape: &'a WorldShape,
     failure: Option<&'a Failure>,
     about: &'a About,
     requests: &'a Requests,
@@ -135,7 +135,7 @@ impl Columns<'_> {
 
     /// ` a` or ` b`, if there are two devices.
     fn device_name(&self, device: u8) -> &'static str {
-        match (self.options.devices, device) {
+        match (self.shape.devices, device) {
             (1, _) => "",
             (_, 0) => " a",
             _ => " b",
@@ -144,7 +144,7 @@ impl Columns<'_> {
 
     /// ` on q1`, if it is not the only queue.
     fn place(&self, to: QueueId) -> String {
-        match (self.options.devices, self.options.spec.queues) {
+        match (self.shape.devices, self.shape.spec.queues) {
             (1, 1) => String::new(),
             (1, _) => format!(" on q{}", to.queue),
             (_, 1) => format!(" on{}", self.device_name(to.device)),
@@ -159,8 +159,8 @@ impl Columns<'_> {
                 self.action(&action);
             }
             Event::Submitted(op) => {
-                let base = self.options.spec.disk.base(op.device);
-                let capacity = self.options.spec.disk.room();
+                let base = self.shape.spec.disk.base(op.device);
+                let capacity = self.shape.spec.disk.room();
                 let owner = self.work.submitted(op, base, capacity);
                 if self.about.operation(&op, owner) {
                     let text = format!("{}submit {}", self.owned(&op, owner), self.op(&op));
@@ -206,7 +206,7 @@ impl Columns<'_> {
                     self.requests.observed(content)
                 )
             }
-            _ if self.options.kind(to.device) == Kind::Memory && status != 0 => {
+            _ if self.shape.kind(to.device) == Kind::Memory && status != 0 => {
                 format!("{name} failed")
             }
             _ => format!("{name} {}", status_name(status)),
@@ -323,7 +323,7 @@ impl Columns<'_> {
         let suffix = self.device_name(device);
         let features = match self.about.wants_features() {
             true => format!(" accepts {}", words_for(accept).replace(',', ", ")),
-            false => features(accept, &self.options.spec, self.options.kind(device)),
+            false => features(accept, &self.shape.spec, self.shape.kind(device)),
         };
         self.line(Mark::Start(device)).guest = match numbered {
             Some(life) => format!("life {life}: start{suffix}{features}"),

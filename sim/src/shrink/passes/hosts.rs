@@ -75,7 +75,7 @@ pub(super) fn sets(case: &Case, _: &Timeline, nth: usize) -> Said {
             smaller(landed).map(|landed| Action::Complete { op, outcome: Outcome::Ok { landed } })
         }
         Action::Complete { op, outcome: Outcome::Failed { errno, landed, forgot } }
-            if way == WAYS - 1 && errno != EIO && case.options.host_may_fail() =>
+            if way == WAYS - 1 && errno != EIO && case.shape.host_may_fail =>
         {
             let outcome = Outcome::Failed { errno: EIO, landed, forgot };
             Some(Action::Complete { op, outcome })

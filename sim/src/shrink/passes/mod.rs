@@ -32,7 +32,6 @@ pub(in crate::shrink) enum Mode {
 pub(in crate::shrink) type Try = (Case, Mode);
 
 /// The answer of a pass to a number.
-#[expect(clippy::large_enum_variant, reason = "it is made and taken apart at once")]
 pub(in crate::shrink) enum Said {
     /// A change to try.
     Try(Case, Mode),

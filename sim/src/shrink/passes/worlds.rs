@@ -2,10 +2,8 @@
 
 use super::requests::placed;
 use super::{Mode, Said};
-use crate::base::choose::Ratio;
 use crate::guest::wire::{feature, memory};
 use crate::host::disk::{Outcome, PUT_OFF};
-use crate::schedule::options::Options;
 use crate::shrink::case::Case;
 use crate::shrink::places;
 use crate::shrink::timeline::Timeline;
@@ -37,7 +35,7 @@ pub(super) fn world(case: &Case, _: &Timeline, nth: usize) -> Said {
         10..=14 => places::smaller(case, [1, 2, 4, 8, 16][nth - 10]),
         15..=24 => places::without(case, FEATURES[nth - 15], true),
         25..=34 => places::accepting(case, FEATURES[nth - 25]),
-        35..=48 => options(case, nth - 35),
+        35..=48 => shaped(case, nth - 35),
         49 => places::at_index_zero(case),
         50..=52 => together(case, nth - 50),
         _ => return Said::End,
@@ -61,39 +59,36 @@ fn together(case: &Case, which: usize) -> Option<Case> {
     (actions != case.actions).then_some(Case { actions, ..*case })
 }
 
-fn options(case: &Case, nth: usize) -> Option<Case> {
-    let mut options: Options = case.options;
-    let disk = &mut options.spec.disk;
+fn shaped(case: &Case, nth: usize) -> Option<Case> {
+    let mut shape = case.shape;
+    let disk = &mut shape.spec.disk;
     match nth {
         0 => disk.tear = 1,
         12 => disk.spare = 0,
-        13 => options.spec.record = false,
+        13 => shape.spec.record = false,
         1 => (disk.granule, disk.tear, disk.discard_granularity) = (512, 1, 512),
         2 => disk.discard_granularity = disk.granule,
         3 => disk.max_transfer = 1 << 20,
         4 => disk.depth = 32,
         5 => disk.read_only = false,
-        6 => options.spec.ring_size = 16,
-        7 => options.spec.writeback = true,
-        8 => options.spec.max_segments = 1,
-        9 => options.spec.max_segment_sectors = 8,
-        10 if !case.actions.iter().any(is_failure) => {
-            options.fail = Ratio::NEVER;
-            options.fail_sync = Ratio::NEVER;
-        }
+        6 => shape.spec.ring_size = 16,
+        7 => shape.spec.writeback = true,
+        8 => shape.spec.max_segments = 1,
+        9 => shape.spec.max_segment_sectors = 8,
+        10 if !case.actions.iter().any(is_failure) => shape.host_may_fail = false,
         10 => {}
         _ => {
             let longest = case.actions.iter().map(|action| match action {
                 Action::Send { ask, .. } => ask.data_len().div_ceil(512).max(1),
                 _ => 1,
             });
-            options.max_sectors = longest.max().unwrap_or(1);
+            shape.max_sectors = longest.max().unwrap_or(1);
         }
     }
-    (options != case.options).then(|| Case { options, ..case.clone() })
+    (shape != case.shape).then(|| Case { shape, ..case.clone() })
 }
 
-/// Whether the host fails permanently, which is allowed only if the options say so.
+/// Whether the host fails permanently, which is allowed only if the shape of the world says so.
 fn is_failure(action: &Action) -> bool {
     match action {
         Action::Complete { outcome: Outcome::Failed { errno, .. }, .. } => !PUT_OFF.contains(errno),

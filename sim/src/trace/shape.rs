@@ -1,24 +1,21 @@
-//! The options of a run as a line of words: only those that a replay needs.
-//!
-//! Not here: the mixes and ratios from which the scheduler draws, because a replay draws nothing.
+//! The shape of a world as a line of words.
 
 use std::fmt;
 
 use super::features::{self, Features};
-use crate::base::choose::Ratio;
 use crate::base::sectors::SectorSet;
 use crate::dut::MAX_QUEUES;
 use crate::guest::MAX_SECTORS;
 use crate::guest::wire::feature;
-use crate::schedule::options::{Options, Preset};
+use crate::world::WorldShape;
 
-/// The options, for display as a line.
-pub(super) struct Shown<'a>(pub(super) &'a Options);
+/// A world's shape, for display as a line.
+pub(super) struct Shown<'a>(pub(super) &'a WorldShape);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shown(options) = self;
-        let spec = &options.spec;
+        let Shown(shape) = self;
+        let spec = &shape.spec;
         let disk = &spec.disk;
         let yes = |b: bool| if b { "yes" } else { "no" };
         write!(
@@ -26,11 +23,11 @@ impl fmt::Display for Shown<'_> {
             "devices={} queues={} ring={} sectors={} request-sectors={} offer={} writeback={} \
              segment-sectors={} segments={} granule={} tear={} transfer={} discard-granularity={} \
              depth={} read-only={} host-may-fail={} spare={} record={}",
-            options.devices,
+            shape.devices,
             spec.queues,
             spec.ring_size,
             disk.capacity,
-            options.max_sectors,
+            shape.max_sectors,
             Features(spec.offer),
             u8::from(spec.writeback),
             spec.max_segment_sectors,
@@ -41,7 +38,7 @@ impl fmt::Display for Shown<'_> {
             disk.discard_granularity,
             disk.depth,
             yes(disk.read_only),
-            yes(options.host_may_fail()),
+            yes(shape.host_may_fail),
             disk.spare,
             yes(spec.record),
         )
@@ -78,11 +75,9 @@ const OLD_KEYS: usize = 16;
 /// Reads the line of a trace of this version.
 ///
 /// # Errors
-/// One line: a key or value is invalid, or no world can have these options.
-pub(super) fn parse(line: &str, version: u32) -> Result<Options, String> {
-    // A replay draws nothing, so options without a key do not matter.
-    let mut options =
-        Preset::Bench.draw(Default::default(), &mut crate::base::choose::Tape::new(&[]));
+/// One line: a key or value is invalid, or no world can have these shape.
+pub(super) fn parse(line: &str, version: u32) -> Result<WorldShape, String> {
+    let mut shape = WorldShape::default();
     let keys = if version < 3 { &KEYS[..OLD_KEYS] } else { &KEYS[..] };
     let mut missing = keys.to_vec();
     for word in line.split_whitespace() {
@@ -92,7 +87,7 @@ pub(super) fn parse(line: &str, version: u32) -> Result<Options, String> {
         if !keys.contains(&key) {
             return Err(format!("there is no option `{key}`"));
         }
-        set(&mut options, key, value)?;
+        set(&mut shape, key, value)?;
         let Some(at) = missing.iter().position(|missing| *missing == key) else {
             return Err(format!("`{key}=` is given twice"));
         };
@@ -101,11 +96,11 @@ pub(super) fn parse(line: &str, version: u32) -> Result<Options, String> {
     if let Some(key) = missing.first() {
         return Err(format!("`{key}=` is missing"));
     }
-    possible(&options).map_err(|what| format!("a world cannot have {what}"))?;
-    Ok(options)
+    possible(&shape).map_err(|what| format!("a world cannot have {what}"))?;
+    Ok(shape)
 }
 
-fn set(options: &mut Options, key: &str, value: &str) -> Result<(), String> {
+fn set(shape: &mut WorldShape, key: &str, value: &str) -> Result<(), String> {
     let bad = || format!("`{value}` is not a value for {key}");
     let number = || value.parse::<u32>().map_err(|_| bad());
     let yes = || match value {
@@ -114,16 +109,16 @@ fn set(options: &mut Options, key: &str, value: &str) -> Result<(), String> {
         _ => Err(bad()),
     };
     let small = || value.parse::<u16>().map_err(|_| bad());
-    let spec = &mut options.spec;
+    let spec = &mut shape.spec;
     match key {
         "devices" => {
-            options.devices = value.parse().map_err(|_| bad())?;
-            spec.disk.devices = options.devices;
+            shape.devices = value.parse().map_err(|_| bad())?;
+            spec.disk.devices = shape.devices;
         }
         "queues" => spec.queues = small()?,
         "ring" => spec.ring_size = small()?,
         "sectors" => spec.disk.capacity = number()?,
-        "request-sectors" => options.max_sectors = number()?,
+        "request-sectors" => shape.max_sectors = number()?,
         "offer" => spec.offer = features::parse(value)?,
         "writeback" => spec.writeback = yes()?,
         "segment-sectors" => spec.max_segment_sectors = number()?,
@@ -136,23 +131,21 @@ fn set(options: &mut Options, key: &str, value: &str) -> Result<(), String> {
         "read-only" => spec.disk.read_only = yes()?,
         "spare" => spec.disk.spare = number()?,
         "record" => spec.record = yes()?,
-        "host-may-fail" => {
-            options.fail = if yes()? { Ratio::new(1, 1) } else { Ratio::NEVER };
-        }
+        "host-may-fail" => shape.host_may_fail = yes()?,
         _ => return Err(format!("there is no option `{key}`")),
     }
     Ok(())
 }
 
-/// Checks that a world can have these options.
+/// Checks that a world can have these shape.
 ///
 /// # Errors
 /// The first option that it cannot have.
-pub(crate) fn possible(options: &Options) -> Result<(), String> {
-    let (spec, disk) = (&options.spec, &options.spec.disk);
+pub(crate) fn possible(shape: &WorldShape) -> Result<(), String> {
+    let (spec, disk) = (&shape.spec, &shape.spec.disk);
     let is = |ok: bool, what: String| if ok { Ok(()) } else { Err(what) };
     let queues = usize::from(spec.queues);
-    is((1..=2).contains(&options.devices), format!("{} devices", options.devices))?;
+    is((1..=2).contains(&shape.devices), format!("{} devices", shape.devices))?;
     is((1..=MAX_QUEUES).contains(&queues), format!("{queues} queues"))?;
     let offers = |bits: u64| spec.offer & bits == bits;
     is(queues == 1 || offers(feature::MQ), format!("{queues} queues without mq offered"))?;
@@ -181,11 +174,11 @@ pub(crate) fn possible(options: &Options) -> Result<(), String> {
     is(discards && (1 << 20) % unit == 0, format!("discards in units of {unit} bytes"))?;
     is((1..=1024).contains(&disk.depth), format!("a disk {} deep", disk.depth))?;
     is(
-        (1..=MAX_SECTORS).contains(&options.max_sectors),
-        format!("requests of {} sectors", options.max_sectors),
+        (1..=MAX_SECTORS).contains(&shape.max_sectors),
+        format!("requests of {} sectors", shape.max_sectors),
     )?;
     is(spec.max_segments > 0 && spec.max_segment_sectors > 0, "limits of zero".to_owned())?;
     // Rings, guards and at least one buffer must fit each queue's share of memory.
-    let room = options.max_sectors * 512 + 2048;
-    is(options.share() >= room, "buffers this large for so many queues".to_owned())
+    let room = shape.max_sectors * 512 + 2048;
+    is(shape.share() >= room, "buffers this large for so many queues".to_owned())
 }

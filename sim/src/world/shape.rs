@@ -1,0 +1,104 @@
+//! The shape of a world: its devices, its host, and the contract that the devices are judged by.
+//!
+//! A run in a world is determined by the shape, the number of the run and the list of actions, so
+//! this is what a trace stores.
+//!
+//! Not here: what the actions are drawn from
+//! ([`Options`](crate::schedule::options::Options)).
+
+use crate::dut::{ALL_FEATURES, Profile, Spec};
+use crate::guest::{Kind, MAX_SECTORS, MEMORY};
+use crate::host::disk::DiskShape;
+
+/// The serial number of every block device: the answer to GET_ID.
+pub const SERIAL: &[u8; 20] = b"powerfail-simulated\0";
+
+/// The shape of a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorldShape {
+    /// The contract that every device is judged by.
+    pub contract: Profile,
+    /// The parameters of every device: all devices of a world are made alike.
+    pub spec: Spec,
+    /// The number of devices, one or two.
+    pub devices: u8,
+    /// The maximum length of a read or write, in sectors of 512 bytes.
+    pub max_sectors: u32,
+    /// Whether the host may fail an operation, so that a legal request may fail too.
+    pub host_may_fail: bool,
+}
+
+impl WorldShape {
+    /// The same shape with devices of these kinds.
+    #[must_use]
+    pub(crate) fn of_kinds(mut self, kinds: [Kind; 2]) -> WorldShape {
+        self.spec.disk.kinds = kinds;
+        self
+    }
+
+    /// The kind of a device.
+    ///
+    /// # Panics
+    /// If `device` is above 1.
+    #[inline]
+    #[must_use]
+    pub fn kind(&self, device: u8) -> Kind {
+        self.spec.disk.kinds[usize::from(device)]
+    }
+
+    /// The number of queues of a device.
+    ///
+    /// # Panics
+    /// If `device` is above 1.
+    #[inline]
+    #[must_use]
+    pub fn queues_of(&self, device: u8) -> u16 {
+        match self.kind(device) {
+            Kind::Disk => self.spec.queues,
+            Kind::Memory => 1,
+        }
+    }
+
+    /// The share of guest memory of one queue, in bytes.
+    #[must_use]
+    pub fn share(&self) -> u32 {
+        let shares = u32::from(self.devices) * u32::from(self.spec.queues);
+        (MEMORY as u32 / shares) & !0xff
+    }
+}
+
+/// One block device of 64 sectors with one queue and every feature, on a host that does not fail.
+impl Default for WorldShape {
+    fn default() -> WorldShape {
+        let disk = DiskShape {
+            capacity: 64,
+            spare: 0,
+            devices: 1,
+            kinds: [Kind::Disk; 2],
+            granule: 512,
+            tear: 1,
+            max_transfer: 1 << 20,
+            discard_granularity: 512,
+            depth: 32,
+            read_only: false,
+        };
+        let spec = Spec {
+            queues: 1,
+            ring_size: 32,
+            offer: ALL_FEATURES,
+            writeback: true,
+            serial: *SERIAL,
+            max_segment_sectors: 64,
+            max_segments: 3,
+            record: false,
+            disk,
+        };
+        WorldShape {
+            contract: Profile::Strict,
+            spec,
+            devices: 1,
+            max_sectors: MAX_SECTORS,
+            host_may_fail: false,
+        }
+    }
+}
