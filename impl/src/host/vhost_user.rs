@@ -58,6 +58,7 @@ mod memory_table;
 mod message;
 mod notifier;
 mod record;
+mod ring_error;
 mod setup;
 
 use crate::config::{Config, ConfigError};
@@ -70,9 +71,9 @@ use crate::virtio::Refused;
 use channel::Channel;
 use connection::{Connection, End};
 use front_end::{Answer, FrontEnd};
-pub use lane::RingError;
 use lane::{Lane, News};
 pub use message::{MessageError, Request};
+pub use ring_error::RingError;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::net::{SocketFlags, accept_with};
 use std::fmt;

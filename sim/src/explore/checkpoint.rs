@@ -21,7 +21,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::search::{Found, Path};
+use super::path::Path;
+use super::search::Found;
 use super::tally::Tally;
 use super::tasks::{Outcome, Root, Task, TaskStore};
 use crate::base::files::{CHECKSUM, checksum, open_regular, read_open, settle};

@@ -28,7 +28,7 @@
 //!
 //! # Reductions
 //!
-//! * *Alike*: states that the rest of a run cannot tell apart are visited once; `history.rs`
+//! * *Alike*: states that the rest of a run cannot tell apart are visited once; `state_key.rs`
 //!   defines them.
 //! * *Lazy*: an operation lands when it completes, unless another one is in flight on the same
 //!   sector; the content of a sector after a power loss is decided when the sector is read
@@ -46,20 +46,23 @@
 
 mod cells;
 mod checkpoint;
+mod enabled;
 mod fingerprint;
 mod history;
 mod kinds;
+mod log;
 mod node;
+mod path;
 mod plan;
 mod reduction;
 mod row;
 mod scope;
 mod search;
+mod state_key;
 mod step;
 mod tally;
 mod tasks;
 mod visited;
-mod write_down;
 
 pub use checkpoint::Checkpoint;
 pub use kinds::RequestKind;
@@ -316,7 +319,7 @@ fn counterexample<D: DeviceUnderTest>(
         row: plan.row,
         shape: plan.shape,
         run: node::RUN,
-        actions: write_down::run::<D>(setup, plan, &found.path),
+        actions: path::run::<D>(setup, plan, &found.path),
         steps: found.path.len(),
         failure: found.failure.clone(),
     }

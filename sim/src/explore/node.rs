@@ -1,16 +1,17 @@
 //! One state of a search: a world, the rest of the scope, and the part of the past that may still
 //! matter.
 //!
-//! This file does the steps. [`history`](super::history) defines equality of states.
+//! This file does the steps. [`enabled`](super::enabled) lists those that are possible, and
+//! [`state_key`](super::state_key) defines equality of states.
 
 use std::sync::{Arc, Mutex};
 
-use super::cells::{Cells, Code, How};
+use super::cells::{Cells, Code, How, zero};
 use super::history::History;
+use super::log::Log;
 use super::plan::Plan;
-use super::scope::Scope;
+use super::scope::{Budget, Scope};
 use super::step::{Step, queue};
-use super::write_down::Log;
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
 use crate::guest::{GuestRequest, Layout, Malformation};
@@ -44,11 +45,8 @@ pub(super) struct Node<D: DeviceUnderTest> {
     pub(super) world: World<D>,
     pub(super) cells: Cells,
     pub(super) phase: Phase,
-    /// Requests left in the scope; the next fields count power losses, host failures and resets.
-    pub(super) left: u8,
-    pub(super) crashes: u8,
-    pub(super) faults: u8,
-    pub(super) resets: u8,
+    /// The rest of the scope.
+    pub(super) left: Budget,
     /// Whether an earlier request distinguishes the two ends of the disk.
     pub(super) lopsided: bool,
     /// The number of queues that were used since then, and so are distinguished.
@@ -81,10 +79,7 @@ impl<D: DeviceUnderTest> Node<D> {
             world,
             cells,
             phase: Phase::Living,
-            left: scope.requests,
-            crashes: scope.crashes,
-            faults: scope.faults,
-            resets: scope.resets,
+            left: scope.budget(),
             lopsided: false,
             used: 0,
             writes_back: true,
@@ -102,6 +97,13 @@ impl<D: DeviceUnderTest> Node<D> {
         node.history.all_recalled();
         node.lopsided = !node.is_mirrored();
         Ok(node)
+    }
+
+    /// Whether the contents of the disk are the same from both ends.
+    fn is_mirrored(&self) -> bool {
+        let is_zero = |number: u32| self.cells.cached(number) == zero();
+        let last = self.cells.len() - 1;
+        (0..=last).all(|number| is_zero(number) == is_zero(last - number))
     }
 
     /// The number of requests in flight.
@@ -139,7 +141,7 @@ impl<D: DeviceUnderTest> Node<D> {
             }
             Step::Finish { op, landed } => self.finish(op, Outcome::Ok { landed }),
             Step::Fail { op, landed, forgets } => {
-                self.faults -= 1;
+                self.left.faults -= 1;
                 let all = self.world.disk().dirty();
                 let forgot = if forgets { all } else { SectorSet::EMPTY };
                 self.finish(op, Outcome::Failed { errno: EIO, landed, forgot })
@@ -172,7 +174,7 @@ impl<D: DeviceUnderTest> Node<D> {
     fn send(&mut self, plan: &Plan, to: u8, nth: u8) -> Done {
         let ask = plan.asks[usize::from(nth)];
         let id = self.publish(to, ask)?;
-        self.left -= 1;
+        self.left.requests -= 1;
         self.lopsided |= !plan.is_symmetric(nth);
         self.used = self.used.max(to + 1);
         if ask.is_access() {
@@ -200,7 +202,7 @@ impl<D: DeviceUnderTest> Node<D> {
     }
 
     fn switch(&mut self, value: u8) -> Done {
-        self.left -= 1;
+        self.left.requests -= 1;
         self.act(Action::Writeback { device: 0, value })?;
         self.writes_back = value != 0;
         self.history.switched(value);
@@ -228,7 +230,7 @@ impl<D: DeviceUnderTest> Node<D> {
     }
 
     fn reset(&mut self) -> Done {
-        self.resets -= 1;
+        self.left.resets -= 1;
         self.history.reset_begun();
         self.act(Action::Reset { device: 0 })?;
         self.phase = Phase::Resetting;
@@ -237,7 +239,7 @@ impl<D: DeviceUnderTest> Node<D> {
 
     /// Loses the power and restarts the device. The survivors are recorded, not decided.
     fn cut(&mut self, plan: &Plan, survivors: SectorSet) -> Done {
-        self.crashes -= 1;
+        self.left.crashes -= 1;
         if plan.scope.reduction.lazy {
             self.left_behind = self.may_survive();
         }

@@ -12,6 +12,17 @@ use crate::guest::{GuestRequest, MAX_SECTORS};
 use crate::trace::features;
 use crate::world::WorldShape;
 
+/// What is left of the bounds of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Budget {
+    pub(super) requests: u8,
+    /// Power losses.
+    pub(super) crashes: u8,
+    /// Host failures.
+    pub(super) faults: u8,
+    pub(super) resets: u8,
+}
+
 /// The bounds of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
@@ -108,6 +119,12 @@ impl Scope {
             return Err(format!("--features {extra}: a search can add only {known}"));
         }
         Ok(())
+    }
+
+    /// All that a run within the scope may do.
+    pub(super) fn budget(&self) -> Budget {
+        let Scope { requests, crashes, faults, resets, .. } = *self;
+        Budget { requests, crashes, faults, resets }
     }
 
     /// The rows of a device of this kind. A memory has no cache mode, and its only row counts as C.

@@ -10,9 +10,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::enabled::enabled;
 use super::node::{Done, Node, Phase};
+use super::path::{LOOK, Path};
 use super::plan::Plan;
-use super::step::Step;
+use super::state_key::{StateKey, add_images};
+use super::step::{Step, independent};
 use super::tally::Tally;
 use super::visited::{Visited, Ways};
 use crate::dut::DeviceUnderTest;
@@ -20,12 +23,6 @@ use crate::dut::caught::caught;
 use crate::run::panicked;
 use crate::trace::Signature;
 use crate::world::Failure;
-
-/// A path to a state: the index of each step among the enabled ones.
-pub(super) type Path = Vec<u16>;
-
-/// The entry of a path at which the guest reads everything back.
-pub(super) const LOOK: u16 = u16::MAX;
 
 /// The longest path, in steps.
 const DEEPEST: usize = 1 << 10;
@@ -117,7 +114,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     pub(super) fn from(&mut self, node: &Node<D>, path: &Path, first: u16) {
         self.path.clone_from(path);
         let mut steps = Vec::new();
-        node.enabled(self.plan, &mut steps);
+        enabled(node, self.plan, &mut steps);
         let mut ways = Ways::default();
         ways.add(self.follow(node.clone(), &steps, usize::from(first), &[]));
         (self.tally.schedules, self.tally.schedule_steps) = (ways.count, ways.steps);
@@ -153,16 +150,16 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         assert!(depth < DEEPEST, "a path without an end");
         self.tally.deepest = self.tally.deepest.max(depth as u64);
         let hunting = self.mode != Mode::Whole;
-        let mut key = node.fingerprint();
-        if node.is_fresh() && depth > 0 {
+        let mut key = StateKey::of(&node);
+        if node.history.is_fresh() && depth > 0 {
             if !hunting {
                 self.begin_anew(&node, key.value());
                 return Ways::END;
             }
-            key.word(u64::from(node.crashes));
+            key = key.with(node.left.crashes);
         }
         let mut steps = self.lists.pop().unwrap_or_default();
-        node.enabled(self.plan, &mut steps);
+        enabled(&node, self.plan, &mut steps);
         let all = if steps.len() < 64 { (1 << steps.len()) - 1 } else { u64::MAX };
         let asleep = mask(&steps, sleep);
         let mut is_new = true;
@@ -240,7 +237,8 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     /// The steps that need not be tried after `step`: those tried before it, or asleep, that are
     /// independent of it.
     fn asleep_after(&self, node: &Node<D>, step: &Step, before: &[Step]) -> Vec<Step> {
-        before.iter().filter(|other| node.independent(other, step)).copied().collect()
+        let disk = node.world.disk();
+        before.iter().filter(|other| independent(disk, other, step)).copied().collect()
     }
 
     /// The continuations after a power loss now, if an equal state after a power loss was searched
@@ -251,19 +249,19 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
             && !matches!(node.phase, Phase::Recalling { .. })
         {
             let decided = (!self.plan.scope.reduction.lazy).then_some(*survivors);
-            node.add_images(decided, images);
+            add_images(node, decided, images);
         }
         if !self.plan.scope.reduction.lazy {
             self.tally.images += 1;
             return None;
         }
-        let (fingerprint, images) = node.print_after_loss();
+        let (key, images) = StateKey::after_loss(node);
         self.tally.cuts += 1;
         self.tally.images += images;
         if self.mode != Mode::Whole {
             return None;
         }
-        let known = self.visited.ways(fingerprint.value());
+        let known = self.visited.ways(key.value());
         self.tally.cuts_alike += u64::from(known.is_some());
         known
     }
@@ -295,7 +293,7 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
             return;
         }
         let stuck = node.out() > 0 || node.phase == Phase::Resetting;
-        let at_the_end = node.out() == 0 && (node.left == 0 || self.plan.look_often);
+        let at_the_end = node.out() == 0 && (node.left.requests == 0 || self.plan.look_often);
         if !stuck && !at_the_end {
             return;
         }
@@ -326,13 +324,13 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
     /// Records the beginning of another life with everything read back.
     fn begin_anew(&mut self, node: &Node<D>, key: u128) {
         self.tally.lives += 1;
-        if node.left == 0 {
+        if node.left.requests == 0 {
             if self.visited.enter(key, 0).is_none() {
                 self.look(node);
             }
             return;
         }
-        let way = self.fresh.entry((node.crashes, key));
+        let way = self.fresh.entry((node.left.crashes, key));
         way.and_modify(|known| {
             if (self.path.len(), &self.path) < (known.len(), known) {
                 known.clone_from(&self.path);

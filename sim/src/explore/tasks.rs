@@ -10,12 +10,14 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use super::Effort;
+use super::enabled::enabled;
 use super::node::Node;
+use super::path::{self, Path};
 use super::plan::Plan;
-use super::search::{Found, Mode, Path, Progress, Search};
+use super::search::{Found, Mode, Progress, Search};
+use super::state_key::StateKey;
 use super::step::Step;
 use super::tally::Tally;
-use super::write_down;
 use crate::base::threads::on_threads;
 use crate::dut::DeviceUnderTest;
 use crate::trace::Signature;
@@ -88,8 +90,8 @@ pub(super) fn search<D: DeviceUnderTest>(
     for (row, plan) in plans.iter().enumerate() {
         match Node::<D>::new(setup, plan, None) {
             Ok(node) => {
-                known.insert((row, node.fingerprint().value()));
-                waiting.entry(node.crashes).or_default().push(Root { row, path: Path::new() });
+                known.insert((row, StateKey::of(&node).value()));
+                waiting.entry(node.left.crashes).or_default().push(Root { row, path: Path::new() });
             }
             Err(failure) => {
                 lives.tally.failures += 1;
@@ -104,11 +106,11 @@ pub(super) fn search<D: DeviceUnderTest>(
         let mut tasks = Vec::new();
         for root in roots {
             lives.roots += 1;
-            let Some(node) = write_down::state::<D>(setup, &plans[root.row], &root.path) else {
+            let Some(node) = path::state::<D>(setup, &plans[root.row], &root.path) else {
                 continue;
             };
             let mut steps: Vec<Step> = Vec::new();
-            node.enabled(&plans[root.row], &mut steps);
+            enabled(&node, &plans[root.row], &mut steps);
             let firsts = 0..u16::try_from(steps.len()).expect("a state has not so many steps");
             let requests = plans[root.row].scope.requests;
             tasks.extend(firsts.map(|first| Task { requests, root: root.clone(), first }));
@@ -218,7 +220,7 @@ fn one<D: DeviceUnderTest>(
     limits: Limits,
     progress: &Progress,
 ) -> Outcome {
-    let node = write_down::state::<D>(setup, plan, &task.root.path).expect("it was there before");
+    let node = path::state::<D>(setup, plan, &task.root.path).expect("it was there before");
     let mut search = Search::<D>::new(plan, Mode::Whole, limits.states, progress);
     search.images = limits.keep_images.then(BTreeSet::new);
     search.from(&node, &task.root.path, task.first);

@@ -2,6 +2,7 @@
 
 use powerfail_model::{Kind, PmemRequest, Request, Segment};
 
+use crate::base::sectors::SectorSet;
 use crate::guest::wire::{memory, request};
 
 /// The most sectors of one read or write.
@@ -129,6 +130,29 @@ impl GuestRequest {
             GuestRequest::In { sector, .. } | GuestRequest::Out { sector, .. } => *sector,
             GuestRequest::Store { word, .. } | GuestRequest::Load { word, .. } => u64::from(*word),
             _ => 0,
+        }
+    }
+
+    /// The sectors or words that the request names, clipped to `capacity` of them.
+    #[inline]
+    #[must_use]
+    pub(crate) fn covered(&self, capacity: u32) -> SectorSet {
+        let clip = |sector: u64, sectors: u32| {
+            let start = sector.min(u64::from(capacity)) as u32;
+            SectorSet::range(start, sectors.min(capacity - start))
+        };
+        match *self {
+            GuestRequest::In { sector, sectors } | GuestRequest::Out { sector, sectors } => {
+                clip(sector, sectors)
+            }
+            GuestRequest::Store { word, words } | GuestRequest::Load { word, words } => {
+                clip(u64::from(word), words)
+            }
+            GuestRequest::Discard(segments) | GuestRequest::WriteZeroes(segments) => {
+                let sets = segments.as_slice().iter().map(|s| clip(s.sector, s.sectors));
+                sets.fold(SectorSet::EMPTY, SectorSet::or)
+            }
+            GuestRequest::Flush | GuestRequest::GetId | GuestRequest::Other(_) => SectorSet::EMPTY,
         }
     }
 

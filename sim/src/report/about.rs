@@ -9,9 +9,9 @@ use super::requests::Requests;
 use crate::base::sectors::SectorSet;
 use crate::guest::GuestRequest;
 use crate::host::disk::{OpKey, OpKind};
+use crate::world::Failure;
 use crate::world::WorldShape;
 use crate::world::action::QueueId;
-use crate::world::{Failure, covered};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
@@ -113,7 +113,7 @@ impl About {
         match self.scope {
             Scope::Everything | Scope::Device => true,
             Scope::Sectors(sectors) => {
-                let touched = covered(ask, self.capacity).and(sectors);
+                let touched = ask.covered(self.capacity).and(sectors);
                 let elsewhere = to.device != self.device;
                 self.named.contains(&id)
                     || elsewhere

@@ -2,13 +2,12 @@
 
 use powerfail_model::{Content, Observed, Reason, RequestId, Violation};
 
-use super::columns::{Line, Mark};
+use super::line::{Line, Mark};
 use super::requests::{Request, Requests};
 use super::words::unit_of;
 use crate::guest::GuestRequest;
 use crate::guest::Kind;
 use crate::world::WorldShape;
-use crate::world::covered;
 
 /// See the [module](self).
 pub(super) struct Evidence<'a> {
@@ -85,7 +84,7 @@ impl Evidence<'_> {
 
     /// Whether a request may change the sector in question.
     pub(super) fn touches(&self, ask: &GuestRequest) -> bool {
-        let range = covered(ask, self.shape.spec.disk.room());
+        let range = ask.covered(self.shape.spec.disk.room());
         ask.mutates() && self.violation.atom.is_some_and(|atom| range.contains(atom.0))
     }
 

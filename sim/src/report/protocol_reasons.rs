@@ -2,8 +2,8 @@
 
 use powerfail_model::Rule;
 
-use super::columns::Mark;
 use super::evidence::Evidence;
+use super::line::Mark;
 use super::words::status_name;
 use crate::guest::{GuestRequest, Malformation};
 use crate::trace::features as words_for;

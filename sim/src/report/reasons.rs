@@ -4,8 +4,8 @@
 
 use powerfail_model::{Content, Observed, Reason, Row, Rule};
 
-use super::columns::Mark;
 use super::evidence::{Evidence, list};
+use super::line::Mark;
 use super::protocol_reasons;
 use super::words::{is_loss, status_name};
 use crate::guest::GuestRequest;

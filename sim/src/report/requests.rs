@@ -8,8 +8,8 @@ use crate::base::sectors::SectorSet;
 use crate::guest::{GuestRequest, Malformation};
 use crate::host::disk::{OpKey, OpKind};
 use crate::trace::request_name;
+use crate::world::Event;
 use crate::world::action::{Action, QueueId};
-use crate::world::{Event, covered};
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
@@ -149,9 +149,9 @@ impl Work {
     pub(super) fn submitted(&mut self, op: OpKey, base: u32, capacity: u32) -> Option<u32> {
         let mut range = SectorSet::EMPTY;
         op.range().iter().for_each(|sector| range.insert(sector.saturating_sub(base)));
-        let touches = |ask: &GuestRequest| !covered(ask, capacity).and(range).is_empty();
+        let touches = |ask: &GuestRequest| !ask.covered(capacity).and(range).is_empty();
         let owner = self
-            .only(&op, |ask| is_for(op.kind, ask) && covered(ask, capacity) == range)
+            .only(&op, |ask| is_for(op.kind, ask) && ask.covered(capacity) == range)
             .or_else(|| {
                 self.only(&op, |ask| match op.kind {
                     OpKind::Sync => *ask == GuestRequest::Flush || ask.mutates(),

@@ -2,7 +2,7 @@
 //!
 //! A cell that is too long continues in the next row of its column, indented.
 
-use super::columns::Line;
+use super::line::Line;
 use super::style::{Painter, Tone, broken, columns, shared};
 
 /// The indent of a long cell's continuation rows, in characters.

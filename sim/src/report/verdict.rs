@@ -5,7 +5,7 @@
 
 use powerfail_model::Rule;
 
-use super::columns::{Line, Mark};
+use super::line::{Line, Mark};
 use super::requests::Requests;
 use crate::world::action::Action;
 use crate::world::{Event, Failure};

@@ -294,7 +294,7 @@ impl<D: DeviceUnderTest> World<D> {
             // The situations below need two queues, a larger granule or a discard.
             return;
         }
-        let mine = covered(ask, self.shape.spec.disk.room());
+        let mine = ask.covered(self.shape.spec.disk.room());
         for (index, other) in slot.queues.iter().enumerate() {
             if other.out() == 0 {
                 continue;
@@ -303,7 +303,7 @@ impl<D: DeviceUnderTest> World<D> {
                 if their_id == id || !theirs.mutates() {
                     continue;
                 }
-                let range = covered(theirs, self.shape.spec.disk.room());
+                let range = theirs.covered(self.shape.spec.disk.room());
                 let overlap = !mine.and(range).is_empty();
                 let writes =
                     matches!((ask, theirs), (GuestRequest::Out { .. }, GuestRequest::Out { .. }));
@@ -320,29 +320,6 @@ impl<D: DeviceUnderTest> World<D> {
                 }
             }
         }
-    }
-}
-
-/// The sectors or words that a request names, clipped to `capacity`.
-#[inline]
-pub(crate) fn covered(ask: &GuestRequest, capacity: u32) -> SectorSet {
-    let clip = |sector: u64, sectors: u32| {
-        let start = sector.min(u64::from(capacity)) as u32;
-        let count = sectors.min(capacity - start);
-        SectorSet::range(start, count)
-    };
-    match ask {
-        GuestRequest::In { sector, sectors } | GuestRequest::Out { sector, sectors } => {
-            clip(*sector, *sectors)
-        }
-        GuestRequest::Store { word, words } | GuestRequest::Load { word, words } => {
-            clip(u64::from(*word), *words)
-        }
-        GuestRequest::Discard(segments) | GuestRequest::WriteZeroes(segments) => segments
-            .as_slice()
-            .iter()
-            .fold(SectorSet::EMPTY, |set, s| set.or(clip(s.sector, s.sectors))),
-        _ => SectorSet::EMPTY,
     }
 }
 

@@ -54,9 +54,8 @@ impl<D: DeviceUnderTest> World<D> {
         slot.write_failed |= op.kind.mutates();
         let Some(queue) = slot.queues.get(usize::from(op.lane)) else { return };
         let range = op.range().lowered(disk.base(op.device));
-        let own = queue
-            .outstanding()
-            .filter(|(_, ask)| !super::covered(ask, disk.room()).and(range).is_empty());
+        let own =
+            queue.outstanding().filter(|(_, ask)| !ask.covered(disk.room()).and(range).is_empty());
         slot.excused.extend(own.map(|(id, _)| id));
     }
 

@@ -154,7 +154,7 @@ impl<D: DeviceUnderTest> World<D> {
                 coverage.hit_if(grown, Situation::GrownSectorWritten);
                 let row = slot.oracle.disk().last_completion().row;
                 coverage.hit(Situation::of_row(row.expect("a write has a row")));
-                let range = super::guest_step::covered(&done.ask, self.shape.spec.disk.room());
+                let range = done.ask.covered(self.shape.spec.disk.room());
                 slot.discarded = slot.discarded.minus(range);
                 slot.discarded_before_loss = slot.discarded_before_loss.minus(range);
             }
@@ -166,11 +166,11 @@ impl<D: DeviceUnderTest> World<D> {
                 coverage.hit_if(overtaken, Situation::FlushOvertakesWrite);
             }
             GuestRequest::Discard(_) => {
-                let range = super::guest_step::covered(&done.ask, self.shape.spec.disk.room());
+                let range = done.ask.covered(self.shape.spec.disk.room());
                 slot.discarded = slot.discarded.or(range);
             }
             GuestRequest::WriteZeroes(_) => {
-                let range = super::guest_step::covered(&done.ask, self.shape.spec.disk.room());
+                let range = done.ask.covered(self.shape.spec.disk.room());
                 let hit = |set: SectorSet| !set.and(range).is_empty();
                 coverage.hit_if(hit(slot.discarded), Situation::ZeroesOverDiscard);
                 coverage

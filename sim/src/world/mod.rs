@@ -27,7 +27,6 @@ mod shape;
 pub use contract::Contract;
 pub(crate) use device_slot::DeviceSlot;
 pub use facts::Stats;
-pub(crate) use guest_step::covered;
 pub use journal::{Event, Journal};
 pub(crate) use judge::Answer;
 pub use judge::Failure;

@@ -7,12 +7,13 @@ use super::channel::Channel;
 use super::connection::{Descriptors, Message};
 use super::descriptor::{check_channel, check_event, check_kick, discard};
 use super::drain::{Patience, drain};
-use super::lane::{Exclusive, Lane, RingError, State};
+use super::lane::{Exclusive, Lane, State};
 use super::memory_table::{MemoryTable, lent};
 use super::message::{
     F_PROTOCOL_FEATURES, Fields, Inflight, MessageError, Region, Request, feature, vring_state,
 };
 use super::record::{self, Records};
+use super::ring_error::RingError;
 use super::setup::{Parts, Setup};
 use super::{Event, Memory, QueueDisk, Report};
 use crate::config::{CONFIG_BYTES, WRITEBACK_OFFSET};

@@ -6,6 +6,7 @@
 
 use super::busy_poll::BusyPoll;
 use super::notifier::Notifier;
+use super::ring_error::RingError;
 use super::setup::{Kick, Setup};
 use super::{Memory, QueueDisk};
 use crate::crank::{Step, settle, step};
@@ -16,33 +17,10 @@ use crate::shared::Shared;
 use crate::virtio::Ring;
 use crate::worker_lock::{self, Wakeup, WorkerLock};
 use rustix::event::{EventfdFlags, epoll, eventfd};
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The reason why a ring is not served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RingError {
-    /// Its size is not a power of two, or exceeds the server's maximum.
-    Size {
-        /// In descriptors.
-        size: u16,
-        /// The server's maximum.
-        most: u16,
-    },
-    /// The driver's features were not accepted, or none were set.
-    Features,
-    /// A part of it is outside guest memory.
-    Memory,
-    /// Its content is invalid; it is not served until it is set up again.
-    Broken,
-    /// Its kick is no eventfd.
-    Kick,
-    /// Its in-flight record cannot be continued.
-    Record(InflightError),
-}
 
 /// A change of a ring that is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,21 +32,6 @@ pub(super) enum News {
     Unrecorded,
     /// It is not served.
     NotServed(RingError),
-}
-
-impl fmt::Display for RingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RingError::Record(error) => return error.fmt(f),
-            RingError::Size { size, most } => {
-                return write!(f, "its size is {size}, and it must be a power of two up to {most}");
-            }
-            RingError::Features => "no features were negotiated for it",
-            RingError::Memory => "it is not in the memory that the front-end shares",
-            RingError::Broken => "its content is invalid",
-            RingError::Kick => "its kick is not an event descriptor",
-        })
-    }
 }
 
 /// A queue behind its worker lock.

@@ -5,7 +5,7 @@
 //! change to the setup of a served ring takes effect at the next start, except for the descriptors
 //! and the enabled state.
 
-use super::lane::RingError;
+use super::ring_error::RingError;
 use crate::shared::Shared;
 use crate::virtio::{QueueLayout, Ring};
 use crate::wire::F_EVENT_IDX;

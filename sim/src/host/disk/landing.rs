@@ -4,8 +4,8 @@
 use powerfail_device::{Completion, Errno, Op};
 
 use super::errno::{Damage, PUT_OFF, damage};
-use super::operation::{OpKey, OpKind, Outcome};
-use super::sim::{Ready, SimDisk, lane_index};
+use super::operation::{OpKey, OpKind, Outcome, Ready};
+use super::sim::{SimDisk, lane_index};
 use crate::base::sectors::SectorSet;
 use crate::guest::memory::Ram;
 use crate::guest::payload::SECTOR;
@@ -55,7 +55,7 @@ impl SimDisk {
             // content does so; therefore `taken` stays. A forgotten sector is overwritten.
             self.dirty = self.dirty.or(part);
             self.forgotten = self.forgotten.minus(part);
-            self.record_change(part);
+            self.note(|record| record.changed(part));
         }
         reached
     }
@@ -76,7 +76,8 @@ impl SimDisk {
                 if key.kind == OpKind::Sync {
                     let owed = self.in_flight[index].owed;
                     self.persist(owed.or(landed).and(self.dirty));
-                    self.record_synced(self.in_flight[index].nth);
+                    let nth = self.in_flight[index].nth;
+                    self.note(|record| record.sync_done(nth));
                 }
                 match (reached, transfers) {
                     (false, _) => Err(Errno::EFAULT),

@@ -43,7 +43,9 @@ impl SimDisk {
         let set = set.and(self.forgotten);
         copy(&self.medium, &mut self.cache, set);
         self.forgotten = self.forgotten.minus(set);
-        self.record_write(set);
+        if let Some(record) = &mut self.record {
+            record.written(set, &self.cache);
+        }
         !set.is_empty()
     }
 

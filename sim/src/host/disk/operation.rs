@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use powerfail_device::{Op, Submission};
+use powerfail_device::{Completion, Op, Submission};
 
 use crate::base::sectors::SectorSet;
 
@@ -184,6 +184,18 @@ pub(super) fn describe(op: &Op) -> (OpKind, u64, u64) {
         Op::Discard { offset, len } => (OpKind::Discard, *offset, *len),
         Op::WriteZeroes { offset, len, .. } => (OpKind::WriteZeroes, *offset, *len),
     }
+}
+
+/// A completion that waits to be taken, and the effects of taking it.
+#[derive(Clone, Debug)]
+pub(super) struct Ready {
+    pub(super) completion: Completion,
+    pub(super) kind: OpKind,
+    /// The sectors that a sync submitted after the taking must cover.
+    pub(super) landed: SectorSet,
+    /// The sectors that a failed sync forgets when its completion is taken: a sync submitted before
+    /// that must still persist them.
+    pub(super) forgot: SectorSet,
 }
 
 #[cfg(test)]

@@ -5,11 +5,10 @@
 //! * a write stands where its completion was taken, with the bytes of the cache at that time;
 //! * a sync stands where it was submitted; if it succeeded, it covers the writes before it.
 //!
-//! [`SimDisk::close_record`] appends writes that landed without a completion. Not here: sectors
-//! that a failed sync forgot, because they are invisible until they are evicted.
+//! [`Record::close`] appends writes that landed without a completion. Sectors that a failed sync
+//! forgot are recorded only then or when they are evicted, because they are invisible until then.
 
-use super::operation::OpKind;
-use super::sim::{Ready, SimDisk};
+use super::operation::{OpKind, Ready};
 use crate::base::sectors::SectorSet;
 use crate::guest::payload::SECTOR;
 
@@ -49,108 +48,80 @@ pub(super) struct Record {
     unnoted: SectorSet,
 }
 
-impl SimDisk {
-    /// Keeps a record from the next [`restart`](Self::restart) on, or from now on if nothing was
-    /// submitted yet.
-    pub fn keep_record(&mut self) {
-        self.record = Some(Box::default());
-    }
-
-    /// The entries so far; empty without a record.
-    #[must_use]
-    pub fn record(&self) -> &[Note] {
-        self.record.as_ref().map_or(&[], |record| &record.notes)
-    }
-
-    /// Ends the record with the sectors that landed without a completion and the forgotten ones.
-    /// The result of the entries is then the medium after a power loss that all dirty sectors
-    /// survive.
-    pub fn close_record(&mut self) {
-        let Some(record) = &self.record else { return };
-        let left = record.unnoted.or(self.forgotten);
-        for run in runs(left) {
-            let bytes = run.iter().flat_map(|sector| {
-                let survives = self.dirty.contains(sector);
-                let image = if survives { &self.cache } else { &self.medium };
-                image[sector as usize * SECTOR..][..SECTOR].iter().copied()
-            });
-            let note = Note::Write { sector: run.nth(0).unwrap_or(0), bytes: bytes.collect() };
-            if let Some(record) = &mut self.record {
-                record.notes.push(note);
-            }
-        }
+impl Record {
+    /// The entries so far.
+    pub(super) fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     /// Notes a change of the cache that no completion covers yet.
-    #[inline]
-    pub(super) fn record_change(&mut self, set: SectorSet) {
-        if let Some(record) = &mut self.record {
-            record.unnoted = record.unnoted.or(set);
-        }
+    pub(super) fn changed(&mut self, set: SectorSet) {
+        self.unnoted = self.unnoted.or(set);
     }
 
     /// Notes a submitted sync.
-    pub(super) fn record_sync(&mut self, device: u8, nth: u32) {
-        if let Some(record) = &mut self.record {
-            record.syncs.push((nth, record.notes.len()));
-            record.notes.push(Note::Sync { device, done: false });
-        }
+    pub(super) fn sync_submitted(&mut self, device: u8, nth: u32) {
+        self.syncs.push((nth, self.notes.len()));
+        self.notes.push(Note::Sync { device, done: false });
     }
 
     /// Notes a sync that succeeded.
-    pub(super) fn record_synced(&mut self, nth: u32) {
-        let Some(record) = &mut self.record else { return };
-        if let Some(at) = record.syncs.iter().position(|&(other, _)| other == nth)
-            && let (_, place) = record.syncs.swap_remove(at)
-            && let Note::Sync { done, .. } = &mut record.notes[place]
+    pub(super) fn sync_done(&mut self, nth: u32) {
+        if let Some(at) = self.syncs.iter().position(|&(other, _)| other == nth)
+            && let (_, place) = self.syncs.swap_remove(at)
+            && let Note::Sync { done, .. } = &mut self.notes[place]
         {
             *done = true;
         }
     }
 
-    /// Notes a completion that was taken.
-    #[inline]
-    pub(super) fn record_taken(&mut self, ready: &Ready) {
-        if self.record.is_some() {
-            self.record_answer(ready);
-        }
-    }
-
-    #[cold]
-    fn record_answer(&mut self, ready: &Ready) {
+    /// Notes a completion that was taken, with the cache as it is now.
+    pub(super) fn taken(&mut self, ready: &Ready, cache: &[u8]) {
         match ready.kind {
             OpKind::Read | OpKind::Sync => {}
-            OpKind::Discard => self.record_discard(ready.landed),
-            OpKind::Write | OpKind::WriteZeroes => self.record_write(ready.landed),
+            OpKind::Discard => self.discarded(ready.landed, cache),
+            OpKind::Write | OpKind::WriteZeroes => self.written(ready.landed, cache),
         }
     }
 
     /// Notes the content of the cache for these sectors.
-    pub(super) fn record_write(&mut self, set: SectorSet) {
-        let Some(record) = &mut self.record else { return };
+    pub(super) fn written(&mut self, set: SectorSet, cache: &[u8]) {
         for run in runs(set) {
             let Some(sector) = run.nth(0) else { continue };
-            let bytes = &self.cache[sector as usize * SECTOR..][..run.len() as usize * SECTOR];
-            record.notes.push(Note::Write { sector, bytes: bytes.to_vec() });
+            let bytes = &cache[sector as usize * SECTOR..][..run.len() as usize * SECTOR];
+            self.notes.push(Note::Write { sector, bytes: bytes.to_vec() });
         }
-        record.unnoted = record.unnoted.minus(set);
+        self.unnoted = self.unnoted.minus(set);
     }
 
     /// Notes a discard, except of sectors written since: the completion of that write notes them.
-    fn record_discard(&mut self, set: SectorSet) {
-        let Some(record) = &mut self.record else { return };
+    fn discarded(&mut self, set: SectorSet, cache: &[u8]) {
         let mut zero = set;
         for sector in set.iter() {
-            let bytes = &self.cache[sector as usize * SECTOR..][..SECTOR];
+            let bytes = &cache[sector as usize * SECTOR..][..SECTOR];
             if bytes.iter().any(|&byte| byte != 0) {
                 zero.remove(sector);
             }
         }
         for run in runs(zero) {
             let Some(sector) = run.nth(0) else { continue };
-            record.notes.push(Note::Discard { sector, sectors: run.len() });
+            self.notes.push(Note::Discard { sector, sectors: run.len() });
         }
-        record.unnoted = record.unnoted.minus(zero);
+        self.unnoted = self.unnoted.minus(zero);
+    }
+
+    /// Ends the record with the sectors that landed without a completion and with the `forgotten`
+    /// ones, each with the content that it has after a power loss that all dirty sectors survive.
+    pub(super) fn close<'a>(
+        &mut self,
+        forgotten: SectorSet,
+        survives: impl Fn(u32) -> &'a [u8] + Copy,
+    ) {
+        for run in runs(self.unnoted.or(forgotten)) {
+            let bytes = run.iter().flat_map(|sector| survives(sector).iter().copied());
+            let note = Note::Write { sector: run.nth(0).unwrap_or(0), bytes: bytes.collect() };
+            self.notes.push(note);
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl SimDisk {
         let lost = self.dirty.and(self.shape.part(device));
         copy(&self.medium, &mut self.cache, lost);
         self.clean(lost);
-        self.record_change(lost);
+        self.note(|record| record.changed(lost));
     }
 
     /// Moves the whole part of a device up by one sector.
@@ -99,7 +99,8 @@ impl SimDisk {
         let end = start + self.shape.capacity as usize * SECTOR;
         self.medium.copy_within(start..end, start + SECTOR);
         self.cache.copy_within(start..end, start + SECTOR);
-        self.record_change(self.shape.part(device));
+        let part = self.shape.part(device);
+        self.note(|record| record.changed(part));
     }
 
     /// Sets the content of a sector in the cache, or `behind` it, on the medium only.
@@ -108,7 +109,7 @@ impl SimDisk {
         let at = sector as usize * SECTOR;
         let image = if behind { &mut self.medium } else { &mut self.cache };
         image[at..at + SECTOR].copy_from_slice(bytes);
-        self.record_change(SectorSet::range(sector, 1));
+        self.note(|record| record.changed(SectorSet::range(sector, 1)));
         if !behind {
             self.dirty.insert(sector);
         }

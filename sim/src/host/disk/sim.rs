@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use powerfail_device::{Completion, Limits, Submission};
 
-use super::operation::{InFlight, OpKey, OpKind, describe};
-use super::record::Record;
+use super::operation::{InFlight, OpKey, OpKind, Ready, describe};
+use super::record::{Note, Record};
 use super::shape::DiskShape;
 use crate::base::sectors::SectorSet;
 use crate::guest::Kind;
@@ -16,18 +16,6 @@ const LANES: usize = 8;
 
 /// The most lanes of one device.
 pub(super) const LANES_EACH: u8 = 4;
-
-/// A completion that waits to be taken, and the effects of taking it.
-#[derive(Clone, Debug)]
-pub(super) struct Ready {
-    pub(super) completion: Completion,
-    pub(super) kind: OpKind,
-    /// The sectors that a sync submitted after the taking must cover.
-    pub(super) landed: SectorSet,
-    /// The sectors that a failed sync forgets when its completion is taken: a sync submitted before
-    /// that must still persist them.
-    pub(super) forgot: SectorSet,
-}
 
 /// The simulated disk. The [module](super) states its promises.
 #[derive(Clone, Debug)]
@@ -156,7 +144,8 @@ impl SimDisk {
             payload::fill(&mut self.cache[at..at + SECTOR], mine, sector, 0);
         }
         self.capacity[usize::from(device)] = sectors;
-        self.record_change(SectorSet::range(self.shape.base(device) + old, sectors - old));
+        let gained = SectorSet::range(self.shape.base(device) + old, sectors - old);
+        self.note(|record| record.changed(gained));
     }
 
     /// Stores to a word of a memory. Loads see it at once, and a sync submitted from here on must
@@ -172,7 +161,7 @@ impl SimDisk {
         self.dirty.insert(at);
         self.taken.insert(at);
         self.forgotten = self.forgotten.minus(SectorSet::range(at, 1));
-        self.record_change(SectorSet::range(at, 1));
+        self.note(|record| record.changed(SectorSet::range(at, 1)));
     }
 
     /// Loads a word of a memory.
@@ -339,9 +328,40 @@ impl SimDisk {
             self.resumed += 1;
         }
         if kind == OpKind::Sync {
-            self.record_sync(device, nth);
+            self.note(|record| record.sync_submitted(device, nth));
         }
         self.in_flight.push(InFlight { key, nth, submission, landed, owed, orphaned: false });
+    }
+
+    /// Keeps a record from the next [`restart`](Self::restart) on, or from now on if nothing was
+    /// submitted yet.
+    pub fn keep_record(&mut self) {
+        self.record = Some(Box::default());
+    }
+
+    /// The entries so far; empty without a record.
+    #[must_use]
+    pub fn record(&self) -> &[Note] {
+        self.record.as_ref().map_or(&[], |record| record.notes())
+    }
+
+    /// Ends the record: the result of its entries is then the medium after a power loss that all
+    /// dirty sectors survive.
+    pub fn close_record(&mut self) {
+        let Some(record) = &mut self.record else { return };
+        let (dirty, cache, medium) = (self.dirty, &self.cache, &self.medium);
+        record.close(self.forgotten, |sector| {
+            let image = if dirty.contains(sector) { cache } else { medium };
+            &image[sector as usize * SECTOR..][..SECTOR]
+        });
+    }
+
+    /// Adds to the record, if one is kept.
+    #[inline]
+    pub(super) fn note(&mut self, note: impl FnOnce(&mut Record)) {
+        if let Some(record) = &mut self.record {
+            note(record);
+        }
     }
 
     /// Takes a lane's oldest completion. A sync submitted from here on must cover its effects.
@@ -354,7 +374,9 @@ impl SimDisk {
     fn take_oldest(&mut self, device: u8, lane: u8) -> Option<Completion> {
         let ready = self.ready[lane_index(device, lane)].pop_front()?;
         self.taken = self.taken.or(ready.landed.and(self.dirty));
-        self.record_taken(&ready);
+        if let Some(record) = &mut self.record {
+            record.taken(&ready, &self.cache);
+        }
         if !ready.forgot.is_empty() {
             self.forget(ready.forgot);
         }

@@ -7,6 +7,7 @@ mod host;
 use powerfail_model::Reason;
 
 use super::about::About;
+use super::line::{Line, Mark};
 use super::requests::{Requests, Work};
 use super::verdict;
 use super::words::{features, malformed, status_name};
@@ -16,46 +17,6 @@ use crate::trace::features as words_for;
 use crate::world::WorldShape;
 use crate::world::action::{Action, CrashKind, QueueId, Until};
 use crate::world::{Event, Failure};
-
-/// The event of a line, for sentences that point at it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Mark {
-    #[default]
-    Nothing,
-    Sent(u32),
-    Returned(u32),
-    Start(u8),
-    Mode(u8),
-    Reset(u8),
-    ResetShown(u8),
-    PowerLoss,
-    Kill(u8),
-    SyncFailed,
-    Kicked,
-}
-
-/// One line of a story.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) number: usize,
-    pub(super) guest: String,
-    pub(super) device: String,
-    pub(super) host: String,
-    /// Drawn across the columns: a crash.
-    pub(super) across: bool,
-    pub(super) crashes: bool,
-    /// The line shows the broken promise.
-    pub(super) broken: bool,
-    pub(super) mark: Mark,
-    /// The number of steps done up to this event.
-    pub(super) step: usize,
-}
-
-impl Line {
-    pub(super) fn cells(&self) -> [&str; 3] {
-        [&self.guest, &self.device, &self.host]
-    }
-}
 
 /// The lines that bear on a failure, or all lines if there was none.
 pub(super) fn draw(

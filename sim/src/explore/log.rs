@@ -1,18 +1,11 @@
-//! A run of the search as a run of the real disk.
+//! The log of a run of the search, and the run of the real disk that it stands for.
 //!
 //! A lazy search decides the content of a sector after a power loss when the sector is read. A
 //! trace states each event when it happens: the host writes a sector back, an operation lands in it
 //! before the power loss, the sector survives.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use super::cells::How;
-use super::node::Node;
-use super::plan::Plan;
-use super::search::{LOOK, Path};
 use crate::base::sectors::SectorSet;
-use crate::dut::DeviceUnderTest;
-use crate::dut::caught::caught;
 use crate::world::action::{Action, CrashKind};
 
 /// The actions of one run, and the decisions made afterwards.
@@ -74,44 +67,4 @@ impl Log {
         }
         whole
     }
-}
-
-/// The state that a path leads to. `None` if a promise is broken on the way.
-pub(super) fn state<D: DeviceUnderTest>(
-    setup: &D::Setup,
-    plan: &Plan,
-    path: &Path,
-) -> Option<Node<D>> {
-    let mut node = Node::<D>::new(setup, plan, None).ok()?;
-    let mut steps = Vec::new();
-    for &nth in path {
-        node.enabled(plan, &mut steps);
-        node.take(plan, &steps[usize::from(nth)]).ok()?;
-    }
-    Some(node)
-}
-
-/// The run of a path, as actions of a world of the plan's shape.
-pub(super) fn run<D: DeviceUnderTest>(setup: &D::Setup, plan: &Plan, path: &Path) -> Vec<Action> {
-    let log = Arc::new(Mutex::new(Log::default()));
-    // The device may panic on its last step; the log holds its inputs by then.
-    let shared = Arc::clone(&log);
-    let walk = caught(move || {
-        let Ok(mut node) = Node::<D>::new(setup, plan, Some(shared)) else { return };
-        let mut steps = Vec::new();
-        for &nth in path {
-            let done = if nth == LOOK {
-                node.look(plan)
-            } else {
-                node.enabled(plan, &mut steps);
-                node.take(plan, &steps[usize::from(nth)])
-            };
-            if done.is_err() {
-                break;
-            }
-        }
-    });
-    drop(walk);
-    let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-    log.written_down()
 }
