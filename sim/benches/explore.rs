@@ -33,7 +33,7 @@ fn device_steps(bencher: Bencher<'_, '_>) {
 }
 
 fn search(bencher: Bencher<'_, '_>, items: fn(&Tally) -> u64) {
-    let once = || explore::<Blk>(&None, &scope(), Effort::on(1), &Progress::default());
+    let once = || explore::<Blk>(&(), &scope(), Effort::on(1), &Progress::default());
     let items = ItemsCount::new(items(&once().tally));
     bencher.counter(items).bench_local(|| {
         let report = once();

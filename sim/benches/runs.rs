@@ -36,7 +36,7 @@ fn swarm_by_priorities(bencher: Bencher<'_, '_>) {
 }
 
 fn lead(bencher: Bencher<'_, '_>, plan: Plan) {
-    let mut world = run::world::<Blk>(&None, plan, 0);
+    let mut world = run::world::<Blk>(&(), plan, 0);
     let mut seed = 0;
     bencher.counter(ItemsCount::new(1u32)).bench_local(|| {
         seed += 1;
@@ -67,7 +67,7 @@ fn shrink_500_actions(bencher: Bencher<'_, '_>) {
 fn replay_a_trace(bencher: Bencher<'_, '_>) {
     let trace: Trace =
         include_str!("../../traces/0011-write-repeated.trace").parse().expect("a good trace");
-    let mut world = World::<Blk>::new(None, trace.shape, trace.run);
+    let mut world = World::<Blk>::new((), trace.shape, trace.run);
     bencher.bench_local(|| {
         let judged = judge(&mut world, &trace);
         assert_eq!(judged.replayed, Replayed::Passes);

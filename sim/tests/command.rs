@@ -143,7 +143,7 @@ fn the_summary_is_the_same_for_any_number_of_jobs() {
 fn a_set_of_runs_that_cuts_nothing_volatile_is_not_measured() {
     let plan = Plan::default();
     let idle = (0..10_000).find(|&seed| {
-        let mut world = world::<Blk>(&None, plan, seed);
+        let mut world = world::<Blk>(&(), plan, seed);
         run_seed(&mut world, plan, seed, |_| {});
         world.stats().volatile_losses == 0
     });

@@ -15,9 +15,9 @@ const PLAN: Plan = Plan { preset: Preset::Swarm, schedule: Schedule::Uniform, co
 
 #[test]
 fn a_seed_gives_the_same_events_twice_and_in_a_used_world() {
-    let mut used = world::<Blk>(&None, PLAN, 0);
+    let mut used = world::<Blk>(&(), PLAN, 0);
     for seed in 0..400 {
-        let mut fresh = world::<Blk>(&None, PLAN, seed);
+        let mut fresh = world::<Blk>(&(), PLAN, seed);
         let first = run_seed(&mut fresh, PLAN, seed, |_| {}).hash;
         let second = run_seed(&mut fresh, PLAN, seed, |_| {}).hash;
         let third = run_seed(&mut used, PLAN, seed, |_| {}).hash;
@@ -28,7 +28,7 @@ fn a_seed_gives_the_same_events_twice_and_in_a_used_world() {
 #[test]
 fn a_seed_gives_the_same_events_in_another_process() {
     for seed in [0_u64, 7, 4711] {
-        let here = run_seed(&mut world::<Blk>(&None, PLAN, seed), PLAN, seed, |_| {}).hash;
+        let here = run_seed(&mut world::<Blk>(&(), PLAN, seed), PLAN, seed, |_| {}).hash;
         let program = env!("CARGO_BIN_EXE_powerfail");
         let output = Command::new(program).args(["hash", "--seed", &seed.to_string()]).output();
         let said = String::from_utf8(output.unwrap().stdout).unwrap();
@@ -39,7 +39,7 @@ fn a_seed_gives_the_same_events_in_another_process() {
 #[test]
 fn a_clone_steps_like_its_original() {
     for seed in 0..60 {
-        let mut original = world::<Blk>(&None, PLAN, seed);
+        let mut original = world::<Blk>(&(), PLAN, seed);
         let mut actions: Vec<Action> = Vec::new();
         run_seed(&mut original, PLAN, seed, |action| actions.push(*action));
         let (shape, run) = (*original.shape(), run_number(seed));
@@ -62,7 +62,7 @@ fn a_clone_steps_like_its_original() {
 
 #[test]
 fn replaying_the_actions_of_a_run_gives_its_events() {
-    let mut world = world::<Blk>(&None, PLAN, 0);
+    let mut world = world::<Blk>(&(), PLAN, 0);
     for seed in 0..200 {
         let mut actions: Vec<Action> = Vec::new();
         let hash = run_seed(&mut world, PLAN, seed, |action| actions.push(*action)).hash;
@@ -76,7 +76,7 @@ fn replaying_the_actions_of_a_run_gives_its_events() {
 
 #[test]
 fn any_bytes_are_a_run() {
-    let mut world = world::<Blk>(&None, PLAN, 0);
+    let mut world = world::<Blk>(&(), PLAN, 0);
     let mut prng = Prng::new(1);
     for round in 0..300 {
         let bytes: Vec<u8> = (0..prng.below(3000)).map(|_| prng.word() as u8).collect();
@@ -92,7 +92,7 @@ fn the_number_of_jobs_changes_nothing() {
     let report = |jobs| {
         let orders =
             Orders { plan: PLAN, from: 5, seeds: 3000, jobs, limit: None, keep_going: true };
-        campaign::<Blk>(&None, orders, &Progress::default(), |_| {})
+        campaign::<Blk>(&(), orders, &Progress::default(), |_| {})
     };
     let (one, three) = (report(1), report(3));
     assert_eq!((one.hash, one.stats), (three.hash, three.stats));
@@ -102,7 +102,7 @@ fn the_number_of_jobs_changes_nothing() {
 #[test]
 fn a_scheduler_always_ends() {
     // A tape of zeroes is the most monotonous source.
-    let mut world = world::<Blk>(&None, PLAN, 0);
+    let mut world = world::<Blk>(&(), PLAN, 0);
     for schedule in [Schedule::Uniform, Schedule::Pct, Schedule::Naive] {
         let mut tape = Tape::new(&[]);
         let options = Preset::Swarm.draw(Default::default(), &mut tape);

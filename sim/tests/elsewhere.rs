@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use powerfail::base::sectors::SectorSet;
 use powerfail::devices::blk::Blk;
-use powerfail::devices::faulty::DiskFault;
+use powerfail::devices::faulty::{DiskFault, FaultyDisk, WrongDisk};
 use powerfail::devices::pmem::Pmem;
 use powerfail::dut::Spec;
 use powerfail::dut::{DeviceUnderTest, Host, Medium, Progress};
@@ -108,9 +108,12 @@ mod reader {
     }
 }
 
+/// The shipped device on its disk or on a mutant of it.
+type MaybeWrong = Blk<Option<FaultyDisk>>;
+
 /// The run of a seed as a trace.
 fn trace_of(setup: Option<DiskFault>, plan: Plan, seed: u64) -> Trace {
-    let mut world = world::<Blk>(&setup, plan, seed);
+    let mut world = world::<MaybeWrong>(&setup, plan, seed);
     let mut actions = Vec::new();
     run_seed(&mut world, plan, seed, |action| actions.push(*action));
     let other: Trace = TRACE.parse().unwrap();
@@ -128,7 +131,7 @@ struct Seen {
 
 /// Compares the log of each device of a trace with the images of the same moment.
 fn compare(setup: Option<DiskFault>, trace: &Trace, seen: &mut Seen) {
-    let mut world = World::<Blk>::new(setup, trace.shape, trace.run);
+    let mut world = World::<MaybeWrong>::new(setup, trace.shape, trace.run);
     for device in 0..trace.shape.devices {
         let log = log_writes(&mut world, trace, device).unwrap();
         let at = first_power_loss(trace).unwrap_or(trace.actions.len() + 1);
@@ -208,7 +211,7 @@ fn a_disk_that_misses_a_sector_is_seen_in_its_log() {
 fn a_log_tells_a_lie_about_a_flush_apart() {
     let trace: Trace = TRACE.parse().unwrap();
     let marks = |setup| {
-        let mut world = World::<Blk>::new(setup, trace.shape, trace.run);
+        let mut world = World::<MaybeWrong>::new(setup, trace.shape, trace.run);
         let log = log_writes(&mut world, &trace, 0).unwrap();
         let say = |entry: &reader::Entry| match (entry.mark(), entry.flags) {
             (Some(mark), _) => mark.to_owned(),
@@ -260,7 +263,7 @@ fn the_commands_write_what_the_library_gives() {
     assert!(about.contains("up to the first power loss: 4 entries"), "{about}");
 
     let trace: Trace = TRACE.parse().unwrap();
-    let mut world = World::<Blk>::new(Some(DiskFault::EarlyFlush), trace.shape, trace.run);
+    let mut world = World::<WrongDisk>::new(DiskFault::EarlyFlush, trace.shape, trace.run);
     assert_eq!(fs::read(&log).unwrap(), log_writes(&mut world, &trace, 0).unwrap().bytes);
     replay_before(&mut world, &trace, 9).unwrap();
     let survivors = Survivors::Only("2,5-7".parse().unwrap());
@@ -336,14 +339,14 @@ fn a_folder_without_traces_is_no_pass() {
 
 /// The shipped device on a disk that answers a flush without a sync.
 #[derive(Clone)]
-struct Early(Blk);
+struct Early(WrongDisk);
 
 impl DeviceUnderTest for Early {
     type Setup = ();
     const MEDIUM: Medium = Medium::Simulated;
 
     fn open((): &(), spec: &Spec, disk: &SimDisk, device: u8) -> Early {
-        Early(Blk::open(&Some(DiskFault::EarlyFlush), spec, disk, device))
+        Early(WrongDisk::open(&DiskFault::EarlyFlush, spec, disk, device))
     }
     fn offered(&self) -> u64 {
         self.0.offered()

@@ -5,8 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use powerfail::devices::blk::Blk;
-use powerfail::devices::faulty::{Wrong, WrongDevice};
-use powerfail::devices::pmem::Pmem;
+use powerfail::devices::faulty::{Wrong, WrongDevice, WrongDisk, WrongMemory};
 use powerfail::dut::DeviceUnderTest;
 use powerfail::run::{Replayed, judge};
 use powerfail::trace::{Trace, VERSION};
@@ -42,9 +41,9 @@ fn replayed<D: DeviceUnderTest>(setup: D::Setup, trace: &Trace) -> Replayed {
 fn on_the_wrong_thing(trace: &Trace) -> Replayed {
     let name = [&trace.device, &trace.disk].into_iter().find_map(|n| n.strip_prefix("wrong:"));
     match name.and_then(Wrong::from_name).expect("it names something wrong") {
-        Wrong::Disk(fault) => replayed::<Blk>(Some(fault), trace),
+        Wrong::Disk(fault) => replayed::<WrongDisk>(fault, trace),
         Wrong::Device(fault) => replayed::<WrongDevice>(fault, trace),
-        Wrong::Memory(fault) => replayed::<Pmem>(Some(fault), trace),
+        Wrong::Memory(fault) => replayed::<WrongMemory>(fault, trace),
     }
 }
 
@@ -65,7 +64,7 @@ fn files_of_every_format_fail_where_they_were_found_and_pass_on_ours() {
     for (name, _, text) in golden() {
         let trace = read(&name, &text);
         assert_eq!(on_the_wrong_thing(&trace), Replayed::Fails, "{name}");
-        assert_eq!(replayed::<Blk>(None, &trace), Replayed::Passes, "{name} on ours");
+        assert_eq!(replayed::<Blk>((), &trace), Replayed::Passes, "{name} on ours");
     }
 }
 

@@ -1,18 +1,24 @@
 //! The shipped device keeps its promises on a real file, with and without io_uring, and a mutant of
 //! the file disk is caught there.
 
-use powerfail::devices::blk_file::{BlkFile, FileLane, Files};
-use powerfail::devices::faulty::DiskFault;
+use powerfail::devices::blk_file::{BlkFile, FileLane};
+use powerfail::devices::faulty::{DiskFault, FaultyDisk};
+use powerfail::devices::files::Files;
 use powerfail::run::campaign::{Orders, Progress, Report, campaign};
 use powerfail::run::{Plan, run_seed, world};
 use powerfail_device::host::{FileDisk, SerialUring};
 
 fn run<L: FileLane>(fault: Option<DiskFault>, seeds: u64) -> Report {
     let place = tempfile::tempdir().expect("a place for files");
-    let files = Files::new(place.path().join("disk"), fault).expect("a file can be written");
+    let files = Files::new(place.path().join("disk")).expect("a file can be written");
     let plan = Plan::default();
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
-    let report = campaign::<BlkFile<L>>(&files, orders, &Progress::default(), |_| {});
+    let report = campaign::<BlkFile<L, Option<FaultyDisk>>>(
+        &(files, fault),
+        orders,
+        &Progress::default(),
+        |_| {},
+    );
     println!("{fault:?}: {:?}", report.stats);
     for (signature, finding) in &report.findings {
         println!("{signature}: {} times, seed {}", finding.count, finding.seed);
@@ -58,7 +64,7 @@ fn a_wrong_disk_over_io_uring_is_noticed() {
 #[test]
 fn a_file_and_a_ring_come_to_the_same() {
     let place = tempfile::tempdir().expect("a place for files");
-    let files = |name: &str| Files::new(place.path().join(name), None).expect("a file");
+    let files = |name: &str| (Files::new(place.path().join(name)).expect("a file"), ());
     let (file, ring) = (files("file"), files("ring"));
     let plan = Plan::default();
     let mut on_file = world::<BlkFile>(&file, plan, 0);
@@ -72,7 +78,7 @@ fn a_file_and_a_ring_come_to_the_same() {
 #[test]
 fn a_cloned_world_has_files_of_its_own() {
     let place = tempfile::tempdir().expect("a place for files");
-    let files = Files::new(place.path().join("disk"), None).expect("a file can be written");
+    let files = (Files::new(place.path().join("disk")).expect("a file can be written"), ());
     let plan = Plan::default();
     let mut one = world::<BlkFile>(&files, plan, 0);
     let mut other = one.clone();

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use powerfail::devices::blk::Blk;
-use powerfail::devices::faulty::{Wrong, WrongDevice};
+use powerfail::devices::faulty::{Wrong, WrongDevice, WrongDisk, WrongMemory};
 use powerfail::devices::pmem::Pmem;
 use powerfail::dut::Spec;
 use powerfail::dut::{DeviceUnderTest, End, Host, Managed, Mapping, Medium, Profile, Progress};
@@ -293,9 +293,9 @@ fn judged<D: DeviceUnderTest>(setup: D::Setup, pace: Pace, trace: &Trace) -> Jud
 
 fn there(pace: Pace, trace: &Trace) -> Judged {
     match wrong(trace) {
-        Wrong::Disk(fault) => judged::<Blk>(Some(fault), pace, trace),
+        Wrong::Disk(fault) => judged::<WrongDisk>(fault, pace, trace),
         Wrong::Device(fault) => judged::<WrongDevice>(fault, pace, trace),
-        Wrong::Memory(fault) => judged::<Pmem>(Some(fault), pace, trace),
+        Wrong::Memory(fault) => judged::<WrongMemory>(fault, pace, trace),
     }
 }
 
@@ -308,9 +308,9 @@ fn unfolded(trace: &Trace) -> Trace {
         unfold(&mut world, trace.shape, trace.run, &trace.actions)
     }
     let actions = match wrong(trace) {
-        Wrong::Disk(fault) => actions::<Blk>(Some(fault), trace),
+        Wrong::Disk(fault) => actions::<WrongDisk>(fault, trace),
         Wrong::Device(fault) => actions::<WrongDevice>(fault, trace),
-        Wrong::Memory(fault) => actions::<Pmem>(Some(fault), trace),
+        Wrong::Memory(fault) => actions::<WrongMemory>(fault, trace),
     };
     Trace { actions, ..trace.clone() }
 }
@@ -328,8 +328,8 @@ fn traces_survive_refactorings() {
             let Some(changed) = changed else { continue };
             let there = there(pace, &changed);
             let here = match changed.shape.kind(0) {
-                Kind::Disk => judged::<Blk>(None, pace, &changed),
-                Kind::Memory => judged::<Pmem>(None, pace, &changed),
+                Kind::Disk => judged::<Blk>((), pace, &changed),
+                Kind::Memory => judged::<Pmem>((), pace, &changed),
             };
             let of = changed.actions.len();
             println!(
@@ -366,14 +366,14 @@ fn a_replay_does_not_depend_on_earlier_runs() {
     }
     for (name, trace) in traces() {
         let (fresh, used) = match wrong(&trace) {
-            Wrong::Disk(fault) => hashes::<Blk>(Some(fault), &trace),
+            Wrong::Disk(fault) => hashes::<WrongDisk>(fault, &trace),
             Wrong::Device(fault) => hashes::<WrongDevice>(fault, &trace),
-            Wrong::Memory(fault) => hashes::<Pmem>(Some(fault), &trace),
+            Wrong::Memory(fault) => hashes::<WrongMemory>(fault, &trace),
         };
         assert_eq!(fresh, used, "{name} on its wrong thing");
         let (fresh, used) = match trace.shape.kind(0) {
-            Kind::Disk => hashes::<Blk>(None, &trace),
-            Kind::Memory => hashes::<Pmem>(None, &trace),
+            Kind::Disk => hashes::<Blk>((), &trace),
+            Kind::Memory => hashes::<Pmem>((), &trace),
         };
         assert_eq!(fresh, used, "{name} on ours");
     }

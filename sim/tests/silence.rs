@@ -13,7 +13,7 @@ use powerfail::schedule::options::Preset;
 use powerfail::world::coverage::Situation;
 
 fn run(preset: Preset, schedule: Schedule, seeds: u64) -> Report {
-    run_on::<Blk>(&None, preset, schedule, seeds)
+    run_on::<Blk>(&(), preset, schedule, seeds)
 }
 
 fn run_on<D: DeviceUnderTest>(
@@ -39,7 +39,7 @@ fn run_on<D: DeviceUnderTest>(
 #[test]
 fn a_hundred_thousand_seeds_are_silent_and_reach_every_situation() {
     let report = run(Preset::Swarm, Schedule::Uniform, 100_000);
-    reached_everything(&report, Blk::KINDS);
+    reached_everything(&report, <Blk>::KINDS);
     let stats = &report.stats;
     assert!(stats.requests >= 64 * stats.runs, "too few requests: {stats:?}");
     assert!(stats.power_losses >= stats.runs, "too few power losses: {stats:?}");
@@ -56,12 +56,12 @@ fn reached_everything(report: &Report, kinds: [Kind; 2]) {
 
 #[test]
 fn a_persistent_memory_is_silent_and_reaches_every_situation() {
-    let report = run_on::<Pmem>(&None, Preset::Swarm, Schedule::Uniform, 100_000);
+    let report = run_on::<Pmem>(&(), Preset::Swarm, Schedule::Uniform, 100_000);
     reached_everything(&report, Pmem::KINDS);
-    run_on::<Pmem>(&None, Preset::Swarm, Schedule::Pct, 30_000);
-    run_on::<Pmem>(&None, Preset::Calm, Schedule::Uniform, 10_000);
-    run_on::<Pmem>(&None, Preset::Swarm, Schedule::Naive, 10_000);
-    run_on::<Pmem>(&None, Preset::Bench, Schedule::Uniform, 5_000);
+    run_on::<Pmem>(&(), Preset::Swarm, Schedule::Pct, 30_000);
+    run_on::<Pmem>(&(), Preset::Calm, Schedule::Uniform, 10_000);
+    run_on::<Pmem>(&(), Preset::Swarm, Schedule::Naive, 10_000);
+    run_on::<Pmem>(&(), Preset::Bench, Schedule::Uniform, 5_000);
 }
 
 #[test]

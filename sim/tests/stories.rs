@@ -3,9 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use powerfail::devices::blk::Blk;
-use powerfail::devices::faulty::{Wrong, WrongDevice};
-use powerfail::devices::pmem::Pmem;
+use powerfail::devices::faulty::{Wrong, WrongDevice, WrongDisk, WrongMemory};
 use powerfail::dut::DeviceUnderTest;
 use powerfail::host::disk::OpKind;
 use powerfail::report::{Provenance, Style, tell};
@@ -85,17 +83,17 @@ fn every_story(asked: GuestRequest<'_>) {
         let wrong = [&trace.device, &trace.disk].into_iter().find_map(|n| n.strip_prefix("wrong:"));
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         match wrong.and_then(Wrong::from_name) {
-            Some(Wrong::Disk(fault)) => traced::<Blk>(Some(fault), &name, &trace, asked),
+            Some(Wrong::Disk(fault)) => traced::<WrongDisk>(fault, &name, &trace, asked),
             Some(Wrong::Device(fault)) => traced::<WrongDevice>(fault, &name, &trace, asked),
-            Some(Wrong::Memory(fault)) => traced::<Pmem>(Some(fault), &name, &trace, asked),
+            Some(Wrong::Memory(fault)) => traced::<WrongMemory>(fault, &name, &trace, asked),
             None => {}
         }
     }
     for wrong in Wrong::all() {
         match wrong {
-            Wrong::Disk(fault) => seeds::<Blk>(Some(fault), wrong.name(), asked),
+            Wrong::Disk(fault) => seeds::<WrongDisk>(fault, wrong.name(), asked),
             Wrong::Device(fault) => seeds::<WrongDevice>(fault, wrong.name(), asked),
-            Wrong::Memory(fault) => seeds::<Pmem>(Some(fault), wrong.name(), asked),
+            Wrong::Memory(fault) => seeds::<WrongMemory>(fault, wrong.name(), asked),
         }
     }
 }
@@ -204,9 +202,9 @@ impl Case {
 
     fn run(&self, look: Style) -> Told {
         match self.wrong {
-            Wrong::Disk(fault) => self.run_on::<Blk>(Some(fault), look),
+            Wrong::Disk(fault) => self.run_on::<WrongDisk>(fault, look),
             Wrong::Device(fault) => self.run_on::<WrongDevice>(fault, look),
-            Wrong::Memory(fault) => self.run_on::<Pmem>(Some(fault), look),
+            Wrong::Memory(fault) => self.run_on::<WrongMemory>(fault, look),
         }
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use powerfail::devices::blk::Blk;
-use powerfail::devices::faulty::{Wrong, WrongDevice};
+use powerfail::devices::faulty::{Wrong, WrongDevice, WrongDisk, WrongMemory};
 use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
 use powerfail::guest::Kind;
@@ -42,15 +42,15 @@ fn saved_traces_fail_where_they_were_found_and_pass_on_ours() {
             let wrong = Wrong::from_name(name);
             let wrong = wrong.unwrap_or_else(|| panic!("{shown} names nothing wrong"));
             let there = match wrong {
-                Wrong::Disk(fault) => replayed::<Blk>(Some(fault), &trace),
+                Wrong::Disk(fault) => replayed::<WrongDisk>(fault, &trace),
                 Wrong::Device(fault) => replayed::<WrongDevice>(fault, &trace),
-                Wrong::Memory(fault) => replayed::<Pmem>(Some(fault), &trace),
+                Wrong::Memory(fault) => replayed::<WrongMemory>(fault, &trace),
             };
             assert_eq!(there, Replayed::Fails, "{shown} on {name}");
         }
         let here = match trace.shape.kind(0) {
-            Kind::Disk => replayed::<Blk>(None, &trace),
-            Kind::Memory => replayed::<Pmem>(None, &trace),
+            Kind::Disk => replayed::<Blk>((), &trace),
+            Kind::Memory => replayed::<Pmem>((), &trace),
         };
         assert_eq!(here, Replayed::Passes, "{shown} on our device");
     }

@@ -7,10 +7,11 @@ use std::marker::PhantomData;
 use powerfail_device::host::{FileDisk, SerialUring};
 
 use crate::devices::blk::Blk;
-use crate::devices::blk_file::{BlkFile, FileLane, Files};
+use crate::devices::blk_file::{BlkFile, FileLane};
 use crate::devices::blk_pmem::BlkPmem;
 use crate::devices::blk_power_cut::BlkPowerCut;
-use crate::devices::faulty::{Wrong, WrongDevice};
+use crate::devices::faulty::{FaultyDisk, Wrong, WrongDevice, WrongDisk, WrongMemory};
+use crate::devices::files::Files;
 use crate::devices::pmem::Pmem;
 use crate::devices::pmem_file::{MapFault, Maps, PmemFile};
 use crate::dut::DeviceUnderTest;
@@ -141,14 +142,14 @@ impl Targets for Builtin {
         match (wrong_device, wrong_disk) {
             (Some(_), Some(_)) => Err("give one mutant, not two".to_owned()),
             (None, None) => Ok(match device {
-                "pmem" => visit.visit::<Pmem>(None),
+                "pmem" => visit.visit::<Pmem>(()),
                 "blk+pmem" => visit.visit::<BlkPmem>(()),
-                _ => visit.visit::<Blk>(None),
+                _ => visit.visit::<Blk>(()),
             }),
             (Some(wrong), None) | (None, Some(wrong)) => Ok(match wrong {
-                Wrong::Disk(fault) => visit.visit::<Blk>(Some(fault)),
+                Wrong::Disk(fault) => visit.visit::<WrongDisk>(fault),
                 Wrong::Device(fault) => visit.visit::<WrongDevice>(fault),
-                Wrong::Memory(fault) => visit.visit::<Pmem>(Some(fault)),
+                Wrong::Memory(fault) => visit.visit::<WrongMemory>(fault),
             }),
         }
     }
@@ -215,8 +216,8 @@ fn find_file<L: FileLane, V: Visit>(
         return Err(format!("{kind}: needs a path, such as {kind}:disk.img"));
     }
     let files = match below {
-        None => Files::new(path.into(), fault).map_err(|error| no_file(path, &error))?,
-        Some(_) => Files::with_power_cuts(path.into(), fault).map_err(|error| match &error {
+        None => Files::new(path.into()).map_err(|error| no_file(path, &error))?,
+        Some(_) => Files::with_power_cuts(path.into()).map_err(|error| match &error {
             MountError::NoFile(_, error) => no_file(path, error),
             _ => error.to_string(),
         })?,
@@ -224,8 +225,8 @@ fn find_file<L: FileLane, V: Visit>(
     // Check that the host supports this kind of disk.
     L::open(path.as_ref(), false).map_err(|error| error.to_string())?;
     Ok(match below {
-        None => visit.visit::<BlkFile<L>>(files),
-        Some(_) => visit.visit::<BlkPowerCut<L>>(files),
+        None => visit.visit::<BlkFile<L, Option<FaultyDisk>>>((files, fault)),
+        Some(_) => visit.visit::<BlkPowerCut<L, Option<FaultyDisk>>>((files, fault)),
     })
 }
 

@@ -37,13 +37,13 @@ impl DeviceUnderTest for BlkPmem {
 
     fn open(_setup: &(), spec: &Spec, disk: &SimDisk, device: u8) -> BlkPmem {
         match device {
-            0 => BlkPmem::Disk(Box::new(Blk::open(&None, spec, disk, device))),
-            _ => BlkPmem::Memory(Box::new(Pmem::open(&None, spec, disk, device))),
+            0 => BlkPmem::Disk(Box::new(Blk::open(&(), spec, disk, device))),
+            _ => BlkPmem::Memory(Box::new(Pmem::open(&(), spec, disk, device))),
         }
     }
 
     fn restart(&mut self, _setup: &(), spec: &Spec, disk: &SimDisk, device: u8, end: End) {
-        either!(self, this => this.restart(&None, spec, disk, device, end));
+        either!(self, this => this.restart(&(), spec, disk, device, end));
     }
 
     fn offered(&self) -> u64 {

@@ -11,12 +11,13 @@
 use powerfail_device::Errno;
 use powerfail_device::host::FileDisk;
 
+use super::blk_file::{BlkFile, FileLane};
+use super::files::Files;
+use super::forward::forward;
+use super::seam::{Direct, Seam};
 use crate::base::prng::{Prng, mix};
 use crate::base::sectors::SectorSet;
-use crate::devices::blk_file::{BlkFile, FileLane, Files};
-use crate::dut::Spec;
-use crate::dut::{DeviceUnderTest, End, Host, Medium, OwnMedium, Profile, Progress};
-use crate::guest::RingPlan;
+use crate::dut::{DeviceUnderTest, End, Host, Medium, OwnMedium, Profile, Progress, Spec};
 use crate::host::disk::SimDisk;
 use crate::host::power_cut_fs::Power;
 
@@ -25,15 +26,15 @@ const ONE_FAILS_IN: u32 = 6;
 
 /// Our block device on a file whose power can be cut.
 #[derive(Debug)]
-pub struct BlkPowerCut<L: FileLane = FileDisk> {
-    device: BlkFile<L>,
+pub struct BlkPowerCut<L: FileLane = FileDisk, S: Seam = Direct> {
+    device: BlkFile<L, S>,
     host_faults: Prng,
     /// How many syncs there had been when the fate of the next one was drawn last.
     drawn_at: Option<u64>,
 }
 
-impl<L: FileLane> Clone for BlkPowerCut<L> {
-    fn clone(&self) -> BlkPowerCut<L> {
+impl<L: FileLane, S: Seam> Clone for BlkPowerCut<L, S> {
+    fn clone(&self) -> BlkPowerCut<L, S> {
         let BlkPowerCut { device, host_faults, drawn_at } = self;
         BlkPowerCut {
             device: device.clone(),
@@ -43,7 +44,7 @@ impl<L: FileLane> Clone for BlkPowerCut<L> {
     }
 }
 
-impl<L: FileLane> BlkPowerCut<L> {
+impl<L: FileLane, S: Seam> BlkPowerCut<L, S> {
     fn power(&self) -> &Power {
         self.device.power().expect("these files have a switch")
     }
@@ -71,28 +72,28 @@ impl<L: FileLane> BlkPowerCut<L> {
     }
 }
 
-impl<L: FileLane> DeviceUnderTest for BlkPowerCut<L> {
-    type Setup = Files;
+impl<L: FileLane, S: Seam> DeviceUnderTest for BlkPowerCut<L, S> {
+    type Setup = (Files, S::Setup);
 
     const MEDIUM: Medium = Medium::Own;
     const PROFILE: Profile = Profile::Strict;
-    const RING_BASE: bool = BlkFile::<L>::RING_BASE;
+    const RING_BASE: bool = BlkFile::<L, S>::RING_BASE;
 
     /// # Panics
     /// If the files have no power to be cut, or cannot be used.
-    fn open(files: &Files, spec: &Spec, disk: &SimDisk, device: u8) -> BlkPowerCut<L> {
+    fn open(setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8) -> BlkPowerCut<L, S> {
         // The payload of the first sector names the run.
         let seed = disk
             .image(device)
             .iter()
             .take(16)
             .fold(u64::from(device), |seed, &byte| mix(seed ^ u64::from(byte)).wrapping_add(1));
-        let device = BlkFile::<L>::open(files, spec, disk, device);
+        let device = BlkFile::<L, S>::open(setup, spec, disk, device);
         assert!(device.power().is_some(), "a file without power cuts has no power to lose");
         BlkPowerCut { device, host_faults: Prng::new(seed), drawn_at: None }
     }
 
-    fn restart(&mut self, files: &Files, spec: &Spec, disk: &SimDisk, device: u8, end: End) {
+    fn restart(&mut self, setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8, end: End) {
         // Opening must not fail: a backend that cannot sync does not start.
         self.power().fail_no_sync();
         self.drawn_at = None;
@@ -100,50 +101,19 @@ impl<L: FileLane> DeviceUnderTest for BlkPowerCut<L> {
             End::BackendKill => self.power().remember(),
             End::PowerLoss { survivors } => self.power().cut(survivors),
         }
-        self.device.restart(files, spec, disk, device, end);
+        self.device.restart(setup, spec, disk, device, end);
     }
 
-    fn offered(&self) -> u64 {
-        self.device.offered()
-    }
-
-    fn negotiate(&mut self, accept: u64) -> bool {
-        self.device.negotiate(accept)
-    }
-
-    fn config_read(&mut self, offset: u64, out: &mut [u8]) {
-        self.device.config_read(offset, out);
-    }
-
-    fn config_write(&mut self, offset: u64, bytes: &[u8]) {
-        self.device.config_write(offset, bytes);
-    }
-
-    fn start(&mut self, rings: &[RingPlan]) {
-        self.device.start(rings);
-    }
-
-    fn kick(&mut self, queue: u16) {
-        self.device.kick(queue);
-    }
+    forward!(
+        device: offered, negotiate, config_read, config_write, start, kick, begin_reset, reset_done,
+        needs_reset
+    );
 
     fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress {
         if host.may_fail {
             self.draw_fate();
         }
         self.device.step(queue, host)
-    }
-
-    fn begin_reset(&mut self, host: &mut Host<'_>) {
-        self.device.begin_reset(host);
-    }
-
-    fn reset_done(&mut self) -> bool {
-        self.device.reset_done()
-    }
-
-    fn needs_reset(&mut self) -> bool {
-        self.device.needs_reset()
     }
 
     fn own_medium(&self) -> Option<&impl OwnMedium> {

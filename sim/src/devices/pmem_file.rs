@@ -16,9 +16,10 @@ use powerfail_device::pmem::{Backing, PmemDevice, Synced, step};
 use powerfail_device::vm_memory::{Bytes, VolatileMemory};
 use powerfail_device::{Errno, Token};
 
+use super::files::{Files, Lease};
+use super::registers;
 use crate::base::prng::{Prng, mix};
 use crate::base::sectors::SectorSet;
-use crate::devices::blk_file::{Files, Lease};
 use crate::devices::pmem;
 use crate::dut::Spec;
 use crate::dut::{DeviceUnderTest, End, Host, Mapping, Medium, OwnMedium, Profile, Progress};
@@ -29,8 +30,6 @@ use crate::host::disk::SimDisk;
 
 /// One sync in so many fails, in runs whose host may.
 const ONE_FAILS_IN: u32 = 6;
-
-const NEEDS_RESET: u8 = 64;
 
 /// How a memory on a file is wrong on purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -217,7 +216,7 @@ impl<const CUTS: bool> DeviceUnderTest for PmemFile<CUTS> {
     }
 
     fn negotiate(&mut self, accept: u64) -> bool {
-        pmem::negotiate(&mut self.device, accept)
+        registers::negotiate(&mut self.device, accept)
     }
 
     fn config_read(&mut self, offset: u64, out: &mut [u8]) {
@@ -240,7 +239,7 @@ impl<const CUTS: bool> DeviceUnderTest for PmemFile<CUTS> {
         }
         let Some((queue, ring)) = self.device.queue_mut() else { return Progress::Idle };
         let map = self.map.as_mut().expect("only a restart takes it away");
-        let done = pmem::progress(step(queue, ring, map, &host.ram));
+        let done = registers::progress(step(queue, ring, map, &host.ram));
         if self.mapped().done.is_some_and(|synced| synced.result.is_ok()) {
             // Nothing was stored since it was submitted, for it was done in this step.
             if self.maps.fault == MapFault::None {
@@ -259,7 +258,7 @@ impl<const CUTS: bool> DeviceUnderTest for PmemFile<CUTS> {
     }
 
     fn needs_reset(&mut self) -> bool {
-        self.device.status() & NEEDS_RESET != 0
+        registers::needs_reset(&mut self.device)
     }
 
     fn own_medium(&self) -> Option<&impl OwnMedium> {

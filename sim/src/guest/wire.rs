@@ -92,6 +92,24 @@ pub mod config {
     pub const MAX_WRITE_ZEROES_SEG: u64 = 52;
 }
 
+/// Bits of the device status: virtio 1.4, 2.1.
+pub mod status {
+    /// The driver has noticed the device.
+    pub const ACKNOWLEDGE: u8 = 1;
+    /// The driver can drive the device.
+    pub const DRIVER: u8 = 2;
+    /// The driver has set up the device.
+    pub const DRIVER_OK: u8 = 4;
+    /// The driver has accepted features, and the device agrees.
+    pub const FEATURES_OK: u8 = 8;
+    /// The device asks for a reset.
+    pub const NEEDS_RESET: u8 = 64;
+    /// All bits of a driver whose features are to be confirmed.
+    pub const NEGOTIATED: u8 = ACKNOWLEDGE | DRIVER | FEATURES_OK;
+    /// All bits of a driver that uses the device.
+    pub const LIVE: u8 = NEGOTIATED | DRIVER_OK;
+}
+
 /// The split ring: virtio 1.4, 2.7.
 pub mod ring {
     /// The chain continues at `next`.
@@ -131,6 +149,15 @@ mod tests {
             (feature::VERSION_1, core::VIRTIO_F_VERSION_1),
         ] {
             assert_eq!(ours, 1 << bit);
+        }
+        for (ours, theirs) in [
+            (status::ACKNOWLEDGE, core::VIRTIO_CONFIG_S_ACKNOWLEDGE),
+            (status::DRIVER, core::VIRTIO_CONFIG_S_DRIVER),
+            (status::DRIVER_OK, core::VIRTIO_CONFIG_S_DRIVER_OK),
+            (status::FEATURES_OK, core::VIRTIO_CONFIG_S_FEATURES_OK),
+            (status::NEEDS_RESET, core::VIRTIO_CONFIG_S_NEEDS_RESET),
+        ] {
+            assert_eq!(u32::from(ours), theirs);
         }
         assert_eq!(request::IN, blk::VIRTIO_BLK_T_IN);
         assert_eq!(request::OUT, blk::VIRTIO_BLK_T_OUT);

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use powerfail::devices::blk::Blk;
-use powerfail::devices::faulty::{Wrong, WrongDevice};
+use powerfail::devices::faulty::{Wrong, WrongDevice, WrongDisk, WrongMemory};
 use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
 use powerfail::explore::{
@@ -67,14 +67,14 @@ fn the_images_a_power_loss_may_leave_are_the_same_without_each_reduction() {
             assert_eq!((more, fewer), (0, 0), "{scope}: images gained and lost");
         }
     }
-    holds::<Blk>(&None, &small());
+    holds::<Blk>(&(), &small());
     // One request in flight, so that an overwritten content can survive only if it was written back
     // between the two writes.
-    holds::<Blk>(&None, &Scope { in_flight: 1, rows: vec![Row::C, Row::E], ..small() });
-    holds::<Blk>(&None, &Scope { queues: 2, rows: vec![Row::C, Row::D], ..small() });
+    holds::<Blk>(&(), &Scope { in_flight: 1, rows: vec![Row::C, Row::E], ..small() });
+    holds::<Blk>(&(), &Scope { queues: 2, rows: vec![Row::C, Row::D], ..small() });
     let faults = vec![Row::B, Row::C];
     holds::<Blk>(
-        &None,
+        &(),
         &Scope {
             faults: 1,
             rows: faults,
@@ -82,14 +82,14 @@ fn the_images_a_power_loss_may_leave_are_the_same_without_each_reduction() {
             ..small()
         },
     );
-    holds::<Pmem>(&None, &Scope { requests: 3, faults: 1, ..small() });
+    holds::<Pmem>(&(), &Scope { requests: 3, faults: 1, ..small() });
 }
 
 #[test]
 fn a_reduced_search_of_two_lives_comes_to_the_same_verdict() {
     let scope = Scope { crashes: 2, rows: vec![Row::G], ..small() };
     for reduction in lesser() {
-        let (broken, _) = found::<Blk>(&None, &Scope { reduction, ..scope.clone() });
+        let (broken, _) = found::<Blk>(&(), &Scope { reduction, ..scope.clone() });
         assert!(broken.is_empty(), "{broken:?}");
     }
 }
@@ -126,9 +126,9 @@ fn what_is_wrong_is_broken_alike_and_as_shortly_without_each_reduction() {
     for wrong in Wrong::all() {
         let name = wrong.name();
         shown += usize::from(match wrong {
-            Wrong::Disk(fault) => holds::<Blk>(name, &Some(fault), &scope),
+            Wrong::Disk(fault) => holds::<WrongDisk>(name, &fault, &scope),
             Wrong::Device(fault) => holds::<WrongDevice>(name, &fault, &scope),
-            Wrong::Memory(fault) => holds::<Pmem>(name, &Some(fault), &scope),
+            Wrong::Memory(fault) => holds::<WrongMemory>(name, &fault, &scope),
         });
     }
     assert!(shown >= 30, "only {shown} wrong things are broken in this scope");
@@ -138,7 +138,7 @@ fn what_is_wrong_is_broken_alike_and_as_shortly_without_each_reduction() {
 fn a_reduced_search_takes_a_fraction_of_the_steps() {
     let steps = |reduction| {
         let scope = Scope { reduction, rows: vec![Row::G], ..small() };
-        explore::<Blk>(&None, &scope, Effort::on(2), &Progress::default()).tally.steps
+        explore::<Blk>(&(), &scope, Effort::on(2), &Progress::default()).tally.steps
     };
     let (all, none) = (steps(Reduction::ALL), steps(Reduction::NONE));
     assert!(none > 20 * all, "{none} steps without, {all} with");

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use powerfail::devices::blk::Blk;
-use powerfail::devices::faulty::{Wrong, WrongDevice};
-use powerfail::devices::pmem::Pmem;
+use powerfail::devices::faulty::{Wrong, WrongDevice, WrongDisk, WrongMemory};
 use powerfail::dut::DeviceUnderTest;
 use powerfail::explore::{Effort, Progress, Scope, short};
 use powerfail::shrink::{Effort as Work, Shrunk, shrink};
@@ -68,9 +66,9 @@ fn row(name: &str, flags: &str) -> String {
     let scope = scope(flags);
     let wrong = Wrong::from_name(name).expect("a known name");
     let short = match wrong {
-        Wrong::Disk(fault) => shortest::<Blk>(&Some(fault), &scope),
+        Wrong::Disk(fault) => shortest::<WrongDisk>(&fault, &scope),
         Wrong::Device(fault) => shortest::<WrongDevice>(&fault, &scope),
-        Wrong::Memory(fault) => shortest::<Pmem>(&Some(fault), &scope),
+        Wrong::Memory(fault) => shortest::<WrongMemory>(&fault, &scope),
     };
     let short = short.unwrap_or_else(|| panic!("{name} is not found within {flags}"));
     let count = |is: fn(&Action) -> bool| short.actions.iter().filter(|action| is(action)).count();

@@ -1,7 +1,7 @@
 //! The shipped persistent memory keeps its promises on a mapped file under power cuts, and one with
 //! wrong syncs does not.
 
-use powerfail::devices::blk_file::Files;
+use powerfail::devices::files::Files;
 use powerfail::devices::pmem_file::{MapFault, Maps, PmemFile};
 use powerfail::run::campaign::{Orders, Progress, campaign};
 use powerfail::run::{Plan, run_seed, world};

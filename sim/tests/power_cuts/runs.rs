@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use powerfail::devices::blk_file::{FileLane, Files};
+use powerfail::devices::blk_file::FileLane;
 use powerfail::devices::blk_power_cut::BlkPowerCut;
-use powerfail::devices::faulty::DiskFault;
+use powerfail::devices::faulty::{DiskFault, FaultyDisk};
+use powerfail::devices::files::Files;
 use powerfail::run::campaign::{Orders, Progress, Report, campaign};
 use powerfail::run::{Plan, run_seed, world};
 use powerfail_device::host::{FileDisk, SerialUring};
@@ -17,16 +18,16 @@ use tempfile::TempDir;
 use crate::skipped;
 
 /// Files with power cuts; `None` without FUSE.
-fn files(fault: Option<DiskFault>) -> Option<(Files, TempDir)> {
+fn files() -> Option<(Files, TempDir)> {
     let place = tempfile::tempdir().expect("a place for files");
-    let files = Files::with_power_cuts(place.path().join("disk"), fault);
+    let files = Files::with_power_cuts(place.path().join("disk"));
     Some((files.inspect_err(skipped).ok()?, place))
 }
 
-fn run<L: FileLane>(files: &Files, seeds: u64) -> Report {
+fn run<L: FileLane>(files: Files, seeds: u64) -> Report {
     let plan = Plan::default();
     let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
-    let report = campaign::<BlkPowerCut<L>>(files, orders, &Progress::default(), |_| {});
+    let report = campaign::<BlkPowerCut<L>>(&(files, ()), orders, &Progress::default(), |_| {});
     println!("{:?}", report.stats);
     for (signature, finding) in &report.findings {
         println!("{signature}: {} times, seed {}", finding.count, finding.seed);
@@ -36,8 +37,8 @@ fn run<L: FileLane>(files: &Files, seeds: u64) -> Report {
 }
 
 fn a_thousand_cuts<L: FileLane>() {
-    let Some((files, _place)) = files(None) else { return };
-    let report = run::<L>(&files, 1024);
+    let Some((files, _place)) = files() else { return };
+    let report = run::<L>(files, 1024);
     assert_eq!(report.failures, 0);
     let stats = report.stats;
     assert!(stats.volatile_losses >= 1000, "there was something to lose");
@@ -70,9 +71,9 @@ const PATIENCE: u64 = 1000;
 fn each_wrong_disk_is_caught<L: FileLane>() {
     let mut bad = Vec::new();
     for fault in WRONG {
-        let Some((files, _place)) = files(Some(fault)) else { return };
+        let Some((files, _place)) = files() else { return };
         let plan = Plan::default();
-        let mut world = world::<BlkPowerCut<L>>(&files, plan, 0);
+        let mut world = world::<BlkPowerCut<L, FaultyDisk>>(&(files, fault), plan, 0);
         let caught = (0..PATIENCE).find_map(|seed| {
             run_seed(&mut world, plan, seed, |_| {}).failure.map(|failure| (seed, failure))
         });
@@ -102,9 +103,10 @@ fn each_wrong_disk_over_io_uring_is_caught() {
 
 #[test]
 fn a_copy_of_a_world_goes_on_like_the_world() {
-    let Some((files, place)) = files(None) else { return };
+    let Some((files, place)) = files() else { return };
     let plan = Plan::default();
-    let mut one = world::<BlkPowerCut>(&files, plan, 0);
+    let setup = (files, ());
+    let mut one = world::<BlkPowerCut>(&setup, plan, 0);
     for seed in 0..40 {
         // The run is cut off in the middle: sectors that are dirty then are dirty in the copy.
         let mut actions = Vec::new();
@@ -123,7 +125,7 @@ fn a_copy_of_a_world_goes_on_like_the_world() {
         assert_eq!((one.event_hash(), one.dirty()), before, "the copy shares nothing");
         assert_eq!(done(&mut one, rest).0, whole.hash, "seed {seed}");
     }
-    drop((one, files));
+    drop((one, setup));
     let left = std::fs::read_dir(place.path()).expect("the place is there").count();
     assert_eq!(left, 0, "nothing stays that the run has made");
 }
@@ -139,7 +141,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn the_program_cuts_the_power_of_files_and_replays_what_it_finds() {
-    let Some((_files, place)) = files(None) else { return };
+    let Some((_files, place)) = files() else { return };
     let cuts = ["--disk", "file:x.img", "--power-cuts"];
     let args = [&["run", "--seeds", "40", "--jobs", "2"][..], &cuts].concat();
     let output = powerfail(&place, &args);
@@ -181,7 +183,7 @@ fn power_cuts_of_what_is_no_file_are_refused_in_a_line() {
 
 #[test]
 fn what_a_process_leaves_mounted_is_taken_away() {
-    let Some((_files, place)) = files(None) else { return };
+    let Some((_files, place)) = files() else { return };
     let args = ["run", "--disk", "file:x.img", "--power-cuts", "--jobs", "2"];
     let start = |args: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_powerfail"))

@@ -1,7 +1,7 @@
 //! Failures to shrink: the first seeds in which a mutant breaks a certain rule.
 
 use powerfail::devices::blk::Blk;
-use powerfail::devices::faulty::{Wrong, WrongDevice};
+use powerfail::devices::faulty::{Wrong, WrongDevice, WrongDisk, WrongMemory};
 use powerfail::devices::pmem::Pmem;
 use powerfail::dut::DeviceUnderTest;
 use powerfail::host::disk::Outcome;
@@ -33,9 +33,9 @@ impl Story {
     /// shrunk.
     pub(crate) fn of(wrong: Wrong, rule: Rule, least: usize) -> Story {
         match wrong {
-            Wrong::Disk(fault) => found::<Blk, Blk>(Some(fault), wrong, rule, least),
+            Wrong::Disk(fault) => found::<WrongDisk, Blk>(fault, wrong, rule, least),
             Wrong::Device(fault) => found::<WrongDevice, Blk>(fault, wrong, rule, least),
-            Wrong::Memory(fault) => found::<Pmem, Pmem>(Some(fault), wrong, rule, least),
+            Wrong::Memory(fault) => found::<WrongMemory, Pmem>(fault, wrong, rule, least),
         }
     }
 

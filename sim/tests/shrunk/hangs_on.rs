@@ -1,9 +1,7 @@
 //! The condition of a failure: the sentence, and the same change made by hand.
 
 use powerfail::base::sectors::SectorSet;
-use powerfail::devices::blk::Blk;
-use powerfail::devices::faulty::{Wrong, WrongDevice};
-use powerfail::devices::pmem::Pmem;
+use powerfail::devices::faulty::{Wrong, WrongDevice, WrongDisk, WrongMemory};
 use powerfail::dut::DeviceUnderTest;
 use powerfail::guest::wire::feature;
 use powerfail::host::disk::Outcome;
@@ -22,9 +20,9 @@ fn fails(wrong: Wrong, story: &Story, actions: &[Action]) -> bool {
         replay(&mut world, shape, run, actions, |_| {}).failure.is_some()
     }
     match wrong {
-        Wrong::Disk(fault) => on::<Blk>(Some(fault), story, actions),
+        Wrong::Disk(fault) => on::<WrongDisk>(fault, story, actions),
         Wrong::Device(fault) => on::<WrongDevice>(fault, story, actions),
-        Wrong::Memory(fault) => on::<Pmem>(Some(fault), story, actions),
+        Wrong::Memory(fault) => on::<WrongMemory>(fault, story, actions),
     }
 }
 

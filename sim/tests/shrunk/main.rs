@@ -8,8 +8,7 @@ mod table;
 use std::sync::Mutex;
 
 use found::Story;
-use powerfail::devices::blk::Blk;
-use powerfail::devices::faulty::{DiskFault, Wrong};
+use powerfail::devices::faulty::{DiskFault, Wrong, WrongDisk};
 use powerfail::run::Replayed;
 use powerfail::run::{Plan, run_number, run_seed, world};
 use powerfail::shrink::{Effort, shrink};
@@ -94,9 +93,9 @@ fn a_failure_of_500_actions_is_shrunk_with_bounded_work() {
 
 #[test]
 fn the_result_is_the_same_for_any_number_of_threads() {
-    let setup = Some(DiskFault::SyncRetried);
+    let setup = DiskFault::SyncRetried;
     let plan = Plan::default();
-    let mut world = world::<Blk>(&setup, plan, 0);
+    let mut world = world::<WrongDisk>(&setup, plan, 0);
     let mut shrunk = 0;
     for seed in 0..2000 {
         let mut actions = Vec::new();
@@ -107,7 +106,7 @@ fn the_result_is_the_same_for_any_number_of_threads() {
         let on = |jobs| {
             let effort = Effort::plenty(jobs);
             let run = run_number(seed);
-            let short = shrink::<Blk>(&setup, shape, run, &actions, &signature, &effort);
+            let short = shrink::<WrongDisk>(&setup, shape, run, &actions, &signature, &effort);
             let short = short.expect("it replays");
             (short.actions, short.hash, short.only_if)
         };
@@ -122,9 +121,9 @@ fn the_result_is_the_same_for_any_number_of_threads() {
 
 #[test]
 fn a_budget_that_is_used_up_gives_what_there_is_and_shrinking_goes_on_from_there() {
-    let setup = Some(DiskFault::EarlyFlush);
+    let setup = DiskFault::EarlyFlush;
     let plan = Plan::default();
-    let mut world = world::<Blk>(&setup, plan, 0);
+    let mut world = world::<WrongDisk>(&setup, plan, 0);
     for seed in 0..2000 {
         let mut actions = Vec::new();
         let verdict = run_seed(&mut world, plan, seed, |action| actions.push(*action));
@@ -133,11 +132,11 @@ fn a_budget_that_is_used_up_gives_what_there_is_and_shrinking_goes_on_from_there
         let shape = *world.shape();
         let effort = Effort { replays: 3, ..Effort::plenty(1) };
         let run = run_number(seed);
-        let part = shrink::<Blk>(&setup, shape, run, &actions, &signature, &effort).unwrap();
+        let part = shrink::<WrongDisk>(&setup, shape, run, &actions, &signature, &effort).unwrap();
         assert!(!part.complete && part.actions.len() <= actions.len());
         let plenty = Effort::plenty(1);
         let (shape, run, actions) = (part.shape, part.run, part.actions);
-        let whole = shrink::<Blk>(&setup, shape, run, &actions, &signature, &plenty).unwrap();
+        let whole = shrink::<WrongDisk>(&setup, shape, run, &actions, &signature, &plenty).unwrap();
         assert!(whole.complete && whole.actions.len() <= 9, "{:#?}", whole.actions);
         return;
     }

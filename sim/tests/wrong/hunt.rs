@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use powerfail::devices::blk::Blk;
-use powerfail::devices::faulty::{Wrong, WrongDevice};
-use powerfail::devices::pmem::Pmem;
+use powerfail::devices::faulty::{Wrong, WrongDevice, WrongDisk, WrongMemory};
 use powerfail::dut::{DeviceUnderTest, Profile};
 use powerfail::run::{Plan, run_seed, world};
 use powerfail_model::Rule;
@@ -62,9 +60,9 @@ impl Bag {
 /// `catches` are made in all.
 pub(crate) fn hunt(wrong: Wrong, catches: u32) -> Bag {
     match wrong {
-        Wrong::Disk(fault) => hunt_device::<Blk>(wrong, Some(fault), catches),
+        Wrong::Disk(fault) => hunt_device::<WrongDisk>(wrong, fault, catches),
         Wrong::Device(fault) => hunt_device::<WrongDevice>(wrong, fault, catches),
-        Wrong::Memory(fault) => hunt_device::<Pmem>(wrong, Some(fault), catches),
+        Wrong::Memory(fault) => hunt_device::<WrongMemory>(wrong, fault, catches),
     }
 }
 
@@ -121,9 +119,9 @@ pub(crate) fn everything(catches: u32) -> Vec<Bag> {
 /// `most`.
 pub(crate) fn until_caught(wrong: Wrong, contract: Profile, most: u64) -> Option<u64> {
     match wrong {
-        Wrong::Disk(fault) => seeds_until::<Blk>(Some(fault), contract, most),
+        Wrong::Disk(fault) => seeds_until::<WrongDisk>(fault, contract, most),
         Wrong::Device(fault) => seeds_until::<WrongDevice>(fault, contract, most),
-        Wrong::Memory(fault) => seeds_until::<Pmem>(Some(fault), contract, most),
+        Wrong::Memory(fault) => seeds_until::<WrongMemory>(fault, contract, most),
     }
 }
 

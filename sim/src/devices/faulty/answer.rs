@@ -1,129 +1,12 @@
-//! The mutants that answer a request wrongly: they serve a request that they must refuse, refuse
-//! one that they must serve, or carry out one that they refuse.
+//! The behaviour of mutants that answer a request wrongly.
 
-use powerfail_model::{Rule, Segment};
+use powerfail_model::Segment;
 
+use super::AnswerFault;
 use crate::dut::Spec;
 use crate::dut::toolkit::BlockRequest;
 use crate::guest::memory::Ram;
 use crate::guest::wire::{feature, request};
-
-/// The mistake in an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnswerFault {
-    /// Unknown flags of a segment are ignored.
-    ServesUnknownFlag,
-    /// A discard with the unmap flag is served.
-    ServesDiscardUnmap,
-    /// A request that ends beyond the capacity is served.
-    ServesBeyondCapacity,
-    /// A segment over the length limit is served.
-    ServesOverLimit,
-    /// A request with too many segments is served.
-    ServesTooManySegments,
-    /// A length is rounded down to sectors.
-    ServesPartialSector,
-    /// A length is rounded down to segments.
-    ServesPartialSegment,
-    /// Discards and write-zeroes are served even if not negotiated.
-    ServesUnnegotiated,
-    /// Unknown request types are answered with OK.
-    ServesUnknownType,
-    /// Every refusal has the status IOERR.
-    RefusesWithIoerr,
-    /// GET_ID fails.
-    FailsLegal,
-    /// GET_ID is answered with the unknown status 3.
-    MadeUpStatus,
-    /// A write that ends beyond the capacity is refused, but its first sector is written.
-    RefusedButWritten,
-    /// A write to a read-only disk is refused, but reaches the medium.
-    ReadOnlyWritten,
-}
-
-type Facts = (AnswerFault, &'static str, &'static str, &'static [Rule]);
-
-const FACTS: [Facts; 14] = [
-    (
-        AnswerFault::ServesUnknownFlag,
-        "serves-unknown-flag",
-        "unknown flags of a segment are ignored",
-        &[Rule::UnknownFlagServed],
-    ),
-    (
-        AnswerFault::ServesDiscardUnmap,
-        "serves-discard-unmap",
-        "a discard with the unmap flag is served",
-        &[Rule::DiscardUnmapServed],
-    ),
-    (
-        AnswerFault::ServesBeyondCapacity,
-        "serves-beyond-capacity",
-        "a request that ends beyond the capacity is served",
-        &[Rule::BeyondCapacityServed],
-    ),
-    (
-        AnswerFault::ServesOverLimit,
-        "serves-over-limit",
-        "a segment over the length limit is served",
-        &[Rule::OverLimitServed],
-    ),
-    (
-        AnswerFault::ServesTooManySegments,
-        "serves-too-many-segments",
-        "a request with too many segments is served",
-        &[Rule::TooManySegmentsServed],
-    ),
-    (
-        AnswerFault::ServesPartialSector,
-        "serves-partial-sector",
-        "a length is rounded down to sectors",
-        &[Rule::PartialSectorServed],
-    ),
-    (
-        AnswerFault::ServesPartialSegment,
-        "serves-partial-segment",
-        "a length is rounded down to segments",
-        &[Rule::PartialSegmentServed],
-    ),
-    (
-        AnswerFault::ServesUnnegotiated,
-        "serves-unnegotiated",
-        "discards and write-zeroes are served even if not negotiated",
-        &[Rule::UnnegotiatedServed],
-    ),
-    (
-        AnswerFault::ServesUnknownType,
-        "serves-unknown-type",
-        "unknown request types are answered with OK",
-        &[Rule::UnknownTypeServed],
-    ),
-    (
-        AnswerFault::RefusesWithIoerr,
-        "refuses-with-ioerr",
-        "every refusal has the status IOERR",
-        &[Rule::WrongRefusal],
-    ),
-    (AnswerFault::FailsLegal, "fails-legal", "GET_ID fails", &[Rule::LegalRequestFailed]),
-    (
-        AnswerFault::MadeUpStatus,
-        "made-up-status",
-        "GET_ID is answered with the unknown status 3",
-        &[Rule::UnknownStatus],
-    ),
-    (
-        AnswerFault::RefusedButWritten,
-        "refused-but-written",
-        "a write that ends beyond the capacity is refused, but its first sector is written",
-        &[Rule::RefusedEffect],
-    ),
-    (
-        AnswerFault::ReadOnlyWritten,
-        "read-only-written",
-        "a write to a read-only disk is refused, but reaches the medium",
-        &[Rule::MediumReadOnlyChanged],
-    ),
-];
 
 /// The wrong answer and its effect.
 pub(super) struct Spoiled {
@@ -135,16 +18,6 @@ pub(super) struct Spoiled {
 }
 
 impl AnswerFault {
-    /// Every mistake.
-    pub fn all() -> impl Iterator<Item = AnswerFault> {
-        FACTS.into_iter().map(|facts| facts.0)
-    }
-
-    pub(super) fn facts(self) -> (&'static str, &'static str, &'static [Rule]) {
-        let facts = FACTS.iter().find(|facts| facts.0 == self).expect("every fault is listed");
-        (facts.1, facts.2, facts.3)
-    }
-
     /// The wrong answer to a request, if this mistake applies. `offered` and `negotiated` are
     /// feature bits.
     pub(super) fn spoil(

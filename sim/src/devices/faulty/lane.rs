@@ -1,25 +1,25 @@
 //! A lane of a mutant disk: a wrapper around a correct lane.
 //!
 //! It works on any disk. Faults inside the simulated disk are in
-//! [`BelowSeam`](crate::host::disk::BelowSeam).
+//! [`below_seam`](super::below_seam).
 
 use powerfail_device::{Bounce, Buffer, Completion, Disk, Limits, Op, Submission, Token};
 use vm_memory::GuestMemory;
 
 use super::DiskFault;
-use super::state::{FaultyState, Watch};
+use super::state::{FaultyDisk, Watch};
 
 /// A lane of a mutant disk.
 #[derive(Debug)]
-pub struct FaultyLane<'a, L> {
+pub(super) struct FaultyLane<'a, L> {
     inner: L,
-    state: &'a mut FaultyState,
+    state: &'a mut FaultyDisk,
     lane: u8,
 }
 
 impl<'a, L> FaultyLane<'a, L> {
     /// Wraps a lane.
-    pub fn new(inner: L, state: &'a mut FaultyState, lane: u8) -> FaultyLane<'a, L> {
+    pub(super) fn new(inner: L, state: &'a mut FaultyDisk, lane: u8) -> FaultyLane<'a, L> {
         FaultyLane { inner, state, lane }
     }
 
@@ -43,7 +43,7 @@ impl<'a, L> FaultyLane<'a, L> {
     }
 
     /// Submits an additional operation, if the disk has room for it.
-    fn on_nobodys_behalf<M: GuestMemory>(&mut self, memory: &M, op: Op)
+    fn submit_additional<M: GuestMemory>(&mut self, memory: &M, op: Op)
     where
         L: Disk<M>,
     {
@@ -51,7 +51,7 @@ impl<'a, L> FaultyLane<'a, L> {
             // A unique token, so that its completion is not mistaken for another one.
             self.state.count += 1;
             let token = Token::new(u32::MAX, self.state.count);
-            self.state.nobodys.push((self.lane, token));
+            self.state.additional.push((self.lane, token));
             self.inner.submit(memory, Submission { token, op });
         }
     }
@@ -198,12 +198,12 @@ impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
         loop {
             let mut completion = self.inner.complete(memory)?;
             let mine = (self.lane, completion.token);
-            if let Some(at) = self.state.nobodys.iter().position(|op| *op == mine) {
-                self.state.nobodys.swap_remove(at);
+            if let Some(at) = self.state.additional.iter().position(|op| *op == mine) {
+                self.state.additional.swap_remove(at);
                 continue;
             }
             if let Some(op) = self.state.held.pop() {
-                self.on_nobodys_behalf(memory, op);
+                self.submit_additional(memory, op);
             }
             let watched = self.state.watched.iter().position(|w| (w.0, w.1) == mine);
             let Some(watched) = watched else { return Some(completion) };
@@ -242,7 +242,7 @@ impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
                 Watch::Landed => {
                     self.state.writes.retain(|write| (write.0, write.1) != mine);
                 }
-                Watch::Repeat { op } => self.on_nobodys_behalf(memory, op),
+                Watch::Repeat { op } => self.submit_additional(memory, op),
             }
             return Some(completion);
         }

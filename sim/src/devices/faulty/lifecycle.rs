@@ -1,14 +1,18 @@
 //! The behaviour of mutants with a lifecycle mistake.
 
 use super::{DeviceFault, LifecycleFault, WrongDevice};
+use powerfail_device::settle;
+
+use crate::devices::blk::Blk;
 use crate::devices::in_flight::SimRecord;
 use crate::dut::MAX_QUEUES;
 use crate::dut::lifecycle::Moved;
 use crate::dut::toolkit::BlockRequest;
-use crate::dut::{DeviceUnderTest, Host, Managed, Progress};
+use crate::dut::{DeviceUnderTest, Host, Managed, Progress, Spec};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
 use crate::guest::wire::{feature, request};
+use crate::host::disk::Lane;
 
 /// The state of a mutant with a lifecycle mistake; arrays are per queue.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +66,9 @@ impl WrongDevice {
         let (asked, before) = (self.asks(queue, &host.ram), self.used_idx(queue, &host.ram));
         let progress = match fault {
             LifecycleFault::WaitsAfterRestore if self.lives.asleep[at] => return Progress::Idle,
-            LifecycleFault::NoSecondLook if self.lives.asleep[at] => self.inner.settle(queue, host),
+            LifecycleFault::NoSecondLook if self.lives.asleep[at] => {
+                settle_step(&mut self.inner, queue, host)
+            }
             _ => self.inner.step(queue, host),
         };
         let after = self.used_idx(queue, &host.ram);
@@ -255,7 +261,49 @@ impl WrongDevice {
         host.disk.backend_kill(host.device, false);
         let (spec, negotiated) = (self.spec, self.negotiated);
         let rings = std::mem::take(&mut self.rings);
-        self.inner.go_on_behind(&spec, negotiated, &rings, host);
+        go_on_behind(&mut self.inner, &spec, negotiated, &rings, host);
         self.rings = rings;
+    }
+}
+
+/// One step towards the end of what is in flight.
+fn settle_step(blk: &mut Blk, queue: u16, host: &mut Host<'_>) -> Progress {
+    let mut lane = Lane::new(host.disk, host.device, queue as u8);
+    blk.registers.step_as(queue, &mut lane, host.ram, settle)
+}
+
+/// Another process goes on behind all that was taken.
+fn go_on_behind(
+    blk: &mut Blk,
+    spec: &Spec,
+    negotiated: u64,
+    rings: &[RingPlan],
+    host: &mut Host<'_>,
+) {
+    if blk.unrecorded != 0 {
+        blk.find_records(host.ram);
+    }
+    let device = &mut blk.registers.device;
+    let mut places = Vec::new();
+    for (index, plan) in rings.iter().enumerate() {
+        let over = device.is_queue_resetting(index as u16);
+        let ring =
+            device.queue_mut(index as u16).map(|(_, ring)| (ring.is_ready(), ring.position().0));
+        let (ready, avail) = ring.unwrap_or((false, 0));
+        let used = u16::from_le_bytes(host.ram.read::<2>(plan.used + 2));
+        places.push((ready && !over, avail, used));
+    }
+    blk.reconnect(spec, negotiated, rings, host);
+    // A record would set right what is to be wrong.
+    blk.records.clear();
+    blk.unrecorded = 0;
+    for (index, (ready, avail, used)) in places.into_iter().enumerate() {
+        if let Some((_, ring)) = blk.registers.device.queue_mut(index as u16) {
+            if ready {
+                ring.set_position(avail, used);
+            } else {
+                ring.reset();
+            }
+        }
     }
 }

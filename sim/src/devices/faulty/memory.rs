@@ -1,198 +1,21 @@
-//! The mutants of a persistent memory.
+//! The behaviour of mutants of a persistent memory.
 //!
 //! Most mistakes are below the device, in the lane that syncs; the others are above it, on the side
 //! of the guest.
 
 use powerfail_device::pmem::{Backing, PmemDevice, Synced, step};
 use powerfail_device::{Errno, Token};
-use powerfail_model::Rule;
 
-use crate::devices::pmem::progress;
+use super::MemoryFault;
+use crate::devices::forward::forward;
+use crate::devices::pmem::Pmem;
+use crate::devices::registers::progress;
 use crate::dut::toolkit::DeviceRing;
-use crate::dut::{Host, Mapping, Progress};
-use crate::guest::RingPlan;
+use crate::dut::{DeviceUnderTest, End, Host, Mapping, Medium, Profile, Progress, Spec};
 use crate::guest::memory::Ram;
 use crate::guest::wire::memory;
-use crate::host::disk::MemoryLane;
-
-/// The mistake of a mutant memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemoryFault {
-    /// A flush syncs a range that lacks one stored word.
-    RangeTooShort,
-    /// A flush syncs another file than the mapped one.
-    OtherFile,
-    /// The mapping is private: stores never reach the file.
-    PrivateMapping,
-    /// A flush is answered without any sync.
-    AnsweredAtOnce,
-    /// The response to a flush is written before its sync is done.
-    AnsweredFirst,
-    /// A flush is answered after a sync that started before it.
-    EarlierSync,
-    /// Requests of every type are answered with success.
-    TypeIgnored,
-    /// A flush whose sync failed is answered with success.
-    FailureSwallowed,
-    /// A failed sync is retried, and the result of the retry is returned.
-    FailureRetried,
-    /// After a failed flush the next one may succeed.
-    FailureForgotten,
-    /// After a reset a flush may succeed although one failed before.
-    ForgottenAtReset,
-    /// A failed flush returns an errno instead of -1.
-    ErrnoReturned,
-    /// Some flushes fail although their sync succeeded.
-    FailsForNothing,
-    /// Some flushes are never answered.
-    NeverAnswered,
-    /// Some signals are lost.
-    SignalLost,
-    /// A reset loses unflushed stores.
-    ResetDropsStores,
-    /// `start` and `size` are not zero although SHMEM_REGION was negotiated.
-    RegionSaidTwice,
-    /// `size` in the configuration space is in pages.
-    SizeInPages,
-}
-
-type Facts = (MemoryFault, &'static str, &'static str, &'static [Rule]);
-
-/// Each mistake with its name, its summary and the rules that should catch it.
-const FACTS: [Facts; 18] = [
-    (
-        MemoryFault::RangeTooShort,
-        "range-too-short",
-        "a flush syncs a range that lacks one stored word",
-        &[Rule::FlushedStoreLost],
-    ),
-    (
-        MemoryFault::OtherFile,
-        "other-file",
-        "a flush syncs another file than the mapped one",
-        &[Rule::FlushedStoreLost],
-    ),
-    (
-        MemoryFault::PrivateMapping,
-        "private-mapping",
-        "the mapping is private: stores never reach the file",
-        &[Rule::FlushedStoreLost, Rule::StaleLoad],
-    ),
-    (
-        MemoryFault::AnsweredAtOnce,
-        "answered-at-once",
-        "a flush is answered without any sync",
-        &[Rule::FlushedStoreLost],
-    ),
-    (
-        MemoryFault::AnsweredFirst,
-        "answered-first",
-        "the response to a flush is written before its sync is done",
-        &[Rule::FlushedStoreLost],
-    ),
-    (
-        MemoryFault::EarlierSync,
-        "earlier-sync",
-        "a flush is answered after a sync that started before it",
-        &[Rule::FlushedStoreLost],
-    ),
-    (
-        MemoryFault::TypeIgnored,
-        "type-ignored",
-        "requests of every type are answered with success",
-        &[Rule::UnknownPmemTypeServed],
-    ),
-    (
-        MemoryFault::FailureSwallowed,
-        "failure-swallowed",
-        "a flush whose sync failed is answered with success",
-        &[Rule::FlushedStoreLost, Rule::StaleLoad],
-    ),
-    (
-        MemoryFault::FailureRetried,
-        "failure-retried",
-        "a failed sync is retried, and the result of the retry is returned",
-        &[Rule::FlushedStoreLost, Rule::StaleLoad],
-    ),
-    (
-        MemoryFault::FailureForgotten,
-        "failed-flush-forgotten",
-        "after a failed flush the next one may succeed",
-        &[Rule::FlushedStoreLost, Rule::StaleLoad],
-    ),
-    (
-        MemoryFault::ForgottenAtReset,
-        "failed-flush-forgotten-at-reset",
-        "after a reset a flush may succeed although one failed before",
-        &[Rule::FlushedStoreLost, Rule::StaleLoad],
-    ),
-    (
-        MemoryFault::ErrnoReturned,
-        "errno-returned",
-        "a failed flush returns an errno instead of -1",
-        &[Rule::NoSuchReturn],
-    ),
-    (
-        MemoryFault::FailsForNothing,
-        "fails-for-nothing",
-        "some flushes fail although their sync succeeded",
-        &[Rule::LegalFlushFailed],
-    ),
-    (
-        MemoryFault::NeverAnswered,
-        "flush-never-answered",
-        "some flushes are never answered",
-        &[Rule::NeverUsed, Rule::ResetNotShown],
-    ),
-    (MemoryFault::SignalLost, "flush-signal-lost", "some signals are lost", &[Rule::SignalMissing]),
-    (
-        MemoryFault::ResetDropsStores,
-        "reset-drops-stores",
-        "a reset loses unflushed stores",
-        &[Rule::StaleLoad, Rule::FlushedStoreLost],
-    ),
-    (
-        MemoryFault::RegionSaidTwice,
-        "region-said-twice",
-        "start and size are not zero although SHMEM_REGION was negotiated",
-        &[Rule::RegionUntrue],
-    ),
-    (
-        MemoryFault::SizeInPages,
-        "size-in-pages",
-        "size in the configuration space is in pages",
-        &[Rule::RegionUntrue],
-    ),
-];
-
-impl MemoryFault {
-    /// Every mistake.
-    pub fn all() -> impl Iterator<Item = MemoryFault> {
-        FACTS.into_iter().map(|facts| facts.0)
-    }
-
-    fn facts(self) -> Facts {
-        *FACTS.iter().find(|facts| facts.0 == self).expect("every fault is listed")
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        self.facts().1
-    }
-
-    /// The mistake, in one line.
-    #[must_use]
-    pub fn summary(self) -> &'static str {
-        self.facts().2
-    }
-
-    /// The rules that should catch it.
-    #[must_use]
-    pub fn caught_by(self) -> &'static [Rule] {
-        self.facts().3
-    }
-}
+use crate::guest::{Kind, RingPlan};
+use crate::host::disk::{FaultHandle, MemoryLane, SimDisk};
 
 /// A sync that was begun before a flush needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +28,7 @@ enum Ahead {
 
 /// The state of a mutant memory.
 #[derive(Clone, Debug)]
-pub struct FaultyMemory {
+struct FaultyMemory {
     fault: MemoryFault,
     count: u32,
     ring: Option<RingPlan>,
@@ -216,8 +39,71 @@ pub struct FaultyMemory {
     ahead: Ahead,
 }
 
+/// A mutant persistent memory.
+#[derive(Clone, Debug)]
+pub struct WrongMemory {
+    inner: Pmem,
+    faulty: FaultyMemory,
+}
+
+impl DeviceUnderTest for WrongMemory {
+    type Setup = MemoryFault;
+
+    const MEDIUM: Medium = Medium::Simulated;
+    const KINDS: [Kind; 2] = Pmem::KINDS;
+    const PROFILE: Profile = Profile::Strict;
+    const RING_BASE: bool = true;
+
+    fn open(setup: &MemoryFault, spec: &Spec, disk: &SimDisk, device: u8) -> WrongMemory {
+        let faulty = FaultyMemory::new(*setup);
+        WrongMemory { inner: Pmem::open(&(), spec, disk, device), faulty }
+    }
+
+    fn restart(&mut self, _: &MemoryFault, spec: &Spec, disk: &SimDisk, device: u8, end: End) {
+        self.inner.restart(&(), spec, disk, device, end);
+        self.faulty.backend_lost();
+    }
+
+    fn carries(&self) -> Option<u64> {
+        Some(self.faulty.carries())
+    }
+
+    forward!(inner: offered, negotiate, kick, needs_reset);
+
+    fn config_read(&mut self, offset: u64, out: &mut [u8]) {
+        self.inner.config_read(offset, out);
+        self.faulty.said(offset, out);
+    }
+
+    fn start(&mut self, rings: &[RingPlan]) {
+        self.inner.start(rings);
+        self.faulty.started(rings[0]);
+    }
+
+    fn step(&mut self, _queue: u16, host: &mut Host<'_>) -> Progress {
+        self.faulty.step(&mut self.inner.device, host)
+    }
+
+    fn begin_reset(&mut self, host: &mut Host<'_>) {
+        self.faulty.reset_begun(host);
+        self.inner.begin_reset(host);
+    }
+
+    fn reset_done(&mut self) -> bool {
+        let done = self.inner.reset_done();
+        if done {
+            self.faulty.reset_shown(&mut self.inner.device);
+        }
+        done
+    }
+
+    fn mapping(&mut self) -> Option<&mut impl Mapping> {
+        Some(&mut self.faulty)
+    }
+}
+
 impl FaultyMemory {
-    pub(crate) fn new(fault: MemoryFault) -> FaultyMemory {
+    fn new(fault: MemoryFault) -> FaultyMemory {
         FaultyMemory {
             fault,
             count: 0,
@@ -229,21 +115,21 @@ impl FaultyMemory {
     }
 
     /// Resets the state for another process, except the counter.
-    pub(crate) fn backend_lost(&mut self) {
+    fn backend_lost(&mut self) {
         *self = FaultyMemory { count: self.count, ..FaultyMemory::new(self.fault) };
     }
 
     /// The state that a backend kill leaves, as a number.
-    pub(crate) fn carries(&self) -> u64 {
+    fn carries(&self) -> u64 {
         u64::from(self.count % 6)
     }
 
-    pub(crate) fn started(&mut self, ring: RingPlan) {
+    fn started(&mut self, ring: RingPlan) {
         self.ring = Some(ring);
     }
 
     /// Replaces `start` and `size` in the configuration space.
-    pub(crate) fn said(&self, offset: u64, out: &mut [u8]) {
+    fn said(&self, offset: u64, out: &mut [u8]) {
         let (start, size) = crate::guest::REGION;
         let says: u64 = match (self.fault, offset) {
             (MemoryFault::RegionSaidTwice, memory::START) => start,
@@ -256,13 +142,13 @@ impl FaultyMemory {
         }
     }
 
-    pub(crate) fn reset_begun(&mut self, host: &mut Host<'_>) {
+    fn reset_begun(&mut self, host: &mut Host<'_>) {
         if self.fault == MemoryFault::ResetDropsStores {
-            host.disk.drop_cache(host.device);
+            FaultHandle::of(host.disk).drop_cache(host.device);
         }
     }
 
-    pub(crate) fn reset_shown(&mut self, device: &mut PmemDevice) {
+    fn reset_shown(&mut self, device: &mut PmemDevice) {
         self.ring = None;
         self.answers.clear();
         // A running sync continues without a flush.
@@ -275,7 +161,7 @@ impl FaultyMemory {
     }
 
     /// One step of the device, with the mistake.
-    pub(crate) fn step(&mut self, device: &mut PmemDevice, host: &mut Host<'_>) -> Progress {
+    fn step(&mut self, device: &mut PmemDevice, host: &mut Host<'_>) -> Progress {
         let before = self.used_idx(&host.ram);
         let Some((queue, ring)) = device.queue_mut() else { return Progress::Idle };
         let lane = MemoryLane::new(host.disk, host.device);
@@ -417,11 +303,11 @@ impl Backing for FaultyBacking<'_, '_> {
             }
             (MemoryFault::RangeTooShort, _) => {
                 self.lane.submit(token);
-                self.lane.disk().neglect_one();
+                FaultHandle::of(self.lane.disk()).neglect_one();
             }
             (MemoryFault::OtherFile, _) => {
                 self.lane.submit(token);
-                self.lane.disk().neglect_all(self.device);
+                FaultHandle::of(self.lane.disk()).neglect_all(self.device);
             }
             _ => self.lane.submit(token),
         }

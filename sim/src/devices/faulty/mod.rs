@@ -4,25 +4,26 @@
 //! promise, and names the rules that should catch it. A rule that catches no mutant is useless.
 
 mod answer;
-mod device;
+mod below_seam;
 mod disk;
 mod lane;
 mod lifecycle;
-mod lifecycle_fault;
 mod memory;
 mod state;
+mod table;
 mod wrapper;
 
-pub use answer::AnswerFault;
-pub use device::DeviceFault;
-pub use disk::DiskFault;
-pub use lane::FaultyLane;
-pub use lifecycle_fault::LifecycleFault;
-pub use memory::{FaultyMemory, MemoryFault};
-pub use state::FaultyState;
+pub use memory::WrongMemory;
+pub use state::FaultyDisk;
+pub use table::{AnswerFault, DeviceFault, DiskFault, LifecycleFault, MemoryFault};
 pub use wrapper::WrongDevice;
 
 use powerfail_model::Rule;
+
+use crate::devices::blk::Blk;
+
+/// Our block device on a mutant disk.
+pub type WrongDisk = Blk<FaultyDisk>;
 
 /// A mutant that can be put under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub enum Wrong {
 impl Wrong {
     /// Every mutant.
     pub fn all() -> impl Iterator<Item = Wrong> {
-        let disks = DiskFault::ALL.into_iter().map(Wrong::Disk);
+        let disks = DiskFault::all().map(Wrong::Disk);
         let devices = DeviceFault::all().map(Wrong::Device);
         disks.chain(devices).chain(MemoryFault::all().map(Wrong::Memory))
     }

@@ -2,7 +2,8 @@
 
 use super::lifecycle::Lives;
 use super::{DeviceFault, LifecycleFault};
-use crate::devices::blk::{Blk, Registers};
+use crate::devices::blk::Blk;
+use crate::devices::registers::Registers;
 use crate::dut::Spec;
 use crate::dut::lifecycle::{Abilities, Cut, Moved};
 use crate::dut::toolkit::{BlockRequest, Chain, DeviceRing};
@@ -10,7 +11,7 @@ use crate::dut::{DeviceUnderTest, End, Host, Managed, Medium, Profile, Progress}
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
 use crate::guest::wire::{config, feature, request};
-use crate::host::disk::SimDisk;
+use crate::host::disk::{FaultHandle, SimDisk};
 
 /// A mutant block device.
 #[derive(Clone, Debug)]
@@ -164,7 +165,7 @@ impl WrongDevice {
                 if let Some((sector, behind)) = spoiled.written {
                     let mut bytes = [0; 512];
                     request.chain.read(&host.ram, request::HEADER, &mut bytes);
-                    host.disk.put(host.device, sector, &bytes, behind);
+                    FaultHandle::of(host.disk).put(host.device, sector, &bytes, behind);
                 }
             }
             _ => {}
@@ -187,7 +188,7 @@ impl DeviceUnderTest for WrongDevice {
             _ => {}
         }
         WrongDevice {
-            inner: Blk::open(&None, &believed, disk, device),
+            inner: Blk::open(&(), &believed, disk, device),
             fault: *setup,
             spec: *spec,
             rings: Vec::new(),
@@ -207,7 +208,7 @@ impl DeviceUnderTest for WrongDevice {
         self.count = count;
         if self.life_fault().is_some() {
             // Its disk may have been resized.
-            self.inner.restart(&None, spec, disk, device, end);
+            self.inner.restart(&(), spec, disk, device, end);
         }
     }
 
@@ -334,10 +335,10 @@ impl DeviceUnderTest for WrongDevice {
             {
                 self.inner.registers = Registers::open(&self.spec);
                 let reads = self.fault == DeviceFault::DmaAfterReset;
-                host.disk.orphan(host.device, reads, host.ram);
+                FaultHandle::of(host.disk).orphan(host.device, reads, host.ram);
             }
             DeviceFault::ResetDropsCache => {
-                host.disk.drop_cache(host.device);
+                FaultHandle::of(host.disk).drop_cache(host.device);
                 self.inner.begin_reset(host);
             }
             DeviceFault::WritebackNotReset => {

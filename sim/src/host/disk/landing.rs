@@ -137,4 +137,19 @@ impl SimDisk {
         self.ready[lane_index(key.device, key.lane)].push_back(ready);
         true
     }
+
+    /// Puts orphans back in flight: reads, and those that overlap the range of an operation that
+    /// has just completed.
+    #[cold]
+    fn readmit(&mut self, passed: SectorSet) {
+        for orphan in std::mem::take(&mut self.orphans) {
+            let again =
+                orphan.key.kind == OpKind::Read || !orphan.key.range().and(passed).is_empty();
+            if again {
+                self.in_flight.push(orphan);
+            } else {
+                self.orphans.push(orphan);
+            }
+        }
+    }
 }

@@ -43,10 +43,11 @@ mod witness;
 
 pub use errno::{Damage, damage};
 pub(crate) use errno::{EIO, FAILED, PUT_OFF};
-pub use lane::{BelowSeam, Lane};
+pub use lane::Lane;
 pub use memory::MemoryLane;
 pub use operation::{OpKey, OpKind, Outcome};
 pub use record::Note;
+pub(crate) use sabotage::FaultHandle;
 pub use shape::DiskShape;
 pub use sim::SimDisk;
 pub(crate) use sim::word_of;
