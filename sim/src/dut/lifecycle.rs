@@ -133,13 +133,3 @@ pub(crate) enum QueueState {
     /// It was reset and is not placed.
     Down,
 }
-
-/// How far a move to another process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) enum Moving {
-    /// None was begun.
-    #[default]
-    No,
-    /// A sync of the requests completed so far is in progress.
-    Saving,
-}

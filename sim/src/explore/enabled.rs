@@ -16,7 +16,7 @@ pub(super) fn enabled<D: DeviceUnderTest>(node: &Node<D>, plan: &Plan, out: &mut
     } else {
         host_steps(node, plan, out);
         let slot = node.world.slot(0);
-        let queues = slot.active.min(4) as u8;
+        let queues = slot.life().active.min(4) as u8;
         let runnable = (0..queues).filter(|&queue| slot.runnable[usize::from(queue)]);
         out.extend(runnable.map(|queue| Step::Run { queue }));
         if node.phase == Phase::Living {
@@ -40,7 +40,7 @@ fn sends<D: DeviceUnderTest>(node: &Node<D>, plan: &Plan, out: &mut Vec<Step>) {
     }
     let mirror = plan.scope.reduction.mirror;
     // Queues that were not used yet are interchangeable.
-    let queues = node.world.slot(0).active as u8;
+    let queues = node.world.slot(0).life().active as u8;
     let queues = if mirror { queues.min(node.used + 1) } else { queues };
     for queue in 0..queues {
         for (nth, &image) in plan.mirrors.iter().enumerate() {

@@ -214,7 +214,7 @@ impl<D: DeviceUnderTest> Node<D> {
         self.history.runs(thread);
         self.act(Action::Crank { to, until: Until::Idle })?;
         self.history.heard(self.world.answers());
-        for index in 0..self.world.slot(0).active as u8 {
+        for index in 0..self.world.slot(0).life().active as u8 {
             if self.world.slot(0).queues[usize::from(index)].back() > 0 {
                 self.act(Action::Reap { to: queue(index), arm: true })?;
             }
@@ -306,7 +306,7 @@ impl<D: DeviceUnderTest> Node<D> {
             self.act(Action::Writeback { device: 0, value })?;
             self.writes_back = value != 0;
         }
-        for index in 0..self.world.slot(0).active as u8 {
+        for index in 0..self.world.slot(0).life().active as u8 {
             self.act(Action::Crank { to: queue(index), until: Until::Idle })?;
         }
         Ok(())

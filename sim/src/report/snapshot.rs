@@ -29,19 +29,19 @@ pub fn snapshot<D: DeviceUnderTest>(world: &World<D>, style: Style) -> String {
     for device in 0..world.shape().devices {
         let slot = world.slot(device);
         let name = if device == 0 { "a" } else { "b" };
-        let state = match (slot.live, slot.resetting) {
+        let state = match (slot.is_live(), slot.is_resetting()) {
             (true, _) => "live",
             (_, true) => "resetting",
             _ => "down",
         };
         say(0, &format!("device {name}: {state}"));
-        if slot.live {
-            say(2, &format!("features: {}", features(slot.negotiated)));
+        if slot.is_live() {
+            say(2, &format!("features: {}", features(slot.life().negotiated)));
             if let Some(row) = slot.oracle.stability_row() {
                 say(2, &format!("cache mode: {}", mode(row)));
             }
         }
-        for (index, queue) in slot.queues.iter().enumerate().take(slot.active.into()) {
+        for (index, queue) in slot.queues.iter().enumerate().take(slot.life().active.into()) {
             let out: Vec<String> = queue
                 .outstanding()
                 .map(|(id, ask)| format!("{}: {ask}", request_name(id, ask)))

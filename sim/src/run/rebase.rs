@@ -181,11 +181,11 @@ impl<D: DeviceUnderTest> Line<'_, D> {
             Action::Complete { op, outcome } => self.complete(op, outcome),
             Action::Effect { op, set } => self.effect(op, set),
             Action::Start { device, .. } if self.is_resetting(device) => {
-                self.settle_until(|world| !world.slot(device).resetting)?;
+                self.settle_until(|world| !world.slot(device).is_resetting())?;
                 self.again(*action)
             }
             Action::PollReset { device } if self.is_resetting(device) => {
-                self.settle_until(|world| !world.slot(device).resetting)?;
+                self.settle_until(|world| !world.slot(device).is_resetting())?;
                 self.moved = true;
                 Ok(())
             }
@@ -209,12 +209,12 @@ impl<D: DeviceUnderTest> Line<'_, D> {
     /// sync ends before it is restored.
     fn life(&mut self, device: u8, what: Lifecycle) -> Result<(), Box<Failure>> {
         let action = Action::Lifecycle { device, what };
-        if device >= self.world.shape().devices || !self.world.slot(device).live {
+        if device >= self.world.shape().devices || !self.world.slot(device).is_live() {
             return Ok(());
         }
         match what {
             Lifecycle::Save | Lifecycle::Restore | Lifecycle::RestartRings
-                if self.world.slot(device).paused =>
+                if self.world.slot(device).is_paused() =>
             {
                 for _ in 0..MOST_TRIES {
                     if self.budget.left == 0 || self.step(action)? {
@@ -248,7 +248,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
     }
 
     fn is_resetting(&self, device: u8) -> bool {
-        device < self.world.shape().devices && self.world.slot(device).resetting
+        device < self.world.shape().devices && self.world.slot(device).is_resetting()
     }
 
     /// Whether the thread of a queue is runnable, or would be after a kick.
@@ -256,7 +256,7 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         let exists = to.device < self.world.shape().devices;
         exists && {
             let (slot, queue) = (self.world.slot(to.device), usize::from(to.queue));
-            slot.runnable[queue] || (slot.live && slot.queues[queue].kick_due())
+            slot.runnable[queue] || (slot.is_live() && slot.queues[queue].kick_due())
         }
     }
 
@@ -281,13 +281,13 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         malformation: Malformation,
     ) -> Result<(), Box<Failure>> {
         let device = to.device;
-        if device >= self.world.shape().devices || !self.world.slot(device).live {
+        if device >= self.world.shape().devices || !self.world.slot(device).is_live() {
             return Ok(());
         }
         let slot = self.world.slot(device);
-        let queue = if u16::from(to.queue) < slot.active { to.queue } else { 0 };
+        let queue = if u16::from(to.queue) < slot.life().active { to.queue } else { 0 };
         let to = QueueId { device, queue };
-        let indirect = slot.negotiated & feature::INDIRECT_DESC != 0;
+        let indirect = slot.life().negotiated & feature::INDIRECT_DESC != 0;
         let layout = if indirect { layout } else { Layout { indirect: 0, ..layout } };
         self.moved = true;
         // The split into descriptors carries no meaning, so try a small layout before waiting for

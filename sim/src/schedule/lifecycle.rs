@@ -3,7 +3,7 @@
 use super::Scheduler;
 use crate::base::choose::{Choose, Site};
 use crate::dut::DeviceUnderTest;
-use crate::dut::lifecycle::{Abilities, Cut, Lifecycle, Moving, QueueState};
+use crate::dut::lifecycle::{Abilities, Cut, Lifecycle, QueueState};
 use crate::world::World;
 use crate::world::action::{Action, QueueId};
 
@@ -44,25 +44,25 @@ impl Scheduler {
         device: u8,
     ) -> Option<Lifecycle> {
         let slot = world.slot(device);
-        if !slot.live {
+        if !slot.is_live() {
             return None;
         }
         // Stops the rings before all requests of a dead backend are resubmitted.
-        let stops = slot.paused && slot.moving == Moving::No && slot.is_carrying();
+        let stops = slot.is_paused() && !slot.is_saving() && slot.is_carrying();
         if stops && choose.below(2, Site::Lifecycle) == 0 {
             return Some(Lifecycle::RestartRings);
         }
-        if slot.paused && choose.below(5, Site::Lifecycle) == 0 {
+        if slot.is_paused() && choose.below(5, Site::Lifecycle) == 0 {
             let gives_up = choose.below(5, Site::Lifecycle) == 0;
-            return Some(match slot.moving {
+            return Some(match slot.is_saving() {
                 _ if gives_up => Lifecycle::Resume,
-                Moving::No if choose.below(2, Site::Lifecycle) == 0 => Lifecycle::RestartRings,
-                Moving::No => Lifecycle::Save,
-                Moving::Saving => Lifecycle::Restore,
+                true => Lifecycle::Restore,
+                false if choose.below(2, Site::Lifecycle) == 0 => Lifecycle::RestartRings,
+                false => Lifecycle::Save,
             });
         }
-        for queue in 0..slot.active as u8 {
-            let life = slot.queue_states[usize::from(queue)];
+        for queue in 0..slot.life().active as u8 {
+            let life = slot.life().queue_states[usize::from(queue)];
             if life == QueueState::Live || choose.below(4, Site::Lifecycle) != 0 {
                 continue;
             }
@@ -87,8 +87,8 @@ impl Scheduler {
     ) -> Option<Lifecycle> {
         let slot = world.slot(device);
         // Each backend that carries out a write again adds an explanation for later reads.
-        let often = slot.carried_again >= MOST_CARRIED;
-        if !slot.live || slot.paused || often || !slot.is_carrying() {
+        let often = slot.life().carried_again >= MOST_CARRIED;
+        if !slot.is_live() || slot.is_paused() || often || !slot.is_carrying() {
             return None;
         }
         if choose.below(4, Site::Lifecycle) != 0 {
@@ -99,7 +99,8 @@ impl Scheduler {
             1 => Lifecycle::Leave,
             2 => Lifecycle::Reconnect { inside: None },
             _ => {
-                let queue = choose.below(u32::from(slot.active.max(1)), Site::Lifecycle) as u8;
+                let queue =
+                    choose.below(u32::from(slot.life().active.max(1)), Site::Lifecycle) as u8;
                 let cut = Cut::NAMES[choose.below(3, Site::Lifecycle) as usize].0;
                 Lifecycle::Reconnect { inside: Some((queue, cut)) }
             }
@@ -143,14 +144,14 @@ impl Scheduler {
         device: u8,
     ) -> Option<Action> {
         let slot = world.slot(device);
-        if !slot.live {
+        if !slot.is_live() {
             return None;
         }
-        if slot.paused {
+        if slot.is_paused() {
             return Some(Action::Lifecycle { device, what: Lifecycle::Resume });
         }
-        let down = (0..slot.active as u8)
-            .find(|&queue| slot.queue_states[usize::from(queue)] == QueueState::Down)?;
+        let down = (0..slot.life().active as u8)
+            .find(|&queue| slot.life().queue_states[usize::from(queue)] == QueueState::Down)?;
         let size = self.options.shape.spec.ring_size;
         Some(Action::Lifecycle { device, what: Lifecycle::PlaceQueue { queue: down, size } })
     }

@@ -303,8 +303,8 @@ impl Scheduler {
             if let Some(action) = self.back_to_work(world, device) {
                 return Some(action);
             }
-            if !slot.live {
-                if !slot.resetting {
+            if !slot.is_live() {
+                if !slot.is_resetting() {
                     return Some(self.start(world, device, choose));
                 }
                 continue;
@@ -323,7 +323,7 @@ impl Scheduler {
                     Layout::PLAIN,
                 ));
             }
-            let queue = (at / self.options.shape.max_sectors) as u16 % slot.active;
+            let queue = (at / self.options.shape.max_sectors) as u16 % slot.life().active;
             if slot.is_queue_live(queue as u8) && slot.queues[usize::from(queue)].has_room() {
                 let sectors = self.options.shape.max_sectors.min(capacity - at);
                 self.to_read[usize::from(device)] = at + sectors;

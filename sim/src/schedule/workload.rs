@@ -20,13 +20,13 @@ impl Scheduler {
     ) -> Option<Action> {
         for device in 0..self.options.shape.devices {
             let slot = world.slot(device);
-            if slot.wants_reset {
+            if slot.life().wants_reset {
                 return Some(Action::Reset { device });
             }
-            if slot.live {
+            if slot.is_live() {
                 continue;
             }
-            if !slot.resetting {
+            if !slot.is_resetting() {
                 return Some(self.start(world, device, choose));
             }
             if choose.below(4, Site::Next) == 0 {
@@ -73,7 +73,7 @@ impl Scheduler {
     ) -> QueueId {
         let devices = u32::from(self.options.shape.devices);
         let device = if devices == 1 { 0 } else { choose.below(devices, Site::Queue) as u8 };
-        let active = u32::from(world.slot(device).active.max(1));
+        let active = u32::from(world.slot(device).life().active.max(1));
         let queue = if active == 1 { 0 } else { choose.below(active, Site::Queue) as u8 };
         QueueId { device, queue }
     }
@@ -118,7 +118,7 @@ impl Scheduler {
             }
             let slot = world.slot(to.device);
             let queue = usize::from(to.queue);
-            if u16::from(to.queue) >= slot.active.max(1) {
+            if u16::from(to.queue) >= slot.life().active.max(1) {
                 return false;
             }
             match party {
@@ -193,7 +193,7 @@ impl Scheduler {
             }
         }
         if choose.chance(self.options.toggle, Site::Request)
-            && slot.negotiated & feature::CONFIG_WCE != 0
+            && slot.life().negotiated & feature::CONFIG_WCE != 0
         {
             let value = choose.pick(&[0, 0, 1, 1, 0x80], Site::Request);
             return Some(Action::Writeback { device: to.device, value });
@@ -222,7 +222,8 @@ impl Scheduler {
             return Some(self.memory_request(world, choose, to));
         }
         self.capacity = slot.capacity;
-        let (mut ask, mut malformation) = (self.ask(choose, slot.negotiated), Malformation::None);
+        let (mut ask, mut malformation) =
+            (self.ask(choose, slot.life().negotiated), Malformation::None);
         if matches!(ask, GuestRequest::In { .. })
             && choose.chance(self.options.chase, Site::Request)
             && let Some(chased) = in_flight_write(slot)
@@ -232,7 +233,7 @@ impl Scheduler {
         if choose.chance(self.options.malformation, Site::Request) {
             (ask, malformation) = self.spoil(choose, ask);
         }
-        let indirect = slot.negotiated & feature::INDIRECT_DESC != 0;
+        let indirect = slot.life().negotiated & feature::INDIRECT_DESC != 0;
         let layout = if self.options.layouts {
             Layout::draw(choose, indirect)
         } else {

@@ -35,7 +35,7 @@ impl Scheduler {
         } else if choose.chance(self.options.malformation, Site::Request) {
             (ask, malformation) = spoil(choose);
         }
-        let indirect = slot.negotiated & feature::INDIRECT_DESC != 0;
+        let indirect = slot.life().negotiated & feature::INDIRECT_DESC != 0;
         let layout = match ask.is_access() {
             true => Layout::PLAIN,
             false if self.options.layouts => Layout::draw(choose, indirect),

@@ -22,7 +22,7 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = &mut slots[usize::from(to.device)];
         let there = word.checked_add(words).is_some_and(|end| end <= slot.capacity);
         let fits = (1..=MAX_SECTORS).contains(&words) && there;
-        if slot.kind != Kind::Memory || !slot.live || !fits {
+        if slot.kind != Kind::Memory || !slot.is_live() || !fits {
             return Ok(false);
         }
         let author = Author { run: self.run, disk: to.device };

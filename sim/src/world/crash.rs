@@ -30,8 +30,7 @@ impl<D: DeviceUnderTest> World<D> {
         for driver in &mut slot.queues {
             driver.abandon(memory);
         }
-        slot.still();
-        slot.reopened();
+        slot.backend_lost();
         slot.device.restart(setup, &shape.spec, disk, device, End::BackendKill);
         // The end of its operations makes room on the shared disk for other devices.
         slots.iter_mut().for_each(DeviceSlot::make_runnable);
@@ -52,8 +51,7 @@ impl<D: DeviceUnderTest> World<D> {
             for driver in &mut slot.queues {
                 driver.abandon(memory);
             }
-            slot.still();
-            slot.reopened();
+            slot.backend_lost();
             slot.was_reset = false;
             slot.discarded_before_loss = slot.discarded_before_loss.or(slot.discarded);
             let survivors = survivors.lowered(shape.spec.disk.base(device));
@@ -76,11 +74,11 @@ impl<D: DeviceUnderTest> World<D> {
         let inside = self.disk.in_flight().any(|(key, _, landed)| partly(key, landed));
         self.coverage.hit_if(inside, Situation::CrashInsideRequest);
         self.coverage.hit_if(self.recovering, Situation::CrashInRecovery);
-        let paused = self.slots.iter().any(|slot| slot.paused);
+        let paused = self.slots.iter().any(|slot| slot.is_paused());
         self.coverage.hit_if(paused, Situation::PowerLostPaused);
         let by_two = self.slots.iter().any(|slot| {
             let mut out = slot.queues.iter().flat_map(|queue| queue.outstanding());
-            out.any(|(id, ask)| id <= slot.carried && ask.mutates())
+            out.any(|(id, ask)| id <= slot.life().carried && ask.mutates())
         });
         self.coverage.hit_if(by_two, Situation::PowerLostAfterReconnect);
         let flushing = |slot: &DeviceSlot<D>| slot.kind == Kind::Memory && slot.queues[0].out() > 0;

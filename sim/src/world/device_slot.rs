@@ -3,12 +3,80 @@
 use super::{Contract, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
-use crate::dut::lifecycle::{Abilities, Moving, QueueState};
+use crate::dut::lifecycle::{Abilities, QueueState};
 use crate::dut::{MAX_QUEUES, Managed};
 use crate::guest::Kind;
 use crate::guest::payload::Author;
 use crate::guest::{QueueDriver, Shape};
 use crate::world::coverage::Situation;
+
+/// The life of a driver: from the start of the device to the end of a reset, or to a crash.
+#[derive(Clone, Debug)]
+pub(crate) struct Life {
+    /// A reset was begun, and its completion has not been read.
+    pub(crate) resetting: bool,
+    /// The number of queues that this life uses.
+    pub(crate) active: u16,
+    pub(crate) negotiated: u64,
+    /// The reset state of each queue.
+    pub(crate) queue_states: [QueueState; MAX_QUEUES],
+    /// The guest moved an available index out of range: the device may ask for a reset.
+    pub(crate) avail_jumped: bool,
+    /// The guest sent an invalid chain: the device may ask for a reset.
+    pub(crate) malformed_sent: bool,
+    /// The device asks for a reset after an invalid chain.
+    pub(crate) wants_reset: bool,
+    /// The guest has published a head twice.
+    pub(crate) head_republished: bool,
+    /// The newest request that was in flight when a backend died or was left under the live driver;
+    /// 0 if none was.
+    pub(crate) carried: u32,
+    /// How many reconnections found requests of an earlier reconnection still unanswered.
+    pub(crate) carried_again: u32,
+    /// Outstanding requests with a failed operation of their own: they may fail.
+    pub(crate) excused: Vec<u32>,
+}
+
+impl Life {
+    const NEW: Life = Life {
+        resetting: false,
+        active: 0,
+        negotiated: 0,
+        queue_states: [QueueState::Live; MAX_QUEUES],
+        avail_jumped: false,
+        malformed_sent: false,
+        wants_reset: false,
+        head_republished: false,
+        carried: 0,
+        carried_again: 0,
+        excused: Vec::new(),
+    };
+
+    /// The beginning of a life with these queues and features.
+    pub(super) fn begin(active: u16, negotiated: u64) -> Life {
+        Life { active, negotiated, ..Life::NEW }
+    }
+}
+
+/// What the guest has negotiated, placed and done before a life: nothing.
+static NO_LIFE: Life = Life::NEW;
+
+/// A pause of the device by the virtual machine monitor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pause {
+    /// A save has begun and not ended.
+    pub(crate) saving: bool,
+    /// The guest has kicked the device since.
+    pub(crate) kicked: bool,
+}
+
+/// The failures of the host since the device's backend was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HostFailures {
+    /// A sync of its part has failed: any flush may fail.
+    pub(crate) sync_failed: bool,
+    pub(crate) write_failed: bool,
+}
 
 /// One device, its driver and its oracle.
 #[derive(Clone, Debug)]
@@ -19,81 +87,79 @@ pub(crate) struct DeviceSlot<D> {
     pub(crate) kind: Kind,
     pub(crate) oracle: Contract,
     pub(crate) queues: Vec<QueueDriver>,
-    /// True iff DRIVER_OK is set and no reset was begun since.
-    pub(crate) live: bool,
-    /// True iff a reset was begun and its completion has not been read.
-    pub(crate) resetting: bool,
-    /// The number of queues that this life uses.
-    pub(crate) active: u16,
-    pub(crate) negotiated: u64,
-    /// `runnable[q]` iff the thread of queue `q` may have something to do.
+    pub(crate) life: Option<Life>,
+    /// `runnable[q]` iff the thread of queue `q` may have something to do. Operations of an earlier
+    /// life make it so, too.
     pub(crate) runnable: [bool; MAX_QUEUES],
-    /// The guest moved an available index out of range: the device may ask for a reset.
-    pub(crate) avail_jumped: bool,
-    /// The guest sent an invalid chain: the device may ask for a reset.
-    pub(crate) malformed_sent: bool,
-    /// The device asks for a reset after an invalid chain.
-    pub(crate) wants_reset: bool,
+    /// The pause, which outlives a reset.
+    pub(crate) pause: Option<Pause>,
+    pub(crate) host_failures: HostFailures,
+    /// The capacity of its disk in sectors, as the driver last read it.
+    pub(crate) capacity: u32,
     /// Sectors discarded and not written since, and those of them discarded before a power loss.
     pub(crate) discarded: SectorSet,
     pub(crate) discarded_before_loss: SectorSet,
+    /// A reset has completed since power-on or the last power loss.
     pub(crate) was_reset: bool,
-    /// The capacity of its disk in sectors, as the driver last read it.
-    pub(crate) capacity: u32,
-    /// The VMM has paused the device, and the stage of a save.
-    pub(crate) paused: bool,
-    pub(crate) moving: Moving,
-    /// The guest has kicked the device since the pause.
-    pub(crate) kicked: bool,
-    /// The newest request that was in flight when a backend died or was left under a live driver; 0
-    /// if none was.
-    pub(crate) carried: u32,
-    /// How many reconnections found requests of an earlier reconnection still unanswered.
-    pub(crate) carried_again: u32,
-    /// The guest has published a head twice in this life.
-    pub(crate) head_republished: bool,
-    /// A sync of its part has failed since its backend was opened: any flush may fail.
-    pub(crate) sync_failed: bool,
-    /// Outstanding requests with a failed operation of their own: they may fail.
-    pub(crate) excused: Vec<u32>,
-    /// A write has failed since its backend was opened.
-    pub(crate) write_failed: bool,
-    /// The reset state of each queue.
-    pub(crate) queue_states: [QueueState; MAX_QUEUES],
 }
 
 impl<D> DeviceSlot<D> {
-    /// Clears the state of a life: after power-on, a reset or a crash.
-    pub(crate) fn still(&mut self) {
-        self.live = false;
-        self.resetting = false;
-        self.active = 0;
-        self.negotiated = 0;
-        self.runnable = [false; MAX_QUEUES];
-        self.avail_jumped = false;
-        self.malformed_sent = false;
-        self.wants_reset = false;
-        self.paused = false;
-        self.moving = Moving::No;
-        self.kicked = false;
-        self.carried = 0;
-        self.carried_again = 0;
-        self.head_republished = false;
-        self.excused.clear();
-        self.queue_states = [QueueState::Live; MAX_QUEUES];
+    /// The driver's life, or one in which nothing has happened.
+    #[inline]
+    pub(crate) fn life(&self) -> &Life {
+        self.life.as_ref().unwrap_or(&NO_LIFE)
     }
 
-    /// The disk was opened again: earlier failures excuse nothing any more.
-    pub(crate) fn reopened(&mut self) {
-        self.sync_failed = false;
-        self.write_failed = false;
+    /// The driver's life, of a device that was started.
+    ///
+    /// # Panics
+    /// If it was not.
+    #[inline]
+    pub(crate) fn life_mut(&mut self) -> &mut Life {
+        self.life.as_mut().expect("the device was started")
+    }
+
+    /// Whether DRIVER_OK is set and no reset was begun since.
+    #[inline]
+    pub(crate) fn is_live(&self) -> bool {
+        self.life.as_ref().is_some_and(|life| !life.resetting)
+    }
+
+    /// Whether a reset was begun and its completion has not been read.
+    #[inline]
+    pub(crate) fn is_resetting(&self) -> bool {
+        self.life.as_ref().is_some_and(|life| life.resetting)
+    }
+
+    /// Whether the virtual machine monitor has paused the device.
+    #[inline]
+    pub(crate) fn is_paused(&self) -> bool {
+        self.pause.is_some()
+    }
+
+    /// Whether a save has begun and not ended.
+    pub(crate) fn is_saving(&self) -> bool {
+        self.pause.is_some_and(|pause| pause.saving)
+    }
+
+    /// Ends the driver's life. A pause goes on, but a save in progress is given up.
+    pub(crate) fn end_life(&mut self) {
+        self.life = None;
+        self.runnable = [false; MAX_QUEUES];
+        self.pause = self.pause.map(|_| Pause::default());
+    }
+
+    /// The backend is gone, and with it the driver's life, the pause and the failures of the host.
+    pub(crate) fn backend_lost(&mut self) {
+        self.end_life();
+        self.pause = None;
+        self.host_failures = HostFailures::default();
     }
 
     /// Marks the thread of every active queue as runnable.
     pub(crate) fn make_runnable(&mut self) {
-        for runnable in self.runnable.iter_mut().take(usize::from(self.active)) {
-            *runnable = true;
-        }
+        let active = usize::from(self.life().active);
+        self.runnable.iter_mut().take(active).for_each(|runnable| *runnable = true);
     }
 }
 
@@ -102,58 +168,37 @@ impl<D: DeviceUnderTest> World<D> {
     pub(super) fn set_up(&mut self) {
         let World { setup, shape, run, memory, disk, slots, .. } = self;
         let spec = shape.spec;
+        // The oracles and drivers of the last run keep their allocations.
         slots.truncate(usize::from(shape.devices));
+        let kept = slots.len();
         for device in 0..shape.devices {
             let mut fresh = D::open(setup, &spec, disk, device);
             let can = fresh.lifecycle().map_or(Abilities::NONE, |lifecycle| lifecycle.can());
-            let kind = shape.kind(device);
-            let slot = match slots.get_mut(usize::from(device)) {
-                Some(slot) => {
-                    slot.device = fresh;
-                    slot.can = can;
-                    slot.kind = kind;
-                    slot.oracle.restart(shape.contract, kind, spec.disk.room());
-                    slot
+            let (kind, atoms) = (shape.kind(device), spec.disk.room());
+            let old = (usize::from(device) < kept).then(|| slots.remove(0));
+            let (oracle, queues) = match old {
+                Some(DeviceSlot { mut oracle, queues, .. }) => {
+                    oracle.restart(shape.contract, kind, atoms);
+                    (oracle, queues)
                 }
-                None => {
-                    slots.push(DeviceSlot {
-                        device: fresh,
-                        can,
-                        kind,
-                        oracle: Contract::new(shape.contract, kind, spec.disk.room()),
-                        queues: Vec::new(),
-                        live: false,
-                        resetting: false,
-                        active: 0,
-                        negotiated: 0,
-                        runnable: [false; MAX_QUEUES],
-                        avail_jumped: false,
-                        malformed_sent: false,
-                        wants_reset: false,
-                        discarded: SectorSet::EMPTY,
-                        discarded_before_loss: SectorSet::EMPTY,
-                        was_reset: false,
-                        capacity: 0,
-                        paused: false,
-                        moving: Moving::No,
-                        kicked: false,
-                        carried: 0,
-                        carried_again: 0,
-                        head_republished: false,
-                        sync_failed: false,
-                        excused: Vec::new(),
-                        write_failed: false,
-                        queue_states: [QueueState::Live; MAX_QUEUES],
-                    });
-                    slots.last_mut().expect("just pushed")
-                }
+                None => (Contract::new(shape.contract, kind, atoms), Vec::new()),
             };
-            slot.still();
-            slot.reopened();
-            slot.capacity = spec.disk.capacity;
-            slot.discarded = SectorSet::EMPTY;
-            slot.discarded_before_loss = SectorSet::EMPTY;
-            slot.was_reset = false;
+            slots.push(DeviceSlot {
+                device: fresh,
+                can,
+                kind,
+                oracle,
+                queues,
+                life: None,
+                runnable: [false; MAX_QUEUES],
+                pause: None,
+                host_failures: HostFailures::default(),
+                capacity: spec.disk.capacity,
+                discarded: SectorSet::EMPTY,
+                discarded_before_loss: SectorSet::EMPTY,
+                was_reset: false,
+            });
+            let slot = slots.last_mut().expect("just pushed");
             let author = Author { run: *run, disk: device };
             let share = shape.share();
             let queues = shape.queues_of(device);

@@ -2,10 +2,10 @@
 
 use powerfail_model::{RequestId, Rule, Terms, Violation};
 
+use super::device_slot::Life;
 use super::judge::Failure;
 use super::{Contract, Outcome, World};
 use crate::base::sectors::SectorSet;
-use crate::dut::lifecycle::QueueState;
 use crate::dut::{DeviceUnderTest, Host, Progress};
 use crate::guest::payload::Author;
 use crate::guest::wire::{config, feature, memory};
@@ -18,7 +18,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Initialises a device up to DRIVER_OK.
     pub(super) fn start(&mut self, device: u8, accept: u64, base: u16) -> Outcome {
         let slot = &mut self.slots[usize::from(device)];
-        if slot.live || slot.resetting {
+        if slot.is_live() || slot.is_resetting() {
             return Ok(false);
         }
         let offered = slot.device.offered();
@@ -48,11 +48,10 @@ impl<D: DeviceUnderTest> World<D> {
         let base = if D::RING_BASE { base } else { 0 };
         let event_idx = accept & feature::EVENT_IDX != 0;
         let many = accept & feature::MQ != 0 && slot.kind == Kind::Disk;
-        slot.active = if many { self.shape.spec.queues } else { 1 };
-        slot.negotiated = accept;
+        let queues = if many { self.shape.spec.queues } else { 1 };
         let author = Author { run: self.run, disk: device };
         let mut rings = [RingPlan::at(0, 2, 0, false); crate::dut::MAX_QUEUES];
-        let active = usize::from(slot.active);
+        let active = usize::from(queues);
         for (driver, ring) in slot.queues[..active].iter_mut().zip(&mut rings) {
             driver.restart(base, event_idx, author, &mut self.memory);
             *ring = driver.plan();
@@ -62,7 +61,7 @@ impl<D: DeviceUnderTest> World<D> {
             Some(terms) => slot.oracle.disk().begin_life(terms),
             None => slot.oracle.memory().begin_life(may_fail),
         }
-        slot.live = true;
+        slot.life = Some(Life::begin(queues, accept));
         // A device may poll its rings without a kick.
         slot.make_runnable();
         Ok(true)
@@ -82,7 +81,7 @@ impl<D: DeviceUnderTest> World<D> {
             Kind::Disk => ask.data_len() <= self.shape.max_sectors * 512,
             Kind::Memory => matches!(ask, GuestRequest::Flush | GuestRequest::Other(_)),
         };
-        if !slot.is_queue_live(to.queue) || slot.avail_jumped || !fits {
+        if !slot.is_queue_live(to.queue) || slot.life().avail_jumped || !fits {
             return false;
         }
         let driver = &mut slot.queues[usize::from(to.queue)];
@@ -91,7 +90,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         self.note_send(to, id, ask, layout);
         let slot = &mut self.slots[usize::from(to.device)];
-        slot.malformed_sent |=
+        slot.life_mut().malformed_sent |=
             !matches!(malformation, Malformation::None | Malformation::ShortData(_));
         match &mut slot.oracle {
             Contract::Disk(oracle) => oracle.submit(RequestId(id), &ask.request(malformation)),
@@ -105,7 +104,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Publishes an outstanding head again.
     pub(super) fn send_again(&mut self, to: QueueId, id: u32) -> bool {
         let slot = &mut self.slots[usize::from(to.device)];
-        if !slot.is_queue_live(to.queue) || slot.avail_jumped {
+        if !slot.is_queue_live(to.queue) || slot.life().avail_jumped {
             return false;
         }
         let driver = &mut slot.queues[usize::from(to.queue)];
@@ -117,7 +116,7 @@ impl<D: DeviceUnderTest> World<D> {
         if !harmless || !driver.send_again(&mut self.memory, id) {
             return false;
         }
-        slot.head_republished = true;
+        slot.life_mut().head_republished = true;
         slot.oracle.submit_again(RequestId(id));
         self.coverage.hit(Situation::DuplicateHead);
         true
@@ -126,11 +125,11 @@ impl<D: DeviceUnderTest> World<D> {
     /// Moves the available index out of range. From here on the device only has to ask for a reset.
     pub(super) fn jump(&mut self, to: QueueId) -> bool {
         let slot = &mut self.slots[usize::from(to.device)];
-        if !slot.is_queue_live(to.queue) || slot.avail_jumped {
+        if !slot.is_queue_live(to.queue) || slot.life().avail_jumped {
             return false;
         }
         slot.queues[usize::from(to.queue)].jump(&mut self.memory);
-        slot.avail_jumped = true;
+        slot.life_mut().avail_jumped = true;
         slot.runnable[usize::from(to.queue)] = true;
         slot.device.kick(u16::from(to.queue));
         true
@@ -139,18 +138,17 @@ impl<D: DeviceUnderTest> World<D> {
     /// Kicks the device if a kick is due and not suppressed.
     pub(super) fn kick(&mut self, to: QueueId) -> bool {
         let slot = &mut self.slots[usize::from(to.device)];
+        let live = slot.is_queue_live(to.queue);
         let driver = &mut slot.queues[usize::from(to.queue)];
-        if !slot.live || !driver.kick_due() {
-            return false;
-        }
-        let live = slot.queue_states[usize::from(to.queue)] == QueueState::Live;
-        if !live {
+        if !live || !driver.kick_due() {
             return false;
         }
         if driver.needs_kick(&self.memory) {
             slot.device.kick(u16::from(to.queue));
             slot.runnable[usize::from(to.queue)] = true;
-            slot.kicked = slot.paused;
+            if let Some(pause) = &mut slot.pause {
+                pause.kicked = true;
+            }
         } else {
             self.coverage.hit(Situation::KickSuppressed);
         }
@@ -175,7 +173,7 @@ impl<D: DeviceUnderTest> World<D> {
     pub(super) fn writeback(&mut self, device: u8, value: u8) -> Outcome {
         let slot = &mut self.slots[usize::from(device)];
         let is_disk = slot.kind == Kind::Disk;
-        if !slot.live || !is_disk || slot.negotiated & feature::CONFIG_WCE == 0 {
+        if !slot.is_live() || !is_disk || slot.life().negotiated & feature::CONFIG_WCE == 0 {
             return Ok(false);
         }
         slot.device.config_write(config::WRITEBACK, &[value]);
@@ -183,7 +181,7 @@ impl<D: DeviceUnderTest> World<D> {
         slot.device.config_read(config::WRITEBACK, &mut byte);
         let wanted = u8::from(value != 0);
         // A device may pin write-through where FLUSH was not accepted: AMB-17.
-        let pinned = byte[0] == 0 && slot.negotiated & feature::FLUSH == 0;
+        let pinned = byte[0] == 0 && slot.life().negotiated & feature::FLUSH == 0;
         if byte[0] != wanted && !pinned {
             let note = format!("{value} was written and {} is read.", byte[0]);
             let violation = Violation::new(Rule::WritebackUntrue).note(note);
@@ -200,7 +198,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Writes zero to the device status.
     pub(super) fn reset(&mut self, device: u8) -> bool {
         let slot = &self.slots[usize::from(device)];
-        if !slot.live {
+        if !slot.is_live() {
             return false;
         }
         let busy = self.disk.in_flight().any(|(key, _, _)| key.device == device);
@@ -215,8 +213,7 @@ impl<D: DeviceUnderTest> World<D> {
         let mut host = Host { ram: memory.ram(), disk, device, may_fail };
         slot.device.begin_reset(&mut host);
         slot.make_runnable();
-        slot.live = false;
-        slot.resetting = true;
+        slot.life.get_or_insert_with(|| Life::begin(0, 0)).resetting = true;
         self.stats.resets += 1;
         Ok(true)
     }
@@ -224,16 +221,15 @@ impl<D: DeviceUnderTest> World<D> {
     /// Reads the device status to see whether the reset is complete.
     pub(super) fn poll_reset(&mut self, device: u8) -> Outcome {
         let slot = &mut self.slots[usize::from(device)];
-        if !slot.resetting || !slot.device.reset_done() {
+        if !slot.is_resetting() || !slot.device.reset_done() {
             return Ok(false);
         }
         slot.oracle.reset_shown();
         for driver in &mut slot.queues {
             driver.abandon(&mut self.memory);
         }
-        let (active, paused) = (slot.active, slot.paused);
-        slot.still();
-        slot.paused = paused;
+        let active = slot.life().active;
+        slot.end_life();
         slot.was_reset = true;
         self.listen(device, 0..active)
     }

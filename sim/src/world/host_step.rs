@@ -48,15 +48,17 @@ impl<D: DeviceUnderTest> World<D> {
         let disk = self.shape.spec.disk;
         let Some(slot) = self.slots.get_mut(usize::from(op.device)) else { return };
         if op.kind == OpKind::Sync {
-            slot.sync_failed = true;
+            slot.host_failures.sync_failed = true;
             return;
         }
-        slot.write_failed |= op.kind.mutates();
+        slot.host_failures.write_failed |= op.kind.mutates();
         let Some(queue) = slot.queues.get(usize::from(op.lane)) else { return };
         let range = op.range().lowered(disk.base(op.device));
         let own =
             queue.outstanding().filter(|(_, ask)| !ask.covered(disk.room()).and(range).is_empty());
-        slot.excused.extend(own.map(|(id, _)| id));
+        if let Some(life) = &mut slot.life {
+            life.excused.extend(own.map(|(id, _)| id));
+        }
     }
 
     /// The sectors of the whole medium that a power loss may lose: those of the simulated disk, or

@@ -61,7 +61,7 @@ impl<D: DeviceUnderTest> World<D> {
         let done = match done {
             Ok(done) => done,
             // Once the guest has broken the ring, its bookkeeping is void.
-            Err(_) if self.slot(to.device).avail_jumped => return Ok(()),
+            Err(_) if self.slot(to.device).life().avail_jumped => return Ok(()),
             Err(breach) => return Err(self.breached(to, breach)),
         };
         self.stats.completions += 1;
@@ -103,8 +103,8 @@ impl<D: DeviceUnderTest> World<D> {
         // Failures of a device's own disk cannot be seen here, so they excuse everything.
         let excused = done.status == 0
             || !D::MEDIUM.is_simulated()
-            || slot.sync_failed
-            || slot.excused.contains(&done.id);
+            || slot.host_failures.sync_failed
+            || slot.life().excused.contains(&done.id);
         let told = match (&mut slot.oracle, excused) {
             (Contract::Disk(oracle), true) => oracle.complete(id, status, &seen[..found]),
             (Contract::Disk(oracle), false) => {
@@ -122,7 +122,7 @@ impl<D: DeviceUnderTest> World<D> {
             };
             return Err(Failure::boxed(to.device, violation));
         }
-        slot.excused.retain(|other| *other != done.id);
+        slot.life_mut().excused.retain(|other| *other != done.id);
         if matches!(done.ask, GuestRequest::GetId) && done.status == 0 {
             let answer = self.memory.bytes(done.data, 20);
             if answer != self.shape.spec.serial {
@@ -159,7 +159,7 @@ impl<D: DeviceUnderTest> World<D> {
                 slot.discarded_before_loss = slot.discarded_before_loss.minus(range);
             }
             GuestRequest::Flush => {
-                coverage.hit_if(slot.write_failed, Situation::FailedWriteThenFlush);
+                coverage.hit_if(slot.host_failures.write_failed, Situation::FailedWriteThenFlush);
                 let overtaken = slot.queues.iter().any(|queue| {
                     queue.outstanding().any(|(id, ask)| id < done.id && ask.mutates())
                 });

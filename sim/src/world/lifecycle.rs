@@ -2,10 +2,11 @@
 
 use powerfail_model::{RequestId, Rule, Violation};
 
+use super::device_slot::{HostFailures, Pause};
 use super::judge::Failure;
 use super::{DeviceSlot, Outcome, World};
 use crate::base::sectors::SectorSet;
-use crate::dut::lifecycle::{Cut, Lifecycle, Moved, Moving, QueueState};
+use crate::dut::lifecycle::{Cut, Lifecycle, Moved, QueueState};
 use crate::dut::{DeviceUnderTest, Host, Managed, Progress};
 use crate::guest::wire::config;
 use crate::guest::{GuestRequest, QueueDriver};
@@ -18,19 +19,19 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = self.slot(device);
         let can = slot.can;
         // A pause outlives a reset, so it may have to end before the device is live again.
-        if what == Lifecycle::Resume && slot.paused {
+        if what == Lifecycle::Resume && slot.is_paused() {
             return Ok(self.resume(device));
         }
         // A guest that broke a ring only finishes the queue resets that it has begun.
         let begun = matches!(what, Lifecycle::PollQueue { .. } | Lifecycle::PlaceQueue { .. });
-        if !slot.live || (slot.avail_jumped && !begun) {
+        if !slot.is_live() || (slot.life().avail_jumped && !begun) {
             return Ok(false);
         }
         match what {
             Lifecycle::Pause if can.pause => Ok(self.pause(device)),
-            Lifecycle::Save if slot.paused => Ok(self.save(device)),
-            Lifecycle::Restore if slot.moving == Moving::Saving => self.move_on(device),
-            Lifecycle::RestartRings if slot.paused && slot.moving == Moving::No => {
+            Lifecycle::Save if slot.is_paused() => Ok(self.save(device)),
+            Lifecycle::Restore if slot.is_saving() => self.move_on(device),
+            Lifecycle::RestartRings if slot.is_paused() && !slot.is_saving() => {
                 Ok(self.restart_rings(device))
             }
             Lifecycle::Leave if can.reconnect => self.leave_backend(device),
@@ -48,36 +49,34 @@ impl<D: DeviceUnderTest> World<D> {
     fn pause(&mut self, device: u8) -> bool {
         let busy = self.disk.in_flight().any(|(key, ..)| key.device == device);
         let slot = &mut self.slots[usize::from(device)];
-        if slot.paused {
+        if slot.is_paused() {
             return false;
         }
         self.coverage.hit_if(busy, Situation::PausedInFlight);
         managed(&mut slot.device).pause();
-        slot.paused = true;
-        slot.moving = Moving::No;
-        slot.kicked = false;
+        slot.pause = Some(Pause::default());
         true
     }
 
     fn resume(&mut self, device: u8) -> bool {
         let slot = &mut self.slots[usize::from(device)];
         managed(&mut slot.device).resume();
-        if slot.moving == Moving::Saving {
+        if slot.is_saving() {
             slot.oracle.disk().save_given_up();
         }
-        slot.unpaused();
+        slot.pause = None;
         slot.make_runnable();
         true
     }
 
     fn save(&mut self, device: u8) -> bool {
         let slot = &mut self.slots[usize::from(device)];
-        if slot.moving == Moving::Saving || !managed(&mut slot.device).is_drained() {
+        if slot.is_saving() || !managed(&mut slot.device).is_drained() {
             return false;
         }
         managed(&mut slot.device).begin_save();
         slot.oracle.disk().save_begun();
-        slot.moving = Moving::Saving;
+        slot.pause = Some(Pause { saving: true, ..slot.pause.unwrap_or_default() });
         slot.make_runnable();
         true
     }
@@ -93,7 +92,9 @@ impl<D: DeviceUnderTest> World<D> {
         };
         match moved {
             Moved::Stable => slot.oracle.disk().saved(),
-            Moved::NotStable if may_fail && (slot.sync_failed || !D::MEDIUM.is_simulated()) => {
+            Moved::NotStable
+                if may_fail && (slot.host_failures.sync_failed || !D::MEDIUM.is_simulated()) =>
+            {
                 slot.oracle.disk().host_failure_shown();
                 self.coverage.hit(Situation::SaveFailed);
             }
@@ -104,10 +105,11 @@ impl<D: DeviceUnderTest> World<D> {
             }
         }
         self.stats.moves += 1;
-        self.coverage.hit_if(slot.kicked, Situation::RestoredKickPending);
+        self.coverage
+            .hit_if(slot.pause.is_some_and(|pause| pause.kicked), Situation::RestoredKickPending);
         let owed = slot.queues.iter().any(QueueDriver::signal_owed);
         self.coverage.hit_if(owed, Situation::RestoredSignalPending);
-        slot.unpaused();
+        slot.pause = None;
         slot.make_runnable();
         Ok(true)
     }
@@ -164,7 +166,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         self.coverage.hit_if(busy, Situation::QueueResetInFlight);
         managed(&mut slot.device).reset_queue(u16::from(queue));
-        slot.queue_states[usize::from(queue)] = QueueState::Resetting;
+        slot.life_mut().queue_states[usize::from(queue)] = QueueState::Resetting;
         slot.make_runnable();
         self.stats.queue_resets += 1;
         true
@@ -172,8 +174,8 @@ impl<D: DeviceUnderTest> World<D> {
 
     fn poll_queue(&mut self, device: u8, queue: u8) -> Outcome {
         let slot = &mut self.slots[usize::from(device)];
-        if u16::from(queue) >= slot.active
-            || slot.queue_states[usize::from(queue)] != QueueState::Resetting
+        if u16::from(queue) >= slot.life().active
+            || slot.life().queue_states[usize::from(queue)] != QueueState::Resetting
             || managed(&mut slot.device).is_queue_resetting(u16::from(queue))
         {
             return Ok(false);
@@ -182,7 +184,7 @@ impl<D: DeviceUnderTest> World<D> {
         let ended = driver.outstanding().map(|(id, _)| RequestId(id));
         slot.oracle.disk().queue_reset_shown(ended);
         driver.abandon(&mut self.memory);
-        slot.queue_states[usize::from(queue)] = QueueState::Down;
+        slot.life_mut().queue_states[usize::from(queue)] = QueueState::Down;
         self.listen(device, u16::from(queue)..u16::from(queue) + 1)
     }
 
@@ -191,15 +193,15 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = &mut self.slots[usize::from(device)];
         let sound = size.is_power_of_two() && (2..=most).contains(&size);
         if !sound
-            || u16::from(queue) >= slot.active
-            || slot.queue_states[usize::from(queue)] != QueueState::Down
+            || u16::from(queue) >= slot.life().active
+            || slot.life().queue_states[usize::from(queue)] != QueueState::Down
         {
             return false;
         }
         let driver = &mut slot.queues[usize::from(queue)];
         driver.place(size, &mut self.memory);
         managed(&mut slot.device).place_queue(u16::from(queue), driver.plan());
-        slot.queue_states[usize::from(queue)] = QueueState::Live;
+        slot.life_mut().queue_states[usize::from(queue)] = QueueState::Live;
         slot.make_runnable();
         self.coverage.hit_if(size < most, Situation::QueuePlacedSmaller);
         true
@@ -212,7 +214,7 @@ impl<D: DeviceUnderTest> World<D> {
             return false;
         }
         self.coverage.hit_if(carried, Situation::StoppedCarried);
-        slot.unpaused();
+        slot.pause = None;
         slot.make_runnable();
         true
     }
@@ -220,14 +222,15 @@ impl<D: DeviceUnderTest> World<D> {
     /// Whether another backend can take over with the in-flight record.
     fn may_be_left(&self, device: u8) -> bool {
         let slot = self.slot(device);
-        let all_live = (0..slot.active).all(|queue| slot.is_queue_live(queue as u8));
+        let all_live = (0..slot.life().active).all(|queue| slot.is_queue_live(queue as u8));
         // The record counts a head that was published twice once, so one answer could be lost.
-        all_live && !slot.head_republished && self.shape.spec.record
+        all_live && !slot.life().head_republished && self.shape.spec.record
     }
 
     /// Kills the backend under a live driver; another one takes over.
     fn reconnect(&mut self, device: u8, inside: Option<(u8, Cut)>) -> Outcome {
-        let exists = inside.is_none_or(|(queue, _)| u16::from(queue) < self.slot(device).active);
+        let exists =
+            inside.is_none_or(|(queue, _)| u16::from(queue) < self.slot(device).life().active);
         if !exists || !self.may_be_left(device) {
             return Ok(false);
         }
@@ -238,7 +241,7 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = &mut self.slots[usize::from(device)];
         self.disk.backend_kill(device, slot.oracle.host_failed());
         // The new backend opens the disk again, unlike one that the front-end left.
-        slot.reopened();
+        slot.host_failures = HostFailures::default();
         self.go_on(device)
     }
 
@@ -252,7 +255,7 @@ impl<D: DeviceUnderTest> World<D> {
         self.coverage.hit_if(busy, Situation::LeftInFlight);
         managed(&mut slot.device).leave();
         loop {
-            for queue in 0..self.slot(device).active as u8 {
+            for queue in 0..self.slot(device).life().active as u8 {
                 self.run_dry(QueueId { device, queue })?;
             }
             let mine = self.disk.in_flight().map(|(key, ..)| key).find(|key| key.device == device);
@@ -284,23 +287,19 @@ impl<D: DeviceUnderTest> World<D> {
         self.coverage.hit_if(again, Situation::CarriedTwice);
         let World { shape, memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(device)];
-        slot.carried_again += u32::from(again);
+        slot.life_mut().carried_again += u32::from(again);
         slot.oracle.disk().reconnect();
         let out = slot.queues.iter().flat_map(QueueDriver::outstanding);
-        slot.carried = out.map(|(id, _)| id).max().unwrap_or(0);
+        slot.life_mut().carried = out.map(|(id, _)| id).max().unwrap_or(0);
         let mut rings = [crate::guest::RingPlan::at(0, 2, 0, false); crate::dut::MAX_QUEUES];
-        let active = usize::from(slot.active);
+        let active = usize::from(slot.life().active);
         for (driver, ring) in slot.queues[..active].iter().zip(&mut rings) {
             *ring = driver.plan();
         }
         let mut host = Host { ram: memory.ram(), disk, device, may_fail: shape.host_may_fail };
-        managed(&mut slot.device).reconnect(
-            &shape.spec,
-            slot.negotiated,
-            &rings[..active],
-            &mut host,
-        );
-        slot.unpaused();
+        let negotiated = slot.life().negotiated;
+        managed(&mut slot.device).reconnect(&shape.spec, negotiated, &rings[..active], &mut host);
+        slot.pause = None;
         self.stats.reconnects += 1;
         // The end of its operations makes room on the shared disk for other devices.
         self.slots.iter_mut().for_each(DeviceSlot::make_runnable);
@@ -323,7 +322,7 @@ impl<D: DeviceUnderTest> World<D> {
             },
         );
         // The step may have woken another queue and answered its requests before the end, too.
-        for queue in 0..self.slot(to.device).active as u8 {
+        for queue in 0..self.slot(to.device).life().active as u8 {
             self.observe(QueueId { queue, ..to })?;
         }
         Ok(true)
@@ -345,31 +344,24 @@ impl<D> DeviceSlot<D> {
     /// Whether a request is in flight that already was when a backend died or was left.
     pub(crate) fn is_carrying(&self) -> bool {
         let mut out = self.queues.iter().flat_map(QueueDriver::outstanding);
-        out.any(|(id, _)| id <= self.carried)
+        out.any(|(id, _)| id <= self.life().carried)
     }
 
     /// Whether a queue is in use and not being reset.
     pub(crate) fn is_queue_live(&self, queue: u8) -> bool {
-        self.live
-            && u16::from(queue) < self.active
-            && self.queue_states[usize::from(queue)] == QueueState::Live
+        self.is_live()
+            && u16::from(queue) < self.life().active
+            && self.life().queue_states[usize::from(queue)] == QueueState::Live
     }
 
     /// Whether the reset of a queue was begun and its completion has not been read.
     pub(crate) fn is_queue_resetting(&self, queue: u8) -> bool {
-        self.queue_states.get(usize::from(queue)) == Some(&QueueState::Resetting)
+        self.life().queue_states.get(usize::from(queue)) == Some(&QueueState::Resetting)
     }
 
     /// Whether the driver may reset queues one by one.
     pub(crate) fn may_reset_queues(&self) -> bool {
-        self.negotiated & crate::guest::wire::feature::RING_RESET != 0
-    }
-
-    /// Clears the pause and any save in progress.
-    pub(super) fn unpaused(&mut self) {
-        self.paused = false;
-        self.moving = Moving::No;
-        self.kicked = false;
+        self.life().negotiated & crate::guest::wire::feature::RING_RESET != 0
     }
 }
 

@@ -377,7 +377,7 @@ impl<D: DeviceUnderTest> World<D> {
                     slot.queues[index].signalled();
                     self.chain.note(2, u64::from(to.queue), u64::from(to.device));
                     self.stats.signals += 1;
-                    if !slot.live && !slot.resetting {
+                    if !slot.is_live() && !slot.is_resetting() {
                         return Err(self.signal_after_reset(to));
                     }
                 }
@@ -404,8 +404,8 @@ impl<D: DeviceUnderTest> World<D> {
         }
         self.coverage.hit_if(self.disk.resumed() > resumed, Situation::ShortResumed);
         let slot = &mut self.slots[usize::from(to.device)];
-        if slot.malformed_sent && !slot.avail_jumped {
-            slot.wants_reset = slot.device.needs_reset();
+        if slot.life().malformed_sent && !slot.life().avail_jumped {
+            slot.life_mut().wants_reset = slot.device.needs_reset();
         }
         Ok(true)
     }
@@ -420,9 +420,9 @@ impl<D: DeviceUnderTest> World<D> {
     #[inline]
     fn observe(&mut self, to: QueueId) -> Result<(), Box<Failure>> {
         let slot = &self.slots[usize::from(to.device)];
-        if !slot.live
+        if !slot.is_live()
             || !slot.queues[usize::from(to.queue)].has_done(&self.memory)
-            || slot.queue_states[usize::from(to.queue)] == QueueState::Down
+            || slot.life().queue_states[usize::from(to.queue)] == QueueState::Down
         {
             return Ok(());
         }

@@ -71,18 +71,18 @@ impl<D: DeviceUnderTest> World<D> {
         let devices = self.shape.devices;
         for device in 0..devices {
             let slot = self.slot(device);
-            if slot.resetting {
+            if slot.is_resetting() {
                 return Some(Action::PollReset { device });
             }
-            if slot.paused {
+            if slot.is_paused() {
                 return Some(Action::Lifecycle { device, what: Lifecycle::Resume });
             }
-            if !slot.live {
+            if !slot.is_live() {
                 continue;
             }
-            for queue in 0..slot.active as u8 {
+            for queue in 0..slot.life().active as u8 {
                 let to = QueueId { device, queue };
-                match slot.queue_states[usize::from(queue)] {
+                match slot.life().queue_states[usize::from(queue)] {
                     QueueState::Live => {}
                     QueueState::Resetting => {
                         return Some(Action::Lifecycle {
@@ -93,7 +93,7 @@ impl<D: DeviceUnderTest> World<D> {
                     QueueState::Down => continue,
                 }
                 let driver = &slot.queues[usize::from(queue)];
-                if driver.kick_due() && !slot.avail_jumped {
+                if driver.kick_due() && !slot.life().avail_jumped {
                     return Some(Action::Kick { to });
                 }
                 if driver.back() > 0 || !driver.armed() {
@@ -108,7 +108,7 @@ impl<D: DeviceUnderTest> World<D> {
     pub(crate) fn settle_paused(&self) -> Option<Action> {
         for device in 0..self.shape.devices {
             let slot = self.slot(device);
-            for queue in 0..slot.active.max(1) as u8 {
+            for queue in 0..slot.life().active.max(1) as u8 {
                 let to = QueueId { device, queue };
                 if slot.runnable[usize::from(queue)] {
                     return Some(Action::Crank { to, until: Until::Steps(64) });
@@ -129,13 +129,13 @@ impl<D: DeviceUnderTest> World<D> {
     fn check_rest(&mut self) -> Result<(), Box<Failure>> {
         for device in 0..self.shape.devices {
             let slot = &mut self.slots[usize::from(device)];
-            if slot.resetting {
+            if slot.is_resetting() {
                 return Err(Failure::boxed(device, Violation::new(Rule::ResetNotShown)));
             }
-            if !slot.live {
+            if !slot.is_live() {
                 continue;
             }
-            if slot.avail_jumped {
+            if slot.life().avail_jumped {
                 if !slot.device.needs_reset() {
                     let note = "The available index was out of range, and the device is silent.";
                     let violation = Violation::new(Rule::NeverUsed).note(note);
@@ -144,10 +144,10 @@ impl<D: DeviceUnderTest> World<D> {
                 self.coverage.hit(Situation::QueueBroken);
                 continue;
             }
-            if slot.queue_states.contains(&QueueState::Resetting) {
+            if slot.life().queue_states.contains(&QueueState::Resetting) {
                 return Err(Failure::boxed(device, Violation::new(Rule::ResetNotShown)));
             }
-            if slot.device.needs_reset() && slot.malformed_sent {
+            if slot.device.needs_reset() && slot.life().malformed_sent {
                 // After an invalid chain a device may need a reset; it owes no completion then.
                 continue;
             }
