@@ -3,8 +3,6 @@
 
 use powerfail::host::disk::Outcome;
 
-/// Transient errors: EINTR and EAGAIN.
-const TRANSIENT: [i32; 2] = [4, 11];
 /// The most transient errors in a row that do not count as a failure of the host.
 const MOST: u32 = 8;
 
@@ -19,7 +17,7 @@ impl Patience {
             self.0 = 0;
             return true;
         };
-        let transient = TRANSIENT.contains(&errno);
+        let transient = errno.is_put_off();
         let allowed = if transient { self.0 <= MOST } else { host_may_fail };
         self.0 += u32::from(transient && allowed);
         allowed

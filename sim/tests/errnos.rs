@@ -2,7 +2,7 @@
 //! does neither more damage than the device expects nor less, so that a device that expects less is
 //! caught.
 
-use powerfail::host::disk::{Damage, OpKind as Asked, damage};
+use powerfail::host::disk::{self, Damage, OpKind as Asked};
 use powerfail_device::{Errno, Harm, OpKind};
 
 /// The largest errno of Linux.
@@ -19,7 +19,7 @@ fn the_simulated_disk_does_the_damage_that_the_device_reckons_with() {
     ];
     for errno in 1..=MOST {
         for (asked, kind) in kinds {
-            let expected = match damage(asked, errno) {
+            let expected = match disk::Errno(errno).damage(asked) {
                 Damage::None => Harm::Nothing,
                 Damage::Landed => Harm::OwnRange,
                 Damage::Forgot => Harm::Unsynced,

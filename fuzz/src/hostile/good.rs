@@ -10,8 +10,8 @@ use powerfail::guest::Kind;
 use powerfail::guest::memory::Memory;
 use powerfail::guest::payload::{self, Author};
 use powerfail::guest::{
-    Breach, Done, GuestRequest, Layout, MAX_SECTORS, Malformation, QueueDriver, RingPlan, Segments,
-    Shape,
+    Breach, Done, GuestRequest, Layout, MAX_SECTORS, Malformation, QueueDriver, RangeKind,
+    RingPlan, Segments, Shape,
 };
 use powerfail_model::{Atom, Observed, Oracle, Profile, RequestId, Segment, Terms, Violation};
 
@@ -131,9 +131,9 @@ impl Good {
             let mut segments = Segments::NONE;
             segments.push(Segment { sector, sectors, flags: 0 });
             let ask = if discards {
-                GuestRequest::Discard(segments)
+                GuestRequest::Ranges(RangeKind::Discard, segments)
             } else {
-                GuestRequest::WriteZeroes(segments)
+                GuestRequest::Ranges(RangeKind::WriteZeroes, segments)
             };
             self.send(&ask, Layout::PLAIN);
         }
@@ -207,7 +207,7 @@ impl Good {
         let mut seen = [Observed::Garbage; MAX_SECTORS as usize];
         let mut found = 0;
         if let GuestRequest::In { sector, sectors } = done.ask
-            && done.status == 0
+            && done.status.is_ok()
         {
             found = sectors as usize;
             for (nth, slot) in (0..).zip(&mut seen[..found]) {
@@ -215,7 +215,7 @@ impl Good {
                 *slot = payload::read(bytes, AUTHOR, sector as u32 + nth);
             }
         }
-        let told = self.oracle.complete(RequestId(done.id), done.status, &seen[..found]);
+        let told = self.oracle.complete(RequestId(done.id), done.status.0, &seen[..found]);
         if let Err(violation) = told {
             self.broken(&violation);
         }

@@ -24,7 +24,7 @@ use std::cell::RefCell;
 
 use arbitrary::{Arbitrary, Unstructured};
 use powerfail::base::sectors::SectorSet;
-use powerfail::host::disk::{OpKey, OpKind, Outcome};
+use powerfail::host::disk::{Errno, OpKey, OpKind, Outcome};
 use powerfail_device::WRITEBACK_OFFSET;
 
 use bed::{Bed, HOSTILE, MEMORY};
@@ -247,7 +247,8 @@ fn host(bed: &mut Bed, nth: u8, what: Host) {
             bed.complete(op, Outcome::Short { bytes: 512 * (1 + u32::from(sectors % 8)) });
         }
         Host::Fails { errno, landed, forgot } => {
-            let errno = [5, 28, 4, 11][usize::from(errno % 4)];
+            let all = [Errno::EIO, Errno::ENOSPC, Errno::EINTR, Errno::EAGAIN];
+            let errno = all[usize::from(errno % 4)];
             let (landed, forgot) = (within(bed, op, landed), bed.subset(forgot));
             bed.complete(op, Outcome::Failed { errno, landed, forgot });
         }

@@ -17,7 +17,7 @@ use std::cell::RefCell;
 
 use arbitrary::{Arbitrary, Unstructured};
 use powerfail::base::sectors::SectorSet;
-use powerfail::host::disk::Outcome;
+use powerfail::host::disk::{Errno, Outcome};
 
 use bed::Bed;
 
@@ -182,7 +182,8 @@ fn perform(bed: &mut Bed, next: &Move) {
             bed.complete(Outcome::Ok { landed });
         }
         Move::Fails { errno, forgot } => {
-            let errno = [5, 28, 4, 11][usize::from(errno % 4)];
+            let all = [Errno::EIO, Errno::ENOSPC, Errno::EINTR, Errno::EAGAIN];
+            let errno = all[usize::from(errno % 4)];
             let forgot = bed.subset(forgot);
             bed.complete(Outcome::Failed { errno, landed: SectorSet::EMPTY, forgot });
         }

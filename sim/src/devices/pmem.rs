@@ -6,7 +6,7 @@ use powerfail_device::pmem::{PmemConfig, PmemDevice, Region, step};
 use super::registers::{CHECKED, layout, needs_reset, negotiate, progress};
 use crate::dut::{DeviceUnderTest, End, Host, Medium, Profile, Progress, Spec};
 use crate::guest::RingPlan;
-use crate::guest::wire::status;
+use crate::guest::wire::device_status;
 use crate::guest::{Kind, REGION};
 use crate::host::disk::{MemoryLane, SimDisk};
 
@@ -32,7 +32,7 @@ pub(crate) fn device(spec: &Spec) -> PmemDevice {
 /// The driver has placed the ring and sets DRIVER_OK.
 pub(super) fn start(device: &mut PmemDevice, ring: &RingPlan) {
     device.set_queue(0, layout(ring)).expect("the driver places rings by the book");
-    device.set_status(status::LIVE);
+    device.set_status(device_status::LIVE);
     let (_, queue) = device.queue_mut().expect("the queue is live");
     queue.set_position(ring.base, ring.base);
 }

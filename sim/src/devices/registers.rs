@@ -7,20 +7,20 @@ use powerfail_device::{
 use crate::dut::{Progress, Spec};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
-use crate::guest::wire::{memory, status};
+use crate::guest::wire::{device_status, memory};
 
 /// The driver accepts these features; false if the device refuses.
 pub(super) fn negotiate(device: &mut impl RegisterSurface, accept: u64) -> bool {
-    device.set_status(status::ACKNOWLEDGE);
-    device.set_status(status::ACKNOWLEDGE | status::DRIVER);
+    device.set_status(device_status::ACKNOWLEDGE);
+    device.set_status(device_status::ACKNOWLEDGE | device_status::DRIVER);
     device.set_driver_features(accept);
-    device.set_status(status::NEGOTIATED);
-    device.status() & status::FEATURES_OK != 0
+    device.set_status(device_status::NEGOTIATED);
+    device.status() & device_status::FEATURES_OK != 0
 }
 
 /// Whether the device asks for a reset.
 pub(super) fn needs_reset(device: &mut impl RegisterSurface) -> bool {
-    device.status() & status::NEEDS_RESET != 0
+    device.status() & device_status::NEEDS_RESET != 0
 }
 
 /// A ring in the device's terms.
@@ -99,7 +99,7 @@ impl Registers {
         for (index, ring) in rings.iter().enumerate() {
             self.place(index as u16, ring);
         }
-        self.device.set_status(status::LIVE);
+        self.device.set_status(device_status::LIVE);
         for (index, ring) in rings.iter().enumerate() {
             let (_, queue) = self.device.queue_mut(index as u16).expect("the queue is live");
             queue.set_position(ring.base, ring.base);

@@ -84,7 +84,7 @@ impl History {
     /// Records that requests were returned.
     pub(super) fn heard(&mut self, answers: impl Iterator<Item = Answer>) {
         for Answer { id, status, found } in answers {
-            let what = Fingerprint::of(&[3, u64::from(id) << 8 | u64::from(status), found]);
+            let what = Fingerprint::of(&[3, u64::from(id) << 8 | u64::from(status.0), found]);
             self.tell(Sort::Back, what);
         }
     }
@@ -123,7 +123,9 @@ impl History {
         let (how, landed, forgot) = match outcome {
             Outcome::Ok { landed } => (0, landed, none),
             Outcome::Short { bytes } => (u64::from(bytes) << 2 | 1, op.range(), none),
-            Outcome::Failed { errno, landed, forgot } => ((errno as u64) << 2 | 2, landed, forgot),
+            Outcome::Failed { errno, landed, forgot } => {
+                ((errno.0 as u64) << 2 | 2, landed, forgot)
+            }
         };
         let waiting = &mut self.waiting[usize::from(op.lane)];
         waiting.word(name(op));

@@ -7,7 +7,7 @@ use powerfail_model::Segment;
 
 use crate::guest::Kind;
 use crate::guest::wire::request;
-use crate::guest::{GuestRequest, Segments};
+use crate::guest::{GuestRequest, RangeKind, Segments};
 
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,9 +77,13 @@ pub(super) fn ask(kind: Kind, what: RequestKind, first: u32, count: u32) -> Opti
     Some(match (kind, what) {
         (Kind::Disk, RequestKind::Out) => GuestRequest::Out { sector, sectors: count },
         (Kind::Disk, RequestKind::In) => GuestRequest::In { sector, sectors: count },
-        (Kind::Disk, RequestKind::WriteZeroes) => GuestRequest::WriteZeroes(segments(0)),
-        (Kind::Disk, RequestKind::Unmap) => GuestRequest::WriteZeroes(segments(request::UNMAP)),
-        (Kind::Disk, RequestKind::Discard) => GuestRequest::Discard(segments(0)),
+        (Kind::Disk, RequestKind::WriteZeroes) => {
+            GuestRequest::Ranges(RangeKind::WriteZeroes, segments(0))
+        }
+        (Kind::Disk, RequestKind::Unmap) => {
+            GuestRequest::Ranges(RangeKind::WriteZeroes, segments(request::UNMAP))
+        }
+        (Kind::Disk, RequestKind::Discard) => GuestRequest::Ranges(RangeKind::Discard, segments(0)),
         (Kind::Disk, RequestKind::Id) => GuestRequest::GetId,
         (Kind::Memory, RequestKind::Out) => GuestRequest::Store { word: first, words: count },
         (Kind::Memory, RequestKind::In) => GuestRequest::Load { word: first, words: count },

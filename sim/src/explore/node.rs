@@ -15,7 +15,7 @@ use super::step::{Step, queue};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
 use crate::guest::{GuestRequest, Layout, Malformation};
-use crate::host::disk::{EIO, OpKey, Outcome};
+use crate::host::disk::{Errno, OpKey, Outcome};
 use crate::world::action::{Action, CrashKind, Until};
 use crate::world::{Failure, World};
 
@@ -144,7 +144,7 @@ impl<D: DeviceUnderTest> Node<D> {
                 self.left.faults -= 1;
                 let all = self.world.disk().dirty();
                 let forgot = if forgets { all } else { SectorSet::EMPTY };
-                self.finish(op, Outcome::Failed { errno: EIO, landed, forgot })
+                self.finish(op, Outcome::Failed { errno: Errno::EIO, landed, forgot })
             }
             Step::WriteBack { sector } => {
                 self.host(Action::WriteBack { set: SectorSet::range(sector, 1) })

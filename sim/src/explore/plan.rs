@@ -49,21 +49,12 @@ impl Plan {
 /// A request on the disk turned end to end.
 fn mirrored(ask: &GuestRequest, sectors: u32) -> GuestRequest {
     let turned = |first: u64, count: u32| u64::from(sectors) - first - u64::from(count);
-    let segments = |list: &crate::guest::Segments| {
-        let mut image = crate::guest::Segments::NONE;
-        for segment in list.as_slice() {
+    match ask.range() {
+        Some((first, count)) => ask.at(turned(first, count), count).unwrap_or(*ask),
+        None => ask.with_segments(|segment| {
             let sector = turned(segment.sector, segment.sectors);
-            image.push(powerfail_model::Segment { sector, ..*segment });
-        }
-        image
-    };
-    match ask {
-        GuestRequest::Discard(list) => GuestRequest::Discard(segments(list)),
-        GuestRequest::WriteZeroes(list) => GuestRequest::WriteZeroes(segments(list)),
-        _ => match ask.range() {
-            Some((first, count)) => ask.at(turned(first, count), count).unwrap_or(*ask),
-            None => *ask,
-        },
+            powerfail_model::Segment { sector, ..segment }
+        }),
     }
 }
 

@@ -125,7 +125,7 @@ fn answers<D: DeviceUnderTest>(
                 if let Event::Completed { to, id, ask, status } = event
                     && to.device == device
                 {
-                    marks.push((place, format!("{}={status}", request_name(*id, ask))));
+                    marks.push((place, format!("{}={}", request_name(*id, ask), status.0)));
                 }
             }
             heard = events.len();

@@ -145,7 +145,7 @@ pub(super) fn fill(
                 payload::fill(bytes, author, (*sector as u32).wrapping_add(nth), id);
             }
         }
-        GuestRequest::Discard(segments) | GuestRequest::WriteZeroes(segments) => {
+        GuestRequest::Ranges(_, segments) => {
             for (nth, segment) in segments.as_slice().iter().enumerate() {
                 let at = plan.data() + nth as u32 * 16;
                 memory.write_u64(at, segment.sector);

@@ -1,6 +1,7 @@
 //! The result of a request, and breaches of the ring's rules.
 
 use crate::guest::request::{GuestRequest, Malformation};
+use crate::guest::wire::Status;
 
 /// A completed request.
 #[derive(Clone, Copy, Debug)]
@@ -11,8 +12,8 @@ pub struct Done {
     pub ask: GuestRequest,
     /// How its chain was malformed, if at all.
     pub malformation: Malformation,
-    /// The status byte found; of a persistent memory, 0 iff it returned 0.
-    pub status: u8,
+    /// The status byte found; of a persistent memory, OK iff it returned 0, or else IOERR.
+    pub status: Status,
     /// The response of a persistent memory; `None` if none of it was written.
     pub ret: Option<u32>,
     /// The used length, in bytes.

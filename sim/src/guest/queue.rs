@@ -9,6 +9,7 @@ use crate::guest::payload::Author;
 use crate::guest::request::{GuestRequest, Malformation};
 use crate::guest::ring::{Ring, RingPlan};
 use crate::guest::slots::SlotPlan;
+use crate::guest::wire::Status;
 
 /// The size and place of one queue's share of guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -348,10 +349,10 @@ impl QueueDriver {
         let (plan, sent) = (slot.plan, &slot.sent);
         check(memory, &plan, sent, len)?;
         let (status, ret) = match self.shape.kind {
-            Kind::Disk => (memory.bytes(sent.status, 1)[0], None),
+            Kind::Disk => (Status(memory.bytes(sent.status, 1)[0]), None),
             Kind::Memory => {
                 let ret = response(memory, &plan, sent);
-                (u8::from(ret != Some(0)), ret)
+                (if ret == Some(0) { Status::OK } else { Status::IOERR }, ret)
             }
         };
         Ok(Done {

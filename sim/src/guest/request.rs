@@ -3,6 +3,7 @@
 use powerfail_model::{Kind, PmemRequest, Request, Segment};
 
 use crate::base::sectors::SectorSet;
+use crate::guest::request_kinds::{self, Facts, RangeKind};
 use crate::guest::wire::{memory, request};
 
 /// The most sectors of one read or write.
@@ -39,6 +40,16 @@ impl Segments {
     }
 }
 
+impl FromIterator<Segment> for Segments {
+    /// # Panics
+    /// If there are more than [`MAX_SEGMENTS`].
+    fn from_iter<I: IntoIterator<Item = Segment>>(segments: I) -> Segments {
+        let mut list = Segments::NONE;
+        segments.into_iter().for_each(|segment| list.push(segment));
+        list
+    }
+}
+
 /// One request, or one access to a persistent memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestRequest {
@@ -60,10 +71,8 @@ pub enum GuestRequest {
     Flush,
     /// Read the serial number.
     GetId,
-    /// Discard ranges.
-    Discard(Segments),
-    /// Zero ranges.
-    WriteZeroes(Segments),
+    /// Discard or zero ranges.
+    Ranges(RangeKind, Segments),
     /// A request of another type, without data.
     Other(u32),
     /// Store words to a persistent memory, without a request to the device.
@@ -103,6 +112,20 @@ pub enum Malformation {
 }
 
 impl GuestRequest {
+    /// The facts about its type.
+    pub(crate) const fn facts(&self) -> Facts {
+        match *self {
+            GuestRequest::In { .. } => request_kinds::IN,
+            GuestRequest::Out { .. } => request_kinds::OUT,
+            GuestRequest::Flush => request_kinds::FLUSH,
+            GuestRequest::GetId => request_kinds::GET_ID,
+            GuestRequest::Ranges(kind, _) => kind.facts(),
+            GuestRequest::Other(number) => request_kinds::other(number),
+            GuestRequest::Store { .. } => request_kinds::STORE,
+            GuestRequest::Load { .. } => request_kinds::LOAD,
+        }
+    }
+
     /// The request type in the header of a block request.
     ///
     /// # Panics
@@ -113,13 +136,7 @@ impl GuestRequest {
             GuestRequest::Store { .. } | GuestRequest::Load { .. } => {
                 panic!("{self} is not on the wire")
             }
-            GuestRequest::In { .. } => request::IN,
-            GuestRequest::Out { .. } => request::OUT,
-            GuestRequest::Flush => request::FLUSH,
-            GuestRequest::GetId => request::GET_ID,
-            GuestRequest::Discard(_) => request::DISCARD,
-            GuestRequest::WriteZeroes(_) => request::WRITE_ZEROES,
-            GuestRequest::Other(number) => *number,
+            _ => self.facts().wire,
         }
     }
 
@@ -148,7 +165,7 @@ impl GuestRequest {
             GuestRequest::Store { word, words } | GuestRequest::Load { word, words } => {
                 clip(u64::from(word), words)
             }
-            GuestRequest::Discard(segments) | GuestRequest::WriteZeroes(segments) => {
+            GuestRequest::Ranges(_, segments) => {
                 let sets = segments.as_slice().iter().map(|s| clip(s.sector, s.sectors));
                 sets.fold(SectorSet::EMPTY, SectorSet::or)
             }
@@ -166,7 +183,7 @@ impl GuestRequest {
             | GuestRequest::Store { .. }
             | GuestRequest::Load { .. } => 0,
             GuestRequest::GetId => request::ID,
-            GuestRequest::Discard(segments) | GuestRequest::WriteZeroes(segments) => {
+            GuestRequest::Ranges(_, segments) => {
                 segments.as_slice().len() as u32 * request::SEGMENT
             }
         }
@@ -183,10 +200,7 @@ impl GuestRequest {
     pub fn mutates(&self) -> bool {
         matches!(
             self,
-            GuestRequest::Out { .. }
-                | GuestRequest::Discard(_)
-                | GuestRequest::WriteZeroes(_)
-                | GuestRequest::Store { .. }
+            GuestRequest::Out { .. } | GuestRequest::Ranges(..) | GuestRequest::Store { .. }
         )
     }
 
@@ -217,6 +231,27 @@ impl GuestRequest {
         })
     }
 
+    /// The segments; none if it has no list of them.
+    #[inline]
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        match self {
+            GuestRequest::Ranges(_, segments) => segments.as_slice(),
+            _ => &[],
+        }
+    }
+
+    /// The same request with each segment changed.
+    pub(crate) fn with_segments(self, change: impl Fn(Segment) -> Segment) -> GuestRequest {
+        match self {
+            GuestRequest::Ranges(kind, segments) => {
+                let changed = segments.as_slice().iter().map(|segment| change(*segment));
+                GuestRequest::Ranges(kind, changed.collect())
+            }
+            other => other,
+        }
+    }
+
     /// Whether it is a store or a load, which involves no request to the device.
     #[inline]
     #[must_use]
@@ -227,15 +262,7 @@ impl GuestRequest {
     /// The kind, as the oracle names it.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        match self {
-            GuestRequest::In { .. } | GuestRequest::Load { .. } => Kind::In,
-            GuestRequest::Out { .. } | GuestRequest::Store { .. } => Kind::Out,
-            GuestRequest::Flush => Kind::Flush,
-            GuestRequest::GetId => Kind::GetId,
-            GuestRequest::Discard(_) => Kind::Discard,
-            GuestRequest::WriteZeroes(_) => Kind::WriteZeroes,
-            GuestRequest::Other(number) => Kind::Other(*number),
-        }
+        self.facts().model
     }
 
     /// The request in the form that the oracle of a persistent memory takes.
@@ -251,19 +278,13 @@ impl GuestRequest {
     /// The request in the form that the oracle of a disk takes.
     #[must_use]
     pub fn request(&self, malformation: Malformation) -> Request<'_> {
-        let segments = match self {
-            GuestRequest::Discard(segments) | GuestRequest::WriteZeroes(segments) => {
-                segments.as_slice()
-            }
-            _ => &[],
-        };
         let cut =
             if let Malformation::ShortData(bytes) = malformation { u32::from(bytes) } else { 0 };
         Request {
             kind: self.kind(),
             sector: self.sector(),
             bytes: u64::from(self.data_len().saturating_sub(cut)),
-            segments,
+            segments: self.segments(),
             malformed: !matches!(malformation, Malformation::None | Malformation::ShortData(_)),
         }
     }

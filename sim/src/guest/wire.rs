@@ -5,6 +5,9 @@
 
 /// Feature bits of a block device: virtio 1.4, 5.2.3, and the reserved bits of chapter 6.
 pub mod feature {
+    /// Bits of 5.2.3 that a device must not offer: legacy barriers and SCSI commands, and two bits
+    /// without a meaning.
+    pub const NEVER: u64 = 1 << 0 | 1 << 3 | 1 << 7 | 1 << 8;
     /// The largest data segment is in `size_max`.
     pub const SIZE_MAX: u64 = 1 << 1;
     /// The most data segments of a request are in `seg_max`.
@@ -82,6 +85,8 @@ pub mod config {
     pub const CAPACITY: u64 = 0;
     /// `writeback`, 1 byte: 0 is write-through, 1 is write-back.
     pub const WRITEBACK: u64 = 32;
+    /// The bytes `unused0` and `unused1`, which are zero.
+    pub const UNUSED: [u64; 4] = [33, 57, 58, 59];
     /// `max_discard_sectors`, 4 bytes.
     pub const MAX_DISCARD_SECTORS: u64 = 36;
     /// `max_discard_seg`, 4 bytes.
@@ -92,8 +97,34 @@ pub mod config {
     pub const MAX_WRITE_ZEROES_SEG: u64 = 52;
 }
 
+/// The status byte of a block request: virtio 1.4, 5.2.6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Status(pub u8);
+
+impl Status {
+    /// The request succeeded.
+    pub const OK: Status = Status(0);
+    /// The request failed.
+    pub const IOERR: Status = Status(1);
+    /// The device does not support the request.
+    pub const UNSUPP: Status = Status(2);
+
+    /// Whether the request succeeded.
+    #[inline]
+    #[must_use]
+    pub fn is_ok(self) -> bool {
+        self == Status::OK
+    }
+
+    /// Whether the specification defines this status.
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self <= Status::UNSUPP
+    }
+}
+
 /// Bits of the device status: virtio 1.4, 2.1.
-pub mod status {
+pub mod device_status {
     /// The driver has noticed the device.
     pub const ACKNOWLEDGE: u8 = 1;
     /// The driver can drive the device.
@@ -151,11 +182,18 @@ mod tests {
             assert_eq!(ours, 1 << bit);
         }
         for (ours, theirs) in [
-            (status::ACKNOWLEDGE, core::VIRTIO_CONFIG_S_ACKNOWLEDGE),
-            (status::DRIVER, core::VIRTIO_CONFIG_S_DRIVER),
-            (status::DRIVER_OK, core::VIRTIO_CONFIG_S_DRIVER_OK),
-            (status::FEATURES_OK, core::VIRTIO_CONFIG_S_FEATURES_OK),
-            (status::NEEDS_RESET, core::VIRTIO_CONFIG_S_NEEDS_RESET),
+            (Status::OK, blk::VIRTIO_BLK_S_OK),
+            (Status::IOERR, blk::VIRTIO_BLK_S_IOERR),
+            (Status::UNSUPP, blk::VIRTIO_BLK_S_UNSUPP),
+        ] {
+            assert_eq!(u32::from(ours.0), theirs);
+        }
+        for (ours, theirs) in [
+            (device_status::ACKNOWLEDGE, core::VIRTIO_CONFIG_S_ACKNOWLEDGE),
+            (device_status::DRIVER, core::VIRTIO_CONFIG_S_DRIVER),
+            (device_status::DRIVER_OK, core::VIRTIO_CONFIG_S_DRIVER_OK),
+            (device_status::FEATURES_OK, core::VIRTIO_CONFIG_S_FEATURES_OK),
+            (device_status::NEEDS_RESET, core::VIRTIO_CONFIG_S_NEEDS_RESET),
         ] {
             assert_eq!(u32::from(ours), theirs);
         }

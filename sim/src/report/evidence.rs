@@ -5,8 +5,8 @@ use powerfail_model::{Content, Observed, Reason, RequestId, Violation};
 use super::line::{Line, Mark};
 use super::requests::{Request, Requests};
 use super::words::unit_of;
-use crate::guest::GuestRequest;
 use crate::guest::Kind;
+use crate::guest::{GuestRequest, RangeKind};
 use crate::world::WorldShape;
 
 /// See the [module](self).
@@ -115,9 +115,9 @@ impl Evidence<'_> {
         });
         let allowed = |id: u32| {
             self.violation.allowed.contains(&Content::of(RequestId(id)))
-                || self
-                    .request(id)
-                    .is_some_and(|request| matches!(request.ask, GuestRequest::WriteZeroes(_)))
+                || self.request(id).is_some_and(|request| {
+                    matches!(request.ask, GuestRequest::Ranges(RangeKind::WriteZeroes, _))
+                })
         };
         let found = self.finder();
         stable

@@ -6,6 +6,7 @@ use super::evidence::list;
 use super::requests::Requests;
 use super::words::status_name;
 use crate::guest::Kind;
+use crate::guest::wire::Status;
 use crate::world::Failure;
 use crate::world::WorldShape;
 
@@ -63,7 +64,7 @@ fn happened(violation: &Violation, requests: &Requests) -> String {
     let Some(id) = violation.request else { return String::new() };
     let name = requests.name(id.0);
     if let Some(status) = violation.status {
-        return format!("; {name} was answered with {}", status_name(status));
+        return format!("; {name} was answered with {}", status_name(Status(status)));
     }
     match violation.rule {
         Rule::NeverUsed => format!("; {name} was not"),

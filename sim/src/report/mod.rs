@@ -87,7 +87,8 @@ pub fn tell<D: DeviceUnderTest>(
     }
     if matches!(rule, Rule::LegalRequestFailed | Rule::LegalFlushFailed) {
         // An earlier failure that had a cause is often the origin of one that has none.
-        let failed = |request: &requests::Request| request.status.is_some_and(|status| status != 0);
+        let failed =
+            |request: &requests::Request| request.status.is_some_and(|status| !status.is_ok());
         also.extend(requests.all().filter(|(_, request)| failed(request)).map(|(id, _)| id));
     }
     let about = About::new(shape, failure, style.all, silent, &also);

@@ -5,6 +5,7 @@ use powerfail_model::Rule;
 use super::evidence::Evidence;
 use super::line::Mark;
 use super::words::status_name;
+use crate::guest::wire::Status;
 use crate::guest::{GuestRequest, Malformation};
 use crate::trace::features as words_for;
 
@@ -62,7 +63,7 @@ pub(super) fn sentences(evidence: &Evidence<'_>) -> Vec<String> {
         Rule::WroteReadable => request(evidence, |evidence, name, id| {
             let what = match evidence.request(id).map(|request| request.ask) {
                 Some(GuestRequest::Out { .. }) => "its header and data",
-                Some(GuestRequest::Discard(_) | GuestRequest::WriteZeroes(_)) => "its header and segments",
+                Some(GuestRequest::Ranges(..)) => "its header and segments",
                 _ => "its header",
             };
             format!("{name}{} gives the device {what} as device-readable: it must not write there.", evidence.sent(id))
@@ -132,10 +133,8 @@ fn served(evidence: &Evidence<'_>) -> String {
     let Some(request) = evidence.request(id) else { return String::new() };
     let name = evidence.named(id);
     let spec = &evidence.shape.spec;
-    let (segments, data) = match &request.ask {
-        GuestRequest::Discard(list) | GuestRequest::WriteZeroes(list) => (list.as_slice(), false),
-        _ => (&[][..], true),
-    };
+    let segments = request.ask.segments();
+    let data = !matches!(request.ask, GuestRequest::Ranges(..));
     let start = evidence.last(Mark::Start(evidence.device));
     let bytes = match request.malformation {
         Malformation::ShortData(bytes) => bytes,
@@ -182,11 +181,8 @@ fn served(evidence: &Evidence<'_>) -> String {
             )
         }
         Rule::UnnegotiatedServed => {
-            let missing = match request.ask {
-                GuestRequest::Discard(_) => "DISCARD",
-                GuestRequest::WriteZeroes(_) => "WRITE_ZEROES",
-                _ => "a feature",
-            };
+            // A feature has the name of the request that needs it.
+            let missing = request.ask.facts().spec;
             format!(
                 "{name} needs {missing}, which was not negotiated{start}: it must fail with UNSUPP."
             )
@@ -197,7 +193,7 @@ fn served(evidence: &Evidence<'_>) -> String {
         _ => match evidence.violation.status {
             Some(status) => format!(
                 "{name} must be refused, but not with {}: the specification sets the status.",
-                status_name(status)
+                status_name(Status(status))
             ),
             None => format!("{name} must be refused."),
         },

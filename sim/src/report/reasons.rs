@@ -8,8 +8,9 @@ use super::evidence::{Evidence, list};
 use super::line::Mark;
 use super::protocol_reasons;
 use super::words::{is_loss, status_name};
-use crate::guest::GuestRequest;
 use crate::guest::Kind;
+use crate::guest::wire::Status;
+use crate::guest::{GuestRequest, RangeKind};
 
 /// The sentences for a violation.
 pub(super) fn sentences(evidence: &Evidence<'_>) -> Vec<String> {
@@ -130,7 +131,7 @@ fn stale(evidence: &Evidence<'_>) -> Vec<String> {
     let (Some(winner), Some(read)) = (evidence.winner(), evidence.request_id()) else { return out };
     let (write, read_name) = (evidence.name(winner), evidence.name(read));
     let what = match evidence.request(winner).map(|request| request.ask) {
-        Some(GuestRequest::WriteZeroes(_)) => "zeroed",
+        Some(GuestRequest::Ranges(RangeKind::WriteZeroes, _)) => "zeroed",
         Some(GuestRequest::Store { .. }) => return stored(evidence, winner, read),
         _ => "wrote",
     };
@@ -242,7 +243,7 @@ fn untouched(evidence: &Evidence<'_>) -> Vec<String> {
         && let Some(request) = evidence.request(id)
     {
         out.push(match request.status {
-            Some(0) => {
+            Some(Status::OK) => {
                 format!(
                     "{} completed{}, and its content was replaced later.",
                     evidence.name(id),
@@ -291,7 +292,7 @@ fn refused(evidence: &Evidence<'_>) -> Vec<String> {
     let Some(id) = evidence.finder() else { return Vec::new() };
     let name = evidence.name(id);
     vec![match evidence.request(id).and_then(|request| request.status) {
-        Some(status) if status != 0 => format!(
+        Some(status) if !status.is_ok() => format!(
             "{name} was refused with {}{}: it must have no effect.",
             status_name(status),
             evidence.back(id)
@@ -380,7 +381,8 @@ fn also_allowed(evidence: &Evidence<'_>) -> Option<String> {
         let Some(id) = content.writer().map(|id| id.0) else {
             if *content == Content::ZERO {
                 let is = |ask: &GuestRequest| {
-                    matches!(ask, GuestRequest::Discard(_)) && evidence.touches(ask)
+                    matches!(ask, GuestRequest::Ranges(RangeKind::Discard, _))
+                        && evidence.touches(ask)
                 };
                 let mine = evidence
                     .requests

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use powerfail_model::{Content, Observed, RequestId};
 
 use crate::base::sectors::SectorSet;
-use crate::guest::{GuestRequest, Malformation};
+use crate::guest::wire::Status;
+use crate::guest::{GuestRequest, Malformation, RangeKind};
 use crate::host::disk::{OpKey, OpKind};
 use crate::trace::request_name;
 use crate::world::Event;
@@ -18,7 +19,7 @@ pub(super) struct Request {
     pub(super) ask: GuestRequest,
     pub(super) malformation: Malformation,
     /// How it was answered, if it was.
-    pub(super) status: Option<u8>,
+    pub(super) status: Option<Status>,
 }
 
 /// See the [module](self).
@@ -209,7 +210,7 @@ fn is_for(kind: OpKind, ask: &GuestRequest) -> bool {
         OpKind::Read => matches!(ask, GuestRequest::In { .. }),
         OpKind::Write => matches!(ask, GuestRequest::Out { .. }),
         OpKind::Sync => *ask == GuestRequest::Flush,
-        OpKind::Discard => matches!(ask, GuestRequest::Discard(_)),
-        OpKind::WriteZeroes => matches!(ask, GuestRequest::WriteZeroes(_)),
+        OpKind::Discard => matches!(ask, GuestRequest::Ranges(RangeKind::Discard, _)),
+        OpKind::WriteZeroes => matches!(ask, GuestRequest::Ranges(RangeKind::WriteZeroes, _)),
     }
 }

@@ -5,16 +5,17 @@ use powerfail_model::Rule;
 use crate::dut::Spec;
 use crate::guest::Kind;
 use crate::guest::Malformation;
+use crate::guest::wire::Status;
 use crate::guest::wire::feature::{CONFIG_WCE, FLUSH};
 use crate::guest::wire::memory::SHMEM_REGION;
 
 /// A status in the specification's words.
-pub(super) fn status_name(status: u8) -> String {
+pub(super) fn status_name(status: Status) -> String {
     match status {
-        0 => "ok".to_owned(),
-        1 => "IOERR".to_owned(),
-        2 => "UNSUPP".to_owned(),
-        other => format!("status {other:#x}"),
+        Status::OK => "ok".to_owned(),
+        Status::IOERR => "IOERR".to_owned(),
+        Status::UNSUPP => "UNSUPP".to_owned(),
+        Status(other) => format!("status {other:#x}"),
     }
 }
 

@@ -125,7 +125,7 @@ fn reached<D: DeviceUnderTest>(world: &World<D>, trace: &Trace) -> Option<String
     for event in world.journal().map(|journal| journal.events()).unwrap_or_default() {
         match event {
             Event::Completed { id, ask, status, .. } => {
-                answers.entry(request_name(*id, ask)).or_default().insert(*status);
+                answers.entry(request_name(*id, ask)).or_default().insert(status.0);
             }
             Event::Did(Action::Send { id, .. }) => {
                 sent.insert(*id);

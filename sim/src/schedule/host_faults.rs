@@ -4,7 +4,7 @@ use super::Scheduler;
 use crate::base::choose::{Choose, Site};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
-use crate::host::disk::{Damage, EIO, FAILED, OpKey, OpKind, Outcome, PUT_OFF, damage};
+use crate::host::disk::{Damage, Errno, OpKey, OpKind, Outcome};
 use crate::world::World;
 use crate::world::action::Action;
 
@@ -60,7 +60,7 @@ impl Scheduler {
             }
         }
         let outcome = self.outcome(world, choose, op, landed);
-        let put_off = matches!(outcome, Outcome::Failed { errno, .. } if PUT_OFF.contains(&errno));
+        let put_off = matches!(outcome, Outcome::Failed { errno, .. } if errno.is_put_off());
         self.put_off = if put_off { self.put_off + 1 } else { 0 };
         Action::Complete { op, outcome }
     }
@@ -77,7 +77,7 @@ impl Scheduler {
         // A host that refuses everything for now would prevent all progress.
         let may_put_off = landed.is_empty() && self.put_off < 16;
         if may_put_off && choose.chance(options.transient, Site::Fault) {
-            let errno = choose.pick(&PUT_OFF, Site::Fault);
+            let errno = choose.pick(&Errno::PUT_OFF, Site::Fault);
             return failed(errno, SectorSet::EMPTY, SectorSet::EMPTY);
         }
         let granule = options.shape.spec.disk.granule / 512;
@@ -111,17 +111,17 @@ impl Scheduler {
     ) -> Outcome {
         let tear = self.options.shape.spec.disk.tear;
         let nothing = SectorSet::EMPTY;
-        // Half of the failures are EIO.
+        // Half of the failures are Errno::EIO.
         let errno = match choose.below(2, Site::Fault) {
-            0 => EIO,
-            _ => choose.pick(&FAILED, Site::Fault),
+            0 => Errno::EIO,
+            _ => choose.pick(&Errno::FAILED, Site::Fault),
         };
-        match damage(op.kind, errno) {
+        match errno.damage(op.kind) {
             Damage::None if op.kind == OpKind::Read || landed.is_empty() => {
                 failed(errno, nothing, nothing)
             }
             // It has landed in part, so it cannot have been refused.
-            Damage::None => failed(EIO, nothing, nothing),
+            Damage::None => failed(Errno::EIO, nothing, nothing),
             Damage::Landed => {
                 let part = subset(choose, op.range().minus(landed), tear, Site::Fault);
                 failed(errno, part, nothing)
@@ -150,6 +150,6 @@ impl Scheduler {
     }
 }
 
-fn failed(errno: i32, landed: SectorSet, forgot: SectorSet) -> Outcome {
+fn failed(errno: Errno, landed: SectorSet, forgot: SectorSet) -> Outcome {
     Outcome::Failed { errno, landed, forgot }
 }

@@ -6,7 +6,7 @@ use crate::base::choose::{Choose, Site};
 use crate::dut::DeviceUnderTest;
 use crate::guest::Kind;
 use crate::guest::wire::{feature, request};
-use crate::guest::{GuestRequest, Layout, MAX_SEGMENTS, Malformation, Segments};
+use crate::guest::{GuestRequest, Layout, MAX_SEGMENTS, Malformation, RangeKind, Segments};
 use crate::world::action::{Action, QueueId, Until};
 use crate::world::{DeviceSlot, World};
 use powerfail_model::Segment;
@@ -270,10 +270,10 @@ impl Scheduler {
             return GuestRequest::Flush;
         }
         if is(discard) {
-            return GuestRequest::Discard(self.segments(choose, false));
+            return GuestRequest::Ranges(RangeKind::Discard, self.segments(choose, false));
         }
         if is(zeroes) {
-            return GuestRequest::WriteZeroes(self.segments(choose, true));
+            return GuestRequest::Ranges(RangeKind::WriteZeroes, self.segments(choose, true));
         }
         GuestRequest::GetId
     }
@@ -321,18 +321,21 @@ impl Scheduler {
         match choose.below(14, Site::Request) {
             0 => (GuestRequest::Out { sector: far, sectors }, Malformation::None),
             1 => (GuestRequest::In { sector: far, sectors }, Malformation::None),
-            2 => (GuestRequest::WriteZeroes(one(far, 2, 0)), Malformation::None),
-            3 => (GuestRequest::Discard(one(far, 2, 0)), Malformation::None),
-            4 => (GuestRequest::Discard(one(sector, 1, request::UNMAP)), Malformation::None),
+            2 => (GuestRequest::Ranges(RangeKind::WriteZeroes, one(far, 2, 0)), Malformation::None),
+            3 => (GuestRequest::Ranges(RangeKind::Discard, one(far, 2, 0)), Malformation::None),
+            4 => (
+                GuestRequest::Ranges(RangeKind::Discard, one(sector, 1, request::UNMAP)),
+                Malformation::None,
+            ),
             5 => {
                 let flags = 1 << choose.between(1, 31, Site::Request);
                 let mut segments = one(sector, 1, 0);
                 segments.push(Segment { sector, sectors: 1, flags });
                 let zeroes = choose.below(2, Site::Request) == 0;
                 let ask = if zeroes {
-                    GuestRequest::WriteZeroes(segments)
+                    GuestRequest::Ranges(RangeKind::WriteZeroes, segments)
                 } else {
-                    GuestRequest::Discard(segments)
+                    GuestRequest::Ranges(RangeKind::Discard, segments)
                 };
                 (ask, Malformation::None)
             }
@@ -341,11 +344,11 @@ impl Scheduler {
                 for _ in 0..MAX_SEGMENTS {
                     segments.push(Segment { sector, sectors: 1, flags: 0 });
                 }
-                (GuestRequest::WriteZeroes(segments), Malformation::None)
+                (GuestRequest::Ranges(RangeKind::WriteZeroes, segments), Malformation::None)
             }
             7 => {
                 let sectors = self.options.shape.spec.max_segment_sectors + 1;
-                (GuestRequest::Discard(one(0, sectors, 0)), Malformation::None)
+                (GuestRequest::Ranges(RangeKind::Discard, one(0, sectors, 0)), Malformation::None)
             }
             8 => {
                 let number = choose.pick(&[2, 3, 5, 9, 10, 12, 14, 15, 26, 1 << 31], Site::Request);

@@ -3,12 +3,9 @@
 use crate::base::sectors::SectorSet;
 use crate::dut::lifecycle::Lifecycle;
 use crate::guest::{GuestRequest, Layout, Malformation};
-use crate::host::disk::Outcome;
+use crate::host::disk::{Errno, Outcome};
 use crate::world::WorldShape;
 use crate::world::action::{Action, CrashKind, Until};
-
-/// The simplest error of a host.
-pub(super) const EIO: i32 = 5;
 
 /// A run: its world and its actions.
 #[derive(Clone, Debug)]
@@ -128,7 +125,7 @@ impl Cost {
                     Outcome::Short { .. } => self.faults += 1,
                     Outcome::Failed { errno, landed, forgot } => {
                         self.faults += 1;
-                        self.steps += u32::from(*errno != EIO);
+                        self.steps += u32::from(*errno != Errno::EIO);
                         self.survivors += landed.len() + forgot.len();
                     }
                 }
@@ -163,7 +160,7 @@ impl Cost {
             self.places += first.min(1 << 20) as u32;
         }
         match ask {
-            GuestRequest::Discard(list) | GuestRequest::WriteZeroes(list) => {
+            GuestRequest::Ranges(_, list) => {
                 for segment in list.as_slice() {
                     self.sectors += segment.sectors.min(1 << 10);
                     self.layouts += 2 + u32::from(segment.flags != 0);

@@ -257,7 +257,7 @@ fn witness<D: DeviceUnderTest>(world: &World<D>, failure: &Failure) -> Vec<(Stri
                 // came to light, and may have reason to fail a flush.
                 let fixed =
                     failure.violation.request != Some(wanted) && *ask != GuestRequest::Flush;
-                Some((request_name(*id, ask), fixed.then_some(*status)))
+                Some((request_name(*id, ask), fixed.then_some(status.0)))
             }
             _ => None,
         })

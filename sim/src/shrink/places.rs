@@ -3,8 +3,8 @@
 use super::case::Case;
 use crate::base::sectors::SectorSet;
 use crate::dut::lifecycle::Lifecycle;
+use crate::guest::GuestRequest;
 use crate::guest::wire::feature;
-use crate::guest::{GuestRequest, Segments};
 use crate::host::disk::{DiskShape, OpKey, Outcome};
 use crate::world::action::{Action, CrashKind, QueueId, Until};
 
@@ -43,21 +43,12 @@ where
     }
 
     fn ask(&self, ask: GuestRequest) -> GuestRequest {
-        let list = |segments: Segments| {
-            let mut mapped = Segments::NONE;
-            for segment in segments.as_slice() {
-                let sector = (self.sector)(segment.sector);
-                mapped.push(powerfail_model::Segment { sector, ..*segment });
-            }
-            mapped
-        };
-        match ask {
-            GuestRequest::Discard(segments) => GuestRequest::Discard(list(segments)),
-            GuestRequest::WriteZeroes(segments) => GuestRequest::WriteZeroes(list(segments)),
-            _ => {
-                let moved = ask.range().and_then(|(at, count)| ask.at((self.sector)(at), count));
-                moved.unwrap_or(ask)
-            }
+        match ask.range() {
+            Some((at, count)) => ask.at((self.sector)(at), count).unwrap_or(ask),
+            None => ask.with_segments(|segment| powerfail_model::Segment {
+                sector: (self.sector)(segment.sector),
+                ..segment
+            }),
         }
     }
 
@@ -207,10 +198,10 @@ pub(super) fn one_queue(case: &Case, way: u8) -> Option<Case> {
 pub(super) fn earlier(case: &Case, by: u32) -> Option<Case> {
     let disk = case.shape.spec.disk;
     let first = |action: &Action| match action {
-        Action::Send {
-            ask: GuestRequest::Discard(list) | GuestRequest::WriteZeroes(list), ..
-        } => list.as_slice().iter().map(|segment| segment.sector).min(),
-        Action::Send { ask, .. } => ask.range().map(|range| range.0),
+        Action::Send { ask, .. } => {
+            let segments = ask.segments().iter().map(|segment| segment.sector).min();
+            ask.range().map(|range| range.0).or(segments)
+        }
         _ => None,
     };
     let least = case.actions.iter().filter_map(first).min()?;
@@ -256,9 +247,7 @@ fn needed(case: &Case) -> u64 {
     for action in &case.actions {
         needed |= match action {
             Action::Writeback { .. } => feature::CONFIG_WCE | feature::FLUSH,
-            Action::Send { ask: GuestRequest::Flush, .. } => feature::FLUSH,
-            Action::Send { ask: GuestRequest::Discard(_), .. } => feature::DISCARD,
-            Action::Send { ask: GuestRequest::WriteZeroes(_), .. } => feature::WRITE_ZEROES,
+            Action::Send { ask, .. } if ask.facts().feature != 0 => ask.facts().feature,
             Action::Send { layout, .. } if layout.indirect != 0 => feature::INDIRECT_DESC,
             _ => 0,
         };

@@ -11,8 +11,10 @@ use powerfail_model::Segment;
 use super::features::{self, Features};
 use crate::base::sectors::SectorSet;
 use crate::dut::lifecycle::{Cut, Lifecycle};
-use crate::guest::{GuestRequest, Layout, MAX_SECTORS, MAX_SEGMENTS, Malformation, Segments};
-use crate::host::disk::{OpKey, Outcome};
+use crate::guest::{
+    GuestRequest, Layout, MAX_SECTORS, MAX_SEGMENTS, Malformation, RangeKind, Segments,
+};
+use crate::host::disk::{Errno, OpKey, Outcome};
 use crate::world::action::{Action, CrashKind, QueueId, Until};
 
 impl fmt::Display for QueueId {
@@ -45,48 +47,34 @@ fn device_name(device: u8) -> &'static str {
 /// The name of a request in traces and stories: a letter for its kind, and its number.
 #[must_use]
 pub fn request_name(id: u32, ask: &GuestRequest) -> String {
-    let letter = match ask {
-        GuestRequest::In { .. } => 'r',
-        GuestRequest::Out { .. } => 'w',
-        GuestRequest::Flush => 'f',
-        GuestRequest::GetId => 'i',
-        GuestRequest::Discard(_) => 'd',
-        GuestRequest::WriteZeroes(_) => 'z',
-        GuestRequest::Other(_) => 'o',
-        GuestRequest::Store { .. } => 's',
-        GuestRequest::Load { .. } => 'l',
-    };
+    let letter = ask.facts().letter;
     format!("{letter}{id}")
 }
 
 impl fmt::Display for GuestRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let segments = |f: &mut fmt::Formatter<'_>, segments: &Segments| {
-            for (nth, segment) in segments.as_slice().iter().enumerate() {
-                let separator = if nth == 0 { "" } else { "," };
-                write!(f, "{separator}{}+{}", segment.sector, segment.sectors)?;
-                if segment.flags != 0 {
-                    write!(f, "/{}", segment.flags)?;
-                }
-            }
-            Ok(())
-        };
+        let name = self.facts().name;
         match self {
-            GuestRequest::In { sector, sectors } => write!(f, "in {sector}+{sectors}"),
-            GuestRequest::Out { sector, sectors } => write!(f, "out {sector}+{sectors}"),
-            GuestRequest::Flush => f.write_str("flush"),
-            GuestRequest::GetId => f.write_str("get-id"),
-            GuestRequest::Discard(list) => {
-                f.write_str("discard ")?;
-                segments(f, list)
+            GuestRequest::Flush | GuestRequest::GetId => f.write_str(name),
+            GuestRequest::Other(number) => write!(f, "{name} {number}"),
+            GuestRequest::In { .. }
+            | GuestRequest::Out { .. }
+            | GuestRequest::Store { .. }
+            | GuestRequest::Load { .. } => {
+                let (first, count) = self.range().expect("a transfer has a range");
+                write!(f, "{name} {first}+{count}")
             }
-            GuestRequest::WriteZeroes(list) => {
-                f.write_str("write-zeroes ")?;
-                segments(f, list)
+            GuestRequest::Ranges(_, segments) => {
+                write!(f, "{name} ")?;
+                for (nth, segment) in segments.as_slice().iter().enumerate() {
+                    let separator = if nth == 0 { "" } else { "," };
+                    write!(f, "{separator}{}+{}", segment.sector, segment.sectors)?;
+                    if segment.flags != 0 {
+                        write!(f, "/{}", segment.flags)?;
+                    }
+                }
+                Ok(())
             }
-            GuestRequest::Other(number) => write!(f, "type {number}"),
-            GuestRequest::Store { word, words } => write!(f, "store {word}+{words}"),
-            GuestRequest::Load { word, words } => write!(f, "load {word}+{words}"),
         }
     }
 }
@@ -151,7 +139,7 @@ impl fmt::Display for Action {
                     Outcome::Ok { landed } => write!(f, " with={landed}"),
                     Outcome::Short { bytes } => write!(f, " short={bytes}"),
                     Outcome::Failed { errno, landed, forgot } => {
-                        write!(f, " errno={errno}")?;
+                        write!(f, " errno={}", errno.0)?;
                         if !landed.is_empty() {
                             write!(f, " landed={landed}")?;
                         }
@@ -298,10 +286,11 @@ fn ask(words: &mut Words<'_>) -> Result<GuestRequest, String> {
         }
         "flush" => GuestRequest::Flush,
         "get-id" => GuestRequest::GetId,
-        "discard" => GuestRequest::Discard(segments(words.next("the segments")?)?),
-        "write-zeroes" => GuestRequest::WriteZeroes(segments(words.next("the segments")?)?),
         "type" => GuestRequest::Other(number("the type", words.next("the type")?)?),
-        other => return Err(format!("there is no request type `{other}`")),
+        other => match RangeKind::from_name(other) {
+            Some(kind) => GuestRequest::Ranges(kind, segments(words.next("the segments")?)?),
+            None => return Err(format!("there is no request type `{other}`")),
+        },
     })
 }
 
@@ -407,7 +396,7 @@ impl FromStr for Action {
             }
             "complete" => {
                 let op = op(&mut words)?;
-                let outcome = if let Some(errno) = words.parsed("errno")? {
+                let outcome = if let Some(errno) = words.parsed("errno")?.map(Errno) {
                     let (landed, forgot) = (words.set("landed")?, words.set("forgot")?);
                     Outcome::Failed { errno, landed, forgot }
                 } else if let Some(bytes) = words.parsed("short")? {

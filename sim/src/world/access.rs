@@ -7,6 +7,7 @@ use super::{Event, Outcome, World};
 use crate::dut::{DeviceUnderTest, Host, Mapping};
 use crate::guest::Kind;
 use crate::guest::payload::{self, Author};
+use crate::guest::wire::Status;
 use crate::guest::{GuestRequest, MAX_SECTORS};
 use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
@@ -54,10 +55,10 @@ impl<D: DeviceUnderTest> World<D> {
         self.chain.note(3, u64::from(id), u64::from(to.device));
         if self.listening {
             let found = if store { &[][..] } else { &seen[..words as usize] };
-            self.answers.push(Answer::new(id, 0, found));
+            self.answers.push(Answer::new(id, Status::OK, found));
         }
         if self.journal.is_some() {
-            self.note(Event::Completed { to, id, ask, status: 0 });
+            self.note(Event::Completed { to, id, ask, status: Status::OK });
         }
         told.map_err(|violation| Failure::boxed(to.device, violation))?;
         Ok(true)

@@ -98,9 +98,7 @@ impl Chain {
                     }
                 }
                 match ask {
-                    GuestRequest::Discard(segments) | GuestRequest::WriteZeroes(segments) => {
-                        self.segments(segments)
-                    }
+                    GuestRequest::Ranges(_, segments) => self.segments(segments),
                     _ => self.word(ask.sector()),
                 }
             }
@@ -137,7 +135,7 @@ impl Chain {
                 }
                 Outcome::Failed { errno, landed, forgot } => {
                     self.op(23, op);
-                    self.word(errno as u64);
+                    self.word(errno.0 as u64);
                     self.set(landed);
                     self.set(forgot);
                 }

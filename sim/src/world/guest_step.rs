@@ -9,7 +9,7 @@ use crate::base::sectors::SectorSet;
 use crate::dut::{DeviceUnderTest, Host, Progress};
 use crate::guest::payload::Author;
 use crate::guest::wire::{config, feature, memory};
-use crate::guest::{GuestRequest, Layout, Malformation, RingPlan};
+use crate::guest::{GuestRequest, Layout, Malformation, RangeKind, RingPlan};
 use crate::guest::{Kind, REGION};
 use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
@@ -264,8 +264,8 @@ impl<D: DeviceUnderTest> World<D> {
             GuestRequest::In { .. } | GuestRequest::Load { .. } => 0,
             GuestRequest::Out { .. } | GuestRequest::Store { .. } => 1,
             GuestRequest::Flush => 2,
-            GuestRequest::Discard(_) => 3,
-            GuestRequest::WriteZeroes(_) => 4,
+            GuestRequest::Ranges(RangeKind::Discard, _) => 3,
+            GuestRequest::Ranges(RangeKind::WriteZeroes, _) => 4,
             GuestRequest::GetId | GuestRequest::Other(_) => 5,
         };
         self.stats.requests += 1;
@@ -285,7 +285,7 @@ impl<D: DeviceUnderTest> World<D> {
             return;
         }
         let granule = self.shape.spec.disk.granule / 512;
-        let discards = matches!(ask, GuestRequest::Discard(_));
+        let discards = matches!(ask, GuestRequest::Ranges(RangeKind::Discard, _));
         if slot.queues.len() == 1 && granule == 1 && !discards {
             // The situations below need two queues, a larger granule or a discard.
             return;
@@ -306,9 +306,7 @@ impl<D: DeviceUnderTest> World<D> {
                 if overlap && writes && index != usize::from(to.queue) {
                     coverage.hit(Situation::OverlapOnTwoQueues);
                 }
-                if overlap
-                    && matches!((ask, theirs), (GuestRequest::Discard(_), GuestRequest::Out { .. }))
-                {
+                if overlap && discards && matches!(theirs, GuestRequest::Out { .. }) {
                     coverage.hit(Situation::DiscardUnderWrite);
                 }
                 if granule > 1 && !overlap && shares_granule(mine, range, granule) {
@@ -328,13 +326,12 @@ fn shares_granule(mine: SectorSet, theirs: SectorSet, granule: u32) -> bool {
 
 /// Checks the offered features: virtio 1.4, 5.2.3, 5.2.5.2 and 5.19.3 (BLK-D-02, FB-01, FB-04).
 fn check_offer(kind: Kind, offered: u64) -> Result<(), Violation> {
-    const NEVER: u64 = 1 << 0 | 1 << 3 | 1 << 7 | 1 << 8;
     /// The feature bits that each device type defines for itself.
     const OWN: u64 = (1 << 24) - 1;
     let wrong = match kind {
         Kind::Disk => {
             let wce = offered & feature::CONFIG_WCE != 0 && offered & feature::FLUSH == 0;
-            wce || offered & NEVER != 0
+            wce || offered & feature::NEVER != 0
         }
         Kind::Memory => offered & OWN & !memory::SHMEM_REGION != 0,
     };
@@ -399,7 +396,7 @@ fn check_config<D: DeviceUnderTest>(device: &mut D, terms: &Terms) -> Result<(),
     if wce && terms.negotiated & feature::FLUSH == 0 && terms.writeback {
         return Err(Violation::new(Rule::WritebackStart));
     }
-    for offset in [33, 57, 58, 59] {
+    for offset in config::UNUSED {
         let mut byte = [0];
         device.config_read(offset, &mut byte);
         if byte[0] != 0 {

@@ -4,7 +4,7 @@ use super::World;
 use crate::base::sectors::SectorSet;
 use crate::dut::{DeviceUnderTest, OwnMedium};
 use crate::guest::Kind;
-use crate::host::disk::{OpKey, OpKind, Outcome, PUT_OFF};
+use crate::host::disk::{OpKey, OpKind, Outcome};
 use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
@@ -24,7 +24,7 @@ impl<D: DeviceUnderTest> World<D> {
             self.coverage.hit_if(forgets, Situation::SyncForgot);
         }
         if let Outcome::Failed { errno, .. } = outcome
-            && !PUT_OFF.contains(&errno)
+            && !errno.is_put_off()
         {
             self.note_failure(op);
         }

@@ -3,6 +3,7 @@
 //! A journal is optional, because no run depends on it.
 
 use crate::guest::GuestRequest;
+use crate::guest::wire::Status;
 use crate::host::disk::OpKey;
 use crate::world::action::{Action, QueueId};
 
@@ -22,7 +23,7 @@ pub enum Event {
         /// The request itself.
         ask: GuestRequest,
         /// Its status byte.
-        status: u8,
+        status: Status,
     },
     /// The device signalled the driver of a queue.
     Signalled(QueueId),

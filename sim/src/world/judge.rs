@@ -8,7 +8,8 @@ use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
 use crate::guest::Kind;
 use crate::guest::payload::{self, Author};
-use crate::guest::{Breach, Done, GuestRequest, MAX_SECTORS, Malformation};
+use crate::guest::wire::Status;
+use crate::guest::{Breach, Done, GuestRequest, MAX_SECTORS, Malformation, RangeKind};
 use crate::host::disk::Witness;
 use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
@@ -32,14 +33,14 @@ pub(crate) struct Answer {
     /// Its number.
     pub(crate) id: u32,
     /// Its status byte.
-    pub(crate) status: u8,
+    pub(crate) status: Status,
     /// A hash over the contents that a read returned.
     pub(crate) found: u64,
 }
 
 impl Answer {
     #[cold]
-    pub(super) fn new(id: u32, status: u8, seen: &[Observed]) -> Answer {
+    pub(super) fn new(id: u32, status: Status, seen: &[Observed]) -> Answer {
         let found = seen.iter().fold(0, |hash, &seen| mix(hash ^ payload::code(seen)));
         Answer { id, status, found }
     }
@@ -65,8 +66,12 @@ impl<D: DeviceUnderTest> World<D> {
             Err(breach) => return Err(self.breached(to, breach)),
         };
         self.stats.completions += 1;
-        self.stats.failures += u64::from(done.status != 0);
-        self.chain.note(1, u64::from(done.id), u64::from(done.status) << 20 | u64::from(done.len));
+        self.stats.failures += u64::from(!done.status.is_ok());
+        self.chain.note(
+            1,
+            u64::from(done.id),
+            u64::from(done.status.0) << 20 | u64::from(done.len),
+        );
         if self.journal.is_some() {
             let Done { id, ask, status, .. } = done;
             self.note(Event::Completed { to, id, ask, status });
@@ -85,7 +90,7 @@ impl<D: DeviceUnderTest> World<D> {
         let mut seen = [Observed::Garbage; MAX_SECTORS as usize];
         let mut found = 0;
         if let GuestRequest::In { sector, sectors } = done.ask
-            && done.status == 0
+            && done.status.is_ok()
             && done.malformation == Malformation::None
         {
             found = sectors as usize;
@@ -98,17 +103,19 @@ impl<D: DeviceUnderTest> World<D> {
         if self.listening {
             self.answers.push(Answer::new(done.id, done.status, &seen[..found]));
         }
-        let status = if malformed && done.status > 2 { 1 } else { done.status };
+        // An unknown status of a malformed request is a failure like any other.
+        let known = done.status.is_known() || !malformed;
+        let status = if known { done.status } else { Status::IOERR };
         let id = RequestId(done.id);
         // Failures of a device's own disk cannot be seen here, so they excuse everything.
-        let excused = done.status == 0
+        let excused = done.status.is_ok()
             || !D::MEDIUM.is_simulated()
             || slot.host_failures.sync_failed
             || slot.life().excused.contains(&done.id);
         let told = match (&mut slot.oracle, excused) {
-            (Contract::Disk(oracle), true) => oracle.complete(id, status, &seen[..found]),
+            (Contract::Disk(oracle), true) => oracle.complete(id, status.0, &seen[..found]),
             (Contract::Disk(oracle), false) => {
-                oracle.complete_without_excuse(id, status, &seen[..found])
+                oracle.complete_without_excuse(id, status.0, &seen[..found])
             }
             (Contract::Memory(oracle), true) => oracle.complete(id, done.ret),
             (Contract::Memory(oracle), false) => oracle.complete_without_excuse(id, done.ret),
@@ -123,7 +130,7 @@ impl<D: DeviceUnderTest> World<D> {
             return Err(Failure::boxed(to.device, violation));
         }
         slot.life_mut().excused.retain(|other| *other != done.id);
-        if matches!(done.ask, GuestRequest::GetId) && done.status == 0 {
+        if matches!(done.ask, GuestRequest::GetId) && done.status.is_ok() {
             let answer = self.memory.bytes(done.data, 20);
             if answer != self.shape.spec.serial {
                 let violation = Violation::new(Rule::WrongIdentity).request(id);
@@ -138,8 +145,8 @@ impl<D: DeviceUnderTest> World<D> {
     fn note_completion(&mut self, to: QueueId, done: &Done) {
         let coverage = &mut self.coverage;
         let slot = &mut self.slots[usize::from(to.device)];
-        if done.status != 0 {
-            if done.status == 2 || !self.shape.host_may_fail {
+        if !done.status.is_ok() {
+            if done.status == Status::UNSUPP || !self.shape.host_may_fail {
                 coverage.hit(Situation::Refused);
             }
             if self.shape.spec.disk.read_only && done.ask.mutates() {
@@ -165,11 +172,11 @@ impl<D: DeviceUnderTest> World<D> {
                 });
                 coverage.hit_if(overtaken, Situation::FlushOvertakesWrite);
             }
-            GuestRequest::Discard(_) => {
+            GuestRequest::Ranges(RangeKind::Discard, _) => {
                 let range = done.ask.covered(self.shape.spec.disk.room());
                 slot.discarded = slot.discarded.or(range);
             }
-            GuestRequest::WriteZeroes(_) => {
+            GuestRequest::Ranges(RangeKind::WriteZeroes, _) => {
                 let range = done.ask.covered(self.shape.spec.disk.room());
                 let hit = |set: SectorSet| !set.and(range).is_empty();
                 coverage.hit_if(hit(slot.discarded), Situation::ZeroesOverDiscard);

@@ -382,9 +382,6 @@ fn reaches(ask: &GuestRequest, old: u64, new: u64) -> bool {
         GuestRequest::In { sector, sectors } | GuestRequest::Out { sector, sectors } => {
             between(*sector, *sectors)
         }
-        GuestRequest::Discard(list) | GuestRequest::WriteZeroes(list) => {
-            list.as_slice().iter().any(|segment| between(segment.sector, segment.sectors))
-        }
-        _ => false,
+        other => other.segments().iter().any(|segment| between(segment.sector, segment.sectors)),
     }
 }

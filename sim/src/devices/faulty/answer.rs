@@ -6,12 +6,13 @@ use super::AnswerFault;
 use crate::dut::Spec;
 use crate::dut::toolkit::BlockRequest;
 use crate::guest::memory::Ram;
+use crate::guest::wire::Status;
 use crate::guest::wire::{feature, request};
 
 /// The wrong answer and its effect.
 pub(super) struct Spoiled {
     /// The status written.
-    pub(super) status: u8,
+    pub(super) status: Status,
     /// The sector that is written nevertheless, with the start of the data, and whether on the
     /// medium only.
     pub(super) written: Option<(u32, bool)>,
@@ -24,7 +25,7 @@ impl AnswerFault {
         self,
         request: &BlockRequest,
         ram: &Ram<'_>,
-        status: u8,
+        status: Status,
         spec: &Spec,
         (offered, negotiated): (u64, u64),
     ) -> Option<Spoiled> {
@@ -68,20 +69,25 @@ impl AnswerFault {
         ];
         // A request with a second reason to be refused is still refused.
         let only = |fault| reasons.iter().all(|&(reason, holds)| holds == (reason == fault));
-        let answer = |wrong: bool, status: u8| wrong.then_some(Spoiled { status, written: None });
+        let answer =
+            |wrong: bool, status: Status| wrong.then_some(Spoiled { status, written: None });
         let write = |wrong: bool, behind: bool| {
-            let writes = kind == request::OUT && len >= 512 && status != 0;
+            let writes = kind == request::OUT && len >= 512 && !status.is_ok();
             let exists = request.sector < u64::from(spec.disk.capacity);
             let written = Some((request.sector as u32, behind));
             (wrong && writes && exists).then_some(Spoiled { status, written })
         };
         match self {
-            AnswerFault::RefusesWithIoerr => answer(status == 2, 1),
-            AnswerFault::FailsLegal => answer(kind == request::GET_ID && status == 0, 1),
-            AnswerFault::MadeUpStatus => answer(kind == request::GET_ID && status == 0, 3),
+            AnswerFault::RefusesWithIoerr => answer(status == Status::UNSUPP, Status::IOERR),
+            AnswerFault::FailsLegal => {
+                answer(kind == request::GET_ID && status.is_ok(), Status::IOERR)
+            }
+            AnswerFault::MadeUpStatus => {
+                answer(kind == request::GET_ID && status.is_ok(), Status(3))
+            }
             AnswerFault::RefusedButWritten => write(only(AnswerFault::ServesBeyondCapacity), false),
             AnswerFault::ReadOnlyWritten => write(only(self), true),
-            _ => answer(only(self), 0),
+            _ => answer(only(self), Status::OK),
         }
     }
 }

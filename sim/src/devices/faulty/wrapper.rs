@@ -10,6 +10,7 @@ use crate::dut::toolkit::{BlockRequest, Chain, DeviceRing};
 use crate::dut::{DeviceUnderTest, End, Host, Managed, Medium, Profile, Progress};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
+use crate::guest::wire::Status;
 use crate::guest::wire::{config, feature, request};
 use crate::host::disk::{FaultHandle, SimDisk};
 
@@ -104,7 +105,13 @@ impl WrongDevice {
     }
 
     /// Makes every flush fail after a failed write-through write.
-    fn poison(&mut self, request: &BlockRequest, status_at: u32, status: u8, host: &mut Host<'_>) {
+    fn poison(
+        &mut self,
+        request: &BlockRequest,
+        status_at: u32,
+        status: Status,
+        host: &mut Host<'_>,
+    ) {
         let len = u64::from(request.data_out);
         let end = request.sector.checked_add(len / 512);
         let legal = request.data_in == 0
@@ -113,8 +120,10 @@ impl WrongDevice {
             && !self.spec.disk.read_only;
         let through = self.inner.registers.device.shared().write_through();
         match (request.kind, status) {
-            (request::OUT, 1) if legal && through => self.poisoned = true,
-            (request::FLUSH, 0) if self.poisoned => host.ram.write(status_at, &[1]),
+            (request::OUT, Status::IOERR) if legal && through => self.poisoned = true,
+            (request::FLUSH, Status::OK) if self.poisoned => {
+                host.ram.write(status_at, &[Status::IOERR.0]);
+            }
             _ => {}
         }
     }
@@ -135,9 +144,9 @@ impl WrongDevice {
             spans.iter().rev().find(|span| span.1 > 0).map(|span| span.0 + span.1 - 1)
         };
         let status_at = last(&request.chain.writable).expect("a parsed request has a status byte");
-        let [status] = host.ram.read::<1>(status_at);
+        let status = Status(host.ram.read::<1>(status_at)[0]);
         match self.fault {
-            DeviceFault::StatusTooWide => host.ram.write(status_at, &[status, 0, 0, 0]),
+            DeviceFault::StatusTooWide => host.ram.write(status_at, &[status.0, 0, 0, 0]),
             DeviceFault::HeaderWritten => {
                 let header = request.chain.readable.iter().find(|span| span.1 > 0);
                 let at = header.expect("a parsed request has a header").0;
@@ -147,11 +156,11 @@ impl WrongDevice {
                 let this = (request.kind == request::OUT).then_some(status_at);
                 let last = std::mem::replace(&mut self.last_status, this);
                 if let Some(at) = last.filter(|&at| at != status_at) {
-                    host.ram.write(at, &[0]);
+                    host.ram.write(at, &[Status::OK.0]);
                 }
             }
-            DeviceFault::Lifecycle(_) if status == 0 && self.spoil_grown(queue, &request) => {
-                host.ram.write(status_at, &[1]);
+            DeviceFault::Lifecycle(_) if status.is_ok() && self.spoil_grown(queue, &request) => {
+                host.ram.write(status_at, &[Status::IOERR.0]);
             }
             DeviceFault::PoisonedByWrite => self.poison(&request, status_at, status, host),
             DeviceFault::Panics => {
@@ -161,7 +170,7 @@ impl WrongDevice {
                 let bits = (self.offered(), self.negotiated);
                 let spoiled = fault.spoil(&request, &host.ram, status, &self.spec, bits);
                 let Some(spoiled) = spoiled else { return };
-                host.ram.write(status_at, &[spoiled.status]);
+                host.ram.write(status_at, &[spoiled.status.0]);
                 if let Some((sector, behind)) = spoiled.written {
                     let mut bytes = [0; 512];
                     request.chain.read(&host.ram, request::HEADER, &mut bytes);
@@ -248,7 +257,7 @@ impl DeviceUnderTest for WrongDevice {
     fn config_read(&mut self, offset: u64, out: &mut [u8]) {
         self.inner.config_read(offset, out);
         match (self.fault, offset) {
-            (DeviceFault::ReservedSet, 33) => out[0] = 1,
+            (DeviceFault::ReservedSet, at) if at == config::UNUSED[0] => out[0] = 1,
             (DeviceFault::WritebackStartsOn, config::WRITEBACK) => {
                 out[0] = self.said_mode.unwrap_or(1);
             }

@@ -8,32 +8,64 @@
 
 use super::operation::OpKind;
 
-/// Interrupted; try again.
-const EINTR: i32 = 4;
-/// Input/output error.
-pub(crate) const EIO: i32 = 5;
-/// Not now; try again.
-const EAGAIN: i32 = 11;
-/// No memory for the operation.
-const ENOMEM: i32 = 12;
-/// Guest memory is not accessible.
-const EFAULT: i32 = 14;
-/// The operation is invalid for the host.
-const EINVAL: i32 = 22;
-/// The file would be too large.
-const EFBIG: i32 = 27;
-/// No space.
-const ENOSPC: i32 = 28;
-/// The host does not support the operation.
-const EOPNOTSUPP: i32 = 95;
-/// The user's disk quota is exceeded.
-const EDQUOT: i32 = 122;
+/// A positive error number of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Errno(pub i32);
 
-/// Errors with which a host refuses an operation for now.
-pub(crate) const PUT_OFF: [i32; 2] = [EINTR, EAGAIN];
-/// Errors with which a host fails an operation.
-pub(crate) const FAILED: [i32; 8] =
-    [EIO, EFAULT, EINVAL, EFBIG, ENOSPC, EDQUOT, ENOMEM, EOPNOTSUPP];
+impl Errno {
+    /// Interrupted; try again.
+    pub const EINTR: Errno = Errno(4);
+    /// Input/output error.
+    pub const EIO: Errno = Errno(5);
+    /// Not now; try again.
+    pub const EAGAIN: Errno = Errno(11);
+    /// No memory for the operation.
+    pub const ENOMEM: Errno = Errno(12);
+    /// Guest memory is not accessible.
+    pub const EFAULT: Errno = Errno(14);
+    /// The operation is invalid for the host.
+    pub const EINVAL: Errno = Errno(22);
+    /// The file would be too large.
+    pub const EFBIG: Errno = Errno(27);
+    /// No space.
+    pub const ENOSPC: Errno = Errno(28);
+    /// The host does not support the operation.
+    pub const EOPNOTSUPP: Errno = Errno(95);
+    /// The user's disk quota is exceeded.
+    pub const EDQUOT: Errno = Errno(122);
+
+    /// Errors with which a host refuses an operation for now.
+    pub const PUT_OFF: [Errno; 2] = [Errno::EINTR, Errno::EAGAIN];
+    /// Errors with which a host fails an operation.
+    pub const FAILED: [Errno; 8] = [
+        Errno::EIO,
+        Errno::EFAULT,
+        Errno::EINVAL,
+        Errno::EFBIG,
+        Errno::ENOSPC,
+        Errno::EDQUOT,
+        Errno::ENOMEM,
+        Errno::EOPNOTSUPP,
+    ];
+
+    /// Whether the host refused the operation for now.
+    #[must_use]
+    pub fn is_put_off(self) -> bool {
+        Errno::PUT_OFF.contains(&self)
+    }
+
+    /// The effects that an operation of this kind may have had when it fails with this error.
+    #[must_use]
+    pub fn damage(self, kind: OpKind) -> Damage {
+        match kind {
+            OpKind::Read => Damage::None,
+            OpKind::Sync if self.is_put_off() => Damage::None,
+            OpKind::Sync => Damage::Forgot,
+            _ if self.is_put_off() || self == Errno::EOPNOTSUPP => Damage::None,
+            OpKind::Write | OpKind::Discard | OpKind::WriteZeroes => Damage::Landed,
+        }
+    }
+}
 
 /// The effects that a failed operation may have had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,17 +76,4 @@ pub enum Damage {
     Landed,
     /// Any dirty sector may have been marked clean.
     Forgot,
-}
-
-/// The effects that an operation of this kind may have had when it fails with `errno` (positive).
-#[must_use]
-pub fn damage(kind: OpKind, errno: i32) -> Damage {
-    let put_off = PUT_OFF.contains(&errno);
-    match kind {
-        OpKind::Read => Damage::None,
-        OpKind::Sync if put_off => Damage::None,
-        OpKind::Sync => Damage::Forgot,
-        _ if put_off || errno == EOPNOTSUPP => Damage::None,
-        OpKind::Write | OpKind::Discard | OpKind::WriteZeroes => Damage::Landed,
-    }
 }

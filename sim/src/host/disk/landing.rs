@@ -3,7 +3,7 @@
 
 use powerfail_device::{Completion, Errno, Op};
 
-use super::errno::{Damage, PUT_OFF, damage};
+use super::errno::Damage;
 use super::operation::{OpKey, OpKind, Outcome, Ready};
 use super::sim::{SimDisk, lane_index};
 use crate::base::sectors::SectorSet;
@@ -100,9 +100,9 @@ impl SimDisk {
                 if reached { Ok(bytes) } else { Err(Errno::EFAULT) }
             }
             Outcome::Failed { errno, landed, forgot } => {
-                match damage(key.kind, errno) {
+                match errno.damage(key.kind) {
                     // A failed read may have filled memory, which the guest must not use.
-                    Damage::None if key.kind == OpKind::Read && !PUT_OFF.contains(&errno) => {}
+                    Damage::None if key.kind == OpKind::Read && !errno.is_put_off() => {}
                     Damage::None if !self.in_flight[index].landed.is_empty() => return false,
                     Damage::None => {}
                     Damage::Landed => {
@@ -116,7 +116,7 @@ impl SimDisk {
                         self.syncs_failed += 1;
                     }
                 }
-                Err(Errno(errno))
+                Err(Errno(errno.0))
             }
         };
         let op = self.in_flight.swap_remove(index);

@@ -41,8 +41,7 @@ mod shape;
 mod sim;
 mod witness;
 
-pub use errno::{Damage, damage};
-pub(crate) use errno::{EIO, FAILED, PUT_OFF};
+pub use errno::{Damage, Errno};
 pub use lane::Lane;
 pub use memory::MemoryLane;
 pub use operation::{OpKey, OpKind, Outcome};

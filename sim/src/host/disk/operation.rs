@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use powerfail_device::{Completion, Op, Submission};
 
+use super::errno::Errno;
 use crate::base::sectors::SectorSet;
 
 /// The type of an operation.
@@ -151,8 +152,8 @@ pub enum Outcome {
     /// Failure. `landed` is the sectors that a write changed nevertheless; `forgot` the dirty
     /// sectors that a failed sync marks clean.
     Failed {
-        /// A positive error number.
-        errno: i32,
+        /// The error number.
+        errno: Errno,
         /// See the variant.
         landed: SectorSet,
         /// See the variant.

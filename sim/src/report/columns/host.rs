@@ -61,7 +61,7 @@ impl Columns<'_> {
                     set if set.is_empty() => String::new(),
                     set => format!(", forgets {set}"),
                 };
-                format!("{what} fails (errno {errno}){forgot}")
+                format!("{what} fails (errno {}){forgot}", errno.0)
             }
         };
         let sync_failed = failed && op.kind == OpKind::Sync;

@@ -13,6 +13,7 @@ use super::verdict;
 use super::words::{features, malformed, status_name};
 use crate::guest::GuestRequest;
 use crate::guest::Kind;
+use crate::guest::wire::Status;
 use crate::trace::features as words_for;
 use crate::world::WorldShape;
 use crate::world::action::{Action, CrashKind, QueueId, Until};
@@ -146,7 +147,7 @@ impl Columns<'_> {
         }
     }
 
-    fn completed(&mut self, to: QueueId, id: u32, ask: &GuestRequest, status: u8) {
+    fn completed(&mut self, to: QueueId, id: u32, ask: &GuestRequest, status: Status) {
         let name = self.requests.name(id);
         let violation = self.failure.map(|failure| &failure.violation);
         let because = violation.map_or(&[][..], |violation| &violation.because);
@@ -154,7 +155,7 @@ impl Columns<'_> {
             Reason::ReadSaw { id: read, content, .. } if read.0 == id => Some(*content),
             _ => None,
         });
-        let early = *ask == GuestRequest::Flush && status == 0;
+        let early = *ask == GuestRequest::Flush && status.is_ok();
         let synced = self.syncs.iter().find(|flush| flush.0 == id).map_or(Synced::Never, |f| f.1);
         let counts = because.iter().any(
             |reason| matches!(reason, Reason::FlushCompleted { id: flush, .. } if flush.0 == id),
@@ -167,7 +168,7 @@ impl Columns<'_> {
                     self.requests.observed(content)
                 )
             }
-            _ if self.shape.kind(to.device) == Kind::Memory && status != 0 => {
+            _ if self.shape.kind(to.device) == Kind::Memory && !status.is_ok() => {
                 format!("{name} failed")
             }
             _ => format!("{name} {}", status_name(status)),

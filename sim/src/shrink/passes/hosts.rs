@@ -2,8 +2,8 @@
 
 use super::{Mode, Said};
 use crate::base::sectors::SectorSet;
-use crate::host::disk::Outcome;
-use crate::shrink::case::{Case, EIO};
+use crate::host::disk::{Errno, Outcome};
+use crate::shrink::case::Case;
 use crate::shrink::timeline::Timeline;
 use crate::world::action::{Action, CrashKind, Until};
 
@@ -75,9 +75,9 @@ pub(super) fn sets(case: &Case, _: &Timeline, nth: usize) -> Said {
             smaller(landed).map(|landed| Action::Complete { op, outcome: Outcome::Ok { landed } })
         }
         Action::Complete { op, outcome: Outcome::Failed { errno, landed, forgot } }
-            if way == WAYS - 1 && errno != EIO && case.shape.host_may_fail =>
+            if way == WAYS - 1 && errno != Errno::EIO && case.shape.host_may_fail =>
         {
-            let outcome = Outcome::Failed { errno: EIO, landed, forgot };
+            let outcome = Outcome::Failed { errno: Errno::EIO, landed, forgot };
             Some(Action::Complete { op, outcome })
         }
         Action::Complete { op, outcome: Outcome::Failed { errno, landed, forgot } } => {

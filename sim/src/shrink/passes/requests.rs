@@ -99,8 +99,9 @@ fn narrowed(ask: &GuestRequest, way: usize) -> Option<GuestRequest> {
         Some(fewer)
     };
     match ask {
-        GuestRequest::Discard(segments) => list(segments).map(GuestRequest::Discard),
-        GuestRequest::WriteZeroes(segments) => list(segments).map(GuestRequest::WriteZeroes),
+        GuestRequest::Ranges(kind, segments) => {
+            list(segments).map(|segments| GuestRequest::Ranges(*kind, segments))
+        }
         _ => {
             let (first, count) = ask.range()?;
             let (first, count) = part(first, count)?;

@@ -3,7 +3,7 @@
 use super::requests::placed;
 use super::{Mode, Said};
 use crate::guest::wire::{feature, memory};
-use crate::host::disk::{Outcome, PUT_OFF};
+use crate::host::disk::Outcome;
 use crate::shrink::case::Case;
 use crate::shrink::places;
 use crate::shrink::timeline::Timeline;
@@ -91,7 +91,7 @@ fn shaped(case: &Case, nth: usize) -> Option<Case> {
 /// Whether the host fails permanently, which is allowed only if the shape of the world says so.
 fn is_failure(action: &Action) -> bool {
     match action {
-        Action::Complete { outcome: Outcome::Failed { errno, .. }, .. } => !PUT_OFF.contains(errno),
+        Action::Complete { outcome: Outcome::Failed { errno, .. }, .. } => !errno.is_put_off(),
         _ => false,
     }
 }
