@@ -6,7 +6,7 @@
 //! EOPNOTSUPP: then no part has. A failed write never affects data that completed before it. A
 //! failed sync may do so with every error except EINTR and EAGAIN.
 
-use super::operation::OpKind;
+use super::op_kind::OpKind;
 
 /// A positive error number of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

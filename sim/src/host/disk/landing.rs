@@ -4,7 +4,8 @@
 use powerfail_device::{Completion, Errno, Op};
 
 use super::errno::Damage;
-use super::operation::{OpKey, OpKind, Outcome, Ready};
+use super::op_kind::OpKind;
+use super::operation::{OpKey, Outcome, Ready};
 use super::sim::{SimDisk, lane_index};
 use crate::base::sectors::SectorSet;
 use crate::guest::memory::Ram;

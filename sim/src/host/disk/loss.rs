@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::operation::OpKind;
+use super::op_kind::OpKind;
 use super::sim::{LANES_EACH, SimDisk, lane_index};
 use crate::base::sectors::SectorSet;
 use crate::guest::payload::SECTOR;

@@ -6,48 +6,8 @@ use std::str::FromStr;
 use powerfail_device::{Completion, Op, Submission};
 
 use super::errno::Errno;
+use super::op_kind::OpKind;
 use crate::base::sectors::SectorSet;
-
-/// The type of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum OpKind {
-    /// Copy sectors to guest memory.
-    Read,
-    /// Copy sectors from guest memory into the cache.
-    Write,
-    /// Make completed effects stable.
-    Sync,
-    /// Zero sectors, or leave them as they are.
-    Discard,
-    /// Zero sectors.
-    WriteZeroes,
-}
-
-impl OpKind {
-    const NAMES: [(OpKind, &'static str); 5] = [
-        (OpKind::Read, "read"),
-        (OpKind::Write, "write"),
-        (OpKind::Sync, "sync"),
-        (OpKind::Discard, "discard"),
-        (OpKind::WriteZeroes, "write-zeroes"),
-    ];
-
-    /// Whether it may change the content of sectors.
-    pub(crate) fn mutates(self) -> bool {
-        !matches!(self, OpKind::Read | OpKind::Sync)
-    }
-
-    /// Its name in reports.
-    pub(crate) fn words(self) -> &'static str {
-        match self {
-            OpKind::Read => "read",
-            OpKind::Write => "write",
-            OpKind::Sync => "sync",
-            OpKind::Discard => "discard",
-            OpKind::WriteZeroes => "write-zeroes",
-        }
-    }
-}
 
 /// The key of an operation: its device, lane, type and range on the medium. `twin` distinguishes
 /// equal ones in flight. A key whose `twin` is not in flight names the oldest equal one.
@@ -93,8 +53,7 @@ impl OpKey {
 /// `q0:write@2+1`, `b.q1:sync`, and `q0:write@2+1#1` for one with an older twin.
 impl fmt::Display for OpKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (_, name) =
-            OpKind::NAMES[OpKind::NAMES.iter().position(|n| n.0 == self.kind).unwrap_or(0)];
+        let name = self.kind.words();
         let device = if self.device == 0 { "" } else { "b." };
         write!(f, "{device}q{}:{name}", self.lane)?;
         if self.kind != OpKind::Sync {
@@ -123,7 +82,7 @@ impl FromStr for OpKey {
         let (name, place) = what.split_once('@').unwrap_or((what, "0+0"));
         // Old traces have stable writes. Today such a write is a write and a sync.
         let name = if name == "write-stable" { "write" } else { name };
-        let kind = OpKind::NAMES.iter().find(|n| n.1 == name).ok_or_else(bad)?.0;
+        let kind = OpKind::from_name(name).ok_or_else(bad)?;
         let (sector, sectors) = place.split_once('+').ok_or_else(bad)?;
         let number =
             |digits: &str| digits.parse::<u32>().ok().filter(|&n| n <= SectorSet::CAPACITY);

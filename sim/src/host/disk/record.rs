@@ -8,7 +8,8 @@
 //! [`Record::close`] appends writes that landed without a completion. Sectors that a failed sync
 //! forgot are recorded only then or when they are evicted, because they are invisible until then.
 
-use super::operation::{OpKind, Ready};
+use super::op_kind::OpKind;
+use super::operation::Ready;
 use crate::base::sectors::SectorSet;
 use crate::guest::payload::SECTOR;
 

@@ -3,7 +3,7 @@
 use powerfail_device::{Bounce, Buffer, Op, Submission};
 
 use super::loss::copy;
-use super::operation::OpKind;
+use super::op_kind::OpKind;
 use super::sim::{LANES_EACH, SimDisk, lane_index};
 use crate::base::sectors::SectorSet;
 use crate::guest::memory::Ram;

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use powerfail_device::{Completion, Limits, Submission};
 
-use super::operation::{InFlight, OpKey, OpKind, Ready, describe};
+use super::op_kind::OpKind;
+use super::operation::{InFlight, OpKey, Ready, describe};
 use super::record::{Note, Record};
 use super::shape::DiskShape;
 use crate::base::sectors::SectorSet;
