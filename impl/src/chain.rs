@@ -97,11 +97,13 @@ impl Parts {
             };
         }
         self.split_status(memory)?;
-        if sound && !more && self.header_len == HEADER_BYTES {
-            Ok(())
-        } else {
-            Err(Malformed::Answerable)
+        assert!(self.header_len <= HEADER_BYTES, "the header has 16 bytes");
+        if !sound || more || self.header_len < HEADER_BYTES {
+            return Err(Malformed::Answerable);
         }
+        assert_eq!(self.readable.is_empty(), self.readable_len == 0, "no range is empty");
+        assert_eq!(self.writable.is_empty(), self.writable_len == 0, "no range is empty");
+        Ok(())
     }
 
     /// Adds readable bytes to the header or the data; returns whether they are in guest memory.
@@ -130,6 +132,7 @@ impl Parts {
     /// "The last byte of the device-writable part" is the status, wherever it is.
     fn split_status<M: GuestMemory>(&mut self, memory: &M) -> Result<(), Malformed> {
         let last = self.writable.last_mut().ok_or(Malformed::NoStatus)?;
+        assert!(last.len > 0, "no range is empty");
         last.len -= 1;
         let address = last.addr.0.checked_add(u64::from(last.len));
         self.status = GuestAddress(address.ok_or(Malformed::NoStatus)?);

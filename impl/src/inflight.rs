@@ -223,6 +223,7 @@ impl InflightRecord {
 
     /// Records that a head was taken from the ring, before any work on it.
     pub(crate) fn taken(&mut self, head: u16) {
+        assert!(head < self.size, "head {head} of {}", self.size);
         let place = place(head);
         self.memory.store(place + 1, self.counter);
         self.counter = self.counter.wrapping_add(1);
@@ -231,6 +232,7 @@ impl InflightRecord {
 
     /// Records that `used.idx` is about to pass this head.
     pub(crate) fn about_to_use(&mut self, head: u16) {
+        assert!(head < self.size, "head {head} of {}", self.size);
         let front = self.front();
         self.memory.store(place(head), state(true, front.last_batch_head));
         self.memory.store(1, Front { last_batch_head: head, ..front }.word());
@@ -291,6 +293,7 @@ impl InflightRecord {
             in_flight.map(|head| (self.memory.load(place(head) + 1), head)).collect();
         heads.sort_unstable();
         let heads: Vec<u16> = heads.into_iter().map(|(_, head)| head).collect();
+        assert!(heads.len() <= usize::from(self.size), "each head is in flight once");
         // Oldest first: the nth of n distinct counters is at least n, so the order holds after each
         // store.
         for (counter, head) in (0..).zip(&heads) {

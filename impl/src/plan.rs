@@ -26,6 +26,7 @@ impl Extent {
     /// The largest extent inside this one that starts and ends on multiples of `unit`; `None` if it
     /// would be empty.
     pub(crate) fn inward(&self, unit: u32) -> Option<Extent> {
+        assert!(unit > 0, "a granularity of zero");
         let start = up(self.start, unit.into());
         let end = down(self.end(), unit.into());
         (start < end).then(|| Extent { start, len: end - start, ..*self })
@@ -56,6 +57,7 @@ pub(crate) enum Move {
 
 /// The next operation of a read with `done` bytes of `extent` complete, fewer than all.
 pub(crate) fn read(limits: &Limits, extent: &Extent, done: u64) -> Move {
+    assert!(done < extent.len, "a complete extent has no next operation");
     let granule = u64::from(limits.granule);
     let (at, end) = (extent.start + done, extent.end());
     if (at | end) & (granule - 1) == 0 {
@@ -65,6 +67,7 @@ pub(crate) fn read(limits: &Limits, extent: &Extent, done: u64) -> Move {
     let offset = floor(at, granule);
     let most = BOUNCE_MOST.min(limits.max_transfer.into());
     let len = (up(end, granule) - offset).min(most) as u32;
+    assert!(at < offset + u64::from(len), "a read around a range reaches it");
     Move::Around { offset, len }
 }
 
@@ -74,6 +77,7 @@ pub(crate) fn write(limits: &Limits, extent: &Extent, done: u64) -> Move {
         let at = extent.start + done;
         let whole = floor(extent.end(), limits.granule.into()) - at;
         let len = whole.min(limits.max_transfer.into()) as u32;
+        assert!(len > 0, "the rest covers a granule");
         Move::Direct { offset: at, len }
     })
 }
@@ -90,25 +94,30 @@ pub(crate) fn write_zeroes(limits: &Limits, extent: &Extent, done: u64, by_write
     let usable = !by_write && first < last;
     if usable && at == first {
         let len = (last - at).min(down(limits.max_write_zeroes, unit));
+        assert!(len > 0 && at + len <= end, "zeroes stay inside their extent");
         return Move::Zeroes { offset: at, len };
     }
     let stop = if usable { first } else { floor(end, limits.granule.into()) };
     let most = BOUNCE_MOST.min(limits.max_transfer.into());
     let len = (stop - at).min(most) as u32;
+    assert!(len > 0, "the rest covers a granule");
     Move::ZeroWrite { offset: at, len }
 }
 
 /// The next operation of a discard with `done` bytes of `extent` complete, fewer than all; `extent`
 /// was rounded inward.
 pub(crate) fn discard(limits: &Limits, extent: &Extent, done: u64) -> Move {
+    assert!(done < extent.len, "a complete extent has no next operation");
     let offset = extent.start + done;
     let most = down(limits.max_discard, limits.discard_granularity.into());
     let len = (extent.len - done).min(most);
+    assert!(len > 0, "a discard of nothing");
     Move::Discard { offset, len }
 }
 
 /// The granule in which the rest of `extent` begins, if the rest does not cover it whole.
 fn patch(limits: &Limits, extent: &Extent, done: u64) -> Option<Move> {
+    assert!(done < extent.len, "a complete extent has no next operation");
     let granule = u64::from(limits.granule);
     let (at, end) = (extent.start + done, extent.end());
     let offset = floor(at, granule);

@@ -170,6 +170,7 @@ impl Slots {
         assert!(!entry.live, "a free slot is not live");
         entry.live = true;
         let request = &mut entry.request;
+        assert!(request.patch.is_none() && request.data.is_empty(), "a free slot holds no memory");
         request.head = head;
         request.status = status;
         request.kind = kind;
@@ -243,6 +244,7 @@ impl Slots {
         assert!(request.sync == SyncPart::None, "the flush group still needs its sync");
         entry.live = false;
         let data = &mut entry.request.data;
+        assert!(self.pieces >= data.len(), "the ranges of this request were counted");
         self.pieces -= data.len();
         data.clear();
         if data.capacity() > MOST_KEPT {

@@ -24,6 +24,7 @@ impl BlockQueue {
         status: u8,
     ) {
         let request = self.slots.get(slot);
+        assert!(request.patch.is_none(), "slot {slot} has a granule to write back first");
         if request.kind == Kind::InternalFlush {
             return self.end_own_sync(slot, status);
         }
@@ -56,6 +57,7 @@ impl BlockQueue {
         status: u8,
         written: Option<u32>,
     ) {
+        assert!(!self.stopped, "a reset answers nothing");
         let answered = memory.write_obj(status, address).is_ok();
         let len = match written {
             Some(written) if answered => written + 1,

@@ -36,6 +36,7 @@ impl BlockQueue {
         head: u16,
         chain: impl Iterator<Item = Descriptor>,
     ) {
+        assert!(!self.stopped, "a reset takes nothing from the ring");
         if let Some(record) = self.record.as_mut() {
             record.taken(head);
         }
@@ -73,6 +74,7 @@ impl BlockQueue {
     fn begin<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, slot: Slot) {
         let request = self.slots.get(slot);
         let empty = request.extents.is_empty();
+        assert!(request.kind != Kind::Flush || empty, "a flush has no range");
         if request.kind == Kind::Flush {
             // FLUSH is executed and honoured independent of negotiation and cache mode (AMB-17,
             // AMB-18).
@@ -153,6 +155,7 @@ fn judge_transfer(
     len: u32,
     capacity: u64,
 ) -> Result<(), Refused> {
+    assert!(request.extents.is_empty(), "a request is judged once");
     let len = u64::from(len);
     let extent = within(capacity, sector, len).ok_or(IOERR)?;
     if len % SECTOR != 0 {
@@ -184,6 +187,7 @@ fn judge_segments<M: GuestMemory>(
     if !len.is_multiple_of(SEGMENT_BYTES as u32) || segments > most_segments {
         return Err(IOERR);
     }
+    assert!(request.extents.is_empty(), "a request is judged once");
     let mut outcome = Ok(());
     for index in 0..segments {
         let mut bytes = [0; SEGMENT_BYTES];

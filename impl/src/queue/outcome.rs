@@ -98,6 +98,7 @@ fn refusal(
 /// that the rest starts on a granule.
 fn transferred(moved: u32, len: u32, granule: u32) -> Outcome {
     assert!(moved <= len, "the disk moved {moved} bytes of {len}");
+    assert!(granule.is_power_of_two(), "a granule is a power of two");
     match moved & !(granule - 1) {
         // Nothing moved, without an error: the end of the medium, or a disk that is gone.
         0 if moved == 0 => Outcome::Failed,
@@ -123,6 +124,7 @@ fn copy_wanted<M: GuestMemory>(
     let extent = &request.extents[request.at];
     let from = extent.start + request.done;
     let to = extent.end().min(offset + bytes);
+    assert!(offset <= from && from <= to, "a read around a range begins before it");
     let wanted = &bounce.as_slice()[(from - offset) as usize..(to - offset) as usize];
     match copy_in(&request.data, memory, request.done as u32, wanted) {
         Ok(()) => Outcome::Done(to - from),
@@ -138,6 +140,7 @@ fn overlay<M: GuestMemory>(
     skip: u32,
     len: u32,
 ) -> bool {
+    assert!(len > 0, "a patch changes something");
     let part = &mut bounce.as_mut_slice()[skip as usize..(skip + len) as usize];
     if request.kind == Kind::WriteZeroes {
         part.fill(0);

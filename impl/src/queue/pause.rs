@@ -60,12 +60,14 @@ impl BlockQueue {
 
     /// Makes a fresh queue continue for a saved one, which may have owed its driver a signal.
     pub(crate) fn go_on(&mut self, broken: bool, signal: bool) {
+        assert!(self.in_flight() == 0 && !self.stopped, "a fresh queue");
         self.front = RingFront::resumed(broken, signal);
     }
 
     /// Takes the next step of a paused queue; `false` iff there is none.
     #[cold]
     pub(super) fn poll_paused<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M) -> bool {
+        assert!(self.paused && !self.stopped, "a paused queue that is not being reset");
         if self.own_sync == OwnSync::Wanted {
             self.own_sync = OwnSync::Runs;
             let slot = self.slots.open(0, GuestAddress(0), Kind::InternalFlush);

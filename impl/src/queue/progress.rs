@@ -22,7 +22,12 @@ pub(super) const MAX_RETRIES: u8 = 200;
 impl BlockQueue {
     /// Plans the next operation of the request in `slot`, or ends it if there is none.
     pub(super) fn advance<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, slot: Slot) {
+        assert!(!self.stopped, "a reset ends every request");
         let request = self.slots.get(slot);
+        assert!(
+            request.done <= request.extents[request.at].len,
+            "slot {slot} went past its extent"
+        );
         if request.done == request.extents[request.at].len {
             self.unlock(slot);
             let request = self.slots.get_mut(slot);
@@ -41,6 +46,7 @@ impl BlockQueue {
     pub(super) fn plan(&mut self, slot: Slot) {
         let limits = self.shared.limits();
         let request = self.slots.get_mut(slot);
+        assert!(request.patch.is_none(), "slot {slot} has a granule to write back first");
         let (extent, done) = (&request.extents[request.at], request.done);
         request.doing = match request.kind {
             Kind::In => plan::read(limits, extent, done),
@@ -53,6 +59,7 @@ impl BlockQueue {
     }
 
     pub(super) fn make_ready(&mut self, slot: Slot) {
+        assert!(!self.stopped, "a reset hands nothing over");
         self.slots.get_mut(slot).place = Place::Ready;
         self.host.push(slot);
     }
@@ -61,6 +68,7 @@ impl BlockQueue {
     /// first.
     fn all_done<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M, slot: Slot) {
         let request = self.slots.get(slot);
+        assert!(!request.locked, "a request that has ended holds no range");
         match request.kind {
             // Made stable by a sync that starts from now on, which writes of all queues share
             // (BLK-D-29, BLK-D-30, AMB-10).
@@ -77,6 +85,7 @@ impl BlockQueue {
             self.start_sync(slot);
         }
         let request = self.slots.get_mut(slot);
+        assert_eq!(request.place, Place::Ready, "slot {slot} has an operation to hand over");
         request.place = Place::Host;
         let op = match request.doing {
             Move::Direct { offset, len } => {
@@ -128,6 +137,7 @@ impl BlockQueue {
         result: Result<u32, Errno>,
         buffer: Option<Buffer>,
     ) {
+        assert!(!self.stopped, "after a stop completions only end requests");
         let granule = self.shared.limits().granule;
         let request = self.slots.get_mut(slot);
         // Whatever the outcome, the operation is no longer in the host's hands.

@@ -66,6 +66,7 @@ impl BlockQueue {
 
     /// Handles the completion of an operation whose request belongs to the life before the reset.
     pub(super) fn on_completion_after_stop(&mut self, slot: Slot, result: &Result<u32, Errno>) {
+        assert!(self.stopped, "a live queue continues its requests");
         let request = self.slots.get_mut(slot);
         request.place = Place::Ready;
         if request.sync == SyncPart::Runs {

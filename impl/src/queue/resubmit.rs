@@ -43,6 +43,7 @@ impl BlockQueue {
         let (record, heads) = InflightRecord::open(record, ring.size(), used_idx)?;
         *self.record = Some(record);
         if let Some(heads) = heads {
+            assert!(heads.len() <= usize::from(ring.size()), "each head is in flight once");
             // Every head taken was used or is in flight, so these two numbers give the position of
             // the predecessor.
             ring.set_position(used_idx.wrapping_add(heads.len() as u16), used_idx);

@@ -13,6 +13,7 @@ impl BlockQueue {
     /// Takes the next step on the ring; `false` iff there is none.
     #[inline]
     pub(super) fn step_ring<M: GuestMemory>(&mut self, ring: &mut Ring, memory: &M) -> bool {
+        assert!(!self.stopped && !self.paused, "a stopped or paused queue takes nothing");
         let may_take = self.front.takes() && self.may_take(ring);
         if may_take && !self.resubmit.is_empty() && self.resubmit_next(ring, memory) {
             return true;

@@ -47,6 +47,7 @@ impl BlockQueue {
     pub(super) fn look_at_locks(&mut self) {
         let mut at = 0;
         while let Some(&slot) = self.waiters.for_lock.get(at) {
+            assert_eq!(self.slots.get(slot).place, Place::Lock, "slot {slot} waits for a lock");
             if self.shared.locks().is_granted(self.holder(slot)) {
                 self.waiters.for_lock.remove(at);
                 self.plan(slot);
@@ -64,7 +65,10 @@ impl BlockQueue {
         slot: Slot,
     ) {
         let number = self.shared.flush_group().admit(self.index);
-        self.slots.get_mut(slot).place = Place::Sync(number);
+        let request = self.slots.get_mut(slot);
+        assert_eq!(request.sync, SyncPart::None, "slot {slot} joins one sync at a time");
+        assert!(!request.locked, "a request that waits for a sync holds no range");
+        request.place = Place::Sync(number);
         self.waiters.for_sync.push_back(slot);
         self.look_at_flush_group(ring, memory);
     }
@@ -90,6 +94,7 @@ impl BlockQueue {
         if look.leads {
             let slot = self.waiters.for_sync.pop_front().expect("the leader waits");
             let request = self.slots.get_mut(slot);
+            assert_eq!(request.sync, SyncPart::None, "slot {slot} leads one sync at a time");
             request.doing = Move::Sync;
             request.sync = SyncPart::Leads;
             request.retries = 0;
@@ -115,6 +120,7 @@ impl BlockQueue {
         result: Result<u32, Errno>,
     ) {
         let request = self.slots.get_mut(slot);
+        assert_eq!(request.sync, SyncPart::Runs, "slot {slot} runs the sync that came back");
         if result.is_err_and(Errno::is_transient) && request.retries < MAX_RETRIES {
             request.retries += 1;
             return self.make_ready(slot);

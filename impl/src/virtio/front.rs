@@ -78,6 +78,7 @@ impl RingFront {
         memory: &'m M,
         may_take: bool,
     ) -> Taken<impl Iterator<Item = Descriptor> + use<'m, M>> {
+        assert!(!self.broken, "an invalid ring is not polled");
         let valid = match self.poll {
             RingPoll::Idle if !self.kicked => return Taken::Nothing,
             RingPoll::Idle | RingPoll::Disable => {

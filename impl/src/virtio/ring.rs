@@ -222,6 +222,7 @@ impl Ring {
         head: u16,
     ) -> impl Iterator<Item = Descriptor> + use<'m, M> {
         let size = self.0.size();
+        assert!(head < size, "head {head} of {size}");
         Chain {
             memory,
             table: GuestAddress(self.0.desc_table()),
@@ -239,6 +240,7 @@ impl Ring {
     /// The used ring is not in guest memory.
     #[inline]
     pub fn put<M: GuestMemory>(&mut self, memory: &M, head: u16, len: u32) -> Result<(), Invalid> {
+        assert!(head < self.size(), "head {head} of {}", self.size());
         self.0.add_used(memory, head, len).map_err(|_| Invalid)
     }
 
