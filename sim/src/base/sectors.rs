@@ -147,7 +147,7 @@ impl SectorSet {
 
     /// The set moved up by `by` sectors. Sectors that would not fit are dropped.
     #[must_use]
-    pub fn raised(self, by: u32) -> SectorSet {
+    pub(crate) fn raised(self, by: u32) -> SectorSet {
         let fits = self.iter().filter(|sector| sector + by < Self::CAPACITY);
         fits.fold(SectorSet::EMPTY, |raised, sector| raised.or(SectorSet::range(sector + by, 1)))
     }

@@ -130,7 +130,7 @@ impl Memory {
     /// If the range exceeds the memory.
     #[inline]
     #[must_use]
-    pub fn bytes_mut(&mut self, at: u32, len: u32) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self, at: u32, len: u32) -> &mut [u8] {
         let start = self.check(at, len);
         // SAFETY: `check` has shown the offset to lie inside the allocation.
         let first = unsafe { self.base.as_ptr().add(start) };
@@ -166,7 +166,7 @@ impl Memory {
     /// Reads a little-endian 64-bit field.
     #[inline]
     #[must_use]
-    pub fn read_u64(&self, at: u32) -> u64 {
+    pub(crate) fn read_u64(&self, at: u32) -> u64 {
         u64::from_le_bytes(self.array(at))
     }
 
@@ -255,7 +255,7 @@ impl Ram<'_> {
     ///
     /// # Panics
     /// If they exceed the memory.
-    pub fn read_into(&self, at: u32, out: &mut [u8]) {
+    pub(crate) fn read_into(&self, at: u32, out: &mut [u8]) {
         self.read_slice(out, GuestAddress(u64::from(at))).expect("an address in memory");
     }
 

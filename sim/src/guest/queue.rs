@@ -185,14 +185,14 @@ impl QueueDriver {
     /// Whether the available index has just wrapped.
     #[inline]
     #[must_use]
-    pub fn avail_at_wrap(&self) -> bool {
+    pub(crate) fn avail_at_wrap(&self) -> bool {
         self.ring.avail() == 0
     }
 
     /// Whether the used index has just wrapped.
     #[inline]
     #[must_use]
-    pub fn used_at_wrap(&self) -> bool {
+    pub(crate) fn used_at_wrap(&self) -> bool {
         self.ring.seen() == 0
     }
 
@@ -205,7 +205,7 @@ impl QueueDriver {
 
     /// The outstanding requests, in an unspecified but reproducible order.
     #[inline]
-    pub fn outstanding(&self) -> impl Iterator<Item = (u32, &GuestRequest)> + '_ {
+    pub(crate) fn outstanding(&self) -> impl Iterator<Item = (u32, &GuestRequest)> + '_ {
         bits(self.out).map(|index| {
             let sent = &self.slots[index].sent;
             (sent.id, &sent.ask)
@@ -270,7 +270,7 @@ impl QueueDriver {
 
     /// Publishes the head of an outstanding request again, which a driver must not do. Returns
     /// `false` if the request is not outstanding or the available ring has no free entry.
-    pub fn send_again(&mut self, memory: &mut Memory, id: u32) -> bool {
+    pub(crate) fn send_again(&mut self, memory: &mut Memory, id: u32) -> bool {
         if self.ring.pending() >= self.ring.plan().size {
             return false;
         }
@@ -310,7 +310,7 @@ impl QueueDriver {
     /// Whether an unseen used element exists.
     #[inline]
     #[must_use]
-    pub fn has_done(&self, memory: &Memory) -> bool {
+    pub(crate) fn has_done(&self, memory: &Memory) -> bool {
         self.ring.used_idx(memory) != self.ring.seen()
     }
 

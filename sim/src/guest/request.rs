@@ -131,7 +131,7 @@ impl GuestRequest {
     /// # Panics
     /// If it is a store or a load.
     #[must_use]
-    pub fn wire_type(&self) -> u32 {
+    pub(crate) fn wire_type(&self) -> u32 {
         match self {
             GuestRequest::Store { .. } | GuestRequest::Load { .. } => {
                 panic!("{self} is not on the wire")
@@ -175,7 +175,7 @@ impl GuestRequest {
 
     /// Bytes of the data part, before any malformation.
     #[must_use]
-    pub fn data_len(&self) -> u32 {
+    pub(crate) fn data_len(&self) -> u32 {
         match self {
             GuestRequest::In { sectors, .. } | GuestRequest::Out { sectors, .. } => sectors * 512,
             GuestRequest::Flush
@@ -191,7 +191,7 @@ impl GuestRequest {
 
     /// Whether the device writes the data part.
     #[must_use]
-    pub fn device_writes(&self) -> bool {
+    pub(crate) fn device_writes(&self) -> bool {
         matches!(self, GuestRequest::In { .. } | GuestRequest::GetId)
     }
 
@@ -255,7 +255,7 @@ impl GuestRequest {
     /// Whether it is a store or a load, which involves no request to the device.
     #[inline]
     #[must_use]
-    pub fn is_access(&self) -> bool {
+    pub(crate) fn is_access(&self) -> bool {
         matches!(self, GuestRequest::Store { .. } | GuestRequest::Load { .. })
     }
 
@@ -267,7 +267,7 @@ impl GuestRequest {
 
     /// The request in the form that the oracle of a persistent memory takes.
     #[must_use]
-    pub fn request_of_memory(&self, malformation: Malformation) -> PmemRequest {
+    pub(crate) fn request_of_memory(&self, malformation: Malformation) -> PmemRequest {
         match self {
             _ if malformation != Malformation::None => PmemRequest::Malformed,
             GuestRequest::Flush | GuestRequest::Other(memory::FLUSH) => PmemRequest::Flush,

@@ -118,7 +118,7 @@ impl Status {
 
     /// Whether the specification defines this status.
     #[must_use]
-    pub fn is_known(self) -> bool {
+    pub(crate) fn is_known(self) -> bool {
         self <= Status::UNSUPP
     }
 }

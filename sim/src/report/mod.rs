@@ -38,7 +38,7 @@ pub(crate) use style::broken;
 use style::{Painter, Tone, columns};
 use words::unit_of;
 
-pub use snapshot::snapshot;
+pub(crate) use snapshot::snapshot;
 pub use style::Style;
 
 /// The origin of a failure, the place it is saved, and results of analyses beyond its own run.
@@ -136,7 +136,7 @@ pub fn tell<D: DeviceUnderTest>(
 /// Lists every event of a run that broke no promise. `world` has just done the run and kept its
 /// journal; `from` is the seed or the trace. Lines are as in [`tell`].
 #[must_use]
-pub fn recount<D: DeviceUnderTest>(world: &World<D>, from: &str, style: Style) -> String {
+pub(crate) fn recount<D: DeviceUnderTest>(world: &World<D>, from: &str, style: Style) -> String {
     let shape = world.shape();
     let events = world.journal().map(|journal| journal.events()).unwrap_or_default();
     let requests = Requests::new(events, None, unit_of(shape.kind(0)));

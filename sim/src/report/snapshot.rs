@@ -19,7 +19,7 @@ use crate::world::World;
 /// Draws the current state of a world. Each line ends in a line break and is at most
 /// [`Style::columns`] wide.
 #[must_use]
-pub fn snapshot<D: DeviceUnderTest>(world: &World<D>, style: Style) -> String {
+pub(crate) fn snapshot<D: DeviceUnderTest>(world: &World<D>, style: Style) -> String {
     let mut out = String::new();
     let mut say = |indent: usize, text: &str| {
         for line in broken(text, style.columns() - indent, 2) {

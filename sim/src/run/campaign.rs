@@ -138,7 +138,7 @@ pub fn campaign<D: DeviceUnderTest>(
 /// `found` is called at once, on the worker thread, with the first failure of every other kind.
 /// That failure need not be the one with the smallest seed, and need not be in the report, which
 /// ends with a whole block.
-pub fn campaign_beyond<D: DeviceUnderTest>(
+pub(crate) fn campaign_beyond<D: DeviceUnderTest>(
     setup: &D::Setup,
     orders: Orders,
     known: &BTreeSet<Signature>,

@@ -348,7 +348,7 @@ impl Scheduler {
 
     /// Whether the run is between a crash and the end of the read that follows it.
     #[must_use]
-    pub fn is_recovering(&self) -> bool {
+    pub(crate) fn is_recovering(&self) -> bool {
         matches!(self.phase, Phase::Recover { .. })
     }
 

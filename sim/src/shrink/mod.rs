@@ -112,7 +112,7 @@ impl Shrunk {
 }
 
 /// A failing run as a trace, without shrinking, that names this device and this disk.
-pub fn unshrunk<D: DeviceUnderTest>(
+pub(crate) fn unshrunk<D: DeviceUnderTest>(
     setup: &D::Setup,
     shape: WorldShape,
     run: u32,

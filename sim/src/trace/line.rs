@@ -46,7 +46,7 @@ fn device_name(device: u8) -> &'static str {
 
 /// The name of a request in traces and stories: a letter for its kind, and its number.
 #[must_use]
-pub fn request_name(id: u32, ask: &GuestRequest) -> String {
+pub(crate) fn request_name(id: u32, ask: &GuestRequest) -> String {
     let letter = ask.facts().letter;
     format!("{letter}{id}")
 }

@@ -13,7 +13,7 @@ mod shape;
 pub(crate) use features::{features, parse as parse_features};
 
 pub use file::{Signature, Trace, TraceError, VERSION};
-pub use line::request_name;
+pub(crate) use line::request_name;
 pub(crate) use read::MOST_BYTES;
 pub use read::read;
 pub(crate) use remarks::with_remarks_of;

@@ -92,13 +92,13 @@ impl Contract {
     /// Whether the guest has seen the host fail in this backend life.
     #[inline]
     #[must_use]
-    pub fn host_failed(&self) -> bool {
+    pub(crate) fn host_failed(&self) -> bool {
         either!(self, oracle => oracle.host_failed())
     }
 
     /// Whether some atom has at least `least` loose versions that a power loss now could leave.
     #[must_use]
-    pub fn some_atom_has_loose_versions(&self, least: usize) -> bool {
+    pub(crate) fn some_atom_has_loose_versions(&self, least: usize) -> bool {
         either!(self, oracle => oracle.some_atom_has_loose_versions(least))
     }
 
@@ -109,7 +109,7 @@ impl Contract {
 
     /// The row (A to H) of the stability table that is in force; `None` for a memory.
     #[must_use]
-    pub fn stability_row(&self) -> Option<Row> {
+    pub(crate) fn stability_row(&self) -> Option<Row> {
         match self {
             Contract::Disk(oracle) => Some(oracle.stability_row()),
             Contract::Memory(_) => None,

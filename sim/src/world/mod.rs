@@ -169,7 +169,7 @@ impl<D: DeviceUnderTest> World<D> {
     }
 
     /// Resets coverage and statistics to zero.
-    pub fn forget_counts(&mut self) {
+    pub(crate) fn forget_counts(&mut self) {
         self.coverage = Coverage::default();
         self.stats = Stats::default();
     }
@@ -263,7 +263,7 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Marks recovery, the time from a crash to the end of the read that follows it. Crashes in it
     /// count as crashes during recovery.
-    pub fn set_recovering(&mut self, recovering: bool) {
+    pub(crate) fn set_recovering(&mut self, recovering: bool) {
         self.recovering = recovering;
     }
 

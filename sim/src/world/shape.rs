@@ -52,7 +52,7 @@ impl WorldShape {
     /// If `device` is above 1.
     #[inline]
     #[must_use]
-    pub fn queues_of(&self, device: u8) -> u16 {
+    pub(crate) fn queues_of(&self, device: u8) -> u16 {
         match self.kind(device) {
             Kind::Disk => self.spec.queues,
             Kind::Memory => 1,

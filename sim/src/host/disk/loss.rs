@@ -74,7 +74,7 @@ impl SimDisk {
 
     /// A device's part of the medium as [`power_loss`](Self::power_loss) would leave it.
     #[must_use]
-    pub fn image_after_loss(&self, device: u8, survivors: SectorSet) -> Vec<u8> {
+    pub(crate) fn image_after_loss(&self, device: u8, survivors: SectorSet) -> Vec<u8> {
         let mut medium = self.medium.clone();
         copy(&self.cache, &mut medium, survivors.and(self.dirty));
         let start = self.shape.base(device) as usize * SECTOR;

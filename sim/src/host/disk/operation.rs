@@ -39,7 +39,7 @@ impl OpKey {
     /// Whether the two are equal except for `twin`.
     #[inline]
     #[must_use]
-    pub fn is_like(&self, other: &OpKey) -> bool {
+    pub(crate) fn is_like(&self, other: &OpKey) -> bool {
         // The field that differs most often comes first, because this runs for every operation in
         // flight.
         self.sector == other.sector

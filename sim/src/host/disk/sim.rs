@@ -232,13 +232,13 @@ impl SimDisk {
 
     /// The operation in flight that was submitted last.
     #[must_use]
-    pub fn newest(&self) -> Option<OpKey> {
+    pub(crate) fn newest(&self) -> Option<OpKey> {
         self.in_flight.iter().max_by_key(|op| op.nth).map(|op| op.key)
     }
 
     /// The number of failed syncs.
     #[must_use]
-    pub fn syncs_failed(&self) -> u32 {
+    pub(crate) fn syncs_failed(&self) -> u32 {
         self.syncs_failed
     }
 
@@ -267,7 +267,7 @@ impl SimDisk {
     /// Whether a completion waits for this lane.
     #[inline]
     #[must_use]
-    pub fn has_completion(&self, device: u8, lane: u8) -> bool {
+    pub(crate) fn has_completion(&self, device: u8, lane: u8) -> bool {
         !self.ready[lane_index(device, lane)].is_empty()
     }
 
@@ -348,7 +348,7 @@ impl SimDisk {
 
     /// Ends the record: the result of its entries is then the medium after a power loss that all
     /// dirty sectors survive.
-    pub fn close_record(&mut self) {
+    pub(crate) fn close_record(&mut self) {
         let Some(record) = &mut self.record else { return };
         let (dirty, cache, medium) = (self.dirty, &self.cache, &self.medium);
         record.close(self.forgotten, |sector| {

@@ -87,7 +87,7 @@ impl Mount {
     ///
     /// # Errors
     /// See [`MountError`].
-    pub fn over_mapped(path: &Path) -> Result<Mount, MountError> {
+    pub(crate) fn over_mapped(path: &Path) -> Result<Mount, MountError> {
         Mount::cover(path, true)
     }
 
