@@ -50,10 +50,10 @@ fn words(typed: &[String]) -> Vec<String> {
     let typed = typed.join(" ");
     let split = typed.split(|c: char| c.is_whitespace() || "(),".contains(c));
     let mut words: Vec<String> = Vec::new();
-    for word in split.filter(|word| !word.is_empty()).map(str::to_lowercase) {
+    for word in split.filter(|word| !word.is_empty()) {
         match words.last_mut() {
-            Some(last) if last == "row" => *last = format!("row:{word}"),
-            _ => words.push(word),
+            Some(last) if last.eq_ignore_ascii_case("row") => *last = format!("row:{word}"),
+            _ => words.push(word.to_owned()),
         }
     }
     words
@@ -67,8 +67,9 @@ enum Subject {
 }
 
 impl Subject {
-    /// The subject with that name, in lower case.
-    fn named(word: &str) -> Result<Subject, String> {
+    /// The subject with that name, in any case.
+    fn named(typed: &str) -> Result<Subject, String> {
+        let word = &typed.to_lowercase();
         let mut letters = word.strip_prefix("row:").unwrap_or(word).chars();
         if let (Some(letter), None) = (letters.next(), letters.next())
             && let Some(row) = law::row(letter)
@@ -78,7 +79,7 @@ impl Subject {
         if let Some(requirement) = law::requirement(word) {
             return Ok(Subject::Requirement(requirement));
         }
-        Rule::from_name(word).map(Subject::Rule).ok_or_else(|| unknown(word))
+        Rule::from_name(word).map(Subject::Rule).ok_or_else(|| unknown(typed))
     }
 
     fn entry(self) -> String {
@@ -97,7 +98,8 @@ fn rules() -> impl Iterator<Item = Rule> {
 }
 
 /// The error line for an unknown name.
-fn unknown(word: &str) -> String {
+fn unknown(typed: &str) -> String {
+    let word = &typed.to_lowercase();
     let known = law::requirements().map(|requirement| requirement.id.to_owned());
     let known = known.chain(law::rows().map(|row| format!("row:{}", row.letter)));
     let known = known.chain(rules().map(|rule| rule.name().to_owned()));
@@ -107,14 +109,14 @@ fn unknown(word: &str) -> String {
             let lower = name.to_lowercase();
             let distance = damerau_levenshtein(word, &lower);
             let close = distance <= 1.max(word.len() / 4);
-            let part = word.len() > 3 && lower.contains(word);
+            let part = word.len() > 3 && lower.contains(word.as_str());
             (close || part).then_some((distance, name))
         })
         .collect();
     similar.sort();
     let similar: Vec<String> =
         similar.into_iter().take(SUGGESTED).map(|(_, name)| format!("`{name}`")).collect();
-    let word: String = word.chars().take(LONGEST).collect();
+    let word: String = typed.chars().take(LONGEST).collect();
     let hint = match &similar[..] {
         [] => "`powerfail explain` lists all".to_owned(),
         [name] => format!("{name} is similar"),

@@ -120,6 +120,8 @@ pub struct Report {
     pub done: u64,
     /// All parts that are known.
     pub parts: u64,
+    /// Lives that were found and not searched, so that their parts are not known.
+    pub unsearched: u64,
     /// The images that power losses may leave, each as its row and a fingerprint of the image and
     /// of the guest's knowledge: the requests that were sent and those that were returned. Empty
     /// unless [`Effort::keep_images`] is set.
@@ -129,10 +131,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether every part was finished and none was stopped early.
+    /// Whether every life was searched, every part was finished and none was stopped early.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.done == self.parts && self.tally.stopped == 0
+        self.done == self.parts && self.tally.stopped == 0 && self.unsearched == 0
     }
 }
 
@@ -233,12 +235,13 @@ fn remembering<D: DeviceUnderTest>(
 ) -> Report {
     let limits = Limits::of(effort);
     let lives = tasks::search::<D>(setup, plans, limits, progress, memory);
-    let Outcomes { tally, found, images, roots, done, tasks } = lives;
+    let Outcomes { tally, found, images, roots, unsearched, done, tasks } = lives;
     let broken = found.into_iter().map(|(signature, (row, found))| {
         (signature, counterexample::<D>(setup, &plans[row], &found))
     });
     let broken = broken.collect();
-    Report { requests: scope.requests, tally, lives: roots, done, parts: tasks, broken, images }
+    let (requests, parts) = (scope.requests, tasks);
+    Report { requests, tally, lives: roots, done, parts, unsearched, images, broken }
 }
 
 /// The shortest run within a scope that breaks a promise: with the fewest requests, then the fewest

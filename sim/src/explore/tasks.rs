@@ -57,6 +57,8 @@ pub(super) struct Outcomes {
     pub(super) images: BTreeSet<(usize, u128)>,
     /// Roots that were searched.
     pub(super) roots: u64,
+    /// Roots that are known and were not searched.
+    pub(super) unsearched: u64,
     /// Tasks that were finished, and all tasks.
     pub(super) done: u64,
     pub(super) tasks: u64,
@@ -107,6 +109,8 @@ pub(super) fn search<D: DeviceUnderTest>(
         for root in roots {
             lives.roots += 1;
             let Some(node) = path::state::<D>(setup, &plans[root.row], &root.path) else {
+                // A device that does not repeat its steps.
+                lives.unsearched += 1;
                 continue;
             };
             let mut steps: Vec<Step> = Vec::new();
@@ -127,6 +131,7 @@ pub(super) fn search<D: DeviceUnderTest>(
             break;
         }
     }
+    lives.unsearched += waiting.values().map(|roots| roots.len() as u64).sum::<u64>();
     lives
 }
 
@@ -270,4 +275,40 @@ fn within<D: DeviceUnderTest>(
     let mut search = Search::<D>::new(plan, Mode::Hunt(bound), limits.states, progress);
     search.through(node, &Path::new());
     search.found.into_values().min_by(|one, two| one.order().cmp(&two.order()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::blk::Blk;
+    use crate::explore::{Row, Scope, remembering};
+
+    /// A store that stops the search once all tasks that are known so far are finished.
+    struct Stopping<'a>(&'a Progress);
+
+    impl TaskStore for Stopping<'_> {
+        fn recall(&self, _task: &Task) -> Option<Outcome> {
+            None
+        }
+
+        fn keep(&self, _task: &Task, _outcome: &Outcome) {
+            let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            if load(&self.0.done) + 1 == load(&self.0.known) {
+                self.0.stop.store(true, Ordering::Relaxed);
+            }
+        }
+
+        fn found(&self, _row: usize, _signature: &Signature, _found: &Found) {}
+    }
+
+    #[test]
+    fn a_search_that_stops_between_two_generations_is_not_complete() {
+        let scope = Scope { requests: 2, rows: vec![Row::C], ..Scope::default() };
+        let plans = [Plan::new::<Blk>(&scope, Row::C)];
+        let progress = Progress::default();
+        let store = Stopping(&progress);
+        let report = remembering::<Blk>(&(), &scope, Effort::on(1), &progress, &plans, &store);
+        assert_eq!((report.done, report.tally.stopped), (report.parts, 0), "no part was stopped");
+        assert!(report.unsearched > 0 && !report.is_complete(), "{report:?}");
+    }
 }
