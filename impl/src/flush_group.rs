@@ -154,7 +154,7 @@ impl FlushGroup {
     /// If a sync runs or a request waits.
     pub(crate) fn reopen(&mut self) {
         let deserted = self.running.is_none() && self.leader.is_none() && self.waiting.is_empty();
-        assert!(deserted, "a disk is reopened when nobody uses it");
+        assert!(deserted, "a disk is reopened when it is not in use");
         self.failed = false;
     }
 }

@@ -171,11 +171,11 @@ fn a_file_that_was_there_is_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk.img");
     let disk = format!("file:{}", path.display());
-    fs::write(&path, b"somebody's data").unwrap();
+    fs::write(&path, b"the user's data").unwrap();
     fs::write(dir.path().join("disk.img.1"), b"more of it").unwrap();
     let said = nonsense(&["run", "--disk", &disk, "--seeds", "1"]);
     assert!(said.contains("exists, and a run would overwrite it"), "{said}");
-    assert_eq!(fs::read(&path).unwrap(), b"somebody's data");
+    assert_eq!(fs::read(&path).unwrap(), b"the user's data");
 
     fs::remove_file(&path).unwrap();
     let out = dir.path().join("out").display().to_string();

@@ -289,12 +289,12 @@ fn nonsense_is_one_line_and_nothing_is_overwritten() {
         assert!(line.contains(says), "{line}");
         assert!(!Path::new(&disk).exists(), "{more:?} wrote something");
     }
-    fs::write(&disk, b"somebody's data").unwrap();
+    fs::write(&disk, b"the user's data").unwrap();
     let line = refused(&["image", &source, "-o", &disk]);
     assert!(line.contains("exists"), "{line}");
     let line = refused(&["export", &source, "--log-writes", &disk]);
     assert!(line.contains("exists"), "{line}");
-    assert_eq!(fs::read(&disk).unwrap(), b"somebody's data");
+    assert_eq!(fs::read(&disk).unwrap(), b"the user's data");
     let line = refused(&["export", &place("none"), "--log-writes", &place("log")]);
     assert!(line.contains("cannot read"), "{line}");
     let left = fs::read_dir(dir.path()).unwrap().count();

@@ -157,7 +157,7 @@ mod tests {
             || std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = open().expect("a file");
         assert!(lock_bytes(&file, WRITE, WRITE).is_err());
-        claim(&file, false).expect("nobody else has it");
+        claim(&file, false).expect("no other process has it");
         let other = open().expect("a file");
         assert!(matches!(claim(&other, false), Err(Denied::Server)));
         release(&file);

@@ -10,7 +10,7 @@ use powerfail_device::{QueueIndex, Ring};
 
 const WRITE: Request = Request::Out { sector: 0, fill: 1 };
 
-fn nobody(_: QueueIndex) {
+fn no_wake(_: QueueIndex) {
     unreachable!("there is one queue");
 }
 
@@ -28,7 +28,7 @@ fn take_away(seat: &Seat, abandon: bool) -> (Ring, usize) {
         taken[0].block.stop();
     }
     let answered = taken[0].used().len();
-    let step = |served: &mut Served, woken| served.step(false, woken, nobody);
+    let step = |served: &mut Served, woken| served.step(false, woken, no_wake);
     drain(
         &mut taken,
         step,
@@ -50,7 +50,7 @@ fn with_a_host(abandon: bool) {
     let seat = Arc::new(served.seat());
     let own = {
         let seat = Arc::clone(&seat);
-        thread::spawn(move || live(&seat, nobody, |served| served.ring.is_none()))
+        thread::spawn(move || live(&seat, no_wake, |served| served.ring.is_none()))
     };
     let hand = {
         let seat = Arc::clone(&seat);
@@ -80,13 +80,13 @@ fn saved() {
     let seat = Arc::new(served.seat());
     let own = {
         let seat = Arc::clone(&seat);
-        thread::spawn(move || live(&seat, nobody, |served| served.ring.is_none()))
+        thread::spawn(move || live(&seat, no_wake, |served| served.ring.is_none()))
     };
     let (ring, _) = take_away(&seat, false);
     let mut restored = Served::new(0, &shared, &medium, Ok(0), &[]);
     restored.memory = Arc::clone(&memory);
     restored.ring = Some(ring);
-    while restored.step(true, false, nobody) {}
+    while restored.step(true, false, no_wake) {}
     own.join().unwrap();
     assert_eq!(restored.used(), [0, 3], "every request is answered once, before the save or after");
     assert_eq!(medium.lock().unwrap().done, 2, "and done once");

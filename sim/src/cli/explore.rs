@@ -17,7 +17,7 @@ use super::statement::Statement;
 use super::target::{Targets, Visit};
 use super::{NOT_COMPLETE, PASSED, VIOLATED, say};
 use crate::base::shell::word;
-use crate::dut::DeviceUnderTest;
+use crate::dut::{DeviceUnderTest, Profile};
 use crate::explore::{
     Checkpoint, Counterexample, Effort, Progress, Reduction, RequestKind, Row, Scope, Tally, go_on,
     short,
@@ -70,6 +70,9 @@ pub(super) struct ExploreArgs {
     /// Additional features to offer and accept, such as `event-idx`.
     #[arg(long, value_parser = parse_features, default_value = "none", value_name = "FEATURES")]
     features: u64,
+    /// The contract to judge by: strict or literal; by default that of the device.
+    #[arg(long, value_name = "NAME", value_parser = super::contract)]
+    contract: Option<Profile>,
     /// Reductions of the search: lazy, sleep, mirror, alike, all or none.
     #[arg(long, default_value_t = Reduction::ALL, value_name = "NAMES")]
     reduce: Reduction,
@@ -127,6 +130,7 @@ impl ExploreArgs {
             kinds,
             rows,
             features: self.features,
+            contract: self.contract,
             reduction: self.reduce,
         }
     }
@@ -202,6 +206,7 @@ impl Visit for Exploring<'_> {
             device: self.device,
             kind: D::KINDS[0],
             scope: &self.scope,
+            contract: self.scope.contract_of::<D>(),
             report: &report,
             smaller: smaller.as_ref(),
             work: &work,

@@ -13,6 +13,7 @@ pub(super) struct Statement<'a> {
     pub(super) device: &'a str,
     pub(super) kind: Kind,
     pub(super) scope: &'a Scope,
+    pub(super) contract: Profile,
     pub(super) report: &'a Report,
     /// The report of the largest scope with fewer requests that was searched completely.
     pub(super) smaller: Option<&'a Report>,
@@ -87,7 +88,7 @@ impl fmt::Display for Statement<'_> {
         let Statement { report, work, elapsed, jobs, .. } = self;
         let tally = &report.tally;
         write!(f, "{}\n\n  {}\n", self.scope(), self.verdict())?;
-        write!(f, "  {}\n\n", super::judged_by(Profile::Strict))?;
+        write!(f, "  {}\n\n", super::judged_by(self.contract))?;
         let micros = elapsed.as_micros().max(1);
         let rate = |count: u64| grouped((u128::from(count) * 1_000_000 / micros) as u64);
         // Of n states any two collide with a probability of at most n² / 2^129.

@@ -28,7 +28,8 @@ impl Plan {
     /// The plan of a row.
     pub(super) fn new<D: DeviceUnderTest>(scope: &Scope, row: Row) -> Plan {
         let kinds = D::KINDS;
-        let (shape, accept) = scope.shape(kinds, row);
+        let (mut shape, accept) = scope.shape(kinds, row);
+        shape.contract = scope.contract_of::<D>();
         let asks = scope.asks(kinds[0], row);
         let sectors = u32::from(scope.sectors);
         let mirrors = asks.iter().map(|ask| {

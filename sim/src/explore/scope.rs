@@ -5,7 +5,7 @@ use std::fmt;
 use super::kinds::{RequestKind, ask};
 use super::reduction::Reduction;
 use super::row::Row;
-use crate::dut::MEMORY_FEATURES;
+use crate::dut::{DeviceUnderTest, MEMORY_FEATURES, Profile};
 use crate::guest::Kind;
 use crate::guest::wire::feature;
 use crate::guest::{GuestRequest, MAX_SECTORS};
@@ -46,6 +46,8 @@ pub struct Scope {
     pub rows: Vec<Row>,
     /// Features that are offered and accepted besides those of the row.
     pub features: u64,
+    /// The contract that the device is judged by; by default [its own](DeviceUnderTest::PROFILE).
+    pub contract: Option<Profile>,
     /// The reductions of the search.
     pub reduction: Reduction,
 }
@@ -71,6 +73,7 @@ impl Default for Scope {
             kinds: vec![Out, Flush, WriteZeroes, Discard],
             rows: Row::ALL.to_vec(),
             features: 0,
+            contract: None,
             reduction: Reduction::ALL,
         }
     }
@@ -125,6 +128,11 @@ impl Scope {
     pub(super) fn budget(&self) -> Budget {
         let Scope { requests, crashes, faults, resets, .. } = *self;
         Budget { requests, crashes, faults, resets }
+    }
+
+    /// The contract that a device is judged by.
+    pub(crate) fn contract_of<D: DeviceUnderTest>(&self) -> Profile {
+        self.contract.unwrap_or(D::PROFILE)
     }
 
     /// The rows of a device of this kind. A memory has no cache mode, and its only row counts as C.
@@ -201,8 +209,12 @@ impl Scope {
             0 => String::new(),
             more => format!(" --features {}", features(more)),
         };
+        let contract = match self.contract {
+            None => String::new(),
+            Some(contract) => format!(" --contract {}", contract.name().to_lowercase()),
+        };
         let (kinds, rows, reduction) = (kinds.join(","), rows.join(","), self.reduction);
-        (numbers, format!("--kinds {kinds} --rows {rows}{extra} --reduce {reduction}"))
+        (numbers, format!("--kinds {kinds} --rows {rows}{extra}{contract} --reduce {reduction}"))
     }
 }
 

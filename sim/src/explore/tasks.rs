@@ -194,7 +194,7 @@ fn all<D: DeviceUnderTest>(
     let results = Mutex::new(vec![None; tasks.len()]);
     let work = || {
         loop {
-            let taken = next.lock().expect("nobody panics with it").next();
+            let taken = next.lock().expect("no thread panics while it holds this").next();
             let Some(nth) = taken else { break };
             if progress.stop.load(Ordering::Relaxed) {
                 break;
@@ -211,7 +211,7 @@ fn all<D: DeviceUnderTest>(
                 memory.keep(task, &outcome);
                 progress.done.fetch_add(1, Ordering::Relaxed);
             }
-            results.lock().expect("nobody panics with it")[nth] = Some(outcome);
+            results.lock().expect("no thread panics while it holds this")[nth] = Some(outcome);
         }
     };
     on_threads(limits.jobs, &work, |_| {});
@@ -246,12 +246,12 @@ pub(super) fn shorter<D: DeviceUnderTest>(
 ) -> Option<(usize, Found)> {
     let next = Mutex::new(0..plans.len());
     let best: Mutex<BTreeMap<(usize, usize), Found>> = Mutex::default();
-    let take = || next.lock().expect("nobody panics with it").next();
+    let take = || next.lock().expect("no thread panics while it holds this").next();
     let work = || {
         while let Some(row) = take() {
             let found = within::<D>(setup, &plans[row], than - 1, limits, progress);
             if let Some(found) = found {
-                let mut best = best.lock().expect("nobody panics with it");
+                let mut best = best.lock().expect("no thread panics while it holds this");
                 best.insert((found.path.len(), row), found);
             }
         }

@@ -18,7 +18,7 @@ pub const SECTOR: usize = 512;
 
 impl Author {
     /// The disk number of sectors that belong to no disk.
-    pub const NOBODY: u8 = 0x7f;
+    pub const NO_DISK: u8 = 0x7f;
     /// The author of a zeroed sector.
     pub(crate) const ZERO: Author = Author { run: 0, disk: 0xff };
 }

@@ -38,7 +38,7 @@ struct Slot {
 /// The most slots of a queue, and the most descriptors of a ring: the bits of a mask.
 const MOST: usize = 32;
 /// The entry in `by_head` of a head that was never published.
-const NOBODY: u8 = u8::MAX;
+const NO_SLOT: u8 = u8::MAX;
 
 /// The driver of one queue.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ impl QueueDriver {
             free: 0,
             out: 0,
             back: 0,
-            by_head: [NOBODY; MOST],
+            by_head: [NO_SLOT; MOST],
             signal_owed: false,
             armed: true,
             author,
@@ -109,7 +109,7 @@ impl QueueDriver {
         }
         self.free = u32::MAX >> (MOST - self.slots.len());
         (self.out, self.back) = (0, 0);
-        self.by_head = [NOBODY; MOST];
+        self.by_head = [NO_SLOT; MOST];
     }
 
     /// Starts again with an empty ring and free slots, as after a reset.
@@ -331,7 +331,7 @@ impl QueueDriver {
         let wants_signal = self.ring.wants_signal(memory, before.wrapping_add(1), before);
         self.signal_owed |= wants_signal;
         let named = usize::try_from(head).ok().and_then(|head| self.by_head.get(head));
-        let Some(&named) = named.filter(|&&index| index != NOBODY) else {
+        let Some(&named) = named.filter(|&&index| index != NO_SLOT) else {
             return Err(Breach::NotPublished { head });
         };
         let is_out = |&index: &usize| {

@@ -149,7 +149,7 @@ impl<D: DeviceUnderTest> World<D> {
             return Err(Failure::boxed(device, violation));
         }
         if !managed(&mut slot.device).take_config_signal() {
-            let note = "The configuration has changed, and nobody says so.";
+            let note = "The configuration has changed, and no notification was sent.";
             let violation = Violation::new(Rule::SignalMissing).note(note);
             return Err(Failure::boxed(device, violation));
         }

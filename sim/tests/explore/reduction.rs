@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 
 use powerfail::devices::blk::Blk;
-use powerfail::devices::faulty::{Wrong, WrongDevice, WrongDisk, WrongMemory};
+use powerfail::devices::faulty::{DiskFault, Wrong, WrongDevice, WrongDisk, WrongMemory};
 use powerfail::devices::pmem::Pmem;
-use powerfail::dut::DeviceUnderTest;
+use powerfail::dut::{DeviceUnderTest, Profile};
 use powerfail::explore::{
     Counterexample, Effort, Progress, Reduction, RequestKind, Row, Scope, explore, shortest,
 };
@@ -83,6 +83,20 @@ fn the_images_a_power_loss_may_leave_are_the_same_without_each_reduction() {
         },
     );
     holds::<Pmem>(&(), &Scope { requests: 3, faults: 1, ..small() });
+    let contract = Some(Profile::Literal);
+    holds::<Blk>(&(), &Scope { contract, rows: vec![Row::B, Row::C], ..small() });
+}
+
+#[test]
+fn a_search_judges_by_the_contract_that_it_is_given() {
+    let setup = DiskFault::ZeroesNotSynced;
+    for (contract, breaks) in
+        [(None, true), (Some(Profile::Strict), true), (Some(Profile::Literal), false)]
+    {
+        let scope = Scope { contract, rows: vec![Row::C], ..small() };
+        let (broken, _) = found::<WrongDisk>(&setup, &scope);
+        assert_eq!(!broken.is_empty(), breaks, "{contract:?}: {broken:?}");
+    }
 }
 
 #[test]

@@ -254,8 +254,8 @@ impl Judge {
         self.sent += 1;
         let id = RequestId(self.sent);
         // The contents of a buffer that is not read have no author.
-        let nobody = Author { disk: Author::NOBODY, ..self.author };
-        let author = if ask.kind == Kind::Out { self.author } else { nobody };
+        let no_disk = Author { disk: Author::NO_DISK, ..self.author };
+        let author = if ask.kind == Kind::Out { self.author } else { no_disk };
         let mut bytes = vec![0; ask.len()];
         for (sector, bytes) in (ask.sector..).zip(bytes.chunks_exact_mut(SECTOR)) {
             payload::fill(bytes, author, sector, id.0);

@@ -89,9 +89,9 @@ impl Bed {
     /// Checks that the guard sectors are unchanged.
     fn check_guards(&self) {
         for sector in SECTORS..self.disk.shape().sectors() {
-            let nobody = Author { disk: Author::NOBODY, ..good::AUTHOR };
+            let no_disk = Author { disk: Author::NO_DISK, ..good::AUTHOR };
             let (cache, medium) = self.disk.sector(sector);
-            let whole = |bytes: &[u8]| payload::is_filled(bytes, nobody, sector, 0);
+            let whole = |bytes: &[u8]| payload::is_filled(bytes, no_disk, sector, 0);
             assert!(whole(cache) && whole(medium), "sector {sector}, behind the disk, was written");
         }
     }

@@ -198,9 +198,9 @@ mod tests {
     fn what_was_made_is_there_for_whoever_maps_it_next() {
         let (kept, file) = make(3, 128).expect("memory");
         let records = || map(&kept, &file).expect("records");
-        assert_eq!(records().mode(), None, "nobody was there before");
+        assert_eq!(records().mode(), None, "no earlier process");
         records().set_mode(1);
-        assert_eq!(records().mode(), Some(1), "somebody was, and served no ring");
+        assert_eq!(records().mode(), Some(1), "an earlier process that served no ring");
         records().set_mode(u8::MAX);
         let first = records().parts;
         assert_eq!(first.len(), 3);

@@ -16,7 +16,7 @@ use crate::host::disk::Lane;
 
 /// The state of a mutant with a lifecycle mistake; arrays are per queue.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lives {
+pub(super) struct LifecycleState {
     /// The queue waits for a kick, even with heads on the ring.
     asleep: [bool; MAX_QUEUES],
     /// A used index that is not yet written to guest memory.
@@ -30,10 +30,10 @@ pub(super) struct Lives {
     hurried: bool,
 }
 
-impl Lives {
+impl LifecycleState {
     /// The state after a reset has begun.
-    pub(super) fn reset(&self) -> Lives {
-        Lives { paused: self.paused, ..Lives::default() }
+    pub(super) fn reset(&self) -> LifecycleState {
+        LifecycleState { paused: self.paused, ..LifecycleState::default() }
     }
 }
 
@@ -58,15 +58,17 @@ impl WrongDevice {
     ) -> Progress {
         let at = usize::from(queue);
         self.place_late(queue);
-        if let Some(index) = self.lives.hidden[at].take() {
+        if let Some(index) = self.lifecycle.hidden[at].take() {
             let used = self.rings[at].used;
             host.ram.write(used + 2, &index.to_le_bytes());
             return Progress::Busy;
         }
         let (asked, before) = (self.asks(queue, &host.ram), self.used_idx(queue, &host.ram));
         let progress = match fault {
-            LifecycleFault::WaitsAfterRestore if self.lives.asleep[at] => return Progress::Idle,
-            LifecycleFault::NoSecondLook if self.lives.asleep[at] => {
+            LifecycleFault::WaitsAfterRestore if self.lifecycle.asleep[at] => {
+                return Progress::Idle;
+            }
+            LifecycleFault::NoSecondLook if self.lifecycle.asleep[at] => {
                 settle_step(&mut self.inner, queue, host)
             }
             _ => self.inner.step(queue, host),
@@ -75,11 +77,11 @@ impl WrongDevice {
         match fault {
             LifecycleFault::NoSecondLook => {
                 let asks = self.asks(queue, &host.ram);
-                self.lives.asleep[at] |= asks != asked && asks.0;
+                self.lifecycle.asleep[at] |= asks != asked && asks.0;
             }
             LifecycleFault::SignalsBeforeIndex if after != before => {
                 host.ram.write(self.rings[at].used + 2, &before.to_le_bytes());
-                self.lives.hidden[at] = Some(after);
+                self.lifecycle.hidden[at] = Some(after);
                 return Progress::Signal;
             }
             LifecycleFault::EventNotWrapped
@@ -89,13 +91,13 @@ impl WrongDevice {
                 let event = ring.available + 4 + 2 * u32::from(ring.size);
                 let event = u16::from_le_bytes(host.ram.read::<2>(event));
                 let passed = after.wrapping_sub(event).wrapping_sub(1) < after.wrapping_sub(before);
-                self.lives.lost[at] |= passed && !(before <= event && event < after);
+                self.lifecycle.lost[at] |= passed && !(before <= event && event < after);
             }
             _ => {}
         }
         if progress == Progress::Signal {
             let swallowed = self.is(LifecycleFault::SignalsBeforeIndex);
-            if swallowed || std::mem::take(&mut self.lives.lost[at]) {
+            if swallowed || std::mem::take(&mut self.lifecycle.lost[at]) {
                 return Progress::Busy;
             }
         }
@@ -114,7 +116,7 @@ impl WrongDevice {
     }
 
     pub(super) fn life_kick(&mut self, queue: u16) {
-        if let Some(asleep) = self.lives.asleep.get_mut(usize::from(queue)) {
+        if let Some(asleep) = self.lifecycle.asleep.get_mut(usize::from(queue)) {
             *asleep = false;
         }
     }
@@ -129,9 +131,9 @@ impl WrongDevice {
     /// Sets up a queue again once its reset is really complete.
     fn place_late(&mut self, queue: u16) {
         let at = usize::from(queue);
-        if self.lives.placed[at].is_some()
+        if self.lifecycle.placed[at].is_some()
             && !self.inner.is_queue_resetting(queue)
-            && let Some(ring) = self.lives.placed[at].take()
+            && let Some(ring) = self.lifecycle.placed[at].take()
         {
             self.inner.place_queue(queue, ring);
         }
@@ -140,7 +142,7 @@ impl WrongDevice {
     pub(super) fn life_place_queue(&mut self, queue: u16, ring: RingPlan) {
         self.rings[usize::from(queue)] = ring;
         if self.is(LifecycleFault::LateAfterQueueReset) {
-            self.lives.placed[usize::from(queue)] = Some(ring);
+            self.lifecycle.placed[usize::from(queue)] = Some(ring);
             self.place_late(queue);
         } else {
             self.inner.place_queue(queue, ring);
@@ -148,30 +150,31 @@ impl WrongDevice {
     }
 
     pub(super) fn life_reset_queue(&mut self, queue: u16) {
-        self.lives.hidden[usize::from(queue)] = None;
+        self.lifecycle.hidden[usize::from(queue)] = None;
         // A queue that is not set up yet needs no reset.
-        if self.lives.placed[usize::from(queue)].take().is_none() {
+        if self.lifecycle.placed[usize::from(queue)].take().is_none() {
             self.inner.reset_queue(queue);
         }
     }
 
     pub(super) fn life_pause(&mut self) {
-        self.lives.paused = true;
-        self.lives.hurried = false;
+        self.lifecycle.paused = true;
+        self.lifecycle.hurried = false;
         self.inner.pause();
     }
 
     pub(super) fn life_resume(&mut self) {
-        self.lives.paused = false;
+        self.lifecycle.paused = false;
         self.inner.resume();
     }
 
     pub(super) fn life_is_drained(&mut self) -> bool {
-        self.inner.is_drained() || (self.is(LifecycleFault::PauseWithoutDrain) && self.lives.paused)
+        self.inner.is_drained()
+            || (self.is(LifecycleFault::PauseWithoutDrain) && self.lifecycle.paused)
     }
 
     pub(super) fn life_restart_rings(&mut self) -> bool {
-        if self.is(LifecycleFault::StopsWhileTakingAgain) && self.lives.paused {
+        if self.is(LifecycleFault::StopsWhileTakingAgain) && self.lifecycle.paused {
             let device = &mut self.inner.registers.device;
             let idle = (0..device.queues()).all(|index| {
                 device.queue_mut(index).is_none_or(|(queue, _)| queue.in_flight() == 0)
@@ -189,7 +192,7 @@ impl WrongDevice {
             }
         }
         let restarted = self.inner.restart_rings();
-        self.lives.paused &= !restarted;
+        self.lifecycle.paused &= !restarted;
         restarted
     }
 
@@ -202,26 +205,26 @@ impl WrongDevice {
     }
 
     pub(super) fn life_begin_save(&mut self) {
-        self.lives.hurried = match self.life_fault() {
+        self.lifecycle.hurried = match self.life_fault() {
             Some(LifecycleFault::PauseWithoutDrain) => !self.inner.is_drained(),
             Some(LifecycleFault::SaveWithoutSync) => true,
             _ => false,
         };
-        if !self.lives.hurried {
+        if !self.lifecycle.hurried {
             self.inner.begin_save();
         }
     }
 
     pub(super) fn life_move_on(&mut self, host: &mut Host<'_>) -> Option<Moved> {
-        let moved = if self.lives.hurried {
+        let moved = if self.lifecycle.hurried {
             self.go_on_behind(host);
             Moved::Stable
         } else {
             self.inner.move_on(&self.spec, host)?
         };
-        self.lives.paused = false;
+        self.lifecycle.paused = false;
         if self.is(LifecycleFault::WaitsAfterRestore) {
-            self.lives.asleep = [true; MAX_QUEUES];
+            self.lifecycle.asleep = [true; MAX_QUEUES];
         }
         Some(moved)
     }
@@ -234,18 +237,18 @@ impl WrongDevice {
     ) {
         // A used index that was not written yet is written now, because the new backend does not
         // have it.
-        for (hidden, ring) in self.lives.hidden.iter_mut().zip(&self.rings) {
+        for (hidden, ring) in self.lifecycle.hidden.iter_mut().zip(&self.rings) {
             if let Some(index) = hidden.take() {
                 host.ram.write(ring.used + 2, &index.to_le_bytes());
             }
         }
         // A queue that was not set up yet gets an empty record.
-        for (at, placed) in self.lives.placed.iter().enumerate() {
+        for (at, placed) in self.lifecycle.placed.iter().enumerate() {
             if let (Some(ring), Some(record)) = (placed, self.inner.records.get_mut(at)) {
                 *record = SimRecord::new(ring.size).into();
             }
         }
-        self.lives = Lives::default();
+        self.lifecycle = LifecycleState::default();
         if self.is(LifecycleFault::SkipsInFlight) {
             return self.go_on_behind(host);
         }

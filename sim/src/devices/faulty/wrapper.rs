@@ -1,6 +1,6 @@
 //! A mutant block device: a wrapper around the correct device.
 
-use super::lifecycle::Lives;
+use super::lifecycle::LifecycleState;
 use super::{DeviceFault, LifecycleFault};
 use crate::devices::blk::Blk;
 use crate::devices::registers::Registers;
@@ -22,7 +22,7 @@ pub struct WrongDevice {
     pub(super) spec: Spec,
     pub(super) rings: Vec<RingPlan>,
     pub(super) negotiated: u64,
-    pub(super) lives: Lives,
+    pub(super) lifecycle: LifecycleState,
     count: u32,
     /// The value that `writeback` reads as, if not the real one.
     said_mode: Option<u8>,
@@ -202,7 +202,7 @@ impl DeviceUnderTest for WrongDevice {
             spec: *spec,
             rings: Vec::new(),
             negotiated: 0,
-            lives: Lives::default(),
+            lifecycle: LifecycleState::default(),
             count: 0,
             said_mode: None,
             last_status: None,
@@ -286,7 +286,7 @@ impl DeviceUnderTest for WrongDevice {
         self.rings = rings.to_vec();
         self.reset_shown = false;
         self.last_status = None;
-        self.lives = Lives::default();
+        self.lifecycle = LifecycleState::default();
         self.inner.start(rings);
     }
 
@@ -335,7 +335,7 @@ impl DeviceUnderTest for WrongDevice {
 
     fn begin_reset(&mut self, host: &mut Host<'_>) {
         self.said_mode = None;
-        self.lives = self.lives.reset();
+        self.lifecycle = self.lifecycle.reset();
         match self.fault {
             // After a failed sync this mutant resets correctly, because the failure must not be
             // forgotten.

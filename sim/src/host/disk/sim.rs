@@ -84,7 +84,7 @@ impl SimDisk {
         for device in 0..shape.devices {
             let base = shape.base(device);
             let mine = Author { run, disk: device };
-            let nobody = Author { run, disk: Author::NOBODY };
+            let no_disk = Author { run, disk: Author::NO_DISK };
             if shape.kinds[usize::from(device)] == Kind::Memory {
                 let end = base + shape.room();
                 self.medium[base as usize * SECTOR..end as usize * SECTOR].fill(0);
@@ -98,7 +98,7 @@ impl SimDisk {
                 if sector < shape.room() && shape.kinds[usize::from(device)] == Kind::Memory {
                     continue;
                 }
-                let author = if sector < shape.capacity { mine } else { nobody };
+                let author = if sector < shape.capacity { mine } else { no_disk };
                 let at = (base + sector) as usize * SECTOR;
                 payload::fill(&mut self.medium[at..at + SECTOR], author, sector, 0);
             }

@@ -66,7 +66,7 @@ impl SimDisk {
                 }
                 let (author, home, version) = place_of(bytes);
                 if sector >= capacity {
-                    let untouched = Author { run, disk: Author::NOBODY };
+                    let untouched = Author { run, disk: Author::NO_DISK };
                     if author != untouched || home != sector || version != 0 {
                         return Err(Witness::Outside { sector });
                     }
