@@ -106,7 +106,8 @@ fn nonsense_is_refused_in_one_line_with_similar_names() {
         ("I", "`powerfail explain` lists all"),
         ("row", "there is no requirement, row or rule `row`"),
         ("", "no name is given"),
-        ("\u{1b}[2J", "\\u{1b}[2j"),
+        ("\u{1b}[2J", "\\u{1b}[2J"),
+        ("Blk-D-99", "`Blk-D-99`"),
         (&"x".repeat(9999), "lists all"),
     ] {
         let said = refused(name);
