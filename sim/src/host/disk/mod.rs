@@ -12,8 +12,8 @@
 //!   **submitted**, through any lane, in this backend life or an earlier one. The sectors that it
 //!   must persist are fixed at submission; any others are a choice.
 //! * A short transfer changes nothing at or after its end; one refused with EINTR or EAGAIN changes
-//!   nothing; a failed one may land in any part, and changes nothing else ([`Errno::damage`]). Nothing
-//!   lands after a completion.
+//!   nothing; a failed one may land in any part, and changes nothing else
+//!   ([`Errno::damage`]). Nothing lands after a completion.
 //! * A failed sync may *forget* dirty sectors of its own device's part: they are marked clean, and
 //!   a later sync succeeds without them. The cache holds them until they are evicted. Eviction is
 //!   possible once the guest has seen the failure, and a backend kill then evicts all of them. A
