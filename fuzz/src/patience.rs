@@ -13,13 +13,16 @@ pub(crate) struct Patience(u32);
 impl Patience {
     /// Whether an operation may end like this now. Counts it, if it is a transient error.
     pub(crate) fn allows(&mut self, outcome: Outcome, host_may_fail: bool) -> bool {
-        let Outcome::Failed { errno, .. } = outcome else {
-            self.0 = 0;
-            return true;
+        let put_off = matches!(outcome, Outcome::Failed { errno, .. } if errno.is_put_off());
+        let allowed = match outcome {
+            _ if put_off => self.0 <= MOST,
+            _ if outcome.is_failure() => host_may_fail,
+            _ => {
+                self.0 = 0;
+                true
+            }
         };
-        let transient = errno.is_put_off();
-        let allowed = if transient { self.0 <= MOST } else { host_may_fail };
-        self.0 += u32::from(transient && allowed);
+        self.0 += u32::from(put_off && allowed);
         allowed
     }
 }

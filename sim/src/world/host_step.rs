@@ -23,9 +23,7 @@ impl<D: DeviceUnderTest> World<D> {
             let forgets = !forgot.and(self.disk.dirty()).is_empty();
             self.coverage.hit_if(forgets, Situation::SyncForgot);
         }
-        if let Outcome::Failed { errno, .. } = outcome
-            && !errno.is_put_off()
-        {
+        if outcome.is_failure() {
             self.note_failure(op);
         }
         if let Some(slot) = self.slots.get_mut(usize::from(op.device)) {

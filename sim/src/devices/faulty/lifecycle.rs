@@ -197,11 +197,15 @@ impl WrongDevice {
     }
 
     pub(super) fn life_leave(&mut self) {
-        // Every other mutant behaves as if its process died.
-        if self.is(LifecycleFault::ForgetsWhenLeft) {
-            self.inner.records.iter().for_each(|record| record.unmark());
-            self.inner.leave();
+        match self.life_fault() {
+            // The next process makes the mistake, so this one must not be there any more.
+            Some(LifecycleFault::SkipsInFlight | LifecycleFault::LateAfterQueueReset) => return,
+            Some(LifecycleFault::ForgetsWhenLeft) => {
+                self.inner.records.iter().for_each(|record| record.unmark());
+            }
+            _ => {}
         }
+        self.inner.leave();
     }
 
     pub(super) fn life_begin_save(&mut self) {

@@ -120,6 +120,18 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether the host has failed the operation, so that its request may fail: it was neither
+    /// done, in whole or in part, nor put off.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Outcome::Ok { .. } | Outcome::Short { .. } => false,
+            Outcome::Failed { errno, .. } => !errno.is_put_off(),
+        }
+    }
+}
+
 /// An accepted operation that has not completed.
 #[derive(Clone, Debug)]
 pub(super) struct InFlight {

@@ -3,7 +3,6 @@
 use super::requests::placed;
 use super::{Mode, Said};
 use crate::guest::wire::{feature, memory};
-use crate::host::disk::Outcome;
 use crate::shrink::case::Case;
 use crate::shrink::places;
 use crate::shrink::timeline::Timeline;
@@ -90,10 +89,7 @@ fn shaped(case: &Case, nth: usize) -> Option<Case> {
 
 /// Whether the host fails permanently, which is allowed only if the shape of the world says so.
 fn is_failure(action: &Action) -> bool {
-    match action {
-        Action::Complete { outcome: Outcome::Failed { errno, .. }, .. } => !errno.is_put_off(),
-        _ => false,
-    }
+    matches!(action, Action::Complete { outcome, .. } if outcome.is_failure())
 }
 
 /// Numbers the requests from one in the order of submission, and the run one.
