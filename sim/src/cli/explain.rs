@@ -235,8 +235,8 @@ mod tests {
     #[test]
     fn the_end_of_a_story_names_two_subjects() {
         let typed = |text: &str| words(&[text.to_owned()]);
-        assert_eq!(typed("(BLK-D-31, stable-write-lost)"), ["blk-d-31", "stable-write-lost"]);
-        assert_eq!(typed("row G"), ["row:g"]);
+        assert_eq!(typed("(BLK-D-31, stable-write-lost)"), ["BLK-D-31", "stable-write-lost"]);
+        assert_eq!(typed("row G"), ["row:G"]);
         assert_eq!(typed(" (, )"), [""; 0]);
     }
 

@@ -11,7 +11,8 @@ use crate::guest::payload::{self, Author};
 use crate::guest::request::{GuestRequest, Malformation};
 use crate::guest::slots::{POISON, SlotPlan};
 use crate::guest::wire::memory as pmem;
-use crate::guest::wire::request::HEADER;
+use crate::guest::wire::request::{HEADER, SEGMENT};
+use powerfail_model::Segment;
 
 /// A published request, as far as the check of its answer needs it.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +30,7 @@ pub(super) struct Sent {
 /// The wire format of a request, before any malformation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wire {
-    kind: Kind,
+    pub(super) kind: Kind,
     /// The request type.
     number: u32,
     /// Bytes of the data part, between header and status.
@@ -147,23 +148,43 @@ pub(super) fn fill(
         }
         GuestRequest::Ranges(_, segments) => {
             for (nth, segment) in segments.as_slice().iter().enumerate() {
-                let at = plan.data() + nth as u32 * 16;
-                memory.write_u64(at, segment.sector);
-                memory
-                    .write_u64(at + 8, u64::from(segment.flags) << 32 | u64::from(segment.sectors));
+                let at = plan.data() + nth as u32 * SEGMENT;
+                let [first, second] = words(segment);
+                memory.write_u64(at, first);
+                memory.write_u64(at + 8, second);
             }
         }
         _ => {}
     }
 }
 
-/// Whether the data of a write is unchanged since the guest filled it.
+/// Whether the header is unchanged since the guest filled it.
+#[inline]
+fn is_headed(memory: &Memory, plan: &SlotPlan, sent: &Sent) -> bool {
+    memory.read_u64(plan.header()) == u64::from(sent.wire.number)
+        && memory.read_u64(plan.header() + 8) == sent.ask.sector()
+}
+
+/// The two words of a segment in guest memory.
+#[inline]
+fn words(segment: &Segment) -> [u64; 2] {
+    [segment.sector, u64::from(segment.flags) << 32 | u64::from(segment.sectors)]
+}
+
+/// Whether header and data of a request are unchanged since the guest filled them.
 pub(super) fn is_filled(memory: &Memory, plan: &SlotPlan, sent: &Sent, author: Author) -> bool {
-    let GuestRequest::Out { sector, .. } = sent.ask else { return true };
-    (0..sent.len / 512).all(|nth| {
-        let bytes = memory.bytes(plan.data() + nth * 512, 512);
-        payload::is_filled(bytes, author, (sector as u32).wrapping_add(nth), sent.id)
-    })
+    let data_is = match &sent.ask {
+        GuestRequest::Out { sector, .. } => (0..sent.len / 512).all(|nth| {
+            let bytes = memory.bytes(plan.data() + nth * 512, 512);
+            payload::is_filled(bytes, author, (*sector as u32).wrapping_add(nth), sent.id)
+        }),
+        // Behind the data of a request that is too short there is a guard.
+        ask => (0..sent.len / SEGMENT).zip(ask.segments()).all(|(nth, segment)| {
+            let at = plan.data() + nth * SEGMENT;
+            [memory.read_u64(at), memory.read_u64(at + 8)] == words(segment)
+        }),
+    };
+    data_is && is_headed(memory, plan, sent)
 }
 
 /// Checks the buffers of a completed request.
@@ -175,7 +196,7 @@ pub(super) fn check(memory: &Memory, plan: &SlotPlan, sent: &Sent, len: u32) -> 
     if let Some(at) = plan.breach(memory, sent.len, sent.status) {
         return Err(Breach::Outside { id, at });
     }
-    if memory.read_u32(plan.header()) != sent.wire.number {
+    if !is_headed(memory, plan, sent) {
         return Err(Breach::Readable { id });
     }
     let unanswered = memory.bytes(sent.status, 1)[0] == POISON;

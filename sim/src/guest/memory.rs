@@ -124,6 +124,11 @@ impl Memory {
         unsafe { std::slice::from_raw_parts(first, len as usize) }
     }
 
+    /// All bytes.
+    pub(crate) fn all(&self) -> &[u8] {
+        self.bytes(0, self.len as u32)
+    }
+
     /// The bytes `at..at + len`, mutably.
     ///
     /// # Panics

@@ -58,6 +58,24 @@ pub enum Breach {
         /// The guest address of the change.
         at: u32,
     },
+    /// An area of the driver was written: the descriptor table, the available ring, or an indirect
+    /// table.
+    Driver {
+        /// The guest address.
+        at: u32,
+        /// The name of the area.
+        area: &'static str,
+    },
+    /// `used.flags` is neither 0 nor 1, or not 0 with EVENT_IDX: virtio 1.4, 2.7.10 (VS-17).
+    UsedFlags {
+        /// The value.
+        flags: u16,
+    },
+    /// A part of the used ring was written in which no outstanding request can be used.
+    UsedElement {
+        /// The guest address.
+        at: u32,
+    },
     /// A readable buffer was written.
     Readable {
         /// The request.

@@ -148,6 +148,11 @@ impl QueueDriver {
         self.ring.plan().end().next_multiple_of(64) + self.slots.len() as u32 * size
     }
 
+    /// Whether an address lies in the queue's share of guest memory.
+    pub(crate) fn contains(&self, at: u32) -> bool {
+        (self.shape.at..self.shape.at + self.shape.len).contains(&at)
+    }
+
     /// The place of the ring.
     #[must_use]
     pub fn plan(&self) -> RingPlan {
@@ -321,7 +326,66 @@ impl QueueDriver {
         self.has_done(memory).then(|| self.take_done(memory))
     }
 
+    /// Checks `used.flags`.
+    ///
+    /// # Errors
+    /// [`Breach::UsedFlags`].
+    #[inline]
+    pub(crate) fn check_flags(&self, memory: &Memory) -> Result<(), Breach> {
+        let plan = self.ring.plan();
+        let flags = memory.read_u16(plan.used);
+        if flags > u16::from(!plan.event_idx) { Err(Breach::UsedFlags { flags }) } else { Ok(()) }
+    }
+
+    /// Checks that the device may change the byte at a guest address now, before the used elements
+    /// that it has just published are seen.
+    ///
+    /// # Errors
+    /// The breach that a change is.
+    #[cold]
+    pub(crate) fn may_change(&self, at: u32) -> Result<(), Breach> {
+        let plan = self.ring.plan();
+        let size = u32::from(plan.size);
+        match at {
+            _ if at < plan.descriptors || at >= self.shape.at + self.shape.len => {}
+            _ if at < plan.available => {
+                return Err(Breach::Driver { at, area: "the descriptor table" });
+            }
+            _ if at < plan.used => return Err(Breach::Driver { at, area: "the available ring" }),
+            _ if at < plan.used + 4 => return Ok(()),
+            _ if at < plan.used + 4 + 8 * size => {
+                // Where the outstanding requests are used next.
+                let element = (at - plan.used - 4) / 8;
+                let ahead = element.wrapping_sub(u32::from(self.ring.seen())) % size;
+                let may = ahead < u32::from(self.ring.pending());
+                return if may { Ok(()) } else { Err(Breach::UsedElement { at }) };
+            }
+            _ if at < plan.used + 6 + 8 * size => return Ok(()),
+            _ => {}
+        }
+        let Some(index) = self.slots.iter().position(|slot| slot.plan.contains(at)) else {
+            return Err(Breach::Outside { id: 0, at });
+        };
+        let Slot { plan, sent, .. } = &self.slots[index];
+        if self.out & 1 << index == 0 {
+            return Err(Breach::Outside { id: 0, at });
+        }
+        let id = sent.id;
+        let answers = sent.malformation != Malformation::NoStatus;
+        let data = plan.data()..plan.data() + sent.len;
+        match at {
+            _ if answers && sent.wire.writes && data.contains(&at) => Ok(()),
+            _ if answers && sent.wire.kind == Kind::Disk && at == sent.status => Ok(()),
+            _ if at >= plan.table() => Err(Breach::Driver { at, area: "an indirect table" }),
+            _ if (plan.header()..plan.header() + 16).contains(&at) || data.contains(&at) => {
+                Err(Breach::Readable { id })
+            }
+            _ => Err(Breach::Outside { id, at }),
+        }
+    }
+
     fn take_done(&mut self, memory: &Memory) -> Result<Done, Breach> {
+        self.check_flags(memory)?;
         let before = self.ring.seen();
         let index = self.ring.used_idx(memory);
         if index.wrapping_sub(before) > self.ring.pending() {

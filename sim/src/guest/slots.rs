@@ -39,6 +39,11 @@ impl SlotPlan {
         SlotPlan { start, room }
     }
 
+    /// Whether an address lies in the slot.
+    pub(super) fn contains(&self, at: u32) -> bool {
+        (self.start..self.start + SlotPlan::size(self.room)).contains(&at)
+    }
+
     #[inline]
     pub(super) fn header(&self) -> u32 {
         self.start + HEADER

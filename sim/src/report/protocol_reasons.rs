@@ -50,7 +50,7 @@ pub(super) fn sentences(evidence: &Evidence<'_>) -> Vec<String> {
         }
         Rule::UsedUnpublished => "A device may use only heads that the guest has published.".to_owned(),
         Rule::UsedRingBroken => {
-            "A device advances used.idx by one for each request it uses, and never past the outstanding requests.".to_owned()
+            "A device writes one element for each request it uses, then advances used.idx by one, never past the outstanding requests; used.flags is 0 or 1, and 0 with EVENT_IDX.".to_owned()
         }
         Rule::UsedAfterEnd => after_reset(evidence, "A reset ends every request"),
         Rule::SignalAfterReset => after_reset(evidence, "No signal may follow"),
@@ -68,6 +68,9 @@ pub(super) fn sentences(evidence: &Evidence<'_>) -> Vec<String> {
             };
             format!("{name}{} gives the device {what} as device-readable: it must not write there.", evidence.sent(id))
         }),
+        Rule::WroteOutside if evidence.request_id().is_none() => {
+            "The descriptors and the available ring are the driver's: the device must not write there.".to_owned()
+        }
         Rule::WroteOutside => request(evidence, |evidence, name, id| {
             format!("{name}{} lets the device write its data buffer and one status byte, and nothing else.", evidence.sent(id))
         }),

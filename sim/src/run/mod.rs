@@ -40,10 +40,13 @@ impl Plan {
         self.contract.unwrap_or(D::PROFILE)
     }
 
-    /// Draws the options of a run.
-    fn draw<D: DeviceUnderTest>(self, choose: &mut impl Choose) -> Options {
+    /// Draws the options of a seed's run.
+    fn draw<D: DeviceUnderTest>(self, seed: u64, choose: &mut impl Choose) -> Options {
         let mut options = self.preset.draw(D::KINDS, choose);
         options.shape.contract = self.contract_of::<D>();
+        // Not drawn, so that a run is the same whether it is watched or not.
+        let nth = mix(seed / ONE_WATCHED_IN) % ONE_WATCHED_IN;
+        options.shape.watch = seed % ONE_WATCHED_IN == nth && self.preset != Preset::Bench;
         options
     }
 }
@@ -59,6 +62,9 @@ pub struct Verdict {
     pub exhausted: bool,
 }
 
+/// One seed of so many neighbours is watched: its run takes ten times as long as another one.
+const ONE_WATCHED_IN: u64 = 384;
+
 /// The maximum number of device-thread steps of a replay.
 pub const MOST_STEPS: u64 = 3_000_000;
 
@@ -71,7 +77,7 @@ pub fn run_number(seed: u64) -> u32 {
 /// A world of this seed's shape, at power-on.
 pub fn world<D: DeviceUnderTest>(setup: &D::Setup, plan: Plan, seed: u64) -> World<D> {
     let mut choose = Seeded::new(seed);
-    let options = plan.draw::<D>(&mut choose);
+    let options = plan.draw::<D>(seed, &mut choose);
     World::new(setup.clone(), options.shape, run_number(seed))
 }
 
@@ -84,7 +90,7 @@ pub fn run_seed<D: DeviceUnderTest>(
     record: impl FnMut(&Action),
 ) -> Verdict {
     let mut choose = Seeded::new(seed);
-    let options = plan.draw::<D>(&mut choose);
+    let options = plan.draw::<D>(seed, &mut choose);
     lead(world, plan, options, run_number(seed), &mut choose, record)
 }
 

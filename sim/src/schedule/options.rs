@@ -317,6 +317,7 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
         devices,
         max_sectors: 1 + draw(room),
         host_may_fail: fail_sync.possible() || fail.possible(),
+        watch: false,
     };
     Options {
         shape,

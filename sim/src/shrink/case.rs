@@ -68,7 +68,8 @@ impl Case {
                 + u32::from(disk.depth != 32) * 4
                 + u32::from(!spec.writeback)
                 + u32::from(disk.read_only)
-                + u32::from(shape.host_may_fail) * 8,
+                + u32::from(shape.host_may_fail) * 8
+                + u32::from(shape.watch),
             numbers: u64::from(self.run),
             ..Cost::default()
         };

@@ -1,7 +1,7 @@
 //! A trace file: the broken promise, the world, and the actions that lead to the failure.
 //!
 //! ```text
-//! powerfail trace 3
+//! powerfail trace 4
 //! tool    powerfail 0.1.0  spec virtio-1.4  profile Strict atom=512
 //! device  blk
 //! disk    wrong:early-flush
@@ -37,7 +37,7 @@ use crate::world::action::{Action, Until};
 ///
 /// - 2 has neither `spare=` nor `record=`;
 /// - 1 also has no `end`, and a `crank` without a bound takes one step.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The maximum number of actions.
 const MOST_ACTIONS: usize = 100_000;
@@ -205,7 +205,7 @@ impl FromStr for Trace {
         let mut sent = BTreeSet::new();
         let version = first.strip_prefix("powerfail trace ").ok_or_else(|| TraceError {
             line: 1,
-            what: "this is not a trace: it does not begin with `powerfail trace 3`".to_owned(),
+            what: "this is not a trace: it does not begin with `powerfail trace 4`".to_owned(),
         })?;
         let known = version.parse().ok().filter(|version| (1..=VERSION).contains(version));
         let Some(version) = known else {

@@ -22,7 +22,7 @@ impl fmt::Display for Shown<'_> {
             f,
             "devices={} queues={} ring={} sectors={} request-sectors={} offer={} writeback={} \
              segment-sectors={} segments={} granule={} tear={} transfer={} discard-granularity={} \
-             depth={} read-only={} host-may-fail={} spare={} record={}",
+             depth={} read-only={} host-may-fail={} spare={} record={} watch={}",
             shape.devices,
             spec.queues,
             spec.ring_size,
@@ -41,14 +41,15 @@ impl fmt::Display for Shown<'_> {
             yes(shape.host_may_fail),
             disk.spare,
             yes(spec.record),
+            yes(shape.watch),
         )
     }
 }
 
 /// The keys. Each stands in the line exactly once, because the default of an omitted key could
-/// change. The last two came with format 3; before it no disk had spare sectors, and no backend
-/// kept an in-flight record.
-const KEYS: [&str; 18] = [
+/// change. `spare` and `record` came with format 3; before it no disk had spare sectors, and no
+/// backend kept an in-flight record. `watch` came with format 4.
+const KEYS: [&str; 19] = [
     "devices",
     "queues",
     "ring",
@@ -67,10 +68,11 @@ const KEYS: [&str; 18] = [
     "host-may-fail",
     "spare",
     "record",
+    "watch",
 ];
 
-/// The number of keys in formats 1 and 2.
-const OLD_KEYS: usize = 16;
+/// The number of keys in formats 1 to 3.
+const OLD_KEYS: [usize; 3] = [16, 16, 18];
 
 /// Reads the line of a trace of this version.
 ///
@@ -78,7 +80,8 @@ const OLD_KEYS: usize = 16;
 /// One line: a key or value is invalid, or no world can have these shape.
 pub(super) fn parse(line: &str, version: u32) -> Result<WorldShape, String> {
     let mut shape = WorldShape::default();
-    let keys = if version < 3 { &KEYS[..OLD_KEYS] } else { &KEYS[..] };
+    let count = OLD_KEYS.get(version as usize - 1).copied().unwrap_or(KEYS.len());
+    let keys = &KEYS[..count];
     let mut missing = keys.to_vec();
     for word in line.split_whitespace() {
         let Some((key, value)) = word.split_once('=') else {
@@ -132,6 +135,7 @@ fn set(shape: &mut WorldShape, key: &str, value: &str) -> Result<(), String> {
         "spare" => spec.disk.spare = number()?,
         "record" => spec.record = yes()?,
         "host-may-fail" => shape.host_may_fail = yes()?,
+        "watch" => shape.watch = yes()?,
         _ => return Err(format!("there is no option `{key}`")),
     }
     Ok(())

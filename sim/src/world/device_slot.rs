@@ -9,6 +9,7 @@ use crate::guest::Kind;
 use crate::guest::payload::Author;
 use crate::guest::{QueueDriver, Shape};
 use crate::world::coverage::Situation;
+use crate::world::shadow::Shadow;
 
 /// The life of a driver: from the start of the device to the end of a reset, or to a crash.
 #[derive(Clone, Debug)]
@@ -219,6 +220,10 @@ impl<D: DeviceUnderTest> World<D> {
                     }
                 }
             }
+        }
+        let old = self.shadow.take();
+        if self.shape.watch {
+            self.shadow = old.or_else(|| Some(Box::new(Shadow::new(&self.memory))));
         }
         self.stats.runs += 1;
         self.coverage.hit_if(self.shape.devices > 1, Situation::TwoDevices);

@@ -207,6 +207,13 @@ impl<D: DeviceUnderTest> World<D> {
             Breach::Outside { id, at } => Violation::new(Rule::WroteOutside)
                 .request(RequestId(id))
                 .note(format!("Guest address {at:#x}.")),
+            Breach::Driver { at, area } => Violation::new(Rule::WroteOutside)
+                .note(format!("Guest address {at:#x}, in {area} of queue {queue}.")),
+            Breach::UsedFlags { flags } => Violation::new(Rule::UsedRingBroken)
+                .note(format!("The flags of the used ring of queue {queue} are {flags:#x}.")),
+            Breach::UsedElement { at } => Violation::new(Rule::UsedRingBroken).note(format!(
+                "Guest address {at:#x}, where no outstanding request of queue {queue} is used next."
+            )),
             Breach::Readable { id } => Violation::new(Rule::WroteReadable).request(RequestId(id)),
             Breach::UsedIndex { index } => Violation::new(Rule::UsedRingBroken)
                 .note(format!("The used index of queue {queue} stands at {index}.")),

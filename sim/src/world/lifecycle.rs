@@ -273,7 +273,9 @@ impl<D: DeviceUnderTest> World<D> {
             let World { memory, disk, slots, .. } = self;
             let slot = &mut slots[usize::from(to.device)];
             let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
-            if slot.device.step(u16::from(to.queue), &mut host) == Progress::Idle {
+            let progress = slot.device.step(u16::from(to.queue), &mut host);
+            self.look_at_memory(to.device)?;
+            if progress == Progress::Idle {
                 break;
             }
             self.observe(to)?;

@@ -22,6 +22,7 @@ mod journal;
 mod judge;
 mod lifecycle;
 mod rest;
+mod shadow;
 mod shape;
 
 pub use contract::Contract;
@@ -42,6 +43,7 @@ use crate::host::disk::SimDisk;
 use crate::world::action::{Action, QueueId, Until};
 use crate::world::coverage::{Coverage, Situation};
 use crate::world::event_hash::Chain;
+use crate::world::shadow::Shadow;
 use powerfail_model::Rule;
 
 /// The result of a step: whether the action was enabled, or the broken promise.
@@ -66,6 +68,8 @@ pub struct World<D: DeviceUnderTest> {
     /// `listening`.
     answers: Vec<Answer>,
     listening: bool,
+    /// The expected content of guest memory; `Some` iff the world is watched.
+    shadow: Option<Box<Shadow>>,
 }
 
 impl<D: DeviceUnderTest> World<D> {
@@ -89,6 +93,7 @@ impl<D: DeviceUnderTest> World<D> {
             journal: None,
             answers: Vec::new(),
             listening: false,
+            shadow: None,
         };
         world.set_up();
         world
@@ -280,6 +285,15 @@ impl<D: DeviceUnderTest> World<D> {
         if self.journal.is_some() {
             self.note(Event::Did(*action));
         }
+        if matches!(
+            action,
+            Action::Crank { .. }
+                | Action::Effect { .. }
+                | Action::Complete { .. }
+                | Action::Lifecycle { .. }
+        ) {
+            self.expect_memory();
+        }
         let done = match *action {
             Action::Start { device, accept, base } => self.start(device, accept, base),
             Action::Send { to, id, ask, .. } if ask.is_access() => self.access(to, id, ask),
@@ -294,8 +308,14 @@ impl<D: DeviceUnderTest> World<D> {
             Action::Reset { device } => Ok(self.reset(device)),
             Action::PollReset { device } => self.poll_reset(device),
             Action::Crank { to, until } => self.crank(to, until),
-            Action::Effect { op, set } => Ok(self.disk.effect(op, set, self.memory.ram())),
-            Action::Complete { op, outcome } => Ok(self.complete(op, outcome)),
+            Action::Effect { op, set } => {
+                let done = self.disk.effect(op, set, self.memory.ram());
+                self.look_at_memory(op.device).map(|()| done)
+            }
+            Action::Complete { op, outcome } => {
+                let done = self.complete(op, outcome);
+                self.look_at_memory(op.device).map(|()| done)
+            }
             Action::WriteBack { set } => Ok(self.write_back(set)),
             Action::Evict { set } => Ok(self.evict(set)),
             Action::Lifecycle { device, what } => self.live(device, what),
@@ -359,6 +379,8 @@ impl<D: DeviceUnderTest> World<D> {
                 journal.note(Event::Submitted(op));
             }
             self.stats.steps += 1;
+            self.look_at_memory(to.device)?;
+            let slot = &mut self.slots[usize::from(to.device)];
             match progress {
                 Progress::Idle => {
                     slot.runnable[index] = false;

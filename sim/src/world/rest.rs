@@ -170,11 +170,13 @@ impl<D: DeviceUnderTest> World<D> {
         Ok(())
     }
 
-    /// Checks that no byte was written to buffers that no request uses.
+    /// Checks that no byte was written to buffers that no request uses, and the flags of the used
+    /// rings.
     fn check_memory(&self) -> Result<(), Box<Failure>> {
         for (device, slot) in self.slots.iter().enumerate() {
             for (queue, driver) in slot.queues.iter().enumerate() {
-                if let Err(breach) = driver.check_free(&self.memory) {
+                let free = driver.check_free(&self.memory);
+                if let Err(breach) = free.and_then(|()| driver.check_flags(&self.memory)) {
                     let to = QueueId { device: device as u8, queue: queue as u8 };
                     return Err(self.breached(to, breach));
                 }

@@ -26,6 +26,9 @@ pub struct WorldShape {
     pub max_sectors: u32,
     /// Whether the host may fail an operation, so that a legal request may fail too.
     pub host_may_fail: bool,
+    /// Whether all of guest memory is compared with its expected content after each step of a
+    /// device and each effect of the host.
+    pub watch: bool,
 }
 
 impl WorldShape {
@@ -99,6 +102,7 @@ impl Default for WorldShape {
             devices: 1,
             max_sectors: MAX_SECTORS,
             host_may_fail: false,
+            watch: false,
         }
     }
 }

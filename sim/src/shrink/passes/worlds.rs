@@ -6,6 +6,7 @@ use crate::guest::wire::{feature, memory};
 use crate::shrink::case::Case;
 use crate::shrink::places;
 use crate::shrink::timeline::Timeline;
+use crate::world::WorldShape;
 use crate::world::action::Action;
 
 /// Simplifies the world: one device, one queue, a small disk with the requests at its beginning,
@@ -37,6 +38,11 @@ pub(super) fn world(case: &Case, _: &Timeline, nth: usize) -> Said {
         35..=48 => shaped(case, nth - 35),
         49 => places::at_index_zero(case),
         50..=52 => together(case, nth - 50),
+        53 if case.shape.watch => {
+            let shape = WorldShape { watch: false, ..case.shape };
+            Some(Case { shape, ..case.clone() })
+        }
+        53 => None,
         _ => return Said::End,
     };
     match changed {

@@ -1,0 +1,85 @@
+//! The expected content of guest memory, and the bound on a device's writes to it.
+//!
+//! In a run that is [watched](super::WorldShape::watch) a byte of guest memory may change in a step
+//! of a device, or in an effect of an operation of its, iff it lies
+//!
+//! * in a device-writable buffer of a request that is outstanding then;
+//! * in an element of the used ring in which an outstanding request can be used next;
+//! * in `used.flags`, `used.idx` or `avail_event`.
+//!
+//! Elements that were seen used, the descriptors, the available ring, headers and the data of
+//! writes never change (VS-03, VS-04, VS-16). A write that is undone within the same step, or that
+//! writes the bytes that are there, does not show.
+
+use super::judge::Failure;
+use super::{DeviceSlot, World};
+use crate::dut::DeviceUnderTest;
+use crate::guest::Breach;
+use crate::guest::memory::Memory;
+use crate::world::action::QueueId;
+
+/// Memory is compared in blocks, and those that differ in lines of so many bytes.
+const BLOCK: usize = 4096;
+const LINE: usize = 64;
+
+/// The content of guest memory after the last step.
+#[derive(Clone, Debug)]
+pub(super) struct Shadow(Vec<u8>);
+
+impl Shadow {
+    pub(super) fn new(memory: &Memory) -> Shadow {
+        Shadow(memory.all().to_vec())
+    }
+
+    /// Takes over the content of memory, after the guest has written it.
+    pub(super) fn refresh(&mut self, memory: &Memory) {
+        self.0.copy_from_slice(memory.all());
+    }
+
+    /// Takes over what a device has changed.
+    fn compare<D>(&mut self, memory: &Memory, slot: &DeviceSlot<D>) -> Result<(), (u8, Breach)> {
+        let now = memory.all();
+        let blocks = self.0.chunks_mut(BLOCK).zip(now.chunks(BLOCK));
+        for (nth, (old, new)) in blocks.enumerate().filter(|(_, (old, new))| old != new) {
+            let lines = old.chunks_mut(LINE).zip(new.chunks(LINE));
+            for (line, (old, new)) in lines.enumerate().filter(|(_, (old, new))| old != new) {
+                let start = nth * BLOCK + line * LINE;
+                for (at, _) in (start..).zip(old.iter().zip(new)).filter(|(_, (o, n))| o != n) {
+                    may_change(slot, at as u32)?;
+                }
+                old.copy_from_slice(new);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks that a device may change a byte; the breach comes with the queue that it is about.
+fn may_change<D>(slot: &DeviceSlot<D>, at: u32) -> Result<(), (u8, Breach)> {
+    match slot.queues.iter().position(|queue| queue.contains(at)) {
+        Some(queue) => slot.queues[queue].may_change(at).map_err(|breach| (queue as u8, breach)),
+        None => Err((0, Breach::Outside { id: 0, at })),
+    }
+}
+
+impl<D: DeviceUnderTest> World<D> {
+    /// Takes over what the guest has written since the last step of a device.
+    pub(super) fn expect_memory(&mut self) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.refresh(&self.memory);
+        }
+    }
+
+    /// Checks what a step of a device, or an effect of an operation of its, has changed.
+    #[inline]
+    pub(super) fn look_at_memory(&mut self, device: u8) -> Result<(), Box<Failure>> {
+        match &mut self.shadow {
+            None => Ok(()),
+            Some(shadow) => {
+                let slot = &self.slots[usize::from(device)];
+                let told = shadow.compare(&self.memory, slot);
+                told.map_err(|(queue, breach)| self.breached(QueueId { device, queue }, breach))
+            }
+        }
+    }
+}
