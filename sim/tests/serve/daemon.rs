@@ -139,13 +139,17 @@ impl Footprint {
     }
 }
 
-/// Number of threads of a process, without the io_uring workers of the kernel, which end at any
-/// time.
+/// Number of threads of a process, without the io_uring workers of the kernel, which begin and end
+/// at any time. They are told by their flag, because a new one still has the name of the thread that
+/// it works for.
 fn threads(process: u32) -> usize {
+    const PF_IO_WORKER: u64 = 0x10;
     let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
-    // A thread that has just ended has no name.
-    names.flatten().filter(|name| !name.starts_with("iou-wrk")).count()
+    let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")));
+    let flags = |stat: &str| stat.rsplit_once(')')?.1.split_whitespace().nth(6)?.parse().ok();
+    // A thread that has just ended has none.
+    let flags = stats.flatten().filter_map(|stat| flags(&stat));
+    flags.filter(|flags: &u64| flags & PF_IO_WORKER == 0).count()
 }
 
 /// The process; dropping it kills it.
