@@ -140,8 +140,8 @@ impl Footprint {
 }
 
 /// Number of threads of a process, without the io_uring workers of the kernel, which begin and end
-/// at any time. They are told by their flag, because a new one still has the name of the thread that
-/// it works for.
+/// at any time. A flag tells them apart, because a new one still has the name of the thread that it
+/// works for.
 fn threads(process: u32) -> usize {
     const PF_IO_WORKER: u64 = 0x10;
     let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
