@@ -57,7 +57,7 @@ impl BlockQueue {
         status: u8,
         written: Option<u32>,
     ) {
-        assert!(!self.stopped, "a reset answers nothing");
+        assert!(!self.stopped, "a stopped queue answers nothing");
         let answered = memory.write_obj(status, address).is_ok();
         let len = match written {
             Some(written) if answered => written + 1,
