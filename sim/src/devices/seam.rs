@@ -77,11 +77,12 @@ impl Seam for Direct {
     }
 }
 
-/// Something or nothing, as selected at run time.
+/// Something or nothing, as selected at run time. The device over it is managed only if it always
+/// is.
 impl<S: Seam> Seam for Option<S> {
     type Setup = Option<S::Setup>;
 
-    const MANAGED: bool = S::MANAGED && Direct::MANAGED;
+    const MANAGED: bool = S::MANAGED;
 
     fn new(setup: &Self::Setup) -> Option<S> {
         setup.as_ref().map(S::new)

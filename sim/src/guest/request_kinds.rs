@@ -98,10 +98,8 @@ mod tests {
                 assert!(one.wire != other.wire && one.model != other.model, "{}", one.name);
             }
         }
-        assert!(
-            RangeKind::ALL
-                .iter()
-                .all(|kind| RangeKind::from_name(kind.facts().name) == Some(*kind))
-        );
+        for kind in RangeKind::ALL {
+            assert_eq!(RangeKind::from_name(kind.facts().name), Some(kind));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The expected content of guest memory, and the bound on a device's writes to it.
 //!
 //! In a run that is [watched](super::WorldShape::watch) a byte of guest memory may change in a step
-//! of a device, or in an effect of an operation of its, iff it lies
+//! of a device, or when one of its operations lands, iff it lies
 //!
 //! * in a device-writable buffer of a request that is outstanding then;
 //! * in an element of the used ring in which an outstanding request can be used next;
@@ -36,7 +36,10 @@ impl Shadow {
         self.0.copy_from_slice(memory.all());
     }
 
-    /// Takes over what a device has changed.
+    /// Takes over the changes that a device has made.
+    ///
+    /// # Errors
+    /// The first change that it must not make, and the queue that it concerns.
     fn compare<D>(&mut self, memory: &Memory, slot: &DeviceSlot<D>) -> Result<(), (u8, Breach)> {
         let now = memory.all();
         let blocks = self.0.chunks_mut(BLOCK).zip(now.chunks(BLOCK));
@@ -54,7 +57,7 @@ impl Shadow {
     }
 }
 
-/// Checks that a device may change a byte; the breach comes with the queue that it is about.
+/// Checks that a device may change a byte. The breach comes with the queue that it concerns.
 fn may_change<D>(slot: &DeviceSlot<D>, at: u32) -> Result<(), (u8, Breach)> {
     match slot.queues.iter().position(|queue| queue.contains(at)) {
         Some(queue) => slot.queues[queue].may_change(at).map_err(|breach| (queue as u8, breach)),
@@ -63,14 +66,17 @@ fn may_change<D>(slot: &DeviceSlot<D>, at: u32) -> Result<(), (u8, Breach)> {
 }
 
 impl<D: DeviceUnderTest> World<D> {
-    /// Takes over what the guest has written since the last step of a device.
+    /// Takes over the writes of the guest since the last step of a device.
     pub(super) fn expect_memory(&mut self) {
         if let Some(shadow) = &mut self.shadow {
             shadow.refresh(&self.memory);
         }
     }
 
-    /// Checks what a step of a device, or an effect of an operation of its, has changed.
+    /// Checks the changes that a step of a device has made, or one of its operations that landed.
+    ///
+    /// # Errors
+    /// The first change that it must not make.
     #[inline]
     pub(super) fn look_at_memory(&mut self, device: u8) -> Result<(), Box<Failure>> {
         match &mut self.shadow {
