@@ -23,8 +23,10 @@ impl Oracle {
         at: Instant,
         seen: &[Observed],
     ) -> Result<(), Box<Violation>> {
-        // If the host cannot have failed, the device answered wrongly and the data is unaffected.
-        if status == S_IOERR && !entry.ruling.is_refusal() && self.life().host_may_fail {
+        // Only a sync forgets data that completed before it: a failed read has read nothing, and a
+        // failed write has changed its own range at most. If the host cannot have failed, the
+        // device answered wrongly and the data is unaffected.
+        if status == S_IOERR && !entry.ruling.is_refusal() && entry.may_sync {
             self.failed = Some(at);
             self.failure_seen = true;
         }

@@ -43,7 +43,7 @@ mod violation;
 
 pub use class::Class;
 pub use names::{Atom, Content, Instant, Observed, RequestId};
-pub use oracle::{CompletionFacts, Oracle};
+pub use oracle::{CompletionFacts, Excuse, Oracle};
 pub use pmem::{PmemOracle, PmemRequest};
 pub use reason::Reason;
 pub use request::{Demand, Kind, Request, Segment};

@@ -38,6 +38,19 @@ pub struct CompletionFacts {
     pub overtook_write: bool,
 }
 
+/// What the observer of the host knows that could excuse the failure of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excuse {
+    /// No operation of the request failed, and no sync has failed since the disk was opened.
+    Nothing,
+    /// No operation of the request failed, but a sync has failed since the disk was opened. That
+    /// excuses only a request that needs a sync: a flush, or a write that must be stable when it
+    /// completes.
+    Sync,
+    /// An operation of the request failed, or the host cannot be observed.
+    Any,
+}
+
 /// The judge of a disk in one run.
 ///
 /// One atom is one 512-byte sector. Every method is one event; call them in the order of the
@@ -304,25 +317,25 @@ impl Oracle {
         status: u8,
         seen: &[Observed],
     ) -> Result<(), Violation> {
-        self.completed(id, status, seen, true)
+        self.completed(id, status, seen, Excuse::Any)
     }
 
-    /// Like [`complete`](Self::complete), where the observer of the host found no reason to fail
-    /// this request: no operation of the request failed, and no sync has failed since the disk was
-    /// opened.
+    /// Like [`complete`](Self::complete), where the observer of the host knows what could excuse a
+    /// failure of this request.
     ///
     /// # Errors
-    /// Also [`Rule::LegalRequestFailed`] if a legal request failed.
+    /// Also [`Rule::LegalRequestFailed`] if a legal request failed without an excuse.
     ///
     /// # Panics
     /// If `seen` has another length.
-    pub fn complete_without_excuse(
+    pub fn complete_excused(
         &mut self,
         id: RequestId,
         status: u8,
         seen: &[Observed],
+        excuse: Excuse,
     ) -> Result<(), Violation> {
-        self.completed(id, status, seen, false)
+        self.completed(id, status, seen, excuse)
     }
 
     #[inline]
@@ -331,7 +344,7 @@ impl Oracle {
         id: RequestId,
         status: u8,
         seen: &[Observed],
-        excused: bool,
+        excuse: Excuse,
     ) -> Result<(), Violation> {
         let at = self.tick();
         let slot = Slot::of(id);
@@ -351,6 +364,7 @@ impl Oracle {
         self.last = CompletionFacts { id, kind: entry.kind, status, ..NOTHING_COMPLETED };
         self.land(slot, &entry, status, sub, at);
         let effect = self.take_effect(slot, &entry, status, sub, at, seen);
+        let excused = excuse == Excuse::Any || (excuse == Excuse::Sync && entry.may_sync);
         let unexcused = || entry.ruling.broken_without_excuse(status).filter(|_| !excused);
         match entry.ruling.broken_by(status).or_else(unexcused) {
             None => effect.map_err(|violation| *violation),

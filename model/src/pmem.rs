@@ -18,7 +18,7 @@
 
 use crate::ledger::Slot;
 use crate::names::{Atom, Content, Observed, RequestId};
-use crate::oracle::Oracle;
+use crate::oracle::{Excuse, Oracle};
 use crate::request::{Kind, Request};
 use crate::rule::Rule;
 use crate::ruling::{S_IOERR, S_OK};
@@ -152,31 +152,32 @@ impl PmemOracle {
     /// 5.19.7.3: "0" for success and "-1" for failure (PM-D-05). Any other value promises no more
     /// than a failure does, and is wrong unless the rules accept any answer to the request.
     pub fn complete(&mut self, id: RequestId, ret: Option<u32>) -> Result<(), Violation> {
-        self.completed(id, ret, Oracle::complete)
+        self.completed(id, ret, Excuse::Any)
     }
 
-    /// Like [`complete`](Self::complete), where the host gave no reason to fail; see
-    /// [`Oracle::complete_without_excuse`].
+    /// Like [`complete`](Self::complete), where the observer of the host knows what could excuse a
+    /// failure; see [`Oracle::complete_excused`].
     ///
     /// # Errors
-    /// Also [`Rule::LegalFlushFailed`] if a legal flush failed.
-    pub fn complete_without_excuse(
+    /// Also [`Rule::LegalFlushFailed`] if a legal flush failed without an excuse.
+    pub fn complete_excused(
         &mut self,
         id: RequestId,
         ret: Option<u32>,
+        excuse: Excuse,
     ) -> Result<(), Violation> {
-        self.completed(id, ret, Oracle::complete_without_excuse)
+        self.completed(id, ret, excuse)
     }
 
     fn completed(
         &mut self,
         id: RequestId,
         ret: Option<u32>,
-        complete: impl FnOnce(&mut Oracle, RequestId, u8, &[Observed]) -> Result<(), Violation>,
+        excuse: Excuse,
     ) -> Result<(), Violation> {
         let entry = self.oracle.ledger.entry(Slot::of(id)).copied();
         let status = if ret == Some(DONE) { S_OK } else { S_IOERR };
-        let told = complete(&mut self.oracle, id, status, &[]).map_err(in_words);
+        let told = self.oracle.complete_excused(id, status, &[], excuse).map_err(in_words);
         let is_answer = matches!(ret, Some(DONE | FAILED))
             || entry.is_none_or(|entry| entry.ruling.asks_nothing());
         let broken = match told {

@@ -102,11 +102,25 @@ impl Ruling {
             Kind::GetId if request.bytes == 20 => Self::SERVE,
             Kind::GetId => Self::FREE,
             Kind::Other(10) if terms.negotiated(terms::LIFETIME) => Self::FREE,
+            Kind::Other(14) if terms.negotiated(terms::SECURE_ERASE) => Self::FREE,
+            Kind::Other(15 | 16 | 18 | 20 | 22 | 24 | 26) if terms.negotiated(terms::ZONED) => {
+                Self::FREE
+            }
+            // 5.2.6.2, BLK-D-37: zone requests "MUST be completed with VIRTIO_BLK_S_UNSUPP" without
+            // ZONED, in either profile.
+            Kind::Other(15 | 16 | 18 | 20 | 22 | 24 | 26) => {
+                return refuse([(true, Rule::UnknownTypeServed, Answers::UNSUPP)]);
+            }
             Kind::Other(_) => refuse([(true, Rule::UnknownTypeServed, Answers::FAILED)]),
         };
         let plain = if profile == Profile::Literal { plain.by_the_letter() } else { plain };
         if terms.host_may_fail && plain.answers.contains(S_OK) {
-            Self { answers: Answers::ALL, only_host: plain.answers == Answers::OK, ..plain }
+            // BLK-D-41: IOERR is the status of a device error. UNSUPP says that the device does not
+            // support the request, which a host failure does not change; but the text does not say
+            // so as a MUST.
+            let failed = if profile == Profile::Strict { Answers::IOERR } else { Answers::FAILED };
+            let answers = plain.answers.with(failed);
+            Self { answers, only_host: plain.answers == Answers::OK, ..plain }
         } else {
             plain
         }

@@ -18,6 +18,10 @@ pub(crate) const DISCARD: u64 = 1 << 13;
 pub(crate) const WRITE_ZEROES: u64 = 1 << 14;
 /// `LIFETIME`: the device reports wear.
 pub(crate) const LIFETIME: u64 = 1 << 15;
+/// `SECURE_ERASE`: the device understands secure erase.
+pub(crate) const SECURE_ERASE: u64 = 1 << 16;
+/// `ZONED`: the device may have zones.
+pub(crate) const ZONED: u64 = 1 << 17;
 
 /// The reading of the specification by which a device is judged; every violation names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -241,6 +241,21 @@ fn a_reset_keeps_the_data_and_a_kill_the_cache() {
 }
 
 #[test]
+fn only_a_request_that_syncs_can_tell_that_data_is_gone() {
+    table(&[
+        // A failed read has read nothing, and a failed write has changed its own range at most.
+        ("fail; W7>2; r8<2; 8 err; ?2=initial", "stale-read"),
+        ("fail; W7>2; r8<2; 8 err; ?2=w7", "-"),
+        ("fail; W7>2; 8>3; 8 err; ?2=initial", "stale-read"),
+        ("fail; W7>2; 8>3; 8 err; ?3=initial; ?3=w8", "reads-disagree"),
+        ("fail; W7>2; r8<2; 8 err; KILL; ?2=initial", "stale-read"),
+        ("fail; W7>2; r8<2; 8 err; F9; POWER; ?2=initial", "stable-write-lost"),
+        // A failed write-through write may have failed in its sync.
+        ("fail; row=A; W7>2; 8>3; 8 err; ?2=w7", "-"),
+    ]);
+}
+
+#[test]
 fn a_failed_sync_is_not_believed_the_next_time() {
     table(&[
         // The page cache reports success, and then the page is gone.
@@ -311,7 +326,8 @@ fn what_is_refused_has_no_effect() {
         ("fail; 7>2; 7 err", "-"),
         ("7>2; 7 unsupp; ?2=w7", "refused-effect"),
         ("fail; 7>2; 7 unsupp; ?2=w7", "refused-effect"),
-        ("fail; 7>2; ?2=w7; 7 unsupp", "refused-effect"),
+        ("fail; 7>2; 7 unsupp", "legal-request-failed"),
+        ("fail; 7>2; ?2=w7; 7 unsupp", "legal-request-failed"),
         ("7>2; 7 status=3", "unknown-status"),
         ("7>2; 7 status=255", "unknown-status"),
         ("i7; 7 ok", "-"),

@@ -3,7 +3,7 @@
 use super::World;
 use crate::base::sectors::SectorSet;
 use crate::dut::{DeviceUnderTest, OwnMedium};
-use crate::guest::Kind;
+use crate::guest::{Kind, QueueDriver};
 use crate::host::disk::{OpKey, OpKind, Outcome};
 use crate::world::coverage::Situation;
 
@@ -39,14 +39,19 @@ impl<D: DeviceUnderTest> World<D> {
         true
     }
 
-    /// Records the errors that a failure excuses: a failed sync excuses every flush, any other
-    /// failed operation its own request.
+    /// Records the errors that a failure excuses: a failed sync excuses every later request that
+    /// needs a sync, and every write in flight, which may have asked for it; any other failed
+    /// operation its own request.
     #[cold]
     fn note_failure(&mut self, op: OpKey) {
         let disk = self.shape.spec.disk;
         let Some(slot) = self.slots.get_mut(usize::from(op.device)) else { return };
         if op.kind == OpKind::Sync {
             slot.host_failures.sync_failed = true;
+            let all = slot.queues.iter().flat_map(QueueDriver::outstanding);
+            if let Some(life) = &mut slot.life {
+                life.excused.extend(all.filter(|(_, ask)| ask.mutates()).map(|(id, _)| id));
+            }
             return;
         }
         slot.host_failures.write_failed |= op.kind.mutates();

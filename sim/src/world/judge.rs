@@ -1,6 +1,6 @@
 //! Judgement of completions and used rings by the oracle.
 
-use powerfail_model::{Atom, Observed, RequestId, Rule, Violation};
+use powerfail_model::{Atom, Excuse, Observed, RequestId, Rule, Violation};
 
 use super::{Contract, Event, World};
 use crate::base::prng::mix;
@@ -15,8 +15,7 @@ use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
 
 /// The note on a failed request that no host failure excuses.
-const NO_CAUSE: &str =
-    "No sync had failed since the disk was opened, nor any operation of this request.";
+const NO_CAUSE: &str = "No operation of this request had failed, and no sync that it needs.";
 
 /// A broken promise and the device that broke it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,17 +107,17 @@ impl<D: DeviceUnderTest> World<D> {
         let status = if known { done.status } else { Status::IOERR };
         let id = RequestId(done.id);
         // Failures of a device's own disk cannot be seen here, so they excuse everything.
-        let excused = done.status.is_ok()
+        let any = done.status.is_ok()
             || !D::MEDIUM.is_simulated()
-            || slot.host_failures.sync_failed
             || slot.life().excused.contains(&done.id);
-        let told = match (&mut slot.oracle, excused) {
-            (Contract::Disk(oracle), true) => oracle.complete(id, status.0, &seen[..found]),
-            (Contract::Disk(oracle), false) => {
-                oracle.complete_without_excuse(id, status.0, &seen[..found])
-            }
-            (Contract::Memory(oracle), true) => oracle.complete(id, done.ret),
-            (Contract::Memory(oracle), false) => oracle.complete_without_excuse(id, done.ret),
+        let excuse = match slot.host_failures.sync_failed {
+            _ if any => Excuse::Any,
+            true => Excuse::Sync,
+            false => Excuse::Nothing,
+        };
+        let told = match &mut slot.oracle {
+            Contract::Disk(oracle) => oracle.complete_excused(id, status.0, &seen[..found], excuse),
+            Contract::Memory(oracle) => oracle.complete_excused(id, done.ret, excuse),
         };
         if let Err(violation) = told {
             let violation = match violation.rule {

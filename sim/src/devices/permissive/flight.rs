@@ -210,11 +210,12 @@ impl<const LITERAL: bool> PermissiveDevice<LITERAL> {
             return self.end_flush(self.flights[at].since, host);
         }
         let transfers = self.flights[at].task != Task::Identify;
+        let writes = !matches!(self.flights[at].task, Task::Read(_) | Task::Identify);
         if host.may_fail && transfers && self.rarely_takes(Liberty::FailsHalfway) {
-            self.told = true;
+            // Only a write that must be stable can have failed in a sync.
+            self.told |= writes && self.flights[at].through;
             return IOERR;
         }
-        let writes = !matches!(self.flights[at].task, Task::Read(_) | Task::Identify);
         if host.may_fail && writes && self.takes_literal(Liberty::UnsuppHalfway) {
             return UNSUPP;
         }
