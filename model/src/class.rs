@@ -113,11 +113,13 @@ impl Class {
             | Rule::SignalAfterReset
             | Rule::UsedRingBroken
             | Rule::NeedsResetUncalled
+            | Rule::NeedsResetSilent
             | Rule::ResetNotShown
             | Rule::WritebackUntrue
             | Rule::WritebackStart
             | Rule::GenerationStale
             | Rule::ReservedNotZero
+            | Rule::ConfigUntrue
             | Rule::OfferBroken
             | Rule::FeaturesRefused
             | Rule::UnofferedAccepted

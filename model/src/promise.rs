@@ -194,6 +194,12 @@ impl Rule {
                 "ST-02",
                 "2.1.2",
             ],
+            Self::NeedsResetSilent => [
+                "needs-reset-silent",
+                "DEVICE_NEEDS_RESET must come with a configuration change notification",
+                "ST-02",
+                "2.1.2",
+            ],
             Self::ResetNotShown => {
                 ["reset-not-shown", "a reset must end with status zero", "ST-04", "2.4.1"]
             }
@@ -218,6 +224,12 @@ impl Rule {
             Self::ReservedNotZero => {
                 ["reserved-not-zero", "reserved fields must be zero", "BLK-D-04", "5.2.5.2"]
             }
+            Self::ConfigUntrue => [
+                "config-untrue",
+                "every configuration field must read true at any time and in any width",
+                "CF-01",
+                "2.5.2",
+            ],
             Self::OfferBroken => [
                 "offer-broken",
                 "a feature must be offered with the features it requires",

@@ -87,6 +87,8 @@ pub enum Rule {
     UsedRingBroken,
     /// The device set DEVICE_NEEDS_RESET without an error.
     NeedsResetUncalled,
+    /// The device set DEVICE_NEEDS_RESET and sent no configuration change notification.
+    NeedsResetSilent,
     /// The status never became zero after a reset.
     ResetNotShown,
     /// `writeback` does not read back as the cache mode in force.
@@ -97,6 +99,9 @@ pub enum Rule {
     GenerationStale,
     /// A reserved configuration field is not zero.
     ReservedNotZero,
+    /// A configuration field changes with the time or the width of the read, or has a value that no
+    /// device can have.
+    ConfigUntrue,
     /// A feature was offered without the features it requires.
     OfferBroken,
     /// A valid subset of the offered features was refused.
@@ -171,11 +176,13 @@ impl Rule {
         Self::SignalAfterReset,
         Self::UsedRingBroken,
         Self::NeedsResetUncalled,
+        Self::NeedsResetSilent,
         Self::ResetNotShown,
         Self::WritebackUntrue,
         Self::WritebackStart,
         Self::GenerationStale,
         Self::ReservedNotZero,
+        Self::ConfigUntrue,
         Self::OfferBroken,
         Self::FeaturesRefused,
         Self::UnofferedAccepted,

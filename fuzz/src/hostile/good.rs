@@ -10,7 +10,7 @@ use powerfail::guest::Kind;
 use powerfail::guest::memory::Memory;
 use powerfail::guest::payload::{self, Author};
 use powerfail::guest::{
-    Breach, Done, GuestRequest, Layout, MAX_SECTORS, Malformation, QueueDriver, RangeKind,
+    Breach, Done, GuestRequest, Layout, Limits, MAX_SECTORS, Malformation, QueueDriver, RangeKind,
     RingPlan, Segments, Shape,
 };
 use powerfail_model::{Atom, Observed, Oracle, Profile, RequestId, Segment, Terms, Violation};
@@ -65,7 +65,7 @@ impl Good {
 
     /// Begins a life. Returns the placement of the ring.
     pub(super) fn begin(&mut self, terms: Terms, event_idx: bool) -> RingPlan {
-        self.driver.restart(0, event_idx, AUTHOR, &mut self.memory);
+        self.driver.restart(0, event_idx, AUTHOR, Limits::NONE, &mut self.memory);
         self.oracle.begin_life(terms);
         self.live = true;
         self.driver.plan()

@@ -196,7 +196,7 @@ impl<S: Seam> Managed for Blk<S> {
     }
 
     fn take_config_signal(&mut self) -> bool {
-        self.registers.device.take_config_signal()
+        self.registers.take_config_signal()
     }
 
     fn reset_queue(&mut self, queue: u16) {

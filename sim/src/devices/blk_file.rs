@@ -168,7 +168,7 @@ impl<L: FileLane, S: Seam> DeviceUnderTest for BlkFile<L, S> {
     }
 
     forward!(
-        registers: offered, negotiate, config_read, config_write, start, kick, reset_done, needs_reset
+        registers: offered, negotiate, config_read, config_write, start, kick, reset_done, needs_reset, take_config_signal
     );
 
     fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress {

@@ -87,6 +87,10 @@ impl DeviceUnderTest for BlkPmem {
         either!(self, this => this.needs_reset())
     }
 
+    fn take_config_signal(&mut self) -> bool {
+        either!(self, this => DeviceUnderTest::take_config_signal(&mut **this))
+    }
+
     fn lifecycle(&mut self) -> Option<&mut impl Managed> {
         match self {
             BlkPmem::Disk(disk) => disk.lifecycle(),

@@ -106,7 +106,7 @@ impl<L: FileLane, S: Seam> DeviceUnderTest for BlkPowerCut<L, S> {
 
     forward!(
         device: offered, negotiate, config_read, config_write, start, kick, begin_reset, reset_done,
-        needs_reset
+        needs_reset, take_config_signal
     );
 
     fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress {

@@ -49,6 +49,11 @@ macro_rules! forward {
             self.$inner.needs_reset()
         }
     };
+    (@ $inner:ident take_config_signal) => {
+        fn take_config_signal(&mut self) -> bool {
+            self.$inner.take_config_signal()
+        }
+    };
 }
 
 pub(super) use forward;

@@ -102,4 +102,8 @@ impl DeviceUnderTest for Pmem {
     fn needs_reset(&mut self) -> bool {
         needs_reset(&mut self.device)
     }
+
+    fn take_config_signal(&mut self) -> bool {
+        self.device.take_config_signal()
+    }
 }

@@ -261,6 +261,10 @@ impl<const CUTS: bool> DeviceUnderTest for PmemFile<CUTS> {
         registers::needs_reset(&mut self.device)
     }
 
+    fn take_config_signal(&mut self) -> bool {
+        self.device.take_config_signal()
+    }
+
     fn own_medium(&self) -> Option<&impl OwnMedium> {
         CUTS.then_some(self)
     }

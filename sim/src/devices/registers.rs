@@ -159,4 +159,8 @@ impl Registers {
     pub(crate) fn needs_reset(&mut self) -> bool {
         needs_reset(&mut self.device)
     }
+
+    pub(crate) fn take_config_signal(&mut self) -> bool {
+        self.device.take_config_signal()
+    }
 }

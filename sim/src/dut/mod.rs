@@ -139,7 +139,9 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
         accept & !self.offered() == 0 && accept & feature::VERSION_1 != 0
     }
 
-    /// The driver reads the configuration space. Fields that the device does not have read zero.
+    /// The driver reads the configuration space: a field, half of one of 8 bytes, or, if the
+    /// contract is Strict, any range of up to 60 bytes; at any time since `open`. Fields that the
+    /// device does not have read zero.
     fn config_read(&mut self, offset: u64, out: &mut [u8]);
 
     /// The driver writes the configuration space.
@@ -165,6 +167,13 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// Whether the device status has NEEDS_RESET set.
     fn needs_reset(&mut self) -> bool {
         false
+    }
+
+    /// Whether a configuration change notification is due, which the call consumes: after a resize,
+    /// and when NEEDS_RESET is set. The default asks the [lifecycle](Self::lifecycle); a device
+    /// without one is believed, so it should define this if it ever sets NEEDS_RESET.
+    fn take_config_signal(&mut self) -> bool {
+        self.lifecycle().is_none_or(Managed::take_config_signal)
     }
 
     /// A hash of the state that a [`restart`](Self::restart) after a power loss would carry over:

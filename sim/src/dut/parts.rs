@@ -82,8 +82,8 @@ pub trait Managed {
         0
     }
 
-    /// [`resize`](Abilities::resize): true iff a configuration change notification is due. The call
-    /// consumes it.
+    /// The default of
+    /// [`DeviceUnderTest::take_config_signal`](super::DeviceUnderTest::take_config_signal).
     fn take_config_signal(&mut self) -> bool {
         false
     }

@@ -1,12 +1,13 @@
-//! The first things that a device under test needs: the device's half of a split ring, and a parser
-//! for block requests.
+//! The first things that a device under test needs: the device's half of a split ring, a parser for
+//! block requests, and a configuration space.
 //!
 //! Nothing here is used by our own device, which brings its own. It is plain code over
 //! [`Ram`]: no other thread looks on, so there are no barriers.
 
-use crate::dut::Progress;
+use crate::dut::{Progress, Spec};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
+use crate::guest::wire::config;
 use crate::guest::wire::request::HEADER;
 use crate::guest::wire::ring::{DESCRIPTOR, INDIRECT, NEXT, NO_INTERRUPT, WRITE};
 
@@ -250,4 +251,49 @@ pub fn serve(
         }
     };
     if ring.push(ram, head, len) { Progress::Signal } else { Progress::Busy }
+}
+/// The configuration space of a block device: virtio 1.4, 5.2.4.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigSpace {
+    bytes: [u8; config::END],
+}
+
+impl ConfigSpace {
+    /// The space of a device with these parameters. Segments of data have no limit but the ring.
+    #[must_use]
+    pub fn of(spec: &Spec) -> ConfigSpace {
+        let mut space = ConfigSpace { bytes: [0; config::END] };
+        space.put(config::CAPACITY, &u64::from(spec.disk.capacity).to_le_bytes());
+        space.put(config::SIZE_MAX, &(1u32 << 22).to_le_bytes());
+        let segments = u32::from(spec.ring_size).saturating_sub(2).max(1);
+        space.put(config::SEG_MAX, &segments.to_le_bytes());
+        space.put(config::BLK_SIZE, &512u32.to_le_bytes());
+        space.put(config::WRITEBACK, &[u8::from(spec.writeback)]);
+        space.put(config::NUM_QUEUES, &spec.queues.to_le_bytes());
+        for at in [config::MAX_DISCARD_SECTORS, config::MAX_WRITE_ZEROES_SECTORS] {
+            space.put(at, &spec.max_segment_sectors.to_le_bytes());
+        }
+        for at in [config::MAX_DISCARD_SEG, config::MAX_WRITE_ZEROES_SEG] {
+            space.put(at, &spec.max_segments.to_le_bytes());
+        }
+        space
+    }
+
+    /// Sets the bytes from `offset` on.
+    ///
+    /// # Panics
+    /// If they end beyond the space.
+    pub fn put(&mut self, offset: u64, bytes: &[u8]) {
+        let start = offset as usize;
+        self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Reads any range: the answer to
+    /// [`config_read`](crate::dut::DeviceUnderTest::config_read). Bytes beyond the space are zero.
+    pub fn read(&self, offset: u64, out: &mut [u8]) {
+        out.fill(0);
+        let start = usize::try_from(offset).unwrap_or(config::END).min(config::END);
+        let len = out.len().min(config::END - start);
+        out[..len].copy_from_slice(&self.bytes[start..start + len]);
+    }
 }

@@ -61,7 +61,7 @@ impl Wire {
     #[inline]
     fn is_malformed(&self, malformation: Malformation) -> bool {
         match self.kind {
-            Kind::Disk => !matches!(malformation, Malformation::None | Malformation::ShortData(_)),
+            Kind::Disk => !malformation.is_framed(),
             Kind::Memory => malformation != Malformation::None,
         }
     }
@@ -134,11 +134,12 @@ pub(super) fn fill(
     plan: &SlotPlan,
     wire: &Wire,
     ask: &GuestRequest,
+    malformation: Malformation,
     id: u32,
     author: Author,
 ) {
     memory.write_u64(plan.header(), u64::from(wire.number));
-    memory.write_u64(plan.header() + 8, ask.sector());
+    memory.write_u64(plan.header() + 8, malformation.sector(ask));
     match ask {
         GuestRequest::Out { sector, sectors } => {
             for nth in 0..*sectors {
@@ -162,7 +163,7 @@ pub(super) fn fill(
 #[inline]
 fn is_headed(memory: &Memory, plan: &SlotPlan, sent: &Sent) -> bool {
     memory.read_u64(plan.header()) == u64::from(sent.wire.number)
-        && memory.read_u64(plan.header() + 8) == sent.ask.sector()
+        && memory.read_u64(plan.header() + 8) == sent.malformation.sector(&sent.ask)
 }
 
 /// The two words of a segment in guest memory.

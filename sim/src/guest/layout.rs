@@ -93,8 +93,8 @@ pub struct Piece {
     pub writable: bool,
 }
 
-/// The most pieces of a cut: header 3, data 8, status 1, one empty; and one spare.
-pub(super) const MAX_PIECES: usize = 14;
+/// The most pieces of a cut: header 3, data 40, status 1, one empty; and some spare.
+pub(super) const MAX_PIECES: usize = 48;
 
 /// A request cut into pieces, in place.
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +176,23 @@ impl Cut {
             _ => &[],
         };
         self.push_cut(at, len, writable, lens, layout.glued == 1);
+    }
+
+    /// Splits the piece that holds the data, `at..at + len`, into pieces of `size` bytes.
+    #[cold]
+    pub(super) fn split_data(&mut self, at: u32, len: u32, size: u32) {
+        let before = *self;
+        *self = Cut::new();
+        for &piece in before.pieces() {
+            if (piece.at, piece.len) != (at, len) {
+                self.push(piece, false);
+                continue;
+            }
+            for start in (0..len).step_by(size as usize) {
+                let len = size.min(len - start);
+                self.push(Piece { at: at + start, len, ..piece }, false);
+            }
+        }
     }
 
     /// Adds the status byte, and an empty piece before it if `layout` has one.

@@ -25,7 +25,7 @@ pub use kind::{Kind, REGION};
 pub use layout::{Cut, Layout};
 pub use memory::MEMORY;
 pub use outcome::{Breach, Done};
-pub use queue::{QueueDriver, Shape};
+pub use queue::{Limits, QueueDriver, Shape};
 pub use request::{GuestRequest, MAX_SECTORS, MAX_SEGMENTS, Malformation, Segments};
 pub use request_kinds::RangeKind;
 pub use ring::{Ring, RingPlan};

@@ -2,13 +2,13 @@
 
 use crate::guest::Kind;
 use crate::guest::form::{Sent, Wire, check, cut, fill, is_filled, response};
-use crate::guest::layout::Layout;
+use crate::guest::layout::{Cut, Layout, Piece};
 use crate::guest::memory::Memory;
 use crate::guest::outcome::{Breach, Done};
 use crate::guest::payload::Author;
 use crate::guest::request::{GuestRequest, Malformation};
 use crate::guest::ring::{Ring, RingPlan};
-use crate::guest::slots::SlotPlan;
+use crate::guest::slots::{SlotPlan, TABLE};
 use crate::guest::wire::Status;
 
 /// The size and place of one queue's share of guest memory.
@@ -24,6 +24,27 @@ pub struct Shape {
     pub ring_size: u16,
     /// The most data bytes of one request.
     pub room: u32,
+}
+
+/// The limits on the data of a request that a device has shown to its driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `seg_max`: the most data segments.
+    pub segments: u32,
+    /// `size_max`: the most bytes of one data segment.
+    pub segment_bytes: u32,
+}
+
+impl Limits {
+    /// No limits.
+    pub const NONE: Limits = Limits { segments: u32::MAX, segment_bytes: u32::MAX };
+
+    /// The most bytes of data of a request on a ring of `size` descriptors.
+    fn most(self, size: u16) -> u32 {
+        // Header and status take a descriptor each, of the ring and of an indirect table.
+        let descriptors = u32::from(size).min(TABLE).saturating_sub(2);
+        self.segments.min(descriptors).saturating_mul(self.segment_bytes)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +77,7 @@ pub struct QueueDriver {
     signal_owed: bool,
     armed: bool,
     author: Author,
+    limits: Limits,
 }
 
 impl QueueDriver {
@@ -83,6 +105,7 @@ impl QueueDriver {
             signal_owed: false,
             armed: true,
             author,
+            limits: Limits::NONE,
         };
         driver.lay_out(memory);
         driver
@@ -113,7 +136,15 @@ impl QueueDriver {
     }
 
     /// Starts again with an empty ring and free slots, as after a reset.
-    pub fn restart(&mut self, base: u16, event_idx: bool, author: Author, memory: &mut Memory) {
+    pub fn restart(
+        &mut self,
+        base: u16,
+        event_idx: bool,
+        author: Author,
+        limits: Limits,
+        memory: &mut Memory,
+    ) {
+        self.limits = limits;
         let plan = RingPlan::at(self.shape.at, self.shape.ring_size, base, event_idx);
         self.ring = Ring::new(plan, memory);
         (self.signal_owed, self.armed, self.author) = (false, true, author);
@@ -157,6 +188,27 @@ impl QueueDriver {
     #[must_use]
     pub fn plan(&self) -> RingPlan {
         self.ring.plan()
+    }
+
+    /// The most bytes of data of one request, by the limits that the device has shown.
+    #[inline]
+    #[must_use]
+    pub fn most_data(&self) -> u32 {
+        self.limits.most(self.ring.plan().size)
+    }
+
+    /// Whether the data segments of a request are within the limits.
+    #[inline]
+    fn allows(&self, plan: &SlotPlan, cut: &Cut, len: u32) -> bool {
+        if self.limits == Limits::NONE {
+            return true;
+        }
+        let data = plan.data()..plan.data() + len;
+        let is_data = |piece: &&Piece| piece.at < data.end && piece.at + piece.len > data.start;
+        let pieces = cut.pieces().iter().filter(is_data);
+        let (count, longest) =
+            pieces.fold((0, 0), |(count, longest), piece| (count + 1, longest.max(piece.len)));
+        count <= self.limits.segments && longest <= self.limits.segment_bytes
     }
 
     /// Whether a request of up to three descriptors fits now.
@@ -233,12 +285,12 @@ impl QueueDriver {
         let Some(index) = bits(self.free).next() else { return false };
         let plan = self.slots[index].plan;
         let wire = Wire::of(self.shape.kind, ask);
-        let whole = wire.data;
+        let len = malformation.len(wire.data);
+        let whole = len.max(wire.data);
         assert!(whole <= self.shape.room, "a request larger than its buffer");
-        let len = match malformation {
-            Malformation::ShortData(bytes) => whole - u32::from(bytes).min(whole),
-            _ => whole,
-        };
+        if whole > self.most_data() {
+            return false;
+        }
         let writes = wire.writes;
         let has_status = self.shape.kind == Kind::Disk;
         let cut_as = |layout: Layout| {
@@ -247,10 +299,16 @@ impl QueueDriver {
             (layout, status, cut(&plan, &wire, len, status, layout, malformation))
         };
         let (mut layout, mut status, mut cut) = cut_as(layout);
-        // A driver must not build a chain longer than the queue, in a table or not (2.7.5.3.1).
-        if cut.pieces().len() > usize::from(self.ring.plan().size) {
+        // A driver must not build a chain longer than the queue, in a table or not (2.7.5.3.1), nor
+        // more or larger data segments than the device allows (5.2.3).
+        let most = usize::from(self.ring.plan().size);
+        if cut.pieces().len() > most || !self.allows(&plan, &cut, len) {
             let plain = Layout { indirect: layout.indirect, ..Layout::PLAIN };
             (layout, status, cut) = cut_as(plain);
+            if !self.allows(&plan, &cut, len) {
+                cut.split_data(plan.data(), len, self.limits.segment_bytes);
+                assert!(cut.pieces().len() <= most.min(TABLE as usize), "it is within the limits");
+            }
         }
         let broken_end = match malformation {
             Malformation::Loop => Some(u16::MAX),
@@ -259,7 +317,7 @@ impl QueueDriver {
         };
         let published = self.ring.publish(memory, cut.pieces(), layout, plan.table(), broken_end);
         let Some((head, held)) = published else { return false };
-        fill(memory, &plan, &wire, ask, id, self.author);
+        fill(memory, &plan, &wire, ask, malformation, id, self.author);
         plan.arm(memory, len, status);
         if writes {
             plan.poison(memory, len);

@@ -99,6 +99,10 @@ pub enum Malformation {
     None,
     /// The data part is this many bytes shorter than it should be.
     ShortData(u16),
+    /// A request without a data part has so many bytes of one, which the device may read.
+    ExtraData(u16),
+    /// The `sector` field of a request that names no sector is not zero.
+    SectorSet,
     /// The readable part ends inside the header.
     ShortHeader,
     /// The chain has no writable byte for the status.
@@ -110,6 +114,37 @@ pub enum Malformation {
     /// The last descriptor has NEXT set, and an index outside the table.
     NextOutOfRange,
 }
+
+impl Malformation {
+    /// Whether header, data and status are where a device expects them.
+    #[inline]
+    #[must_use]
+    pub fn is_framed(self) -> bool {
+        use Malformation::{ExtraData, None, SectorSet, ShortData};
+        matches!(self, None | ShortData(_) | ExtraData(_) | SectorSet)
+    }
+
+    /// The length of a data part that should have `len` bytes.
+    #[inline]
+    #[must_use]
+    pub(crate) fn len(self, len: u32) -> u32 {
+        match self {
+            Malformation::ShortData(bytes) => len.saturating_sub(bytes.into()),
+            Malformation::ExtraData(bytes) => len + u32::from(bytes),
+            _ => len,
+        }
+    }
+
+    /// The `sector` field in the header of a request.
+    #[inline]
+    #[must_use]
+    pub(crate) fn sector(self, ask: &GuestRequest) -> u64 {
+        if self == Malformation::SectorSet { SECTOR_SET } else { ask.sector() }
+    }
+}
+
+/// The `sector` field of a request that names no sector.
+const SECTOR_SET: u64 = 5;
 
 impl GuestRequest {
     /// The facts about its type.
@@ -278,14 +313,10 @@ impl GuestRequest {
     /// The request in the form that the oracle of a disk takes.
     #[must_use]
     pub fn request(&self, malformation: Malformation) -> Request<'_> {
-        let cut =
-            if let Malformation::ShortData(bytes) = malformation { u32::from(bytes) } else { 0 };
-        Request {
-            kind: self.kind(),
-            sector: self.sector(),
-            bytes: u64::from(self.data_len().saturating_sub(cut)),
-            segments: self.segments(),
-            malformed: !matches!(malformation, Malformation::None | Malformation::ShortData(_)),
-        }
+        let kind = self.kind();
+        let sector = malformation.sector(self);
+        let bytes = u64::from(malformation.len(self.data_len()));
+        let malformed = !malformation.is_framed();
+        Request { kind, sector, bytes, segments: self.segments(), malformed }
     }
 }

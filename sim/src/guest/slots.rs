@@ -20,7 +20,9 @@ const GUARD: u64 = u64::from_le_bytes(*b"GUARDED!");
 const GUARDED_STATUS: u64 = GUARD << 8 | POISON as u64;
 const HEADER: u32 = 16;
 const DATA: u32 = 32;
-const TABLE_LEN: u32 = 16 * 16;
+/// The descriptors of an indirect table.
+pub(super) const TABLE: u32 = 16;
+const TABLE_LEN: u32 = 16 * TABLE;
 
 /// The buffers of one slot, as guest addresses.
 #[derive(Clone, Copy, Debug)]

@@ -69,6 +69,8 @@ pub mod request {
     pub const DISCARD: u32 = 11;
     /// Zero ranges.
     pub const WRITE_ZEROES: u32 = 13;
+    /// The zone requests, from ZONE_APPEND to ZONE_RESET_ALL.
+    pub const ZONE_TYPES: [u32; 7] = [15, 16, 18, 20, 22, 24, 26];
     /// The flag of a WRITE_ZEROES segment that allows deallocation.
     pub const UNMAP: u32 = 1;
     /// Bytes of a request header.
@@ -81,6 +83,61 @@ pub mod request {
 
 /// Offsets in the configuration space: virtio 1.4, 5.2.4.
 pub mod config {
+    use super::feature;
+
+    /// A field of the configuration space.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Field {
+        /// Its name in the specification.
+        pub name: &'static str,
+        /// Its offset.
+        pub offset: u64,
+        /// Its length in bytes: 1, 2, 4 or 8, or 3 of the unused bytes at the end.
+        pub width: usize,
+        /// The feature that it belongs to; 0 if it is always there.
+        pub feature: u64,
+    }
+
+    const fn field(name: &'static str, offset: u64, width: usize, feature: u64) -> Field {
+        Field { name, offset, width, feature }
+    }
+
+    /// The fields that belong to no feature or to one that a driver of this repository accepts, in
+    /// the order of their offsets.
+    pub const FIELDS: [Field; 19] = [
+        field("capacity", CAPACITY, 8, 0),
+        field("size_max", SIZE_MAX, 4, feature::SIZE_MAX),
+        field("seg_max", SEG_MAX, 4, feature::SEG_MAX),
+        field("blk_size", BLK_SIZE, 4, feature::BLK_SIZE),
+        field("physical_block_exp", 24, 1, feature::TOPOLOGY),
+        field("alignment_offset", 25, 1, feature::TOPOLOGY),
+        field("min_io_size", 26, 2, feature::TOPOLOGY),
+        field("opt_io_size", 28, 4, feature::TOPOLOGY),
+        field("writeback", WRITEBACK, 1, feature::CONFIG_WCE),
+        field("unused0", 33, 1, 0),
+        field("num_queues", NUM_QUEUES, 2, feature::MQ),
+        field("max_discard_sectors", MAX_DISCARD_SECTORS, 4, feature::DISCARD),
+        field("max_discard_seg", MAX_DISCARD_SEG, 4, feature::DISCARD),
+        field("discard_sector_alignment", 44, 4, feature::DISCARD),
+        field("max_write_zeroes_sectors", MAX_WRITE_ZEROES_SECTORS, 4, feature::WRITE_ZEROES),
+        field("max_write_zeroes_seg", MAX_WRITE_ZEROES_SEG, 4, feature::WRITE_ZEROES),
+        field("write_zeroes_may_unmap", MAY_UNMAP, 1, feature::WRITE_ZEROES),
+        field("unused1", 57, 1, 0),
+        field("unused1", 58, 2, 0),
+    ];
+    /// The end of the last of them.
+    pub const END: usize = 60;
+
+    /// `size_max`, 4 bytes: the most bytes of one data segment.
+    pub const SIZE_MAX: u64 = 8;
+    /// `seg_max`, 4 bytes: the most data segments of one request.
+    pub const SEG_MAX: u64 = 12;
+    /// `blk_size`, 4 bytes.
+    pub const BLK_SIZE: u64 = 20;
+    /// `num_queues`, 2 bytes.
+    pub const NUM_QUEUES: u64 = 34;
+    /// `write_zeroes_may_unmap`, 1 byte.
+    pub const MAY_UNMAP: u64 = 56;
     /// `capacity`, 8 bytes, in sectors.
     pub const CAPACITY: u64 = 0;
     /// `writeback`, 1 byte: 0 is write-through, 1 is write-back.
@@ -216,6 +273,14 @@ mod tests {
         type Config = blk::virtio_blk_config;
         assert_eq!(config::CAPACITY as usize, std::mem::offset_of!(Config, capacity));
         assert_eq!(config::WRITEBACK as usize, std::mem::offset_of!(Config, wce));
+        assert_eq!(config::SIZE_MAX as usize, std::mem::offset_of!(Config, size_max));
+        assert_eq!(config::SEG_MAX as usize, std::mem::offset_of!(Config, seg_max));
+        assert_eq!(config::BLK_SIZE as usize, std::mem::offset_of!(Config, blk_size));
+        assert_eq!(config::NUM_QUEUES as usize, std::mem::offset_of!(Config, num_queues));
+        assert_eq!(
+            config::MAY_UNMAP as usize,
+            std::mem::offset_of!(Config, write_zeroes_may_unmap)
+        );
         assert_eq!(
             config::MAX_DISCARD_SECTORS as usize,
             std::mem::offset_of!(Config, max_discard_sectors)

@@ -204,6 +204,7 @@ fn is_of_negotiation(rule: Rule) -> bool {
             | Rule::WritebackUntrue
             | Rule::WritebackStart
             | Rule::ReservedNotZero
+            | Rule::ConfigUntrue
             | Rule::GenerationStale
     )
 }

@@ -81,6 +81,9 @@ pub(super) fn sentences(evidence: &Evidence<'_>) -> Vec<String> {
         Rule::NeedsResetUncalled => {
             "Every request was well formed, so the device met no error that needs a reset.".to_owned()
         }
+        Rule::NeedsResetSilent => {
+            "Once DRIVER_OK is set, a driver learns that the device needs a reset from a configuration change notification.".to_owned()
+        }
         Rule::ResetNotShown => format!(
             "The guest wrote 0 to the status{} and reads it back: it must be zero by the time the device is idle.",
             evidence.last(Mark::Reset(evidence.device))
@@ -96,6 +99,9 @@ pub(super) fn sentences(evidence: &Evidence<'_>) -> Vec<String> {
             "CONFIG_WCE was negotiated without FLUSH{}: a guest that cannot flush must start in write-through mode.",
             evidence.last(Mark::Start(evidence.device))
         ),
+        Rule::ConfigUntrue => {
+            "A driver may read the configuration space before FEATURES_OK and after it, in any width, and relies on each field of an offered feature.".to_owned()
+        }
         Rule::ReservedNotZero => {
             "A field whose feature was not negotiated, or that belongs to no feature, must read as zero.".to_owned()
         }

@@ -73,6 +73,7 @@ fn words(failure: &Failure, requests: &Requests) -> Option<(Column, String)> {
         Rule::SignalMissing => Some((Column::Guest, "no signal has come".to_owned())),
         Rule::ResetNotShown => Some((Column::Guest, "the status is still not zero".to_owned())),
         Rule::NeedsResetUncalled => device("sets DEVICE_NEEDS_RESET"),
+        Rule::NeedsResetSilent => device("sets DEVICE_NEEDS_RESET without a notification"),
         Rule::MediumMisplaced => {
             let sector = sector.unwrap_or_default();
             Some((Column::Host, format!("sector {sector} holds another sector's content")))

@@ -24,6 +24,8 @@ pub(super) fn malformed(malformation: Malformation) -> String {
     match malformation {
         Malformation::None => String::new(),
         Malformation::ShortData(bytes) => format!(", {bytes} bytes short"),
+        Malformation::ExtraData(bytes) => format!(", with {bytes} bytes of data"),
+        Malformation::SectorSet => ", with a sector".to_owned(),
         Malformation::ShortHeader => ", short header".to_owned(),
         Malformation::NoStatus => ", no status byte".to_owned(),
         Malformation::StatusFirst => ", status before data".to_owned(),

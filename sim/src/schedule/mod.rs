@@ -21,7 +21,7 @@ use crate::base::choose::{Choose, Ratio, Site};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
 use crate::guest::Kind;
-use crate::guest::wire::{feature, memory};
+use crate::guest::wire::feature;
 use crate::guest::{GuestRequest, Layout, MAX_SECTORS, Malformation};
 use crate::schedule::options::Options;
 use crate::world::World;
@@ -106,6 +106,8 @@ pub struct Scheduler {
     put_off: u32,
     /// The capacity, in sectors, of the disk that the next request is for.
     capacity: u32,
+    /// The most sectors of a read or write on the queue that it is for.
+    most: u32,
 }
 
 /// The most moves of a phase, because a device that never comes to rest must be judged too.
@@ -129,6 +131,7 @@ impl Scheduler {
             lingers: true,
             put_off: 0,
             capacity: options.shape.spec.disk.capacity,
+            most: options.shape.max_sectors,
         }
     }
 
@@ -369,25 +372,18 @@ impl Scheduler {
         let offered = world.slot(device).device.offered();
         let mut accept = offered;
         if self.options.refuse.possible() {
-            for bit in [
-                feature::FLUSH,
-                feature::CONFIG_WCE,
-                feature::DISCARD,
-                feature::WRITE_ZEROES,
-                feature::MQ,
-                feature::EVENT_IDX,
-                feature::INDIRECT_DESC,
-                feature::RO,
-                memory::SHMEM_REGION,
-            ] {
-                if offered & bit != 0 && choose.chance(self.options.refuse, Site::Option) {
+            let mut bits = offered & !feature::VERSION_1;
+            while bits != 0 {
+                let bit = 1 << bits.trailing_zeros();
+                bits &= !bit;
+                if choose.chance(self.options.refuse, Site::Option) {
                     accept &= !bit;
                 }
             }
         }
         if self.options.malformation.possible() && choose.chance(Ratio::new(1, 16), Site::Option) {
-            // A bit that no device offers: the device must refuse.
-            accept |= 1 << 37;
+            // The device must refuse a bit that it does not offer.
+            accept |= 1 << choose.below(64, Site::Option);
         }
         Action::Start { device, accept, base: self.options.base }
     }

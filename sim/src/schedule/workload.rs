@@ -222,6 +222,8 @@ impl Scheduler {
             return Some(self.memory_request(world, choose, to));
         }
         self.capacity = slot.capacity;
+        let most = slot.queues[usize::from(to.queue)].most_data() / 512;
+        self.most = self.options.shape.max_sectors.min(most.max(1));
         let (mut ask, mut malformation) =
             (self.ask(choose, slot.life().negotiated), Malformation::None);
         if matches!(ask, GuestRequest::In { .. })
@@ -279,16 +281,17 @@ impl Scheduler {
     }
 
     fn range<C: Choose>(&self, choose: &mut C) -> (u64, u32) {
-        let grown = self.capacity - self.options.shape.spec.disk.capacity;
-        let spread = self.options.spread.min(self.options.shape.spec.disk.capacity);
+        let begun = self.options.shape.spec.disk.capacity.min(self.capacity);
+        let grown = self.capacity - begun;
+        let spread = self.options.spread.min(begun);
         if grown > 0 && choose.below(3, Site::Sector) == 0 {
             // Sectors added by a resize, and the last one before them.
             let start = self.capacity - 1 - choose.below(grown + 1, Site::Sector);
-            let sectors = choose.between(1, self.options.shape.max_sectors, Site::Sector);
+            let sectors = choose.between(1, self.most, Site::Sector);
             return (u64::from(start), sectors.min(self.capacity - start));
         }
         let start = choose.below(spread, Site::Sector);
-        let sectors = choose.between(1, self.options.shape.max_sectors, Site::Sector);
+        let sectors = choose.between(1, self.most, Site::Sector);
         (u64::from(start), sectors.min(spread - start).max(1))
     }
 
@@ -304,58 +307,35 @@ impl Scheduler {
         segments
     }
 
-    /// An invalid or malformed request, of a kind whose answer is fixed.
+    /// An invalid or malformed request.
     fn spoil<C: Choose>(&self, choose: &mut C, ask: GuestRequest) -> (GuestRequest, Malformation) {
-        let capacity = u64::from(self.capacity);
-        let far = choose.pick(
-            &[capacity, capacity - 1, 1 << 55, (1 << 55) - 1, 1 << 63, u64::MAX],
-            Site::Request,
-        );
-        let sectors = self.options.shape.max_sectors;
-        let one = |sector, sectors, flags| {
-            let mut segments = Segments::NONE;
-            segments.push(Segment { sector, sectors, flags });
-            segments
-        };
-        let (sector, _) = self.range(choose);
         match choose.below(14, Site::Request) {
-            0 => (GuestRequest::Out { sector: far, sectors }, Malformation::None),
-            1 => (GuestRequest::In { sector: far, sectors }, Malformation::None),
-            2 => (GuestRequest::Ranges(RangeKind::WriteZeroes, one(far, 2, 0)), Malformation::None),
-            3 => (GuestRequest::Ranges(RangeKind::Discard, one(far, 2, 0)), Malformation::None),
-            4 => (
-                GuestRequest::Ranges(RangeKind::Discard, one(sector, 1, request::UNMAP)),
+            0 => (
+                GuestRequest::Out { sector: self.far(choose), sectors: self.most },
                 Malformation::None,
             ),
-            5 => {
-                let flags = 1 << choose.between(1, 31, Site::Request);
-                let mut segments = one(sector, 1, 0);
-                segments.push(Segment { sector, sectors: 1, flags });
-                let zeroes = choose.below(2, Site::Request) == 0;
-                let ask = if zeroes {
-                    GuestRequest::Ranges(RangeKind::WriteZeroes, segments)
-                } else {
-                    GuestRequest::Ranges(RangeKind::Discard, segments)
-                };
-                (ask, Malformation::None)
-            }
-            6 => {
-                let mut segments = Segments::NONE;
-                for _ in 0..MAX_SEGMENTS {
-                    segments.push(Segment { sector, sectors: 1, flags: 0 });
-                }
-                (GuestRequest::Ranges(RangeKind::WriteZeroes, segments), Malformation::None)
-            }
-            7 => {
-                let sectors = self.options.shape.spec.max_segment_sectors + 1;
-                (GuestRequest::Ranges(RangeKind::Discard, one(0, sectors, 0)), Malformation::None)
+            1 => (
+                GuestRequest::In { sector: self.far(choose), sectors: self.most },
+                Malformation::None,
+            ),
+            2..=7 => {
+                let kind =
+                    choose.pick(&[RangeKind::Discard, RangeKind::WriteZeroes], Site::Request);
+                (GuestRequest::Ranges(kind, self.spoilt_segments(choose, kind)), Malformation::None)
             }
             8 => {
-                let number = choose.pick(&[2, 3, 5, 9, 10, 12, 14, 15, 26, 1 << 31], Site::Request);
-                (GuestRequest::Other(number), Malformation::None)
+                let data = [0, 0, 16, 20, 32, 512];
+                let malformation = match choose.pick(&data, Site::Request) {
+                    0 => Malformation::None,
+                    bytes => Malformation::ExtraData(bytes),
+                };
+                (GuestRequest::Other(unknown_type(choose)), malformation)
             }
             9 => match ask {
-                GuestRequest::Flush | GuestRequest::Other(_) => (ask, Malformation::ShortHeader),
+                GuestRequest::Flush => {
+                    let ways = [Malformation::SectorSet, Malformation::ExtraData(16)];
+                    (ask, choose.pick(&ways, Site::Request))
+                }
                 _ => (ask, Malformation::ShortData(1 + choose.below(15, Site::Request) as u16)),
             },
             10 => (ask, Malformation::ShortHeader),
@@ -367,7 +347,77 @@ impl Scheduler {
             _ => (ask, Malformation::NextOutOfRange),
         }
     }
+
+    /// The first sector of a range that does not lie on the disk.
+    fn far<C: Choose>(&self, choose: &mut C) -> u64 {
+        let capacity = u64::from(self.capacity);
+        let places = [capacity, capacity - 1, 1 << 55, (1 << 55) - 1, 1 << 63, u64::MAX];
+        choose.pick(&places, Site::Request)
+    }
+
+    /// Segments of which one, or their number, is not allowed.
+    fn spoilt_segments<C: Choose>(&self, choose: &mut C, kind: RangeKind) -> Segments {
+        let spec = &self.options.shape.spec;
+        let limit = spec.max_segment_sectors;
+        let way = choose.below(8, Site::Request);
+        let count = if way == 0 {
+            // More than the device allows, if the guest can send so many.
+            (spec.max_segments + 1 + choose.below(2, Site::Request)).min(MAX_SEGMENTS as u32)
+        } else {
+            choose.between(1, spec.max_segments.min(MAX_SEGMENTS as u32), Site::Request)
+        };
+        let spoilt = choose.below(count, Site::Request);
+        let mut segments = Segments::NONE;
+        for nth in 0..count {
+            let (sector, sectors) = self.range(choose);
+            let mut segment = Segment { sector, sectors: sectors.min(limit), flags: 0 };
+            if kind == RangeKind::WriteZeroes {
+                segment.flags = choose.below(2, Site::Request);
+            }
+            if nth == spoilt {
+                match way {
+                    0 => {}
+                    1 | 2 => segment.flags |= 1 << choose.between(1, 31, Site::Request),
+                    // A WRITE_ZEROES may have this flag.
+                    3 if kind == RangeKind::Discard => segment.flags = request::UNMAP,
+                    3 | 4 => segment.sector = self.far(choose),
+                    5 => {
+                        // Its length in bytes, or its end in sectors, overflows.
+                        segment.sectors = choose.pick(&[1 << 23, 1 << 31, u32::MAX], Site::Request);
+                    }
+                    6 => segment.sectors = 0,
+                    _ => segment.sectors = limit + 1 + choose.below(2, Site::Request),
+                }
+            }
+            segments.push(segment);
+        }
+        segments
+    }
 }
+
+/// A request type that the guest does not use otherwise.
+fn unknown_type<C: Choose>(choose: &mut C) -> u32 {
+    let number = match choose.below(4, Site::Request) {
+        // The defined types, the reserved ones between them, and the zone requests.
+        0 | 1 => choose.below(28, Site::Request),
+        // One bit, as that of the legacy barrier.
+        2 => {
+            choose.pick(&[0, 1, 4, 8, 11, 13], Site::Request) | 1 << choose.below(32, Site::Request)
+        }
+        _ => choose.below(u32::MAX, Site::Request),
+    };
+    if KNOWN_TYPES.contains(&number) { number | 1 << 31 } else { number }
+}
+
+/// The request types of which the guest has a form of its own.
+const KNOWN_TYPES: [u32; 6] = [
+    request::IN,
+    request::OUT,
+    request::FLUSH,
+    request::GET_ID,
+    request::DISCARD,
+    request::WRITE_ZEROES,
+];
 
 /// A read of the range of a write in flight.
 fn in_flight_write<D>(slot: &DeviceSlot<D>) -> Option<GuestRequest> {

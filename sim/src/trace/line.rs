@@ -104,6 +104,8 @@ impl fmt::Display for Action {
                 match malformation {
                     Malformation::None => Ok(()),
                     Malformation::ShortData(bytes) => write!(f, " short-by={bytes}"),
+                    Malformation::ExtraData(bytes) => write!(f, " extra={bytes}"),
+                    Malformation::SectorSet => f.write_str(" spoiled=sector"),
                     Malformation::ShortHeader => f.write_str(" spoiled=short-header"),
                     Malformation::NoStatus => f.write_str(" spoiled=no-status"),
                     Malformation::StatusFirst => f.write_str(" spoiled=status-first"),
@@ -327,15 +329,18 @@ impl FromStr for Action {
                 let ask = ask(&mut words)?;
                 let layout = words.key("layout").map_or(Ok(Layout::PLAIN), str::parse)?;
                 let short: Option<u16> = words.parsed("short-by")?;
-                let malformation = match (short, words.key("spoiled")) {
-                    (Some(bytes), None) => Malformation::ShortData(bytes),
-                    (_, None) => Malformation::None,
-                    (_, Some("short-header")) => Malformation::ShortHeader,
-                    (_, Some("no-status")) => Malformation::NoStatus,
-                    (_, Some("status-first")) => Malformation::StatusFirst,
-                    (_, Some("loop")) => Malformation::Loop,
-                    (_, Some("dangling")) => Malformation::NextOutOfRange,
-                    (_, Some(other)) => return Err(format!("there is no malformation `{other}`")),
+                let extra: Option<u16> = words.parsed("extra")?;
+                let malformation = match (short, extra, words.key("spoiled")) {
+                    (Some(bytes), _, None) => Malformation::ShortData(bytes),
+                    (None, Some(bytes), None) => Malformation::ExtraData(bytes),
+                    (None, None, None) => Malformation::None,
+                    (.., Some("sector")) => Malformation::SectorSet,
+                    (.., Some("short-header")) => Malformation::ShortHeader,
+                    (.., Some("no-status")) => Malformation::NoStatus,
+                    (.., Some("status-first")) => Malformation::StatusFirst,
+                    (.., Some("loop")) => Malformation::Loop,
+                    (.., Some("dangling")) => Malformation::NextOutOfRange,
+                    (.., Some(other)) => return Err(format!("there is no malformation `{other}`")),
                 };
                 if id == 0 || id >= 1 << 20 || name != request_name(id, &ask) {
                     return Err(format!("`{name}` is not the name of this request"));

@@ -1,5 +1,6 @@
 //! One device of a world with its driver and its oracle, and the set-up at power-on.
 
+use super::registers::Snapshot;
 use super::{Contract, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
@@ -34,6 +35,8 @@ pub(crate) struct Life {
     pub(crate) carried: u32,
     /// How many reconnections found requests of an earlier reconnection still unanswered.
     pub(crate) carried_again: u32,
+    /// The device has announced that it needs a reset.
+    pub(crate) reset_announced: bool,
     /// Outstanding requests with a failed operation of their own: they may fail.
     pub(crate) excused: Vec<u32>,
 }
@@ -50,6 +53,7 @@ impl Life {
         head_republished: false,
         carried: 0,
         carried_again: 0,
+        reset_announced: false,
         excused: Vec::new(),
     };
 
@@ -97,6 +101,10 @@ pub(crate) struct DeviceSlot<D> {
     pub(crate) host_failures: HostFailures,
     /// The capacity of its disk in sectors, as the driver last read it.
     pub(crate) capacity: u32,
+    /// The same since the first start of the run, 0 before: it never falls.
+    pub(crate) least_capacity: u32,
+    /// The configuration space at the start of the life, in a watched world.
+    pub(crate) registers: Option<Snapshot>,
     /// Sectors discarded and not written since, and those of them discarded before a power loss.
     pub(crate) discarded: SectorSet,
     pub(crate) discarded_before_loss: SectorSet,
@@ -195,6 +203,8 @@ impl<D: DeviceUnderTest> World<D> {
                 pause: None,
                 host_failures: HostFailures::default(),
                 capacity: spec.disk.capacity,
+                least_capacity: 0,
+                registers: None,
                 discarded: SectorSet::EMPTY,
                 discarded_before_loss: SectorSet::EMPTY,
                 was_reset: false,

@@ -88,6 +88,8 @@ impl Chain {
                     Malformation::StatusFirst => 4,
                     Malformation::Loop => 5,
                     Malformation::NextOutOfRange => 6,
+                    Malformation::ExtraData(bytes) => 7 | u64::from(bytes) << 8,
+                    Malformation::SectorSet => 8,
                 };
                 self.word(u64::from(cut) << 32 | spoiled);
                 match *ask {

@@ -1,16 +1,16 @@
 //! Steps of the guest.
 
-use powerfail_model::{RequestId, Rule, Terms, Violation};
+use powerfail_model::{RequestId, Rule, Violation};
 
 use super::device_slot::Life;
 use super::judge::Failure;
+use super::registers::{check_region, read_terms};
 use super::{Contract, Outcome, World};
 use crate::base::sectors::SectorSet;
-use crate::dut::{DeviceUnderTest, Host, Progress};
+use crate::dut::{DeviceUnderTest, Host, MAX_QUEUES, Progress};
 use crate::guest::payload::Author;
 use crate::guest::wire::{config, feature, memory};
-use crate::guest::{GuestRequest, Layout, Malformation, RangeKind, RingPlan};
-use crate::guest::{Kind, REGION};
+use crate::guest::{GuestRequest, Kind, Layout, Limits, Malformation, RangeKind, RingPlan};
 use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
 
@@ -23,6 +23,8 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let offered = slot.device.offered();
         check_offer(slot.kind, offered).map_err(|v| Failure::boxed(device, v))?;
+        let before = self.look_at_registers(device)?;
+        let slot = &mut self.slots[usize::from(device)];
         let accepted = slot.device.negotiate(accept);
         let legal = accept & !offered == 0 && accept & feature::VERSION_1 != 0;
         if accepted && accept & !offered != 0 {
@@ -38,27 +40,34 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let may_fail = D::MEDIUM.may_fail() && self.shape.host_may_fail;
         let terms = match slot.kind {
-            Kind::Disk => {
-                let terms = read_terms(&mut slot.device, offered, accept, may_fail);
-                check_config(&mut slot.device, &terms).map(|()| Some(terms))
+            Kind::Disk => Some(read_terms(&mut slot.device, offered, accept, may_fail)),
+            Kind::Memory => {
+                let region = check_region(&mut slot.device, accept);
+                region.map_err(|v| Failure::boxed(device, v))?;
+                None
             }
-            Kind::Memory => check_region(&mut slot.device, accept).map(|()| None),
         };
-        let terms = terms.map_err(|v| Failure::boxed(device, v))?;
+        self.check_registers(
+            device,
+            before,
+            terms.as_ref().map(|(terms, limits)| (terms, *limits)),
+        )?;
+        let slot = &mut self.slots[usize::from(device)];
         let base = if D::RING_BASE { base } else { 0 };
         let event_idx = accept & feature::EVENT_IDX != 0;
         let many = accept & feature::MQ != 0 && slot.kind == Kind::Disk;
         let queues = if many { self.shape.spec.queues } else { 1 };
         let author = Author { run: self.run, disk: device };
-        let mut rings = [RingPlan::at(0, 2, 0, false); crate::dut::MAX_QUEUES];
+        let mut rings = [RingPlan::at(0, 2, 0, false); MAX_QUEUES];
         let active = usize::from(queues);
         for (driver, ring) in slot.queues[..active].iter_mut().zip(&mut rings) {
-            driver.restart(base, event_idx, author, &mut self.memory);
+            let limits = terms.map_or(Limits::NONE, |(_, limits)| limits);
+            driver.restart(base, event_idx, author, limits, &mut self.memory);
             *ring = driver.plan();
         }
         slot.device.start(&rings[..active]);
         match terms {
-            Some(terms) => slot.oracle.disk().begin_life(terms),
+            Some((terms, _)) => slot.oracle.disk().begin_life(terms),
             None => slot.oracle.memory().begin_life(may_fail),
         }
         slot.life = Some(Life::begin(queues, accept));
@@ -78,7 +87,7 @@ impl<D: DeviceUnderTest> World<D> {
     ) -> bool {
         let slot = &mut self.slots[usize::from(to.device)];
         let fits = match slot.kind {
-            Kind::Disk => ask.data_len() <= self.shape.max_sectors * 512,
+            Kind::Disk => malformation.len(ask.data_len()) <= self.shape.max_sectors * 512,
             Kind::Memory => matches!(ask, GuestRequest::Flush | GuestRequest::Other(_)),
         };
         if !slot.is_queue_live(to.queue) || slot.life().avail_jumped || !fits {
@@ -90,8 +99,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         self.note_send(to, id, ask, layout);
         let slot = &mut self.slots[usize::from(to.device)];
-        slot.life_mut().malformed_sent |=
-            !matches!(malformation, Malformation::None | Malformation::ShortData(_));
+        slot.life_mut().malformed_sent |= !malformation.is_framed();
         match &mut slot.oracle {
             Contract::Disk(oracle) => oracle.submit(RequestId(id), &ask.request(malformation)),
             Contract::Memory(oracle) => {
@@ -196,14 +204,17 @@ impl<D: DeviceUnderTest> World<D> {
     }
 
     /// Writes zero to the device status.
-    pub(super) fn reset(&mut self, device: u8) -> bool {
+    pub(super) fn reset(&mut self, device: u8) -> Outcome {
         let slot = &self.slots[usize::from(device)];
         if !slot.is_live() {
-            return false;
+            return Ok(false);
+        }
+        if slot.runnable == [false; MAX_QUEUES] {
+            self.check_reset_is_announced(device)?;
         }
         let busy = self.disk.in_flight().any(|(key, _, _)| key.device == device);
         self.coverage.hit_if(busy, Situation::ResetInFlight);
-        self.begin_reset(device).is_ok()
+        self.begin_reset(device)
     }
 
     fn begin_reset(&mut self, device: u8) -> Outcome {
@@ -338,71 +349,6 @@ fn check_offer(kind: Kind, offered: u64) -> Result<(), Violation> {
     if wrong || offered & feature::VERSION_1 == 0 {
         let note = format!("The device offers {offered:#x}.");
         return Err(Violation::new(Rule::OfferBroken).note(note));
-    }
-    Ok(())
-}
-
-/// Checks the configuration space of a memory: 5.19.5.1 (PM-D-02, PM-D-03).
-fn check_region<D: DeviceUnderTest>(device: &mut D, negotiated: u64) -> Result<(), Violation> {
-    let mut read = |offset| {
-        let mut bytes = [0; 8];
-        device.config_read(offset, &mut bytes);
-        u64::from_le_bytes(bytes)
-    };
-    let said = (read(memory::START), read(memory::SIZE));
-    let is_shared = negotiated & memory::SHMEM_REGION != 0;
-    if said != if is_shared { (0, 0) } else { REGION } {
-        let note = format!("start reads {:#x} and size {:#x}.", said.0, said.1);
-        return Err(Violation::new(Rule::RegionUntrue).note(note));
-    }
-    Ok(())
-}
-
-fn read_terms<D: DeviceUnderTest>(
-    device: &mut D,
-    offered: u64,
-    negotiated: u64,
-    host_may_fail: bool,
-) -> Terms {
-    let mut word = |offset| {
-        let mut bytes = [0; 4];
-        device.config_read(offset, &mut bytes);
-        u32::from_le_bytes(bytes)
-    };
-    let max_discard_sectors = word(config::MAX_DISCARD_SECTORS);
-    let max_discard_seg = word(config::MAX_DISCARD_SEG);
-    let max_write_zeroes_sectors = word(config::MAX_WRITE_ZEROES_SECTORS);
-    let max_write_zeroes_seg = word(config::MAX_WRITE_ZEROES_SEG);
-    let mut capacity = [0; 8];
-    device.config_read(config::CAPACITY, &mut capacity);
-    let mut writeback = [0];
-    device.config_read(config::WRITEBACK, &mut writeback);
-    Terms {
-        offered,
-        negotiated,
-        writeback: writeback[0] != 0,
-        capacity: u64::from_le_bytes(capacity),
-        max_discard_sectors,
-        max_discard_seg,
-        max_write_zeroes_sectors,
-        max_write_zeroes_seg,
-        host_may_fail,
-    }
-}
-
-/// Checks the configuration space of a disk after FEATURES_OK.
-fn check_config<D: DeviceUnderTest>(device: &mut D, terms: &Terms) -> Result<(), Violation> {
-    let wce = terms.negotiated & feature::CONFIG_WCE != 0;
-    if wce && terms.negotiated & feature::FLUSH == 0 && terms.writeback {
-        return Err(Violation::new(Rule::WritebackStart));
-    }
-    for offset in config::UNUSED {
-        let mut byte = [0];
-        device.config_read(offset, &mut byte);
-        if byte[0] != 0 {
-            let note = format!("Byte {offset} reads {}.", byte[0]);
-            return Err(Violation::new(Rule::ReservedNotZero).note(note));
-        }
     }
     Ok(())
 }

@@ -80,9 +80,10 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = &mut self.slots[usize::from(to.device)];
         let driver = &slot.queues[usize::from(to.queue)];
         coverage.hit_if(driver.used_at_wrap(), Situation::UsedWrapped);
-        let ragged =
-            matches!(done.malformation, Malformation::ShortData(_)) && slot.kind == Kind::Disk;
-        let malformed = done.malformation != Malformation::None && !ragged;
+        let malformed = match slot.kind {
+            Kind::Disk => !done.malformation.is_framed(),
+            Kind::Memory => done.malformation != Malformation::None,
+        };
         let may_fail = D::MEDIUM.may_fail() && self.shape.host_may_fail;
         coverage.hit_if(malformed, Situation::MalformedAnswered);
 

@@ -148,12 +148,16 @@ impl<D: DeviceUnderTest> World<D> {
             let violation = Violation::new(Rule::GenerationStale).note(note);
             return Err(Failure::boxed(device, violation));
         }
-        if !managed(&mut slot.device).take_config_signal() {
+        drop(out);
+        let announced = slot.device.take_config_signal();
+        // One notification covers both.
+        slot.life_mut().reset_announced |= announced && slot.device.needs_reset();
+        if !announced {
             let note = "The configuration has changed, and no notification was sent.";
             let violation = Violation::new(Rule::SignalMissing).note(note);
             return Err(Failure::boxed(device, violation));
         }
-        slot.capacity = sectors;
+        (slot.capacity, slot.least_capacity) = (sectors, sectors);
         slot.oracle.disk().grown(u64::from(sectors));
         Ok(true)
     }

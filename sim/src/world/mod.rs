@@ -21,6 +21,7 @@ mod host_step;
 mod journal;
 mod judge;
 mod lifecycle;
+mod registers;
 mod rest;
 mod shadow;
 mod shape;
@@ -305,7 +306,7 @@ impl<D: DeviceUnderTest> World<D> {
             Action::Kick { to } => Ok(self.kick(to)),
             Action::Reap { to, arm } => self.reap(to, arm),
             Action::Writeback { device, value } => self.writeback(device, value),
-            Action::Reset { device } => Ok(self.reset(device)),
+            Action::Reset { device } => self.reset(device),
             Action::PollReset { device } => self.poll_reset(device),
             Action::Crank { to, until } => self.crank(to, until),
             Action::Effect { op, set } => {

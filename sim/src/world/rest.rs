@@ -135,6 +135,9 @@ impl<D: DeviceUnderTest> World<D> {
             if !slot.is_live() {
                 continue;
             }
+            self.check_reset_is_announced(device)?;
+            self.check_registers_at_rest(device)?;
+            let slot = &mut self.slots[usize::from(device)];
             if slot.life().avail_jumped {
                 if !slot.device.needs_reset() {
                     let note = "The available index was out of range, and the device is silent.";

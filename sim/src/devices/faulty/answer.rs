@@ -42,6 +42,8 @@ impl AnswerFault {
             sectors > 0 && end.is_none_or(|end| end > u64::from(spec.disk.capacity))
         };
         let flags = |mask: u32| segments.iter().any(|s| s.flags & mask != 0);
+        let too_many = segments.len() as u32 > spec.max_segments;
+        let too_long = segments.iter().any(|s| s.sectors > spec.max_segment_sectors);
         let reasons = [
             (AnswerFault::ServesUnknownFlag, flags(!request::UNMAP)),
             (AnswerFault::ServesDiscardUnmap, kind == request::DISCARD && flags(request::UNMAP)),
@@ -50,11 +52,8 @@ impl AnswerFault {
                 (transfers && ends_beyond(request.sector, u64::from(len.div_ceil(512))))
                     || segments.iter().any(|s| ends_beyond(s.sector, u64::from(s.sectors))),
             ),
-            (
-                AnswerFault::ServesOverLimit,
-                segments.iter().any(|s| s.sectors > spec.max_segment_sectors),
-            ),
-            (AnswerFault::ServesTooManySegments, segments.len() as u32 > spec.max_segments),
+            (AnswerFault::ServesOverLimit, too_long),
+            (AnswerFault::ServesTooManySegments, too_many),
             (AnswerFault::ServesPartialSector, transfers && !len.is_multiple_of(512)),
             (
                 AnswerFault::ServesPartialSegment,
@@ -77,7 +76,25 @@ impl AnswerFault {
             let written = Some((request.sector as u32, behind));
             (wrong && writes && exists).then_some(Spoiled { status, written })
         };
+        let overflows =
+            |s: &Segment| (s.sector as u32).wrapping_add(s.sectors) <= spec.disk.capacity;
+        let discards = kind == request::DISCARD;
+        let flag_is_last = segments.last().is_some_and(|s| s.flags & !request::UNMAP != 0);
         match self {
+            AnswerFault::ServesLongZeroes => {
+                answer(!discards && only(AnswerFault::ServesOverLimit), Status::OK)
+            }
+            AnswerFault::ServesManyDiscards => {
+                answer(discards && only(AnswerFault::ServesTooManySegments), Status::OK)
+            }
+            AnswerFault::ServesFlagBeforeLast => {
+                answer(!flag_is_last && only(AnswerFault::ServesUnknownFlag), Status::OK)
+            }
+            AnswerFault::ServesOverflow => {
+                let wrong = segmented && segments.iter().all(overflows);
+                answer(wrong && only(AnswerFault::ServesBeyondCapacity), Status::OK)
+            }
+            AnswerFault::ZonesFail => answer(request::ZONE_TYPES.contains(&kind), Status::IOERR),
             AnswerFault::RefusesWithIoerr => answer(status == Status::UNSUPP, Status::IOERR),
             AnswerFault::FailsLegal => {
                 answer(kind == request::GET_ID && status.is_ok(), Status::IOERR)

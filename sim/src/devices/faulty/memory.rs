@@ -68,7 +68,7 @@ impl DeviceUnderTest for WrongMemory {
         Some(self.faulty.carries())
     }
 
-    forward!(inner: offered, negotiate, kick, needs_reset);
+    forward!(inner: offered, negotiate, kick, needs_reset, take_config_signal);
 
     fn config_read(&mut self, offset: u64, out: &mut [u8]) {
         self.inner.config_read(offset, out);

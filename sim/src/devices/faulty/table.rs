@@ -75,7 +75,7 @@ mutants! {
             [StableWriteLost, WriteThroughLost, FlushlessWriteLost];
         SyncMissesSector, "sync-misses-sector",
             "a sync omits one dirty sector",
-            [StableWriteLost, WriteThroughLost];
+            [StableWriteLost, WriteThroughLost, FlushlessWriteLost];
         DroppedWrite, "dropped-write",
             "some writes complete but are dropped",
             [StaleRead, StableWriteLost, WriteThroughLost, FlushlessWriteLost];
@@ -215,6 +215,12 @@ mutants! {
         WantsReset, "wants-reset",
             "after some steps the device asks for a reset without a reason",
             [NeedsResetUncalled];
+        NeedsResetSilent, "needs-reset-silent",
+            "NEEDS_RESET is set without a configuration change notification",
+            [NeedsResetSilent];
+        NarrowReads, "narrow-reads",
+            "reads of the configuration space that are narrower than the field return zeroes",
+            [ConfigUntrue];
         OtherIdentity, "other-identity", "GET_ID returns another serial number", [WrongIdentity];
         Panics, "panics", "the device panics at GET_ID", [DevicePanicked];
     }
@@ -240,6 +246,21 @@ mutants! {
         ServesTooManySegments, "serves-too-many-segments",
             "a request with too many segments is served",
             [TooManySegmentsServed];
+        ServesLongZeroes, "serves-long-zeroes",
+            "a segment over the length limit is served in a write-zeroes, not in a discard",
+            [OverLimitServed];
+        ServesManyDiscards, "serves-many-discards",
+            "a discard with too many segments is served, a write-zeroes is not",
+            [TooManySegmentsServed];
+        ServesFlagBeforeLast, "serves-flag-before-last",
+            "unknown flags are looked for in the last segment only",
+            [UnknownFlagServed];
+        ServesOverflow, "serves-overflow",
+            "the end of a segment is computed modulo two to the 32",
+            [BeyondCapacityServed];
+        ZonesFail, "zones-fail",
+            "zone requests are answered IOERR",
+            [WrongRefusal];
         ServesPartialSector, "serves-partial-sector",
             "a length is rounded down to sectors",
             [PartialSectorServed];

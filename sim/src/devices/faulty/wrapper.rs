@@ -257,6 +257,7 @@ impl DeviceUnderTest for WrongDevice {
     fn config_read(&mut self, offset: u64, out: &mut [u8]) {
         self.inner.config_read(offset, out);
         match (self.fault, offset) {
+            (DeviceFault::NarrowReads, config::CAPACITY) if out.len() < 8 => out.fill(0),
             (DeviceFault::ReservedSet, at) if at == config::UNUSED[0] => out[0] = 1,
             (DeviceFault::WritebackStartsOn, config::WRITEBACK) => {
                 out[0] = self.said_mode.unwrap_or(1);
@@ -379,6 +380,10 @@ impl DeviceUnderTest for WrongDevice {
         (self.fault == DeviceFault::WantsReset && self.count > 20) || self.inner.needs_reset()
     }
 
+    fn take_config_signal(&mut self) -> bool {
+        Managed::take_config_signal(self)
+    }
+
     fn lifecycle(&mut self) -> Option<&mut impl Managed> {
         self.life_fault().is_some().then_some(self)
     }
@@ -435,8 +440,10 @@ impl Managed for WrongDevice {
     }
 
     fn take_config_signal(&mut self) -> bool {
-        let due = self.inner.take_config_signal();
-        due && self.life_fault() != Some(LifecycleFault::GrowsSilently)
+        let due = DeviceUnderTest::take_config_signal(&mut self.inner);
+        let due = due || self.fault == DeviceFault::WantsReset;
+        due && self.fault != DeviceFault::NeedsResetSilent
+            && self.life_fault() != Some(LifecycleFault::GrowsSilently)
     }
 
     fn reset_queue(&mut self, queue: u16) {

@@ -303,15 +303,13 @@ impl<const LITERAL: bool> DeviceUnderTest for PermissiveMemory<LITERAL> {
     }
 
     fn config_read(&mut self, offset: u64, out: &mut [u8]) {
-        out.fill(0);
-        let said = match offset {
-            _ if self.negotiated & memory::SHMEM_REGION != 0 => return,
-            memory::START => REGION.0,
-            memory::SIZE => REGION.1,
-            _ => return,
-        };
-        for (out, byte) in out.iter_mut().zip(said.to_le_bytes()) {
-            *out = byte;
+        let shown = self.negotiated & memory::SHMEM_REGION == 0;
+        let (start, size) = if shown { REGION } else { (0, 0) };
+        let space =
+            u128::from(start) << (8 * memory::START) | u128::from(size) << (8 * memory::SIZE);
+        let space = space.to_le_bytes();
+        for (at, out) in (offset as usize..).zip(out) {
+            *out = space.get(at).copied().unwrap_or(0);
         }
     }
 
@@ -359,6 +357,10 @@ impl<const LITERAL: bool> DeviceUnderTest for PermissiveMemory<LITERAL> {
 
     fn needs_reset(&mut self) -> bool {
         self.ring.as_ref().is_some_and(DeviceRing::is_broken)
+    }
+
+    fn take_config_signal(&mut self) -> bool {
+        self.needs_reset()
     }
 
     fn mapping(&mut self) -> Option<&mut impl Mapping> {

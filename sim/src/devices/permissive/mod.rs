@@ -16,7 +16,7 @@ pub use memory::{LiteralMemory, MemoryLiberty, PermissiveMemory};
 
 use crate::base::prng::Prng;
 use crate::dut::Spec;
-use crate::dut::toolkit::DeviceRing;
+use crate::dut::toolkit::{ConfigSpace, DeviceRing};
 use crate::dut::{DeviceUnderTest, End, Host, Medium, Profile, Progress};
 use crate::guest::RingPlan;
 use crate::guest::memory::Ram;
@@ -193,18 +193,9 @@ impl<const LITERAL: bool> DeviceUnderTest for PermissiveDevice<LITERAL> {
     }
 
     fn config_read(&mut self, offset: u64, out: &mut [u8]) {
-        out.fill(0);
-        match offset {
-            config::CAPACITY => out[0] = self.spec.disk.capacity as u8,
-            config::WRITEBACK => out[0] = u8::from(self.writeback),
-            config::MAX_DISCARD_SECTORS | config::MAX_WRITE_ZEROES_SECTORS => {
-                out.copy_from_slice(&self.spec.max_segment_sectors.to_le_bytes());
-            }
-            config::MAX_DISCARD_SEG | config::MAX_WRITE_ZEROES_SEG => {
-                out.copy_from_slice(&self.spec.max_segments.to_le_bytes());
-            }
-            _ => {}
-        }
+        let mut space = ConfigSpace::of(&self.spec);
+        space.put(config::WRITEBACK, &[u8::from(self.writeback)]);
+        space.read(offset, out);
     }
 
     fn config_write(&mut self, offset: u64, bytes: &[u8]) {
@@ -278,5 +269,9 @@ impl<const LITERAL: bool> DeviceUnderTest for PermissiveDevice<LITERAL> {
 
     fn needs_reset(&mut self) -> bool {
         self.fatal || self.rings.iter().any(DeviceRing::is_broken)
+    }
+
+    fn take_config_signal(&mut self) -> bool {
+        self.needs_reset()
     }
 }

@@ -94,6 +94,7 @@ pub(super) fn task(
             }
             if discard { Task::Discard(ranges) } else { Task::Zero(ranges) }
         }
+        zone if request::ZONE_TYPES.contains(&zone) => Task::Refuse(vec![UNSUPP]),
         _ => Task::Refuse(either.to_vec()),
     };
     if answers.is_empty() { task } else { Task::Refuse(answers) }
