@@ -41,16 +41,12 @@ fn the_simulated_disk_conforms() {
     let ram = memory.ram();
     for granule in [512, 2048] {
         let shape = DiskShape {
-            spare: 0,
             capacity: 32 * granule / 512,
-            devices: 1,
-            kinds: Default::default(),
             granule,
-            tear: 1,
-            max_transfer: 1 << 20,
             discard_granularity: granule,
+            zero_granularity: granule,
             depth: 16,
-            read_only: false,
+            ..DiskShape::default()
         };
         conforms(|| Simulated { disk: SimDisk::new(shape, 0), ram, turn: 0 });
     }

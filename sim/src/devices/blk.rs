@@ -21,10 +21,12 @@ pub struct Blk<S = Direct> {
     pub(super) registers: Registers,
     seam: S,
     keeps_records: bool,
+    /// The first sector of the guest's disk.
+    first: u64,
     /// What outlives the process, a queue each; none if it keeps no records.
     pub(super) records: Vec<Arc<SimRecord>>,
     /// The queues, as bits, that do not know their record yet.
-    pub(super) unrecorded: u8,
+    pub(super) unrecorded: u16,
     /// The front-end has left with this cache mode, and comes back to this process.
     left: Option<u8>,
 }
@@ -36,6 +38,7 @@ impl<S: Seam> Clone for Blk<S> {
             registers: self.registers.clone(),
             seam: self.seam.clone(),
             keeps_records: self.keeps_records,
+            first: self.first,
             records: self.records.iter().map(copy).collect(),
             unrecorded: self.unrecorded,
             left: self.left,
@@ -79,12 +82,14 @@ impl<S: Seam> DeviceUnderTest for Blk<S> {
     const MEDIUM: Medium = Medium::Simulated;
     const PROFILE: Profile = Profile::Strict;
     const RING_BASE: bool = true;
+    const SPARSE: bool = S::MANAGED;
 
     fn open(setup: &Self::Setup, spec: &Spec, _disk: &SimDisk, _device: u8) -> Blk<S> {
         Blk {
             registers: Registers::open(spec),
             seam: S::new(setup),
             keeps_records: spec.record,
+            first: spec.disk.first,
             records: Vec::new(),
             unrecorded: 0,
             left: None,
@@ -187,7 +192,8 @@ impl<S: Seam> Managed for Blk<S> {
     }
 
     fn resize(&mut self, sectors: u32) {
-        let grown = self.registers.device.resize(u64::from(sectors) * 512);
+        let sectors = self.first + u64::from(sectors);
+        let grown = self.registers.device.resize(sectors * 512);
         grown.expect("the world lets disks grow by whole granules");
     }
 

@@ -120,6 +120,11 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// Whether rings may start at an index other than zero.
     const RING_BASE: bool = false;
 
+    /// Whether the disk may be sparse, with its used sectors far from its beginning: [`DiskShape::first`].
+    ///
+    /// [`DiskShape::first`]: crate::host::disk::DiskShape::first
+    const SPARSE: bool = false;
+
     /// Starts the backend on a disk that holds the initial image of `disk`. A device with a medium
     /// of its own copies the image from there.
     fn open(setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8) -> Self;

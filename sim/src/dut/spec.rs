@@ -5,7 +5,7 @@ use crate::guest::wire::{feature, memory};
 use crate::host::disk::DiskShape;
 
 /// The most queues of one device.
-pub const MAX_QUEUES: usize = 4;
+pub const MAX_QUEUES: usize = 8;
 
 /// The parameters of a device: everything a backend needs to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use super::kinds::{RequestKind, ask};
 use super::reduction::Reduction;
 use super::row::Row;
 use crate::dut::{DeviceUnderTest, MEMORY_FEATURES, Profile};
+use crate::guest::GuestRequest;
 use crate::guest::Kind;
 use crate::guest::wire::feature;
-use crate::guest::{GuestRequest, MAX_SECTORS};
 use crate::trace::features;
 use crate::world::WorldShape;
 
@@ -52,6 +52,9 @@ pub struct Scope {
     pub reduction: Reduction,
 }
 
+/// The most sectors of a disk that is searched.
+const MOST_SECTORS: u8 = 8;
+
 /// The features that a scope may add to those of its rows.
 const EXTRA: u64 = feature::EVENT_IDX
     | feature::BLK_SIZE
@@ -92,7 +95,7 @@ impl Scope {
             Err(format!("{what}: --{flag} {number} is not within {low} and {high}"))
         };
         within("requests of the guest", "requests", self.requests, 1, 12)?;
-        within("sectors of the disk", "sectors", self.sectors, 1, MAX_SECTORS as u8)?;
+        within("sectors of the disk", "sectors", self.sectors, 1, MOST_SECTORS)?;
         within("request queues", "queues", self.queues, 1, 4)?;
         within("requests in flight", "in-flight", self.in_flight, 1, 4)?;
         within("power losses", "crashes", self.crashes, 0, 4)?;

@@ -9,6 +9,7 @@ use crate::guest::memory::Memory;
 use crate::guest::outcome::Breach;
 use crate::guest::payload::{self, Author};
 use crate::guest::request::{GuestRequest, Malformation};
+use crate::guest::ring::Held;
 use crate::guest::slots::{POISON, SlotPlan};
 use crate::guest::wire::memory as pmem;
 use crate::guest::wire::request::{HEADER, SEGMENT};
@@ -21,7 +22,7 @@ pub(super) struct Sent {
     pub(super) ask: GuestRequest,
     pub(super) malformation: Malformation,
     pub(super) head: u16,
-    pub(super) held: u32,
+    pub(super) held: Held,
     pub(super) len: u32,
     pub(super) status: u32,
     pub(super) wire: Wire,
@@ -37,24 +38,46 @@ pub(super) struct Wire {
     pub(super) data: u32,
     /// Whether the device writes the data part.
     pub(super) writes: bool,
+    /// The sector, as the device counts, that the guest calls its first.
+    first: u64,
 }
 
 impl Wire {
-    const NOTHING: Wire = Wire { kind: Kind::Disk, number: 0, data: 0, writes: false };
+    const NOTHING: Wire = Wire { kind: Kind::Disk, number: 0, data: 0, writes: false, first: 0 };
 
     #[inline]
-    pub(super) fn of(kind: Kind, ask: &GuestRequest) -> Wire {
+    pub(super) fn of(kind: Kind, first: u64, ask: &GuestRequest) -> Wire {
         match kind {
             Kind::Disk => {
                 let (data, writes) = (ask.data_len(), ask.device_writes());
-                Wire { kind, number: ask.wire_type(), data, writes }
+                Wire { kind, number: ask.wire_type(), data, writes, first }
             }
             Kind::Memory => {
                 let number =
                     if *ask == GuestRequest::Flush { pmem::FLUSH } else { ask.wire_type() };
-                Wire { kind, number, data: pmem::RESPONSE, writes: true }
+                Wire { kind, number, data: pmem::RESPONSE, writes: true, first }
             }
         }
+    }
+
+    /// The `sector` field of the header.
+    #[inline]
+    fn sector(&self, ask: &GuestRequest, malformation: Malformation) -> u64 {
+        let sector = malformation.sector(ask);
+        if ask.range().is_some() { self.counted(sector) } else { sector }
+    }
+
+    /// A sector of the guest as the device counts. A sector that is far beyond the end stays so.
+    #[inline]
+    fn counted(&self, sector: u64) -> u64 {
+        sector.checked_add(self.first).unwrap_or(sector)
+    }
+
+    /// The two words of a segment in guest memory.
+    #[inline]
+    fn words(&self, segment: &Segment) -> [u64; 2] {
+        let sizes = u64::from(segment.flags) << 32 | u64::from(segment.sectors);
+        [self.counted(segment.sector), sizes]
     }
 
     /// Whether a request with this malformation is invalid, so that its answer is not checked.
@@ -73,7 +96,7 @@ impl Sent {
         ask: GuestRequest::Flush,
         malformation: Malformation::None,
         head: 0,
-        held: 0,
+        held: Held { block: 0, mask: 0 },
         len: 0,
         status: 0,
         wire: Wire::NOTHING,
@@ -82,14 +105,15 @@ impl Sent {
 
 /// Cuts a request into the pieces of its chain, in ring order.
 pub(super) fn cut(
+    cut: &mut Cut,
     plan: &SlotPlan,
     wire: &Wire,
     len: u32,
     status: u32,
     layout: Layout,
     malformation: Malformation,
-) -> Cut {
-    let mut cut = Cut::new();
+) {
+    cut.clear();
     if wire.kind == Kind::Memory {
         return cut_of_memory(cut, plan, len, layout, malformation);
     }
@@ -99,23 +123,22 @@ pub(super) fn cut(
         // Writable before readable: the order that a driver must not use.
         cut.push(Piece { at: status, len: 1, writable: true }, false);
         cut.data(plan.data(), len, false, layout);
-        return cut;
+        return;
     }
     cut.data(plan.data(), len, wire.writes && malformation != Malformation::NoStatus, layout);
     if malformation != Malformation::NoStatus {
         cut.status(status, layout);
     }
-    cut
 }
 
 #[cold]
 fn cut_of_memory(
-    mut cut: Cut,
+    cut: &mut Cut,
     plan: &SlotPlan,
     len: u32,
     layout: Layout,
     malformation: Malformation,
-) -> Cut {
+) {
     let whole = pmem::REQUEST;
     let header = if malformation == Malformation::ShortHeader { whole / 2 } else { whole };
     if malformation == Malformation::StatusFirst && len > 0 {
@@ -125,7 +148,6 @@ fn cut_of_memory(
     if malformation != Malformation::StatusFirst && len > 0 {
         cut.data(plan.data(), len, malformation != Malformation::NoStatus, layout);
     }
-    cut
 }
 
 /// Writes header and data into guest memory.
@@ -139,7 +161,7 @@ pub(super) fn fill(
     author: Author,
 ) {
     memory.write_u64(plan.header(), u64::from(wire.number));
-    memory.write_u64(plan.header() + 8, malformation.sector(ask));
+    memory.write_u64(plan.header() + 8, wire.sector(ask, malformation));
     match ask {
         GuestRequest::Out { sector, sectors } => {
             for nth in 0..*sectors {
@@ -150,7 +172,7 @@ pub(super) fn fill(
         GuestRequest::Ranges(_, segments) => {
             for (nth, segment) in segments.as_slice().iter().enumerate() {
                 let at = plan.data() + nth as u32 * SEGMENT;
-                let [first, second] = words(segment);
+                let [first, second] = wire.words(segment);
                 memory.write_u64(at, first);
                 memory.write_u64(at + 8, second);
             }
@@ -163,13 +185,7 @@ pub(super) fn fill(
 #[inline]
 fn is_headed(memory: &Memory, plan: &SlotPlan, sent: &Sent) -> bool {
     memory.read_u64(plan.header()) == u64::from(sent.wire.number)
-        && memory.read_u64(plan.header() + 8) == sent.malformation.sector(&sent.ask)
-}
-
-/// The two words of a segment in guest memory.
-#[inline]
-fn words(segment: &Segment) -> [u64; 2] {
-    [segment.sector, u64::from(segment.flags) << 32 | u64::from(segment.sectors)]
+        && memory.read_u64(plan.header() + 8) == sent.wire.sector(&sent.ask, sent.malformation)
 }
 
 /// Whether header and data of a request are unchanged since the guest filled them.
@@ -182,7 +198,7 @@ pub(super) fn is_filled(memory: &Memory, plan: &SlotPlan, sent: &Sent, author: A
         // Behind the data of a request that is too short there is a guard.
         ask => (0..sent.len / SEGMENT).zip(ask.segments()).all(|(nth, segment)| {
             let at = plan.data() + nth * SEGMENT;
-            [memory.read_u64(at), memory.read_u64(at + 8)] == words(segment)
+            [memory.read_u64(at), memory.read_u64(at + 8)] == sent.wire.words(segment)
         }),
     };
     data_is && is_headed(memory, plan, sent)

@@ -37,9 +37,11 @@ impl Layout {
             let table = u8::from(indirect && number & 6 != 0);
             return Layout { indirect: table, ..Layout::PLAIN };
         }
+        // One in 16 has many pieces: a long chain, if the queue allows one.
+        let many = number >> 1 & 15 == 0;
         Layout {
-            header: (number >> 1 & 3) as u8,
-            data: (number >> 3 & 3) as u8,
+            header: if many { (number >> 10 & 1) as u8 * 4 } else { (number >> 1 & 3) as u8 },
+            data: if many { 4 } else { (number >> 3 & 3) as u8 },
             glued: (number >> 5 & 1) as u8,
             indirect: if indirect { (number >> 6 & 3) as u8 } else { 0 },
             empty: u8::from(number >> 8 & 7 == 0),
@@ -73,8 +75,8 @@ impl FromStr for Layout {
                 .ok_or_else(|| format!("`{text}` is not a layout, as `plain` or `h1d2g0i1e0`"))
         };
         Ok(Layout {
-            header: digit(0, b'h', 4)?,
-            data: digit(2, b'd', 4)?,
+            header: digit(0, b'h', 5)?,
+            data: digit(2, b'd', 5)?,
             glued: digit(4, b'g', 2)?,
             indirect: digit(6, b'i', 4)?,
             empty: digit(8, b'e', 2)?,
@@ -93,44 +95,38 @@ pub struct Piece {
     pub writable: bool,
 }
 
-/// The most pieces of a cut: header 3, data 40, status 1, one empty; and some spare.
-pub(super) const MAX_PIECES: usize = 48;
-
-/// A request cut into pieces, in place.
-#[derive(Clone, Copy, Debug)]
+/// A request cut into pieces. The allocation is reused.
+#[derive(Clone, Debug, Default)]
 pub struct Cut {
-    pieces: [Piece; MAX_PIECES],
-    len: usize,
+    pieces: Vec<Piece>,
 }
 
 impl Cut {
-    /// A cut without pieces.
-    #[inline]
-    #[must_use]
-    pub fn new() -> Cut {
-        Cut { pieces: [Piece::default(); MAX_PIECES], len: 0 }
-    }
-
     /// The pieces.
     #[inline]
     #[must_use]
     pub fn pieces(&self) -> &[Piece] {
-        &self.pieces[..self.len]
+        &self.pieces
+    }
+
+    /// Removes all pieces.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.pieces.clear();
     }
 
     /// Adds a piece, merged into the one before if `glue` is set and it continues that one.
     #[inline]
     pub fn push(&mut self, piece: Piece, glue: bool) {
         if glue
-            && let Some(last) = self.pieces[..self.len].last_mut()
+            && let Some(last) = self.pieces.last_mut()
             && last.writable == piece.writable
             && last.at + last.len == piece.at
         {
             last.len += piece.len;
             return;
         }
-        self.pieces[self.len] = piece;
-        self.len += 1;
+        self.pieces.push(piece);
     }
 
     /// Adds a range cut into pieces of the given lengths; the last piece takes the rest.
@@ -156,7 +152,8 @@ impl Cut {
             0 => &[],
             1 => &[8],
             2 => &[4, 4],
-            _ => &[1],
+            3 => &[1],
+            _ => &[1; 16],
         };
         self.push_cut(at, len, false, lens, false);
     }
@@ -172,8 +169,10 @@ impl Cut {
             0 => &[],
             1 => &[512; 7],
             2 => &[(len / 3) | 1],
-            _ if half[0] > 0 => &half,
-            _ => &[],
+            3 if half[0] > 0 => &half,
+            3 => &[],
+            // Many pieces, of odd lengths.
+            _ => &[(len / 40) | 1; 39],
         };
         self.push_cut(at, len, writable, lens, layout.glued == 1);
     }
@@ -181,9 +180,7 @@ impl Cut {
     /// Splits the piece that holds the data, `at..at + len`, into pieces of `size` bytes.
     #[cold]
     pub(super) fn split_data(&mut self, at: u32, len: u32, size: u32) {
-        let before = *self;
-        *self = Cut::new();
-        for &piece in before.pieces() {
+        for piece in std::mem::take(&mut self.pieces) {
             if (piece.at, piece.len) != (at, len) {
                 self.push(piece, false);
                 continue;
@@ -202,12 +199,6 @@ impl Cut {
             self.push(Piece { at, len: 0, writable: true }, false);
         }
         self.push(Piece { at, len: 1, writable: true }, layout.glued == 1);
-    }
-}
-
-impl Default for Cut {
-    fn default() -> Cut {
-        Cut::new()
     }
 }
 
@@ -235,7 +226,7 @@ mod tests {
             let layout = Layout::draw(&mut source, true);
             let len = source.between(0, 8, Site::Request) * 512;
             let writable = source.below(2, Site::Request) == 1;
-            let mut cut = Cut::new();
+            let mut cut = Cut::default();
             cut.header(1000, 16, layout);
             cut.data(1016, len, writable, layout);
             cut.status(1016 + len, layout);

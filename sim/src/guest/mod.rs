@@ -26,6 +26,6 @@ pub use layout::{Cut, Layout};
 pub use memory::MEMORY;
 pub use outcome::{Breach, Done};
 pub use queue::{Limits, QueueDriver, Shape};
-pub use request::{GuestRequest, MAX_SECTORS, MAX_SEGMENTS, Malformation, Segments};
+pub use request::{GuestRequest, MAX_SECTORS, MAX_SEGMENTS, MAX_WORDS, Malformation, Segments};
 pub use request_kinds::RangeKind;
-pub use ring::{Ring, RingPlan};
+pub use ring::{MAX_RING, Ring, RingPlan};

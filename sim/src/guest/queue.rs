@@ -8,7 +8,7 @@ use crate::guest::outcome::{Breach, Done};
 use crate::guest::payload::Author;
 use crate::guest::request::{GuestRequest, Malformation};
 use crate::guest::ring::{Ring, RingPlan};
-use crate::guest::slots::{SlotPlan, TABLE};
+use crate::guest::slots::SlotPlan;
 use crate::guest::wire::Status;
 
 /// The size and place of one queue's share of guest memory.
@@ -24,6 +24,10 @@ pub struct Shape {
     pub ring_size: u16,
     /// The most data bytes of one request.
     pub room: u32,
+    /// The most descriptors of an indirect table.
+    pub table: u16,
+    /// The sector, as the device counts, that the guest calls its first.
+    pub first: u64,
 }
 
 /// The limits on the data of a request that a device has shown to its driver.
@@ -39,10 +43,10 @@ impl Limits {
     /// No limits.
     pub const NONE: Limits = Limits { segments: u32::MAX, segment_bytes: u32::MAX };
 
-    /// The most bytes of data of a request on a ring of `size` descriptors.
+    /// The most bytes of data of a request with `size` descriptors.
     fn most(self, size: u16) -> u32 {
-        // Header and status take a descriptor each, of the ring and of an indirect table.
-        let descriptors = u32::from(size).min(TABLE).saturating_sub(2);
+        // Header and status take a descriptor each. On a ring of two one of them has the data, too.
+        let descriptors = u32::from(size).saturating_sub(2).max(1);
         self.segments.min(descriptors).saturating_mul(self.segment_bytes)
     }
 }
@@ -56,8 +60,10 @@ struct Slot {
     owed: u8,
 }
 
-/// The most slots of a queue, and the most descriptors of a ring: the bits of a mask.
-const MOST: usize = 32;
+/// A mask of slots.
+type Mask = u128;
+/// The most slots of a queue: the bits of a mask.
+const MOST: usize = Mask::BITS as usize;
 /// The entry in `by_head` of a head that was never published.
 const NO_SLOT: u8 = u8::MAX;
 
@@ -69,15 +75,17 @@ pub struct QueueDriver {
     slots: Vec<Slot>,
     /// Masks of the slots in each state: free, out (outstanding), or back (seen used, but not
     /// reaped). Every slot is in exactly one of them.
-    free: u32,
-    out: u32,
-    back: u32,
+    free: Mask,
+    out: Mask,
+    back: Mask,
     /// The slot that used a head last in this life; `u8::MAX` if none did.
-    by_head: [u8; MOST],
+    by_head: Vec<u8>,
     signal_owed: bool,
     armed: bool,
     author: Author,
     limits: Limits,
+    /// The pieces of the request sent last; kept for the allocation.
+    cut: Cut,
 }
 
 impl QueueDriver {
@@ -101,11 +109,12 @@ impl QueueDriver {
             free: 0,
             out: 0,
             back: 0,
-            by_head: [NO_SLOT; MOST],
+            by_head: Vec::new(),
             signal_owed: false,
             armed: true,
             author,
             limits: Limits::NONE,
+            cut: Cut::default(),
         };
         driver.lay_out(memory);
         driver
@@ -113,12 +122,12 @@ impl QueueDriver {
 
     fn lay_out(&mut self, memory: &mut Memory) {
         self.slots.clear();
-        let size = SlotPlan::size(self.shape.room);
+        let size = SlotPlan::size(self.shape.room, self.shape.table);
         let mut at = self.ring.plan().end().next_multiple_of(64);
         // A slot that is out or back holds a descriptor, so more slots would never be used.
         let most = MOST.min(usize::from(self.shape.ring_size));
         while at + size <= self.shape.at + self.shape.len && self.slots.len() < most {
-            let plan = SlotPlan::at(at, self.shape.room);
+            let plan = SlotPlan::at(at, self.shape.room, self.shape.table);
             self.slots.push(Slot { plan, sent: Sent::NOTHING, owed: 0 });
             at += size;
         }
@@ -130,9 +139,10 @@ impl QueueDriver {
         for slot in &self.slots {
             slot.plan.retire(memory);
         }
-        self.free = u32::MAX >> (MOST - self.slots.len());
+        self.free = Mask::MAX >> (MOST - self.slots.len());
         (self.out, self.back) = (0, 0);
-        self.by_head = [NO_SLOT; MOST];
+        self.by_head.clear();
+        self.by_head.resize(usize::from(self.ring.plan().size), NO_SLOT);
     }
 
     /// Starts again with an empty ring and free slots, as after a reset.
@@ -175,7 +185,7 @@ impl QueueDriver {
 
     /// The end of the guest memory that it uses, as a guest address.
     pub(crate) fn end(&self) -> u32 {
-        let size = SlotPlan::size(self.shape.room);
+        let size = SlotPlan::size(self.shape.room, self.shape.table);
         self.ring.plan().end().next_multiple_of(64) + self.slots.len() as u32 * size
     }
 
@@ -194,7 +204,14 @@ impl QueueDriver {
     #[inline]
     #[must_use]
     pub fn most_data(&self) -> u32 {
-        self.limits.most(self.ring.plan().size)
+        self.limits.most(self.ring.plan().size.min(self.shape.table))
+    }
+
+    /// The most descriptors of a chain.
+    #[inline]
+    fn longest(&self, indirect: u8) -> usize {
+        let ring = self.ring.plan().size;
+        usize::from(if indirect == 0 { ring } else { ring.min(self.shape.table) })
     }
 
     /// Whether the data segments of a request are within the limits.
@@ -215,7 +232,7 @@ impl QueueDriver {
     #[inline]
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.free != 0 && self.ring.free() >= 3
+        self.free != 0 && self.ring.free() >= u32::from(self.ring.plan().size.min(3))
     }
 
     /// The number of outstanding heads.
@@ -284,38 +301,44 @@ impl QueueDriver {
     ) -> bool {
         let Some(index) = bits(self.free).next() else { return false };
         let plan = self.slots[index].plan;
-        let wire = Wire::of(self.shape.kind, ask);
+        let wire = Wire::of(self.shape.kind, self.shape.first, ask);
         let len = malformation.len(wire.data);
         let whole = len.max(wire.data);
         assert!(whole <= self.shape.room, "a request larger than its buffer");
         if whole > self.most_data() {
             return false;
         }
-        let writes = wire.writes;
-        let has_status = self.shape.kind == Kind::Disk;
-        let cut_as = |layout: Layout| {
+        let (writes, has_status) = (wire.writes, self.shape.kind == Kind::Disk);
+        let mut pieces = std::mem::take(&mut self.cut);
+        let cut_as = |pieces: &mut Cut, layout: Layout| {
             let glued = layout.glued == 1 && (writes || len == 0) && has_status;
             let status = plan.status(if glued { Some(len) } else { None });
-            (layout, status, cut(&plan, &wire, len, status, layout, malformation))
+            cut(pieces, &plan, &wire, len, status, layout, malformation);
+            status
         };
-        let (mut layout, mut status, mut cut) = cut_as(layout);
+        let (mut layout, mut status) = (layout, cut_as(&mut pieces, layout));
         // A driver must not build a chain longer than the queue, in a table or not (2.7.5.3.1), nor
         // more or larger data segments than the device allows (5.2.3).
-        let most = usize::from(self.ring.plan().size);
-        if cut.pieces().len() > most || !self.allows(&plan, &cut, len) {
-            let plain = Layout { indirect: layout.indirect, ..Layout::PLAIN };
-            (layout, status, cut) = cut_as(plain);
-            if !self.allows(&plan, &cut, len) {
-                cut.split_data(plan.data(), len, self.limits.segment_bytes);
-                assert!(cut.pieces().len() <= most.min(TABLE as usize), "it is within the limits");
-            }
+        let most = self.longest(layout.indirect);
+        let fits = |cut: &Cut| cut.pieces().len() <= most && self.allows(&plan, cut, len);
+        if !fits(&pieces) {
+            layout = Layout { indirect: layout.indirect, ..Layout::PLAIN };
+            status = cut_as(&mut pieces, layout);
         }
+        if pieces.pieces().len() > most {
+            layout.glued = 1;
+            status = cut_as(&mut pieces, layout);
+        } else if !self.allows(&plan, &pieces, len) {
+            pieces.split_data(plan.data(), len, self.limits.segment_bytes);
+        }
+        self.cut = pieces;
         let broken_end = match malformation {
             Malformation::Loop => Some(u16::MAX),
             Malformation::NextOutOfRange => Some(self.shape.ring_size + 7),
             _ => None,
         };
-        let published = self.ring.publish(memory, cut.pieces(), layout, plan.table(), broken_end);
+        let published =
+            self.ring.publish(memory, self.cut.pieces(), layout, plan.table(), broken_end);
         let Some((head, held)) = published else { return false };
         fill(memory, &plan, &wire, ask, malformation, id, self.author);
         plan.arm(memory, len, status);
@@ -543,10 +566,10 @@ impl QueueDriver {
 
 /// The bits set in a mask, in rising order.
 #[inline]
-fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
+fn bits(mut mask: Mask) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let bit = mask.trailing_zeros();
         mask &= mask.wrapping_sub(1);
-        (bit < u32::BITS).then_some(bit as usize)
+        (bit < Mask::BITS).then_some(bit as usize)
     })
 }

@@ -7,7 +7,9 @@ use crate::guest::request_kinds::{self, Facts, RangeKind};
 use crate::guest::wire::{memory, request};
 
 /// The most sectors of one read or write.
-pub const MAX_SECTORS: u32 = 8;
+pub const MAX_SECTORS: u32 = 160;
+/// The most words of one store or load.
+pub const MAX_WORDS: u32 = 8;
 /// The most segments of one DISCARD or WRITE_ZEROES.
 pub const MAX_SEGMENTS: usize = 3;
 
@@ -79,14 +81,14 @@ pub enum GuestRequest {
     Store {
         /// The first word, of 8 bytes.
         word: u32,
-        /// The count, at most [`MAX_SECTORS`].
+        /// The count, at most [`MAX_WORDS`].
         words: u32,
     },
     /// Load words of a persistent memory, without a request to the device.
     Load {
         /// The first word, of 8 bytes.
         word: u32,
-        /// The count, at most [`MAX_SECTORS`].
+        /// The count, at most [`MAX_WORDS`].
         words: u32,
     },
 }

@@ -10,7 +10,7 @@ use crate::guest::wire::ring::{DESCRIPTOR, INDIRECT, NEXT, NO_INTERRUPT, NO_NOTI
 /// The place of a ring in guest memory, and its start values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingPlan {
-    /// Number of descriptors: a power of two, at most 32.
+    /// Number of descriptors: a power of two, at most [`MAX_RING`].
     pub size: u16,
     /// Guest address of the descriptor table; a multiple of 16.
     pub descriptors: u32,
@@ -41,11 +41,24 @@ impl RingPlan {
     }
 }
 
+/// The most descriptors of a ring.
+pub const MAX_RING: u16 = 1024;
+
+/// Descriptors of one block of 64: the block and the mask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    pub(super) block: u8,
+    pub(super) mask: u64,
+}
+
 /// The driver's state of one ring.
 #[derive(Clone, Debug)]
 pub struct Ring {
     plan: RingPlan,
-    free: u32,
+    /// The free descriptors of the first 64, and of every further 64. A chain takes all of its
+    /// descriptors from one block.
+    free: u64,
+    more: Vec<u64>,
     avail: u16,
     checked: u16,
     seen: u16,
@@ -62,12 +75,14 @@ impl Ring {
     /// Writes an empty ring into guest memory.
     pub fn new(plan: RingPlan, memory: &mut Memory) -> Ring {
         let size = u32::from(plan.size);
-        assert!(plan.size.is_power_of_two() && size <= 32, "a ring of {size}");
+        assert!(plan.size.is_power_of_two() && plan.size <= MAX_RING, "a ring of {size}");
         memory.bytes_mut(plan.descriptors, plan.end() - plan.descriptors).fill(0);
         memory.write_u16(plan.available + 2, plan.base);
         memory.write_u16(plan.used + 2, plan.base);
-        let free = if size == 32 { u32::MAX } else { (1 << size) - 1 };
-        let mut ring = Ring { plan, free, avail: plan.base, checked: plan.base, seen: plan.base };
+        let free = if size >= 64 { u64::MAX } else { (1 << size) - 1 };
+        let more = vec![u64::MAX; (size / 64).saturating_sub(1) as usize];
+        let (avail, checked, seen) = (plan.base, plan.base, plan.base);
+        let mut ring = Ring { plan, free, more, avail, checked, seen };
         ring.arm(memory, true);
         // The device takes heads from `base` on, so `avail_event` starts there.
         memory.write_u16(plan.used + 4 + 8 * size, plan.base);
@@ -80,11 +95,35 @@ impl Ring {
         self.plan
     }
 
-    /// The number of free descriptors.
+    /// The number of free descriptors that one chain can have.
     #[inline]
     #[must_use]
     pub fn free(&self) -> u32 {
-        self.free.count_ones()
+        let most = self.more.iter().map(|free| free.count_ones()).max();
+        self.free.count_ones().max(most.unwrap_or(0))
+    }
+
+    /// Takes the lowest free descriptors of a block. In a large ring the first block to be asked
+    /// changes, so that all of the ring is used.
+    fn take(&mut self, indices: &mut [u16]) -> Option<Held> {
+        let blocks = self.more.len() + 1;
+        let first = if blocks == 1 { 0 } else { usize::from(self.avail / 8) % blocks };
+        for nth in 0..blocks {
+            let block = (first + nth) % blocks;
+            let free = if block == 0 { &mut self.free } else { &mut self.more[block - 1] };
+            if (free.count_ones() as usize) < indices.len() {
+                continue;
+            }
+            let mut mask = 0;
+            for index in indices {
+                let bit = free.trailing_zeros();
+                *free &= *free - 1;
+                mask |= 1 << bit;
+                *index = (64 * block as u32 + bit) as u16;
+            }
+            return Some(Held { block: block as u8, mask });
+        }
+        None
     }
 
     #[inline]
@@ -95,8 +134,8 @@ impl Ring {
         memory.write_u64(at + 8, rest);
     }
 
-    /// Writes a chain and publishes it. Returns its head and the mask of the descriptors it holds,
-    /// or `None` if too few are free. `table` is the guest address for an indirect table. With
+    /// Writes a chain and publishes it. Returns its head and the descriptors it holds, or `None` if
+    /// too few are free. `table` is the guest address for an indirect table. With
     /// `broken_end` the last descriptor has NEXT set and this index, or that of the chain's first
     /// descriptor for `u16::MAX`.
     pub fn publish(
@@ -106,7 +145,7 @@ impl Ring {
         layout: Layout,
         table: u32,
         broken_end: Option<u16>,
-    ) -> Option<(u16, u32)> {
+    ) -> Option<(u16, Held)> {
         let direct = match layout.indirect {
             0 => pieces.len(),
             2 => 1,
@@ -115,17 +154,8 @@ impl Ring {
         let direct = direct.min(pieces.len());
         let indirect = pieces.len() > direct;
         let needed = direct as u32 + u32::from(indirect);
-        if needed > self.free() {
-            return None;
-        }
-        let mut held = 0;
-        let mut indices = [0u16; 16];
-        for index in indices.iter_mut().take(needed as usize) {
-            let bit = self.free.trailing_zeros();
-            self.free &= self.free - 1;
-            held |= 1 << bit;
-            *index = bit as u16;
-        }
+        let mut indices = [0u16; 64];
+        let held = self.take(&mut indices[..needed as usize])?;
         let descriptor = |index: u16| self.plan.descriptors + u32::from(index) * DESCRIPTOR;
         for (rank, piece) in pieces[..direct].iter().enumerate() {
             let last = rank + 1 == needed as usize;
@@ -254,8 +284,12 @@ impl Ring {
 
     /// Frees descriptors.
     #[inline]
-    pub fn release(&mut self, held: u32) {
-        debug_assert_eq!(self.free & held, 0, "a descriptor freed twice");
-        self.free |= held;
+    pub fn release(&mut self, held: Held) {
+        let free = match usize::from(held.block) {
+            0 => &mut self.free,
+            block => &mut self.more[block - 1],
+        };
+        debug_assert_eq!(*free & held.mask, 0, "a descriptor freed twice");
+        *free |= held.mask;
     }
 }

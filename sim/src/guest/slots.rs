@@ -7,10 +7,11 @@
 //!
 //! ```text
 //! +0    guard     +16   header (16)    +32   data (size)   guard (16)
-//! then  guard (8) status (1) guard (7)       table (16 descriptors)
+//! then  guard (8) status (1) guard (7)       table
 //! ```
 
 use crate::guest::memory::Memory;
+use crate::guest::wire::ring::DESCRIPTOR;
 
 /// The content of bytes that the device has not written. It is neither zero nor a valid status.
 pub(super) const POISON: u8 = 0xc5;
@@ -20,30 +21,29 @@ const GUARD: u64 = u64::from_le_bytes(*b"GUARDED!");
 const GUARDED_STATUS: u64 = GUARD << 8 | POISON as u64;
 const HEADER: u32 = 16;
 const DATA: u32 = 32;
-/// The descriptors of an indirect table.
-pub(super) const TABLE: u32 = 16;
-const TABLE_LEN: u32 = 16 * TABLE;
 
 /// The buffers of one slot, as guest addresses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SlotPlan {
     start: u32,
     room: u32,
+    /// Descriptors of the table.
+    table: u16,
 }
 
 impl SlotPlan {
-    /// The size in bytes of a slot with `room` bytes of data.
-    pub(super) fn size(room: u32) -> u32 {
-        (DATA + room + 16 + 16 + TABLE_LEN).next_multiple_of(64)
+    /// The size in bytes of a slot with `room` bytes of data and so many descriptors.
+    pub(super) fn size(room: u32, table: u16) -> u32 {
+        (DATA + room + 16 + 16 + DESCRIPTOR * u32::from(table)).next_multiple_of(64)
     }
 
-    pub(super) fn at(start: u32, room: u32) -> SlotPlan {
-        SlotPlan { start, room }
+    pub(super) fn at(start: u32, room: u32, table: u16) -> SlotPlan {
+        SlotPlan { start, room, table }
     }
 
     /// Whether an address lies in the slot.
     pub(super) fn contains(&self, at: u32) -> bool {
-        (self.start..self.start + SlotPlan::size(self.room)).contains(&at)
+        (self.start..self.start + SlotPlan::size(self.room, self.table)).contains(&at)
     }
 
     #[inline]

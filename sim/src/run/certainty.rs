@@ -39,7 +39,7 @@ pub struct Certainty {
 /// The steps among events: every action except `await` and `rest`, which stand for others.
 pub fn steps(events: &[Event]) -> impl Iterator<Item = Action> + '_ {
     events.iter().filter_map(|event| match event {
-        Event::Did(Action::Await { .. } | Action::Rest) => None,
+        Event::Did(Action::Await { .. } | Action::Stream { .. } | Action::Rest) => None,
         Event::Did(action) => Some(*action),
         _ => None,
     })
@@ -51,7 +51,12 @@ pub fn steps(events: &[Event]) -> impl Iterator<Item = Action> + '_ {
 /// its futures cannot be run from a clone.
 #[must_use]
 pub fn certainty<D: DeviceUnderTest>(world: &World<D>) -> Option<Certainty> {
-    let steps: Vec<Action> = steps(world.journal()?.events()).collect();
+    let events = world.journal()?.events();
+    if events.iter().any(|event| matches!(event, Event::Did(Action::Stream { .. }))) {
+        // What a stream breaks is broken by no single step of it.
+        return None;
+    }
+    let steps: Vec<Action> = steps(events).collect();
     if !D::MEDIUM.is_simulated() || steps.is_empty() || steps.len() > MOST_STEPS {
         return None;
     }

@@ -1,6 +1,7 @@
 //! The behaviour of the host: which operation lands or completes, and with which fault.
 
 use super::Scheduler;
+use super::options::Since;
 use crate::base::choose::{Choose, Site};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
@@ -59,8 +60,17 @@ impl Scheduler {
                 return Action::Effect { op, set };
             }
         }
-        let outcome = self.outcome(world, choose, op, landed);
-        let put_off = matches!(outcome, Outcome::Failed { errno, .. } if errno.is_put_off());
+        let unsupported = landed.is_empty() && self.is_unsupported(op.kind, choose);
+        let outcome = match unsupported {
+            true => failed(Errno::EOPNOTSUPP, SectorSet::EMPTY, SectorSet::EMPTY),
+            false => self.outcome(world, choose, op, landed),
+        };
+        let put_off = match outcome {
+            Outcome::Failed { errno, .. } => errno.is_put_off(),
+            // The device must repeat all of it.
+            Outcome::Short { bytes } => bytes < self.options.shape.spec.disk.granule,
+            Outcome::Ok { .. } => false,
+        };
         self.put_off = if put_off { self.put_off + 1 } else { 0 };
         Action::Complete { op, outcome }
     }
@@ -82,11 +92,14 @@ impl Scheduler {
         }
         let granule = options.shape.spec.disk.granule / 512;
         let transfers = matches!(op.kind, OpKind::Read | OpKind::Write);
-        if transfers && op.sectors > granule && choose.chance(options.short, Site::Fault) {
-            let units = 1 + choose.below(op.sectors / granule - 1, Site::Fault);
-            let head = SectorSet::range(op.sector, units * granule);
-            if landed.minus(head).is_empty() {
-                return Outcome::Short { bytes: units * granule * 512 };
+        if transfers && self.put_off < 16 && choose.chance(options.short, Site::Fault) {
+            let bytes = self.short(choose, op.sectors, granule);
+            let head = SectorSet::range(op.sector, bytes / 512);
+            if bytes > 0 && landed.minus(head).is_empty() {
+                return Outcome::Short { bytes };
+            }
+            if bytes == 0 && landed.is_empty() && options.shape.host_may_fail {
+                return Outcome::Short { bytes };
             }
         }
         let ratio = if op.kind == OpKind::Sync { options.fail_sync } else { options.fail };
@@ -99,6 +112,34 @@ impl Scheduler {
             _ => SectorSet::EMPTY,
         };
         Outcome::Ok { landed: extra }
+    }
+
+    /// The bytes that a short transfer moves: usually whole granules, sometimes a part of one, and
+    /// rarely none.
+    fn short<C: Choose>(&self, choose: &mut C, sectors: u32, granule: u32) -> u32 {
+        let way = choose.below(8, Site::Fault);
+        if way < 5 && sectors > granule {
+            return (1 + choose.below(sectors / granule - 1, Site::Fault)) * granule * 512;
+        }
+        match way {
+            7 => 0,
+            6 => choose.below(sectors, Site::Fault) * 512,
+            _ => choose.between(1, sectors * 512 - 1, Site::Fault),
+        }
+    }
+
+    /// Whether the host does not support an operation. A host that ceases to support one never
+    /// supports it again.
+    fn is_unsupported<C: Choose>(&mut self, kind: OpKind, choose: &mut C) -> bool {
+        let (which, since) = match kind {
+            OpKind::Discard => (0, self.options.no_discard),
+            OpKind::WriteZeroes => (1, self.options.no_zeroes),
+            _ => return false,
+        };
+        if since == Since::Later && !self.ceased[which] {
+            self.ceased[which] = choose.below(4, Site::Fault) == 0;
+        }
+        since == Since::Always || self.ceased[which]
     }
 
     /// A failure that is possible for an operation with these landed sectors.

@@ -11,6 +11,7 @@ mod host_faults;
 mod lifecycle;
 pub mod options;
 mod order;
+mod tail;
 mod workload;
 mod workload_pmem;
 
@@ -22,7 +23,7 @@ use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
 use crate::guest::Kind;
 use crate::guest::wire::feature;
-use crate::guest::{GuestRequest, Layout, MAX_SECTORS, Malformation};
+use crate::guest::{GuestRequest, Layout, MAX_WORDS, Malformation};
 use crate::schedule::options::Options;
 use crate::world::World;
 use crate::world::action::{Action, CrashKind};
@@ -77,6 +78,11 @@ enum Phase {
     AwaitVolatile,
     /// The world comes to rest, and the run is over.
     Rest,
+    /// The device that the guest has broken is reset, and the guest works on.
+    Mend {
+        /// The device.
+        device: u8,
+    },
     Crash,
     Done,
 }
@@ -102,6 +108,10 @@ pub struct Scheduler {
     avail_jumped: bool,
     /// Whether it waits for volatile data before a crash.
     lingers: bool,
+    /// Streams of requests to come.
+    streams: u32,
+    /// Whether the host has ceased to support discards, and to write zeroes.
+    ceased: [bool; 2],
     /// How many operations in a row the host has refused for now.
     put_off: u32,
     /// The capacity, in sectors, of the disk that the next request is for.
@@ -109,6 +119,10 @@ pub struct Scheduler {
     /// The most sectors of a read or write on the queue that it is for.
     most: u32,
 }
+
+/// The streams of a run that has some, and the requests of one: far more than are outstanding.
+const MOST_STREAMS: u32 = 4;
+const STREAM: u32 = 256;
 
 /// The most moves of a phase, because a device that never comes to rest must be judged too.
 const MOST_MOVES: u32 = 20_000;
@@ -129,6 +143,8 @@ impl Scheduler {
             power_lost: false,
             avail_jumped: false,
             lingers: true,
+            streams: if options.stream { MOST_STREAMS } else { 0 },
+            ceased: [false; 2],
             put_off: 0,
             capacity: options.shape.spec.disk.capacity,
             most: options.shape.max_sectors,
@@ -200,6 +216,14 @@ impl Scheduler {
                 Some(crash)
             }
             Phase::Recover { cut } => self.recover(world, choose, cut),
+            Phase::Mend { device } => {
+                if self.moves > 1 {
+                    (self.avail_jumped, self.budget) = (false, 6);
+                    self.enter(Phase::Work);
+                    return Some(Action::Reset { device });
+                }
+                Some(Action::Rest)
+            }
             Phase::Done => None,
         }
     }
@@ -242,8 +266,13 @@ impl Scheduler {
         {
             // A broken queue ends the work of a life; at rest the device must ask for a reset.
             self.avail_jumped = true;
-            self.enter(Phase::AwaitVolatile);
             let to = self.any_queue(world, choose);
+            let mends = choose.below(2, Site::Crash) == 0;
+            self.enter(if mends {
+                Phase::Mend { device: to.device }
+            } else {
+                Phase::AwaitVolatile
+            });
             return Some(Action::Jump { to });
         }
         Some(Action::Rest)
@@ -317,7 +346,7 @@ impl Scheduler {
                 continue;
             }
             if slot.kind == Kind::Memory {
-                let words = MAX_SECTORS.min(capacity - at);
+                let words = MAX_WORDS.min(capacity - at);
                 self.to_read[usize::from(device)] = at + words;
                 return Some(self.send(
                     device,
@@ -328,7 +357,8 @@ impl Scheduler {
             }
             let queue = (at / self.options.shape.max_sectors) as u16 % slot.life().active;
             if slot.is_queue_live(queue as u8) && slot.queues[usize::from(queue)].has_room() {
-                let sectors = self.options.shape.max_sectors.min(capacity - at);
+                let most = slot.queues[usize::from(queue)].most_data() / 512;
+                let sectors = self.options.shape.max_sectors.min(capacity - at).min(most.max(1));
                 self.to_read[usize::from(device)] = at + sectors;
                 let ask = GuestRequest::In { sector: u64::from(at), sectors };
                 return Some(self.send(device, queue as u8, ask, Layout::PLAIN));
@@ -371,6 +401,9 @@ impl Scheduler {
     ) -> Action {
         let offered = world.slot(device).device.offered();
         let mut accept = offered;
+        if self.options.flushless {
+            accept &= !feature::FLUSH;
+        }
         if self.options.refuse.possible() {
             let mut bits = offered & !feature::VERSION_1;
             while bits != 0 {

@@ -7,10 +7,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::tail::Tail;
 use crate::base::choose::{Choose, Ratio, Site};
 use crate::dut::{ALL_FEATURES, Profile, Spec};
-use crate::guest::Kind;
 use crate::guest::wire::{feature, memory};
+use crate::guest::{Kind, MEMORY};
 use crate::host::disk::DiskShape;
 use crate::world::{SERIAL, WorldShape};
 
@@ -77,9 +78,33 @@ pub struct Options {
     pub write_back: Ratio,
     /// The most steps of a queue's thread at a time.
     pub burst: u32,
+    /// The weight of the guest against 5 each of a thread and the host.
+    pub haste: u32,
+    /// Whether the driver refuses FLUSH and accepts CONFIG_WCE.
+    pub flushless: bool,
+    /// Since when the host does not support discards.
+    pub no_discard: Since,
+    /// Since when the host does not support writing zeroes.
+    pub no_zeroes: Since,
+    /// Whether the guest sometimes sends a steady stream of requests.
+    pub stream: bool,
     /// Ring indices at the start of each life, if the device supports that: 0, or close to the
     /// wrap.
     pub base: u16,
+}
+
+/// The usual [`haste`](Options::haste) of a guest: slightly more than a thread and the host have.
+const HASTE: u32 = 6;
+
+/// Since when a host does not support an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// It supports it.
+    Never,
+    /// From the start of the run.
+    Always,
+    /// From some operation on.
+    Later,
 }
 
 impl Options {
@@ -109,6 +134,11 @@ impl Options {
             transient: Ratio::NEVER,
             write_back: Ratio::NEVER,
             burst: 1,
+            haste: HASTE,
+            flushless: false,
+            no_discard: Since::Never,
+            no_zeroes: Since::Never,
+            stream: false,
             base: 0,
         }
     }
@@ -124,6 +154,8 @@ impl Options {
             fail: Ratio::NEVER,
             short: Ratio::NEVER,
             transient: Ratio::NEVER,
+            no_discard: Since::Never,
+            no_zeroes: Since::Never,
             ..self
         }
     }
@@ -135,7 +167,8 @@ impl Options {
         (disk.read_only, disk.spare) = (false, 0);
         self.mix.flush = self.mix.flush.max(1);
         if kinds == [Kind::Memory; 2] {
-            (disk.granule, disk.tear, disk.discard_granularity) = (512, 1, 512);
+            (disk.granule, disk.tear) = (512, 1);
+            (disk.discard_granularity, disk.zero_granularity) = (512, 512);
             disk.max_transfer = 1 << 20;
             spec.queues = 1;
             spec.record = false;
@@ -178,15 +211,15 @@ impl Preset {
 
     /// Draws the options of a run with devices of these kinds.
     pub fn draw<C: Choose>(self, kinds: [Kind; 2], choose: &mut C) -> Options {
-        let options = self.draw_disks(choose);
+        let options = self.draw_disks(kinds, choose);
         if kinds == [Kind::Disk; 2] { options } else { options.with_memory(kinds, choose) }
     }
 
-    fn draw_disks<C: Choose>(self, choose: &mut C) -> Options {
+    fn draw_disks<C: Choose>(self, kinds: [Kind; 2], choose: &mut C) -> Options {
         match self {
             Preset::Bench => bench(),
-            Preset::Swarm => swarm(choose),
-            Preset::Calm => swarm(choose).without_trouble(),
+            Preset::Swarm => swarm(kinds, choose),
+            Preset::Calm => swarm(kinds, choose).without_trouble(),
         }
     }
 }
@@ -221,7 +254,17 @@ fn bench() -> Options {
     }
 }
 
-fn swarm<C: Choose>(choose: &mut C) -> Options {
+fn swarm<C: Choose>(kinds: [Kind; 2], choose: &mut C) -> Options {
+    let tail = Tail::draw(choose);
+    let mut options = usual(choose);
+    if kinds == [Kind::Disk; 2] {
+        tail.apply(&mut options, choose);
+    }
+    options
+}
+
+/// The options of a small world.
+fn usual<C: Choose>(choose: &mut C) -> Options {
     let mut draw = |n: u32| choose.below(n, Site::Option);
     let devices: u8 = if draw(8) == 0 { 2 } else { 1 };
     let queues: u16 = [1, 1, 2, 2, 3, 4][draw(6) as usize];
@@ -231,6 +274,7 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
     let tear = if draw(2) == 0 { 1 } else { sectors };
     let max_transfer = if draw(4) == 0 { granule * [1, 2, 3][draw(3) as usize] } else { 1 << 20 };
     let mut disk = DiskShape {
+        first: 0,
         capacity,
         spare: 0,
         devices,
@@ -239,6 +283,8 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
         tear,
         max_transfer,
         discard_granularity: granule * [1, 1, 2][draw(3) as usize],
+        zero_granularity: granule * [1, 1, 1, 2][draw(4) as usize],
+        can_discard: draw(8) != 0,
         depth: [1, 2, 4, 32, 32, 32][draw(6) as usize],
         read_only: draw(32) == 0,
     };
@@ -318,6 +364,7 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
         max_sectors: 1 + draw(room),
         host_may_fail: fail_sync.possible() || fail.possible(),
         watch: false,
+        memory: MEMORY as u32,
     };
     Options {
         shape,
@@ -341,6 +388,11 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
         transient,
         write_back,
         burst: [1, 2, 4, 16][draw(4) as usize],
+        haste: HASTE,
+        flushless: false,
+        no_discard: Since::Never,
+        no_zeroes: Since::Never,
+        stream: false,
         base: if draw(4) == 0 { u16::MAX - draw(24) as u16 } else { 0 },
     }
 }

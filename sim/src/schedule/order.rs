@@ -2,6 +2,7 @@
 
 use super::Schedule;
 use crate::base::choose::{Choose, Ratio, Site};
+use crate::dut::MAX_QUEUES;
 use crate::world::action::QueueId;
 
 /// The three threads of a queue.
@@ -12,12 +13,12 @@ pub(super) enum Party {
     Host,
 }
 
-const THREADS: usize = 24;
+const THREADS: usize = 2 * MAX_QUEUES * 3;
 
 /// The priorities of all threads (PCT).
 #[derive(Clone, Debug)]
 pub(super) struct Priorities {
-    /// The threads, most urgent first: device * 12 + queue * 3 + party.
+    /// The threads, most urgent first: (device * MAX_QUEUES + queue) * 3 + party.
     order: [u8; THREADS],
 }
 
@@ -57,6 +58,7 @@ impl Priorities {
             1 => Party::Thread,
             _ => Party::Host,
         };
-        (QueueId { device: thread / 12, queue: thread / 3 % 4 }, party)
+        let (queue, queues) = (thread / 3, MAX_QUEUES as u8);
+        (QueueId { device: queue / queues, queue: queue % queues }, party)
     }
 }

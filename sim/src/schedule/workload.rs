@@ -1,7 +1,7 @@
 //! The requests of the guest, and the choice between guest, threads and host.
 
 use super::order::Party;
-use super::{Schedule, Scheduler};
+use super::{STREAM, Schedule, Scheduler};
 use crate::base::choose::{Choose, Site};
 use crate::dut::DeviceUnderTest;
 use crate::guest::Kind;
@@ -78,7 +78,7 @@ impl Scheduler {
         QueueId { device, queue }
     }
 
-    /// An enabled party of a drawn queue; the guest slightly more often than the others.
+    /// An enabled party of a drawn queue; the guest usually slightly more often than the others.
     fn any_party<D: DeviceUnderTest, C: Choose>(
         &self,
         world: &World<D>,
@@ -93,7 +93,8 @@ impl Scheduler {
         let thread = slot.runnable[usize::from(to.queue)];
         let host = world.disk().busy() > 0;
         let weight = |can: bool, weight: u32| if can { weight } else { 0 };
-        let (guest, thread, host) = (weight(guest, 6), weight(thread, 5), weight(host, 5));
+        let haste = self.options.haste;
+        let (guest, thread, host) = (weight(guest, haste), weight(thread, 5), weight(host, 5));
         let sum = guest + thread + host;
         if sum == 0 {
             return None;
@@ -201,11 +202,27 @@ impl Scheduler {
         if choose.chance(self.options.reset, Site::Request) {
             return Some(Action::Reset { device: to.device });
         }
+        if self.streams > 0 && !is_memory && choose.below(8, Site::Request) == 0 {
+            return Some(self.stream(choose, to));
+        }
         // A driver that has seen a failure may try a reset.
         if slot.oracle.host_failed() && choose.below(24, Site::Request) == 0 {
             return Some(Action::Reset { device: to.device });
         }
         self.request(world, choose, to)
+    }
+
+    /// A stream of reads or writes of one sector.
+    fn stream<C: Choose>(&mut self, choose: &mut C, to: QueueId) -> Action {
+        let (sector, _) = self.range(choose);
+        let ask = match choose.below(2, Site::Request) {
+            0 => GuestRequest::In { sector, sectors: 1 },
+            _ => GuestRequest::Out { sector, sectors: 1 },
+        };
+        self.streams -= 1;
+        let id = self.next_id;
+        self.next_id += STREAM;
+        Action::Stream { to, id, ask, count: STREAM }
     }
 
     fn request<D: DeviceUnderTest, C: Choose>(

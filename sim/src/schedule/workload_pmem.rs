@@ -4,7 +4,7 @@ use super::Scheduler;
 use crate::base::choose::{Choose, Site};
 use crate::dut::DeviceUnderTest;
 use crate::guest::wire::feature;
-use crate::guest::{GuestRequest, Layout, MAX_SECTORS, Malformation};
+use crate::guest::{GuestRequest, Layout, MAX_WORDS, Malformation};
 use crate::world::World;
 use crate::world::action::{Action, QueueId};
 
@@ -24,7 +24,7 @@ impl Scheduler {
         let (mut ask, mut malformation) = (GuestRequest::Flush, Malformation::None);
         if draw < mix.read + mix.write {
             let word = choose.below(self.options.spread.min(slot.capacity), Site::Sector);
-            let most = MAX_SECTORS.min(self.options.shape.max_sectors).min(slot.capacity - word);
+            let most = MAX_WORDS.min(self.options.shape.max_sectors).min(slot.capacity - word);
             let words = choose.between(1, most, Site::Sector);
             let stores = draw < mix.write;
             ask = if stores {

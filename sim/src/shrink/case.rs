@@ -152,6 +152,10 @@ impl Cost {
             // Waiting for one request is more specific than waiting for rest.
             Action::Rest => self.steps += 1,
             Action::Await { .. } => {}
+            Action::Stream { ask, count, .. } => {
+                self.requests += 1 + count / 64;
+                self.ask(ask);
+            }
         }
     }
 

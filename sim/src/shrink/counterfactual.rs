@@ -276,6 +276,7 @@ fn event(case: &Case, action: &Action) -> Option<String> {
     Some(match action {
         Action::Send { id, ask, .. } => format!("{} is sent", request_name(*id, ask)),
         Action::Await { id, .. } => format!("{} is answered", name(*id)?),
+        Action::Stream { id, .. } => format!("the requests from {} on are sent", name(*id)?),
         Action::SendAgain { id, .. } => format!("the head of {id} is published again"),
         Action::Crank { until: Until::Used(id), .. } => format!("{} is answered", name(*id)?),
         Action::Crank { until: Until::Submitted(op), .. } => {

@@ -102,6 +102,9 @@ where
                 Action::Crash(CrashKind::Power { survivors: self.set(survivors) })
             }
             Action::Await { device, id } => Action::Await { device: self.device(device), id },
+            Action::Stream { to, id, ask, count } => {
+                Action::Stream { to: (self.queue)(to), id, ask: self.ask(ask), count }
+            }
             Action::Rest => Action::Rest,
         }
     }
@@ -142,6 +145,7 @@ fn device_of(action: &Action) -> Option<u8> {
         | Action::Jump { to }
         | Action::Kick { to }
         | Action::Reap { to, .. }
+        | Action::Stream { to, .. }
         | Action::Crank { to, .. } => Some(to.device),
         Action::Effect { op, .. } | Action::Complete { op, .. } => Some(op.device),
         Action::WriteBack { .. }
@@ -198,7 +202,7 @@ pub(super) fn one_queue(case: &Case, way: u8) -> Option<Case> {
 pub(super) fn earlier(case: &Case, by: u32) -> Option<Case> {
     let disk = case.shape.spec.disk;
     let first = |action: &Action| match action {
-        Action::Send { ask, .. } => {
+        Action::Send { ask, .. } | Action::Stream { ask, .. } => {
             let segments = ask.segments().iter().map(|segment| segment.sector).min();
             ask.range().map(|range| range.0).or(segments)
         }
@@ -299,21 +303,31 @@ pub(super) fn at_index_zero(case: &Case) -> Option<Case> {
 
 /// Numbers the requests from one.
 pub(super) fn renumbered(case: &Case) -> Case {
-    let mut order = Vec::new();
+    // The old number of each request, or of the first of a stream, and the new one.
+    let (mut order, mut next) = (Vec::new(), 1);
     for action in &case.actions {
-        if let Action::Send { id, .. } = action {
-            order.push(*id);
+        match action {
+            Action::Send { id, .. } => {
+                order.push((*id, next));
+                next += 1;
+            }
+            Action::Stream { id, count, .. } => {
+                order.push((*id, next));
+                next += count;
+            }
+            _ => {}
         }
     }
     let number = |id: u32| {
-        let nth = order.iter().position(|&other| other == id);
-        nth.map_or(id, |nth| nth as u32 + 1)
+        let entry = order.iter().find(|entry| entry.0 == id);
+        entry.map_or(id, |entry| entry.1)
     };
     let mut actions = case.actions.clone();
     for action in &mut actions {
         match action {
             Action::Send { id, .. }
             | Action::SendAgain { id, .. }
+            | Action::Stream { id, .. }
             | Action::Await { id, .. }
             | Action::Crank { until: Until::Used(id), .. } => *id = number(*id),
             _ => {}

@@ -37,7 +37,7 @@ use crate::world::action::{Action, Until};
 ///
 /// - 2 has neither `spare=` nor `record=`;
 /// - 1 also has no `end`, and a `crank` without a bound takes one step.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The maximum number of actions.
 const MOST_ACTIONS: usize = 100_000;

@@ -153,6 +153,9 @@ impl fmt::Display for Action {
                 }
             }
             Action::Lifecycle { device, what } => life(f, *device, what),
+            Action::Stream { to, id, ask, count } => {
+                write!(f, "stream {to} {} {ask} count={count}", request_name(*id, ask))
+            }
             Action::WriteBack { set } => write!(f, "write-back {set}"),
             Action::Evict { set } => write!(f, "evict {set}"),
             Action::Crash(CrashKind::Backend { device }) => {
@@ -456,6 +459,21 @@ impl FromStr for Action {
             "await" => {
                 let device = words.device()?;
                 Action::Await { device, id: number("the request", words.next("the request")?)? }
+            }
+            "stream" => {
+                let to = queue(&mut words)?;
+                let name = words.next("the request")?;
+                let id = number("the request", name.get(1..).unwrap_or_default())?;
+                let ask = ask(&mut words)?;
+                let count: u32 = words.parsed("count")?.ok_or("count= is missing")?;
+                if id == 0 || count > 1 << 12 || id + count >= 1 << 20 {
+                    return Err(format!("`{name}` and {count} requests is too many"));
+                }
+                let streams = matches!(ask, GuestRequest::In { .. } | GuestRequest::Out { .. });
+                if !streams || name != request_name(id, &ask) {
+                    return Err(format!("`{name}` is not the name of a read or write"));
+                }
+                Action::Stream { to, id, ask, count }
             }
             "rest" => Action::Rest,
             other => return Err(format!("there is no action `{other}`")),

@@ -5,8 +5,8 @@ use std::fmt;
 use super::features::{self, Features};
 use crate::base::sectors::SectorSet;
 use crate::dut::MAX_QUEUES;
-use crate::guest::MAX_SECTORS;
 use crate::guest::wire::feature;
+use crate::guest::{MAX_RING, MAX_SECTORS};
 use crate::world::WorldShape;
 
 /// A world's shape, for display as a line.
@@ -22,7 +22,8 @@ impl fmt::Display for Shown<'_> {
             f,
             "devices={} queues={} ring={} sectors={} request-sectors={} offer={} writeback={} \
              segment-sectors={} segments={} granule={} tear={} transfer={} discard-granularity={} \
-             depth={} read-only={} host-may-fail={} spare={} record={} watch={}",
+             depth={} read-only={} host-may-fail={} spare={} record={} watch={} \
+             first-sector={} memory={} zero-granularity={} can-discard={}",
             shape.devices,
             spec.queues,
             spec.ring_size,
@@ -42,14 +43,19 @@ impl fmt::Display for Shown<'_> {
             disk.spare,
             yes(spec.record),
             yes(shape.watch),
+            disk.first,
+            shape.memory,
+            disk.zero_granularity,
+            yes(disk.can_discard),
         )
     }
 }
 
 /// The keys. Each stands in the line exactly once, because the default of an omitted key could
 /// change. `spare` and `record` came with format 3; before it no disk had spare sectors, and no
-/// backend kept an in-flight record. `watch` came with format 4.
-const KEYS: [&str; 19] = [
+/// backend kept an in-flight record. `watch` came with format 4, the last four with format 5:
+/// before it the unit of zeroing was the granule.
+const KEYS: [&str; 23] = [
     "devices",
     "queues",
     "ring",
@@ -69,10 +75,14 @@ const KEYS: [&str; 19] = [
     "spare",
     "record",
     "watch",
+    "first-sector",
+    "memory",
+    "zero-granularity",
+    "can-discard",
 ];
 
-/// The number of keys in formats 1 to 3.
-const OLD_KEYS: [usize; 3] = [16, 16, 18];
+/// The number of keys in formats 1 to 4.
+const OLD_KEYS: [usize; 4] = [16, 16, 18, 19];
 
 /// Reads the line of a trace of this version.
 ///
@@ -95,6 +105,9 @@ pub(super) fn parse(line: &str, version: u32) -> Result<WorldShape, String> {
             return Err(format!("`{key}=` is given twice"));
         };
         missing.swap_remove(at);
+    }
+    if !keys.contains(&"zero-granularity") {
+        shape.spec.disk.zero_granularity = shape.spec.disk.granule;
     }
     if let Some(key) = missing.first() {
         return Err(format!("`{key}=` is missing"));
@@ -136,6 +149,10 @@ fn set(shape: &mut WorldShape, key: &str, value: &str) -> Result<(), String> {
         "record" => spec.record = yes()?,
         "host-may-fail" => shape.host_may_fail = yes()?,
         "watch" => shape.watch = yes()?,
+        "first-sector" => spec.disk.first = value.parse().map_err(|_| bad())?,
+        "memory" => shape.memory = number()?,
+        "zero-granularity" => spec.disk.zero_granularity = number()?,
+        "can-discard" => spec.disk.can_discard = yes()?,
         _ => return Err(format!("there is no option `{key}`")),
     }
     Ok(())
@@ -159,12 +176,14 @@ pub(crate) fn possible(shape: &WorldShape) -> Result<(), String> {
     let unknown = spec.offer & !features::known();
     is(unknown == 0, format!("{} to offer", Features(unknown)))?;
     let ring = spec.ring_size;
-    is((2..=32).contains(&ring) && ring.is_power_of_two(), format!("rings of {ring}"))?;
+    is((2..=MAX_RING).contains(&ring) && ring.is_power_of_two(), format!("rings of {ring}"))?;
     let whole = disk.granule.is_power_of_two() && (512..=4096).contains(&disk.granule);
     is(whole, format!("granules of {} bytes", disk.granule))?;
     let sectors = disk.granule / 512;
-    let fits = (1..=120).contains(&disk.capacity)
-        && disk.spare <= 120 - disk.capacity
+    // The set of sectors has room for two parts of 120 with their guards, or one of 240.
+    let most = if shape.devices == 1 { 240 } else { 120 };
+    let fits = (1..=most).contains(&disk.capacity)
+        && disk.spare <= most - disk.capacity
         && disk.capacity.is_multiple_of(sectors)
         && disk.spare.is_multiple_of(sectors)
         && disk.sectors() <= SectorSet::CAPACITY;
@@ -176,6 +195,14 @@ pub(crate) fn possible(shape: &WorldShape) -> Result<(), String> {
     let unit = disk.discard_granularity;
     let discards = (512..=1 << 20).contains(&unit) && unit.is_multiple_of(disk.granule);
     is(discards && (1 << 20) % unit == 0, format!("discards in units of {unit} bytes"))?;
+    let unit = disk.zero_granularity;
+    let zeroes = (512..=1 << 20).contains(&unit) && unit.is_multiple_of(disk.granule);
+    is(zeroes, format!("zeroing in units of {unit} bytes"))?;
+    let far = disk.first <= 1 << 54 && disk.first.is_multiple_of(sectors.into());
+    is(far, format!("a first sector of {}", disk.first))?;
+    let memory = shape.memory;
+    let pages = (4096..=16 << 20).contains(&memory) && memory.is_multiple_of(4096);
+    is(pages, format!("{memory} bytes of memory"))?;
     is((1..=1024).contains(&disk.depth), format!("a disk {} deep", disk.depth))?;
     is(
         (1..=MAX_SECTORS).contains(&shape.max_sectors),
@@ -183,6 +210,7 @@ pub(crate) fn possible(shape: &WorldShape) -> Result<(), String> {
     )?;
     is(spec.max_segments > 0 && spec.max_segment_sectors > 0, "limits of zero".to_owned())?;
     // Rings, guards and at least one buffer must fit each queue's share of memory.
-    let room = shape.max_sectors * 512 + 2048;
+    let room =
+        shape.max_sectors * 512 + 1024 + 28 * u32::from(ring) + 16 * u32::from(shape.table());
     is(shape.share() >= room, "buffers this large for so many queues".to_owned())
 }

@@ -8,7 +8,7 @@ use crate::dut::{DeviceUnderTest, Host, Mapping};
 use crate::guest::Kind;
 use crate::guest::payload::{self, Author};
 use crate::guest::wire::Status;
-use crate::guest::{GuestRequest, MAX_SECTORS};
+use crate::guest::{GuestRequest, MAX_WORDS};
 use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
 
@@ -22,13 +22,13 @@ impl<D: DeviceUnderTest> World<D> {
         let World { memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(to.device)];
         let there = word.checked_add(words).is_some_and(|end| end <= slot.capacity);
-        let fits = (1..=MAX_SECTORS).contains(&words) && there;
+        let fits = (1..=MAX_WORDS).contains(&words) && there;
         if slot.kind != Kind::Memory || !slot.is_live() || !fits {
             return Ok(false);
         }
         let author = Author { run: self.run, disk: to.device };
         let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
-        let mut seen = [Observed::Garbage; MAX_SECTORS as usize];
+        let mut seen = [Observed::Garbage; MAX_WORDS as usize];
         let store = matches!(ask, GuestRequest::Store { .. });
         for (content, number) in seen.iter_mut().zip(word..word + words) {
             if store {

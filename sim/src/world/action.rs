@@ -175,6 +175,18 @@ pub enum Action {
         /// The request.
         id: u32,
     },
+    /// The guest keeps a queue busy, while host and threads are fair, until everything that is
+    /// outstanding was used. That must happen before it has sent all of these requests.
+    Stream {
+        /// The queue.
+        to: QueueId,
+        /// The number of the first request; the others follow it.
+        id: u32,
+        /// Each of the requests.
+        ask: GuestRequest,
+        /// How many there are.
+        count: u32,
+    },
     /// The world comes to rest: without further host faults, every enabled step is done. Then every
     /// request must have been answered.
     Rest,

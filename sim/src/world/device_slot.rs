@@ -222,6 +222,8 @@ impl<D: DeviceUnderTest> World<D> {
                     len: share,
                     ring_size: spec.ring_size,
                     room: shape.max_sectors * 512,
+                    table: shape.table(),
+                    first: spec.disk.first,
                 };
                 match slot.queues.get_mut(usize::from(queue)) {
                     Some(driver) => driver.reshape(shape, memory),

@@ -153,6 +153,11 @@ impl Chain {
             Action::Await { device, id } => {
                 self.word(29 << 56 | u64::from(device) << 32 | u64::from(id));
             }
+            Action::Stream { to, id, ref ask, count } => {
+                self.word(30 << 56 | u64::from(count) << 32 | u64::from(id));
+                self.word(u64::from(to.device) << 8 | u64::from(to.queue));
+                self.word(u64::from(ask.wire_type()) << 32 | ask.sector());
+            }
             Action::Lifecycle { device, what } => {
                 let (kind, detail) = match what {
                     Lifecycle::Pause => (0, 0),

@@ -39,8 +39,9 @@ impl<D: DeviceUnderTest> World<D> {
             return self.begin_reset(device);
         }
         let may_fail = D::MEDIUM.may_fail() && self.shape.host_may_fail;
+        let first = self.shape.spec.disk.first;
         let terms = match slot.kind {
-            Kind::Disk => Some(read_terms(&mut slot.device, offered, accept, may_fail)),
+            Kind::Disk => Some(read_terms(&mut slot.device, offered, accept, first, may_fail)),
             Kind::Memory => {
                 let region = check_region(&mut slot.device, accept);
                 region.map_err(|v| Failure::boxed(device, v))?;

@@ -9,7 +9,7 @@ use crate::dut::DeviceUnderTest;
 use crate::guest::Kind;
 use crate::guest::payload::{self, Author};
 use crate::guest::wire::Status;
-use crate::guest::{Breach, Done, GuestRequest, MAX_SECTORS, Malformation, RangeKind};
+use crate::guest::{Breach, Done, GuestRequest, Malformation, RangeKind};
 use crate::host::disk::Witness;
 use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
@@ -87,21 +87,20 @@ impl<D: DeviceUnderTest> World<D> {
         let may_fail = D::MEDIUM.may_fail() && self.shape.host_may_fail;
         coverage.hit_if(malformed, Situation::MalformedAnswered);
 
-        let mut seen = [Observed::Garbage; MAX_SECTORS as usize];
-        let mut found = 0;
+        let mut seen = std::mem::take(&mut self.seen);
+        seen.clear();
         if let GuestRequest::In { sector, sectors } = done.ask
             && done.status.is_ok()
             && done.malformation == Malformation::None
         {
-            found = sectors as usize;
             let author = Author { run: self.run, disk: to.device };
-            for (nth, content) in seen.iter_mut().take(found).enumerate() {
-                let bytes = self.memory.bytes(done.data + nth as u32 * 512, 512);
-                *content = payload::read(bytes, author, (sector as u32).wrapping_add(nth as u32));
-            }
+            seen.extend((0..sectors).map(|nth| {
+                let bytes = self.memory.bytes(done.data + nth * 512, 512);
+                payload::read(bytes, author, (sector as u32).wrapping_add(nth))
+            }));
         }
         if self.listening {
-            self.answers.push(Answer::new(done.id, done.status, &seen[..found]));
+            self.answers.push(Answer::new(done.id, done.status, &seen));
         }
         // An unknown status of a malformed request is a failure like any other.
         let known = done.status.is_known() || !malformed;
@@ -117,9 +116,10 @@ impl<D: DeviceUnderTest> World<D> {
             false => Excuse::Nothing,
         };
         let told = match &mut slot.oracle {
-            Contract::Disk(oracle) => oracle.complete_excused(id, status.0, &seen[..found], excuse),
+            Contract::Disk(oracle) => oracle.complete_excused(id, status.0, &seen, excuse),
             Contract::Memory(oracle) => oracle.complete_excused(id, done.ret, excuse),
         };
+        self.seen = seen;
         if let Err(violation) = told {
             let violation = match violation.rule {
                 Rule::LegalRequestFailed | Rule::LegalFlushFailed if may_fail => {

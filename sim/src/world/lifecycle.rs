@@ -137,7 +137,7 @@ impl<D: DeviceUnderTest> World<D> {
         managed(&mut slot.device).resize(sectors);
         let mut bytes = [0; 8];
         slot.device.config_read(config::CAPACITY, &mut bytes);
-        let shown = u64::from_le_bytes(bytes);
+        let shown = u64::from_le_bytes(bytes).saturating_sub(shape.first);
         if shown != u64::from(sectors) {
             let note = format!("The disk has {sectors} sectors and the driver is shown {shown}.");
             let violation = Violation::new(Rule::GenerationStale).note(note);

@@ -25,6 +25,7 @@ mod registers;
 mod rest;
 mod shadow;
 mod shape;
+mod stream;
 
 pub use contract::Contract;
 pub(crate) use device_slot::DeviceSlot;
@@ -36,7 +37,6 @@ pub use shape::{SERIAL, WorldShape};
 
 use crate::dut::lifecycle::QueueState;
 use crate::dut::{DeviceUnderTest, Host, Progress};
-use crate::guest::MEMORY;
 use crate::guest::memory::Memory;
 use crate::guest::payload::SECTOR;
 use crate::guest::{Breach, QueueDriver};
@@ -45,7 +45,7 @@ use crate::world::action::{Action, QueueId, Until};
 use crate::world::coverage::{Coverage, Situation};
 use crate::world::event_hash::Chain;
 use crate::world::shadow::Shadow;
-use powerfail_model::Rule;
+use powerfail_model::{Observed, Rule};
 
 /// The result of a step: whether the action was enabled, or the broken promise.
 pub type Outcome = Result<bool, Box<Failure>>;
@@ -69,6 +69,8 @@ pub struct World<D: DeviceUnderTest> {
     /// `listening`.
     answers: Vec<Answer>,
     listening: bool,
+    /// What the last read has seen; kept for its allocation.
+    seen: Vec<Observed>,
     /// The expected content of guest memory; `Some` iff the world is watched.
     shadow: Option<Box<Shadow>>,
 }
@@ -78,13 +80,13 @@ impl<D: DeviceUnderTest> World<D> {
     /// content.
     #[must_use]
     pub fn new(setup: D::Setup, shape: WorldShape, run: u32) -> World<D> {
-        let shape = shape.of_kinds(D::KINDS);
+        let shape = shape.of::<D>();
         let disk = SimDisk::new(shape.spec.disk, run);
         let mut world = World {
             setup,
             shape,
             run,
-            memory: Memory::new(MEMORY),
+            memory: Memory::new(shape.memory as usize),
             disk,
             slots: Vec::new(),
             coverage: Coverage::default(),
@@ -94,6 +96,7 @@ impl<D: DeviceUnderTest> World<D> {
             journal: None,
             answers: Vec::new(),
             listening: false,
+            seen: Vec::new(),
             shadow: None,
         };
         world.set_up();
@@ -103,7 +106,10 @@ impl<D: DeviceUnderTest> World<D> {
     /// Resets the world to [`new`](Self::new) with the same set-up, but keeps its allocations,
     /// coverage and statistics.
     pub fn restart(&mut self, shape: WorldShape, run: u32) {
-        let shape = shape.of_kinds(D::KINDS);
+        let shape = shape.of::<D>();
+        if shape.memory as usize != self.memory.len() {
+            self.memory = Memory::new(shape.memory as usize);
+        }
         self.shape = shape;
         self.run = run;
         self.disk.restart(shape.spec.disk, run);
@@ -230,7 +236,7 @@ impl<D: DeviceUnderTest> World<D> {
     pub(crate) fn fit_memory(&mut self) {
         let ends = self.slots.iter().flat_map(|slot| &slot.queues).map(QueueDriver::end);
         let end = ends.max().unwrap_or(0) as usize;
-        self.memory = self.memory.first(end.next_multiple_of(4096).clamp(4096, MEMORY));
+        self.memory = self.memory.first(end.next_multiple_of(4096).clamp(4096, self.memory.len()));
     }
 
     /// Sets a sector or word of a device's part of the medium, as if a power loss had left it so.
@@ -322,6 +328,7 @@ impl<D: DeviceUnderTest> World<D> {
             Action::Lifecycle { device, what } => self.live(device, what),
             Action::Crash(kind) => self.crash(kind),
             Action::Await { device, id } => self.wait_for(device, id),
+            Action::Stream { to, id, ask, count } => self.stream(to, id, ask, count),
             Action::Rest => self.rest(),
         }?;
         if done {
@@ -350,6 +357,7 @@ impl<D: DeviceUnderTest> World<D> {
             | Action::Jump { to }
             | Action::Kick { to }
             | Action::Reap { to, .. }
+            | Action::Stream { to, .. }
             | Action::Crank { to, .. } => queue(*to),
             Action::Effect { op, .. } | Action::Complete { op, .. } => device(op.device),
             Action::WriteBack { .. } | Action::Evict { .. } | Action::Crash(_) | Action::Rest => {

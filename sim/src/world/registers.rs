@@ -142,6 +142,7 @@ pub(super) fn read_terms<D: DeviceUnderTest>(
     device: &mut D,
     offered: u64,
     negotiated: u64,
+    first: u64,
     host_may_fail: bool,
 ) -> (Terms, Limits) {
     let mut word = |offset| read(device, offset, 4) as u32;
@@ -157,7 +158,8 @@ pub(super) fn read_terms<D: DeviceUnderTest>(
         max_discard_seg: word(config::MAX_DISCARD_SEG),
         max_write_zeroes_sectors: word(config::MAX_WRITE_ZEROES_SECTORS),
         max_write_zeroes_seg: word(config::MAX_WRITE_ZEROES_SEG),
-        capacity: read(device, config::CAPACITY, 8),
+        // A disk that ends before the guest's first sector has none.
+        capacity: read(device, config::CAPACITY, 8).saturating_sub(first),
         writeback: read(device, config::WRITEBACK, 1) != 0,
         host_may_fail,
     };
@@ -296,7 +298,8 @@ impl<D: DeviceUnderTest> World<D> {
             let same = before.check_same(&now, "at rest", may_change);
             same.map_err(|violation| Failure::boxed(device, violation))?;
             let capacity = number(&now.bytes[..8]);
-            if slot.kind == Kind::Disk && capacity != u64::from(slot.capacity) {
+            let first = self.shape.spec.disk.first;
+            if slot.kind == Kind::Disk && capacity != first + u64::from(slot.capacity) {
                 let note = format!(
                     "capacity reads {capacity} at rest, and read {} before.",
                     slot.capacity

@@ -119,7 +119,7 @@ impl<D: DeviceUnderTest> World<D> {
     }
 
     /// Completes the oldest operation in flight in full.
-    fn oldest(&self) -> Option<Action> {
+    pub(super) fn oldest(&self) -> Option<Action> {
         let (op, ..) = self.disk.in_flight().min_by_key(|&(_, nth, _)| nth)?;
         let landed = if op.kind == OpKind::Discard { op.range() } else { SectorSet::EMPTY };
         Some(Action::Complete { op, outcome: HostOutcome::Ok { landed } })

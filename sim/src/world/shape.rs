@@ -6,8 +6,8 @@
 //! Not here: what the actions are drawn from
 //! ([`Options`](crate::schedule::options::Options)).
 
-use crate::dut::{ALL_FEATURES, Profile, Spec};
-use crate::guest::{Kind, MAX_SECTORS, MEMORY};
+use crate::dut::{ALL_FEATURES, DeviceUnderTest, Profile, Spec};
+use crate::guest::{Kind, MEMORY};
 use crate::host::disk::DiskShape;
 
 /// The serial number of every block device: the answer to GET_ID.
@@ -27,11 +27,23 @@ pub struct WorldShape {
     /// Whether the host may fail an operation, so that a legal request may fail too.
     pub host_may_fail: bool,
     /// Whether all of guest memory is compared with its expected content after each step of a
-    /// device and each effect of the host.
+    /// device and each effect of the host, and every register is read in every width.
     pub watch: bool,
+    /// Bytes of guest memory.
+    pub memory: u32,
 }
 
 impl WorldShape {
+    /// The same shape with devices of this type.
+    #[must_use]
+    pub(crate) fn of<D: DeviceUnderTest>(self) -> WorldShape {
+        let mut shape = self.of_kinds(D::KINDS);
+        if !D::SPARSE {
+            shape.spec.disk.first = 0;
+        }
+        shape
+    }
+
     /// The same shape with devices of these kinds.
     #[must_use]
     pub(crate) fn of_kinds(mut self, kinds: [Kind; 2]) -> WorldShape {
@@ -66,25 +78,19 @@ impl WorldShape {
     #[must_use]
     pub fn share(&self) -> u32 {
         let shares = u32::from(self.devices) * u32::from(self.spec.queues);
-        (MEMORY as u32 / shares) & !0xff
+        (self.memory / shares) & !0xff
+    }
+
+    /// The most descriptors of an indirect table: more in a large memory.
+    #[must_use]
+    pub(crate) fn table(&self) -> u16 {
+        if self.memory > MEMORY as u32 { 64 } else { 16 }
     }
 }
 
 /// One block device of 64 sectors with one queue and every feature, on a host that does not fail.
 impl Default for WorldShape {
     fn default() -> WorldShape {
-        let disk = DiskShape {
-            capacity: 64,
-            spare: 0,
-            devices: 1,
-            kinds: [Kind::Disk; 2],
-            granule: 512,
-            tear: 1,
-            max_transfer: 1 << 20,
-            discard_granularity: 512,
-            depth: 32,
-            read_only: false,
-        };
         let spec = Spec {
             queues: 1,
             ring_size: 32,
@@ -94,15 +100,16 @@ impl Default for WorldShape {
             max_segment_sectors: 64,
             max_segments: 3,
             record: false,
-            disk,
+            disk: DiskShape::default(),
         };
         WorldShape {
             contract: Profile::Strict,
             spec,
             devices: 1,
-            max_sectors: MAX_SECTORS,
+            max_sectors: 8,
             host_may_fail: false,
             watch: false,
+            memory: MEMORY as u32,
         }
     }
 }

@@ -11,7 +11,6 @@ mod rest;
 
 use powerfail::base::sectors::SectorSet;
 use powerfail::dut::ALL_FEATURES;
-use powerfail::guest::Kind;
 use powerfail::guest::wire::feature;
 use powerfail::host::disk::{DiskShape, Lane, OpKey, Outcome, SimDisk};
 use powerfail_device::RegisterSurface;
@@ -66,15 +65,14 @@ fn shape(setup: Setup) -> DiskShape {
     let granule = code(0, &[512, 512, 1024, 4096]);
     DiskShape {
         capacity: SECTORS,
-        spare: 0,
-        devices: 1,
-        kinds: [Kind::Disk; 2],
         granule,
         tear: if code(2, &[0, 1]) == 0 { 1 } else { granule / 512 },
         max_transfer: code(4, &[1 << 20, 2 * granule, granule, 1 << 20]),
         discard_granularity: granule,
+        zero_granularity: granule,
         depth: code(6, &[32, 4, 2, 1]),
         read_only: setup.host / 4 % 16 == 15,
+        ..DiskShape::default()
     }
 }
 

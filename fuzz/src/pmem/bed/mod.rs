@@ -70,18 +70,8 @@ pub(super) fn request_at(nth: u8) -> (u64, u64) {
 }
 
 fn shape() -> DiskShape {
-    DiskShape {
-        capacity: WORDS,
-        spare: 0,
-        devices: 1,
-        kinds: [Kind::Memory; 2],
-        granule: 512,
-        tear: 1,
-        max_transfer: 1 << 20,
-        discard_granularity: 512,
-        depth: 4,
-        read_only: false,
-    }
+    let kinds = [Kind::Memory; 2];
+    DiskShape { capacity: WORDS, kinds, depth: 4, ..DiskShape::default() }
 }
 
 fn device() -> PmemDevice {

@@ -15,7 +15,7 @@ pub struct FaultyDisk {
     pub(super) fault: DiskFault,
     pub(super) count: u32,
     /// Made-up completions, per lane.
-    pub(super) made_up: [VecDeque<Completion>; 4],
+    pub(super) made_up: [VecDeque<Completion>; crate::dut::MAX_QUEUES],
     /// Operations whose completion the mutant changes: lane, token and change.
     pub(super) watched: Vec<(u8, Token, Watch)>,
     /// Additional operations of the mutant: lane and token.

@@ -11,7 +11,8 @@
 //! * A sync makes stable every effect whose completion was **taken** before the sync was
 //!   **submitted**, through any lane, in this backend life or an earlier one. The sectors that it
 //!   must persist are fixed at submission; any others are a choice.
-//! * A short transfer changes nothing at or after its end; one refused with EINTR or EAGAIN changes
+//! * A short transfer changes nothing at or after its end, which may lie anywhere, even inside a
+//!   sector, or at its beginning; one refused with EINTR or EAGAIN changes
 //!   nothing; a failed one may land in any part, and changes nothing else
 //!   ([`Errno::damage`]). Nothing lands after a completion.
 //! * A failed sync may *forget* dirty sectors of its own device's part: they are marked clean, and

@@ -126,7 +126,9 @@ impl Outcome {
     #[must_use]
     pub fn is_failure(&self) -> bool {
         match self {
-            Outcome::Ok { .. } | Outcome::Short { .. } => false,
+            // A transfer of nothing is the end of the medium.
+            Outcome::Short { bytes } => *bytes == 0,
+            Outcome::Ok { .. } => false,
             Outcome::Failed { errno, .. } => !errno.is_put_off(),
         }
     }

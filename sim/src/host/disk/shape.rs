@@ -9,6 +9,9 @@ use crate::guest::payload::SECTOR;
 /// The properties of the simulated disk. Sizes are in sectors of 512 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskShape {
+    /// The sector of the device that is the first of its part. The disk is sparse: nothing lies
+    /// before it. 0 unless the device [says so](crate::dut::DeviceUnderTest::SPARSE).
+    pub first: u64,
     /// Sectors of each device's part at the start.
     pub capacity: u32,
     /// Sectors by which each part may grow during a run.
@@ -26,10 +29,35 @@ pub struct DiskShape {
     pub max_transfer: u32,
     /// The unit of discards, in bytes.
     pub discard_granularity: u32,
+    /// The unit of zeroing, in bytes: a multiple of the granule.
+    pub zero_granularity: u32,
+    /// Whether the disk says that it can discard.
+    pub can_discard: bool,
     /// The most operations in flight, over all lanes.
     pub depth: u32,
     /// Whether the disk is read-only.
     pub read_only: bool,
+}
+
+/// A disk of one device, with 64 sectors, granules of one sector and no limits.
+impl Default for DiskShape {
+    fn default() -> DiskShape {
+        DiskShape {
+            first: 0,
+            capacity: 64,
+            spare: 0,
+            devices: 1,
+            kinds: [Kind::Disk; 2],
+            granule: 512,
+            tear: 1,
+            max_transfer: 1 << 20,
+            discard_granularity: 512,
+            zero_granularity: 512,
+            can_discard: true,
+            depth: 32,
+            read_only: false,
+        }
+    }
 }
 
 impl DiskShape {
@@ -66,14 +94,14 @@ impl DiskShape {
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
-            capacity: u64::from(self.capacity) * SECTOR as u64,
+            capacity: (self.first + u64::from(self.capacity)) * SECTOR as u64,
             granule: self.granule,
             max_transfer: self.max_transfer,
             max_discard: 1 << 20,
             discard_granularity: self.discard_granularity,
-            max_write_zeroes: u64::from(self.max_transfer),
-            write_zeroes_granularity: self.granule,
-            can_discard: true,
+            max_write_zeroes: u64::from(self.max_transfer.max(self.zero_granularity)),
+            write_zeroes_granularity: self.zero_granularity,
+            can_discard: self.can_discard,
             read_only: self.read_only,
         }
     }

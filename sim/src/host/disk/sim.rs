@@ -13,10 +13,10 @@ use crate::guest::Kind;
 use crate::guest::payload::{self, Author, SECTOR};
 
 /// The most lanes of all devices together.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 /// The most lanes of one device.
-pub(super) const LANES_EACH: u8 = 4;
+pub(super) const LANES_EACH: u8 = 8;
 
 /// The simulated disk. The [module](super) states its promises.
 #[derive(Clone, Debug)]
@@ -186,7 +186,8 @@ impl SimDisk {
     /// The current limits of a device's lanes.
     #[must_use]
     pub fn limits(&self, device: u8) -> Limits {
-        let capacity = u64::from(self.capacity(device)) * SECTOR as u64;
+        let sectors = self.shape.first + u64::from(self.capacity(device));
+        let capacity = sectors * SECTOR as u64;
         Limits { capacity, ..self.shape.limits() }
     }
 
@@ -294,12 +295,22 @@ impl SimDisk {
         oldest
     }
 
+    /// The place in a device's part of a sector of the device. What lies before the part of a sparse
+    /// disk is placed behind it, where nothing belongs to the device.
+    #[inline]
+    fn place(&self, sector: u64) -> u32 {
+        match sector.checked_sub(self.shape.first) {
+            Some(sector) => sector as u32,
+            None => self.shape.room(),
+        }
+    }
+
     /// Accepts an operation from a lane.
     pub(super) fn submit(&mut self, device: u8, lane: u8, base: u32, submission: Submission) {
         assert!(self.room() > 0, "an operation was submitted to a full disk");
         let (kind, offset, len) = describe(&submission.op);
         let granule = u64::from(self.shape.granule);
-        let end = u64::from(self.capacity(device)) * SECTOR as u64;
+        let end = self.limits(device).capacity;
         assert!(
             offset.is_multiple_of(granule) && len.is_multiple_of(granule) && offset + len <= end,
             "{kind:?} at {offset}+{len} does not fit granules of {granule} or a disk of {end}"
@@ -307,7 +318,7 @@ impl SimDisk {
         assert!(kind == OpKind::Sync || len > 0, "{kind:?} of nothing");
         let (sector, sectors) = match kind {
             OpKind::Sync => (0, 0),
-            _ => (base + (offset / 512) as u32, (len / 512) as u32),
+            _ => (base + self.place(offset / 512), (len / 512) as u32),
         };
         let mut key = OpKey { device, lane, kind, sector, sectors, twin: 0 };
         for op in &self.in_flight {

@@ -117,7 +117,10 @@ impl Columns<'_> {
     fn event(&mut self, event: &Event) {
         match *event {
             Event::Did(action) => {
-                self.step += usize::from(!matches!(action, Action::Await { .. } | Action::Rest));
+                self.step += usize::from(!matches!(
+                    action,
+                    Action::Await { .. } | Action::Stream { .. } | Action::Rest
+                ));
                 self.action(&action);
             }
             Event::Submitted(op) => {
@@ -235,6 +238,12 @@ impl Columns<'_> {
                     }
                 };
                 self.line(Mark::Nothing).device = text;
+            }
+            Action::Stream { to, id, ask, count } => {
+                let first = self.requests.name(id);
+                let text =
+                    format!("{first} and up to {count} more like it{}: {ask}", self.place(to));
+                self.line(Mark::Nothing).guest = text;
             }
             Action::Await { id, .. } if self.about.is_everything() => {
                 let text = format!("waits for {}", self.requests.name(id));
