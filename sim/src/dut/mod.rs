@@ -15,7 +15,7 @@ mod spec;
 pub mod toolkit;
 
 pub use parts::{Absent, Managed, Mapping, OwnMedium};
-pub use powerfail_model::Profile;
+pub use powerfail_model::{Profile, Rule};
 pub use spec::{ALL_FEATURES, MAX_QUEUES, MEMORY_FEATURES, Spec};
 
 use crate::base::sectors::SectorSet;

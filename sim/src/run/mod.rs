@@ -94,6 +94,19 @@ pub fn run_seed<D: DeviceUnderTest>(
     lead(world, plan, options, run_number(seed), &mut choose, record)
 }
 
+/// The world and the actions of a seed's run, for replay.
+pub(crate) fn record<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    plan: Plan,
+    seed: u64,
+) -> (WorldShape, Vec<Action>) {
+    let mut world = world::<D>(setup, plan, seed);
+    let shape = *world.shape();
+    let mut actions = Vec::new();
+    run_seed(&mut world, plan, seed, |action| actions.push(*action));
+    (shape, actions)
+}
+
 /// Does one run with these options; every further number is drawn from `choose`.
 pub fn lead<D: DeviceUnderTest, C: Choose>(
     world: &mut World<D>,
