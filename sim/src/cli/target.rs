@@ -51,6 +51,12 @@ pub(super) trait Targets {
         false
     }
 
+    /// Whether enough runs of a device on the simulated disk reach every situation, so that a
+    /// missing one is a gap of the runs. Unknown of a device of another program.
+    fn must_reach_all(&self) -> bool {
+        false
+    }
+
     /// The device of a run if none is given.
     fn default_device(&self) -> &str;
 
@@ -180,6 +186,10 @@ impl Targets for Builtin {
                 Wrong::Memory(fault) => visit.visit::<WrongMemory>(fault),
             }),
         }
+    }
+
+    fn must_reach_all(&self) -> bool {
+        true
     }
 
     fn default_device(&self) -> &str {

@@ -9,11 +9,16 @@
 //! part](parts).
 
 pub(crate) mod caught;
+mod host;
 pub mod lifecycle;
+mod marked;
 pub mod parts;
 mod spec;
 pub mod toolkit;
 
+pub(crate) use host::Link;
+pub use host::{Choices, Host, Remark};
+pub(crate) use marked::Marked;
 pub use parts::{Absent, Managed, Mapping, OwnMedium};
 pub use powerfail_model::{Profile, Rule};
 pub use spec::{ALL_FEATURES, MAX_QUEUES, MEMORY_FEATURES, Spec};
@@ -21,23 +26,8 @@ pub use spec::{ALL_FEATURES, MAX_QUEUES, MEMORY_FEATURES, Spec};
 use crate::base::sectors::SectorSet;
 use crate::guest::Kind;
 use crate::guest::RingPlan;
-use crate::guest::memory::Ram;
 use crate::guest::wire::feature;
 use crate::host::disk::SimDisk;
-
-/// The host's resources for one step of a device.
-#[derive(Debug)]
-pub struct Host<'a> {
-    /// Guest memory.
-    pub ram: Ram<'a>,
-    /// The simulated disk, for devices that keep their data on it.
-    pub disk: &'a mut SimDisk,
-    /// The number of the device, counted from zero: its part of the disk.
-    pub device: u8,
-    /// True iff the host may fail in this run. Only then may a device with a medium of its own fail
-    /// a legal request.
-    pub may_fail: bool,
-}
 
 /// The end of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +47,9 @@ pub enum Medium {
     /// The simulated disk: the world cuts its power, fails its operations, and inspects it.
     Simulated,
     /// A medium of the device's own. Power is lost: [`restart`](DeviceUnderTest::restart) applies
-    /// the loss to it. Legal requests may fail where [`Host::may_fail`] says so.
+    /// the loss to it. A legal request may fail only if the device reports a failure of that medium
+    /// ([`Host::failed`], [`Host::failed_sync`]), which it may have where [`Host::may_fail`] is
+    /// true.
     Own,
     /// A medium of the device's own that is free of faults: no power is lost in its runs, and no
     /// legal request may fail.
@@ -117,8 +109,14 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// Strict.
     const PROFILE: Profile = Profile::Literal;
 
-    /// Whether rings may start at an index other than zero.
-    const RING_BASE: bool = false;
+    /// Whether a ring may start at the index [`RingPlan::base`] instead of zero. It does in a
+    /// quarter of the runs, so that indices wrap; a device that ignores the base then never sees
+    /// its first request, and is found at once. A device that says `false` never wraps its rings,
+    /// and the summary says so.
+    const RING_BASE: bool = true;
+
+    /// Whether the device calls [`Host::choose`].
+    const CHOOSES: bool = false;
 
     /// Starts the backend on a disk that holds the initial image of `disk`. A device with a medium
     /// of its own copies the image from there.
@@ -126,8 +124,39 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
 
     /// Starts the backend again after its end. A medium of the device's own must keep its content
     /// over [`End::BackendKill`], and stable content over [`End::PowerLoss`].
-    fn restart(&mut self, setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8, _end: End) {
-        *self = Self::open(setup, spec, disk, device);
+    ///
+    /// The default opens a new device on the simulated disk, which has kept what survived. It is
+    /// wrong for every other medium, because [`open`](Self::open) copies the *initial* image, so a
+    /// device with a medium of its own does not compile without a `restart` of its own:
+    ///
+    /// ```compile_fail,E0080
+    /// # use powerfail::dut::{DeviceUnderTest, Host, Medium, Progress, Spec};
+    /// # use powerfail::{guest::RingPlan, host::disk::SimDisk};
+    /// #[derive(Clone)]
+    /// struct Mine;
+    ///
+    /// impl DeviceUnderTest for Mine {
+    ///     type Setup = ();
+    ///     const MEDIUM: Medium = Medium::Own;
+    /// #     fn open(_: &(), _: &Spec, _: &SimDisk, _: u8) -> Mine { Mine }
+    /// #     fn offered(&self) -> u64 { 1 << 32 }
+    /// #     fn config_read(&mut self, _: u64, _: &mut [u8]) {}
+    /// #     fn start(&mut self, _: &[RingPlan]) {}
+    /// #     fn step(&mut self, _: u16, _: &mut Host<'_>) -> Progress { Progress::Idle }
+    /// #     fn begin_reset(&mut self, _: &mut Host<'_>) {}
+    /// }
+    ///
+    /// let _ = powerfail::check::<Mine>((), 1).run();
+    /// ```
+    fn restart(&mut self, setup: &Self::Setup, spec: &Spec, host: &mut Host<'_>, _end: End) {
+        const {
+            assert!(
+                Self::MEDIUM.is_simulated(),
+                "a device whose medium is not the simulated disk needs a `restart` of its own: \
+                 the default would bring back the initial image"
+            );
+        }
+        *self = Self::open(setup, spec, host.disk, host.device);
     }
 
     /// The offered features.

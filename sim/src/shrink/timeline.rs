@@ -37,7 +37,7 @@ impl Timeline {
                         Event::Completed { ask, .. } if ask.is_access() => {}
                         Event::Completed { to, id, .. } => moment.back.push((to.device, id)),
                         Event::Submitted(op) => moment.submitted.push(op),
-                        Event::Did(_) | Event::Signalled(_) => {}
+                        Event::Did(_) | Event::Signalled(_) | Event::Remarked { .. } => {}
                     }
                 }
                 moments.push(moment);

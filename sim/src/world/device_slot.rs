@@ -3,8 +3,9 @@
 use super::{Contract, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
+use crate::dut::caught::of_device;
 use crate::dut::lifecycle::{Abilities, QueueState};
-use crate::dut::{MAX_QUEUES, Managed};
+use crate::dut::{Link, MAX_QUEUES, Managed, Marked};
 use crate::guest::Kind;
 use crate::guest::payload::Author;
 use crate::guest::{QueueDriver, Shape};
@@ -82,7 +83,9 @@ pub(crate) struct HostFailures {
 /// One device, its driver and its oracle.
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceSlot<D> {
-    pub(crate) device: D,
+    pub(crate) device: Marked<D>,
+    /// What the device says and is given besides requests.
+    pub(crate) link: Link,
     /// The abilities of its lifecycle; none if it has no lifecycle.
     pub(crate) can: Abilities,
     pub(crate) kind: Kind,
@@ -143,6 +146,15 @@ impl<D> DeviceSlot<D> {
         self.pause.is_some_and(|pause| pause.saving)
     }
 
+    /// An operation of the device has failed, and which request it served is unknown: every
+    /// outstanding one may fail.
+    pub(crate) fn excuse_outstanding(&mut self) {
+        if let Some(life) = &mut self.life {
+            let out = self.queues.iter().flat_map(QueueDriver::outstanding);
+            life.excused.extend(out.map(|(id, _)| id));
+        }
+    }
+
     /// Ends the driver's life. A pause goes on, but a save in progress is given up.
     pub(crate) fn end_life(&mut self) {
         self.life = None;
@@ -167,14 +179,16 @@ impl<D> DeviceSlot<D> {
 impl<D: DeviceUnderTest> World<D> {
     /// Replaces every device and driver, and reuses existing slots.
     pub(super) fn set_up(&mut self) {
-        let World { setup, shape, run, memory, disk, slots, .. } = self;
+        let listens = self.journal.is_some();
+        let World { setup, shape, run, memory, disk, slots, stats, .. } = self;
         let spec = shape.spec;
         // The oracles and drivers of the last run keep their allocations.
         slots.truncate(usize::from(shape.devices));
         let kept = slots.len();
         for device in 0..shape.devices {
-            let mut fresh = D::open(setup, &spec, disk, device);
-            let can = fresh.lifecycle().map_or(Abilities::NONE, |lifecycle| lifecycle.can());
+            let mut fresh = Marked::<D>::open(setup, &spec, disk, device);
+            let can = fresh.lifecycle().map_or(Abilities::NONE, |part| of_device(|| part.can()));
+            stats.can = stats.can.or(can);
             let (kind, atoms) = (shape.kind(device), spec.disk.room());
             let old = (usize::from(device) < kept).then(|| slots.remove(0));
             let (oracle, queues) = match old {
@@ -186,6 +200,7 @@ impl<D: DeviceUnderTest> World<D> {
             };
             slots.push(DeviceSlot {
                 device: fresh,
+                link: Link { listens, chooses: D::CHOOSES, ..Link::default() },
                 can,
                 kind,
                 oracle,

@@ -1,7 +1,8 @@
 //! Steps of the host: completion, failure, writeback and eviction.
 
-use super::World;
+use super::{Event, World};
 use crate::base::sectors::SectorSet;
+use crate::dut::caught::of_device;
 use crate::dut::{DeviceUnderTest, OwnMedium};
 use crate::guest::Kind;
 use crate::host::disk::{OpKey, OpKind, Outcome};
@@ -39,6 +40,32 @@ impl<D: DeviceUnderTest> World<D> {
         true
     }
 
+    /// Takes note of what a device has said in a call. Due after each call that has a
+    /// [`Host`](crate::dut::Host), and before the guest looks at the rings.
+    #[inline]
+    pub(super) fn heed(&mut self, device: u8) {
+        if self.slots[usize::from(device)].link.spoke {
+            self.heed_link(device);
+        }
+    }
+
+    #[cold]
+    fn heed_link(&mut self, device: u8) {
+        let World { slots, journal, .. } = self;
+        let slot = &mut slots[usize::from(device)];
+        slot.link.spoke = false;
+        for text in slot.link.notes.drain(..) {
+            if let Some(journal) = journal {
+                journal.note(Event::Remarked { device, text });
+            }
+        }
+        slot.host_failures.sync_failed |= std::mem::take(&mut slot.link.sync_failed);
+        if std::mem::take(&mut slot.link.failed) {
+            slot.host_failures.write_failed = true;
+            slot.excuse_outstanding();
+        }
+    }
+
     /// Records the errors that a failure excuses: a failed sync excuses every flush, any other
     /// failed operation its own request.
     #[cold]
@@ -69,7 +96,8 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let mut all = SectorSet::EMPTY;
         for (device, slot) in self.slots.iter().enumerate() {
-            all = all.or(self.part_of(device as u8, slot.device.own_medium()?.dirty()));
+            let medium = slot.device.own_medium()?;
+            all = all.or(self.part_of(device as u8, of_device(|| medium.dirty())));
         }
         Some(all)
     }
@@ -89,7 +117,8 @@ impl<D: DeviceUnderTest> World<D> {
         let mut done = false;
         for (device, slot) in self.slots.iter_mut().enumerate() {
             let part = set.and(shape.part(device as u8)).lowered(shape.base(device as u8));
-            done |= slot.device.own_medium().is_some_and(|medium| medium.write_back(part));
+            let medium = slot.device.own_medium();
+            done |= medium.is_some_and(|medium| of_device(|| medium.write_back(part)));
         }
         done
     }

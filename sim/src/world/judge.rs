@@ -18,6 +18,9 @@ use crate::world::coverage::Situation;
 const NO_CAUSE: &str =
     "No sync had failed since the disk was opened, nor any operation of this request.";
 
+/// The same of a device that reports the failures of its medium itself.
+const NO_CAUSE_REPORTED: &str = "The device had reported no failed sync since it was opened, and no other failure since this request was sent.";
+
 /// A broken promise and the device that broke it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -107,9 +110,7 @@ impl<D: DeviceUnderTest> World<D> {
         let known = done.status.is_known() || !malformed;
         let status = if known { done.status } else { Status::IOERR };
         let id = RequestId(done.id);
-        // Failures of a device's own disk cannot be seen here, so they excuse everything.
         let excused = done.status.is_ok()
-            || !D::MEDIUM.is_simulated()
             || slot.host_failures.sync_failed
             || slot.life().excused.contains(&done.id);
         let told = match (&mut slot.oracle, excused) {
@@ -123,7 +124,8 @@ impl<D: DeviceUnderTest> World<D> {
         if let Err(violation) = told {
             let violation = match violation.rule {
                 Rule::LegalRequestFailed | Rule::LegalFlushFailed if may_fail => {
-                    violation.note(NO_CAUSE)
+                    let simulated = D::MEDIUM.is_simulated();
+                    violation.note(if simulated { NO_CAUSE } else { NO_CAUSE_REPORTED })
                 }
                 _ => violation,
             };

@@ -21,6 +21,7 @@ mod host_step;
 mod journal;
 mod judge;
 mod lifecycle;
+mod reach;
 mod rest;
 mod shadow;
 mod shape;
@@ -31,6 +32,7 @@ pub use facts::Stats;
 pub use journal::{Event, Journal};
 pub(crate) use judge::Answer;
 pub use judge::Failure;
+pub use reach::Reach;
 pub use shape::{SERIAL, WorldShape};
 
 use crate::dut::lifecycle::QueueState;
@@ -185,6 +187,8 @@ impl<D: DeviceUnderTest> World<D> {
         let (coverage, stats) = (self.coverage, self.stats);
         *self = World::new(self.setup.clone(), self.shape, self.run);
         (self.coverage, self.stats, self.journal) = (coverage, stats, journal);
+        let listens = self.journal.is_some();
+        self.slots.iter_mut().for_each(|slot| slot.link.listens = listens);
     }
 
     /// As [`renew`](Self::renew), if a run ended in a panic.
@@ -197,6 +201,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Keeps a journal from now on.
     pub fn keep_journal(&mut self) {
         self.journal = Some(Box::default());
+        self.slots.iter_mut().for_each(|slot| slot.link.listens = true);
     }
 
     /// Starts a record of the disk's operations.
@@ -212,6 +217,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Drops the journal.
     pub(crate) fn forget_journal(&mut self) {
         self.journal = None;
+        self.slots.iter_mut().for_each(|slot| slot.link.listens = false);
     }
 
     /// Keeps completed requests from now on, for [`answers`](Self::answers).
@@ -371,7 +377,8 @@ impl<D: DeviceUnderTest> World<D> {
             let World { memory, disk, slots, .. } = self;
             let slot = &mut slots[usize::from(to.device)];
             let submitted = disk.submitted();
-            let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
+            let link = &mut slot.link;
+            let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail, link };
             let progress = slot.device.step(u16::from(to.queue), &mut host);
             if let Some(journal) = &mut self.journal
                 && let Some(op) = disk.newest().filter(|_| disk.submitted() > submitted)
@@ -379,6 +386,7 @@ impl<D: DeviceUnderTest> World<D> {
                 journal.note(Event::Submitted(op));
             }
             self.stats.steps += 1;
+            self.heed(to.device);
             self.look_at_memory(to.device)?;
             let slot = &mut self.slots[usize::from(to.device)];
             match progress {

@@ -17,7 +17,7 @@ impl DeviceUnderTest for Tiny {
     fn open(forgets: &bool, spec: &Spec, disk: &SimDisk, device: u8) -> Tiny {
         Tiny(disk.image(device).to_vec(), spec.serial, Vec::new(), *forgets)
     }
-    fn restart(&mut self, _: &bool, _: &Spec, _: &SimDisk, _: u8, _: End) {}
+    fn restart(&mut self, _: &bool, _: &Spec, _: &mut Host<'_>, _: End) {}
     fn offered(&self) -> u64 {
         VERSION_1
     }

@@ -138,6 +138,12 @@ impl Columns<'_> {
                 self.syncs.retain(|flush| flush.0 != id);
                 self.work.came_back(id);
             }
+            Event::Remarked { device, ref text } => {
+                if self.about.device(device) {
+                    let text = format!("{}{}", text.as_str(), self.device_name(device));
+                    self.line(Mark::Nothing).device = text;
+                }
+            }
             Event::Signalled(to) => {
                 if self.about.ring(to, self.requests) {
                     let text = format!("signal{}", self.place(to));
