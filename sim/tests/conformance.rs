@@ -51,6 +51,8 @@ fn the_simulated_disk_conforms() {
             discard_granularity: granule,
             depth: 16,
             read_only: false,
+            reserve: 0,
+            plain: true,
         };
         conforms(|| Simulated { disk: SimDisk::new(shape, 0), ram, turn: 0 });
     }

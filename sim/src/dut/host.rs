@@ -63,7 +63,12 @@ impl Host<'_> {
         }
         let drawn = link.choices.get(link.chosen);
         link.chosen = link.chosen.saturating_add(1);
-        (u32::from(drawn) % n) as usize
+        let number = u32::from(drawn) % n;
+        if link.listens {
+            link.news.push(News::Chose { number: number as u16, of: n });
+            link.spoke = true;
+        }
+        number as usize
     }
 
     /// Adds a line to the story, in the column of the device. Without effect, and without
@@ -76,21 +81,32 @@ impl Host<'_> {
     /// ```
     pub fn note(&mut self, text: impl fmt::Display) {
         if self.link.listens {
-            self.link.notes.push(Remark::new(&text));
+            self.link.news.push(News::Remarked(Remark::new(&text)));
             self.link.spoke = true;
         }
     }
 }
 
+/// What a story tells of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum News {
+    Remarked(Remark),
+    /// A choice of `number` in `0..of`.
+    Chose {
+        number: u16,
+        of: u32,
+    },
+}
+
 /// What passes between a device and the world besides requests.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Link {
     /// True iff one of the other fields has news for the world.
     pub(crate) spoke: bool,
     pub(crate) failed: bool,
     pub(crate) sync_failed: bool,
-    /// Notes since the last step; only if `listens`.
-    pub(crate) notes: Vec<Remark>,
+    /// What a story tells of the last call; only if `listens`.
+    pub(crate) news: Vec<News>,
     /// Whether the world keeps a journal.
     pub(crate) listens: bool,
     /// Whether the device may choose.
@@ -102,6 +118,20 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// The link of a device that has just been opened.
+    pub(crate) fn new(chooses: bool, listens: bool) -> Link {
+        Link {
+            spoke: false,
+            failed: false,
+            sync_failed: false,
+            news: Vec::new(),
+            listens,
+            chooses,
+            choices: Choices::default(),
+            chosen: Choices::MOST,
+        }
+    }
+
     /// The numbers that the device takes from here on.
     pub(crate) fn give(&mut self, choices: Choices) {
         (self.choices, self.chosen) = (choices, 0);

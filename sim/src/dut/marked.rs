@@ -19,6 +19,8 @@ impl<D: DeviceUnderTest> DeviceUnderTest for Marked<D> {
     const PROFILE: Profile = D::PROFILE;
     const RING_BASE: bool = D::RING_BASE;
     const CHOOSES: bool = D::CHOOSES;
+    const BACKGROUND: bool = D::BACKGROUND;
+    const PLAIN_MEDIUM: bool = D::PLAIN_MEDIUM;
 
     fn open(setup: &D::Setup, spec: &Spec, disk: &SimDisk, device: u8) -> Marked<D> {
         Marked(of_device(|| D::open(setup, spec, disk, device)))
@@ -55,6 +57,10 @@ impl<D: DeviceUnderTest> DeviceUnderTest for Marked<D> {
     #[inline]
     fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress {
         of_device(|| self.0.step(queue, host))
+    }
+
+    fn background(&mut self, host: &mut Host<'_>) -> Progress {
+        of_device(|| self.0.background(host))
     }
 
     fn begin_reset(&mut self, host: &mut Host<'_>) {

@@ -16,8 +16,8 @@ pub mod parts;
 mod spec;
 pub mod toolkit;
 
-pub(crate) use host::Link;
 pub use host::{Choices, Host, Remark};
+pub(crate) use host::{Link, News};
 pub(crate) use marked::Marked;
 pub use parts::{Absent, Managed, Mapping, OwnMedium};
 pub use powerfail_model::{Profile, Rule};
@@ -118,6 +118,32 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// Whether the device calls [`Host::choose`].
     const CHOOSES: bool = false;
 
+    /// Whether the guest's sector `s` lies at byte `512 s` of the device's part of the simulated
+    /// disk. The world checks that. A device that enciphers, compresses, or keeps a log says
+    /// `false`, and [formats](Self::format) its part; it may have [spare](Self::spare) sectors.
+    /// Host faults, torn writes and power losses are as on a plain medium.
+    const PLAIN_MEDIUM: bool = true;
+
+    /// Whether the device has [background work](Self::background).
+    const BACKGROUND: bool = false;
+
+    /// The sectors that the device needs on the simulated disk besides those of the guest, for logs
+    /// and metadata; rounded up to whole granules. They lie at the end of its part, and the limits
+    /// of its lanes include them. Only asked if [`PLAIN_MEDIUM`](Self::PLAIN_MEDIUM) is false.
+    ///
+    /// A medium holds 256 sectors: up to two devices, each with its part and 8 sectors behind it. A
+    /// run whose two devices do not fit has one.
+    fn spare(_setup: &Self::Setup, _spec: &Spec) -> u32 {
+        0
+    }
+
+    /// Writes the initial content of the device's part, as a program that formats a disk does:
+    /// `image` holds the sectors of the guest, `part` also the [spare](Self::spare) ones. Only
+    /// called if [`PLAIN_MEDIUM`](Self::PLAIN_MEDIUM) is false, and before `open`.
+    fn format(_setup: &Self::Setup, _spec: &Spec, image: &[u8], part: &mut [u8]) {
+        part[..image.len()].copy_from_slice(image);
+    }
+
     /// Starts the backend on a disk that holds the initial image of `disk`. A device with a medium
     /// of its own copies the image from there.
     fn open(setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8) -> Self;
@@ -182,6 +208,22 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
 
     /// The thread of a queue takes one step.
     fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress;
+
+    /// Work that belongs to no queue takes one step: garbage collection, write-back, a timer. Only
+    /// called if [`BACKGROUND`](Self::BACKGROUND) is true.
+    ///
+    /// It is scheduled like the thread of a queue, from `open` on, whether a driver runs the device
+    /// or not. [`Progress::Idle`] says that there is nothing to do until a queue makes progress, an
+    /// operation completes, or the device is kicked, started, reset or restarted. The world also
+    /// calls an idle one now and then, so a timer may expire at any time. A step that uses a
+    /// request must return [`Progress::Woke`], and the step of that queue signals.
+    ///
+    /// On the simulated disk it has a lane of its own,
+    /// [`Lane::background`](crate::host::disk::Lane::background). Every outstanding request may
+    /// fail after an operation of that lane has failed.
+    fn background(&mut self, _host: &mut Host<'_>) -> Progress {
+        Progress::Idle
+    }
 
     /// The driver writes zero to the device status.
     fn begin_reset(&mut self, host: &mut Host<'_>);

@@ -241,6 +241,8 @@ fn swarm<C: Choose>(choose: &mut C) -> Options {
         discard_granularity: granule * [1, 1, 2][draw(3) as usize],
         depth: [1, 2, 4, 32, 32, 32][draw(6) as usize],
         read_only: draw(32) == 0,
+        reserve: 0,
+        plain: true,
     };
     let mut offer = ALL_FEATURES;
     for (bit, out_of) in [

@@ -95,6 +95,9 @@ pub(crate) struct DeviceSlot<D> {
     /// `runnable[q]` iff the thread of queue `q` may have something to do. Operations of an earlier
     /// life make it so, too.
     pub(crate) runnable: [bool; MAX_QUEUES],
+    /// Whether the background work of the device may have something to do. Only meaningful for a
+    /// device that has some.
+    pub(crate) background: bool,
     /// The pause, which outlives a reset.
     pub(crate) pause: Option<Pause>,
     pub(crate) host_failures: HostFailures,
@@ -171,6 +174,7 @@ impl<D> DeviceSlot<D> {
 
     /// Marks the thread of every active queue as runnable.
     pub(crate) fn make_runnable(&mut self) {
+        self.background = true;
         let active = usize::from(self.life().active);
         self.runnable.iter_mut().take(active).for_each(|runnable| *runnable = true);
     }
@@ -185,6 +189,12 @@ impl<D: DeviceUnderTest> World<D> {
         // The oracles and drivers of the last run keep their allocations.
         slots.truncate(usize::from(shape.devices));
         let kept = slots.len();
+        if !D::PLAIN_MEDIUM {
+            for device in 0..shape.devices {
+                let format = |image: &[u8], part: &mut [u8]| D::format(setup, &spec, image, part);
+                disk.format(device, |image, part| of_device(|| format(image, part)));
+            }
+        }
         for device in 0..shape.devices {
             let mut fresh = Marked::<D>::open(setup, &spec, disk, device);
             let can = fresh.lifecycle().map_or(Abilities::NONE, |part| of_device(|| part.can()));
@@ -200,13 +210,14 @@ impl<D: DeviceUnderTest> World<D> {
             };
             slots.push(DeviceSlot {
                 device: fresh,
-                link: Link { listens, chooses: D::CHOOSES, ..Link::default() },
+                link: Link::new(D::CHOOSES, listens),
                 can,
                 kind,
                 oracle,
                 queues,
                 life: None,
                 runnable: [false; MAX_QUEUES],
+                background: true,
                 pause: None,
                 host_failures: HostFailures::default(),
                 capacity: spec.disk.capacity,

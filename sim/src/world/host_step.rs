@@ -3,9 +3,9 @@
 use super::{Event, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::caught::of_device;
-use crate::dut::{DeviceUnderTest, OwnMedium};
+use crate::dut::{DeviceUnderTest, News, OwnMedium};
 use crate::guest::Kind;
-use crate::host::disk::{OpKey, OpKind, Outcome};
+use crate::host::disk::{BACKGROUND_LANE, OpKey, OpKind, Outcome};
 use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
@@ -30,7 +30,10 @@ impl<D: DeviceUnderTest> World<D> {
         if let Some(slot) = self.slots.get_mut(usize::from(op.device)) {
             let waits = slot.kind == Kind::Memory && slot.queues[0].out() > 1;
             self.coverage.hit_if(waits, Situation::FlushesShared);
-            slot.runnable[usize::from(op.lane)] = true;
+            match slot.runnable.get_mut(usize::from(op.lane)) {
+                Some(runnable) => *runnable = true,
+                None => slot.background = true,
+            }
         }
         if was_full {
             for slot in &mut self.slots {
@@ -54,9 +57,13 @@ impl<D: DeviceUnderTest> World<D> {
         let World { slots, journal, .. } = self;
         let slot = &mut slots[usize::from(device)];
         slot.link.spoke = false;
-        for text in slot.link.notes.drain(..) {
+        for news in slot.link.news.drain(..) {
+            let event = match news {
+                News::Remarked(text) => Event::Remarked { device, text },
+                News::Chose { number, of } => Event::Chose { device, number, of },
+            };
             if let Some(journal) = journal {
-                journal.note(Event::Remarked { device, text });
+                journal.note(event);
             }
         }
         slot.host_failures.sync_failed |= std::mem::take(&mut slot.link.sync_failed);
@@ -77,6 +84,10 @@ impl<D: DeviceUnderTest> World<D> {
             return;
         }
         slot.host_failures.write_failed |= op.kind.mutates();
+        // Which request the operation served is unknown.
+        if op.lane == BACKGROUND_LANE || !D::PLAIN_MEDIUM {
+            return slot.excuse_outstanding();
+        }
         let Some(queue) = slot.queues.get(usize::from(op.lane)) else { return };
         let range = op.range().lowered(disk.base(op.device));
         let own =

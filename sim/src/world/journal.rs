@@ -35,6 +35,15 @@ pub enum Event {
         /// Its words.
         text: Remark,
     },
+    /// The device took a choice of its own.
+    Chose {
+        /// The device.
+        device: u8,
+        /// The choice, below `of`.
+        number: u16,
+        /// The number of possibilities.
+        of: u32,
+    },
 }
 
 /// A list of events.

@@ -123,7 +123,8 @@ impl<D: DeviceUnderTest> World<D> {
         let fits = sectors > before
             && sectors <= shape.room()
             && sectors.is_multiple_of(granules)
-            && shape.spare > 0;
+            && shape.spare > 0
+            && D::PLAIN_MEDIUM;
         // A request that the old size forbids and the new one allows may be answered either way;
         // the oracle does not model that.
         let mut out = slot.queues.iter().flat_map(QueueDriver::outstanding);

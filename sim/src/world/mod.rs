@@ -10,6 +10,7 @@
 
 mod access;
 pub mod action;
+mod background;
 mod contract;
 pub mod coverage;
 mod crash;
@@ -79,7 +80,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// content.
     #[must_use]
     pub fn new(setup: D::Setup, shape: WorldShape, run: u32) -> World<D> {
-        let shape = shape.of_kinds(D::KINDS);
+        let shape = shape.of_device::<D>(&setup);
         let disk = SimDisk::new(shape.spec.disk, run);
         let mut world = World {
             setup,
@@ -104,7 +105,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Resets the world to [`new`](Self::new) with the same set-up, but keeps its allocations,
     /// coverage and statistics.
     pub fn restart(&mut self, shape: WorldShape, run: u32) {
-        let shape = shape.of_kinds(D::KINDS);
+        let shape = shape.of_device::<D>(&self.setup);
         self.shape = shape;
         self.run = run;
         self.disk.restart(shape.spec.disk, run);
@@ -294,6 +295,7 @@ impl<D: DeviceUnderTest> World<D> {
         if matches!(
             action,
             Action::Crank { .. }
+                | Action::Background { .. }
                 | Action::Effect { .. }
                 | Action::Complete { .. }
                 | Action::Lifecycle { .. }
@@ -314,6 +316,8 @@ impl<D: DeviceUnderTest> World<D> {
             Action::Reset { device } => Ok(self.reset(device)),
             Action::PollReset { device } => self.poll_reset(device),
             Action::Crank { to, until } => self.crank(to, until),
+            Action::Background { device, steps } => self.background(device, steps),
+            Action::Choose { device, choices } => Ok(self.give_choices(device, choices)),
             Action::Effect { op, set } => {
                 let done = self.disk.effect(op, set, self.memory.ram());
                 self.look_at_memory(op.device).map(|()| done)
@@ -349,6 +353,8 @@ impl<D: DeviceUnderTest> World<D> {
             | Action::Reset { device: d }
             | Action::PollReset { device: d }
             | Action::Lifecycle { device: d, .. }
+            | Action::Background { device: d, .. }
+            | Action::Choose { device: d, .. }
             | Action::Await { device: d, .. } => device(*d),
             Action::Send { to, .. }
             | Action::SendAgain { to, .. }
@@ -389,6 +395,9 @@ impl<D: DeviceUnderTest> World<D> {
             self.heed(to.device);
             self.look_at_memory(to.device)?;
             let slot = &mut self.slots[usize::from(to.device)];
+            if D::BACKGROUND && progress != Progress::Idle {
+                slot.background = true;
+            }
             match progress {
                 Progress::Idle => {
                     slot.runnable[index] = false;

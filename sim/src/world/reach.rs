@@ -111,7 +111,6 @@ fn needs(situation: Situation) -> Needs {
         Situation::ZeroesOverDiscardAfterLoss => {
             Needs { power: true, ..offers(feature::DISCARD | feature::WRITE_ZEROES) }
         }
-        Situation::ReadOnlyRefused => offers(feature::RO),
         Situation::Indirect => offers(feature::INDIRECT_DESC),
         Situation::AvailWrapped | Situation::UsedWrapped => Needs { base: true, ..NOTHING },
         Situation::CrashInsideRequest => Needs { simulated: true, power: true, ..NOTHING },
@@ -146,6 +145,8 @@ fn needs(situation: Situation) -> Needs {
         // A memory flushes without a feature for it.
         Situation::FailedSyncThenFlush
         | Situation::CrashInRecovery
+        // A device may refuse writes without the feature that announces it.
+        | Situation::ReadOnlyRefused
         // The guest also sends discards that were not negotiated.
         | Situation::DiscardUnderWrite
         | Situation::GranuleShared

@@ -75,6 +75,8 @@ fn shape(setup: Setup) -> DiskShape {
         discard_granularity: granule,
         depth: code(6, &[32, 4, 2, 1]),
         read_only: setup.host / 4 % 16 == 15,
+        reserve: 0,
+        plain: true,
     }
 }
 

@@ -81,6 +81,8 @@ fn shape() -> DiskShape {
         discard_granularity: 512,
         depth: 4,
         read_only: false,
+        reserve: 0,
+        plain: true,
     }
 }
 

@@ -50,6 +50,7 @@ pub use operation::{OpKey, Outcome};
 pub use record::Note;
 pub(crate) use sabotage::FaultHandle;
 pub use shape::DiskShape;
+pub(crate) use sim::BACKGROUND_LANE;
 pub use sim::SimDisk;
 pub(crate) use sim::word_of;
 pub use witness::Witness;
