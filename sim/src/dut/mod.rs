@@ -15,6 +15,7 @@ mod marked;
 pub mod parts;
 mod spec;
 pub mod toolkit;
+pub mod transfers;
 
 pub use host::{Choices, Host, Remark};
 pub(crate) use host::{Link, News};
