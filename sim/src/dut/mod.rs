@@ -5,8 +5,9 @@
 //! and so does one built on none. A binary that implements [`DeviceUnderTest`] and calls
 //! [`powerfail::main`](crate::main()) has the whole command line.
 //!
-//! The core has a dozen methods, half of them with a default. Everything else is an [optional
-//! part](parts).
+//! The core has a dozen methods, half of them with a default; [`DeviceUnderTest`] states the rules
+//! for them. Everything else is an [optional part](parts). [`toolkit`] has a ring and a parser for
+//! requests, [`transfers`] the operations of the simulated disk.
 
 pub(crate) mod caught;
 mod host;
@@ -94,7 +95,28 @@ pub enum Progress {
 ///
 /// The world calls the methods in the order of a driver and a transport: `open`; then, per life,
 /// `negotiate`, `config_read`, `start`, any number of `kick` and `step`, and `begin_reset` followed
-/// by `step` until `reset_done`. A clone must share no state with its original.
+/// by `step` until `reset_done`.
+///
+/// # Rules
+///
+/// - A device is a function of its calls: no clock, no random number but [`Host::choose`], no thread
+///   with effects of its own. Runs are repeated, and a difference ends a campaign.
+/// - A clone shares no state with its original.
+/// - A panic in any method is a finding, so a device may assert what it relies on.
+/// - `step` is called on devices that are not live: between `begin_reset` and `reset_done`; once for
+///   each queue after `reset_done` was true, where it must use and signal nothing; and for
+///   operations of the host that outlive a life.
+/// - `begin_reset` comes without a `start` before it, after `negotiate` has refused the features.
+/// - A reset may take as many steps and polls as it needs while it makes progress. It counts as
+///   broken if `reset_done` is false 4,096 times in a row although every queue is idle and the host
+///   has nothing left to do, or after 10,000 rounds of up to 64 steps.
+/// - The same bound holds for a device that always says [`Progress::Busy`]: what it has not answered
+///   by then counts as never answered.
+/// - The [`Spec`] is an order, not a hint: number of queues, serial number, limits of DISCARD and
+///   WRITE_ZEROES, read-only disk, start value of the cache mode. Only `offer` is a wish: a device
+///   offers those of the features that it has. It may hold RING_RESET although the device has no
+///   [lifecycle](Self::lifecycle).
+/// - The capacity that the driver reads is that of [`Spec::disk`], in sectors of 512 bytes.
 pub trait DeviceUnderTest: Clone + Send + Sized {
     /// The parameters of the device besides the [`Spec`]; `()` for most.
     type Setup: Clone + Default + Send + Sync + std::fmt::Debug;
@@ -116,7 +138,7 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// and the summary says so.
     const RING_BASE: bool = true;
 
-    /// Whether the device calls [`Host::choose`].
+    /// Whether the device calls [`Host::choose`]. A search refuses a device that does.
     const CHOOSES: bool = false;
 
     /// Whether the guest's sector `s` lies at byte `512 s` of the device's part of the simulated
@@ -208,6 +230,10 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     fn kick(&mut self, _queue: u16) {}
 
     /// The thread of a queue takes one step.
+    ///
+    /// After [`Progress::Idle`] it is called again once the queue is kicked, an operation of its
+    /// lane completes, another queue or background work wakes it, or the device is started, reset
+    /// or resumed.
     fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress;
 
     /// Work that belongs to no queue takes one step: garbage collection, write-back, a timer. Only
@@ -229,7 +255,8 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// The driver writes zero to the device status.
     fn begin_reset(&mut self, host: &mut Host<'_>);
 
-    /// Whether the device status reads zero: at once, for a device that need not wait.
+    /// Whether the device status reads zero: at once, for a device that need not wait. Asked again
+    /// and again; see the [rules](DeviceUnderTest#rules) for the bound.
     fn reset_done(&mut self) -> bool {
         true
     }
@@ -239,7 +266,8 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
         false
     }
 
-    /// A hash of the state that a [`restart`](Self::restart) after a power loss would carry over:
+    /// For exhaustive searches, so only for devices on the simulated disk: a hash of the state that
+    /// a [`restart`](Self::restart) after a power loss would carry over:
     /// from there on, devices with equal numbers behave equally, whatever came before. `None` if
     /// that is unknown, which makes an exhaustive search larger.
     fn carries(&self) -> Option<u64> {

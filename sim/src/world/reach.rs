@@ -67,13 +67,16 @@ impl Reach {
     }
 }
 
+/// A part of a device's [abilities](Abilities): its name, and whether they hold it.
+type Ability = (&'static str, fn(&Abilities) -> bool);
+
 /// What a device needs to reach a situation.
 #[derive(Clone, Copy, Default)]
 struct Needs {
     simulated: bool,
     power: bool,
     base: bool,
-    ability: Option<(&'static str, fn(&Abilities) -> bool)>,
+    ability: Option<Ability>,
     offered: u64,
     omitted: u64,
 }

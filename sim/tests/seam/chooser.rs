@@ -73,8 +73,8 @@ impl<const SAYS: bool> DeviceUnderTest for Chooser<SAYS> {
             let len = if request.kind == 0 { request.data_in } else { request.data_out } as usize;
             let start = request.sector.saturating_mul(512) as usize;
             match (request.kind, cached.get_mut(start..start.saturating_add(len))) {
-                (0, Some(place)) if len % 512 == 0 => return (0, place.to_vec()),
-                (1, Some(place)) if len % 512 == 0 => {
+                (0, Some(place)) if len.is_multiple_of(512) => return (0, place.to_vec()),
+                (1, Some(place)) if len.is_multiple_of(512) => {
                     if *drops && host.choose(100) == 42 {
                         host.note("drops the write");
                         return (0, Vec::new());

@@ -91,11 +91,13 @@ impl<const WRAPS: bool> DeviceUnderTest for Tiny<WRAPS> {
             let len = if request.kind == 0 { request.data_in } else { request.data_out } as usize;
             let start = request.sector.saturating_mul(512) as usize;
             match (request.kind, bytes.get_mut(start..start.saturating_add(len))) {
-                (0, Some(place)) if len % 512 == 0 => return (0, place.to_vec()),
-                (1, Some(place)) if len % 512 == 0 => {
+                (0, Some(place)) if len.is_multiple_of(512) => return (0, place.to_vec()),
+                (1, Some(place)) if len.is_multiple_of(512) => {
                     *writes += 1;
                     match quirk {
-                        Quirk::Fails | Quirk::FailsAndReports if may_fail && *writes % 8 == 0 => {
+                        Quirk::Fails | Quirk::FailsAndReports
+                            if may_fail && writes.is_multiple_of(8) =>
+                        {
                             failed = quirk == Quirk::FailsAndReports;
                             return (1, Vec::new());
                         }

@@ -95,10 +95,10 @@ impl DeviceUnderTest for Worker {
         let start = request.sector.saturating_mul(512) as usize;
         let place = self.bytes.get_mut(start..start.saturating_add(len));
         let (status, data) = match (request.kind, place) {
-            (0, Some(place)) if len % 512 == 0 => (0, place.to_vec()),
-            (1, Some(place)) if len % 512 == 0 => {
+            (0, Some(place)) if len.is_multiple_of(512) => (0, place.to_vec()),
+            (1, Some(place)) if len.is_multiple_of(512) => {
                 self.writes += 1;
-                if self.slip != Slip::Skips || self.writes % 8 != 0 {
+                if self.slip != Slip::Skips || !self.writes.is_multiple_of(8) {
                     place.copy_from_slice(&request.data(&host.ram));
                 }
                 (0, Vec::new())
