@@ -13,6 +13,8 @@ thread_local! {
     /// Whether this thread is in a call of [`of_device`]. A panic leaves it as it was at the panic,
     /// until [`caught`] looks.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread is in a call of [`caught`].
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Calls a device.
@@ -30,16 +32,18 @@ pub(crate) fn of_device<T>(call: impl FnOnce() -> T) -> T {
 /// If something else panics, with the same payload.
 pub(crate) fn caught<T>(steps: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
     let before = INSIDE.replace(false);
+    let catching = CATCHING.replace(true);
     let done = catch_unwind(AssertUnwindSafe(steps));
+    CATCHING.set(catching);
     match (done, INSIDE.replace(before)) {
         (Err(panic), false) => resume_unwind(panic),
         (done, _) => done,
     }
 }
 
-/// Whether a panic on this thread would be a device's.
+/// Whether a panic on this thread would be a device's, and caught as such.
 pub(crate) fn is_of_a_device() -> bool {
-    INSIDE.get()
+    CATCHING.get() && INSIDE.get()
 }
 
 /// What a panic said.
@@ -65,6 +69,7 @@ mod tests {
         assert_eq!(said(&*theirs.unwrap_err()), "a device of its own");
         assert!(!is_of_a_device());
 
+        of_device(|| assert!(!is_of_a_device(), "nothing would report it"));
         let done = caught(|| of_device(|| 1) + 1);
         assert_eq!(done.unwrap(), 2);
     }

@@ -48,8 +48,8 @@ impl Host<'_> {
     /// A number in `0..n` for a choice that the device leaves open, such as the victim of a garbage
     /// collection or the sectors that a loss leaves.
     ///
-    /// The scheduler draws it, a trace records it, and shrinking tries zero first, so zero should be
-    /// the plainest choice. Past the drawn numbers it is zero.
+    /// The scheduler draws it, a trace records it, and shrinking tries zero first, so zero should
+    /// be the plainest choice. Past the drawn numbers it is zero.
     ///
     /// # Panics
     /// If `n` is zero or above 65,536, or the device does not say

@@ -6,10 +6,16 @@ use super::{RingPlan, Spec};
 use crate::guest::Kind;
 use crate::host::disk::SimDisk;
 
-/// A device in the world: every call of the core methods is marked as [the
+/// A device in the world: every call of the core methods, and every copy, is marked as [the
 /// device's](of_device). The parts are not; their callers mark them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Marked<D>(D);
+
+impl<D: Clone> Clone for Marked<D> {
+    fn clone(&self) -> Marked<D> {
+        Marked(of_device(|| self.0.clone()))
+    }
+}
 
 impl<D: DeviceUnderTest> DeviceUnderTest for Marked<D> {
     type Setup = D::Setup;

@@ -99,19 +99,19 @@ pub enum Progress {
 ///
 /// # Rules
 ///
-/// - A device is a function of its calls: no clock, no random number but [`Host::choose`], no thread
-///   with effects of its own. Runs are repeated, and a difference ends a campaign.
+/// - A device is a function of its calls: no clock, no random number but [`Host::choose`], no
+///   thread with effects of its own. Runs are repeated, and a difference ends a campaign.
 /// - A clone shares no state with its original.
 /// - A panic in any method is a finding, so a device may assert what it relies on.
-/// - `step` is called on devices that are not live: between `begin_reset` and `reset_done`; once for
-///   each queue after `reset_done` was true, where it must use and signal nothing; and for
+/// - `step` is called on devices that are not live: between `begin_reset` and `reset_done`; once
+///   for each queue after `reset_done` was true, where it must use and signal nothing; and for
 ///   operations of the host that outlive a life.
 /// - `begin_reset` comes without a `start` before it, after `negotiate` has refused the features.
 /// - A reset may take as many steps and polls as it needs while it makes progress. It counts as
 ///   broken if `reset_done` is false 4,096 times in a row although every queue is idle and the host
 ///   has nothing left to do, or after 10,000 rounds of up to 64 steps.
-/// - The same bound holds for a device that always says [`Progress::Busy`]: what it has not answered
-///   by then counts as never answered.
+/// - The same bound holds for a device that always says [`Progress::Busy`]: what it has not
+///   answered by then counts as never answered.
 /// - The [`Spec`] is an order, not a hint: number of queues, serial number, limits of DISCARD and
 ///   WRITE_ZEROES, read-only disk, start value of the cache mode. Only `offer` is a wish: a device
 ///   offers those of the features that it has. It may hold RING_RESET although the device has no

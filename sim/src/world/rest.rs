@@ -16,8 +16,8 @@ use crate::world::coverage::Situation;
 
 /// Most steps to come to rest.
 const MOST_STEPS_AT_REST: u32 = 10_000;
-/// Most polls of a reset in a row while nothing else moves. A reset may take long, and a device that
-/// counts polls is as correct as one that waits for its host.
+/// Most polls of a reset in a row while nothing else moves. A reset may take long, and a device
+/// that counts polls is as correct as one that waits for its host.
 const POLLS: u32 = 4096;
 
 /// Whether an action only polls a reset.

@@ -2,8 +2,8 @@
 //!
 //! A write is answered when its record is written, a flush when a sync has ended that began after
 //! the flush came. When an area is full, or a sync has failed, the image is written to the other
-//! area: first its records, then a sync, then a superblock that names it, then a sync. A device that
-//! opens reads the whole part, and makes the superblock that it found stable before it serves.
+//! area: first its records, then a sync, then a superblock that names it, then a sync. A device
+//! that opens reads the whole part, and makes the superblock that it found stable before it serves.
 //!
 //! A record whose write fails is written again, because any part of it may have landed.
 

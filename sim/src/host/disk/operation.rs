@@ -7,8 +7,10 @@ use powerfail_device::{Completion, Op, Submission};
 
 use super::errno::Errno;
 use super::op_kind::OpKind;
-use super::sim::BACKGROUND_LANE;
 use crate::base::sectors::SectorSet;
+
+/// The lane of a device's background work, after those of its queues.
+pub(crate) const BACKGROUND_LANE: u8 = 4;
 
 /// The key of an operation: its device, lane, type and range on the medium. `twin` distinguishes
 /// equal ones in flight. A key whose `twin` is not in flight names the oldest equal one.
@@ -51,8 +53,8 @@ impl OpKey {
     }
 }
 
-/// `q0:write@2+1`, `b.q1:sync`, `bg:read@2+1` for background work, and `q0:write@2+1#1` for one with
-/// an older twin.
+/// `q0:write@2+1`, `b.q1:sync`, `bg:read@2+1` for background work, and `q0:write@2+1#1` for one
+/// with an older twin.
 impl fmt::Display for OpKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.kind.words();

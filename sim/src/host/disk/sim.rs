@@ -5,15 +5,12 @@ use std::collections::VecDeque;
 use powerfail_device::{Completion, Limits, Submission};
 
 use super::op_kind::OpKind;
-use super::operation::{InFlight, OpKey, Ready, describe};
+use super::operation::{BACKGROUND_LANE, InFlight, OpKey, Ready, describe};
 use super::record::{Note, Record};
 use super::shape::DiskShape;
 use crate::base::sectors::SectorSet;
 use crate::guest::Kind;
 use crate::guest::payload::{self, Author, SECTOR};
-
-/// The lane of a device's background work, after those of its queues.
-pub(crate) const BACKGROUND_LANE: u8 = 4;
 
 /// The most lanes of one device.
 pub(super) const LANES_EACH: u8 = BACKGROUND_LANE + 1;
@@ -74,8 +71,8 @@ impl SimDisk {
         disk
     }
 
-    /// Replaces the initial content of a part: `format` gets the sectors of the guest, and fills the
-    /// whole part.
+    /// Replaces the initial content of a part: `format` gets the sectors of the guest, and fills
+    /// the whole part.
     pub(crate) fn format(&mut self, device: u8, format: impl FnOnce(&[u8], &mut [u8])) {
         let start = self.shape.base(device) as usize * SECTOR;
         let image = self.medium[start..start + self.shape.capacity as usize * SECTOR].to_vec();

@@ -4,8 +4,8 @@
 //! therefore checks below the device that guest sector `s` lies at byte `512 s` of the device's
 //! part, that nothing outside the parts changes, and that a read-only medium never changes. It is
 //! separate from the oracle, which takes only the guest's observations, and does not judge
-//! durability. The guest sees every word of a persistent memory, so those are not checked. Of a medium
-//! that is not plain, only the sectors outside the parts are.
+//! durability. The guest sees every word of a persistent memory, so those are not checked. Of a
+//! medium that is not plain, only the sectors outside the parts are.
 
 use super::shape::DiskShape;
 use super::sim::SimDisk;
