@@ -24,7 +24,8 @@ fn an_unknown_name_lists_the_others() {
 
 #[test]
 fn a_trace_names_its_set_up() {
-    let (code, said) = command(&["run", "--device", "wrong-order", "--seeds", "512", "--out", "named"]);
+    let (code, said) =
+        command(&["run", "--device", "wrong-order", "--seeds", "512", "--out", "named"]);
     assert_eq!(code, Some(1), "{said}");
     let trace = said.split_whitespace().find(|word| word.ends_with(".trace")).expect("a trace");
     let (code, said) = command(&["replay", trace]);
