@@ -12,6 +12,7 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod base;
+mod check;
 mod cli;
 pub mod devices;
 pub mod dut;
@@ -27,5 +28,6 @@ pub mod shrink;
 pub mod trace;
 pub mod world;
 
-pub use cli::{builtin, main};
+pub use check::{Check, Checked, CheckedFinding, check};
+pub use cli::{builtin, main, main_with};
 pub use replay_dir::{ReplayedTrace, ReplayedTraces, replay_dir};

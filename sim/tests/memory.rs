@@ -149,8 +149,8 @@ impl DeviceUnderTest for Scribbler {
         Scribbler { inner, write: *write, rings, event_idx, enciphered: None }
     }
 
-    fn restart(&mut self, _: &Write, spec: &Spec, disk: &SimDisk, device: u8, end: End) {
-        self.inner.restart(&(), spec, disk, device, end);
+    fn restart(&mut self, _: &Write, spec: &Spec, host: &mut Host<'_>, end: End) {
+        self.inner.restart(&(), spec, host, end);
         (self.rings, self.enciphered) = (Vec::new(), None);
     }
 

@@ -64,8 +64,8 @@ impl<D: DeviceUnderTest> DeviceUnderTest for Rewritten<D> {
         Rewritten::of(D::open(setup, spec, disk, device), *pace)
     }
 
-    fn restart(&mut self, setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8, end: End) {
-        self.inner.restart(&setup.1, spec, disk, device, end);
+    fn restart(&mut self, setup: &Self::Setup, spec: &Spec, host: &mut Host<'_>, end: End) {
+        self.inner.restart(&setup.1, spec, host, end);
         self.paused = [self.pace == Pace::BeforeEach; 4];
         self.live = false;
     }

@@ -34,6 +34,8 @@ pub enum Site {
     Crash,
     /// A lifecycle action of a device.
     Lifecycle,
+    /// A choice of a device's own, or its background work.
+    Device,
 }
 
 /// A source of choices.

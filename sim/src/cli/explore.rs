@@ -154,6 +154,20 @@ impl Visit for Exploring<'_> {
                 self.device
             ));
         }
+        if D::CHOOSES || D::BACKGROUND {
+            let what = if D::CHOOSES { "choices" } else { "background work" };
+            return Err(format!(
+                "{} has {what} of its own, which a search does not enumerate: use run",
+                self.device
+            ));
+        }
+        if !D::PLAIN_MEDIUM {
+            return Err(format!(
+                "{} has a medium of its own form, and a search names the contents of sectors by the \
+                 requests that wrote them: use run",
+                self.device
+            ));
+        }
         self.scope.check(D::KINDS[0])?;
         let args = self.args;
         let folder = Folder::open(&args.out)?;

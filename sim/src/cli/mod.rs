@@ -119,7 +119,8 @@ enum Command {
 /// The device and disk under test, and the way runs are drawn.
 #[derive(Clone, Debug, clap::Args)]
 struct Subject {
-    /// The device: `blk`, `pmem`, `blk+pmem` for a guest with both, or `wrong:NAME`.
+    /// The device: `blk`, `pmem`, `blk+pmem` for a guest with both, or `wrong:NAME`. In a program
+    /// with a device of its own, the name of a set-up.
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
     /// The disk below it: `sim`, `wrong:NAME`, `file:PATH`, `uring:PATH`, or `map:PATH` for a
@@ -263,7 +264,31 @@ struct ShrinkArgs {
 /// ```
 #[must_use]
 pub fn main<D: DeviceUnderTest>() -> ExitCode {
-    begin(&Own::<D>::new())
+    main_with::<D>(&[("own", D::Setup::default())])
+}
+
+/// The command line for another device in several set-ups, such as sizes, variants, or twins with
+/// one deliberate mistake. `--device NAME` chooses one; without it, the first is taken, or the one
+/// that a trace names.
+///
+/// ```no_run
+/// # use powerfail::devices::permissive::{Liberty, PermissiveDevice as MyDevice};
+/// fn main() -> std::process::ExitCode {
+///     powerfail::main_with::<MyDevice>(&[
+///         ("plain", None),
+///         ("any-order", Some(Liberty::AnyOrder)),
+///     ])
+/// }
+/// ```
+#[must_use]
+pub fn main_with<D: DeviceUnderTest>(setups: &[(&str, D::Setup)]) -> ExitCode {
+    match Own::<D>::new(setups) {
+        Ok(targets) => begin(&targets),
+        Err(what) => {
+            say::note(what);
+            ExitCode::from(USAGE)
+        }
+    }
 }
 
 /// The command line of the `powerfail` binary: this repository's devices and the mutants.

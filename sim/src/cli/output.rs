@@ -1,5 +1,7 @@
 //! The summary of a campaign: the printed table and `summary.json`.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,8 +10,10 @@ use serde::Serialize;
 use crate::base::files::{CHECKSUM, checksum, write_whole};
 use crate::dut::Profile;
 use crate::guest::Kind;
+use crate::report::broken;
 use crate::run::campaign::Report;
 use crate::run::known::Known;
+use crate::world::Reach;
 use crate::world::coverage::Situation;
 
 /// The counts of a campaign. They do not depend on the number of jobs.
@@ -128,7 +132,13 @@ pub(super) fn write_summary(dir: &Path, made: &Made<'_>, report: &Report) -> Res
 }
 
 /// The figures of a campaign as a table.
-pub(super) fn table(report: &Report, elapsed: Duration, jobs: usize, kinds: [Kind; 2]) -> String {
+pub(super) fn table(
+    report: &Report,
+    elapsed: Duration,
+    jobs: usize,
+    kinds: [Kind; 2],
+    reach: &Reach,
+) -> String {
     let stats = &report.stats;
     let runs = stats.runs.max(1);
     let each = |n: u64| format!("{}.{:02} a run", n / runs, n * 100 / runs % 100);
@@ -165,10 +175,34 @@ pub(super) fn table(report: &Report, elapsed: Duration, jobs: usize, kinds: [Kin
     out += &row("resets", stats.resets, "");
     out += &row("host faults", stats.faults, "");
     out += &row("violations", report.failures, "");
+    let (within, beyond): (Vec<_>, Vec<_>) = reach
+        .situations()
+        .partition(|(situation, lack)| lack.is_none() || report.coverage.count(*situation) > 0);
     let reached = report.coverage.reached() as u64;
-    out += &row("situations reached", reached, &format!("of {}", Situation::of(kinds).count()));
-    for situation in Situation::of(kinds) {
+    out += &row("situations reached", reached, &format!("of {}", within.len()));
+    for (situation, _) in within {
         out += &row(&format!("  {}", situation.name()), report.coverage.count(situation), "");
+    }
+    out + &out_of_reach(&beyond)
+}
+
+/// The situations that the device cannot reach, by what it lacks for them.
+fn out_of_reach(beyond: &[(Situation, Option<&'static str>)]) -> String {
+    let mut by_lack: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (situation, lack) in beyond {
+        by_lack.entry(lack.unwrap_or_default()).or_default().push(situation.name());
+    }
+    let mut out = String::new();
+    if !beyond.is_empty() {
+        let count = beyond.len();
+        let _ = writeln!(out, "  out of reach of this device: {count} situations, which need");
+    }
+    for (lack, names) in by_lack {
+        let text = format!("{lack}: {}", names.join("; "));
+        for (nth, line) in broken(&text, 92, 2).iter().enumerate() {
+            let indent = if nth == 0 { "    " } else { "      " };
+            let _ = writeln!(out, "{indent}{}", line.trim_start());
+        }
     }
     out
 }

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
-use std::marker::PhantomData;
 
 use powerfail_device::host::{FileDisk, SerialUring};
 
@@ -52,39 +51,74 @@ pub(super) trait Targets {
         false
     }
 
+    /// Whether enough runs of a device on the simulated disk reach every situation, so that a
+    /// missing one is a gap of the runs. Unknown of a device of another program.
+    fn must_reach_all(&self) -> bool {
+        false
+    }
+
     /// The device of a run if none is given.
-    fn default_device(&self) -> &'static str;
+    fn default_device(&self) -> &str;
 
     /// The list of mutants, one line each.
     fn wrong(&self) -> String;
 }
 
-/// The single device of another binary.
-pub(super) struct Own<D>(PhantomData<D>);
+/// The device of another binary, in one or several named set-ups.
+pub(super) struct Own<'a, D: DeviceUnderTest>(&'a [(&'a str, D::Setup)]);
 
-impl<D> Own<D> {
-    pub(super) fn new() -> Own<D> {
-        Own(PhantomData)
+impl<'a, D: DeviceUnderTest> Own<'a, D> {
+    /// The set-ups, each with its name. The first is the default.
+    ///
+    /// # Errors
+    /// One line: there is none, or `--device` or a trace could not say one of the names, or two are
+    /// the same.
+    pub(super) fn new(setups: &'a [(&'a str, D::Setup)]) -> Result<Own<'a, D>, String> {
+        if setups.is_empty() {
+            return Err("this program names no set-up of its device".to_owned());
+        }
+        for (nth, (name, _)) in setups.iter().enumerate() {
+            let plain = |c: char| c.is_ascii_graphic() && c != '#';
+            if name.is_empty() || !name.chars().all(plain) {
+                return Err(format!(
+                    "`{name}` cannot name a set-up: take ASCII letters, digits and punctuation"
+                ));
+            }
+            if setups[..nth].iter().any(|(other, _)| other == name) {
+                return Err(format!("two set-ups are named `{name}`"));
+            }
+        }
+        Ok(Own(setups))
+    }
+
+    /// The names, in order, as words of a sentence.
+    fn names(&self) -> String {
+        let names: Vec<&str> = self.0.iter().map(|(name, _)| *name).collect();
+        names.join(", ")
     }
 }
 
-impl<D: DeviceUnderTest> Targets for Own<D> {
+impl<D: DeviceUnderTest> Targets for Own<'_, D> {
     fn find<V: Visit>(&self, device: &str, disk: &str, visit: V) -> Result<V::Out, String> {
-        if device != "own" {
-            return Err(format!("there is no device `{device}` here; the only one is `own`"));
-        }
+        let Some((_, setup)) = self.0.iter().find(|(name, _)| *name == device) else {
+            let known = match self.only_one() {
+                true => format!("the only one is `{}`", self.names()),
+                false => format!("there are {}", self.names()),
+            };
+            return Err(format!("there is no device `{device}` here; {known}"));
+        };
         if disk != "sim" {
             return Err(format!("there is no disk `{disk}` here; the only one is `sim`"));
         }
-        Ok(visit.visit::<D>(D::Setup::default()))
+        Ok(visit.visit::<D>(setup.clone()))
     }
 
     fn only_one(&self) -> bool {
-        true
+        self.0.len() == 1
     }
 
-    fn default_device(&self) -> &'static str {
-        "own"
+    fn default_device(&self) -> &str {
+        self.0[0].0
     }
 
     fn wrong(&self) -> String {
@@ -154,7 +188,11 @@ impl Targets for Builtin {
         }
     }
 
-    fn default_device(&self) -> &'static str {
+    fn must_reach_all(&self) -> bool {
+        true
+    }
+
+    fn default_device(&self) -> &str {
         "blk"
     }
 
@@ -236,5 +274,55 @@ fn no_file(path: &str, error: &io::Error) -> String {
             format!("{path} exists, and a run would overwrite it: give a path that does not exist")
         }
         _ => format!("cannot create the file {path}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::permissive::{Liberty, PermissiveDevice};
+
+    type Device = PermissiveDevice;
+
+    /// The set-up that a device is visited with.
+    struct Seen;
+
+    impl Visit for Seen {
+        type Out = String;
+
+        fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> String {
+            format!("{setup:?}")
+        }
+    }
+
+    #[test]
+    fn a_name_chooses_a_setup_and_an_unknown_one_lists_all() {
+        let setups = [("plain", None), ("any-order", Some(Liberty::AnyOrder))];
+        let own = Own::<Device>::new(&setups).ok().unwrap();
+        assert_eq!(own.default_device(), "plain");
+        assert!(!own.only_one(), "a trace names its set-up");
+        assert_eq!(own.find("any-order", "sim", Seen).unwrap(), "Some(AnyOrder)");
+        let what = own.find("own", "sim", Seen).unwrap_err();
+        assert_eq!(what, "there is no device `own` here; there are plain, any-order");
+        assert!(own.find("plain", "uring:x", Seen).is_err());
+    }
+
+    #[test]
+    fn the_only_setup_is_taken_whatever_a_trace_says() {
+        let own = Own::<Device>::new(&[("own", None)]).ok().unwrap();
+        assert!(own.only_one());
+        let what = own.find("blk", "sim", Seen).unwrap_err();
+        assert_eq!(what, "there is no device `blk` here; the only one is `own`");
+    }
+
+    #[test]
+    fn names_that_nothing_could_choose_are_refused() {
+        let said = |setups: &[(&str, Option<Liberty>)]| Own::<Device>::new(setups).err();
+        assert_eq!(said(&[]).unwrap(), "this program names no set-up of its device");
+        assert_eq!(said(&[("a", None), ("a", None)]).unwrap(), "two set-ups are named `a`");
+        for name in ["", "two words", "#remark", "ä"] {
+            assert!(said(&[(name, None)]).is_some(), "{name:?}");
+        }
+        assert_eq!(said(&[("a", None), ("wrong:b", None)]), None);
     }
 }

@@ -96,8 +96,8 @@ impl<S: Seam> DeviceUnderTest for Blk<S> {
         }
     }
 
-    fn restart(&mut self, _: &S::Setup, spec: &Spec, disk: &SimDisk, device: u8, _: End) {
-        self.registers = Registers::on(spec, disk.limits(device));
+    fn restart(&mut self, _: &S::Setup, spec: &Spec, host: &mut Host<'_>, _: End) {
+        self.registers = Registers::on(spec, host.disk.limits(host.device));
         self.records.clear();
         self.unrecorded = 0;
         self.seam.backend_lost();

@@ -159,7 +159,7 @@ impl<L: FileLane, S: Seam> DeviceUnderTest for BlkFile<L, S> {
         }
     }
 
-    fn restart(&mut self, _: &Self::Setup, spec: &Spec, _: &SimDisk, _: u8, _: End) {
+    fn restart(&mut self, _: &Self::Setup, spec: &Spec, _: &mut Host<'_>, _: End) {
         self.registers = Registers::on(spec, limits(spec));
         // The old backend lets go of the file before the new one takes it.
         self.lanes.clear();

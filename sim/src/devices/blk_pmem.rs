@@ -42,8 +42,8 @@ impl DeviceUnderTest for BlkPmem {
         }
     }
 
-    fn restart(&mut self, _setup: &(), spec: &Spec, disk: &SimDisk, device: u8, end: End) {
-        either!(self, this => this.restart(&(), spec, disk, device, end));
+    fn restart(&mut self, _setup: &(), spec: &Spec, host: &mut Host<'_>, end: End) {
+        either!(self, this => this.restart(&(), spec, host, end));
     }
 
     fn offered(&self) -> u64 {

@@ -93,7 +93,7 @@ impl<L: FileLane, S: Seam> DeviceUnderTest for BlkPowerCut<L, S> {
         BlkPowerCut { device, host_faults: Prng::new(seed), drawn_at: None }
     }
 
-    fn restart(&mut self, setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8, end: End) {
+    fn restart(&mut self, setup: &Self::Setup, spec: &Spec, host: &mut Host<'_>, end: End) {
         // Opening must not fail: a backend that cannot sync does not start.
         self.power().fail_no_sync();
         self.drawn_at = None;
@@ -101,7 +101,7 @@ impl<L: FileLane, S: Seam> DeviceUnderTest for BlkPowerCut<L, S> {
             End::BackendKill => self.power().remember(),
             End::PowerLoss { survivors } => self.power().cut(survivors),
         }
-        self.device.restart(setup, spec, disk, device, end);
+        self.device.restart(setup, spec, host, end);
     }
 
     forward!(
@@ -113,7 +113,12 @@ impl<L: FileLane, S: Seam> DeviceUnderTest for BlkPowerCut<L, S> {
         if host.may_fail {
             self.draw_fate();
         }
-        self.device.step(queue, host)
+        let before = self.power().failures();
+        let progress = self.device.step(queue, host);
+        if self.power().failures() > before {
+            host.failed_sync();
+        }
+        progress
     }
 
     fn own_medium(&self) -> Option<&impl OwnMedium> {

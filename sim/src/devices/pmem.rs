@@ -49,7 +49,7 @@ impl DeviceUnderTest for Pmem {
         Pmem { device: device(spec), steps: 0 }
     }
 
-    fn restart(&mut self, (): &(), spec: &Spec, _: &SimDisk, _device: u8, _end: End) {
+    fn restart(&mut self, (): &(), spec: &Spec, _: &mut Host<'_>, _end: End) {
         self.device = device(spec);
     }
 

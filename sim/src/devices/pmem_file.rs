@@ -27,6 +27,7 @@ use crate::guest::RingPlan;
 use crate::guest::payload::SECTOR;
 use crate::guest::{Kind, REGION};
 use crate::host::disk::SimDisk;
+use crate::host::power_cut_fs::Power;
 
 /// One sync in so many fails, in runs whose host may.
 const ONE_FAILS_IN: u32 = 6;
@@ -193,7 +194,7 @@ impl<const CUTS: bool> DeviceUnderTest for PmemFile<CUTS> {
         }
     }
 
-    fn restart(&mut self, _: &Maps, spec: &Spec, _: &SimDisk, _device: u8, end: End) {
+    fn restart(&mut self, _: &Maps, spec: &Spec, _: &mut Host<'_>, end: End) {
         self.device = pmem::device(spec);
         if let Some(power) = &self.lease.power {
             // Opening must not fail: a backend that cannot sync does not start.
@@ -237,6 +238,8 @@ impl<const CUTS: bool> DeviceUnderTest for PmemFile<CUTS> {
         if host.may_fail {
             self.draw_fate();
         }
+        let failures = |device: &PmemFile<CUTS>| device.lease.power.as_ref().map(Power::failures);
+        let before = failures(self);
         let Some((queue, ring)) = self.device.queue_mut() else { return Progress::Idle };
         let map = self.map.as_mut().expect("only a restart takes it away");
         let done = registers::progress(step(queue, ring, map, &host.ram));
@@ -245,6 +248,9 @@ impl<const CUTS: bool> DeviceUnderTest for PmemFile<CUTS> {
             if self.maps.fault == MapFault::None {
                 self.stored = SectorSet::EMPTY;
             }
+        }
+        if failures(self) > before {
+            host.failed_sync();
         }
         done
     }

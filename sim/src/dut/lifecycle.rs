@@ -21,6 +21,17 @@ impl Abilities {
     /// All of them.
     pub const ALL: Abilities =
         Abilities { pause: true, queue_reset: true, resize: true, reconnect: true };
+
+    /// Those that either has.
+    #[must_use]
+    pub fn or(self, other: Abilities) -> Abilities {
+        Abilities {
+            pause: self.pause | other.pause,
+            queue_reset: self.queue_reset | other.queue_reset,
+            resize: self.resize | other.resize,
+            reconnect: self.reconnect | other.reconnect,
+        }
+    }
 }
 
 /// Where a backend dies that dies inside a step of a queue's thread. A step in which that cannot be

@@ -5,39 +5,31 @@
 //! and so does one built on none. A binary that implements [`DeviceUnderTest`] and calls
 //! [`powerfail::main`](crate::main()) has the whole command line.
 //!
-//! The core has a dozen methods, half of them with a default. Everything else is an [optional
-//! part](parts).
+//! The core has a dozen methods, half of them with a default; [`DeviceUnderTest`] states the rules
+//! for them. Everything else is an [optional part](parts). [`toolkit`] has a ring and a parser for
+//! requests, [`transfers`] the operations of the simulated disk.
 
 pub(crate) mod caught;
+mod host;
 pub mod lifecycle;
+mod marked;
 pub mod parts;
 mod spec;
 pub mod toolkit;
+pub mod transfers;
 
+pub use host::{Choices, Host, Remark};
+pub(crate) use host::{Link, News};
+pub(crate) use marked::Marked;
 pub use parts::{Absent, Managed, Mapping, OwnMedium};
-pub use powerfail_model::Profile;
+pub use powerfail_model::{Profile, Rule};
 pub use spec::{ALL_FEATURES, MAX_QUEUES, MEMORY_FEATURES, Spec};
 
 use crate::base::sectors::SectorSet;
 use crate::guest::Kind;
 use crate::guest::RingPlan;
-use crate::guest::memory::Ram;
 use crate::guest::wire::feature;
 use crate::host::disk::SimDisk;
-
-/// The host's resources for one step of a device.
-#[derive(Debug)]
-pub struct Host<'a> {
-    /// Guest memory.
-    pub ram: Ram<'a>,
-    /// The simulated disk, for devices that keep their data on it.
-    pub disk: &'a mut SimDisk,
-    /// The number of the device, counted from zero: its part of the disk.
-    pub device: u8,
-    /// True iff the host may fail in this run. Only then may a device with a medium of its own fail
-    /// a legal request.
-    pub may_fail: bool,
-}
 
 /// The end of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +49,9 @@ pub enum Medium {
     /// The simulated disk: the world cuts its power, fails its operations, and inspects it.
     Simulated,
     /// A medium of the device's own. Power is lost: [`restart`](DeviceUnderTest::restart) applies
-    /// the loss to it. Legal requests may fail where [`Host::may_fail`] says so.
+    /// the loss to it. A legal request may fail only if the device reports a failure of that medium
+    /// ([`Host::failed`], [`Host::failed_sync`]), which it may have where [`Host::may_fail`] is
+    /// true.
     Own,
     /// A medium of the device's own that is free of faults: no power is lost in its runs, and no
     /// legal request may fail.
@@ -101,7 +95,28 @@ pub enum Progress {
 ///
 /// The world calls the methods in the order of a driver and a transport: `open`; then, per life,
 /// `negotiate`, `config_read`, `start`, any number of `kick` and `step`, and `begin_reset` followed
-/// by `step` until `reset_done`. A clone must share no state with its original.
+/// by `step` until `reset_done`.
+///
+/// # Rules
+///
+/// - A device is a function of its calls: no clock, no random number but [`Host::choose`], no
+///   thread with effects of its own. Runs are repeated, and a difference ends a campaign.
+/// - A clone shares no state with its original.
+/// - A panic in any method is a finding, so a device may assert what it relies on.
+/// - `step` is called on devices that are not live: between `begin_reset` and `reset_done`; once
+///   for each queue after `reset_done` was true, where it must use and signal nothing; and for
+///   operations of the host that outlive a life.
+/// - `begin_reset` comes without a `start` before it, after `negotiate` has refused the features.
+/// - A reset may take as many steps and polls as it needs while it makes progress. It counts as
+///   broken if `reset_done` is false 4,096 times in a row although every queue is idle and the host
+///   has nothing left to do, or after 10,000 rounds of up to 64 steps.
+/// - The same bound holds for a device that always says [`Progress::Busy`]: what it has not
+///   answered by then counts as never answered.
+/// - The [`Spec`] is an order, not a hint: number of queues, serial number, limits of DISCARD and
+///   WRITE_ZEROES, read-only disk, start value of the cache mode. Only `offer` is a wish: a device
+///   offers those of the features that it has. It may hold RING_RESET although the device has no
+///   [lifecycle](Self::lifecycle).
+/// - The capacity that the driver reads is that of [`Spec::disk`], in sectors of 512 bytes.
 pub trait DeviceUnderTest: Clone + Send + Sized {
     /// The parameters of the device besides the [`Spec`]; `()` for most.
     type Setup: Clone + Default + Send + Sync + std::fmt::Debug;
@@ -117,8 +132,40 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     /// Strict.
     const PROFILE: Profile = Profile::Literal;
 
-    /// Whether rings may start at an index other than zero.
-    const RING_BASE: bool = false;
+    /// Whether a ring may start at the index [`RingPlan::base`] instead of zero. It does in a
+    /// quarter of the runs, so that indices wrap; a device that ignores the base then never sees
+    /// its first request, and is found at once. A device that says `false` never wraps its rings,
+    /// and the summary says so.
+    const RING_BASE: bool = true;
+
+    /// Whether the device calls [`Host::choose`]. A search refuses a device that does.
+    const CHOOSES: bool = false;
+
+    /// Whether the guest's sector `s` lies at byte `512 s` of the device's part of the simulated
+    /// disk. The world checks that. A device that enciphers, compresses, or keeps a log says
+    /// `false`, and [formats](Self::format) its part; it may have [spare](Self::spare) sectors.
+    /// Host faults, torn writes and power losses are as on a plain medium.
+    const PLAIN_MEDIUM: bool = true;
+
+    /// Whether the device has [background work](Self::background).
+    const BACKGROUND: bool = false;
+
+    /// The sectors that the device needs on the simulated disk besides those of the guest, for logs
+    /// and metadata; rounded up to whole granules. They lie at the end of its part, and the limits
+    /// of its lanes include them. Only asked if [`PLAIN_MEDIUM`](Self::PLAIN_MEDIUM) is false.
+    ///
+    /// A medium holds 256 sectors: up to two devices, each with its part and 8 sectors behind it. A
+    /// run whose two devices do not fit has one.
+    fn spare(_setup: &Self::Setup, _spec: &Spec) -> u32 {
+        0
+    }
+
+    /// Writes the initial content of the device's part, as a program that formats a disk does:
+    /// `image` holds the sectors of the guest, `part` also the [spare](Self::spare) ones. Only
+    /// called if [`PLAIN_MEDIUM`](Self::PLAIN_MEDIUM) is false, and before `open`.
+    fn format(_setup: &Self::Setup, _spec: &Spec, image: &[u8], part: &mut [u8]) {
+        part[..image.len()].copy_from_slice(image);
+    }
 
     /// Whether the disk may be sparse, with its used sectors far from its beginning: [`DiskShape::first`].
     ///
@@ -131,8 +178,39 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
 
     /// Starts the backend again after its end. A medium of the device's own must keep its content
     /// over [`End::BackendKill`], and stable content over [`End::PowerLoss`].
-    fn restart(&mut self, setup: &Self::Setup, spec: &Spec, disk: &SimDisk, device: u8, _end: End) {
-        *self = Self::open(setup, spec, disk, device);
+    ///
+    /// The default opens a new device on the simulated disk, which has kept what survived. It is
+    /// wrong for every other medium, because [`open`](Self::open) copies the *initial* image, so a
+    /// device with a medium of its own does not compile without a `restart` of its own:
+    ///
+    /// ```compile_fail,E0080
+    /// # use powerfail::dut::{DeviceUnderTest, Host, Medium, Progress, Spec};
+    /// # use powerfail::{guest::RingPlan, host::disk::SimDisk};
+    /// #[derive(Clone)]
+    /// struct Mine;
+    ///
+    /// impl DeviceUnderTest for Mine {
+    ///     type Setup = ();
+    ///     const MEDIUM: Medium = Medium::Own;
+    /// #     fn open(_: &(), _: &Spec, _: &SimDisk, _: u8) -> Mine { Mine }
+    /// #     fn offered(&self) -> u64 { 1 << 32 }
+    /// #     fn config_read(&mut self, _: u64, _: &mut [u8]) {}
+    /// #     fn start(&mut self, _: &[RingPlan]) {}
+    /// #     fn step(&mut self, _: u16, _: &mut Host<'_>) -> Progress { Progress::Idle }
+    /// #     fn begin_reset(&mut self, _: &mut Host<'_>) {}
+    /// }
+    ///
+    /// let _ = powerfail::check::<Mine>((), 1).run();
+    /// ```
+    fn restart(&mut self, setup: &Self::Setup, spec: &Spec, host: &mut Host<'_>, _end: End) {
+        const {
+            assert!(
+                Self::MEDIUM.is_simulated(),
+                "a device whose medium is not the simulated disk needs a `restart` of its own: \
+                 the default would bring back the initial image"
+            );
+        }
+        *self = Self::open(setup, spec, host.disk, host.device);
     }
 
     /// The offered features.
@@ -159,12 +237,33 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
     fn kick(&mut self, _queue: u16) {}
 
     /// The thread of a queue takes one step.
+    ///
+    /// After [`Progress::Idle`] it is called again once the queue is kicked, an operation of its
+    /// lane completes, another queue or background work wakes it, or the device is started, reset
+    /// or resumed.
     fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress;
+
+    /// Work that belongs to no queue takes one step: garbage collection, write-back, a timer. Only
+    /// called if [`BACKGROUND`](Self::BACKGROUND) is true.
+    ///
+    /// It is scheduled like the thread of a queue, from `open` on, whether a driver runs the device
+    /// or not. [`Progress::Idle`] says that there is nothing to do until a queue makes progress, an
+    /// operation completes, or the device is kicked, started, reset or restarted. The world also
+    /// calls an idle one now and then, so a timer may expire at any time. A step that uses a
+    /// request must return [`Progress::Woke`], and the step of that queue signals.
+    ///
+    /// On the simulated disk it has a lane of its own,
+    /// [`Lane::background`](crate::host::disk::Lane::background). Every outstanding request may
+    /// fail after an operation of that lane has failed.
+    fn background(&mut self, _host: &mut Host<'_>) -> Progress {
+        Progress::Idle
+    }
 
     /// The driver writes zero to the device status.
     fn begin_reset(&mut self, host: &mut Host<'_>);
 
-    /// Whether the device status reads zero: at once, for a device that need not wait.
+    /// Whether the device status reads zero: at once, for a device that need not wait. Asked again
+    /// and again; see the [rules](DeviceUnderTest#rules) for the bound.
     fn reset_done(&mut self) -> bool {
         true
     }
@@ -181,7 +280,8 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
         self.lifecycle().is_none_or(Managed::take_config_signal)
     }
 
-    /// A hash of the state that a [`restart`](Self::restart) after a power loss would carry over:
+    /// For exhaustive searches, so only for devices on the simulated disk: a hash of the state that
+    /// a [`restart`](Self::restart) after a power loss would carry over:
     /// from there on, devices with equal numbers behave equally, whatever came before. `None` if
     /// that is unknown, which makes an exhaustive search larger.
     fn carries(&self) -> Option<u64> {

@@ -35,6 +35,8 @@ pub(super) struct About {
     named: Vec<u32>,
     capacity: u32,
     base: u32,
+    /// The sectors of the device on a medium that is not plain: which of them hold what is unknown.
+    opaque: Option<SectorSet>,
 }
 
 impl About {
@@ -69,7 +71,8 @@ impl About {
         let rule = violation.rule;
         let others = matches!(rule, Rule::ForeignContent | Rule::MediumOutside) || all;
         let base = shape.spec.disk.base(failure.device);
-        About { scope, device: failure.device, others, named, capacity, base }
+        let opaque = opaque(shape, failure.device);
+        About { scope, device: failure.device, others, named, capacity, base, opaque }
     }
 
     /// Selects every event, because no promise was broken. A choice of one device takes the first.
@@ -82,6 +85,7 @@ impl About {
             named: Vec::new(),
             capacity: disk.room(),
             base: disk.base(0),
+            opaque: opaque(shape, 0),
         }
     }
 
@@ -160,7 +164,7 @@ impl About {
         let mine = match self.scope {
             Scope::Sectors(_) => self.on_medium(),
             Scope::Request(_) | Scope::Negotiation => SectorSet::EMPTY,
-            _ => SectorSet::range(self.base, self.capacity),
+            _ => self.opaque.unwrap_or_else(|| SectorSet::range(self.base, self.capacity)),
         };
         let mut shown = SectorSet::EMPTY;
         set.and(mine).iter().for_each(|sector| shown.insert(sector - self.base));
@@ -168,12 +172,20 @@ impl About {
     }
 
     fn on_medium(&self) -> SectorSet {
+        if let Some(all) = self.opaque {
+            return all;
+        }
         let mut set = SectorSet::EMPTY;
         if let Scope::Sectors(sectors) = self.scope {
             sectors.iter().for_each(|sector| set.insert(sector + self.base));
         }
         set
     }
+}
+
+fn opaque(shape: &WorldShape, device: u8) -> Option<SectorSet> {
+    let disk = &shape.spec.disk;
+    (!disk.plain).then(|| disk.part(device))
 }
 
 /// The request of an event in a verdict.

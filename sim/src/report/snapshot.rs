@@ -50,7 +50,7 @@ pub(crate) fn snapshot<D: DeviceUnderTest>(world: &World<D>, style: Style) -> St
             let out = if out.is_empty() { "nothing".to_owned() } else { out.join("; ") };
             say(2, &format!("q{index}: out: {out} ({thread}, {} to take back)", queue.back()));
         }
-        if D::MEDIUM.is_simulated() {
+        if D::MEDIUM.is_simulated() && D::PLAIN_MEDIUM {
             for line in sectors(world, device) {
                 say(2, &line);
             }

@@ -6,6 +6,7 @@
 //! third kind of result, neither pass nor fail.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -50,7 +51,7 @@ pub struct Finding {
 }
 
 /// A seed whose two runs differ.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Divergence {
     /// The seed.
     pub seed: u64,
@@ -60,6 +61,32 @@ pub struct Divergence {
     pub first: Option<Action>,
     /// That action in the second run, unless the run is shorter.
     pub second: Option<Action>,
+}
+
+/// Where the two runs differ, and that this is neither pass nor fail.
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Divergence { seed, at, first, second } = self;
+        if first == second {
+            return write!(
+                f,
+                "seed {seed} is not reproducible: it ends differently in a world that has done \
+                 other runs\nneither pass nor fail: state is carried over from one run to the next"
+            );
+        }
+        let show = |action: &Option<Action>| match action {
+            Some(action) => action.to_string(),
+            None => "(no further action)".to_owned(),
+        };
+        write!(
+            f,
+            "seed {seed} is not reproducible: action {} was `{}` and then `{}`\n\
+             neither pass nor fail: the device depends on more than its inputs",
+            at + 1,
+            show(first),
+            show(second)
+        )
+    }
 }
 
 /// The result of a campaign.

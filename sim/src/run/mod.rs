@@ -41,8 +41,14 @@ impl Plan {
     }
 
     /// Draws the options of a seed's run.
-    fn draw<D: DeviceUnderTest>(self, seed: u64, choose: &mut impl Choose) -> Options {
+    fn draw<D: DeviceUnderTest>(
+        self,
+        setup: &D::Setup,
+        seed: u64,
+        choose: &mut impl Choose,
+    ) -> Options {
         let mut options = self.preset.draw(D::KINDS, choose);
+        options.shape = options.shape.fitting::<D>(setup);
         options.shape.contract = self.contract_of::<D>();
         // Not drawn, so that a run is the same whether it is watched or not.
         let nth = mix(seed / ONE_WATCHED_IN) % ONE_WATCHED_IN;
@@ -77,7 +83,7 @@ pub fn run_number(seed: u64) -> u32 {
 /// A world of this seed's shape, at power-on.
 pub fn world<D: DeviceUnderTest>(setup: &D::Setup, plan: Plan, seed: u64) -> World<D> {
     let mut choose = Seeded::new(seed);
-    let options = plan.draw::<D>(seed, &mut choose);
+    let options = plan.draw::<D>(setup, seed, &mut choose);
     World::new(setup.clone(), options.shape, run_number(seed))
 }
 
@@ -90,8 +96,21 @@ pub fn run_seed<D: DeviceUnderTest>(
     record: impl FnMut(&Action),
 ) -> Verdict {
     let mut choose = Seeded::new(seed);
-    let options = plan.draw::<D>(seed, &mut choose);
+    let options = plan.draw::<D>(world.setup(), seed, &mut choose);
     lead(world, plan, options, run_number(seed), &mut choose, record)
+}
+
+/// The world and the actions of a seed's run, for replay.
+pub(crate) fn record<D: DeviceUnderTest>(
+    setup: &D::Setup,
+    plan: Plan,
+    seed: u64,
+) -> (WorldShape, Vec<Action>) {
+    let mut world = world::<D>(setup, plan, seed);
+    let shape = *world.shape();
+    let mut actions = Vec::new();
+    run_seed(&mut world, plan, seed, |action| actions.push(*action));
+    (shape, actions)
 }
 
 /// Does one run with these options; every further number is drawn from `choose`.

@@ -7,6 +7,7 @@
 //!
 //! Not here: the requests of the guest (`workload`), the behaviour of the host (`host_faults`).
 
+mod by_itself;
 mod host_faults;
 mod lifecycle;
 pub mod options;
@@ -178,6 +179,11 @@ impl Scheduler {
     ) -> Option<Action> {
         while self.phase != Phase::Done {
             self.moves += 1;
+            if (D::CHOOSES || D::BACKGROUND)
+                && let Some(next) = self.by_itself(world, choose)
+            {
+                return Some(next);
+            }
             if let Some(next) = self.attempt(world, choose) {
                 return Some(next);
             }

@@ -287,6 +287,8 @@ fn usual<C: Choose>(choose: &mut C) -> Options {
         can_discard: draw(8) != 0,
         depth: [1, 2, 4, 32, 32, 32][draw(6) as usize],
         read_only: draw(32) == 0,
+        reserve: 0,
+        plain: true,
     };
     let mut offer = ALL_FEATURES;
     for (bit, out_of) in [

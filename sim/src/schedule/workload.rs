@@ -7,9 +7,16 @@ use crate::dut::DeviceUnderTest;
 use crate::guest::Kind;
 use crate::guest::wire::{feature, request};
 use crate::guest::{GuestRequest, Layout, MAX_SEGMENTS, Malformation, RangeKind, Segments};
+use crate::host::disk::{BACKGROUND_LANE, OpKey};
 use crate::world::action::{Action, QueueId, Until};
 use crate::world::{DeviceSlot, World};
 use powerfail_model::Segment;
+
+/// Whether an operation belongs to a queue. Those of background work count as the first queue's.
+fn is_of(key: OpKey, to: QueueId) -> bool {
+    let lane = if key.lane == BACKGROUND_LANE { 0 } else { key.lane };
+    key.device == to.device && lane == to.queue
+}
 
 impl Scheduler {
     /// One move while the guest works; `None` if the drawn one is not enabled.
@@ -55,10 +62,9 @@ impl Scheduler {
                     return None;
                 }
                 let nth = match self.schedule {
-                    Schedule::Pct => world
-                        .disk()
-                        .in_flight()
-                        .position(|(key, ..)| key.device == to.device && key.lane == to.queue)?,
+                    Schedule::Pct => {
+                        world.disk().in_flight().position(|(key, ..)| is_of(key, to))?
+                    }
                     _ => choose.below(busy as u32, Site::Operation) as usize,
                 };
                 Some(self.host(world, choose, nth))
@@ -132,10 +138,7 @@ impl Scheduler {
                             || driver.back() > 0)
                 }
                 Party::Thread => slot.runnable[queue],
-                Party::Host => world
-                    .disk()
-                    .in_flight()
-                    .any(|(key, ..)| key.device == to.device && key.lane == to.queue),
+                Party::Host => world.disk().in_flight().any(|(key, ..)| is_of(key, to)),
             }
         })
     }

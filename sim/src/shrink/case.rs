@@ -115,6 +115,16 @@ impl Cost {
                     Until::Steps(steps) => 4 + u32::from(*steps),
                 };
             }
+            Action::Background { steps, .. } => {
+                self.orders += 1;
+                self.steps += 4 + u32::from(*steps);
+            }
+            Action::Choose { choices, .. } => {
+                self.orders += 1;
+                self.steps += choices.numbers().len() as u32;
+                self.numbers +=
+                    choices.numbers().iter().map(|&number| u64::from(number)).sum::<u64>();
+            }
             Action::Effect { set, .. } => {
                 self.orders += 1;
                 self.survivors += set.len();

@@ -254,6 +254,12 @@ fn removals(case: &Case) -> Vec<Change> {
                 (format!("the host writes {set} back"), without(case, &[place]))
             }
             Action::Evict { set } => (format!("the host evicts {set}"), without(case, &[place])),
+            Action::Choose { choices, .. } => {
+                (format!("the device chooses {choices}"), without(case, &[place]))
+            }
+            Action::Background { .. } => {
+                ("the background work of the device runs".to_owned(), without(case, &[place]))
+            }
             Action::Kick { .. } => ("the guest kicks".to_owned(), without(case, &[place])),
             Action::Effect { op, set } => {
                 (format!("{set} of {} lands", operation(case, op)), without(case, &[place]))
@@ -283,6 +289,8 @@ fn event(case: &Case, action: &Action) -> Option<String> {
             format!("the device submits {}", operation(case, op))
         }
         Action::Crank { to, .. } => format!("the thread of {to} runs"),
+        Action::Background { .. } => "the background work of the device runs".to_owned(),
+        Action::Choose { choices, .. } => format!("the device chooses {choices}"),
         Action::Kick { to } => format!("the kick of {to}"),
         Action::Reap { to, .. } => format!("the guest looks at {to}"),
         Action::Writeback { value, .. } => format!("writeback is set to {value}"),

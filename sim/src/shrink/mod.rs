@@ -150,6 +150,7 @@ pub fn shrink<D: DeviceUnderTest>(
     signature: &Signature,
     effort: &Effort<'_>,
 ) -> Option<Shrunk> {
+    let shape = shape.of_device::<D>(setup);
     let search = Search::<D>::new(setup, signature, effort);
     let given = Case { shape, run, actions: actions.to_vec() };
     let mut best = search

@@ -80,6 +80,12 @@ where
                 };
                 Action::Crank { to: (self.queue)(to), until }
             }
+            Action::Background { device, steps } => {
+                Action::Background { device: self.device(device), steps }
+            }
+            Action::Choose { device, choices } => {
+                Action::Choose { device: self.device(device), choices }
+            }
             Action::Effect { op, set } => Action::Effect { op: self.op(op), set: self.set(set) },
             Action::Complete { op, outcome } => {
                 let outcome = match outcome {
@@ -138,6 +144,8 @@ fn device_of(action: &Action) -> Option<u8> {
         | Action::Reset { device }
         | Action::PollReset { device }
         | Action::Lifecycle { device, .. }
+        | Action::Background { device, .. }
+        | Action::Choose { device, .. }
         | Action::Crash(CrashKind::Backend { device })
         | Action::Await { device, .. } => Some(*device),
         Action::Send { to, .. }

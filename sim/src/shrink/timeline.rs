@@ -1,9 +1,11 @@
-//! The effects of each action of a run: the requests that came back and the operations submitted.
+//! The effects of each action of a run: the requests that came back, the operations submitted, and
+//! the choices of devices.
 
 use super::case::Case;
 use crate::dut::DeviceUnderTest;
 use crate::host::disk::OpKey;
 use crate::run::guarded;
+use crate::world::action::Action;
 use crate::world::{Event, World};
 
 /// The effects of one action.
@@ -13,6 +15,8 @@ pub(super) struct Moment {
     pub(super) back: Vec<(u8, u32)>,
     /// Operations that were submitted to the host.
     pub(super) submitted: Vec<OpKey>,
+    /// Choices that devices took, with their devices.
+    pub(super) chosen: Vec<(u8, u16)>,
 }
 
 /// The effects of every action, in order; none for those after the failure.
@@ -37,7 +41,10 @@ impl Timeline {
                         Event::Completed { ask, .. } if ask.is_access() => {}
                         Event::Completed { to, id, .. } => moment.back.push((to.device, id)),
                         Event::Submitted(op) => moment.submitted.push(op),
-                        Event::Did(_) | Event::Signalled(_) => {}
+                        Event::Chose { device, number, .. } => {
+                            moment.chosen.push((device, number));
+                        }
+                        Event::Did(_) | Event::Signalled(_) | Event::Remarked { .. } => {}
                     }
                 }
                 moments.push(moment);
@@ -53,6 +60,16 @@ impl Timeline {
     /// The effects of the action at this index.
     pub(super) fn at(&self, place: usize) -> Moment {
         self.0.get(place).cloned().unwrap_or_default()
+    }
+
+    /// The choices that a device took of those given at this index.
+    pub(super) fn chosen(&self, place: usize, actions: &[Action], device: u8) -> Vec<u16> {
+        let given = |action: &Action| matches!(action, Action::Choose { device: other, .. } if *other == device);
+        let until = (place + 1..actions.len()).find(|&at| given(&actions[at]));
+        let end = until.unwrap_or(self.0.len()).min(self.0.len());
+        let moments = self.0.get(place..end).unwrap_or_default();
+        let chosen = moments.iter().flat_map(|moment| &moment.chosen);
+        chosen.filter(|chosen| chosen.0 == device).map(|chosen| chosen.1).collect()
     }
 
     /// The index of the action at which a request came back.

@@ -133,6 +133,12 @@ impl fmt::Display for Action {
                     Until::Used(id) => write!(f, " until={id}"),
                 }
             }
+            Action::Background { device, steps } => {
+                write!(f, "background {} steps={steps}", device_name(*device))
+            }
+            Action::Choose { device, choices } => {
+                write!(f, "choose {} {choices}", device_name(*device))
+            }
             Action::Effect { op, set } => write!(f, "effect {op} sectors={set}"),
             Action::Complete { op, outcome } => {
                 write!(f, "complete {op}")?;
@@ -398,6 +404,18 @@ impl FromStr for Action {
                 };
                 Action::Crank { to, until }
             }
+            "background" => {
+                let device = words.device()?;
+                let steps = words.parsed("steps")?.ok_or("steps= is missing")?;
+                if steps == 0 {
+                    return Err("background work takes at least one step".to_owned());
+                }
+                Action::Background { device, steps }
+            }
+            "choose" => {
+                let device = words.device()?;
+                Action::Choose { device, choices: words.next("the numbers")?.parse()? }
+            }
             "effect" => {
                 let op = op(&mut words)?;
                 Action::Effect { op, set: words.set("sectors")? }
@@ -500,6 +518,22 @@ mod tests {
             "load a l1 0+9",
             "load a l1 4294967296+1",
             "send q0 s1 store 0+1",
+        ] {
+            assert!(nonsense.parse::<Action>().is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn what_a_device_does_by_itself_reads_back_as_it_is_written() {
+        for line in ["background a steps=3", "choose b 3,0,1", "choose a 0"] {
+            assert_eq!(line.parse::<Action>().expect("an action").to_string(), line);
+        }
+        for nonsense in [
+            "background a",
+            "background a steps=0",
+            "background q0 steps=1",
+            "choose a",
+            "choose a x",
         ] {
             assert!(nonsense.parse::<Action>().is_err(), "{nonsense}");
         }

@@ -4,6 +4,7 @@ use powerfail_model::{Atom, Observed, RequestId};
 
 use super::judge::{Answer, Failure};
 use super::{Event, Outcome, World};
+use crate::dut::caught::of_device;
 use crate::dut::{DeviceUnderTest, Host, Mapping};
 use crate::guest::Kind;
 use crate::guest::payload::{self, Author};
@@ -27,7 +28,8 @@ impl<D: DeviceUnderTest> World<D> {
             return Ok(false);
         }
         let author = Author { run: self.run, disk: to.device };
-        let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
+        let link = &mut slot.link;
+        let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail, link };
         let mut seen = [Observed::Garbage; MAX_WORDS as usize];
         let store = matches!(ask, GuestRequest::Store { .. });
         for (content, number) in seen.iter_mut().zip(word..word + words) {
@@ -38,6 +40,8 @@ impl<D: DeviceUnderTest> World<D> {
                 *content = payload::read_word(word, author, number);
             }
         }
+        self.heed(to.device);
+        let slot = &mut self.slots[usize::from(to.device)];
         let flushing = slot.queues[0].out() > 0;
         let was_reset = slot.was_reset;
         let oracle = slot.oracle.memory();
@@ -69,7 +73,7 @@ impl<D: DeviceUnderTest> World<D> {
 #[inline]
 fn store_word<D: DeviceUnderTest>(device: &mut D, word: u32, value: u64, host: &mut Host<'_>) {
     match device.mapping() {
-        Some(mapping) => mapping.store(word, value, host),
+        Some(mapping) => of_device(|| mapping.store(word, value, host)),
         None => host.disk.store(host.device, word, value),
     }
 }
@@ -78,7 +82,7 @@ fn store_word<D: DeviceUnderTest>(device: &mut D, word: u32, value: u64, host: &
 #[inline]
 fn load_word<D: DeviceUnderTest>(device: &mut D, word: u32, host: &mut Host<'_>) -> u64 {
     match device.mapping() {
-        Some(mapping) => mapping.load(word, host),
+        Some(mapping) => of_device(|| mapping.load(word, host)),
         None => host.disk.load(host.device, word),
     }
 }

@@ -5,6 +5,7 @@
 //! position, so a list of them stays valid when lines are removed from it.
 
 use crate::base::sectors::SectorSet;
+use crate::dut::Choices;
 use crate::dut::lifecycle::Lifecycle;
 use crate::guest::{GuestRequest, Layout, Malformation};
 use crate::host::disk::{OpKey, Outcome};
@@ -133,6 +134,21 @@ pub enum Action {
         to: QueueId,
         /// When it stops.
         until: Until,
+    },
+    /// The background work of a device runs.
+    Background {
+        /// The device.
+        device: u8,
+        /// The most steps; it stops at a step that finds nothing to do.
+        steps: u8,
+    },
+    /// The next [choices](crate::dut::Host::choose) of a device are these, in place of those that
+    /// are left. Its choices after them are zero.
+    Choose {
+        /// The device.
+        device: u8,
+        /// The numbers.
+        choices: Choices,
     },
     /// The host carries out part of an operation.
     Effect {

@@ -3,7 +3,7 @@
 use super::judge::Failure;
 use super::{DeviceSlot, Outcome, World};
 use crate::base::sectors::SectorSet;
-use crate::dut::{DeviceUnderTest, End};
+use crate::dut::{DeviceUnderTest, End, Host};
 use crate::guest::Kind;
 use crate::world::action::CrashKind;
 use crate::world::coverage::Situation;
@@ -31,9 +31,12 @@ impl<D: DeviceUnderTest> World<D> {
             driver.abandon(memory);
         }
         slot.backend_lost();
-        slot.device.restart(setup, &shape.spec, disk, device, End::BackendKill);
+        let (may_fail, link) = (shape.host_may_fail, &mut slot.link);
+        let mut host = Host { ram: memory.ram(), disk, device, may_fail, link };
+        slot.device.restart(setup, &shape.spec, &mut host, End::BackendKill);
         // The end of its operations makes room on the shared disk for other devices.
         slots.iter_mut().for_each(DeviceSlot::make_runnable);
+        self.heed(device);
         Ok(true)
     }
 
@@ -56,7 +59,12 @@ impl<D: DeviceUnderTest> World<D> {
             slot.discarded_before_loss = slot.discarded_before_loss.or(slot.discarded);
             let survivors = survivors.lowered(shape.spec.disk.base(device));
             let end = End::PowerLoss { survivors };
-            slot.device.restart(setup, &shape.spec, disk, device, end);
+            let (may_fail, link) = (shape.host_may_fail, &mut slot.link);
+            let mut host = Host { ram: memory.ram(), disk, device, may_fail, link };
+            slot.device.restart(setup, &shape.spec, &mut host, end);
+        }
+        for device in 0..self.shape.devices {
+            self.heed(device);
         }
         Ok(true)
     }

@@ -4,9 +4,10 @@ use super::registers::Snapshot;
 use super::{Contract, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
+use crate::dut::caught::of_device;
 use crate::dut::lifecycle::{Abilities, QueueState};
-use crate::dut::{MAX_QUEUES, Managed};
-use crate::guest::Kind;
+use crate::dut::{Link, MAX_QUEUES, Managed, Marked};
+use crate::guest::{GuestRequest, Kind};
 use crate::guest::payload::Author;
 use crate::guest::{QueueDriver, Shape};
 use crate::world::coverage::Situation;
@@ -86,7 +87,9 @@ pub(crate) struct HostFailures {
 /// One device, its driver and its oracle.
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceSlot<D> {
-    pub(crate) device: D,
+    pub(crate) device: Marked<D>,
+    /// What the device says and is given besides requests.
+    pub(crate) link: Link,
     /// The abilities of its lifecycle; none if it has no lifecycle.
     pub(crate) can: Abilities,
     pub(crate) kind: Kind,
@@ -96,6 +99,9 @@ pub(crate) struct DeviceSlot<D> {
     /// `runnable[q]` iff the thread of queue `q` may have something to do. Operations of an earlier
     /// life make it so, too.
     pub(crate) runnable: [bool; MAX_QUEUES],
+    /// Whether the background work of the device may have something to do. Only meaningful for a
+    /// device that has some.
+    pub(crate) background: bool,
     /// The pause, which outlives a reset.
     pub(crate) pause: Option<Pause>,
     pub(crate) host_failures: HostFailures,
@@ -151,6 +157,24 @@ impl<D> DeviceSlot<D> {
         self.pause.is_some_and(|pause| pause.saving)
     }
 
+    /// A sync has failed: every write in flight may have asked for it, and may fail.
+    pub(crate) fn excuse_writes(&mut self) {
+        self.excuse(GuestRequest::mutates);
+    }
+
+    /// An operation of the device has failed, and which request it served is unknown: every
+    /// outstanding one may fail.
+    pub(crate) fn excuse_outstanding(&mut self) {
+        self.excuse(|_| true);
+    }
+
+    fn excuse(&mut self, which: impl Fn(&GuestRequest) -> bool) {
+        if let Some(life) = &mut self.life {
+            let out = self.queues.iter().flat_map(QueueDriver::outstanding);
+            life.excused.extend(out.filter(|(_, ask)| which(ask)).map(|(id, _)| id));
+        }
+    }
+
     /// Ends the driver's life. A pause goes on, but a save in progress is given up.
     pub(crate) fn end_life(&mut self) {
         self.life = None;
@@ -167,6 +191,7 @@ impl<D> DeviceSlot<D> {
 
     /// Marks the thread of every active queue as runnable.
     pub(crate) fn make_runnable(&mut self) {
+        self.background = true;
         let active = usize::from(self.life().active);
         self.runnable.iter_mut().take(active).for_each(|runnable| *runnable = true);
     }
@@ -175,14 +200,22 @@ impl<D> DeviceSlot<D> {
 impl<D: DeviceUnderTest> World<D> {
     /// Replaces every device and driver, and reuses existing slots.
     pub(super) fn set_up(&mut self) {
-        let World { setup, shape, run, memory, disk, slots, .. } = self;
+        let listens = self.journal.is_some();
+        let World { setup, shape, run, memory, disk, slots, stats, .. } = self;
         let spec = shape.spec;
         // The oracles and drivers of the last run keep their allocations.
         slots.truncate(usize::from(shape.devices));
         let kept = slots.len();
+        if !D::PLAIN_MEDIUM {
+            for device in 0..shape.devices {
+                let format = |image: &[u8], part: &mut [u8]| D::format(setup, &spec, image, part);
+                disk.format(device, |image, part| of_device(|| format(image, part)));
+            }
+        }
         for device in 0..shape.devices {
-            let mut fresh = D::open(setup, &spec, disk, device);
-            let can = fresh.lifecycle().map_or(Abilities::NONE, |lifecycle| lifecycle.can());
+            let mut fresh = Marked::<D>::open(setup, &spec, disk, device);
+            let can = fresh.lifecycle().map_or(Abilities::NONE, |part| of_device(|| part.can()));
+            stats.can = stats.can.or(can);
             let (kind, atoms) = (shape.kind(device), spec.disk.room());
             let old = (usize::from(device) < kept).then(|| slots.remove(0));
             let (oracle, queues) = match old {
@@ -194,12 +227,14 @@ impl<D: DeviceUnderTest> World<D> {
             };
             slots.push(DeviceSlot {
                 device: fresh,
+                link: Link::new(D::CHOOSES, listens),
                 can,
                 kind,
                 oracle,
                 queues,
                 life: None,
                 runnable: [false; MAX_QUEUES],
+                background: true,
                 pause: None,
                 host_failures: HostFailures::default(),
                 capacity: spec.disk.capacity,

@@ -122,6 +122,13 @@ impl Chain {
                     self.op(32, op);
                 }
             },
+            Action::Background { device, steps } => {
+                self.word(34 << 56 | u64::from(device) << 8 | u64::from(steps));
+            }
+            Action::Choose { device, choices } => {
+                self.word(35 << 56 | u64::from(device));
+                choices.numbers().iter().for_each(|&number| self.word(u64::from(number)));
+            }
             Action::Effect { op, set } => {
                 self.op(20, op);
                 self.set(set);

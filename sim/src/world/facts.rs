@@ -1,4 +1,6 @@
-//! Counts over runs. All of them are sums, so they do not depend on the number of jobs.
+//! Counts over runs. All of them are sums or unions, so they do not depend on the number of jobs.
+
+use crate::dut::lifecycle::Abilities;
 
 /// Counts over one or more runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +39,12 @@ pub struct Stats {
     pub sectors_kept: u64,
     /// Operations that the host failed, cut short or refused for now.
     pub faults: u64,
+    /// The features that some device offered.
+    pub offered: u64,
+    /// The features that some device did not offer.
+    pub omitted: u64,
+    /// The abilities that some device had.
+    pub can: Abilities,
 }
 
 impl Stats {
@@ -61,5 +69,8 @@ impl Stats {
         self.sectors_lost += other.sectors_lost;
         self.sectors_kept += other.sectors_kept;
         self.faults += other.faults;
+        self.offered |= other.offered;
+        self.omitted |= other.omitted;
+        self.can = self.can.or(other.can);
     }
 }

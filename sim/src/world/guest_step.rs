@@ -22,6 +22,8 @@ impl<D: DeviceUnderTest> World<D> {
             return Ok(false);
         }
         let offered = slot.device.offered();
+        self.stats.offered |= offered;
+        self.stats.omitted |= !offered;
         check_offer(slot.kind, offered).map_err(|v| Failure::boxed(device, v))?;
         let before = self.look_at_registers(device)?;
         let slot = &mut self.slots[usize::from(device)];
@@ -222,11 +224,13 @@ impl<D: DeviceUnderTest> World<D> {
         let may_fail = self.shape.host_may_fail;
         let World { memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(device)];
-        let mut host = Host { ram: memory.ram(), disk, device, may_fail };
+        let link = &mut slot.link;
+        let mut host = Host { ram: memory.ram(), disk, device, may_fail, link };
         slot.device.begin_reset(&mut host);
         slot.make_runnable();
         slot.life.get_or_insert_with(|| Life::begin(0, 0)).resetting = true;
         self.stats.resets += 1;
+        self.heed(device);
         Ok(true)
     }
 
@@ -254,8 +258,10 @@ impl<D: DeviceUnderTest> World<D> {
             let slot = &mut slots[usize::from(device)];
             let driver = &slot.queues[usize::from(queue)];
             let before = driver.used_idx(memory);
-            let mut host = Host { ram: memory.ram(), disk, device, may_fail };
+            let link = &mut slot.link;
+            let mut host = Host { ram: memory.ram(), disk, device, may_fail, link };
             let progress = slot.device.step(queue, &mut host);
+            self.heed(device);
             let to = QueueId { device, queue: queue as u8 };
             if progress == Progress::Signal {
                 return Err(self.signal_after_reset(to));
@@ -288,7 +294,9 @@ impl<D: DeviceUnderTest> World<D> {
         let driver = &slot.queues[usize::from(to.queue)];
         coverage.hit_if(driver.avail_at_wrap(), Situation::AvailWrapped);
         if matches!(ask, GuestRequest::Flush) && slot.oracle.host_failed() {
-            coverage.hit_if(self.disk.syncs_failed() > 0, Situation::FailedSyncThenFlush);
+            let reported = !D::MEDIUM.is_simulated() && slot.host_failures.sync_failed;
+            let failed = self.disk.syncs_failed() > 0 || reported;
+            coverage.hit_if(failed, Situation::FailedSyncThenFlush);
         }
         if matches!(ask, GuestRequest::In { .. }) {
             coverage.hit_if(slot.was_reset, Situation::ReadAfterReset);

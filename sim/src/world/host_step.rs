@@ -1,10 +1,11 @@
 //! Steps of the host: completion, failure, writeback and eviction.
 
-use super::World;
+use super::{Event, World};
 use crate::base::sectors::SectorSet;
-use crate::dut::{DeviceUnderTest, OwnMedium};
-use crate::guest::{Kind, QueueDriver};
-use crate::host::disk::{OpKey, OpKind, Outcome};
+use crate::dut::caught::of_device;
+use crate::dut::{DeviceUnderTest, News, OwnMedium};
+use crate::guest::Kind;
+use crate::host::disk::{BACKGROUND_LANE, OpKey, OpKind, Outcome};
 use crate::world::coverage::Situation;
 
 impl<D: DeviceUnderTest> World<D> {
@@ -29,7 +30,10 @@ impl<D: DeviceUnderTest> World<D> {
         if let Some(slot) = self.slots.get_mut(usize::from(op.device)) {
             let waits = slot.kind == Kind::Memory && slot.queues[0].out() > 1;
             self.coverage.hit_if(waits, Situation::FlushesShared);
-            slot.runnable[usize::from(op.lane)] = true;
+            match slot.runnable.get_mut(usize::from(op.lane)) {
+                Some(runnable) => *runnable = true,
+                None => slot.background = true,
+            }
         }
         if was_full {
             for slot in &mut self.slots {
@@ -37,6 +41,39 @@ impl<D: DeviceUnderTest> World<D> {
             }
         }
         true
+    }
+
+    /// Takes note of what a device has said in a call. Due after each call that has a
+    /// [`Host`](crate::dut::Host), and before the guest looks at the rings.
+    #[inline]
+    pub(super) fn heed(&mut self, device: u8) {
+        if self.slots[usize::from(device)].link.spoke {
+            self.heed_link(device);
+        }
+    }
+
+    #[cold]
+    fn heed_link(&mut self, device: u8) {
+        let World { slots, journal, .. } = self;
+        let slot = &mut slots[usize::from(device)];
+        slot.link.spoke = false;
+        for news in slot.link.news.drain(..) {
+            let event = match news {
+                News::Remarked(text) => Event::Remarked { device, text },
+                News::Chose { number, of } => Event::Chose { device, number, of },
+            };
+            if let Some(journal) = journal {
+                journal.note(event);
+            }
+        }
+        if std::mem::take(&mut slot.link.sync_failed) {
+            slot.host_failures.sync_failed = true;
+            slot.excuse_writes();
+        }
+        if std::mem::take(&mut slot.link.failed) {
+            slot.host_failures.write_failed = true;
+            slot.excuse_outstanding();
+        }
     }
 
     /// Records the errors that a failure excuses: a failed sync excuses every later request that
@@ -48,13 +85,13 @@ impl<D: DeviceUnderTest> World<D> {
         let Some(slot) = self.slots.get_mut(usize::from(op.device)) else { return };
         if op.kind == OpKind::Sync {
             slot.host_failures.sync_failed = true;
-            let all = slot.queues.iter().flat_map(QueueDriver::outstanding);
-            if let Some(life) = &mut slot.life {
-                life.excused.extend(all.filter(|(_, ask)| ask.mutates()).map(|(id, _)| id));
-            }
-            return;
+            return slot.excuse_writes();
         }
         slot.host_failures.write_failed |= op.kind.mutates();
+        // Which request the operation served is unknown.
+        if op.lane == BACKGROUND_LANE || !D::PLAIN_MEDIUM {
+            return slot.excuse_outstanding();
+        }
         let Some(queue) = slot.queues.get(usize::from(op.lane)) else { return };
         let range = op.range().lowered(disk.base(op.device));
         let own =
@@ -74,7 +111,8 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let mut all = SectorSet::EMPTY;
         for (device, slot) in self.slots.iter().enumerate() {
-            all = all.or(self.part_of(device as u8, slot.device.own_medium()?.dirty()));
+            let medium = slot.device.own_medium()?;
+            all = all.or(self.part_of(device as u8, of_device(|| medium.dirty())));
         }
         Some(all)
     }
@@ -94,7 +132,8 @@ impl<D: DeviceUnderTest> World<D> {
         let mut done = false;
         for (device, slot) in self.slots.iter_mut().enumerate() {
             let part = set.and(shape.part(device as u8)).lowered(shape.base(device as u8));
-            done |= slot.device.own_medium().is_some_and(|medium| medium.write_back(part));
+            let medium = slot.device.own_medium();
+            done |= medium.is_some_and(|medium| of_device(|| medium.write_back(part)));
         }
         done
     }

@@ -2,6 +2,7 @@
 //!
 //! A journal is optional, because no run depends on it.
 
+use crate::dut::Remark;
 use crate::guest::GuestRequest;
 use crate::guest::wire::Status;
 use crate::host::disk::OpKey;
@@ -27,6 +28,22 @@ pub enum Event {
     },
     /// The device signalled the driver of a queue.
     Signalled(QueueId),
+    /// The device explained itself.
+    Remarked {
+        /// The device.
+        device: u8,
+        /// Its words.
+        text: Remark,
+    },
+    /// The device took a choice of its own.
+    Chose {
+        /// The device.
+        device: u8,
+        /// The choice, below `of`.
+        number: u16,
+        /// The number of possibilities.
+        of: u32,
+    },
 }
 
 /// A list of events.

@@ -17,6 +17,9 @@ use crate::world::coverage::Situation;
 /// The note on a failed request that no host failure excuses.
 const NO_CAUSE: &str = "No operation of this request had failed, and no sync that it needs.";
 
+/// The same of a device that reports the failures of its medium itself.
+const NO_CAUSE_REPORTED: &str = "The device had reported no failed sync since it was opened, and no other failure since this request was sent.";
+
 /// A broken promise and the device that broke it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -106,9 +109,7 @@ impl<D: DeviceUnderTest> World<D> {
         let known = done.status.is_known() || !malformed;
         let status = if known { done.status } else { Status::IOERR };
         let id = RequestId(done.id);
-        // Failures of a device's own disk cannot be seen here, so they excuse everything.
         let any = done.status.is_ok()
-            || !D::MEDIUM.is_simulated()
             || slot.life().excused.contains(&done.id);
         let excuse = match slot.host_failures.sync_failed {
             _ if any => Excuse::Any,
@@ -123,7 +124,8 @@ impl<D: DeviceUnderTest> World<D> {
         if let Err(violation) = told {
             let violation = match violation.rule {
                 Rule::LegalRequestFailed | Rule::LegalFlushFailed if may_fail => {
-                    violation.note(NO_CAUSE)
+                    let simulated = D::MEDIUM.is_simulated();
+                    violation.note(if simulated { NO_CAUSE } else { NO_CAUSE_REPORTED })
                 }
                 _ => violation,
             };

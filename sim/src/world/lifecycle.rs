@@ -6,6 +6,7 @@ use super::device_slot::{HostFailures, Pause};
 use super::judge::Failure;
 use super::{DeviceSlot, Outcome, World};
 use crate::base::sectors::SectorSet;
+use crate::dut::caught::of_device;
 use crate::dut::lifecycle::{Cut, Lifecycle, Moved, QueueState};
 use crate::dut::{DeviceUnderTest, Host, Managed, Progress};
 use crate::guest::wire::config;
@@ -53,14 +54,14 @@ impl<D: DeviceUnderTest> World<D> {
             return false;
         }
         self.coverage.hit_if(busy, Situation::PausedInFlight);
-        managed(&mut slot.device).pause();
+        managed(&mut slot.device, |part| part.pause());
         slot.pause = Some(Pause::default());
         true
     }
 
     fn resume(&mut self, device: u8) -> bool {
         let slot = &mut self.slots[usize::from(device)];
-        managed(&mut slot.device).resume();
+        managed(&mut slot.device, |part| part.resume());
         if slot.is_saving() {
             slot.oracle.disk().save_given_up();
         }
@@ -71,10 +72,10 @@ impl<D: DeviceUnderTest> World<D> {
 
     fn save(&mut self, device: u8) -> bool {
         let slot = &mut self.slots[usize::from(device)];
-        if slot.is_saving() || !managed(&mut slot.device).is_drained() {
+        if slot.is_saving() || !managed(&mut slot.device, |part| part.is_drained()) {
             return false;
         }
-        managed(&mut slot.device).begin_save();
+        managed(&mut slot.device, |part| part.begin_save());
         slot.oracle.disk().save_begun();
         slot.pause = Some(Pause { saving: true, ..slot.pause.unwrap_or_default() });
         slot.make_runnable();
@@ -86,15 +87,15 @@ impl<D: DeviceUnderTest> World<D> {
         let may_fail = self.shape.host_may_fail;
         let World { shape, memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(device)];
-        let mut host = Host { ram: memory.ram(), disk, device, may_fail };
-        let Some(moved) = managed(&mut slot.device).move_on(&shape.spec, &mut host) else {
-            return Ok(false);
-        };
+        let link = &mut slot.link;
+        let mut host = Host { ram: memory.ram(), disk, device, may_fail, link };
+        let moved = managed(&mut slot.device, |part| part.move_on(&shape.spec, &mut host));
+        self.heed(device);
+        let Some(moved) = moved else { return Ok(false) };
+        let slot = &mut self.slots[usize::from(device)];
         match moved {
             Moved::Stable => slot.oracle.disk().saved(),
-            Moved::NotStable
-                if may_fail && (slot.host_failures.sync_failed || !D::MEDIUM.is_simulated()) =>
-            {
+            Moved::NotStable if may_fail && slot.host_failures.sync_failed => {
                 slot.oracle.disk().host_failure_shown();
                 self.coverage.hit(Situation::SaveFailed);
             }
@@ -122,7 +123,8 @@ impl<D: DeviceUnderTest> World<D> {
         let fits = sectors > before
             && sectors <= shape.room()
             && sectors.is_multiple_of(granules)
-            && shape.spare > 0;
+            && shape.spare > 0
+            && D::PLAIN_MEDIUM;
         // A request that the old size forbids and the new one allows may be answered either way;
         // the oracle does not model that.
         let mut out = slot.queues.iter().flat_map(QueueDriver::outstanding);
@@ -132,9 +134,9 @@ impl<D: DeviceUnderTest> World<D> {
         let writing =
             slot.queues.iter().any(|queue| queue.outstanding().any(|(_, ask)| ask.mutates()));
         self.coverage.hit_if(writing, Situation::ResizedUnderWrite);
-        let generation = managed(&mut slot.device).config_generation();
+        let generation = managed(&mut slot.device, |part| part.config_generation());
         self.disk.grow(device, sectors, self.run);
-        managed(&mut slot.device).resize(sectors);
+        managed(&mut slot.device, |part| part.resize(sectors));
         let mut bytes = [0; 8];
         slot.device.config_read(config::CAPACITY, &mut bytes);
         let shown = u64::from_le_bytes(bytes).saturating_sub(shape.first);
@@ -143,7 +145,7 @@ impl<D: DeviceUnderTest> World<D> {
             let violation = Violation::new(Rule::GenerationStale).note(note);
             return Err(Failure::boxed(device, violation));
         }
-        if managed(&mut slot.device).config_generation() == generation {
+        if managed(&mut slot.device, |part| part.config_generation()) == generation {
             let note = format!("The capacity has grown from {before} to {sectors} sectors.");
             let violation = Violation::new(Rule::GenerationStale).note(note);
             return Err(Failure::boxed(device, violation));
@@ -169,7 +171,7 @@ impl<D: DeviceUnderTest> World<D> {
             return false;
         }
         self.coverage.hit_if(busy, Situation::QueueResetInFlight);
-        managed(&mut slot.device).reset_queue(u16::from(queue));
+        managed(&mut slot.device, |part| part.reset_queue(u16::from(queue)));
         slot.life_mut().queue_states[usize::from(queue)] = QueueState::Resetting;
         slot.make_runnable();
         self.stats.queue_resets += 1;
@@ -180,7 +182,7 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = &mut self.slots[usize::from(device)];
         if u16::from(queue) >= slot.life().active
             || slot.life().queue_states[usize::from(queue)] != QueueState::Resetting
-            || managed(&mut slot.device).is_queue_resetting(u16::from(queue))
+            || managed(&mut slot.device, |part| part.is_queue_resetting(u16::from(queue)))
         {
             return Ok(false);
         }
@@ -204,7 +206,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let driver = &mut slot.queues[usize::from(queue)];
         driver.place(size, &mut self.memory);
-        managed(&mut slot.device).place_queue(u16::from(queue), driver.plan());
+        managed(&mut slot.device, |part| part.place_queue(u16::from(queue), driver.plan()));
         slot.life_mut().queue_states[usize::from(queue)] = QueueState::Live;
         slot.make_runnable();
         self.coverage.hit_if(size < most, Situation::QueuePlacedSmaller);
@@ -214,7 +216,7 @@ impl<D: DeviceUnderTest> World<D> {
     fn restart_rings(&mut self, device: u8) -> bool {
         let slot = &mut self.slots[usize::from(device)];
         let carried = slot.is_carrying();
-        if !managed(&mut slot.device).restart_rings() {
+        if !managed(&mut slot.device, |part| part.restart_rings()) {
             return false;
         }
         self.coverage.hit_if(carried, Situation::StoppedCarried);
@@ -257,7 +259,7 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = &mut self.slots[usize::from(device)];
         let busy = slot.queues.iter().any(|queue| queue.outstanding().next().is_some());
         self.coverage.hit_if(busy, Situation::LeftInFlight);
-        managed(&mut slot.device).leave();
+        managed(&mut slot.device, |part| part.leave());
         loop {
             for queue in 0..self.slot(device).life().active as u8 {
                 self.run_dry(QueueId { device, queue })?;
@@ -276,8 +278,10 @@ impl<D: DeviceUnderTest> World<D> {
         for _ in 0..1000 {
             let World { memory, disk, slots, .. } = self;
             let slot = &mut slots[usize::from(to.device)];
-            let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
+            let link = &mut slot.link;
+            let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail, link };
             let progress = slot.device.step(u16::from(to.queue), &mut host);
+            self.heed(to.device);
             self.look_at_memory(to.device)?;
             if progress == Progress::Idle {
                 break;
@@ -302,10 +306,15 @@ impl<D: DeviceUnderTest> World<D> {
         for (driver, ring) in slot.queues[..active].iter().zip(&mut rings) {
             *ring = driver.plan();
         }
-        let mut host = Host { ram: memory.ram(), disk, device, may_fail: shape.host_may_fail };
         let negotiated = slot.life().negotiated;
-        managed(&mut slot.device).reconnect(&shape.spec, negotiated, &rings[..active], &mut host);
+        let (may_fail, link) = (shape.host_may_fail, &mut slot.link);
+        let mut host = Host { ram: memory.ram(), disk, device, may_fail, link };
+        let rings = &rings[..active];
+        managed(&mut slot.device, |part| {
+            part.reconnect(&shape.spec, negotiated, rings, &mut host);
+        });
         slot.pause = None;
+        self.heed(device);
         self.stats.reconnects += 1;
         // The end of its operations makes room on the shared disk for other devices.
         self.slots.iter_mut().for_each(DeviceSlot::make_runnable);
@@ -317,8 +326,11 @@ impl<D: DeviceUnderTest> World<D> {
         let may_fail = self.shape.host_may_fail;
         let World { memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(to.device)];
-        let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
-        let cut_there = managed(&mut slot.device).die_inside(u16::from(to.queue), cut, &mut host);
+        let link = &mut slot.link;
+        let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail, link };
+        let queue = u16::from(to.queue);
+        let cut_there = managed(&mut slot.device, |part| part.die_inside(queue, cut, &mut host));
+        self.heed(to.device);
         self.coverage.hit_if(
             cut_there,
             match cut {
@@ -371,12 +383,13 @@ impl<D> DeviceSlot<D> {
     }
 }
 
-/// The lifecycle of a device that has one.
+/// Calls the lifecycle of a device that has one.
 ///
 /// # Panics
 /// If it has none: the world asks its [abilities](DeviceSlot::can) first.
-fn managed<D: DeviceUnderTest>(device: &mut D) -> &mut impl Managed {
-    device.lifecycle().expect("a device with an ability has a lifecycle")
+fn managed<D: DeviceUnderTest, T>(device: &mut D, call: impl FnOnce(&mut dyn Managed) -> T) -> T {
+    let part = device.lifecycle().expect("a device with an ability has a lifecycle");
+    of_device(|| call(part))
 }
 
 /// Whether a request ends in the sectors from `old` up to `new`.

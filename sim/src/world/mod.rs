@@ -10,6 +10,7 @@
 
 mod access;
 pub mod action;
+mod background;
 mod contract;
 pub mod coverage;
 mod crash;
@@ -21,6 +22,7 @@ mod host_step;
 mod journal;
 mod judge;
 mod lifecycle;
+mod reach;
 mod registers;
 mod rest;
 mod shadow;
@@ -33,6 +35,7 @@ pub use facts::Stats;
 pub use journal::{Event, Journal};
 pub(crate) use judge::Answer;
 pub use judge::Failure;
+pub use reach::Reach;
 pub use shape::{SERIAL, WorldShape};
 
 use crate::dut::lifecycle::QueueState;
@@ -80,7 +83,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// content.
     #[must_use]
     pub fn new(setup: D::Setup, shape: WorldShape, run: u32) -> World<D> {
-        let shape = shape.of::<D>();
+        let shape = shape.of_device::<D>(&setup);
         let disk = SimDisk::new(shape.spec.disk, run);
         let mut world = World {
             setup,
@@ -106,7 +109,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Resets the world to [`new`](Self::new) with the same set-up, but keeps its allocations,
     /// coverage and statistics.
     pub fn restart(&mut self, shape: WorldShape, run: u32) {
-        let shape = shape.of::<D>();
+        let shape = shape.of_device::<D>(&self.setup);
         if shape.memory as usize != self.memory.len() {
             self.memory = Memory::new(shape.memory as usize);
         }
@@ -192,6 +195,8 @@ impl<D: DeviceUnderTest> World<D> {
         let (coverage, stats) = (self.coverage, self.stats);
         *self = World::new(self.setup.clone(), self.shape, self.run);
         (self.coverage, self.stats, self.journal) = (coverage, stats, journal);
+        let listens = self.journal.is_some();
+        self.slots.iter_mut().for_each(|slot| slot.link.listens = listens);
     }
 
     /// As [`renew`](Self::renew), if a run ended in a panic.
@@ -204,6 +209,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Keeps a journal from now on.
     pub fn keep_journal(&mut self) {
         self.journal = Some(Box::default());
+        self.slots.iter_mut().for_each(|slot| slot.link.listens = true);
     }
 
     /// Starts a record of the disk's operations.
@@ -219,6 +225,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// Drops the journal.
     pub(crate) fn forget_journal(&mut self) {
         self.journal = None;
+        self.slots.iter_mut().for_each(|slot| slot.link.listens = false);
     }
 
     /// Keeps completed requests from now on, for [`answers`](Self::answers).
@@ -295,6 +302,7 @@ impl<D: DeviceUnderTest> World<D> {
         if matches!(
             action,
             Action::Crank { .. }
+                | Action::Background { .. }
                 | Action::Effect { .. }
                 | Action::Complete { .. }
                 | Action::Lifecycle { .. }
@@ -315,6 +323,8 @@ impl<D: DeviceUnderTest> World<D> {
             Action::Reset { device } => self.reset(device),
             Action::PollReset { device } => self.poll_reset(device),
             Action::Crank { to, until } => self.crank(to, until),
+            Action::Background { device, steps } => self.background(device, steps),
+            Action::Choose { device, choices } => Ok(self.give_choices(device, choices)),
             Action::Effect { op, set } => {
                 let done = self.disk.effect(op, set, self.memory.ram());
                 self.look_at_memory(op.device).map(|()| done)
@@ -351,6 +361,8 @@ impl<D: DeviceUnderTest> World<D> {
             | Action::Reset { device: d }
             | Action::PollReset { device: d }
             | Action::Lifecycle { device: d, .. }
+            | Action::Background { device: d, .. }
+            | Action::Choose { device: d, .. }
             | Action::Await { device: d, .. } => device(*d),
             Action::Send { to, .. }
             | Action::SendAgain { to, .. }
@@ -380,7 +392,8 @@ impl<D: DeviceUnderTest> World<D> {
             let World { memory, disk, slots, .. } = self;
             let slot = &mut slots[usize::from(to.device)];
             let submitted = disk.submitted();
-            let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail };
+            let link = &mut slot.link;
+            let mut host = Host { ram: memory.ram(), disk, device: to.device, may_fail, link };
             let progress = slot.device.step(u16::from(to.queue), &mut host);
             if let Some(journal) = &mut self.journal
                 && let Some(op) = disk.newest().filter(|_| disk.submitted() > submitted)
@@ -388,8 +401,12 @@ impl<D: DeviceUnderTest> World<D> {
                 journal.note(Event::Submitted(op));
             }
             self.stats.steps += 1;
+            self.heed(to.device);
             self.look_at_memory(to.device)?;
             let slot = &mut self.slots[usize::from(to.device)];
+            if D::BACKGROUND && progress != Progress::Idle {
+                slot.background = true;
+            }
             match progress {
                 Progress::Idle => {
                     slot.runnable[index] = false;

@@ -16,8 +16,9 @@ use crate::world::coverage::Situation;
 
 /// Most steps to come to rest.
 const MOST_STEPS_AT_REST: u32 = 10_000;
-/// Most polls of a reset while the device is idle.
-const POLLS: u32 = 64;
+/// Most polls of a reset in a row while nothing else moves. A reset may take long, and a device
+/// that counts polls is as correct as one that waits for its host.
+const POLLS: u32 = 4096;
 
 /// Whether an action only polls a reset.
 fn is_look(action: &Action) -> bool {
@@ -34,8 +35,9 @@ impl<D: DeviceUnderTest> World<D> {
                 break;
             }
             let Some(action) = self.settle() else { break };
-            if !self.step(&action)? {
-                // A reset may need several polls.
+            if self.step(&action)? {
+                polls = 0;
+            } else {
                 polls += 1;
                 if polls > POLLS || !is_look(&action) {
                     break;
@@ -49,8 +51,9 @@ impl<D: DeviceUnderTest> World<D> {
         let mut polls = 0;
         for _ in 0..MOST_STEPS_AT_REST {
             let Some(action) = self.settle() else { break };
-            if !self.step(&action)? {
-                // A reset may need several polls.
+            if self.step(&action)? {
+                polls = 0;
+            } else {
                 polls += 1;
                 if polls > POLLS || !is_look(&action) {
                     break;
@@ -113,6 +116,9 @@ impl<D: DeviceUnderTest> World<D> {
                 if slot.runnable[usize::from(queue)] {
                     return Some(Action::Crank { to, until: Until::Steps(64) });
                 }
+            }
+            if D::BACKGROUND && slot.background {
+                return Some(Action::Background { device, steps: 64 });
             }
         }
         self.oldest()

@@ -6,6 +6,8 @@
 //! Not here: what the actions are drawn from
 //! ([`Options`](crate::schedule::options::Options)).
 
+use crate::base::sectors::SectorSet;
+use crate::dut::caught::of_device;
 use crate::dut::{ALL_FEATURES, DeviceUnderTest, Profile, Spec};
 use crate::guest::{Kind, MEMORY};
 use crate::host::disk::DiskShape;
@@ -34,20 +36,50 @@ pub struct WorldShape {
 }
 
 impl WorldShape {
-    /// The same shape with devices of this type.
-    #[must_use]
-    pub(crate) fn of<D: DeviceUnderTest>(self) -> WorldShape {
-        let mut shape = self.of_kinds(D::KINDS);
-        if !D::SPARSE {
-            shape.spec.disk.first = 0;
-        }
-        shape
-    }
-
     /// The same shape with devices of these kinds.
     #[must_use]
     pub(crate) fn of_kinds(mut self, kinds: [Kind; 2]) -> WorldShape {
         self.spec.disk.kinds = kinds;
+        self
+    }
+
+    /// The same shape for devices of this type.
+    ///
+    /// # Panics
+    /// If the device asks for more spare sectors than there are, as a mistake of the device.
+    #[must_use]
+    pub(crate) fn of_device<D: DeviceUnderTest>(self, setup: &D::Setup) -> WorldShape {
+        let mut shape = self.of_kinds(D::KINDS);
+        if !D::SPARSE {
+            shape.spec.disk.first = 0;
+        }
+        if !D::PLAIN_MEDIUM {
+            shape = shape.with_reserve::<D>(setup);
+            let (sectors, most) = (shape.spec.disk.sectors(), SectorSet::CAPACITY);
+            of_device(|| {
+                assert!(sectors <= most, "`spare` leads to {sectors} sectors; {most} fit")
+            });
+        }
+        shape
+    }
+
+    /// The same shape with one device less if two do not fit on the medium.
+    #[must_use]
+    pub(crate) fn fitting<D: DeviceUnderTest>(mut self, setup: &D::Setup) -> WorldShape {
+        if !D::PLAIN_MEDIUM
+            && self.with_reserve::<D>(setup).spec.disk.sectors() > SectorSet::CAPACITY
+        {
+            (self.devices, self.spec.disk.devices) = (1, 1);
+        }
+        self
+    }
+
+    fn with_reserve<D: DeviceUnderTest>(mut self, setup: &D::Setup) -> WorldShape {
+        let disk = &mut self.spec.disk;
+        (disk.plain, disk.spare, disk.reserve) = (false, 0, 0);
+        let granule = disk.granule / 512;
+        let spare = of_device(|| D::spare(setup, &self.spec));
+        self.spec.disk.reserve = spare.next_multiple_of(granule);
         self
     }
 

@@ -6,17 +6,18 @@ use powerfail::host::disk::SimDisk;
 
 const VERSION_1: u64 = 1 << 32;
 
+/// Its bytes, its serial number, its rings, and whether it forgets every write to sector 0.
 #[derive(Clone)]
-pub struct Tiny(Vec<u8>, [u8; 20], Vec<DeviceRing>);
+pub struct Tiny(Vec<u8>, [u8; 20], Vec<DeviceRing>, bool);
 
 impl DeviceUnderTest for Tiny {
-    type Setup = ();
+    type Setup = bool;
     const MEDIUM: Medium = Medium::Own;
 
-    fn open(_: &(), spec: &Spec, disk: &SimDisk, device: u8) -> Tiny {
-        Tiny(disk.image(device).to_vec(), spec.serial, Vec::new())
+    fn open(forgets: &bool, spec: &Spec, disk: &SimDisk, device: u8) -> Tiny {
+        Tiny(disk.image(device).to_vec(), spec.serial, Vec::new(), *forgets)
     }
-    fn restart(&mut self, _: &(), _: &Spec, _: &SimDisk, _: u8, _: End) {}
+    fn restart(&mut self, _: &bool, _: &Spec, _: &mut Host<'_>, _: End) {}
     fn offered(&self) -> u64 {
         VERSION_1
     }
@@ -28,13 +29,14 @@ impl DeviceUnderTest for Tiny {
         self.2 = rings.iter().map(|plan| DeviceRing::new(*plan)).collect();
     }
     fn step(&mut self, queue: u16, host: &mut Host<'_>) -> Progress {
-        let Tiny(bytes, serial, rings) = self;
+        let Tiny(bytes, serial, rings, forgets) = self;
         let Some(ring) = rings.get_mut(usize::from(queue)) else { return Progress::Idle };
         serve(ring, &host.ram, |request| {
             let len = if request.kind == 0 { request.data_in } else { request.data_out } as usize;
             let start = request.sector.saturating_mul(512) as usize;
             match (request.kind, bytes.get_mut(start..start.saturating_add(len))) {
                 (0, Some(place)) if len % 512 == 0 => return (0, place.to_vec()),
+                (1, Some(_)) if len % 512 == 0 && *forgets && start == 0 => {}
                 (1, Some(place)) if len % 512 == 0 => {
                     place.copy_from_slice(&request.data(&host.ram))
                 }
@@ -53,5 +55,5 @@ impl DeviceUnderTest for Tiny {
 }
 
 fn main() -> std::process::ExitCode {
-    powerfail::main::<Tiny>()
+    powerfail::main_with::<Tiny>(&[("own", false), ("forgets", true)])
 }

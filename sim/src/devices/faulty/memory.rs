@@ -59,8 +59,8 @@ impl DeviceUnderTest for WrongMemory {
         WrongMemory { inner: Pmem::open(&(), spec, disk, device), faulty }
     }
 
-    fn restart(&mut self, _: &MemoryFault, spec: &Spec, disk: &SimDisk, device: u8, end: End) {
-        self.inner.restart(&(), spec, disk, device, end);
+    fn restart(&mut self, _: &MemoryFault, spec: &Spec, host: &mut Host<'_>, end: End) {
+        self.inner.restart(&(), spec, host, end);
         self.faulty.backend_lost();
     }
 

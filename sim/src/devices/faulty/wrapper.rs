@@ -211,13 +211,13 @@ impl DeviceUnderTest for WrongDevice {
         }
     }
 
-    fn restart(&mut self, setup: &DeviceFault, spec: &Spec, disk: &SimDisk, device: u8, end: End) {
+    fn restart(&mut self, setup: &DeviceFault, spec: &Spec, host: &mut Host<'_>, end: End) {
         let count = self.count;
-        *self = WrongDevice::open(setup, spec, disk, device);
+        *self = WrongDevice::open(setup, spec, host.disk, host.device);
         self.count = count;
         if self.life_fault().is_some() {
             // Its disk may have been resized.
-            self.inner.restart(&(), spec, disk, device, end);
+            self.inner.restart(&(), spec, host, end);
         }
     }
 

@@ -178,9 +178,9 @@ impl<const LITERAL: bool> PermissiveDevice<LITERAL> {
     }
 
     /// Completes a request.
-    pub(super) fn finish(&mut self, at: usize, host: &Host<'_>) {
-        let ram = &host.ram;
+    pub(super) fn finish(&mut self, at: usize, host: &mut Host<'_>) {
         let status = self.end(at, host);
+        let ram = &host.ram;
         let flight = self.flights.swap_remove(at);
         let identity = flight.task == Task::Identify && status == OK;
         let data: &[u8] = if identity { &self.spec.serial } else { &[] };
@@ -199,7 +199,7 @@ impl<const LITERAL: bool> PermissiveDevice<LITERAL> {
     }
 
     /// Decides the status of a request and carries it out.
-    fn end(&mut self, at: usize, host: &Host<'_>) -> u8 {
+    fn end(&mut self, at: usize, host: &mut Host<'_>) -> u8 {
         if let Task::Refuse(answers) = &self.flights[at].task {
             let answers = answers.clone();
             let any = self.takes(Liberty::AnyReason);
@@ -212,11 +212,13 @@ impl<const LITERAL: bool> PermissiveDevice<LITERAL> {
         let transfers = self.flights[at].task != Task::Identify;
         let writes = !matches!(self.flights[at].task, Task::Read(_) | Task::Identify);
         if host.may_fail && transfers && self.rarely_takes(Liberty::FailsHalfway) {
+            host.failed();
             // Only a write that must be stable can have failed in a sync.
             self.told |= writes && self.flights[at].through;
             return IOERR;
         }
         if host.may_fail && writes && self.takes_literal(Liberty::UnsuppHalfway) {
+            host.failed();
             return UNSUPP;
         }
         self.land_all(at, &host.ram);
@@ -250,7 +252,7 @@ impl<const LITERAL: bool> PermissiveDevice<LITERAL> {
         OK
     }
 
-    fn end_flush(&mut self, since: u64, host: &Host<'_>) -> u8 {
+    fn end_flush(&mut self, since: u64, host: &mut Host<'_>) -> u8 {
         // A flush must cover only the completions before its publication.
         let before = if self.takes(Liberty::FlushOvertakes) { since } else { self.completions };
         let fails = host.may_fail
@@ -261,6 +263,7 @@ impl<const LITERAL: bool> PermissiveDevice<LITERAL> {
             return OK;
         }
         assert!(host.may_fail, "nothing is forgotten without a failure");
+        host.failed_sync();
         self.told = true;
         if self.takes(Liberty::FlushForgets) {
             for (number, sector) in self.store.forget(&mut self.prng) {

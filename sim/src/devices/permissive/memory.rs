@@ -171,7 +171,7 @@ impl<const LITERAL: bool> PermissiveMemory<LITERAL> {
     }
 
     /// Answers one of the flushes in flight.
-    fn answer(&mut self, may_fail: bool, ram: &Ram<'_>) -> Progress {
+    fn answer(&mut self, host: &mut Host<'_>) -> Progress {
         let nth = match self.takes(MemoryLiberty::AnyOrder) {
             true => self.prng.below(self.flights.len() as u32) as usize,
             false => 0,
@@ -181,14 +181,17 @@ impl<const LITERAL: bool> PermissiveMemory<LITERAL> {
             || self.rarely_takes(MemoryLiberty::FlushForgets)
             || self.rarely_takes(MemoryLiberty::FailsAfterAll);
         if doomed {
-            return self.finish(&chain, Some(u32::MAX), ram);
+            // What an earlier sync has lost fails this one too, in a later backend as well.
+            host.failed_sync();
+            return self.finish(&chain, Some(u32::MAX), &host.ram);
         }
-        if may_fail && liberty {
+        if host.may_fail && liberty {
+            host.failed_sync();
             self.fail(time);
-            return self.finish(&chain, Some(u32::MAX), ram);
+            return self.finish(&chain, Some(u32::MAX), &host.ram);
         }
         self.persist(time);
-        self.finish(&chain, Some(0), ram)
+        self.finish(&chain, Some(0), &host.ram)
     }
 
     /// Returns a chain, with or without a response.
@@ -266,7 +269,7 @@ impl<const LITERAL: bool> DeviceUnderTest for PermissiveMemory<LITERAL> {
         }
     }
 
-    fn restart(&mut self, _: &Self::Setup, _spec: &Spec, _: &SimDisk, _device: u8, end: End) {
+    fn restart(&mut self, _: &Self::Setup, _spec: &Spec, _: &mut Host<'_>, end: End) {
         self.still();
         self.lingering = 0;
         if end == End::BackendKill {
@@ -327,7 +330,7 @@ impl<const LITERAL: bool> DeviceUnderTest for PermissiveMemory<LITERAL> {
                 return self.take(chain, &ram);
             }
         } else if answers {
-            return self.answer(host.may_fail, &ram);
+            return self.answer(host);
         }
         if self.signal_due || self.rarely_takes(MemoryLiberty::SpuriousSignals) {
             self.signal_due = false;

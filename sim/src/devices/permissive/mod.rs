@@ -143,14 +143,7 @@ impl<const LITERAL: bool> DeviceUnderTest for PermissiveDevice<LITERAL> {
         }
     }
 
-    fn restart(
-        &mut self,
-        _setup: &Option<Liberty>,
-        _spec: &Spec,
-        _disk: &SimDisk,
-        _device: u8,
-        end: End,
-    ) {
+    fn restart(&mut self, _setup: &Option<Liberty>, _spec: &Spec, _host: &mut Host<'_>, end: End) {
         self.abandon(None);
         match end {
             End::BackendKill if self.told | self.takes_literal(Liberty::KillReverts) => {

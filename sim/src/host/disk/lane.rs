@@ -2,7 +2,7 @@
 
 use powerfail_device::{Completion, Disk, Limits, Submission};
 
-use super::SimDisk;
+use super::{BACKGROUND_LANE, SimDisk};
 use crate::guest::memory::Ram;
 
 /// A lane: the simulated disk as one queue of one device sees it.
@@ -18,6 +18,12 @@ impl<'a> Lane<'a> {
     #[must_use]
     pub fn new(disk: &'a mut SimDisk, device: u8, lane: u8) -> Lane<'a> {
         Lane { disk, device, lane }
+    }
+
+    /// The lane of a device's [background work](crate::dut::DeviceUnderTest::background).
+    #[must_use]
+    pub fn background(disk: &'a mut SimDisk, device: u8) -> Lane<'a> {
+        Lane { disk, device, lane: BACKGROUND_LANE }
     }
 }
 

@@ -47,6 +47,7 @@ pub use errno::{Damage, Errno};
 pub use lane::Lane;
 pub use memory::MemoryLane;
 pub use op_kind::OpKind;
+pub(crate) use operation::BACKGROUND_LANE;
 pub use operation::{OpKey, Outcome};
 pub use record::Note;
 pub(crate) use sabotage::FaultHandle;

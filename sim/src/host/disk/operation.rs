@@ -9,13 +9,16 @@ use super::errno::Errno;
 use super::op_kind::OpKind;
 use crate::base::sectors::SectorSet;
 
+/// The lane of a device's background work, after those of its queues.
+pub(crate) const BACKGROUND_LANE: u8 = 8;
+
 /// The key of an operation: its device, lane, type and range on the medium. `twin` distinguishes
 /// equal ones in flight. A key whose `twin` is not in flight names the oldest equal one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OpKey {
     /// The device that submitted it, counted from zero.
     pub device: u8,
-    /// The lane, numbered as the queue.
+    /// The lane, numbered as the queue; one number more is that of background work.
     pub lane: u8,
     /// The type.
     pub kind: OpKind,
@@ -50,12 +53,16 @@ impl OpKey {
     }
 }
 
-/// `q0:write@2+1`, `b.q1:sync`, and `q0:write@2+1#1` for one with an older twin.
+/// `q0:write@2+1`, `b.q1:sync`, `bg:read@2+1` for background work, and `q0:write@2+1#1` for one
+/// with an older twin.
 impl fmt::Display for OpKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.kind.words();
         let device = if self.device == 0 { "" } else { "b." };
-        write!(f, "{device}q{}:{name}", self.lane)?;
+        match self.lane {
+            BACKGROUND_LANE => write!(f, "{device}bg:{name}")?,
+            lane => write!(f, "{device}q{lane}:{name}")?,
+        }
         if self.kind != OpKind::Sync {
             write!(f, "@{}+{}", self.sector, self.sectors)?;
         }
@@ -78,7 +85,10 @@ impl FromStr for OpKey {
             Some(rest) => (1, rest),
             None => (0, who),
         };
-        let lane = who.strip_prefix('q').and_then(|n| n.parse().ok()).ok_or_else(bad)?;
+        let lane = match who {
+            "bg" => BACKGROUND_LANE,
+            _ => who.strip_prefix('q').and_then(|n| n.parse().ok()).ok_or_else(bad)?,
+        };
         let (name, place) = what.split_once('@').unwrap_or((what, "0+0"));
         // Old traces have stable writes. Today such a write is a write and a sync.
         let name = if name == "write-stable" { "write" } else { name };
@@ -175,6 +185,13 @@ pub(super) struct Ready {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_operation_of_background_work_reads_back_as_it_is_written() {
+        for text in ["bg:read@2+3", "b.bg:sync#1", "q3:write@0+1"] {
+            assert_eq!(text.parse::<OpKey>().unwrap().to_string(), text);
+        }
+    }
 
     #[test]
     fn a_stable_write_of_an_old_trace_is_read_as_a_write() {

@@ -37,6 +37,11 @@ pub struct DiskShape {
     pub depth: u32,
     /// Whether the disk is read-only.
     pub read_only: bool,
+    /// Sectors of each part, after those of the guest, for metadata of the device: a whole number
+    /// of granules.
+    pub reserve: u32,
+    /// Whether the guest's sector `s` lies at sector `s` of the part.
+    pub plain: bool,
 }
 
 /// A disk of one device, with 64 sectors, granules of one sector and no limits.
@@ -56,6 +61,8 @@ impl Default for DiskShape {
             can_discard: true,
             depth: 32,
             read_only: false,
+            reserve: 0,
+            plain: true,
         }
     }
 }
@@ -67,10 +74,17 @@ impl DiskShape {
     /// The first sector of a device's part.
     #[must_use]
     pub fn base(&self, device: u8) -> u32 {
-        u32::from(device) * (self.room() + Self::GUARD)
+        u32::from(device) * (self.extent() + Self::GUARD)
     }
 
-    /// The most sectors of a part, after all growth.
+    /// The sectors of a part, those for metadata included.
+    #[inline]
+    #[must_use]
+    pub fn extent(&self) -> u32 {
+        self.room() + self.reserve
+    }
+
+    /// The most sectors of the guest, after all growth.
     #[inline]
     #[must_use]
     pub fn room(&self) -> u32 {
@@ -81,7 +95,7 @@ impl DiskShape {
     #[inline]
     #[must_use]
     pub fn part(&self, device: u8) -> SectorSet {
-        SectorSet::range(self.base(device), self.room())
+        SectorSet::range(self.base(device), self.extent())
     }
 
     /// Sectors of the whole medium.
@@ -94,7 +108,7 @@ impl DiskShape {
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
-            capacity: (self.first + u64::from(self.capacity)) * SECTOR as u64,
+            capacity: (self.first + u64::from(self.capacity + self.reserve)) * SECTOR as u64,
             granule: self.granule,
             max_transfer: self.max_transfer,
             max_discard: 1 << 20,

@@ -5,24 +5,24 @@ use std::collections::VecDeque;
 use powerfail_device::{Completion, Limits, Submission};
 
 use super::op_kind::OpKind;
-use super::operation::{InFlight, OpKey, Ready, describe};
+use super::operation::{BACKGROUND_LANE, InFlight, OpKey, Ready, describe};
 use super::record::{Note, Record};
 use super::shape::DiskShape;
 use crate::base::sectors::SectorSet;
 use crate::guest::Kind;
 use crate::guest::payload::{self, Author, SECTOR};
 
-/// The most lanes of all devices together.
-const LANES: usize = 16;
-
 /// The most lanes of one device.
-pub(super) const LANES_EACH: u8 = 8;
+pub(super) const LANES_EACH: u8 = BACKGROUND_LANE + 1;
+
+/// The most lanes of all devices together.
+const LANES: usize = 2 * LANES_EACH as usize;
 
 /// The simulated disk. The [module](super) states its promises.
 #[derive(Clone, Debug)]
 pub struct SimDisk {
     pub(super) shape: DiskShape,
-    /// The current sectors of each part.
+    /// The current sectors of each part, those for metadata included.
     pub(super) capacity: [u32; 2],
     pub(super) medium: Vec<u8>,
     pub(super) cache: Vec<u8>,
@@ -52,7 +52,7 @@ impl SimDisk {
     pub fn new(shape: DiskShape, run: u32) -> SimDisk {
         let mut disk = SimDisk {
             shape,
-            capacity: [shape.capacity; 2],
+            capacity: [shape.capacity + shape.reserve; 2],
             medium: Vec::new(),
             cache: Vec::new(),
             dirty: SectorSet::EMPTY,
@@ -71,6 +71,16 @@ impl SimDisk {
         disk
     }
 
+    /// Replaces the initial content of a part: `format` gets the sectors of the guest, and fills
+    /// the whole part.
+    pub(crate) fn format(&mut self, device: u8, format: impl FnOnce(&[u8], &mut [u8])) {
+        let start = self.shape.base(device) as usize * SECTOR;
+        let image = self.medium[start..start + self.shape.capacity as usize * SECTOR].to_vec();
+        let part = start..start + self.shape.extent() as usize * SECTOR;
+        format(&image, &mut self.medium[part.clone()]);
+        self.cache[part.clone()].copy_from_slice(&self.medium[part]);
+    }
+
     /// Resets the disk to [`new`](Self::new), but keeps the allocations.
     ///
     /// # Panics
@@ -78,7 +88,7 @@ impl SimDisk {
     pub fn restart(&mut self, shape: DiskShape, run: u32) {
         assert!(shape.sectors() <= SectorSet::CAPACITY, "a medium of {} sectors", shape.sectors());
         self.shape = shape;
-        self.capacity = [shape.capacity; 2];
+        self.capacity = [shape.capacity + shape.reserve; 2];
         let bytes = shape.sectors() as usize * SECTOR;
         self.medium.resize(bytes, 0);
         for device in 0..shape.devices {
@@ -94,7 +104,7 @@ impl SimDisk {
                     self.medium[at..at + 8].copy_from_slice(&word.to_le_bytes());
                 }
             }
-            for sector in 0..shape.room() + DiskShape::GUARD {
+            for sector in 0..shape.extent() + DiskShape::GUARD {
                 if sector < shape.room() && shape.kinds[usize::from(device)] == Kind::Memory {
                     continue;
                 }
@@ -138,6 +148,7 @@ impl SimDisk {
     pub fn grow(&mut self, device: u8, sectors: u32, run: u32) {
         let old = self.capacity(device);
         assert!(old <= sectors && sectors <= self.shape.room(), "from {old} to {sectors} sectors");
+        assert!(self.shape.reserve == 0, "metadata lies behind the sectors of the guest");
         let mine = Author { run, disk: device };
         for sector in old..sectors {
             let at = (self.shape.base(device) + sector) as usize * SECTOR;
@@ -195,7 +206,8 @@ impl SimDisk {
     #[must_use]
     pub fn image(&self, device: u8) -> &[u8] {
         let start = self.shape.base(device) as usize * SECTOR;
-        &self.medium[start..start + self.shape.capacity as usize * SECTOR]
+        let sectors = self.shape.capacity + self.shape.reserve;
+        &self.medium[start..start + sectors as usize * SECTOR]
     }
 
     /// The sectors that a power loss may revert to the medium.

@@ -4,7 +4,8 @@
 //! therefore checks below the device that guest sector `s` lies at byte `512 s` of the device's
 //! part, that nothing outside the parts changes, and that a read-only medium never changes. It is
 //! separate from the oracle, which takes only the guest's observations, and does not judge
-//! durability. The guest sees every word of a persistent memory, so those are not checked.
+//! durability. The guest sees every word of a persistent memory, so those are not checked. Of a
+//! medium that is not plain, only the sectors outside the parts are.
 
 use super::shape::DiskShape;
 use super::sim::SimDisk;
@@ -55,8 +56,10 @@ impl SimDisk {
         for device in 0..self.shape.devices {
             let (base, capacity) = (self.shape.base(device), self.capacity(device));
             let is_memory = self.shape.kinds[usize::from(device)] == Kind::Memory;
-            for sector in 0..self.shape.room() + DiskShape::GUARD {
-                if !set.contains(base + sector) || (is_memory && sector < capacity) {
+            // On a medium that is not plain, only the device can tell what belongs where.
+            let opaque = is_memory || !self.shape.plain;
+            for sector in 0..self.shape.extent() + DiskShape::GUARD {
+                if !set.contains(base + sector) || (opaque && sector < capacity) {
                     continue;
                 }
                 let at = (base + sector) as usize * SECTOR;

@@ -121,6 +121,10 @@ impl Contents {
         self.syncs
     }
 
+    pub(super) fn failures(&self) -> u64 {
+        self.failed
+    }
+
     pub(super) fn medium(&self) -> &[u8] {
         &self.medium
     }

@@ -100,6 +100,12 @@ impl Power {
         self.contents().syncs()
     }
 
+    /// The number of syncs and write-backs that failed.
+    #[must_use]
+    pub(crate) fn failures(&self) -> u64 {
+        self.contents().failures()
+    }
+
     /// The content after a power cut without survivors.
     #[must_use]
     pub fn medium(&self) -> Vec<u8> {

@@ -126,7 +126,11 @@ impl Columns<'_> {
             Event::Submitted(op) => {
                 let base = self.shape.spec.disk.base(op.device);
                 let capacity = self.shape.spec.disk.room();
-                let owner = self.work.submitted(op, base, capacity);
+                let owner = match self.shape.spec.disk.plain {
+                    true => self.work.submitted(op, base, capacity),
+                    // Its sectors are not those of a request.
+                    false => None,
+                };
                 if self.about.operation(&op, owner) {
                     let text = format!("{}submit {}", self.owned(&op, owner), self.op(&op));
                     self.line(Mark::Nothing).device = text;
@@ -140,6 +144,18 @@ impl Columns<'_> {
                 }
                 self.syncs.retain(|flush| flush.0 != id);
                 self.work.came_back(id);
+            }
+            Event::Remarked { device, ref text } => {
+                if self.about.device(device) {
+                    let text = format!("{}{}", text.as_str(), self.device_name(device));
+                    self.line(Mark::Nothing).device = text;
+                }
+            }
+            Event::Chose { device, number, of } => {
+                if self.about.device(device) {
+                    let text = format!("chooses {number} of {of}{}", self.device_name(device));
+                    self.line(Mark::Nothing).device = text;
+                }
             }
             Event::Signalled(to) => {
                 if self.about.ring(to, self.requests) {
@@ -244,6 +260,10 @@ impl Columns<'_> {
                 let text =
                     format!("{first} and up to {count} more like it{}: {ask}", self.place(to));
                 self.line(Mark::Nothing).guest = text;
+            }
+            Action::Background { device, .. } if self.about.is_everything() => {
+                let text = format!("runs in the background{}", self.device_name(device));
+                self.line(Mark::Nothing).device = text;
             }
             Action::Await { id, .. } if self.about.is_everything() => {
                 let text = format!("waits for {}", self.requests.name(id));

@@ -2,6 +2,7 @@
 
 use super::{Mode, Said};
 use crate::base::sectors::SectorSet;
+use crate::dut::Choices;
 use crate::host::disk::{Errno, Outcome};
 use crate::shrink::case::Case;
 use crate::shrink::timeline::Timeline;
@@ -39,6 +40,61 @@ pub(super) fn cranks(case: &Case, timeline: &Timeline, nth: usize) -> Said {
     let Some(until) = wanted.filter(|until| until.most() > 0) else { return Said::Nothing };
     let mut actions = case.actions.clone();
     actions[place] = Action::Crank { to, until };
+    Said::Try(Case { actions, ..*case }, Mode::Strict)
+}
+
+/// Makes choices of the device plainer: those that it took instead of the numbers drawn, later ones
+/// without the zeros before them, fewer, and smaller; and runs its background work for fewer steps.
+pub(super) fn choices(case: &Case, timeline: &Timeline, nth: usize) -> Said {
+    const LATER: usize = 32;
+    const WAYS: usize = 1 + LATER + 4 * Choices::MOST;
+    let own = |action: &Action| matches!(action, Action::Choose { .. } | Action::Background { .. });
+    let (rank, way) = (nth / WAYS, nth % WAYS);
+    let mut places = (0..case.actions.len()).filter(|&place| own(&case.actions[place]));
+    let Some(place) = places.nth(rank) else { return Said::End };
+    let fewer = |number: u16, how: usize| match how % 4 {
+        0 => 0,
+        1 => number.min(1),
+        2 => number / 2,
+        _ => number.saturating_sub(1),
+    };
+    let mut actions = case.actions.clone();
+    match actions[place] {
+        Action::Choose { device, choices } => {
+            let mut numbers = choices.numbers().to_vec();
+            let zeros = numbers.iter().take_while(|&&number| number == 0).count();
+            let mut target = place;
+            match way.checked_sub(1) {
+                None => numbers = timeline.chosen(place, &case.actions, device),
+                Some(later) if later < LATER => {
+                    let sends = (place + 1..actions.len())
+                        .filter(|&at| matches!(actions[at], Action::Send { .. }));
+                    let Some(before) = sends.skip(later).find(|_| zeros > 0) else {
+                        return Said::Nothing;
+                    };
+                    numbers.drain(..zeros);
+                    target = before - 1;
+                }
+                Some(other) => {
+                    let way = other - LATER;
+                    let Some(at) = numbers.len().checked_sub(1 + way / 4) else {
+                        return Said::Nothing;
+                    };
+                    numbers[at] = fewer(numbers[at], way);
+                }
+            }
+            actions.remove(place);
+            actions.insert(target, Action::Choose { device, choices: Choices::new(numbers) });
+        }
+        Action::Background { device, steps } if way < 4 => {
+            let steps = fewer(u16::from(steps), way).max(1) as u8;
+            actions[place] = Action::Background { device, steps };
+        }
+        _ => return Said::Nothing,
+    }
+    if actions == case.actions {
+        return Said::Nothing;
+    }
     Said::Try(Case { actions, ..*case }, Mode::Strict)
 }
 

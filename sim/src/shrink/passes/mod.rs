@@ -14,7 +14,7 @@ use super::timeline::Timeline;
 use crate::dut::lifecycle::Lifecycle;
 use crate::host::disk::Outcome;
 use crate::world::action::Action;
-use hosts::{cranks, sets};
+use hosts::{choices, cranks, sets};
 use lines::{backwards, in_order, lives, orders, ranges, settled};
 use requests::requests;
 use worlds::{nearer, numbers, world};
@@ -45,9 +45,9 @@ pub(in crate::shrink) enum Said {
 pub(in crate::shrink) type Pass = fn(&Case, &Timeline, usize) -> Said;
 
 /// All passes, those that remove most first.
-pub(in crate::shrink) const ALL: [Pass; 12] = [
-    in_order, lives, ranges, settled, requests, backwards, orders, cranks, sets, world, nearer,
-    numbers,
+pub(in crate::shrink) const ALL: [Pass; 13] = [
+    in_order, lives, ranges, settled, requests, backwards, orders, cranks, choices, sets, world,
+    nearer, numbers,
 ];
 
 /// Whether an action only selects the thread or operation to run.
@@ -56,6 +56,8 @@ fn is_machinery(action: &Action) -> bool {
         Action::Kick { .. }
         | Action::Reap { .. }
         | Action::Crank { .. }
+        | Action::Background { .. }
+        | Action::Choose { .. }
         | Action::Effect { .. }
         | Action::WriteBack { .. }
         | Action::Complete { outcome: Outcome::Ok { .. }, .. }
