@@ -217,7 +217,9 @@ impl QueueDriver {
     /// Whether the data segments of a request are within the limits.
     #[inline]
     fn allows(&self, plan: &SlotPlan, cut: &Cut, len: u32) -> bool {
-        if self.limits == Limits::NONE {
+        if len + 16 <= self.limits.segment_bytes
+            && cut.pieces().len() as u32 <= self.limits.segments
+        {
             return true;
         }
         let data = plan.data()..plan.data() + len;

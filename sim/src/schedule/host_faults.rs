@@ -92,8 +92,11 @@ impl Scheduler {
         }
         let granule = options.shape.spec.disk.granule / 512;
         let transfers = matches!(op.kind, OpKind::Read | OpKind::Write);
-        if transfers && self.put_off < 16 && choose.chance(options.short, Site::Fault) {
-            let bytes = self.short(choose, op.sectors, granule);
+        if transfers
+            && self.put_off < 16
+            && choose.chance(options.short, Site::Fault)
+            && let Some(bytes) = self.short(choose, op.sectors, granule)
+        {
             let head = SectorSet::range(op.sector, bytes / 512);
             if bytes > 0 && landed.minus(head).is_empty() {
                 return Outcome::Short { bytes };
@@ -115,16 +118,16 @@ impl Scheduler {
     }
 
     /// The bytes that a short transfer moves: usually whole granules, sometimes a part of one, and
-    /// rarely none.
-    fn short<C: Choose>(&self, choose: &mut C, sectors: u32, granule: u32) -> u32 {
-        let way = choose.below(8, Site::Fault);
-        if way < 5 && sectors > granule {
-            return (1 + choose.below(sectors / granule - 1, Site::Fault)) * granule * 512;
-        }
-        match way {
-            7 => 0,
-            6 => choose.below(sectors, Site::Fault) * 512,
-            _ => choose.between(1, sectors * 512 - 1, Site::Fault),
+    /// rarely none. `None` if it is not short after all.
+    fn short<C: Choose>(&self, choose: &mut C, sectors: u32, granule: u32) -> Option<u32> {
+        match choose.below(16, Site::Fault) {
+            0 => Some(0),
+            1 => Some(choose.below(sectors, Site::Fault) * 512),
+            2 => Some(choose.between(1, sectors * 512 - 1, Site::Fault)),
+            _ if sectors > granule => {
+                Some((1 + choose.below(sectors / granule - 1, Site::Fault)) * granule * 512)
+            }
+            _ => None,
         }
     }
 

@@ -177,6 +177,8 @@ impl Scheduler {
         world: &World<D>,
         choose: &mut C,
     ) -> Option<Action> {
+        // A stream sends as many requests as it needs.
+        self.next_id = self.next_id.max(world.newest() + 1);
         while self.phase != Phase::Done {
             self.moves += 1;
             if (D::CHOOSES || D::BACKGROUND)

@@ -41,12 +41,12 @@ pub(super) enum Tail {
 /// The kinds but [`Tail::Usual`], each with its number of runs in [`RUNS`].
 const TAILS: [(Tail, u32); 10] = [
     (Tail::Ageing, 1),
-    (Tail::Large, 4),
-    (Tail::Deep, 8),
+    (Tail::Large, 2),
+    (Tail::Deep, 6),
     (Tail::ManyQueues, 32),
     (Tail::Sparse, 48),
     (Tail::ManyCrashes, 24),
-    (Tail::ManyResets, 24),
+    (Tail::ManyResets, 16),
     (Tail::RowE, 24),
     (Tail::Unsupported, 64),
     (Tail::Stream, 24),
@@ -74,8 +74,9 @@ impl Tail {
         match self {
             Tail::Usual => {}
             Tail::Ageing => {
-                options.requests = 2000 + draw(1000);
+                options.requests = 1500 + draw(500);
                 options.crashes = 1;
+                options.mix.flush = options.mix.flush.max(2);
             }
             Tail::Large => {
                 one_device(options);
@@ -100,9 +101,9 @@ impl Tail {
                 spec.queues = spec.queues.min(2);
                 spec.disk.depth = [1, 4, 64, 128][draw(4) as usize];
                 // Versions in flight on one sector cost the oracle the square of their number.
-                (spec.disk.capacity, spec.disk.spare) = (240, 0);
+                (spec.disk.capacity, spec.disk.spare) = (120, 0);
                 options.spread = spec.disk.capacity;
-                options.requests = 200 + draw(200);
+                options.requests = 150 + draw(150);
                 options.crashes = 1;
                 // The guest is faster than device and host together.
                 options.haste = 40;

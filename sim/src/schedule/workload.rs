@@ -223,9 +223,7 @@ impl Scheduler {
             _ => GuestRequest::Out { sector, sectors: 1 },
         };
         self.streams -= 1;
-        let id = self.next_id;
-        self.next_id += STREAM;
-        Action::Stream { to, id, ask, count: STREAM }
+        Action::Stream { to, id: self.next_id, ask, count: STREAM }
     }
 
     fn request<D: DeviceUnderTest, C: Choose>(

@@ -100,6 +100,7 @@ impl<D: DeviceUnderTest> World<D> {
         if !driver.send(&mut self.memory, id, ask, layout, malformation) {
             return false;
         }
+        self.newest = self.newest.max(id);
         self.note_send(to, id, ask, layout);
         let slot = &mut self.slots[usize::from(to.device)];
         slot.life_mut().malformed_sent |= !malformation.is_framed();

@@ -109,8 +109,7 @@ impl<D: DeviceUnderTest> World<D> {
         let known = done.status.is_known() || !malformed;
         let status = if known { done.status } else { Status::IOERR };
         let id = RequestId(done.id);
-        let any = done.status.is_ok()
-            || slot.life().excused.contains(&done.id);
+        let any = done.status.is_ok() || slot.life().excused.contains(&done.id);
         let excuse = match slot.host_failures.sync_failed {
             _ if any => Excuse::Any,
             true => Excuse::Sync,

@@ -72,6 +72,8 @@ pub struct World<D: DeviceUnderTest> {
     /// `listening`.
     answers: Vec<Answer>,
     listening: bool,
+    /// The highest number of a request so far.
+    newest: u32,
     /// What the last read has seen; kept for its allocation.
     seen: Vec<Observed>,
     /// The expected content of guest memory; `Some` iff the world is watched.
@@ -99,6 +101,7 @@ impl<D: DeviceUnderTest> World<D> {
             journal: None,
             answers: Vec::new(),
             listening: false,
+            newest: 0,
             seen: Vec::new(),
             shadow: None,
         };
@@ -118,6 +121,7 @@ impl<D: DeviceUnderTest> World<D> {
         self.disk.restart(shape.spec.disk, run);
         self.chain = Chain::new(run);
         self.recovering = false;
+        self.newest = 0;
         if let Some(journal) = &mut self.journal {
             journal.clear();
         }
@@ -141,6 +145,12 @@ impl<D: DeviceUnderTest> World<D> {
     #[must_use]
     pub fn run(&self) -> u32 {
         self.run
+    }
+
+    /// The highest number of a request of this run.
+    #[inline]
+    pub(crate) fn newest(&self) -> u32 {
+        self.newest
     }
 
     /// The simulated disk.

@@ -335,8 +335,14 @@ impl SimDisk {
         let mut key = OpKey { device, lane, kind, sector, sectors, twin: 0 };
         for op in &self.in_flight {
             if op.key.is_like(&key) {
-                key.twin = key.twin.max(op.key.twin + 1);
+                key.twin = key.twin.max(op.key.twin.saturating_add(1));
             }
+        }
+        if key.twin == u8::MAX {
+            // Equal operations were in flight without a pause: a number is free again.
+            let used =
+                |twin: &u8| self.in_flight.iter().any(|op| op.key == OpKey { twin: *twin, ..key });
+            key.twin = (0..u8::MAX).find(|twin| !used(twin)).expect("the disk is not that deep");
         }
         let owed = match kind {
             OpKind::Sync => self.taken.and(self.shape.part(device)),
