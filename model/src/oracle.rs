@@ -452,6 +452,12 @@ impl Oracle {
         Err(violation)
     }
 
+    /// Whether a request of this number was submitted before, so that the number names it for good.
+    #[must_use]
+    pub fn knows(&self, id: RequestId) -> bool {
+        self.ledger.entry(Slot::of(id)).is_some()
+    }
+
     /// Whether the guest has seen the host fail in this backend life: an `IOERR` that no rule
     /// required.
     #[must_use]

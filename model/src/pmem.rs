@@ -262,6 +262,12 @@ impl PmemOracle {
         self.oracle.some_atom_has_loose_versions(least)
     }
 
+    /// Whether a request or access of this number was submitted before.
+    #[must_use]
+    pub fn knows(&self, id: RequestId) -> bool {
+        self.oracle.knows(id)
+    }
+
     /// Whether the guest has seen the host fail in this backend life: a flush that failed.
     #[must_use]
     pub fn host_failed(&self) -> bool {

@@ -167,9 +167,8 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
         part[..image.len()].copy_from_slice(image);
     }
 
-    /// Whether the disk may be sparse, with its used sectors far from its beginning: [`DiskShape::first`].
-    ///
-    /// [`DiskShape::first`]: crate::host::disk::DiskShape::first
+    /// Whether the disk may be sparse, with the guest's sectors [far from its
+    /// beginning](crate::host::disk::DiskShape::first).
     const SPARSE: bool = false;
 
     /// Starts the backend on a disk that holds the initial image of `disk`. A device with a medium

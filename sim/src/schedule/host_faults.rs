@@ -1,7 +1,7 @@
 //! The behaviour of the host: which operation lands or completes, and with which fault.
 
 use super::Scheduler;
-use super::options::Since;
+use super::parameters::Since;
 use crate::base::choose::{Choose, Site};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;

@@ -12,6 +12,7 @@ mod host_faults;
 mod lifecycle;
 pub mod options;
 mod order;
+mod parameters;
 mod tail;
 mod workload;
 mod workload_pmem;
@@ -109,6 +110,8 @@ pub struct Scheduler {
     avail_jumped: bool,
     /// Whether it waits for volatile data before a crash.
     lingers: bool,
+    /// A queue was broken and perhaps mended since the last crash: the next one stays broken.
+    mended: bool,
     /// Streams of requests to come.
     streams: u32,
     /// Whether the host has ceased to support discards, and to write zeroes.
@@ -144,6 +147,7 @@ impl Scheduler {
             power_lost: false,
             avail_jumped: false,
             lingers: true,
+            mended: false,
             streams: if options.stream { MOST_STREAMS } else { 0 },
             ceased: [false; 2],
             put_off: 0,
@@ -219,7 +223,7 @@ impl Scheduler {
                 let again = self.crashes > 0 && choose.below(6, Site::Crash) == 0;
                 let cut = again.then(|| choose.below(40, Site::Crash));
                 self.to_read = [0; 2];
-                self.avail_jumped = false;
+                (self.avail_jumped, self.mended) = (false, false);
                 self.enter(Phase::Recover { cut });
                 Some(crash)
             }
@@ -275,7 +279,8 @@ impl Scheduler {
             // A broken queue ends the work of a life; at rest the device must ask for a reset.
             self.avail_jumped = true;
             let to = self.any_queue(world, choose);
-            let mends = choose.below(2, Site::Crash) == 0;
+            let mends = !self.mended && choose.below(2, Site::Crash) == 0;
+            self.mended = true;
             self.enter(if mends {
                 Phase::Mend { device: to.device }
             } else {

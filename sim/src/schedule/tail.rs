@@ -6,7 +6,7 @@
 //! kinds are rarer than the cheap ones, so that all of them together take about a tenth of the
 //! time.
 
-use super::options::{Options, Since};
+use super::parameters::{Options, Since};
 use crate::base::choose::{Choose, Ratio, Site};
 use crate::dut::MAX_QUEUES;
 use crate::guest::wire::feature;
@@ -56,12 +56,13 @@ const RUNS: u32 = 4096;
 impl Tail {
     /// Draws the kind of a run.
     pub(super) fn draw<C: Choose>(choose: &mut C) -> Tail {
-        let mut draw = choose.below(RUNS, Site::Option);
+        // Low numbers are usual runs: a tape that has ended yields zeroes.
+        let mut left = RUNS - 1 - choose.below(RUNS, Site::Option);
         for (tail, runs) in TAILS {
-            if draw < runs {
+            if left < runs {
                 return tail;
             }
-            draw -= runs;
+            left -= runs;
         }
         Tail::Usual
     }

@@ -12,7 +12,7 @@ use super::features::{self, Features};
 use crate::base::sectors::SectorSet;
 use crate::dut::lifecycle::{Cut, Lifecycle};
 use crate::guest::{
-    GuestRequest, Layout, MAX_SECTORS, MAX_SEGMENTS, Malformation, RangeKind, Segments,
+    GuestRequest, Layout, MAX_SECTORS, MAX_SEGMENTS, MAX_WORDS, Malformation, RangeKind, Segments,
 };
 use crate::host::disk::{Errno, OpKey, Outcome};
 use crate::world::action::{Action, CrashKind, QueueId, Until};
@@ -267,7 +267,10 @@ fn transfer(text: &str) -> Result<(u64, u32), String> {
 }
 
 fn access(text: &str) -> Result<(u32, u32), String> {
-    let (word, words) = transfer(text)?;
+    let (word, words) = range(text)?;
+    if words > MAX_WORDS {
+        return Err(format!("`{text}` is more than {MAX_WORDS} words"));
+    }
     let word = u32::try_from(word).map_err(|_| format!("there is no word {word}"))?;
     Ok((word, words))
 }

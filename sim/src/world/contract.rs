@@ -89,6 +89,12 @@ impl Contract {
         either!(self, oracle => oracle.quiesce())
     }
 
+    /// Whether a request of this number was submitted before.
+    #[inline]
+    pub(super) fn knows(&self, id: RequestId) -> bool {
+        either!(self, oracle => oracle.knows(id))
+    }
+
     /// Whether the guest has seen the host fail in this backend life.
     #[inline]
     #[must_use]

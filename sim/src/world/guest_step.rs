@@ -96,6 +96,10 @@ impl<D: DeviceUnderTest> World<D> {
         if !slot.is_queue_live(to.queue) || slot.life().avail_jumped || !fits {
             return false;
         }
+        // A stream may have used the number of a later request of a trace.
+        if slot.oracle.knows(RequestId(id)) {
+            return false;
+        }
         let driver = &mut slot.queues[usize::from(to.queue)];
         if !driver.send(&mut self.memory, id, ask, layout, malformation) {
             return false;

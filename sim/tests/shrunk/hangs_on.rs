@@ -44,7 +44,7 @@ fn position(actions: &[Action], is: impl Fn(&Action) -> bool) -> usize {
 
 #[test]
 fn a_flush_sent_before_the_write_came_back_promises_nothing() {
-    let says = "w1 is answered before f2 is sent";
+    let says = "z1 is answered before f2 is sent";
     check("early-flush", Rule::StableWriteLost, says, |actions| {
         let wait = position(actions, |a| matches!(a, Action::Await { id: 1, .. }));
         actions.swap(wait, wait + 1);

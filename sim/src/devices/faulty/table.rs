@@ -124,7 +124,7 @@ mutants! {
         GarbageRead, "garbage-read", "some reads return garbage", [NeverWritten];
         ImageFlickers, "image-flickers",
             "after a restart the first read of a sector returns the last write, the next the real content",
-            [ImageChanged];
+            [ImageChanged, LateEffect, UntouchedChanged];
         SeesAhead, "sees-ahead",
             "the first read sees a write before it lands, the next may not",
             [ReadsDisagree, LateEffect, ImageChanged, NotZeroed];

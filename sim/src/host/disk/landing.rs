@@ -87,7 +87,7 @@ impl SimDisk {
                 }
             }
             Outcome::Short { bytes } => {
-                // Of a sector that it does not end, nothing has landed for certain, and nothing does.
+                // Of the sector that it ends in, nothing has landed for certain, and nothing does.
                 if !transfers || bytes >= len {
                     return false;
                 }

@@ -307,8 +307,8 @@ impl SimDisk {
         oldest
     }
 
-    /// The place in a device's part of a sector of the device. What lies before the part of a sparse
-    /// disk is placed behind it, where nothing belongs to the device.
+    /// The place in a device's part of a sector of the device. What lies before the part of a
+    /// sparse disk is placed behind it, where nothing belongs to the device.
     #[inline]
     fn place(&self, sector: u64) -> u32 {
         match sector.checked_sub(self.shape.first) {
