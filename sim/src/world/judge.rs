@@ -157,7 +157,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         match done.ask {
             GuestRequest::Out { sector, sectors } => {
-                let end = sector + u64::from(sectors);
+                let end = sector.saturating_add(u64::from(sectors));
                 let grown = end > u64::from(self.shape.spec.disk.capacity);
                 coverage.hit_if(grown, Situation::GrownSectorWritten);
                 let row = slot.oracle.disk().last_completion().row;
