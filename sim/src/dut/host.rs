@@ -228,7 +228,7 @@ impl Remark {
     }
 }
 
-/// Takes letters as long as there is room for [`Remark::CUT`] behind them. A line break becomes a
+/// Takes letters as long as there is room for `Remark::CUT` behind them. A line break becomes a
 /// space.
 impl fmt::Write for Remark {
     fn write_str(&mut self, text: &str) -> fmt::Result {

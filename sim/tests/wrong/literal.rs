@@ -24,7 +24,7 @@ const ALLOWED: [(&str, &str); 15] = [
     ("serves-partial-segment", DRIVER_ERROR),
     ("serves-partial-sector", DRIVER_ERROR),
     ("serves-unnegotiated", DRIVER_ERROR),
-    ("serves-unknown-type", DRIVER_ERROR),
+    ("serves-beyond-capacity", DRIVER_ERROR),
     ("type-ignored", DRIVER_ERROR),
     ("reset-drops-stores", RESET_LOSES),
     ("failed-flush-forgotten-at-reset", RESET_LOSES),
