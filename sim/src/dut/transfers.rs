@@ -107,7 +107,8 @@ impl Transfers {
         let ram = host.ram;
         let mut lane = Lane::new(host.disk, host.device, queue as u8);
         if let Some(completion) = lane.complete(&ram) {
-            return self.completed(completion);
+            let granule = lane.limits().granule;
+            return self.completed(completion, granule);
         }
         let waiting = self.all.iter_mut().find(|transfer| !transfer.in_flight);
         let Some(transfer) = waiting.filter(|_| lane.room() > 0) else {
@@ -120,11 +121,12 @@ impl Transfers {
         Transferred::Some
     }
 
-    fn completed(&mut self, completion: Completion) -> Transferred {
+    fn completed(&mut self, completion: Completion, granule: u32) -> Transferred {
         let number = completion.token.slot();
         let Some(at) = self.all.iter().position(|transfer| transfer.number == number) else {
             return Transferred::Some;
         };
+        let granule = granule as usize;
         let transfer = &mut self.all[at];
         transfer.in_flight = false;
         match completion.result {
@@ -133,13 +135,19 @@ impl Transfers {
                 self.all.remove(at);
                 return Transferred::Ended { number, result: Err(errno.0) };
             }
+            // Nothing moved, without an error: the end of the medium.
+            Ok(0) if transfer.kind != Kind::Sync => {
+                self.all.remove(at);
+                return Transferred::Ended { number, result: Err(Errno::EIO.0) };
+            }
             Ok(moved) => {
-                let end = transfer.done + moved as usize;
+                // A part of a granule is transferred again, so that the rest begins on one.
+                let moved = moved as usize / granule * granule;
+                let end = transfer.done + moved;
                 if let (Kind::Read, Some(Buffer::Bounce(bounce))) =
                     (&transfer.kind, &completion.buffer)
                 {
-                    transfer.bytes[transfer.done..end]
-                        .copy_from_slice(&bounce.as_slice()[..moved as usize]);
+                    transfer.bytes[transfer.done..end].copy_from_slice(&bounce.as_slice()[..moved]);
                 }
                 transfer.done = end;
             }

@@ -66,10 +66,16 @@ impl WorldShape {
     /// The same shape with one device less if two do not fit on the medium.
     #[must_use]
     pub(crate) fn fitting<D: DeviceUnderTest>(mut self, setup: &D::Setup) -> WorldShape {
+        if !D::PLAIN_MEDIUM {
+            // A log has no room for the largest requests.
+            self.max_sectors = self.max_sectors.min(8);
+        }
         if !D::PLAIN_MEDIUM
             && self.with_reserve::<D>(setup).spec.disk.sectors() > SectorSet::CAPACITY
         {
             (self.devices, self.spec.disk.devices) = (1, 1);
+            // Large disks leave no room for metadata.
+            self.spec.disk.capacity = self.spec.disk.capacity.min(64);
         }
         self
     }

@@ -432,9 +432,11 @@ impl DeviceUnderTest for LogDisk {
     }
 
     fn config_read(&mut self, offset: u64, out: &mut [u8]) {
-        let capacity = (self.image.len() / SECTOR) as u64;
-        let bytes = if offset == 0 { capacity } else { 0 }.to_le_bytes();
-        out.copy_from_slice(&bytes[..out.len()]);
+        // The capacity is all that there is; a driver may read any range.
+        let capacity = ((self.image.len() / SECTOR) as u64).to_le_bytes();
+        for (at, byte) in (offset as usize..).zip(out) {
+            *byte = capacity.get(at).copied().unwrap_or(0);
+        }
     }
 
     fn start(&mut self, rings: &[RingPlan]) {
