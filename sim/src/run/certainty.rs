@@ -53,7 +53,7 @@ pub fn steps(events: &[Event]) -> impl Iterator<Item = Action> + '_ {
 pub fn certainty<D: DeviceUnderTest>(world: &World<D>) -> Option<Certainty> {
     let events = world.journal()?.events();
     if events.iter().any(|event| matches!(event, Event::Did(Action::Stream { .. }))) {
-        // What a stream breaks is broken by no single step of it.
+        // A stream is judged as a whole: no single step of it breaks the promise.
         return None;
     }
     let steps: Vec<Action> = steps(events).collect();

@@ -1,4 +1,4 @@
-//! What a device does by itself: its choices, and its background work.
+//! The choices and the background work of a device.
 
 use super::{Phase, Scheduler};
 use crate::base::choose::{Choose, Site};

@@ -2,9 +2,8 @@
 //!
 //! Most errors show in small worlds, which are fast. Some need more than a small world has: a
 //! request of more than 64 KiB, a ring of 1,024, a sector beyond the first 4 GiB, the eighth power
-//! loss, the thousandth request of a life. One run in sixteen is of such a kind. The costly
-//! kinds are rarer than the cheap ones, so that all of them together take about a tenth of the
-//! time.
+//! loss, the thousandth request of a life. One run in seventeen is of such a kind. The costly
+//! kinds are rarer than the cheap ones.
 
 use super::parameters::{Options, Since};
 use crate::base::choose::{Choose, Ratio, Site};

@@ -1,4 +1,4 @@
-//! What a device does by itself: the work that belongs to no queue, and its choices.
+//! The background work of a device, which belongs to no queue, and its choices.
 
 use super::{Event, Outcome, World};
 use crate::dut::caught::of_device;

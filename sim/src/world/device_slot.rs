@@ -88,7 +88,7 @@ pub(crate) struct HostFailures {
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceSlot<D> {
     pub(crate) device: Marked<D>,
-    /// What the device says and is given besides requests.
+    /// The reports of the device, and the choices given to it.
     pub(crate) link: Link,
     /// The abilities of its lifecycle; none if it has no lifecycle.
     pub(crate) can: Abilities,

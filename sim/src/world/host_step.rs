@@ -88,7 +88,7 @@ impl<D: DeviceUnderTest> World<D> {
             return slot.excuse_writes();
         }
         slot.host_failures.write_failed |= op.kind.mutates();
-        // Which request the operation served is unknown.
+        // The request that the operation served is unknown.
         if op.lane == BACKGROUND_LANE || !D::PLAIN_MEDIUM {
             return slot.excuse_outstanding();
         }

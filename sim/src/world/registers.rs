@@ -292,7 +292,7 @@ impl<D: DeviceUnderTest> World<D> {
         let now = self.look_at_registers(device)?;
         let slot = &self.slots[usize::from(device)];
         if let (Some(before), Some(now)) = (slot.registers, now) {
-            // What the guest or the host has changed was read back when it was.
+            // The mode and the capacity were read back when they changed.
             let may_change: &[u64] = match slot.kind {
                 Kind::Disk => &[config::WRITEBACK, config::CAPACITY],
                 Kind::Memory => &[],

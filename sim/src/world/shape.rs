@@ -63,13 +63,9 @@ impl WorldShape {
         shape
     }
 
-    /// The same shape with one device less if two do not fit on the medium.
+    /// The same shape with one device, and a smaller disk, if its medium would be too large.
     #[must_use]
     pub(crate) fn fitting<D: DeviceUnderTest>(mut self, setup: &D::Setup) -> WorldShape {
-        if !D::PLAIN_MEDIUM {
-            // A log has no room for the largest requests.
-            self.max_sectors = self.max_sectors.min(8);
-        }
         if !D::PLAIN_MEDIUM
             && self.with_reserve::<D>(setup).spec.disk.sectors() > SectorSet::CAPACITY
         {

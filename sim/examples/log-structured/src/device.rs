@@ -61,8 +61,11 @@ pub struct LogDisk {
     sync: Option<(u32, Vec<BlockRequest>)>,
     /// What waits for the next sync.
     unsynced: Vec<BlockRequest>,
-    /// The writes that have not begun.
+    /// The writes that have not begun, or only in part.
     writes: VecDeque<BlockRequest>,
+    /// The sectors of the first of them that have records. A log has room for a record of `CHUNK`
+    /// sectors once it was written anew, so a longer write is cut.
+    begun: u32,
     /// A sync has failed since the log was written anew: records may be lost without notice.
     suspect: bool,
     through: bool,
@@ -184,7 +187,12 @@ impl LogDisk {
             return true;
         }
         let Some(request) = self.writes.front() else { return false };
-        let sectors = request.data_out / SECTOR as u32;
+        if self.begun > 0 && !self.appends.is_empty() {
+            // A part follows when those before it have landed, so that the last one ends the write.
+            return false;
+        }
+        let left = request.data_out / SECTOR as u32 - self.begun;
+        let sectors = left.min(CHUNK);
         let end = self.tail + self.geometry.record(sectors);
         if end > self.geometry.area(self.epoch).end {
             if idle {
@@ -192,13 +200,20 @@ impl LogDisk {
             }
             return idle;
         }
-        let request = self.writes.pop_front().expect("it is there");
         self.seq += 1;
-        let (epoch, seq, first) = (self.epoch, self.seq, request.sector as u32);
-        let record = Record { epoch, seq, first, data: request.data(&host.ram) };
+        let (epoch, seq, first) = (self.epoch, self.seq, request.sector as u32 + self.begun);
+        let from = self.begun as usize * SECTOR;
+        let data = request.data(&host.ram)[from..from + sectors as usize * SECTOR].to_vec();
+        let record = Record { epoch, seq, first, data };
+        self.begun += sectors;
+        let ends = sectors == left;
+        let request = if ends { self.writes.pop_front() } else { None };
+        if ends {
+            self.begun = 0;
+        }
         let at = self.tail;
         let number = self.transfers.write(at, self.geometry.encode(&record));
-        self.appends.push(Append { number, at, record, request: Some(request) });
+        self.appends.push(Append { number, at, record, request });
         self.tail = end;
         true
     }
@@ -415,6 +430,7 @@ impl DeviceUnderTest for LogDisk {
             sync: None,
             unsynced: Vec::new(),
             writes: VecDeque::new(),
+            begun: 0,
             suspect: false,
             through: false,
             ring: None,
@@ -475,6 +491,7 @@ impl DeviceUnderTest for LogDisk {
         self.ring = None;
         self.signal = false;
         self.writes.clear();
+        self.begun = 0;
         self.unsynced.clear();
         if let Some((_, requests)) = &mut self.sync {
             requests.clear();
