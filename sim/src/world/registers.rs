@@ -3,7 +3,7 @@
 //! A driver may read the configuration space before FEATURES_OK and after it, in any width (2.5,
 //! CF-01), and relies on the fields of the features that are offered. At every start a few of them
 //! are compared with what a device can be; in a [watched](super::WorldShape::watch) world all are
-//! read in every width, at every start and at rest.
+//! read at every start and at rest, and at the first start in every width.
 
 use powerfail_model::{Profile, Rule, Terms, Violation};
 
