@@ -127,7 +127,8 @@ impl PmemOracle {
     pub fn submit(&mut self, id: RequestId, request: PmemRequest) {
         let (kind, malformed) = match request {
             PmemRequest::Flush => (Kind::Flush, false),
-            PmemRequest::Other(kind) => (Kind::Other(kind), false),
+            // Whatever its number: that of a block device could mean something.
+            PmemRequest::Other(_) => (Kind::Other(u32::MAX), false),
             PmemRequest::Malformed => (Kind::Other(0), true),
         };
         self.oracle.submit(id, &Request { kind, sector: 0, bytes: 0, segments: &[], malformed });

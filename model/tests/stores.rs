@@ -264,3 +264,17 @@ fn a_violation_reads_as_one_of_a_memory() {
         "A request must return 0 or -1; it happened at request 8. It returned 1."
     );
 }
+
+#[test]
+fn no_type_of_a_memory_is_that_of_a_block_device() {
+    // Every number that a block device gives a meaning, the zone requests among them.
+    for number in 1..32 {
+        for (ret, rule) in [(u32::MAX, None), (0, Some(Rule::UnknownPmemTypeServed))] {
+            let mut oracle = PmemOracle::new(Profile::Strict, 4);
+            oracle.begin_life(false);
+            oracle.submit(RequestId(1), PmemRequest::Other(number));
+            let told = oracle.complete(RequestId(1), Some(ret));
+            assert_eq!(told.err().map(|violation| violation.rule), rule, "{number}");
+        }
+    }
+}

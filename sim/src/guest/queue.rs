@@ -443,7 +443,11 @@ impl QueueDriver {
                 let may = ahead < u32::from(self.ring.pending());
                 return if may { Ok(()) } else { Err(Breach::UsedElement { at }) };
             }
-            _ if at < plan.used + 6 + 8 * size => return Ok(()),
+            // Without EVENT_IDX there is no `avail_event`.
+            _ if at < plan.used + 6 + 8 * size && plan.event_idx => return Ok(()),
+            _ if at < plan.used + 6 + 8 * size => {
+                return Err(Breach::Driver { at, area: "the place of avail_event" });
+            }
             _ => {}
         }
         let Some(index) = self.slots.iter().position(|slot| slot.plan.contains(at)) else {

@@ -5,7 +5,7 @@
 //!
 //! * in a device-writable buffer of a request that is outstanding then;
 //! * in an element of the used ring in which an outstanding request can be used next;
-//! * in `used.flags`, `used.idx` or `avail_event`.
+//! * in `used.flags`, `used.idx` or, with EVENT_IDX, `avail_event`.
 //!
 //! Elements that were seen used, the descriptors, the available ring, headers and the data of
 //! writes never change (VS-03, VS-04, VS-16). A write that is undone within the same step, or that
