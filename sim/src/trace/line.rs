@@ -487,8 +487,8 @@ impl FromStr for Action {
                 let id = number("the request", name.get(1..).unwrap_or_default())?;
                 let ask = ask(&mut words)?;
                 let count: u32 = words.parsed("count")?.ok_or("count= is missing")?;
-                if id == 0 || count > 1 << 12 || id + count >= 1 << 20 {
-                    return Err(format!("`{name}` and {count} requests is too many"));
+                if id == 0 || count > 1 << 12 || id >= (1 << 20) - count {
+                    return Err(format!("{count} requests from `{name}` on are too many"));
                 }
                 let streams = matches!(ask, GuestRequest::In { .. } | GuestRequest::Out { .. });
                 if !streams || name != request_name(id, &ask) {
@@ -523,6 +523,30 @@ mod tests {
             "send q0 s1 store 0+1",
         ] {
             assert!(nonsense.parse::<Action>().is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_stream_reads_back_as_it_is_written() {
+        let line = "stream q0 w9 out 3+1 count=256";
+        assert_eq!(line.parse::<Action>().expect("an action").to_string(), line);
+        for nonsense in [
+            "stream q0 w9 out 3+1",
+            "stream q0 w9 flush count=3",
+            "stream q0 r9 out 3+1 count=3",
+            "stream q0 w0 out 3+1 count=3",
+            "stream q0 w9 out 3+1 count=99999",
+            "stream q0 w1048570 out 3+1 count=100",
+            "stream q0 w4294967295 out 3+1 count=3",
+        ] {
+            assert!(nonsense.parse::<Action>().is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_deviation_of_a_request_reads_back_as_it_is_written() {
+        for line in ["send q0 f1 flush extra=16", "send q0 f1 flush spoiled=sector"] {
+            assert_eq!(line.parse::<Action>().expect("an action").to_string(), line);
         }
     }
 
