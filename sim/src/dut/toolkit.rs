@@ -105,7 +105,6 @@ impl DeviceRing {
 
     /// The next chain, if there is one, and asks to be kicked for the one after it.
     pub fn pop(&mut self, ram: &Ram<'_>) -> Option<Chain> {
-        let event = self.plan.used + 4 + 8 * u32::from(self.plan.size);
         let word = |at| u16::from_le_bytes(ram.read(at));
         let waiting = self.waiting(ram);
         self.broken |= waiting > self.plan.size;
@@ -114,7 +113,11 @@ impl DeviceRing {
         }
         let head = word(self.plan.available + 4 + 2 * u32::from(self.next_avail % self.plan.size));
         self.next_avail = self.next_avail.wrapping_add(1);
-        ram.write(event, &self.next_avail.to_le_bytes());
+        if self.plan.event_idx {
+            // Without EVENT_IDX the ring ends before `avail_event`.
+            let event = self.plan.used + 4 + 8 * u32::from(self.plan.size);
+            ram.write(event, &self.next_avail.to_le_bytes());
+        }
         Some(self.walk(ram, head))
     }
 
