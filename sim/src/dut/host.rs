@@ -37,8 +37,8 @@ impl Host<'_> {
     }
 
     /// Reports that a sync of a medium of the device's own has failed: data that was not stable may
-    /// be gone. Until the backend ends every request that needs a sync may fail: a flush, or a write
-    /// that must be stable when it completes. So may every write that is outstanding now.
+    /// be gone. Until the backend ends, every request that needs a sync may fail: a flush, or a
+    /// write that must be stable when it completes. So may every write that is outstanding now.
     ///
     /// As [`failed`](Self::failed) otherwise.
     pub fn failed_sync(&mut self) {

@@ -62,7 +62,7 @@ impl Wire {
 
     /// The `sector` field of the header.
     #[inline]
-    fn sector(&self, ask: &GuestRequest, malformation: Malformation) -> u64 {
+    pub(super) fn sector(&self, ask: &GuestRequest, malformation: Malformation) -> u64 {
         let sector = malformation.sector(ask);
         if ask.range().is_some() { self.counted(sector) } else { sector }
     }
@@ -75,7 +75,7 @@ impl Wire {
 
     /// The two words of a segment in guest memory.
     #[inline]
-    fn words(&self, segment: &Segment) -> [u64; 2] {
+    pub(super) fn words(&self, segment: &Segment) -> [u64; 2] {
         let sizes = u64::from(segment.flags) << 32 | u64::from(segment.sectors);
         [self.counted(segment.sector), sizes]
     }
@@ -181,15 +181,42 @@ pub(super) fn fill(
     }
 }
 
-/// Whether the header is unchanged since the guest filled it.
-#[inline]
-fn is_headed(memory: &Memory, plan: &SlotPlan, sent: &Sent) -> bool {
-    memory.read_u64(plan.header()) == u64::from(sent.wire.number)
-        && memory.read_u64(plan.header() + 8) == sent.wire.sector(&sent.ask, sent.malformation)
+impl Sent {
+    /// The two words of its header.
+    #[inline]
+    pub(super) fn header(&self) -> [u64; 2] {
+        [u64::from(self.wire.number), self.wire.sector(&self.ask, self.malformation)]
+    }
+
+    /// The same request with another content and header, after the guest has changed it.
+    #[cold]
+    pub(super) fn altered(
+        &self,
+        ask: GuestRequest,
+        malformation: Malformation,
+        first: u64,
+    ) -> Sent {
+        let wire = Wire::of(self.wire.kind, first, &ask);
+        // A request of unknown type has the data part of the old one, which it does not write.
+        let len = malformation.len(wire.data);
+        Sent { ask, malformation, len, wire, ..*self }
+    }
 }
 
-/// Whether header and data of a request are unchanged since the guest filled them.
-pub(super) fn is_filled(memory: &Memory, plan: &SlotPlan, sent: &Sent, author: Author) -> bool {
+/// Whether the header is the one that the guest wrote.
+#[inline]
+fn is_headed(memory: &Memory, plan: &SlotPlan, header: [u64; 2]) -> bool {
+    [memory.read_u64(plan.header()), memory.read_u64(plan.header() + 8)] == header
+}
+
+/// Whether header and data of a request are what the guest wrote last.
+pub(super) fn is_filled(
+    memory: &Memory,
+    plan: &SlotPlan,
+    sent: &Sent,
+    header: [u64; 2],
+    author: Author,
+) -> bool {
     let data_is = match &sent.ask {
         GuestRequest::Out { sector, .. } => (0..sent.len / 512).all(|nth| {
             let bytes = memory.bytes(plan.data() + nth * 512, 512);
@@ -201,21 +228,46 @@ pub(super) fn is_filled(memory: &Memory, plan: &SlotPlan, sent: &Sent, author: A
             [memory.read_u64(at), memory.read_u64(at + 8)] == sent.wire.words(segment)
         }),
     };
-    data_is && is_headed(memory, plan, sent)
+    data_is && is_headed(memory, plan, header)
 }
 
 /// Checks the buffers of a completed request.
 ///
 /// # Errors
 /// The first write of the device that it must not have done.
+#[inline]
 pub(super) fn check(memory: &Memory, plan: &SlotPlan, sent: &Sent, len: u32) -> Result<(), Breach> {
+    check_around(memory, plan, sent, sent.header())?;
+    check_answer(memory, plan, sent, len)
+}
+
+/// Checks the guards around a completed request, and its header.
+#[inline]
+pub(super) fn check_around(
+    memory: &Memory,
+    plan: &SlotPlan,
+    sent: &Sent,
+    header: [u64; 2],
+) -> Result<(), Breach> {
     let id = sent.id;
     if let Some(at) = plan.breach(memory, sent.len, sent.status) {
         return Err(Breach::Outside { id, at });
     }
-    if !is_headed(memory, plan, sent) {
+    if !is_headed(memory, plan, header) {
         return Err(Breach::Readable { id });
     }
+    Ok(())
+}
+
+/// Checks status, data and used length of a completed request.
+#[inline]
+pub(super) fn check_answer(
+    memory: &Memory,
+    plan: &SlotPlan,
+    sent: &Sent,
+    len: u32,
+) -> Result<(), Breach> {
+    let id = sent.id;
     let unanswered = memory.bytes(sent.status, 1)[0] == POISON;
     let has_status = sent.wire.kind == Kind::Disk;
     if !has_status && !unanswered {

@@ -10,6 +10,7 @@
 //! plain; the memory order between threads is checked elsewhere.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::cell::Cell;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
@@ -38,6 +39,45 @@ pub const MEMORY: usize = 64 << 10;
 pub struct Memory {
     base: NonNull<u8>,
     len: usize,
+    trap: Option<Box<Trap>>,
+}
+
+/// A write of the guest to its memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Edit {
+    /// The guest address.
+    pub(crate) at: u32,
+    /// The new bytes.
+    pub(crate) bytes: Box<[u8]>,
+}
+
+/// A write of the guest that happens inside a step of a device, just before a read of the first of
+/// the same bytes. A field or a sector may be read in several pieces, from the first to the last;
+/// these make one read.
+#[derive(Clone, Debug)]
+struct Trap {
+    edit: Edit,
+    /// Reads until then, that one included; 0 once it has happened.
+    left: Cell<u32>,
+}
+
+impl Trap {
+    /// Counts a read of `at..at + count`, and writes to the memory at `base` if it is the one.
+    #[cold]
+    fn read(&self, base: *mut u8, at: u64, count: usize) {
+        let Edit { at: start, bytes } = &self.edit;
+        let start = u64::from(*start);
+        if !(at..at + count as u64).contains(&start) || self.left.get() == 0 {
+            return;
+        }
+        self.left.set(self.left.get() - 1);
+        if self.left.get() == 0 {
+            // SAFETY: `Memory::set_trap` has shown the edit to lie inside the memory at `base`.
+            let to = unsafe { base.add(start as usize) };
+            // SAFETY: as above. Nobody else uses the memory, and the edit lies elsewhere.
+            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        }
+    }
 }
 
 // SAFETY: this value alone owns the allocation, which has no thread affinity.
@@ -55,7 +95,7 @@ impl Memory {
         // SAFETY: the layout has a non-zero size, checked above.
         let base = unsafe { alloc_zeroed(layout) };
         let Some(base) = NonNull::new(base) else { std::alloc::handle_alloc_error(layout) };
-        Memory { base, len }
+        Memory { base, len, trap: None }
     }
 
     /// A copy of the first `len` bytes.
@@ -72,7 +112,7 @@ impl Memory {
         // SAFETY: both ranges are `len` bytes long, one inside each allocation, and do not overlap
         // because the second allocation is new. The copy initialises every byte of it.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), base.as_ptr(), len) };
-        Memory { base, len }
+        Memory { base, len, trap: self.trap.clone() }
     }
 
     fn layout(len: usize) -> Layout {
@@ -83,7 +123,8 @@ impl Memory {
     #[inline]
     #[must_use]
     pub fn ram(&mut self) -> Ram<'_> {
-        Ram { base: self.base.as_ptr(), len: self.len, owner: PhantomData }
+        let trap = self.trap.as_deref();
+        Ram { base: self.base.as_ptr(), len: self.len, trap, owner: PhantomData }
     }
 
     /// The region for code that only reads it, while others may read too.
@@ -92,7 +133,33 @@ impl Memory {
     /// The caller must not write through it.
     #[inline]
     pub(crate) unsafe fn ram_to_read(&self) -> Ram<'_> {
-        Ram { base: self.base.as_ptr(), len: self.len, owner: PhantomData }
+        Ram { base: self.base.as_ptr(), len: self.len, trap: None, owner: PhantomData }
+    }
+
+    /// Has the guest write just before the `nth` read of the first of the bytes through a [`Ram`],
+    /// counted from one. It replaces an earlier such order.
+    ///
+    /// # Panics
+    /// If the bytes do not lie in memory.
+    pub(crate) fn set_trap(&mut self, edit: Edit, nth: u8) {
+        self.check(edit.at, edit.bytes.len() as u32);
+        self.trap = Some(Box::new(Trap { edit, left: Cell::new(nth.into()) }));
+    }
+
+    /// Whether a [trap](Self::set_trap) is set.
+    #[inline]
+    pub(crate) fn has_trap(&self) -> bool {
+        self.trap.is_some()
+    }
+
+    /// Removes the trap; returns whether it has written.
+    pub(crate) fn drop_trap(&mut self) -> bool {
+        self.trap.take().is_some_and(|trap| trap.left.get() == 0)
+    }
+
+    /// Whether the trap has written.
+    pub(crate) fn is_sprung(&self) -> bool {
+        self.trap.as_ref().is_some_and(|trap| trap.left.get() == 0)
     }
 
     /// The length in bytes.
@@ -223,6 +290,7 @@ impl Drop for Memory {
 pub struct Ram<'a> {
     base: *mut u8,
     len: usize,
+    trap: Option<&'a Trap>,
     owner: PhantomData<&'a mut Memory>,
 }
 
@@ -321,6 +389,11 @@ impl GuestMemory for Ram<'_> {
         }
         if !self.check_range(addr, count, access) {
             return Err(GuestMemoryError::InvalidGuestAddress(addr));
+        }
+        if let Some(trap) = self.trap
+            && access.allow(Permissions::Read)
+        {
+            trap.read(self.base, addr.0, count);
         }
         // SAFETY: `check_range` has shown the offset to lie inside the region.
         let start = unsafe { self.base.add(addr.0 as usize) };

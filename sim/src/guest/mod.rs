@@ -8,6 +8,7 @@
 //!
 //! Not here: the meaning of an answer, which the oracle judges.
 
+mod alter;
 mod form;
 mod kind;
 mod layout;
@@ -21,8 +22,10 @@ mod ring;
 mod slots;
 pub mod wire;
 
+pub use alter::{Change, Moment};
 pub use kind::{Kind, REGION};
 pub use layout::{Cut, Layout};
+pub(crate) use memory::Edit;
 pub use memory::MEMORY;
 pub use outcome::{Breach, Done};
 pub use queue::{Limits, QueueDriver, Shape};

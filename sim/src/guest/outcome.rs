@@ -1,5 +1,6 @@
 //! The result of a request, and breaches of the ring's rules.
 
+use crate::guest::Kind;
 use crate::guest::request::{GuestRequest, Malformation};
 use crate::guest::wire::Status;
 
@@ -22,6 +23,17 @@ pub struct Done {
     pub data: u32,
     /// Whether the completion requires a signal to the guest.
     pub wants_signal: bool,
+}
+
+impl Done {
+    /// Whether its chain was malformed, so that any answer will do.
+    #[inline]
+    pub(crate) fn is_malformed(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Disk => !self.malformation.is_framed(),
+            Kind::Memory => self.malformation != Malformation::None,
+        }
+    }
 }
 
 /// A breach of the rules of the ring or the buffers.

@@ -1,11 +1,14 @@
 //! The driver of one queue: its requests from publication to completion.
 
 use crate::guest::Kind;
-use crate::guest::form::{Sent, Wire, check, cut, fill, is_filled, response};
+use crate::guest::alter::{Change, descriptor_of};
+use crate::guest::form::{
+    Sent, Wire, check, check_answer, check_around, cut, fill, is_filled, response,
+};
 use crate::guest::layout::{Cut, Layout, Piece};
-use crate::guest::memory::Memory;
+use crate::guest::memory::{Edit, Memory};
 use crate::guest::outcome::{Breach, Done};
-use crate::guest::payload::Author;
+use crate::guest::payload::{self, Author};
 use crate::guest::request::{GuestRequest, Malformation};
 use crate::guest::ring::{Ring, RingPlan};
 use crate::guest::slots::SlotPlan;
@@ -60,6 +63,24 @@ struct Slot {
     owed: u8,
 }
 
+/// A request that the guest changes while it is outstanding.
+#[derive(Clone, Debug)]
+struct Altered {
+    /// Its slot.
+    index: usize,
+    /// The request after the change.
+    second: Sent,
+    /// The header after the change, and a request with the data that is there then.
+    header: [u64; 2],
+    filled: Sent,
+    /// Whether it is another request after the change, and not only one with other data.
+    is_other: bool,
+    /// Whether the guest has changed it.
+    done: bool,
+    /// Its answer as one to the request after the change.
+    answer: Option<Result<Done, Breach>>,
+}
+
 /// A mask of slots.
 type Mask = u128;
 /// The most slots of a queue: the bits of a mask.
@@ -86,6 +107,8 @@ pub struct QueueDriver {
     limits: Limits,
     /// The pieces of the request sent last; kept for the allocation.
     cut: Cut,
+    /// At most one request is changed at a time.
+    altered: Option<Box<Altered>>,
 }
 
 impl QueueDriver {
@@ -115,6 +138,7 @@ impl QueueDriver {
             author,
             limits: Limits::NONE,
             cut: Cut::default(),
+            altered: None,
         };
         driver.lay_out(memory);
         driver
@@ -141,6 +165,7 @@ impl QueueDriver {
         }
         self.free = Mask::MAX >> (MOST - self.slots.len());
         (self.out, self.back) = (0, 0);
+        self.altered = None;
         self.by_head.clear();
         self.by_head.resize(usize::from(self.ring.plan().size), NO_SLOT);
     }
@@ -356,6 +381,80 @@ impl QueueDriver {
         true
     }
 
+    /// Prepares a change of the request that was sent last: returns the request after it, and the
+    /// write that changes it. `None` if the change does not apply, or another request of the queue
+    /// is being changed.
+    #[cold]
+    pub(crate) fn alter(
+        &mut self,
+        memory: &Memory,
+        id: u32,
+        change: Change,
+        room: u32,
+    ) -> Option<(GuestRequest, Malformation, Edit)> {
+        let index = bits(self.out).find(|&index| self.slots[index].sent.id == id)?;
+        let Slot { plan, sent, .. } = &self.slots[index];
+        if self.altered.is_some() || sent.malformation != Malformation::None {
+            return None;
+        }
+        let (ask, malformation) = change.of(&sent.ask, room)?;
+        let second = sent.altered(ask, malformation, self.shape.first);
+        let (mut header, mut filled) = (sent.header(), *sent);
+        let (at, bytes) = match change {
+            Change::Type(number) => {
+                header[0] = number.into();
+                (plan.header(), number.to_le_bytes().to_vec())
+            }
+            Change::Sector(_) => {
+                header[1] = second.header()[1];
+                (plan.header() + 8, header[1].to_le_bytes().to_vec())
+            }
+            Change::Segment { nth, segment } => {
+                filled = second;
+                let words = second.wire.words(&segment).map(u64::to_le_bytes);
+                (plan.data() + u32::from(nth) * 16, words.concat())
+            }
+            Change::Data { id } => {
+                filled.id = id;
+                let mut bytes = vec![0; sent.len as usize];
+                for (sector, bytes) in (sent.ask.sector() as u32..).zip(bytes.chunks_mut(512)) {
+                    payload::fill(bytes, self.author, sector, id);
+                }
+                (plan.data(), bytes)
+            }
+            Change::Length { less } => {
+                let (table, data) = (self.ring.plan().descriptors, (plan.data(), sent.len));
+                let place = descriptor_of(memory, table, sent.head, data)?;
+                (place + 8, (sent.len - u32::from(less)).to_le_bytes().to_vec())
+            }
+        };
+        let is_other = !matches!(change, Change::Data { .. });
+        let altered =
+            Altered { index, second, header, filled, is_other, done: false, answer: None };
+        self.altered = Some(Box::new(altered));
+        Some((ask, malformation, Edit { at, bytes: bytes.into() }))
+    }
+
+    /// Notes that the guest has written what [`alter`](Self::alter) returned.
+    #[cold]
+    pub(crate) fn was_altered(&mut self) {
+        if let Some(altered) = &mut self.altered {
+            altered.done = true;
+        }
+    }
+
+    /// Whether a request is being changed that is outstanding or not reaped.
+    pub(crate) fn is_altering(&self) -> bool {
+        self.altered.is_some()
+    }
+
+    /// The answer taken last as one to the request after its change; `None` if that request was not
+    /// changed into another one.
+    #[cold]
+    pub(crate) fn second_answer(&mut self) -> Option<Result<Done, Breach>> {
+        self.altered.as_mut()?.answer.take()
+    }
+
     /// Publishes the head of an outstanding request again, which a driver must not do. Returns
     /// `false` if the request is not outstanding or the available ring has no free entry.
     pub(crate) fn send_again(&mut self, memory: &mut Memory, id: u32) -> bool {
@@ -498,24 +597,24 @@ impl QueueDriver {
             self.back |= 1 << index;
         }
         let (plan, sent) = (slot.plan, &slot.sent);
+        if let Some(altered) = &mut self.altered
+            && altered.index == index
+        {
+            let (now, header) = if altered.done {
+                (&altered.second, altered.header)
+            } else {
+                (sent, sent.header())
+            };
+            check_around(memory, &plan, sent, header)?;
+            let answer = |sent: &Sent| {
+                check_answer(memory, &plan, sent, len)
+                    .map(|()| done(memory, &plan, sent, len, wants_signal))
+            };
+            altered.answer = (altered.done && altered.is_other).then(|| answer(now));
+            return answer(sent);
+        }
         check(memory, &plan, sent, len)?;
-        let (status, ret) = match self.shape.kind {
-            Kind::Disk => (Status(memory.bytes(sent.status, 1)[0]), None),
-            Kind::Memory => {
-                let ret = response(memory, &plan, sent);
-                (if ret == Some(0) { Status::OK } else { Status::IOERR }, ret)
-            }
-        };
-        Ok(Done {
-            id: sent.id,
-            ask: sent.ask,
-            malformation: sent.malformation,
-            status,
-            ret,
-            len,
-            data: plan.data(),
-            wants_signal,
-        })
+        Ok(done(memory, &plan, sent, len, wants_signal))
     }
 
     /// Reaps all requests seen used: checks their buffers once more and frees them. Enables (`on`)
@@ -529,7 +628,12 @@ impl QueueDriver {
             if let Some(at) = plan.breach(memory, sent.len, sent.status) {
                 return Err(Breach::Outside { id: sent.id, at });
             }
-            if !is_filled(memory, plan, sent, self.author) {
+            let altered = self.altered.take_if(|altered| altered.index == index);
+            let is_filled = match altered.filter(|altered| altered.done) {
+                None => is_filled(memory, plan, sent, sent.header(), self.author),
+                Some(now) => is_filled(memory, plan, &now.filled, now.header, self.author),
+            };
+            if !is_filled {
                 return Err(Breach::Readable { id: sent.id });
             }
             self.ring.release(sent.held);
@@ -567,6 +671,28 @@ impl QueueDriver {
     pub fn abandon(&mut self, memory: &mut Memory) {
         self.retire_all(memory);
         self.signal_owed = false;
+    }
+}
+
+/// A completed request, whose buffers were checked.
+#[inline]
+fn done(memory: &Memory, plan: &SlotPlan, sent: &Sent, len: u32, wants_signal: bool) -> Done {
+    let (status, ret) = match sent.wire.kind {
+        Kind::Disk => (Status(memory.bytes(sent.status, 1)[0]), None),
+        Kind::Memory => {
+            let ret = response(memory, plan, sent);
+            (if ret == Some(0) { Status::OK } else { Status::IOERR }, ret)
+        }
+    };
+    Done {
+        id: sent.id,
+        ask: sent.ask,
+        malformation: sent.malformation,
+        status,
+        ret,
+        len,
+        data: plan.data(),
+        wants_signal,
     }
 }
 

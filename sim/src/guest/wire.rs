@@ -69,6 +69,8 @@ pub mod request {
     pub const DISCARD: u32 = 11;
     /// Zero ranges.
     pub const WRITE_ZEROES: u32 = 13;
+    /// The request types above.
+    pub const KNOWN_TYPES: [u32; 6] = [IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES];
     /// The zone requests, from ZONE_APPEND to ZONE_RESET_ALL.
     pub const ZONE_TYPES: [u32; 7] = [15, 16, 18, 20, 22, 24, 26];
     /// The flag of a WRITE_ZEROES segment that allows deallocation.

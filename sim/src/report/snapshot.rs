@@ -37,7 +37,7 @@ pub(crate) fn snapshot<D: DeviceUnderTest>(world: &World<D>, style: Style) -> St
         say(0, &format!("device {name}: {state}"));
         if slot.is_live() {
             say(2, &format!("features: {}", features(slot.life().negotiated)));
-            if let Some(row) = slot.oracle.stability_row() {
+            if let Some(row) = slot.oracle.first().stability_row() {
                 say(2, &format!("cache mode: {}", mode(row)));
             }
         }

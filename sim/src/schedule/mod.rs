@@ -7,6 +7,7 @@
 //!
 //! Not here: the requests of the guest (`workload`), the behaviour of the host (`host_faults`).
 
+mod alteration;
 mod by_itself;
 mod host_faults;
 mod lifecycle;
@@ -118,6 +119,8 @@ pub struct Scheduler {
     ceased: [bool; 2],
     /// How many operations in a row the host has refused for now.
     put_off: u32,
+    /// A request that has been drawn and follows the action before it.
+    held: Option<Action>,
     /// The capacity, in sectors, of the disk that the next request is for.
     capacity: u32,
     /// The most sectors of a read or write on the queue that it is for.
@@ -151,6 +154,7 @@ impl Scheduler {
             streams: if options.stream { MOST_STREAMS } else { 0 },
             ceased: [false; 2],
             put_off: 0,
+            held: None,
             capacity: options.shape.spec.disk.capacity,
             most: options.shape.max_sectors,
         }
@@ -183,6 +187,9 @@ impl Scheduler {
     ) -> Option<Action> {
         // A stream sends as many requests as it needs.
         self.next_id = self.next_id.max(world.newest() + 1);
+        if let Some(held) = self.held.take() {
+            return Some(held);
+        }
         while self.phase != Phase::Done {
             self.moves += 1;
             if (D::CHOOSES || D::BACKGROUND)

@@ -203,6 +203,7 @@ fn usual<C: Choose>(choose: &mut C) -> Options {
         chase,
         malformation,
         again,
+        alter: Ratio::NEVER,
         toggle,
         reset,
         lifecycle,

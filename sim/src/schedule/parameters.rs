@@ -46,6 +46,8 @@ pub struct Options {
     pub malformation: Ratio,
     /// How often a head is published twice.
     pub again: Ratio,
+    /// How often the guest changes a request after its publication.
+    pub alter: Ratio,
     /// How often the guest writes `writeback` instead of sending a request.
     pub toggle: Ratio,
     /// How often the guest resets a device instead of sending a request.
@@ -114,6 +116,7 @@ impl Options {
             chase: Ratio::NEVER,
             malformation: Ratio::NEVER,
             again: Ratio::NEVER,
+            alter: Ratio::NEVER,
             toggle: Ratio::NEVER,
             reset: Ratio::NEVER,
             lifecycle: Ratio::NEVER,
@@ -142,6 +145,7 @@ impl Options {
             shape: WorldShape { host_may_fail: false, ..self.shape },
             malformation: Ratio::NEVER,
             again: Ratio::NEVER,
+            alter: Ratio::NEVER,
             fail_sync: Ratio::NEVER,
             fail: Ratio::NEVER,
             short: Ratio::NEVER,

@@ -2,7 +2,7 @@
 //!
 //! Most errors show in small worlds, which are fast. Some need more than a small world has: a
 //! request of more than 64 KiB, a ring of 1,024, a sector beyond the first 4 GiB, the eighth power
-//! loss, the thousandth request of a life. One run in seventeen is of such a kind. The costly
+//! loss, the thousandth request of a life. One run in eleven is of such a kind. The costly
 //! kinds are rarer than the cheap ones.
 
 use super::parameters::{Options, Since};
@@ -35,10 +35,12 @@ pub(super) enum Tail {
     Unsupported,
     /// Steady streams of requests.
     Stream,
+    /// A guest that changes requests after their publication.
+    Altered,
 }
 
 /// The kinds but [`Tail::Usual`], each with its number of runs in [`RUNS`].
-const TAILS: [(Tail, u32); 10] = [
+const TAILS: [(Tail, u32); 11] = [
     (Tail::Ageing, 1),
     (Tail::Large, 2),
     (Tail::Deep, 6),
@@ -49,6 +51,7 @@ const TAILS: [(Tail, u32); 10] = [
     (Tail::RowE, 24),
     (Tail::Unsupported, 64),
     (Tail::Stream, 24),
+    (Tail::Altered, 128),
 ];
 const RUNS: u32 = 4096;
 
@@ -150,6 +153,16 @@ impl Tail {
                 shape.host_may_fail = true;
             }
             Tail::Stream => options.stream = true,
+            Tail::Altered => {
+                options.alter = Ratio::new(1, 2);
+                // A device in motion may read a request again, and so may a successor.
+                options.lifecycle = Ratio::NEVER;
+                options.malformation = Ratio::NEVER;
+                spec.offer |= feature::DISCARD | feature::WRITE_ZEROES;
+                options.mix.zeroes += 3;
+                options.mix.discard += 2;
+                options.crashes = options.crashes.min(2);
+            }
         }
     }
 }

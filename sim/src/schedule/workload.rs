@@ -209,7 +209,7 @@ impl Scheduler {
             return Some(self.stream(choose, to));
         }
         // A driver that has seen a failure may try a reset.
-        if slot.oracle.host_failed() && choose.below(24, Site::Request) == 0 {
+        if slot.oracle.first().host_failed() && choose.below(24, Site::Request) == 0 {
             return Some(Action::Reset { device: to.device });
         }
         self.request(world, choose, to)
@@ -262,7 +262,16 @@ impl Scheduler {
         let id = self.next_id;
         self.next_id += 1;
         self.budget = self.budget.saturating_sub(1);
-        Some(Action::Send { to, id, ask, layout, malformation })
+        let send = Action::Send { to, id, ask, layout, malformation };
+        if self.options.alter.possible()
+            && malformation == Malformation::None
+            && !slot.is_altering()
+            && choose.chance(self.options.alter, Site::Request)
+        {
+            self.held = Some(send);
+            return Some(self.alteration(choose, to, &ask));
+        }
+        Some(send)
     }
 
     /// A valid request.
@@ -298,7 +307,7 @@ impl Scheduler {
         GuestRequest::GetId
     }
 
-    fn range<C: Choose>(&self, choose: &mut C) -> (u64, u32) {
+    pub(super) fn range<C: Choose>(&self, choose: &mut C) -> (u64, u32) {
         let begun = self.options.shape.spec.disk.capacity.min(self.capacity);
         let grown = self.capacity - begun;
         let spread = self.options.spread.min(begun);
@@ -367,14 +376,14 @@ impl Scheduler {
     }
 
     /// The first sector of a range that does not lie on the disk.
-    fn far<C: Choose>(&self, choose: &mut C) -> u64 {
+    pub(super) fn far<C: Choose>(&self, choose: &mut C) -> u64 {
         let capacity = u64::from(self.capacity);
         let places = [capacity, capacity - 1, 1 << 55, (1 << 55) - 1, 1 << 63, u64::MAX];
         choose.pick(&places, Site::Request)
     }
 
     /// Segments of which one, or their number, is not allowed.
-    fn spoilt_segments<C: Choose>(&self, choose: &mut C, kind: RangeKind) -> Segments {
+    pub(super) fn spoilt_segments<C: Choose>(&self, choose: &mut C, kind: RangeKind) -> Segments {
         let spec = &self.options.shape.spec;
         let limit = spec.max_segment_sectors;
         let way = choose.below(8, Site::Request);
@@ -414,7 +423,7 @@ impl Scheduler {
 }
 
 /// A request type that the guest does not use otherwise.
-fn unknown_type<C: Choose>(choose: &mut C) -> u32 {
+pub(super) fn unknown_type<C: Choose>(choose: &mut C) -> u32 {
     let number = match choose.below(4, Site::Request) {
         // The defined types, the reserved ones between them, and the zone requests.
         0 | 1 => choose.below(28, Site::Request),
@@ -424,18 +433,8 @@ fn unknown_type<C: Choose>(choose: &mut C) -> u32 {
         }
         _ => choose.below(u32::MAX, Site::Request),
     };
-    if KNOWN_TYPES.contains(&number) { number | 1 << 31 } else { number }
+    if request::KNOWN_TYPES.contains(&number) { number | 1 << 31 } else { number }
 }
-
-/// The request types of which the guest has a form of its own.
-const KNOWN_TYPES: [u32; 6] = [
-    request::IN,
-    request::OUT,
-    request::FLUSH,
-    request::GET_ID,
-    request::DISCARD,
-    request::WRITE_ZEROES,
-];
 
 /// A read of the range of a write in flight.
 fn in_flight_write<D>(slot: &DeviceSlot<D>) -> Option<GuestRequest> {

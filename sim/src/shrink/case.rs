@@ -2,7 +2,7 @@
 
 use crate::base::sectors::SectorSet;
 use crate::dut::lifecycle::Lifecycle;
-use crate::guest::{GuestRequest, Layout, Malformation};
+use crate::guest::{GuestRequest, Layout, Malformation, Moment};
 use crate::host::disk::{Errno, Outcome};
 use crate::world::WorldShape;
 use crate::world::action::{Action, CrashKind, Until};
@@ -95,6 +95,10 @@ impl Cost {
                 self.ask(ask);
             }
             Action::SendAgain { .. } | Action::Jump { .. } => self.requests += 1,
+            Action::Alter { moment: Moment::Step(nth) | Moment::Read(nth), .. } => {
+                self.spoiled += 1;
+                self.steps += u32::from(*nth);
+            }
             Action::Kick { .. } | Action::Reap { .. } => self.orders += 1,
             Action::Writeback { .. } | Action::PollReset { .. } => {}
             Action::Reset { .. } => self.crashes += 1,

@@ -247,6 +247,9 @@ fn removals(case: &Case) -> Vec<Change> {
             Action::SendAgain { id, .. } => {
                 (format!("the head of {id} is published again"), without(case, &[place]))
             }
+            Action::Alter { .. } => {
+                ("the guest changes a request in flight".to_owned(), without(case, &[place]))
+            }
             Action::Jump { .. } => {
                 ("avail.idx moves out of range".to_owned(), without(case, &[place]))
             }
@@ -304,7 +307,7 @@ fn event(case: &Case, action: &Action) -> Option<String> {
         Action::Crash(CrashKind::Backend { .. }) => "the backend is killed".to_owned(),
         Action::Lifecycle { what, .. } => what.happened(),
         Action::Rest => "everything comes to rest".to_owned(),
-        Action::Start { .. } | Action::Jump { .. } => return None,
+        Action::Start { .. } | Action::Alter { .. } | Action::Jump { .. } => return None,
     })
 }
 

@@ -3,8 +3,8 @@
 use super::case::Case;
 use crate::base::sectors::SectorSet;
 use crate::dut::lifecycle::Lifecycle;
-use crate::guest::GuestRequest;
 use crate::guest::wire::feature;
+use crate::guest::{Change, GuestRequest};
 use crate::host::disk::{DiskShape, OpKey, Outcome};
 use crate::world::action::{Action, CrashKind, QueueId, Until};
 
@@ -65,6 +65,9 @@ where
                 Action::Send { to: (self.queue)(to), id, ask: self.ask(ask), layout, malformation }
             }
             Action::SendAgain { to, id } => Action::SendAgain { to: (self.queue)(to), id },
+            Action::Alter { to, change, moment } => {
+                Action::Alter { to: (self.queue)(to), change: self.change(change), moment }
+            }
             Action::Jump { to } => Action::Jump { to: (self.queue)(to) },
             Action::Kick { to } => Action::Kick { to: (self.queue)(to) },
             Action::Reap { to, arm } => Action::Reap { to: (self.queue)(to), arm },
@@ -115,6 +118,18 @@ where
         }
     }
 
+    /// A change of a request; its sectors are those of a request.
+    fn change(&self, change: Change) -> Change {
+        match change {
+            Change::Sector(sector) => Change::Sector((self.sector)(sector)),
+            Change::Segment { nth, segment } => {
+                let sector = (self.sector)(segment.sector);
+                Change::Segment { nth, segment: powerfail_model::Segment { sector, ..segment } }
+            }
+            other => other,
+        }
+    }
+
     fn life(&self, device: u8, what: Lifecycle) -> Action {
         let to = |queue: u8| (self.queue)(QueueId { device, queue });
         let what = match what {
@@ -150,6 +165,7 @@ fn device_of(action: &Action) -> Option<u8> {
         | Action::Await { device, .. } => Some(*device),
         Action::Send { to, .. }
         | Action::SendAgain { to, .. }
+        | Action::Alter { to, .. }
         | Action::Jump { to }
         | Action::Kick { to }
         | Action::Reap { to, .. }
@@ -222,7 +238,8 @@ pub(super) fn earlier(case: &Case, by: u32) -> Option<Case> {
     }
     let map = Map {
         queue: |to| to,
-        sector: |sector| sector - u64::from(by),
+        // What a request is changed to may lie before all requests.
+        sector: |sector: u64| sector.saturating_sub(by.into()),
         place: |place: u32| place.checked_sub(by),
     };
     Some(Case { actions: map.all(&case.actions), ..*case })
@@ -323,6 +340,10 @@ pub(super) fn renumbered(case: &Case) -> Case {
                 order.push((*id, next));
                 next += count;
             }
+            Action::Alter { change: Change::Data { id }, .. } => {
+                order.push((*id, next));
+                next += 1;
+            }
             _ => {}
         }
     }
@@ -337,6 +358,7 @@ pub(super) fn renumbered(case: &Case) -> Case {
             | Action::SendAgain { id, .. }
             | Action::Stream { id, .. }
             | Action::Await { id, .. }
+            | Action::Alter { change: Change::Data { id }, .. }
             | Action::Crank { until: Until::Used(id), .. } => *id = number(*id),
             _ => {}
         }

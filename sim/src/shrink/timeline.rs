@@ -44,7 +44,10 @@ impl Timeline {
                         Event::Chose { device, number, .. } => {
                             moment.chosen.push((device, number));
                         }
-                        Event::Did(_) | Event::Signalled(_) | Event::Remarked { .. } => {}
+                        Event::Did(_)
+                        | Event::Altered { .. }
+                        | Event::Signalled(_)
+                        | Event::Remarked { .. } => {}
                     }
                 }
                 moments.push(moment);

@@ -12,7 +12,8 @@ use super::features::{self, Features};
 use crate::base::sectors::SectorSet;
 use crate::dut::lifecycle::{Cut, Lifecycle};
 use crate::guest::{
-    GuestRequest, Layout, MAX_SECTORS, MAX_SEGMENTS, MAX_WORDS, Malformation, RangeKind, Segments,
+    Change, GuestRequest, Layout, MAX_SECTORS, MAX_SEGMENTS, MAX_WORDS, Malformation, Moment,
+    RangeKind, Segments,
 };
 use crate::host::disk::{Errno, OpKey, Outcome};
 use crate::world::action::{Action, CrashKind, QueueId, Until};
@@ -114,6 +115,7 @@ impl fmt::Display for Action {
                 }
             }
             Action::SendAgain { to, id } => write!(f, "again {to} {id}"),
+            Action::Alter { to, change, moment } => write!(f, "alter {to} {change} {moment}"),
             Action::Jump { to } => write!(f, "jump {to}"),
             Action::Kick { to } => write!(f, "kick {to}"),
             Action::Reap { to, arm } => {
@@ -308,6 +310,35 @@ fn ask(words: &mut Words<'_>) -> Result<GuestRequest, String> {
     })
 }
 
+/// A change of a request: one of five words.
+fn change(words: &mut Words<'_>) -> Result<Change, String> {
+    if let Some(number) = words.parsed("type")? {
+        return Ok(Change::Type(number));
+    }
+    if let Some(sector) = words.parsed("sector")? {
+        return Ok(Change::Sector(sector));
+    }
+    if let Some(less) = words.parsed("shorter")? {
+        return Ok(Change::Length { less });
+    }
+    if let Some(id) = words.parsed("data")? {
+        if id == 0 || id >= 1 << 20 {
+            return Err(format!("`{id}` is not the number of a write"));
+        }
+        return Ok(Change::Data { id });
+    }
+    if let Some(text) = words.key("segment") {
+        let parts = text.split_once(':').map(|(nth, rest)| (nth.parse(), segments(rest)));
+        if let Some((Ok(nth), Ok(list))) = parts
+            && let [segment] = list.as_slice()
+        {
+            return Ok(Change::Segment { nth, segment: *segment });
+        }
+        return Err(format!("`{text}` is not a place and a segment, such as `0:8+1/0`"));
+    }
+    Err("give one of type=, sector=, segment=, data= and shorter=".to_owned())
+}
+
 /// The point inside a step at which a backend dies.
 fn inside(device: u8, place: &str, cut: &str) -> Result<(u8, Cut), String> {
     let to: QueueId = place.parse()?;
@@ -377,6 +408,16 @@ impl FromStr for Action {
             "again" => {
                 let to = queue(&mut words)?;
                 Action::SendAgain { to, id: number("the request", words.next("the request")?)? }
+            }
+            "alter" => {
+                let to = queue(&mut words)?;
+                let change = change(&mut words)?;
+                let moment = match (words.parsed("step")?, words.parsed("read")?) {
+                    (Some(nth @ 1..), None) => Moment::Step(nth),
+                    (None, Some(nth @ 1..)) => Moment::Read(nth),
+                    _ => return Err("give one of step= and read=, counted from 1".to_owned()),
+                };
+                Action::Alter { to, change, moment }
             }
             "jump" => Action::Jump { to: queue(&mut words)? },
             "kick" => Action::Kick { to: queue(&mut words)? },
@@ -538,6 +579,32 @@ mod tests {
             "stream q0 w9 out 3+1 count=99999",
             "stream q0 w1048570 out 3+1 count=100",
             "stream q0 w4294967295 out 3+1 count=3",
+        ] {
+            assert!(nonsense.parse::<Action>().is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_change_reads_back_as_it_is_written() {
+        for line in [
+            "alter q0 type=4294967295 step=1",
+            "alter b.q1 sector=18446744073709551615 read=2",
+            "alter q0 segment=2:7+1/0 read=1",
+            "alter q0 segment=0:7+1/3 step=255",
+            "alter q0 data=77 step=3",
+            "alter q0 shorter=512 read=9",
+        ] {
+            assert_eq!(line.parse::<Action>().expect("an action").to_string(), line);
+        }
+        for nonsense in [
+            "alter q0 type=1",
+            "alter q0 step=1",
+            "alter q0 type=1 step=0",
+            "alter q0 type=1 step=1 read=1",
+            "alter q0 type=1 sector=2 step=1",
+            "alter q0 segment=1+1 step=1",
+            "alter q0 segment=0:1+1,2+1 step=1",
+            "alter q0 data=0 step=1",
         ] {
             assert!(nonsense.parse::<Action>().is_err(), "{nonsense}");
         }

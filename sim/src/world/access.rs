@@ -44,13 +44,14 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = &mut self.slots[usize::from(to.device)];
         let flushing = slot.queues[0].out() > 0;
         let was_reset = slot.was_reset;
-        let oracle = slot.oracle.memory();
-        let told = if store {
-            oracle.store(RequestId(id), Atom(word), words);
-            Ok(())
-        } else {
-            oracle.load(RequestId(id), Atom(word), &seen[..words as usize])
-        };
+        let told = slot.oracle.judge(|oracle, _| {
+            if store {
+                oracle.memory().store(RequestId(id), Atom(word), words);
+                Ok(())
+            } else {
+                oracle.memory().load(RequestId(id), Atom(word), &seen[..words as usize])
+            }
+        });
         self.coverage.hit_if(store && flushing, Situation::StoreDuringFlush);
         self.coverage.hit_if(!store && was_reset, Situation::ReadAfterReset);
         self.stats.requests += 1;

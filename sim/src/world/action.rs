@@ -7,7 +7,7 @@
 use crate::base::sectors::SectorSet;
 use crate::dut::Choices;
 use crate::dut::lifecycle::Lifecycle;
-use crate::guest::{GuestRequest, Layout, Malformation};
+use crate::guest::{Change, GuestRequest, Layout, Malformation, Moment};
 use crate::host::disk::{OpKey, Outcome};
 
 /// A queue of a device.
@@ -93,6 +93,16 @@ pub enum Action {
         to: QueueId,
         /// The request.
         id: u32,
+    },
+    /// The guest will change the next request on a queue after its publication, which it must not
+    /// do. Nothing happens if the change does not apply to that request.
+    Alter {
+        /// The queue.
+        to: QueueId,
+        /// The change.
+        change: Change,
+        /// When it happens.
+        moment: Moment,
     },
     /// The guest moves the available index out of range, which breaks the queue.
     Jump {

@@ -108,6 +108,18 @@ impl Contract {
         either!(self, oracle => oracle.some_atom_has_loose_versions(least))
     }
 
+    /// The row (A to H) that the last completed request of a disk was judged by.
+    ///
+    /// # Panics
+    /// If the device is a memory, or no request with a row has completed.
+    #[inline]
+    pub(super) fn last_row(&self) -> Row {
+        match self {
+            Contract::Disk(oracle) => oracle.last_completion().row.expect("a write has a row"),
+            Contract::Memory(_) => unreachable!("only a disk has rows"),
+        }
+    }
+
     /// Replaces `out` with the contents that a power loss now may leave in `atom`, sorted.
     pub fn candidates(&self, atom: Atom, out: &mut Vec<Content>) {
         either!(self, oracle => oracle.candidates(atom, out));

@@ -1,5 +1,6 @@
 //! Backend kill and power loss, the upper two steps of the crash ladder above a device reset.
 
+use super::Contract;
 use super::judge::Failure;
 use super::{DeviceSlot, Outcome, World};
 use crate::base::sectors::SectorSet;
@@ -25,8 +26,9 @@ impl<D: DeviceUnderTest> World<D> {
         self.stats.kills += 1;
         let World { setup, shape, memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(device)];
-        disk.backend_kill(device, slot.oracle.host_failed());
-        slot.oracle.backend_kill();
+        disk.backend_kill(device, slot.oracle.first().host_failed());
+        slot.end_alteration(memory);
+        slot.oracle.tell(Contract::backend_kill);
         for driver in &mut slot.queues {
             driver.abandon(memory);
         }
@@ -50,7 +52,9 @@ impl<D: DeviceUnderTest> World<D> {
         disk.power_loss(survivors);
         for (device, slot) in slots.iter_mut().enumerate() {
             let device = device as u8;
-            slot.oracle.power_loss().map_err(|v| Failure::boxed(device, v))?;
+            slot.end_alteration(memory);
+            let told = slot.oracle.judge(|oracle, _| oracle.power_loss());
+            told.map_err(|v| Failure::boxed(device, v))?;
             for driver in &mut slot.queues {
                 driver.abandon(memory);
             }
@@ -93,7 +97,7 @@ impl<D: DeviceUnderTest> World<D> {
         let flushing = self.slots.iter().any(flushing);
         self.coverage.hit_if(flushing, Situation::PowerLostFlushing);
         let loose = |least: usize| {
-            self.slots.iter().any(|slot| slot.oracle.some_atom_has_loose_versions(least))
+            self.slots.iter().any(|slot| slot.oracle.first().some_atom_has_loose_versions(least))
         };
         self.coverage.hit_if(loose(3), Situation::CrashWithThreeLoose);
         // Without access to the disk's dirty sectors, only the oracle tells what may be lost.

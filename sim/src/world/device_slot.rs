@@ -1,5 +1,7 @@
 //! One device of a world with its driver and its oracle, and the set-up at power-on.
 
+use super::alteration::Alteration;
+use super::readings::Readings;
 use super::registers::Snapshot;
 use super::{Contract, World};
 use crate::base::sectors::SectorSet;
@@ -93,7 +95,7 @@ pub(crate) struct DeviceSlot<D> {
     /// The abilities of its lifecycle; none if it has no lifecycle.
     pub(crate) can: Abilities,
     pub(crate) kind: Kind,
-    pub(crate) oracle: Contract,
+    pub(crate) oracle: Readings,
     pub(crate) queues: Vec<QueueDriver>,
     pub(crate) life: Option<Life>,
     /// `runnable[q]` iff the thread of queue `q` may have something to do. Operations of an earlier
@@ -102,6 +104,8 @@ pub(crate) struct DeviceSlot<D> {
     /// Whether the background work of the device may have something to do. Only meaningful for a
     /// device that has some.
     pub(crate) background: bool,
+    /// A change of one of its requests by the guest.
+    pub(super) alteration: Option<Box<Alteration>>,
     /// The pause, which outlives a reset.
     pub(crate) pause: Option<Pause>,
     pub(crate) host_failures: HostFailures,
@@ -203,6 +207,7 @@ impl<D: DeviceUnderTest> World<D> {
         let listens = self.journal.is_some();
         let World { setup, shape, run, memory, disk, slots, stats, .. } = self;
         let spec = shape.spec;
+        memory.drop_trap();
         // The oracles and drivers of the last run keep their allocations.
         slots.truncate(usize::from(shape.devices));
         let kept = slots.len();
@@ -223,7 +228,10 @@ impl<D: DeviceUnderTest> World<D> {
                     oracle.restart(shape.contract, kind, atoms);
                     (oracle, queues)
                 }
-                None => (Contract::new(shape.contract, kind, atoms), Vec::new()),
+                None => {
+                    let contract = Contract::new(shape.contract, kind, atoms);
+                    (Readings::new(contract), Vec::new())
+                }
             };
             slots.push(DeviceSlot {
                 device: fresh,
@@ -235,6 +243,7 @@ impl<D: DeviceUnderTest> World<D> {
                 life: None,
                 runnable: [false; MAX_QUEUES],
                 background: true,
+                alteration: None,
                 pause: None,
                 host_failures: HostFailures::default(),
                 capacity: spec.disk.capacity,

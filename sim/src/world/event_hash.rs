@@ -5,7 +5,7 @@
 
 use crate::base::sectors::SectorSet;
 use crate::dut::lifecycle::Lifecycle;
-use crate::guest::{GuestRequest, Layout, Malformation, Segments};
+use crate::guest::{Change, GuestRequest, Layout, Malformation, Moment, Segments};
 use crate::host::disk::{OpKey, Outcome};
 use crate::world::action::{Action, CrashKind, QueueId, Until};
 
@@ -105,6 +105,25 @@ impl Chain {
                 }
             }
             Action::SendAgain { to, id } => self.queue(12, to, u64::from(id)),
+            Action::Alter { to, change, moment } => {
+                let moment = match moment {
+                    Moment::Step(nth) => u64::from(nth),
+                    Moment::Read(nth) => 1 << 8 | u64::from(nth),
+                };
+                let (kind, detail, more) = match change {
+                    Change::Type(number) => (0, u64::from(number), 0),
+                    Change::Sector(sector) => (1, sector, 0),
+                    Change::Segment { nth, segment } => {
+                        let sizes = u64::from(segment.sectors) << 32 | u64::from(segment.flags);
+                        (2 | u64::from(nth) << 8, segment.sector, sizes)
+                    }
+                    Change::Data { id } => (3, u64::from(id), 0),
+                    Change::Length { less } => (4, u64::from(less), 0),
+                };
+                self.queue(36, to, kind << 16 | moment);
+                self.word(detail);
+                self.word(more);
+            }
             Action::Jump { to } => self.queue(13, to, 0),
             Action::Kick { to } => self.queue(14, to, 0),
             Action::Reap { to, arm } => self.queue(15, to, u64::from(arm)),

@@ -39,6 +39,8 @@ pub struct Stats {
     pub sectors_kept: u64,
     /// Operations that the host failed, cut short or refused for now.
     pub faults: u64,
+    /// Requests that the guest changed after their publication.
+    pub altered: u64,
     /// The features that some device offered.
     pub offered: u64,
     /// The features that some device did not offer.
@@ -69,6 +71,7 @@ impl Stats {
         self.sectors_lost += other.sectors_lost;
         self.sectors_kept += other.sectors_kept;
         self.faults += other.faults;
+        self.altered += other.altered;
         self.offered |= other.offered;
         self.omitted |= other.omitted;
         self.can = self.can.or(other.can);

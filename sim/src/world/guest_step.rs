@@ -2,6 +2,7 @@
 
 use powerfail_model::{RequestId, Rule, Violation};
 
+use super::alter::submit;
 use super::device_slot::Life;
 use super::judge::Failure;
 use super::registers::{check_region, read_terms};
@@ -70,8 +71,8 @@ impl<D: DeviceUnderTest> World<D> {
         }
         slot.device.start(&rings[..active]);
         match terms {
-            Some((terms, _)) => slot.oracle.disk().begin_life(terms),
-            None => slot.oracle.memory().begin_life(may_fail),
+            Some((terms, _)) => slot.oracle.tell(|oracle| oracle.disk().begin_life(terms)),
+            None => slot.oracle.tell(|oracle| oracle.memory().begin_life(may_fail)),
         }
         slot.life = Some(Life::begin(queues, accept));
         // A device may poll its rings without a kick.
@@ -97,7 +98,7 @@ impl<D: DeviceUnderTest> World<D> {
             return false;
         }
         // A stream may have used the number of a later request of a trace.
-        if slot.oracle.knows(RequestId(id)) {
+        if slot.oracle.first().knows(RequestId(id)) {
             return false;
         }
         let driver = &mut slot.queues[usize::from(to.queue)];
@@ -108,11 +109,10 @@ impl<D: DeviceUnderTest> World<D> {
         self.note_send(to, id, ask, layout);
         let slot = &mut self.slots[usize::from(to.device)];
         slot.life_mut().malformed_sent |= !malformation.is_framed();
-        match &mut slot.oracle {
-            Contract::Disk(oracle) => oracle.submit(RequestId(id), &ask.request(malformation)),
-            Contract::Memory(oracle) => {
-                oracle.submit(RequestId(id), ask.request_of_memory(malformation));
-            }
+        let before = slot.is_altering().then(|| slot.oracle.clone());
+        slot.oracle.tell(|oracle| submit(oracle, id, ask, malformation));
+        if let Some(before) = before {
+            self.begin_alteration(to, id, before);
         }
         true
     }
@@ -129,11 +129,13 @@ impl<D: DeviceUnderTest> World<D> {
         let harmless = driver.outstanding().any(|(other, ask)| {
             other == id && !ask.mutates() && !(may_fail && matches!(ask, GuestRequest::In { .. }))
         });
-        if !harmless || !driver.send_again(&mut self.memory, id) {
+        let altered =
+            slot.alteration.as_ref().is_some_and(|alteration| alteration.id() == Some(id));
+        if !harmless || altered || !driver.send_again(&mut self.memory, id) {
             return false;
         }
         slot.life_mut().head_republished = true;
-        slot.oracle.submit_again(RequestId(id));
+        slot.oracle.tell(|oracle| oracle.submit_again(RequestId(id)));
         self.coverage.hit(Situation::DuplicateHead);
         true
     }
@@ -206,7 +208,7 @@ impl<D: DeviceUnderTest> World<D> {
         let writing = slot.queues.iter().any(|queue| {
             queue.outstanding().any(|(_, ask)| matches!(ask, GuestRequest::Out { .. }))
         });
-        slot.oracle.disk().set_writeback(byte[0] == 1);
+        slot.oracle.tell(|oracle| oracle.disk().set_writeback(byte[0] == 1));
         self.coverage.hit_if(writing, Situation::WritebackInFlight);
         Ok(true)
     }
@@ -234,6 +236,9 @@ impl<D: DeviceUnderTest> World<D> {
         slot.device.begin_reset(&mut host);
         slot.make_runnable();
         slot.life.get_or_insert_with(|| Life::begin(0, 0)).resetting = true;
+        if self.memory.has_trap() {
+            self.after_trap();
+        }
         self.stats.resets += 1;
         self.heed(device);
         Ok(true)
@@ -245,7 +250,8 @@ impl<D: DeviceUnderTest> World<D> {
         if !slot.is_resetting() || !slot.device.reset_done() {
             return Ok(false);
         }
-        slot.oracle.reset_shown();
+        slot.end_alteration(&mut self.memory);
+        slot.oracle.tell(Contract::reset_shown);
         for driver in &mut slot.queues {
             driver.abandon(&mut self.memory);
         }
@@ -298,7 +304,7 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = &mut self.slots[usize::from(to.device)];
         let driver = &slot.queues[usize::from(to.queue)];
         coverage.hit_if(driver.avail_at_wrap(), Situation::AvailWrapped);
-        if matches!(ask, GuestRequest::Flush) && slot.oracle.host_failed() {
+        if matches!(ask, GuestRequest::Flush) && slot.oracle.first().host_failed() {
             let reported = !D::MEDIUM.is_simulated() && slot.host_failures.sync_failed;
             let failed = self.disk.syncs_failed() > 0 || reported;
             coverage.hit_if(failed, Situation::FailedSyncThenFlush);

@@ -96,8 +96,10 @@ impl<D: DeviceUnderTest> World<D> {
         let range = op.range().lowered(disk.base(op.device));
         let own =
             queue.outstanding().filter(|(_, ask)| !ask.covered(disk.room()).and(range).is_empty());
+        // Where a request that the guest changes lies, is not known.
+        let altered = slot.alteration.as_ref().and_then(|alteration| alteration.id());
         if let Some(life) = &mut slot.life {
-            life.excused.extend(own.map(|(id, _)| id));
+            life.excused.extend(own.map(|(id, _)| id).chain(altered));
         }
     }
 
@@ -143,7 +145,7 @@ impl<D: DeviceUnderTest> World<D> {
     pub(super) fn evict(&mut self, set: SectorSet) -> bool {
         let mut told = SectorSet::EMPTY;
         for (device, slot) in self.slots.iter().enumerate() {
-            if slot.oracle.host_failed() {
+            if slot.oracle.first().host_failed() {
                 told = told.or(self.shape.spec.disk.part(device as u8));
             }
         }

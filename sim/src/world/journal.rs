@@ -3,8 +3,8 @@
 //! A journal is optional, because no run depends on it.
 
 use crate::dut::Remark;
-use crate::guest::GuestRequest;
 use crate::guest::wire::Status;
+use crate::guest::{Change, GuestRequest};
 use crate::host::disk::OpKey;
 use crate::world::action::{Action, QueueId};
 
@@ -25,6 +25,15 @@ pub enum Event {
         ask: GuestRequest,
         /// Its status byte.
         status: Status,
+    },
+    /// The guest changed a request that it had published.
+    Altered {
+        /// The queue.
+        to: QueueId,
+        /// Its number.
+        id: u32,
+        /// The change.
+        change: Change,
     },
     /// The device signalled the driver of a queue.
     Signalled(QueueId),

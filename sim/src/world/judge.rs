@@ -54,6 +54,26 @@ impl Failure {
     }
 }
 
+/// Tells an oracle of a completion, and what a read has seen.
+#[inline]
+fn complete(
+    contract: &mut Contract,
+    done: &Done,
+    seen: &[Observed],
+    excuse: Excuse,
+) -> Result<(), Violation> {
+    let id = RequestId(done.id);
+    match contract {
+        Contract::Disk(oracle) => {
+            // An unknown status of a malformed request is a failure like any other.
+            let known = done.status.is_known() || !done.is_malformed(Kind::Disk);
+            let status = if known { done.status } else { Status::IOERR };
+            oracle.complete_excused(id, status.0, seen, excuse)
+        }
+        Contract::Memory(oracle) => oracle.complete_excused(id, done.ret, excuse),
+    }
+}
+
 impl<D: DeviceUnderTest> World<D> {
     /// Judges the request of a used element.
     pub(super) fn completed(
@@ -61,12 +81,102 @@ impl<D: DeviceUnderTest> World<D> {
         to: QueueId,
         done: Result<Done, Breach>,
     ) -> Result<(), Box<Failure>> {
+        let slot = &mut self.slots[usize::from(to.device)];
+        if slot.is_altering()
+            && let Some(second) = slot.queues[usize::from(to.queue)].second_answer()
+        {
+            return self.completed_altered(to, done, second);
+        }
         let done = match done {
             Ok(done) => done,
             // Once the guest has broken the ring, its bookkeeping is void.
             Err(_) if self.slot(to.device).life().avail_jumped => return Ok(()),
             Err(breach) => return Err(self.breached(to, breach)),
         };
+        self.note_done(to, &done);
+        let excuse = self.excuse(to.device, &done);
+        let mut seen = std::mem::take(&mut self.seen);
+        self.look_at_data(to.device, &done, &mut seen);
+        if self.listening {
+            self.answers.push(Answer::new(done.id, done.status, &seen));
+        }
+        let slot = &mut self.slots[usize::from(to.device)];
+        if slot.is_altering() {
+            slot.end_unchanged(done.id, &mut self.memory);
+        }
+        let mut told = slot.oracle.judge(|contract, _| complete(contract, &done, &seen, excuse));
+        if slot.is_altering() && told.is_ok() {
+            told = self.completed_data(to.device, &done, excuse);
+        }
+        self.seen = seen;
+        told.map_err(|violation| self.failed(to.device, violation))?;
+        self.after_completion(to, &done)
+    }
+
+    /// Judges a request that the guest has changed: `first` is its answer as one to what was there
+    /// before, `second` as one to what was there afterwards.
+    #[cold]
+    fn completed_altered(
+        &mut self,
+        to: QueueId,
+        first: Result<Done, Breach>,
+        second: Result<Done, Breach>,
+    ) -> Result<(), Box<Failure>> {
+        let mut answers = Vec::new();
+        for answer in [first, second] {
+            answers.push(match answer {
+                Ok(done) => {
+                    let mut seen = Vec::new();
+                    self.look_at_data(to.device, &done, &mut seen);
+                    Ok((done, seen, self.excuse(to.device, &done)))
+                }
+                Err(breach) => Err(self.breached(to, breach).violation),
+            });
+        }
+        let slot = &mut self.slots[usize::from(to.device)];
+        let told = slot.oracle.judge(|contract, second| match &answers[usize::from(second)] {
+            Ok((done, seen, excuse)) => complete(contract, done, seen, *excuse),
+            Err(violation) => Err(violation.clone()),
+        });
+        let taken = usize::from(slot.oracle.first_is_second());
+        slot.end_alteration(&mut self.memory);
+        // If no reading is left, the answer still belongs into the report.
+        let done = [taken, 1 - taken].into_iter().find_map(|nth| answers[nth].as_ref().ok());
+        if let Some((done, seen, _)) = done {
+            self.note_done(to, done);
+            if self.listening {
+                self.answers.push(Answer::new(done.id, done.status, seen));
+            }
+        }
+        told.map_err(|violation| self.failed(to.device, violation))?;
+        match done {
+            Some((done, ..)) => self.after_completion(to, done),
+            None => Ok(()),
+        }
+    }
+
+    /// Judges the second write that a change of the data has made of this request.
+    #[cold]
+    fn completed_data(&mut self, device: u8, done: &Done, excuse: Excuse) -> Result<(), Violation> {
+        let slot = &mut self.slots[usize::from(device)];
+        let Some(alteration) = &slot.alteration else { return Ok(()) };
+        if alteration.id() != Some(done.id) {
+            return Ok(());
+        }
+        let told = match alteration.data() {
+            None => Ok(()),
+            Some(id) => {
+                let other = Done { id, ..*done };
+                slot.oracle.judge(|contract, _| complete(contract, &other, &[], excuse))
+            }
+        };
+        slot.end_alteration(&mut self.memory);
+        told
+    }
+
+    /// Counts a completion and keeps it for the report.
+    #[inline]
+    fn note_done(&mut self, to: QueueId, done: &Done) {
         self.stats.completions += 1;
         self.stats.failures += u64::from(!done.status.is_ok());
         self.chain.note(
@@ -75,7 +185,7 @@ impl<D: DeviceUnderTest> World<D> {
             u64::from(done.status.0) << 20 | u64::from(done.len),
         );
         if self.journal.is_some() {
-            let Done { id, ask, status, .. } = done;
+            let Done { id, ask, status, .. } = *done;
             self.note(Event::Completed { to, id, ask, status });
         }
         let coverage = &mut self.coverage;
@@ -83,62 +193,63 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = &mut self.slots[usize::from(to.device)];
         let driver = &slot.queues[usize::from(to.queue)];
         coverage.hit_if(driver.used_at_wrap(), Situation::UsedWrapped);
-        let malformed = match slot.kind {
-            Kind::Disk => !done.malformation.is_framed(),
-            Kind::Memory => done.malformation != Malformation::None,
-        };
-        let may_fail = D::MEDIUM.may_fail() && self.shape.host_may_fail;
-        coverage.hit_if(malformed, Situation::MalformedAnswered);
+        coverage.hit_if(done.is_malformed(slot.kind), Situation::MalformedAnswered);
+    }
 
-        let mut seen = std::mem::take(&mut self.seen);
+    /// The excuse of a request for a failure.
+    #[inline]
+    fn excuse(&self, device: u8, done: &Done) -> Excuse {
+        let slot = self.slot(device);
+        let any = done.status.is_ok() || slot.life().excused.contains(&done.id);
+        match slot.host_failures.sync_failed {
+            _ if any => Excuse::Any,
+            true => Excuse::Sync,
+            false => Excuse::Nothing,
+        }
+    }
+
+    /// Puts what a successful read has returned into `seen`.
+    #[inline]
+    fn look_at_data(&self, device: u8, done: &Done, seen: &mut Vec<Observed>) {
         seen.clear();
         if let GuestRequest::In { sector, sectors } = done.ask
             && done.status.is_ok()
             && done.malformation == Malformation::None
         {
-            let author = Author { run: self.run, disk: to.device };
+            let author = Author { run: self.run, disk: device };
             seen.extend((0..sectors).map(|nth| {
                 let bytes = self.memory.bytes(done.data + nth * 512, 512);
                 payload::read(bytes, author, (sector as u32).wrapping_add(nth))
             }));
         }
-        if self.listening {
-            self.answers.push(Answer::new(done.id, done.status, &seen));
-        }
-        // An unknown status of a malformed request is a failure like any other.
-        let known = done.status.is_known() || !malformed;
-        let status = if known { done.status } else { Status::IOERR };
-        let id = RequestId(done.id);
-        let any = done.status.is_ok() || slot.life().excused.contains(&done.id);
-        let excuse = match slot.host_failures.sync_failed {
-            _ if any => Excuse::Any,
-            true => Excuse::Sync,
-            false => Excuse::Nothing,
+    }
+
+    #[cold]
+    fn failed(&self, device: u8, violation: Violation) -> Box<Failure> {
+        let may_fail = D::MEDIUM.may_fail() && self.shape.host_may_fail;
+        let violation = match violation.rule {
+            Rule::LegalRequestFailed | Rule::LegalFlushFailed if may_fail => {
+                let simulated = D::MEDIUM.is_simulated();
+                violation.note(if simulated { NO_CAUSE } else { NO_CAUSE_REPORTED })
+            }
+            _ => violation,
         };
-        let told = match &mut slot.oracle {
-            Contract::Disk(oracle) => oracle.complete_excused(id, status.0, &seen, excuse),
-            Contract::Memory(oracle) => oracle.complete_excused(id, done.ret, excuse),
-        };
-        self.seen = seen;
-        if let Err(violation) = told {
-            let violation = match violation.rule {
-                Rule::LegalRequestFailed | Rule::LegalFlushFailed if may_fail => {
-                    let simulated = D::MEDIUM.is_simulated();
-                    violation.note(if simulated { NO_CAUSE } else { NO_CAUSE_REPORTED })
-                }
-                _ => violation,
-            };
-            return Err(Failure::boxed(to.device, violation));
-        }
+        Failure::boxed(device, violation)
+    }
+
+    /// What follows from the answer of a request to which no oracle objects.
+    #[inline]
+    fn after_completion(&mut self, to: QueueId, done: &Done) -> Result<(), Box<Failure>> {
+        let slot = &mut self.slots[usize::from(to.device)];
         slot.life_mut().excused.retain(|other| *other != done.id);
         if matches!(done.ask, GuestRequest::GetId) && done.status.is_ok() {
             let answer = self.memory.bytes(done.data, 20);
             if answer != self.shape.spec.serial {
-                let violation = Violation::new(Rule::WrongIdentity).request(id);
+                let violation = Violation::new(Rule::WrongIdentity).request(RequestId(done.id));
                 return Err(Failure::boxed(to.device, violation));
             }
         }
-        self.note_completion(to, &done);
+        self.note_completion(to, done);
         Ok(())
     }
 
@@ -160,8 +271,8 @@ impl<D: DeviceUnderTest> World<D> {
                 let end = sector.saturating_add(u64::from(sectors));
                 let grown = end > u64::from(self.shape.spec.disk.capacity);
                 coverage.hit_if(grown, Situation::GrownSectorWritten);
-                let row = slot.oracle.disk().last_completion().row;
-                coverage.hit(Situation::of_row(row.expect("a write has a row")));
+                let row = slot.oracle.first().last_row();
+                coverage.hit(Situation::of_row(row));
                 let range = done.ask.covered(self.shape.spec.disk.room());
                 slot.discarded = slot.discarded.minus(range);
                 slot.discarded_before_loss = slot.discarded_before_loss.minus(range);

@@ -23,9 +23,10 @@ impl<D: DeviceUnderTest> World<D> {
         if what == Lifecycle::Resume && slot.is_paused() {
             return Ok(self.resume(device));
         }
-        // A guest that broke a ring only finishes the queue resets that it has begun.
+        // A guest that broke a ring, or changes a request, only finishes the queue resets that it
+        // has begun.
         let begun = matches!(what, Lifecycle::PollQueue { .. } | Lifecycle::PlaceQueue { .. });
-        if !slot.is_live() || (slot.life().avail_jumped && !begun) {
+        if !slot.is_live() || ((slot.life().avail_jumped || slot.is_altering()) && !begun) {
             return Ok(false);
         }
         match what {
@@ -63,7 +64,7 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = &mut self.slots[usize::from(device)];
         managed(&mut slot.device, |part| part.resume());
         if slot.is_saving() {
-            slot.oracle.disk().save_given_up();
+            slot.oracle.tell(|oracle| oracle.disk().save_given_up());
         }
         slot.pause = None;
         slot.make_runnable();
@@ -76,7 +77,7 @@ impl<D: DeviceUnderTest> World<D> {
             return false;
         }
         managed(&mut slot.device, |part| part.begin_save());
-        slot.oracle.disk().save_begun();
+        slot.oracle.tell(|oracle| oracle.disk().save_begun());
         slot.pause = Some(Pause { saving: true, ..slot.pause.unwrap_or_default() });
         slot.make_runnable();
         true
@@ -94,9 +95,9 @@ impl<D: DeviceUnderTest> World<D> {
         let Some(moved) = moved else { return Ok(false) };
         let slot = &mut self.slots[usize::from(device)];
         match moved {
-            Moved::Stable => slot.oracle.disk().saved(),
+            Moved::Stable => slot.oracle.tell(|oracle| oracle.disk().saved()),
             Moved::NotStable if may_fail && slot.host_failures.sync_failed => {
-                slot.oracle.disk().host_failure_shown();
+                slot.oracle.tell(|oracle| oracle.disk().host_failure_shown());
                 self.coverage.hit(Situation::SaveFailed);
             }
             Moved::NotStable => {
@@ -160,7 +161,7 @@ impl<D: DeviceUnderTest> World<D> {
             return Err(Failure::boxed(device, violation));
         }
         (slot.capacity, slot.least_capacity) = (sectors, sectors);
-        slot.oracle.disk().grown(u64::from(sectors));
+        slot.oracle.tell(|oracle| oracle.disk().grown(u64::from(sectors)));
         Ok(true)
     }
 
@@ -187,8 +188,9 @@ impl<D: DeviceUnderTest> World<D> {
             return Ok(false);
         }
         let driver = &mut slot.queues[usize::from(queue)];
-        let ended = driver.outstanding().map(|(id, _)| RequestId(id));
-        slot.oracle.disk().queue_reset_shown(ended);
+        slot.oracle.tell(|oracle| {
+            oracle.disk().queue_reset_shown(driver.outstanding().map(|(id, _)| RequestId(id)));
+        });
         driver.abandon(&mut self.memory);
         slot.life_mut().queue_states[usize::from(queue)] = QueueState::Down;
         self.listen(device, u16::from(queue)..u16::from(queue) + 1)
@@ -245,7 +247,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         self.note_reconnect(device);
         let slot = &mut self.slots[usize::from(device)];
-        self.disk.backend_kill(device, slot.oracle.host_failed());
+        self.disk.backend_kill(device, slot.oracle.first().host_failed());
         // The new backend opens the disk again, unlike one that the front-end left.
         slot.host_failures = HostFailures::default();
         self.go_on(device)
@@ -298,7 +300,7 @@ impl<D: DeviceUnderTest> World<D> {
         let World { shape, memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(device)];
         slot.life_mut().carried_again += u32::from(again);
-        slot.oracle.disk().reconnect();
+        slot.oracle.tell(|oracle| oracle.disk().reconnect());
         let out = slot.queues.iter().flat_map(QueueDriver::outstanding);
         slot.life_mut().carried = out.map(|(id, _)| id).max().unwrap_or(0);
         let mut rings = [crate::guest::RingPlan::at(0, 2, 0, false); crate::dut::MAX_QUEUES];

@@ -10,6 +10,8 @@
 
 mod access;
 pub mod action;
+mod alter;
+mod alteration;
 mod background;
 mod contract;
 pub mod coverage;
@@ -23,6 +25,7 @@ mod journal;
 mod judge;
 mod lifecycle;
 mod reach;
+mod readings;
 mod registers;
 mod rest;
 mod shadow;
@@ -185,7 +188,7 @@ impl<D: DeviceUnderTest> World<D> {
     /// If `device` is not below `shape().devices`.
     #[must_use]
     pub fn oracle(&self, device: u8) -> &Contract {
-        &self.slots[usize::from(device)].oracle
+        self.slots[usize::from(device)].oracle.first()
     }
 
     #[inline]
@@ -326,6 +329,7 @@ impl<D: DeviceUnderTest> World<D> {
                 Ok(self.send(to, id, ask, layout, malformation))
             }
             Action::SendAgain { to, id } => Ok(self.send_again(to, id)),
+            Action::Alter { to, change, moment } => Ok(self.alter(to, change, moment)),
             Action::Jump { to } => Ok(self.jump(to)),
             Action::Kick { to } => Ok(self.kick(to)),
             Action::Reap { to, arm } => self.reap(to, arm),
@@ -376,6 +380,7 @@ impl<D: DeviceUnderTest> World<D> {
             | Action::Await { device: d, .. } => device(*d),
             Action::Send { to, .. }
             | Action::SendAgain { to, .. }
+            | Action::Alter { to, .. }
             | Action::Jump { to }
             | Action::Kick { to }
             | Action::Reap { to, .. }
@@ -399,6 +404,9 @@ impl<D: DeviceUnderTest> World<D> {
         let before = self.disk.submitted();
         let may_fail = self.shape.host_may_fail;
         for _ in 0..until.most() {
+            if self.slots[usize::from(to.device)].is_altering() {
+                self.before_step(to);
+            }
             let World { memory, disk, slots, .. } = self;
             let slot = &mut slots[usize::from(to.device)];
             let submitted = disk.submitted();

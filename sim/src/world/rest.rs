@@ -163,7 +163,7 @@ impl<D: DeviceUnderTest> World<D> {
             if slot.device.needs_reset() {
                 return Err(Failure::boxed(device, Violation::new(Rule::NeedsResetUncalled)));
             }
-            slot.oracle.quiesce().map_err(|v| Failure::boxed(device, v))?;
+            slot.oracle.first().quiesce().map_err(|v| Failure::boxed(device, v))?;
             for (index, driver) in slot.queues.iter().enumerate() {
                 if driver.signal_owed() {
                     let note = format!("Queue {index} waits for it.");

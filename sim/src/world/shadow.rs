@@ -14,8 +14,8 @@
 use super::judge::Failure;
 use super::{DeviceSlot, World};
 use crate::dut::DeviceUnderTest;
-use crate::guest::Breach;
 use crate::guest::memory::Memory;
+use crate::guest::{Breach, Edit};
 use crate::world::action::QueueId;
 
 /// Memory is compared in blocks, and those that differ in lines of so many bytes.
@@ -34,6 +34,12 @@ impl Shadow {
     /// Takes over the content of memory, after the guest has written it.
     pub(super) fn refresh(&mut self, memory: &Memory) {
         self.0.copy_from_slice(memory.all());
+    }
+
+    /// Takes over one write of the guest.
+    pub(super) fn write(&mut self, edit: &Edit) {
+        let at = edit.at as usize;
+        self.0[at..at + edit.bytes.len()].copy_from_slice(&edit.bytes);
     }
 
     /// Takes over the changes that a device has made.
@@ -79,6 +85,9 @@ impl<D: DeviceUnderTest> World<D> {
     /// The first change that it must not make.
     #[inline]
     pub(super) fn look_at_memory(&mut self, device: u8) -> Result<(), Box<Failure>> {
+        if self.memory.has_trap() {
+            self.after_trap();
+        }
         match &mut self.shadow {
             None => Ok(()),
             Some(shadow) => {

@@ -11,9 +11,8 @@ use super::line::{Line, Mark};
 use super::requests::{Requests, Work};
 use super::verdict;
 use super::words::{features, malformed, status_name};
-use crate::guest::GuestRequest;
-use crate::guest::Kind;
 use crate::guest::wire::Status;
+use crate::guest::{Change, GuestRequest, Kind};
 use crate::trace::features as words_for;
 use crate::world::WorldShape;
 use crate::world::action::{Action, CrashKind, QueueId, Until};
@@ -155,6 +154,13 @@ impl Columns<'_> {
                 if self.about.device(device) {
                     let text = format!("chooses {number} of {of}{}", self.device_name(device));
                     self.line(Mark::Nothing).device = text;
+                }
+            }
+            Event::Altered { to, id, change } => {
+                let known = self.requests.request(id);
+                if known.is_some_and(|request| self.about.request(to, id, &request.ask)) {
+                    let text = change_of(self.requests.name(id), &change);
+                    self.line(Mark::Nothing).guest = text;
                 }
             }
             Event::Signalled(to) => {
@@ -328,5 +334,20 @@ impl Columns<'_> {
             let text = format!("status{}: zero", self.device_name(device));
             self.line(Mark::ResetShown(device)).guest = text;
         }
+    }
+}
+
+/// A change of a request by the guest.
+fn change_of(name: String, change: &Change) -> String {
+    match change {
+        Change::Type(number) => format!("changes the type of {name} to {number}"),
+        Change::Sector(sector) => format!("changes the sector of {name} to {sector}"),
+        Change::Segment { nth, segment } => {
+            let powerfail_model::Segment { sector, sectors, flags } = segment;
+            let flags = if *flags == 0 { String::new() } else { format!(", flags {flags:#x}") };
+            format!("changes segment {nth} of {name} to {sector}+{sectors}{flags}")
+        }
+        Change::Data { .. } => format!("changes the data of {name}"),
+        Change::Length { less } => format!("shortens the data of {name} by {less} bytes"),
     }
 }
