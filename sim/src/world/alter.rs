@@ -1,8 +1,8 @@
 //! A guest that changes a request after its publication.
 //!
 //! No driver may do that. The device carries out the request as it was before the change or as it
-//! is after it (AMB-43). At most one request of a device is being changed at a time, and the device is
-//! not stopped, moved or left meanwhile: a successor may read the request again.
+//! is after it (AMB-43). At most one request of a device is being changed at a time, and the device
+//! is not stopped, moved or left meanwhile: a successor may read the request again.
 
 use super::alteration::{Alteration, State};
 use super::device_slot::DeviceSlot;

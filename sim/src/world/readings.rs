@@ -1,9 +1,9 @@
 //! The oracle of a device, once for every way in which the device may have read its requests.
 //!
 //! A guest that changes a published request leaves it open which of the two the device carries out
-//! (see [`Change`](crate::guest::Change)). From then on there is an oracle that was told of the one
-//! and an oracle that was told of the other. The device has kept its promises iff one of them has no
-//! objection; an oracle that has one is dropped while others are left.
+//! (see [`Change`](crate::guest::Change)). From then on one oracle was told of the one and another
+//! oracle of the other. The device has kept its promises iff one of them has no objection; an oracle
+//! that has one is dropped while others are left.
 
 use super::Contract;
 use crate::guest::Kind;
