@@ -2,8 +2,8 @@
 //!
 //! A guest that changes a published request leaves it open which of the two the device carries out
 //! (see [`Change`](crate::guest::Change)). From then on one oracle was told of the one and another
-//! oracle of the other. The device has kept its promises iff one of them has no objection; an oracle
-//! that has one is dropped while others are left.
+//! oracle of the other. The device has kept its promises iff one of them has no objection; one that
+//! has is dropped while others are left.
 
 use super::Contract;
 use crate::guest::Kind;
