@@ -36,7 +36,16 @@ pub(super) struct Good {
 }
 
 fn shape(ring_size: u16) -> Shape {
-    Shape { kind: Kind::Disk, at: 0, len: MEMORY, ring_size, room: MOST * 512, table: 16, first: 0 }
+    Shape {
+        kind: Kind::Disk,
+        at: 0,
+        len: MEMORY,
+        ring_size,
+        room: MOST * 512,
+        table: 16,
+        first: 0,
+        to_the_end: false,
+    }
 }
 
 impl Good {

@@ -31,6 +31,8 @@ pub struct Shape {
     pub table: u16,
     /// The sector, as the device counts, that the guest calls its first.
     pub first: u64,
+    /// Whether a status byte is the last byte of the share.
+    pub to_the_end: bool,
 }
 
 /// The limits on the data of a request that a device has shown to its driver.
@@ -155,6 +157,13 @@ impl QueueDriver {
             self.slots.push(Slot { plan, sent: Sent::NOTHING, owed: 0 });
             at += size;
         }
+        let end = self.shape.at + self.shape.len;
+        if let Some(first) = self.slots.first_mut()
+            && self.shape.to_the_end
+            && at + 16 <= end
+        {
+            first.plan = first.plan.with_last_status(end);
+        }
         self.retire_all(memory);
         assert!(!self.slots.is_empty(), "no request fits {:?}", self.shape);
     }
@@ -210,6 +219,9 @@ impl QueueDriver {
 
     /// The end of the guest memory that it uses, as a guest address.
     pub(crate) fn end(&self) -> u32 {
+        if self.shape.to_the_end {
+            return self.shape.at + self.shape.len;
+        }
         let size = SlotPlan::size(self.shape.room, self.shape.table);
         self.ring.plan().end().next_multiple_of(64) + self.slots.len() as u32 * size
     }

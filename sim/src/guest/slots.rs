@@ -29,6 +29,10 @@ pub(super) struct SlotPlan {
     room: u32,
     /// Descriptors of the table.
     table: u16,
+    /// The guest address of the status byte, if it has a place of its own.
+    status: u32,
+    /// The status byte is the last byte of memory, so no guard is behind it.
+    is_last: bool,
 }
 
 impl SlotPlan {
@@ -38,12 +42,23 @@ impl SlotPlan {
     }
 
     pub(super) fn at(start: u32, room: u32, table: u16) -> SlotPlan {
-        SlotPlan { start, room, table }
+        SlotPlan { start, room, table, status: start + DATA + room + 24, is_last: false }
+    }
+
+    /// The same slot with its status in the last byte of memory, which ends at `end`.
+    pub(super) fn with_last_status(self, end: u32) -> SlotPlan {
+        SlotPlan { status: end - 1, is_last: true, ..self }
+    }
+
+    /// The first guest address behind the slot.
+    fn end(&self) -> u32 {
+        self.start + SlotPlan::size(self.room, self.table)
     }
 
     /// Whether an address lies in the slot.
     pub(super) fn contains(&self, at: u32) -> bool {
-        (self.start..self.start + SlotPlan::size(self.room, self.table)).contains(&at)
+        (self.start..self.end()).contains(&at)
+            || (self.is_last && (self.status - 8..=self.status).contains(&at))
     }
 
     #[inline]
@@ -62,7 +77,7 @@ impl SlotPlan {
     pub(super) fn status(&self, glued: Option<u32>) -> u32 {
         match glued {
             Some(len) => self.data() + len,
-            None => self.start + DATA + self.room + 24,
+            None => self.status,
         }
     }
 
@@ -99,7 +114,11 @@ impl SlotPlan {
         } else {
             memory.write_u64(end, GUARD);
             memory.write_u64(status - 8, GUARD);
-            memory.write_u64(status, GUARDED_STATUS);
+            if self.is_last {
+                memory.bytes_mut(status, 1)[0] = POISON;
+            } else {
+                memory.write_u64(status, GUARDED_STATUS);
+            }
         }
     }
 
@@ -119,7 +138,7 @@ impl SlotPlan {
                 return Some(status - 8);
             }
             // The status may have changed, but the bytes after it are guards.
-            if memory.read_u64(status) >> 8 != GUARDED_STATUS >> 8 {
+            if !self.is_last && memory.read_u64(status) >> 8 != GUARDED_STATUS >> 8 {
                 return Some(status + 1);
             }
         }

@@ -268,6 +268,7 @@ impl<D: DeviceUnderTest> World<D> {
                     room: shape.max_sectors * 512,
                     table: shape.table(),
                     first: spec.disk.first,
+                    to_the_end: shape.watch && (nth + 1) * share == shape.memory,
                 };
                 match slot.queues.get_mut(usize::from(queue)) {
                     Some(driver) => driver.reshape(shape, memory),

@@ -389,7 +389,10 @@ impl<D> DeviceSlot<D> {
 ///
 /// # Panics
 /// If it has none: the world asks its [abilities](DeviceSlot::can) first.
-fn managed<D: DeviceUnderTest, T>(device: &mut D, call: impl FnOnce(&mut dyn Managed) -> T) -> T {
+pub(super) fn managed<D: DeviceUnderTest, T>(
+    device: &mut D,
+    call: impl FnOnce(&mut dyn Managed) -> T,
+) -> T {
     let part = device.lifecycle().expect("a device with an ability has a lifecycle");
     of_device(|| call(part))
 }

@@ -22,6 +22,9 @@ pub(crate) struct Snapshot {
     is_there: [bool; END],
 }
 
+/// The end of the configuration space of a disk with every feature: virtio 1.4, 5.2.4.
+const LAST: u64 = 96;
+
 /// The fields of a memory's configuration space: virtio 1.4, 5.19.4.
 const FIELDS_OF_MEMORY: [Field; 2] = [
     Field { name: "start", offset: memory::START, width: 8, feature: 0 },
@@ -228,6 +231,20 @@ fn check_disk<D: DeviceUnderTest>(
     Ok(())
 }
 
+/// Checks that nothing of a disk shows behind its configuration space.
+fn check_behind<D: DeviceUnderTest>(device: &mut D) -> Result<(), Violation> {
+    for (offset, width) in [(LAST - 4, 8), (LAST, 8), (LAST + 5, 3), (253, 8), (4092, 4)] {
+        let mut bytes = [0; 8];
+        device.config_read(offset, &mut bytes[..width]);
+        let behind = (offset..).zip(&bytes[..width]).filter(|(at, _)| *at >= LAST);
+        if let Some((at, byte)) = behind.filter(|(_, byte)| **byte != 0).next() {
+            let note = format!("Byte {at}, behind the configuration space, reads {byte:#04x}.");
+            return Err(Violation::new(Rule::ReservedNotZero).note(note));
+        }
+    }
+    Ok(())
+}
+
 /// Checks the configuration space of a memory: 5.19.5.1 (PM-D-02, PM-D-03).
 pub(super) fn check_region<D: DeviceUnderTest>(
     device: &mut D,
@@ -256,7 +273,12 @@ impl<D: DeviceUnderTest> World<D> {
         // Reading all ranges takes longer than many a run, so only the first life does.
         let any = self.shape.contract == Profile::Strict && slot.registers.is_none();
         let seen = snapshot(&mut slot.device, slot.kind, offered, any);
-        seen.map(Some).map_err(|violation| Failure::boxed(device, violation))
+        let seen = seen.map_err(|violation| Failure::boxed(device, violation))?;
+        if any && slot.kind == Kind::Disk {
+            let behind = check_behind(&mut slot.device);
+            behind.map_err(|violation| Failure::boxed(device, violation))?;
+        }
+        Ok(Some(seen))
     }
 
     /// Checks the configuration space after FEATURES_OK; `before` was read before it.

@@ -6,6 +6,7 @@
 use powerfail_model::{Rule, Violation};
 
 use super::judge::Failure;
+use super::lifecycle::managed;
 use super::{Outcome, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
@@ -51,6 +52,9 @@ impl<D: DeviceUnderTest> World<D> {
         let mut polls = 0;
         for _ in 0..MOST_STEPS_AT_REST {
             let Some(action) = self.settle() else { break };
+            if let Action::Lifecycle { device, what: Lifecycle::Resume } = action {
+                self.check_pause(device)?;
+            }
             if self.step(&action)? {
                 polls = 0;
             } else {
@@ -62,6 +66,23 @@ impl<D: DeviceUnderTest> World<D> {
         }
         self.check_rest()?;
         Ok(true)
+    }
+
+    /// Checks that a device that was paused is drained, when host and threads have nothing left to
+    /// do: the virtual machine monitor waits for that.
+    fn check_pause(&mut self, device: u8) -> Result<(), Box<Failure>> {
+        let slot = &mut self.slots[usize::from(device)];
+        let calm = slot.is_live()
+            && !slot.is_saving()
+            && !slot.life().malformed_sent
+            && !slot.life().avail_jumped
+            && slot.life().queue_states.iter().all(|state| *state == QueueState::Live);
+        if calm && !managed(&mut slot.device, |part| part.is_drained()) {
+            let note = "The device was paused, and its pause does not end: it is not drained, and nothing is left to do.";
+            let violation = Violation::new(Rule::NeverUsed).note(note);
+            return Err(Failure::boxed(device, violation));
+        }
+        Ok(())
     }
 
     /// The next step towards rest, without host faults: a thread runs, the oldest operation

@@ -17,6 +17,7 @@ use crate::dut::DeviceUnderTest;
 use crate::guest::memory::Memory;
 use crate::guest::{Breach, Edit};
 use crate::world::action::QueueId;
+use powerfail_model::{Rule, Violation};
 
 /// Memory is compared in blocks, and those that differ in lines of so many bytes.
 const BLOCK: usize = 4096;
@@ -79,7 +80,8 @@ impl<D: DeviceUnderTest> World<D> {
         }
     }
 
-    /// Checks the changes that a step of a device has made, or one of its operations that landed.
+    /// Checks the changes that a step of a device has made, or one of its operations that landed, and
+    /// that it has submitted no operation beyond the end of its disk.
     ///
     /// # Errors
     /// The first change that it must not make.
@@ -87,6 +89,13 @@ impl<D: DeviceUnderTest> World<D> {
     pub(super) fn look_at_memory(&mut self, device: u8) -> Result<(), Box<Failure>> {
         if self.memory.has_trap() {
             self.after_trap();
+        }
+        if let Some(stray) = self.disk.stray() {
+            let what = stray.kind.words();
+            let note =
+                format!("The {what} reaches sector {}, and the disk ends before it.", stray.sector);
+            let violation = Violation::new(Rule::MediumOutside).note(note);
+            return Err(Failure::boxed(stray.device, violation));
         }
         match &mut self.shadow {
             None => Ok(()),

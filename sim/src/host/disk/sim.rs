@@ -42,11 +42,28 @@ pub struct SimDisk {
     /// Transfers that were cut short, with the sector at which each should resume.
     pub(super) cut_short: Vec<(OpKey, u32)>,
     pub(super) resumed: u32,
+    /// The first operation beyond the end of the disk, which is not carried out.
+    stray: Option<Stray>,
     /// The record is `Some` iff [`keep_record`](Self::keep_record) was called: exports need it.
     pub(super) record: Option<Box<Record>>,
 }
 
+/// An operation beyond the end of a device's disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stray {
+    pub(crate) device: u8,
+    pub(crate) kind: OpKind,
+    /// The first sector of it that does not exist, as the device counts.
+    pub(crate) sector: u64,
+}
+
 impl SimDisk {
+    /// Whether a device has submitted an operation beyond the end of its disk.
+    #[inline]
+    pub(crate) fn stray(&self) -> Option<Stray> {
+        self.stray
+    }
+
     /// A disk whose parts hold their initial images.
     #[must_use]
     pub fn new(shape: DiskShape, run: u32) -> SimDisk {
@@ -65,6 +82,7 @@ impl SimDisk {
             syncs_failed: 0,
             cut_short: Vec::new(),
             resumed: 0,
+            stray: None,
             record: None,
         };
         disk.restart(shape, run);
@@ -122,7 +140,7 @@ impl SimDisk {
         self.submitted = 0;
         self.syncs_failed = 0;
         self.cut_short.clear();
-        self.resumed = 0;
+        (self.resumed, self.stray) = (0, None);
         if let Some(record) = &mut self.record {
             **record = Record::default();
         }
@@ -317,17 +335,23 @@ impl SimDisk {
         }
     }
 
-    /// Accepts an operation from a lane.
+    /// Accepts an operation from a lane. One beyond the end of the disk is only
+    /// [noted](Self::stray).
     pub(super) fn submit(&mut self, device: u8, lane: u8, base: u32, submission: Submission) {
         assert!(self.room() > 0, "an operation was submitted to a full disk");
         let (kind, offset, len) = describe(&submission.op);
         let granule = u64::from(self.shape.granule);
         let end = self.limits(device).capacity;
         assert!(
-            offset.is_multiple_of(granule) && len.is_multiple_of(granule) && offset + len <= end,
-            "{kind:?} at {offset}+{len} does not fit granules of {granule} or a disk of {end}"
+            offset.is_multiple_of(granule) && len.is_multiple_of(granule),
+            "{kind:?} at {offset}+{len} does not fit granules of {granule}"
         );
         assert!(kind == OpKind::Sync || len > 0, "{kind:?} of nothing");
+        if offset.checked_add(len).is_none_or(|reached| reached > end) {
+            let sector = offset.max(end) / 512;
+            self.stray.get_or_insert(Stray { device, kind, sector });
+            return;
+        }
         let (sector, sectors) = match kind {
             OpKind::Sync => (0, 0),
             _ => (base + self.place(offset / 512), (len / 512) as u32),
