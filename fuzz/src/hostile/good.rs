@@ -177,7 +177,7 @@ impl Good {
             && driver.has_room()
             && driver.send(memory, *next_id, ask, layout, Malformation::None)
         {
-            oracle.submit(RequestId(*next_id), &ask.request(Malformation::None));
+            oracle.submit(RequestId(*next_id), &ask.request(Malformation::None, &mut Vec::new()));
             *next_id += 1;
         }
     }

@@ -108,7 +108,9 @@ impl Change {
             (Change::Sector(new), GuestRequest::Out { sectors, .. }) if new >= room.into() => {
                 Some(well_formed(GuestRequest::Out { sector: new, sectors }))
             }
-            (Change::Segment { nth, segment }, GuestRequest::Ranges(kind, segments)) => {
+            (Change::Segment { nth, segment }, GuestRequest::Ranges(kind, segments))
+                if segments.more() == 0 =>
+            {
                 let mut list = Segments::NONE;
                 let changed = |(at, old): (usize, &Segment)| {
                     if at == usize::from(nth) { segment } else { *old }

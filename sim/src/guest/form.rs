@@ -170,9 +170,9 @@ pub(super) fn fill(
             }
         }
         GuestRequest::Ranges(_, segments) => {
-            for (nth, segment) in segments.as_slice().iter().enumerate() {
+            for (nth, segment) in segments.iter().enumerate() {
                 let at = plan.data() + nth as u32 * SEGMENT;
-                let [first, second] = wire.words(segment);
+                let [first, second] = wire.words(&segment);
                 memory.write_u64(at, first);
                 memory.write_u64(at + 8, second);
             }
@@ -225,7 +225,7 @@ pub(super) fn is_filled(
         // Behind the data of a request that is too short there is a guard.
         ask => (0..sent.len / SEGMENT).zip(ask.segments()).all(|(nth, segment)| {
             let at = plan.data() + nth * SEGMENT;
-            [memory.read_u64(at), memory.read_u64(at + 8)] == sent.wire.words(segment)
+            [memory.read_u64(at), memory.read_u64(at + 8)] == sent.wire.words(&segment)
         }),
     };
     data_is && is_headed(memory, plan, header)

@@ -10,20 +10,25 @@ use crate::guest::wire::{memory, request};
 pub const MAX_SECTORS: u32 = 160;
 /// The most words of one store or load.
 pub const MAX_WORDS: u32 = 8;
-/// The most segments of one DISCARD or WRITE_ZEROES.
+/// The most segments of one DISCARD or WRITE_ZEROES that have a range of their own.
 pub const MAX_SEGMENTS: usize = 3;
 
-/// The segments of a DISCARD or WRITE_ZEROES, in place.
+/// The segments of a DISCARD or WRITE_ZEROES, in place: a few with a range of their own, and any
+/// number that follow the last of these, each where the one before it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segments {
     list: [Segment; MAX_SEGMENTS],
     len: u8,
+    more: u8,
 }
 
 impl Segments {
     /// The empty list.
-    pub const NONE: Segments =
-        Segments { list: [Segment { sector: 0, sectors: 0, flags: 0 }; MAX_SEGMENTS], len: 0 };
+    pub const NONE: Segments = Segments {
+        list: [Segment { sector: 0, sectors: 0, flags: 0 }; MAX_SEGMENTS],
+        len: 0,
+        more: 0,
+    };
 
     /// Adds a segment.
     ///
@@ -34,11 +39,43 @@ impl Segments {
         self.len += 1;
     }
 
-    /// The segments.
+    /// The segments with a range of their own.
     #[inline]
     #[must_use]
     pub fn as_slice(&self) -> &[Segment] {
         &self.list[..usize::from(self.len)]
+    }
+
+    /// The number of segments that follow these.
+    #[inline]
+    #[must_use]
+    pub fn more(&self) -> u8 {
+        self.more
+    }
+
+    /// The same list with so many that follow.
+    #[must_use]
+    pub fn with_more(self, more: u8) -> Segments {
+        Segments { more: if self.len == 0 { 0 } else { more }, ..self }
+    }
+
+    /// The number of all segments.
+    #[inline]
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        u32::from(self.len) + u32::from(self.more)
+    }
+
+    /// All segments.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = Segment> + '_ {
+        let last = self.as_slice().last().copied();
+        let following = (1..=u64::from(self.more)).filter_map(move |nth| {
+            let last = last?;
+            let sector = last.sector.wrapping_add(nth * u64::from(last.sectors));
+            Some(Segment { sector, ..last })
+        });
+        self.as_slice().iter().copied().chain(following)
     }
 }
 
@@ -203,7 +240,7 @@ impl GuestRequest {
                 clip(u64::from(word), words)
             }
             GuestRequest::Ranges(_, segments) => {
-                let sets = segments.as_slice().iter().map(|s| clip(s.sector, s.sectors));
+                let sets = segments.iter().map(|s| clip(s.sector, s.sectors));
                 sets.fold(SectorSet::EMPTY, SectorSet::or)
             }
             GuestRequest::Flush | GuestRequest::GetId | GuestRequest::Other(_) => SectorSet::EMPTY,
@@ -220,9 +257,7 @@ impl GuestRequest {
             | GuestRequest::Store { .. }
             | GuestRequest::Load { .. } => 0,
             GuestRequest::GetId => request::ID,
-            GuestRequest::Ranges(_, segments) => {
-                segments.as_slice().len() as u32 * request::SEGMENT
-            }
+            GuestRequest::Ranges(_, segments) => segments.count() * request::SEGMENT,
         }
     }
 
@@ -270,11 +305,15 @@ impl GuestRequest {
 
     /// The segments; none if it has no list of them.
     #[inline]
-    #[must_use]
-    pub fn segments(&self) -> &[Segment] {
+    pub fn segments(&self) -> impl Iterator<Item = Segment> + '_ {
+        self.list().iter()
+    }
+
+    #[inline]
+    fn list(&self) -> &Segments {
         match self {
-            GuestRequest::Ranges(_, segments) => segments.as_slice(),
-            _ => &[],
+            GuestRequest::Ranges(_, segments) => segments,
+            _ => &Segments::NONE,
         }
     }
 
@@ -283,7 +322,8 @@ impl GuestRequest {
         match self {
             GuestRequest::Ranges(kind, segments) => {
                 let changed = segments.as_slice().iter().map(|segment| change(*segment));
-                GuestRequest::Ranges(kind, changed.collect())
+                let list: Segments = changed.collect();
+                GuestRequest::Ranges(kind, list.with_more(segments.more))
             }
             other => other,
         }
@@ -312,13 +352,25 @@ impl GuestRequest {
         }
     }
 
-    /// The request in the form that the oracle of a disk takes.
+    /// The request in the form that the oracle of a disk takes. `room` is for a long list of
+    /// segments.
     #[must_use]
-    pub fn request(&self, malformation: Malformation) -> Request<'_> {
+    pub fn request<'a>(
+        &'a self,
+        malformation: Malformation,
+        room: &'a mut Vec<Segment>,
+    ) -> Request<'a> {
         let kind = self.kind();
         let sector = malformation.sector(self);
         let bytes = u64::from(malformation.len(self.data_len()));
         let malformed = !malformation.is_framed();
-        Request { kind, sector, bytes, segments: self.segments(), malformed }
+        let list = self.list();
+        let segments = if list.more == 0 {
+            list.as_slice()
+        } else {
+            room.extend(list.iter());
+            room
+        };
+        Request { kind, sector, bytes, segments, malformed }
     }
 }

@@ -142,7 +142,7 @@ fn served(evidence: &Evidence<'_>) -> String {
     let Some(request) = evidence.request(id) else { return String::new() };
     let name = evidence.named(id);
     let spec = &evidence.shape.spec;
-    let segments = request.ask.segments();
+    let segments: Vec<_> = request.ask.segments().collect();
     let data = !matches!(request.ask, GuestRequest::Ranges(..));
     let start = evidence.last(Mark::Start(evidence.device));
     let bytes = match request.malformation {

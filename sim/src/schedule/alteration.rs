@@ -27,7 +27,7 @@ impl Scheduler {
     fn change<C: Choose>(&mut self, choose: &mut C, ask: &GuestRequest) -> Change {
         let way = choose.below(8, Site::Request);
         if way == 0 {
-            return Change::Type(unknown_type(choose));
+            return Change::Type(no_type(choose));
         }
         match ask {
             GuestRequest::Out { .. } if way < 4 => {
@@ -60,7 +60,13 @@ impl Scheduler {
                 }
                 Change::Segment { nth: nth as u8, segment }
             }
-            _ => Change::Type(unknown_type(choose)),
+            _ => Change::Type(no_type(choose)),
         }
     }
+}
+
+/// A request type that nobody has defined.
+fn no_type<C: Choose>(choose: &mut C) -> u32 {
+    let number = unknown_type(choose);
+    if request::ZONE_TYPES.contains(&number) { number | 1 << 31 } else { number }
 }

@@ -90,6 +90,7 @@ impl Tail {
                 spec.queues = 1;
                 spec.ring_size = [64, 128][draw(2) as usize];
                 spec.max_segment_sectors = [64, spec.disk.capacity][draw(2) as usize];
+                spec.max_segments = [3, 33, 64][draw(3) as usize];
                 options.spread = spec.disk.capacity;
                 options.requests = 12 + draw(8);
                 options.crashes = 1;

@@ -331,7 +331,26 @@ impl Scheduler {
             let flags = if may_unmap { choose.below(2, Site::Request) } else { 0 };
             segments.push(Segment { sector, sectors, flags });
         }
+        let all = self.options.shape.spec.max_segments;
+        if all > MAX_SEGMENTS as u32 && choose.below(2, Site::Request) == 0 {
+            let more = choose.between(1, all - segments.count(), Site::Request);
+            segments = self.long_list(segments, more);
+        }
         segments
+    }
+
+    /// The list with so many more segments of one sector after its last, or as many as there is
+    /// space for on the disk.
+    fn long_list(&self, segments: Segments, more: u32) -> Segments {
+        let last = segments.as_slice().len().saturating_sub(1);
+        let mut list = Segments::NONE;
+        for (nth, segment) in segments.as_slice().iter().enumerate() {
+            let sectors = if nth == last { 1 } else { segment.sectors };
+            list.push(Segment { sectors, ..*segment });
+        }
+        let end = list.as_slice()[last].sector + 1;
+        let space = u64::from(self.capacity).saturating_sub(end);
+        list.with_more(space.min(more.into()).min(255) as u8)
     }
 
     /// An invalid or malformed request.
@@ -417,6 +436,10 @@ impl Scheduler {
                 }
             }
             segments.push(segment);
+        }
+        if way == 0 && spec.max_segments > MAX_SEGMENTS as u32 {
+            let more = spec.max_segments + 1 + choose.below(2, Site::Request) - segments.count();
+            segments = self.long_list(segments, more);
         }
         segments
     }

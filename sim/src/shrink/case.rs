@@ -180,6 +180,7 @@ impl Cost {
         }
         match ask {
             GuestRequest::Ranges(_, list) => {
+                self.layouts += u32::from(list.more());
                 for segment in list.as_slice() {
                     self.sectors += segment.sectors.min(1 << 10);
                     self.layouts += 2 + u32::from(segment.flags != 0);

@@ -227,7 +227,7 @@ pub(super) fn earlier(case: &Case, by: u32) -> Option<Case> {
     let disk = case.shape.spec.disk;
     let first = |action: &Action| match action {
         Action::Send { ask, .. } | Action::Stream { ask, .. } => {
-            let segments = ask.segments().iter().map(|segment| segment.sector).min();
+            let segments = ask.segments().map(|segment| segment.sector).min();
             ask.range().map(|range| range.0).or(segments)
         }
         _ => None,

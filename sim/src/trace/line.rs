@@ -74,7 +74,10 @@ impl fmt::Display for GuestRequest {
                         write!(f, "/{}", segment.flags)?;
                     }
                 }
-                Ok(())
+                match segments.more() {
+                    0 => Ok(()),
+                    more => write!(f, "x{more}"),
+                }
             }
         }
     }
@@ -279,6 +282,10 @@ fn access(text: &str) -> Result<(u32, u32), String> {
 
 fn segments(text: &str) -> Result<Segments, String> {
     let mut segments = Segments::NONE;
+    let (text, more) = match text.split_once('x') {
+        None => (text, 0),
+        Some((text, more)) => (text, number("the segments that follow", more)?),
+    };
     for (nth, part) in text.split(',').enumerate() {
         if nth == MAX_SEGMENTS {
             return Err(format!("`{text}` has more than {MAX_SEGMENTS} segments"));
@@ -287,7 +294,7 @@ fn segments(text: &str) -> Result<Segments, String> {
         let (sector, sectors) = range(place)?;
         segments.push(Segment { sector, sectors, flags: number("the flags", flags)? });
     }
-    Ok(segments)
+    Ok(segments.with_more(more))
 }
 
 fn ask(words: &mut Words<'_>) -> Result<GuestRequest, String> {
@@ -330,7 +337,7 @@ fn change(words: &mut Words<'_>) -> Result<Change, String> {
     if let Some(text) = words.key("segment") {
         let parts = text.split_once(':').map(|(nth, rest)| (nth.parse(), segments(rest)));
         if let Some((Ok(nth), Ok(list))) = parts
-            && let [segment] = list.as_slice()
+            && let ([segment], 0) = (list.as_slice(), list.more())
         {
             return Ok(Change::Segment { nth, segment: *segment });
         }
@@ -612,7 +619,12 @@ mod tests {
 
     #[test]
     fn a_deviation_of_a_request_reads_back_as_it_is_written() {
-        for line in ["send q0 f1 flush extra=16", "send q0 f1 flush spoiled=sector"] {
+        for line in [
+            "send q0 f1 flush extra=16",
+            "send q0 f1 flush spoiled=sector",
+            "send q0 d1 discard 2+1,7+2x30",
+            "send q0 z1 write-zeroes 2+1/1x255",
+        ] {
             assert_eq!(line.parse::<Action>().expect("an action").to_string(), line);
         }
     }

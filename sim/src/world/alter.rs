@@ -52,7 +52,9 @@ pub(super) fn submit(
     malformation: Malformation,
 ) {
     match contract {
-        Contract::Disk(oracle) => oracle.submit(RequestId(id), &ask.request(malformation)),
+        Contract::Disk(oracle) => {
+            oracle.submit(RequestId(id), &ask.request(malformation, &mut Vec::new()));
+        }
         Contract::Memory(oracle) => {
             oracle.submit(RequestId(id), ask.request_of_memory(malformation));
         }

@@ -66,6 +66,9 @@ impl Chain {
             self.word(segment.sector);
             self.word(u64::from(segment.sectors) << 32 | u64::from(segment.flags));
         }
+        if segments.more() > 0 {
+            self.word(segments.more().into());
+        }
     }
 
     /// Chains an action that was done.

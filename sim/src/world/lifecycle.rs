@@ -406,6 +406,6 @@ fn reaches(ask: &GuestRequest, old: u64, new: u64) -> bool {
         GuestRequest::In { sector, sectors } | GuestRequest::Out { sector, sectors } => {
             between(*sector, *sectors)
         }
-        other => other.segments().iter().any(|segment| between(segment.sector, segment.sectors)),
+        other => other.segments().any(|segment| between(segment.sector, segment.sectors)),
     }
 }

@@ -71,7 +71,11 @@ fn narrowed(ask: &GuestRequest, way: usize) -> Option<GuestRequest> {
     let list = |segments: &Segments| {
         let slice = segments.as_slice();
         let mut fewer = Segments::NONE;
+        let more = segments.more();
         match (way, slice) {
+            (0..=2, _) if more > 0 => {
+                return Some(segments.with_more([0, more / 2, more - 1][way]));
+            }
             (0..=5, [only]) => {
                 let (sector, sectors) = part(only.sector, only.sectors)?;
                 fewer.push(Segment { sector, sectors, ..*only });
@@ -96,7 +100,7 @@ fn narrowed(ask: &GuestRequest, way: usize) -> Option<GuestRequest> {
             }
             _ => return None,
         }
-        Some(fewer)
+        Some(fewer.with_more(more))
     };
     match ask {
         GuestRequest::Ranges(kind, segments) => {
