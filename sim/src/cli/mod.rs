@@ -195,6 +195,9 @@ struct RunArgs {
     /// Continue after a broken promise.
     #[arg(long)]
     keep_going: bool,
+    /// Print what was in flight at each crash, by row of the stability table, and how often.
+    #[arg(long)]
+    cells: bool,
     /// A file of known findings, which are counted but neither stop nor fail the runs.
     #[arg(long, value_name = "FILE")]
     known: Option<PathBuf>,

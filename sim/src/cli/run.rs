@@ -119,6 +119,13 @@ impl Visit for Running<'_> {
         }
         let reach = Reach::of::<D>(&report.stats);
         say::out(output::table(&report, elapsed, jobs, D::KINDS, &reach));
+        if let Some(cells) = &report.cells {
+            let ((all, often), (least, rarest)) = (cells.with_at_least(50), cells.rarest());
+            say::line(cells);
+            say::line(format_args!(
+                "  {often} of {all} cells have 50 and more; the rarest has {least}: {rarest}"
+            ));
+        }
         say::line(format_args!("  {}", judged_by(plan.contract_of::<D>())));
         self.list_known(&report);
         let code = self.verdict::<D>(&setup, plan, &report);
@@ -197,7 +204,8 @@ impl Running<'_> {
         orders: Orders,
         folder: &Folder<'_>,
     ) -> Report {
-        let progress = Progress { stop: Arc::clone(self.stopped), ..Progress::default() };
+        let cells = self.args.cells;
+        let progress = Progress { stop: Arc::clone(self.stopped), cells, ..Progress::default() };
         let bar = ProgressBar::new(orders.seeds);
         let style = "{wide_bar} {human_pos}/{human_len} runs  {per_sec}  {msg}  eta {eta}";
         bar.set_style(ProgressStyle::with_template(style).expect("the template is fixed"));

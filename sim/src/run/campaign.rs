@@ -17,7 +17,7 @@ use crate::run::{Plan, Verdict, run_seed, world};
 use crate::trace::Signature;
 use crate::world::action::Action;
 use crate::world::coverage::Coverage;
-use crate::world::{Failure, Stats, World};
+use crate::world::{Cells, Failure, Stats, World};
 
 /// The number of seeds in a block, the unit of work of a thread.
 pub const BLOCK: u64 = 256;
@@ -96,6 +96,8 @@ pub struct Report {
     pub stats: Stats,
     /// Sums by situation.
     pub coverage: Coverage,
+    /// Sums by what was in flight at a crash; empty unless [`Progress::cells`] is set.
+    pub cells: Option<Cells>,
     /// A chain over the event hashes of all runs, in the order of their seeds within blocks, summed
     /// over blocks.
     pub hash: u64,
@@ -111,6 +113,9 @@ impl Report {
     fn add(&mut self, other: Report) {
         self.stats.add(&other.stats);
         self.coverage.add(&other.coverage);
+        if let Some(cells) = &other.cells {
+            self.cells.get_or_insert_with(Cells::default).add(cells);
+        }
         self.hash = self.hash.wrapping_add(other.hash);
         self.failures += other.failures;
         for (signature, finding) in other.findings {
@@ -148,6 +153,8 @@ pub struct Progress {
     pub situations: AtomicU64,
     /// Set to stop after the runs in progress.
     pub stop: Arc<AtomicBool>,
+    /// Whether to count what is in flight at each crash.
+    pub cells: bool,
 }
 
 /// Runs seeds on several threads. Calls `watch` every 50 ms on the calling thread.
@@ -229,6 +236,9 @@ fn work<D: DeviceUnderTest>(
     shared: &Shared<'_>,
 ) {
     let mut world = world::<D>(setup, orders.plan, orders.from);
+    if progress.cells {
+        world.count_cells();
+    }
     loop {
         let block = shared.next.fetch_add(1, Ordering::Relaxed);
         let late = orders.limit.is_some_and(|limit| shared.begun.elapsed() >= limit);
@@ -288,6 +298,7 @@ fn run_block<D: DeviceUnderTest>(
     }
     report.stats = *world.stats();
     report.coverage = *world.coverage();
+    report.cells = world.cells().cloned();
     progress.situations.fetch_or(report.coverage.bits(), Ordering::Relaxed);
     report
 }

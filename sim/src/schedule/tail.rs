@@ -2,7 +2,7 @@
 //!
 //! Most errors show in small worlds, which are fast. Some need more than a small world has: a
 //! request of more than 64 KiB, a ring of 1,024, a sector beyond the first 4 GiB, the eighth power
-//! loss, the thousandth request of a life. One run in eleven is of such a kind. The costly
+//! loss, the thousandth request of a life. One run in nine is of such a kind. The costly
 //! kinds are rarer than the cheap ones.
 
 use super::parameters::{Options, Since};
@@ -29,7 +29,7 @@ pub(super) enum Tail {
     ManyCrashes,
     /// Frequent resets and lifecycle events.
     ManyResets,
-    /// Write-back without FLUSH, and backends that are killed.
+    /// Write-back without FLUSH, and lives that end in every way.
     RowE,
     /// A host that cannot discard or write zeroes, always or from some time on.
     Unsupported,
@@ -48,7 +48,7 @@ const TAILS: [(Tail, u32); 11] = [
     (Tail::Sparse, 48),
     (Tail::ManyCrashes, 24),
     (Tail::ManyResets, 16),
-    (Tail::RowE, 24),
+    (Tail::RowE, 128),
     (Tail::Unsupported, 64),
     (Tail::Stream, 24),
     (Tail::Altered, 128),
@@ -143,6 +143,19 @@ impl Tail {
                 options.toggle = Ratio::new(1, 6);
                 options.kill = Ratio::new(3, 4);
                 options.crashes = 2 + draw(2);
+                // Row E is rare, and so are discards and zeroes in flight under it at any end.
+                options.mix.discard += 4;
+                options.mix.zeroes += 4;
+                options.mix.id += 1;
+                options.reset = Ratio::new(1, 24);
+                options.lifecycle = Ratio::new(1, 16);
+                spec.offer |= feature::DISCARD | feature::WRITE_ZEROES | feature::RING_RESET;
+                spec.record = true;
+                if spec.queues == 1 && draw(2) == 0 {
+                    spec.queues = 2;
+                    spec.offer |= feature::MQ;
+                }
+                shape.max_sectors = shape.max_sectors.min(2);
             }
             Tail::Unsupported => {
                 let since = [Since::Never, Since::Always, Since::Later];

@@ -1,7 +1,7 @@
 //! Backend kill and power loss, the upper two steps of the crash ladder above a device reset.
 
-use super::Contract;
 use super::judge::Failure;
+use super::{Contract, Ended};
 use super::{DeviceSlot, Outcome, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::{DeviceUnderTest, End, Host};
@@ -24,6 +24,7 @@ impl<D: DeviceUnderTest> World<D> {
         self.coverage.hit_if(busy, Situation::KillInFlight);
         self.coverage.hit_if(self.recovering, Situation::CrashInRecovery);
         self.stats.kills += 1;
+        self.note_ended(device, None, Ended::Kill);
         let World { setup, shape, memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(device)];
         disk.backend_kill(device, slot.oracle.first().host_failed());
@@ -48,6 +49,9 @@ impl<D: DeviceUnderTest> World<D> {
             self.disk.witness(self.run).map_err(|seen| self.witnessed(seen))?;
         }
         self.note_power_loss(survivors);
+        for device in 0..self.shape.devices {
+            self.note_ended(device, None, Ended::Power);
+        }
         let World { setup, shape, memory, disk, slots, .. } = self;
         disk.power_loss(survivors);
         for (device, slot) in slots.iter_mut().enumerate() {

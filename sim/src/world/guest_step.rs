@@ -6,7 +6,7 @@ use super::alter::submit;
 use super::device_slot::Life;
 use super::judge::Failure;
 use super::registers::{check_region, read_terms};
-use super::{Contract, Outcome, World};
+use super::{Contract, Ended, Outcome, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::{DeviceUnderTest, Host, MAX_QUEUES, Progress};
 use crate::guest::payload::Author;
@@ -224,6 +224,7 @@ impl<D: DeviceUnderTest> World<D> {
         }
         let busy = self.disk.in_flight().any(|(key, _, _)| key.device == device);
         self.coverage.hit_if(busy, Situation::ResetInFlight);
+        self.note_ended(device, None, Ended::Reset);
         self.begin_reset(device)
     }
 

@@ -4,7 +4,7 @@ use powerfail_model::{RequestId, Rule, Violation};
 
 use super::device_slot::{HostFailures, Pause};
 use super::judge::Failure;
-use super::{DeviceSlot, Outcome, World};
+use super::{DeviceSlot, Ended, Outcome, World};
 use crate::base::sectors::SectorSet;
 use crate::dut::caught::of_device;
 use crate::dut::lifecycle::{Cut, Lifecycle, Moved, QueueState};
@@ -85,6 +85,7 @@ impl<D: DeviceUnderTest> World<D> {
 
     /// Restores the saved device in another process.
     fn move_on(&mut self, device: u8) -> Outcome {
+        self.note_ended(device, None, Ended::Restore);
         let may_fail = self.shape.host_may_fail;
         let World { shape, memory, disk, slots, .. } = self;
         let slot = &mut slots[usize::from(device)];
@@ -172,6 +173,8 @@ impl<D: DeviceUnderTest> World<D> {
             return false;
         }
         self.coverage.hit_if(busy, Situation::QueueResetInFlight);
+        self.note_ended(device, Some(queue), Ended::QueueReset);
+        let slot = &mut self.slots[usize::from(device)];
         managed(&mut slot.device, |part| part.reset_queue(u16::from(queue)));
         slot.life_mut().queue_states[usize::from(queue)] = QueueState::Resetting;
         slot.make_runnable();
@@ -246,6 +249,7 @@ impl<D: DeviceUnderTest> World<D> {
             self.die_inside(QueueId { device, queue }, cut)?;
         }
         self.note_reconnect(device);
+        self.note_ended(device, None, Ended::Reconnect);
         let slot = &mut self.slots[usize::from(device)];
         self.disk.backend_kill(device, slot.oracle.first().host_failed());
         // The new backend opens the disk again, unlike one that the front-end left.
@@ -261,6 +265,8 @@ impl<D: DeviceUnderTest> World<D> {
         let slot = &mut self.slots[usize::from(device)];
         let busy = slot.queues.iter().any(|queue| queue.outstanding().next().is_some());
         self.coverage.hit_if(busy, Situation::LeftInFlight);
+        self.note_ended(device, None, Ended::Reconnect);
+        let slot = &mut self.slots[usize::from(device)];
         managed(&mut slot.device, |part| part.leave());
         loop {
             for queue in 0..self.slot(device).life().active as u8 {

@@ -13,6 +13,7 @@ pub mod action;
 mod alter;
 mod alteration;
 mod background;
+mod cells;
 mod contract;
 pub mod coverage;
 mod crash;
@@ -32,6 +33,7 @@ mod shadow;
 mod shape;
 mod stream;
 
+pub use cells::{Cells, Ended};
 pub use contract::Contract;
 pub(crate) use device_slot::DeviceSlot;
 pub use facts::Stats;
@@ -81,6 +83,8 @@ pub struct World<D: DeviceUnderTest> {
     seen: Vec<Observed>,
     /// The expected content of guest memory; `Some` iff the world is watched.
     shadow: Option<Box<Shadow>>,
+    /// Counts of what was in flight at each crash, if they are kept.
+    cells: Option<Box<Cells>>,
 }
 
 impl<D: DeviceUnderTest> World<D> {
@@ -107,6 +111,7 @@ impl<D: DeviceUnderTest> World<D> {
             newest: 0,
             seen: Vec::new(),
             shadow: None,
+            cells: None,
         };
         world.set_up();
         world
@@ -200,14 +205,18 @@ impl<D: DeviceUnderTest> World<D> {
     pub(crate) fn forget_counts(&mut self) {
         self.coverage = Coverage::default();
         self.stats = Stats::default();
+        if let Some(cells) = &mut self.cells {
+            cells.clear();
+        }
     }
 
     /// Replaces all state that a panic may have left inconsistent.
     pub fn renew(&mut self) {
         let journal = self.journal.take();
-        let (coverage, stats) = (self.coverage, self.stats);
+        let (coverage, stats, cells) = (self.coverage, self.stats, self.cells.take());
         *self = World::new(self.setup.clone(), self.shape, self.run);
         (self.coverage, self.stats, self.journal) = (coverage, stats, journal);
+        self.cells = cells;
         let listens = self.journal.is_some();
         self.slots.iter_mut().for_each(|slot| slot.link.listens = listens);
     }
