@@ -532,12 +532,13 @@ impl QueueDriver {
     }
 
     /// Checks that the device may change the byte at a guest address now, before the used elements
-    /// that it has just published are seen.
+    /// that it has just published are seen. Returns the end of the area in which it may change every
+    /// byte, as a guest address.
     ///
     /// # Errors
     /// The breach that a change is.
     #[cold]
-    pub(crate) fn may_change(&self, at: u32) -> Result<(), Breach> {
+    pub(crate) fn may_change(&self, at: u32) -> Result<u32, Breach> {
         let plan = self.ring.plan();
         let size = u32::from(plan.size);
         match at {
@@ -546,16 +547,16 @@ impl QueueDriver {
                 return Err(Breach::Driver { at, area: "the descriptor table" });
             }
             _ if at < plan.used => return Err(Breach::Driver { at, area: "the available ring" }),
-            _ if at < plan.used + 4 => return Ok(()),
+            _ if at < plan.used + 4 => return Ok(at + 1),
             _ if at < plan.used + 4 + 8 * size => {
                 // Where the outstanding requests are used next.
                 let element = (at - plan.used - 4) / 8;
                 let ahead = element.wrapping_sub(u32::from(self.ring.seen())) % size;
                 let may = ahead < u32::from(self.ring.pending());
-                return if may { Ok(()) } else { Err(Breach::UsedElement { at }) };
+                return if may { Ok(at + 1) } else { Err(Breach::UsedElement { at }) };
             }
             // Without EVENT_IDX there is no `avail_event`.
-            _ if at < plan.used + 6 + 8 * size && plan.event_idx => return Ok(()),
+            _ if at < plan.used + 6 + 8 * size && plan.event_idx => return Ok(at + 1),
             _ if at < plan.used + 6 + 8 * size => {
                 return Err(Breach::Driver { at, area: "the place of avail_event" });
             }
@@ -572,8 +573,8 @@ impl QueueDriver {
         let answers = sent.malformation != Malformation::NoStatus;
         let data = plan.data()..plan.data() + sent.len;
         match at {
-            _ if answers && sent.wire.writes && data.contains(&at) => Ok(()),
-            _ if answers && sent.wire.kind == Kind::Disk && at == sent.status => Ok(()),
+            _ if answers && sent.wire.writes && data.contains(&at) => Ok(data.end),
+            _ if answers && sent.wire.kind == Kind::Disk && at == sent.status => Ok(at + 1),
             _ if at >= plan.table() => Err(Breach::Driver { at, area: "an indirect table" }),
             _ if (plan.header()..plan.header() + 16).contains(&at) || data.contains(&at) => {
                 Err(Breach::Readable { id })

@@ -16,8 +16,9 @@ impl Scheduler {
         ask: &GuestRequest,
     ) -> Action {
         let change = self.change(choose, ask);
-        let nth = 1 + choose.below(3, Site::Request) as u8;
-        let moment = match choose.below(3, Site::Request) {
+        // Most devices that fetch twice see the change in the second fetch.
+        let nth = choose.pick(&[1, 2, 2, 2, 3], Site::Request);
+        let moment = match choose.below(4, Site::Request) {
             0 => Moment::Step(nth),
             _ => Moment::Read(nth),
         };
@@ -30,7 +31,7 @@ impl Scheduler {
             return Change::Type(no_type(choose));
         }
         match ask {
-            GuestRequest::Out { .. } if way < 4 => {
+            GuestRequest::Out { .. } if way < 5 => {
                 let id = self.next_id;
                 self.next_id += 1;
                 Change::Data { id }

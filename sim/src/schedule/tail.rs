@@ -41,17 +41,17 @@ pub(super) enum Tail {
 
 /// The kinds but [`Tail::Usual`], each with its number of runs in [`RUNS`].
 const TAILS: [(Tail, u32); 11] = [
-    (Tail::Ageing, 1),
-    (Tail::Large, 2),
+    (Tail::Ageing, 2),
+    (Tail::Large, 8),
     (Tail::Deep, 6),
     (Tail::ManyQueues, 32),
     (Tail::Sparse, 48),
     (Tail::ManyCrashes, 24),
     (Tail::ManyResets, 16),
-    (Tail::RowE, 128),
+    (Tail::RowE, 104),
     (Tail::Unsupported, 64),
     (Tail::Stream, 24),
-    (Tail::Altered, 128),
+    (Tail::Altered, 112),
 ];
 const RUNS: u32 = 4096;
 
@@ -77,9 +77,15 @@ impl Tail {
         match self {
             Tail::Usual => {}
             Tail::Ageing => {
-                options.requests = 1500 + draw(500);
+                options.requests = 1500 + draw(1000);
+                // Versions of one sector in flight cost the oracle the square of their number.
+                options.spread = spec.disk.capacity;
+                options.chase = Ratio::NEVER;
+                if options.lifecycle.possible() {
+                    options.lifecycle = Ratio::new(1, 256);
+                }
                 options.crashes = 1;
-                options.mix.flush = options.mix.flush.max(2);
+                options.mix.flush = options.mix.flush.max(4);
             }
             Tail::Large => {
                 one_device(options);
@@ -92,7 +98,7 @@ impl Tail {
                 spec.max_segment_sectors = [64, spec.disk.capacity][draw(2) as usize];
                 spec.max_segments = [3, 33, 64][draw(3) as usize];
                 options.spread = spec.disk.capacity;
-                options.requests = 12 + draw(8);
+                options.requests = 8 + draw(6);
                 options.crashes = 1;
             }
             Tail::Deep => {
@@ -148,7 +154,7 @@ impl Tail {
                 options.mix.zeroes += 4;
                 options.mix.id += 1;
                 options.reset = Ratio::new(1, 24);
-                options.lifecycle = Ratio::new(1, 16);
+                options.lifecycle = Ratio::new(1, 20);
                 spec.offer |= feature::DISCARD | feature::WRITE_ZEROES | feature::RING_RESET;
                 spec.record = true;
                 if spec.queues == 1 && draw(2) == 0 {
@@ -168,13 +174,14 @@ impl Tail {
             }
             Tail::Stream => options.stream = true,
             Tail::Altered => {
-                options.alter = Ratio::new(1, 2);
+                options.alter = Ratio::new(1, 3);
                 // A device in motion may read a request again, and so may a successor.
                 options.lifecycle = Ratio::NEVER;
                 options.malformation = Ratio::NEVER;
                 spec.offer |= feature::DISCARD | feature::WRITE_ZEROES;
                 options.mix.zeroes += 3;
-                options.mix.discard += 2;
+                options.mix.discard += 1;
+                options.mix.write += 4;
                 options.crashes = options.crashes.min(2);
             }
         }

@@ -21,6 +21,13 @@ impl<D> DeviceSlot<D> {
         self.alteration.is_some()
     }
 
+    /// The oracles before a request is sent to a queue, if a change of it was ordered.
+    #[inline]
+    pub(super) fn readings_before(&self, queue: u8) -> Option<Readings> {
+        let alteration = self.alteration.as_ref()?;
+        alteration.is_ordered(queue).then(|| self.oracle.clone())
+    }
+
     /// Ends the change of a request that is answered before it. The data is an exception: it leaves
     /// two writes to answer.
     #[cold]
@@ -88,10 +95,7 @@ impl<D: DeviceUnderTest> World<D> {
     pub(super) fn begin_alteration(&mut self, to: QueueId, id: u32, before: Readings) {
         let World { memory, slots, shape, newest, .. } = self;
         let slot = &mut slots[usize::from(to.device)];
-        let Some(mut alteration) = slot
-            .alteration
-            .take_if(|it| matches!(it.state, State::Ordered) && it.queue == to.queue)
-        else {
+        let Some(mut alteration) = slot.alteration.take_if(|it| it.is_ordered(to.queue)) else {
             return;
         };
         let change = alteration.change;

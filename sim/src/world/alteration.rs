@@ -30,6 +30,11 @@ impl Alteration {
         }
     }
 
+    /// Whether the next request of a queue is the one.
+    pub(super) fn is_ordered(&self, queue: u8) -> bool {
+        matches!(self.state, State::Ordered) && self.queue == queue
+    }
+
     /// The number of the write whose data takes the place of that of the request.
     pub(super) fn data(&self) -> Option<u32> {
         match self.change {

@@ -109,7 +109,7 @@ impl<D: DeviceUnderTest> World<D> {
         self.note_send(to, id, ask, layout);
         let slot = &mut self.slots[usize::from(to.device)];
         slot.life_mut().malformed_sent |= !malformation.is_framed();
-        let before = slot.is_altering().then(|| slot.oracle.clone());
+        let before = slot.readings_before(to.queue);
         slot.oracle.tell(|oracle| submit(oracle, id, ask, malformation));
         if let Some(before) = before {
             self.begin_alteration(to, id, before);

@@ -83,6 +83,8 @@ pub struct World<D: DeviceUnderTest> {
     seen: Vec<Observed>,
     /// The expected content of guest memory; `Some` iff the world is watched.
     shadow: Option<Box<Shadow>>,
+    /// Whether the guest may have written memory since the shadow was compared with it.
+    guest_wrote: bool,
     /// Counts of what was in flight at each crash, if they are kept.
     cells: Option<Box<Cells>>,
 }
@@ -111,6 +113,7 @@ impl<D: DeviceUnderTest> World<D> {
             newest: 0,
             seen: Vec::new(),
             shadow: None,
+            guest_wrote: true,
             cells: None,
         };
         world.set_up();
@@ -321,15 +324,8 @@ impl<D: DeviceUnderTest> World<D> {
         if self.journal.is_some() {
             self.note(Event::Did(*action));
         }
-        if matches!(
-            action,
-            Action::Crank { .. }
-                | Action::Background { .. }
-                | Action::Effect { .. }
-                | Action::Complete { .. }
-                | Action::Lifecycle { .. }
-        ) {
-            self.expect_memory();
+        if self.shadow.is_some() {
+            self.expect_memory(action);
         }
         let done = match *action {
             Action::Start { device, accept, base } => self.start(device, accept, base),

@@ -16,7 +16,7 @@ use super::{DeviceSlot, World};
 use crate::dut::DeviceUnderTest;
 use crate::guest::memory::Memory;
 use crate::guest::{Breach, Edit};
-use crate::world::action::QueueId;
+use crate::world::action::{Action, QueueId};
 use powerfail_model::{Rule, Violation};
 
 /// Memory is compared in blocks, and those that differ in lines of so many bytes.
@@ -49,13 +49,17 @@ impl Shadow {
     /// The first change that it must not make, and the queue that it concerns.
     fn compare<D>(&mut self, memory: &Memory, slot: &DeviceSlot<D>) -> Result<(), (u8, Breach)> {
         let now = memory.all();
+        // The end of the area around the last change, in which all may change.
+        let mut allowed = 0;
         let blocks = self.0.chunks_mut(BLOCK).zip(now.chunks(BLOCK));
         for (nth, (old, new)) in blocks.enumerate().filter(|(_, (old, new))| old != new) {
             let lines = old.chunks_mut(LINE).zip(new.chunks(LINE));
             for (line, (old, new)) in lines.enumerate().filter(|(_, (old, new))| old != new) {
                 let start = nth * BLOCK + line * LINE;
                 for (at, _) in (start..).zip(old.iter().zip(new)).filter(|(_, (o, n))| o != n) {
-                    may_change(slot, at as u32)?;
+                    if at as u32 >= allowed {
+                        allowed = may_change(slot, at as u32)?;
+                    }
                 }
                 old.copy_from_slice(new);
             }
@@ -64,8 +68,9 @@ impl Shadow {
     }
 }
 
-/// Checks that a device may change a byte. The breach comes with the queue that it concerns.
-fn may_change<D>(slot: &DeviceSlot<D>, at: u32) -> Result<(), (u8, Breach)> {
+/// Checks that a device may change a byte; returns the end of the area in which it may change all.
+/// The breach comes with the queue that it concerns.
+fn may_change<D>(slot: &DeviceSlot<D>, at: u32) -> Result<u32, (u8, Breach)> {
     match slot.queues.iter().position(|queue| queue.contains(at)) {
         Some(queue) => slot.queues[queue].may_change(at).map_err(|breach| (queue as u8, breach)),
         None => Err((0, Breach::Outside { id: 0, at })),
@@ -73,11 +78,27 @@ fn may_change<D>(slot: &DeviceSlot<D>, at: u32) -> Result<(), (u8, Breach)> {
 }
 
 impl<D: DeviceUnderTest> World<D> {
-    /// Takes over the writes of the guest since the last step of a device.
-    pub(super) fn expect_memory(&mut self) {
-        if let Some(shadow) = &mut self.shadow {
+    /// Takes over the writes of the guest since the last step of a device, before another one.
+    #[cold]
+    pub(super) fn expect_memory(&mut self, action: &Action) {
+        let of_host = match action {
+            Action::Crank { .. }
+            | Action::Background { .. }
+            | Action::Effect { .. }
+            | Action::Complete { .. } => true,
+            Action::Lifecycle { .. } => false,
+            _ => {
+                self.guest_wrote = true;
+                return;
+            }
+        };
+        if self.guest_wrote
+            && let Some(shadow) = &mut self.shadow
+        {
             shadow.refresh(&self.memory);
         }
+        // The driver's part of a lifecycle event writes memory, too.
+        self.guest_wrote = !of_host;
     }
 
     /// Checks the changes that a step of a device has made, or one of its operations that landed, and
