@@ -532,8 +532,8 @@ impl QueueDriver {
     }
 
     /// Checks that the device may change the byte at a guest address now, before the used elements
-    /// that it has just published are seen. Returns the end of the area in which it may change every
-    /// byte, as a guest address.
+    /// that it has just published are seen. Returns the end of the area in which it may change
+    /// every byte, as a guest address.
     ///
     /// # Errors
     /// The breach that a change is.

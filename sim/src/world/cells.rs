@@ -1,8 +1,8 @@
-//! What was in flight at each crash: counts by the kind of a request, the row of the stability table
-//! in force, the kind of crash, and what the request overlapped.
+//! What was in flight at each crash: counts by the kind of a request, the row of the stability
+//! table in force, the kind of crash, and what the request overlapped.
 //!
-//! A campaign that has many runs may still have few of one cell of this table. What is rare in it is
-//! drawn more often by the [tails](crate::schedule) of the generator.
+//! A campaign that has many runs may still have few of one cell of this table. What is rare in it
+//! is drawn more often by the [tails](crate::schedule) of the generator.
 
 use std::fmt;
 

@@ -236,8 +236,8 @@ fn check_behind<D: DeviceUnderTest>(device: &mut D) -> Result<(), Violation> {
     for (offset, width) in [(LAST - 4, 8), (LAST, 8), (LAST + 5, 3), (253, 8), (4092, 4)] {
         let mut bytes = [0; 8];
         device.config_read(offset, &mut bytes[..width]);
-        let behind = (offset..).zip(&bytes[..width]).filter(|(at, _)| *at >= LAST);
-        if let Some((at, byte)) = behind.filter(|(_, byte)| **byte != 0).next() {
+        let mut behind = (offset..).zip(&bytes[..width]).filter(|(at, _)| *at >= LAST);
+        if let Some((at, byte)) = behind.find(|(_, byte)| **byte != 0) {
             let note = format!("Byte {at}, behind the configuration space, reads {byte:#04x}.");
             return Err(Violation::new(Rule::ReservedNotZero).note(note));
         }

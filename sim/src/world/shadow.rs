@@ -101,8 +101,8 @@ impl<D: DeviceUnderTest> World<D> {
         self.guest_wrote = !of_host;
     }
 
-    /// Checks the changes that a step of a device has made, or one of its operations that landed, and
-    /// that it has submitted no operation beyond the end of its disk.
+    /// Checks the changes that a step of a device has made, or one of its operations that landed,
+    /// and that it has submitted no operation beyond the end of its disk.
     ///
     /// # Errors
     /// The first change that it must not make.
