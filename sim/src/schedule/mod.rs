@@ -129,7 +129,7 @@ pub struct Scheduler {
 
 /// The streams of a run that has some, and the requests of one: far more than are outstanding.
 const MOST_STREAMS: u32 = 4;
-const STREAM: u32 = 256;
+const STREAM: u32 = 1024;
 
 /// The most moves of a phase, because a device that never comes to rest must be judged too.
 const MOST_MOVES: u32 = 20_000;
