@@ -37,7 +37,7 @@ enum Twice {
 #[derive(Clone)]
 struct Fetcher {
     bytes: Vec<u8>,
-    /// What reads are answered with, where that differs from `bytes`.
+    /// Sectors that reads return instead of those in `bytes`, each with its offset.
     cached: Vec<(usize, Vec<u8>)>,
     spec: Spec,
     accepted: u64,

@@ -74,7 +74,7 @@ impl Trap {
         if self.left.get() == 0 {
             // SAFETY: `Memory::set_trap` has shown the edit to lie inside the memory at `base`.
             let to = unsafe { base.add(start as usize) };
-            // SAFETY: as above. Nobody else uses the memory, and the edit lies elsewhere.
+            // SAFETY: as above. The `Ram` has the only access to the memory, and `bytes` is not part of it.
             unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
         }
     }

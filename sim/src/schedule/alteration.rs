@@ -66,7 +66,7 @@ impl Scheduler {
     }
 }
 
-/// A request type that nobody has defined.
+/// A request type that the specification does not define.
 fn no_type<C: Choose>(choose: &mut C) -> u32 {
     let number = unknown_type(choose);
     if request::ZONE_TYPES.contains(&number) { number | 1 << 31 } else { number }

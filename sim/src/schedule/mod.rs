@@ -127,9 +127,10 @@ pub struct Scheduler {
     most: u32,
 }
 
-/// The streams of a run that has some, and the requests of one: far more than are outstanding.
+/// The streams of a run that has some, and the requests of one that may overtake all others: far
+/// more than the operations of one request and of the full disk before it.
 const MOST_STREAMS: u32 = 4;
-const STREAM: u32 = 1024;
+const STREAM: u32 = 256;
 
 /// The most moves of a phase, because a device that never comes to rest must be judged too.
 const MOST_MOVES: u32 = 20_000;

@@ -238,7 +238,7 @@ pub(super) fn earlier(case: &Case, by: u32) -> Option<Case> {
     }
     let map = Map {
         queue: |to| to,
-        // What a request is changed to may lie before all requests.
+        // The sector that an altered request gets may be lower than that of every request.
         sector: |sector: u64| sector.saturating_sub(by.into()),
         place: |place: u32| place.checked_sub(by),
     };

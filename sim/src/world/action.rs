@@ -202,7 +202,7 @@ pub enum Action {
         id: u32,
     },
     /// The guest keeps a queue busy, while host and threads are fair, until everything that is
-    /// outstanding was used. That must happen before it has sent all of these requests.
+    /// outstanding was used. One of these must be used before it has sent so many requests more.
     Stream {
         /// The queue.
         to: QueueId,

@@ -3,8 +3,9 @@
 //! At rest every request must have been answered, but a device that serves nothing old while
 //! something new arrives would pass there. So the guest keeps a queue busy with reads or writes of
 //! one sector while host and threads are fair: every thread runs until it is idle, and the oldest
-//! operation completes, once for each new request. Whatever was outstanding when the stream began
-//! must be used before so many later requests were sent (AMB-42).
+//! operation completes, once for each new request. Of what was outstanding when the stream began,
+//! one request at least must be used before so many later ones were sent, until all are (AMB-42):
+//! requests that wait for one another take their time one after the other.
 
 use powerfail_model::{RequestId, Rule, Violation};
 
@@ -16,10 +17,12 @@ use crate::world::action::{Action, QueueId, Until};
 
 /// The most idle rounds in a row: a device that is stuck is found at rest.
 const MOST_IDLE: u32 = 64;
+/// The end of the numbers of requests.
+const MOST_ID: u32 = 1 << 20;
 
 impl<D: DeviceUnderTest> World<D> {
-    /// Sends up to `count` requests like `ask`, numbered from `id`, until everything that is
-    /// outstanding now was used.
+    /// Sends requests like `ask`, numbered from `id`, until everything that is outstanding now was
+    /// used, or `count` of them in a row without a request of these.
     pub(super) fn stream(
         &mut self,
         to: QueueId,
@@ -34,11 +37,16 @@ impl<D: DeviceUnderTest> World<D> {
         // A queue that is being reset may leave its requests unanswered.
         let live = (0..slot.life().active as u8).filter(|queue| slot.is_queue_live(*queue));
         let out = live.flat_map(|queue| slot.queues[usize::from(queue)].outstanding());
-        let old: Vec<u32> = out.map(|(id, _)| id).collect();
-        let (mut next, mut idle, mut turn) = (id, 0, 0);
-        while next < id + count && idle < MOST_IDLE {
-            if !old.iter().any(|&id| self.is_out(to.device, id)) {
+        let mut old: Vec<u32> = out.map(|(id, _)| id).collect();
+        let (mut next, mut since, mut idle, mut turn) = (id, id, 0, 0);
+        while next < since + count && next < MOST_ID && idle < MOST_IDLE {
+            let before = old.len();
+            old.retain(|&id| self.is_out(to.device, id));
+            if old.is_empty() {
                 return Ok(true);
+            }
+            if old.len() < before {
+                since = next;
             }
             let (layout, malformation) = (Layout::PLAIN, Malformation::None);
             let sent = self.step(&Action::Send { to, id: next, ask, layout, malformation })?;
@@ -51,7 +59,7 @@ impl<D: DeviceUnderTest> World<D> {
             }
         }
         match old.iter().find(|&&id| self.is_out(to.device, id)) {
-            Some(&late) if next == id + count => {
+            Some(&late) if next == since + count => {
                 let note = format!("{count} later requests were sent and served meanwhile.");
                 let violation = Violation::new(Rule::NeverUsed).request(RequestId(late));
                 Err(Failure::boxed(to.device, violation.note(note)))
