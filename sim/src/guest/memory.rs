@@ -74,7 +74,8 @@ impl Trap {
         if self.left.get() == 0 {
             // SAFETY: `Memory::set_trap` has shown the edit to lie inside the memory at `base`.
             let to = unsafe { base.add(start as usize) };
-            // SAFETY: as above. The `Ram` has the only access to the memory, and `bytes` is not part of it.
+            // SAFETY: as above. The `Ram` has the only access to the memory, which does not hold
+            // `bytes`.
             unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
         }
     }
