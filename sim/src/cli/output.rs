@@ -174,6 +174,7 @@ pub(super) fn table(
     out += &row("backends killed", stats.kills, "");
     out += &row("resets", stats.resets, "");
     out += &row("host faults", stats.faults, "");
+    out += &row("requests changed by the guest", stats.altered, "");
     out += &row("violations", report.failures, "");
     let (within, beyond): (Vec<_>, Vec<_>) = reach
         .situations()
