@@ -7,6 +7,9 @@
 //! that without blocking at any count, and refuses to register anything but an eventfd. A pipe is
 //! reopened, which gives it separate flags, and each write to a socket requests not to block.
 //!
+//! Nor does a front-end that has gone raise SIGPIPE, which ends a process that does not ignore it:
+//! the pipe is reopened for reading too, so it never lacks a reader.
+//!
 //! If the host has no io_uring, the eventfd is made non-blocking and written if it has room; a
 //! blocking reader in the front-end then sees EAGAIN. A full count needs no further notification.
 
@@ -32,7 +35,7 @@ enum Target {
     Registered,
     /// A non-blocking eventfd.
     Event(OwnedFd),
-    /// The writing end of a pipe, opened here.
+    /// Both ends of a pipe, opened here.
     Pipe(OwnedFd),
     /// A local socket.
     Socket(OwnedFd),
@@ -71,8 +74,8 @@ impl Notifier {
         }
         if kind == Kind::Pipe {
             let again = format!("/proc/self/fd/{}", fd.as_raw_fd());
-            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            // It fails if the pipe has no reader any more.
+            let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            // It fails if the pipe is another user's.
             return open(again, flags, Mode::empty()).map_or(Target::None, Target::Pipe);
         }
         let register = |ring: &IoUring| ring.submitter().register_eventfd(fd.as_raw_fd());
@@ -111,7 +114,7 @@ impl Notifier {
                 }
             }
             Target::Pipe(fd) => {
-                // It fails only if the pipe is full or has no reader any more.
+                // It fails only if the pipe is full.
                 let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
             }
             Target::Socket(fd) => {
@@ -195,6 +198,19 @@ mod tests {
             notifier.notify();
             drop(reader);
             notifier.notify();
+        });
+    }
+
+    #[test]
+    fn a_pipe_without_a_reader_raises_no_signal() {
+        each(|mut notifier| {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            notifier.set(Some(OwnedFd::from(writer)));
+            drop(reader);
+            notifier.notify();
+            // SIGPIPE comes with EPIPE.
+            let Target::Pipe(pipe) = &notifier.target else { panic!("{notifier:?}") };
+            assert_eq!(rustix::io::write(pipe, &[0]), Ok(1));
         });
     }
 
