@@ -4,9 +4,11 @@
 //! loss collapses the possible contents of an atom; so does a kill after the host has failed,
 //! because the page cache may then have lost content that the guest had read.
 
+use std::ops::Range;
+
 use crate::atom::Around;
 use crate::graph::Node;
-use crate::ledger::{Slot, State};
+use crate::ledger::{Ledger, Slot, State};
 use crate::names::{Content, Instant, RequestId};
 use crate::oracle::Oracle;
 use crate::request::Kind;
@@ -97,8 +99,8 @@ impl Oracle {
         } else {
             let dead = self.ledger.bury(at);
             for &slot in &self.flying {
-                if self.ledger.entry(slot).is_some_and(|entry| entry.writes() && !entry.void) {
-                    self.disk.leave_behind(slot, dead);
+                for (_, atoms) in written_by(slot, &self.ledger, &self.segments) {
+                    self.disk.leave_behind(atoms, slot, dead);
                 }
             }
         }
@@ -114,10 +116,6 @@ impl Oracle {
 
     /// Publishes the versions of a request in flight again.
     fn carry_out_again(&mut self, slot: Slot, at: Instant) {
-        let Some(&entry) = self.ledger.entry(slot).filter(|entry| entry.writes() && !entry.void)
-        else {
-            return;
-        };
         let around = Around {
             ledger: &self.ledger,
             moment: self.ledger.present(),
@@ -125,14 +123,8 @@ impl Oracle {
             oldest_read: self.oldest_read,
             failed: None,
         };
-        if entry.kind == Kind::Out {
-            let content = Content::of(slot.id().expect("a request's slot"));
-            let atoms = entry.first..entry.first + entry.atoms;
+        for (content, atoms) in written_by(slot, &self.ledger, &self.segments) {
             self.disk.submit_again(atoms, Node::new(slot, content, at), &around);
-        }
-        for (version, atoms) in self.segments.iter().filter(|(version, _)| version.slot == slot) {
-            let version = Node::new(slot, version.content, at);
-            self.disk.submit_again(atoms.clone(), version, &around);
         }
     }
 
@@ -268,4 +260,20 @@ impl Oracle {
             self.ledger.begin_found(found);
         }
     }
+}
+
+/// The atoms that a request in flight writes, and the content of each range; none if it is no valid
+/// write. `segments` holds the ranges of the requests that have segments.
+fn written_by(
+    slot: Slot,
+    ledger: &Ledger,
+    segments: &[(Node, Range<u32>)],
+) -> impl Iterator<Item = (Content, Range<u32>)> {
+    let entry = ledger.entry(slot).filter(|entry| entry.writes() && !entry.void);
+    let whole = entry.filter(|entry| entry.kind == Kind::Out).map(|entry| {
+        let content = Content::of(slot.id().expect("a request's slot"));
+        (content, entry.first..entry.first + entry.atoms)
+    });
+    let segments = segments.iter().filter(move |(node, _)| entry.is_some() && node.slot == slot);
+    whole.into_iter().chain(segments.map(|(node, atoms)| (node.content, atoms.clone())))
 }

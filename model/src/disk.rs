@@ -65,10 +65,10 @@ impl Disk {
         }
     }
 
-    /// Handles the death of the backend that was carrying out the write of `slot`; see
+    /// Handles the death of the backend that was carrying out the write of `slot` to `atoms`; see
     /// [`AtomState::leave_behind`].
-    pub(crate) fn leave_behind(&mut self, slot: Slot, dead: Slot) {
-        for &atom in &self.busy {
+    pub(crate) fn leave_behind(&mut self, atoms: Range<u32>, slot: Slot, dead: Slot) {
+        for atom in atoms {
             if self.calm[atom as usize] == Content::BUSY {
                 self.graphs[atom as usize].leave_behind(slot, dead);
             }

@@ -1,8 +1,8 @@
 //! The record of what is in flight of one queue, in memory that outlives a simulated backend; and
 //! what it would hold had the backend died inside a step.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use powerfail_device::{InflightMemory, InflightRecord};
 
@@ -12,36 +12,43 @@ use crate::dut::lifecycle::Cut;
 #[derive(Debug)]
 pub(crate) struct SimRecord {
     words: Box<[AtomicU64]>,
-    /// The stores of the step that is watched, if one is: word, what it held, what it holds.
-    stores: Mutex<Option<Vec<(usize, u64, u64)>>>,
+    /// A step is watched. Few are, so the lock is taken only then.
+    is_watched: AtomicBool,
+    /// The stores of the step that is watched: word, what it held, what it holds.
+    stores: Mutex<Vec<(usize, u64, u64)>>,
 }
 
 impl SimRecord {
     /// Memory for a queue of this size that was never used.
     pub(crate) fn new(size: u16) -> SimRecord {
-        let words = (0..InflightRecord::words(size)).map(|_| AtomicU64::new(0)).collect();
-        SimRecord { words, stores: Mutex::new(None) }
+        SimRecord::of((0..InflightRecord::words(size)).map(|_| AtomicU64::new(0)).collect())
     }
 
     /// The same content in memory of its own.
     pub(crate) fn copy(&self) -> SimRecord {
         let word = |word: &AtomicU64| AtomicU64::new(word.load(Ordering::Relaxed));
-        SimRecord { words: self.words.iter().map(word).collect(), stores: Mutex::new(None) }
+        SimRecord::of(self.words.iter().map(word).collect())
     }
 
-    fn stores<T>(&self, with: impl FnOnce(&mut Option<Vec<(usize, u64, u64)>>) -> T) -> T {
-        with(&mut self.stores.lock().unwrap_or_else(PoisonError::into_inner))
+    fn of(words: Box<[AtomicU64]>) -> SimRecord {
+        SimRecord { words, is_watched: AtomicBool::new(false), stores: Mutex::new(Vec::new()) }
+    }
+
+    fn stores(&self) -> MutexGuard<'_, Vec<(usize, u64, u64)>> {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Watches what is stored from now on.
     pub(crate) fn watch(&self) {
-        self.stores(|stores| *stores = Some(Vec::new()));
+        self.stores().clear();
+        self.is_watched.store(true, Ordering::Relaxed);
     }
 
     /// Takes back what would not have been stored since, had the backend died there. Says whether
     /// there is such a place.
     pub(crate) fn cut(&self, cut: Cut) -> bool {
-        let stores = self.stores(Option::take).unwrap_or_default();
+        self.is_watched.store(false, Ordering::Relaxed);
+        let stores = std::mem::take(&mut *self.stores());
         let marks = |&(word, old, new): &(usize, u64, u64), from: bool, to: bool| {
             is_state(word) && is_marked(old) == from && is_marked(new) == to
         };
@@ -87,12 +94,10 @@ impl InflightMemory for SimRecord {
     }
 
     fn store(&self, word: usize, value: u64) {
-        let old = self.words[word].swap(value, Ordering::Relaxed);
-        self.stores(|stores| {
-            if let Some(stores) = stores {
-                stores.push((word, old, value));
-            }
-        });
+        if self.is_watched.load(Ordering::Relaxed) {
+            self.stores().push((word, self.load(word), value));
+        }
+        self.words[word].store(value, Ordering::Relaxed);
     }
 }
 

@@ -271,7 +271,7 @@ impl QueueDriver {
     #[inline]
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.free != 0 && self.ring.free() >= u32::from(self.ring.plan().size.min(3))
+        self.free != 0 && self.ring.has_room(self.ring.plan().size.min(3))
     }
 
     /// The number of outstanding heads.

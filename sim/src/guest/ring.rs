@@ -95,12 +95,14 @@ impl Ring {
         self.plan
     }
 
-    /// The number of free descriptors that one chain can have.
+    /// Whether one chain can have so many descriptors now.
+    // Called before each request; a few steps cost less than counting bits.
     #[inline]
     #[must_use]
-    pub fn free(&self) -> u32 {
-        let most = self.more.iter().map(|free| free.count_ones()).max();
-        self.free.count_ones().max(most.unwrap_or(0))
+    pub fn has_room(&self, descriptors: u16) -> bool {
+        let without_lowest = |free: u64, _| free & free.wrapping_sub(1);
+        let fits = |free: u64| (1..descriptors).fold(free, without_lowest) != 0;
+        fits(self.free) || self.more.iter().copied().any(fits)
     }
 
     /// Takes the lowest free descriptors of a block. In a large ring the first block to be asked
