@@ -73,19 +73,20 @@ impl AtomState {
         let fits = |nodes: &[Node], v: usize| {
             self.shows(nodes[v].content, content) && may_read(nodes, v, from, to, ledger)
         };
-        let fitting =
-            |nodes: &[Node]| (0..nodes.len()).filter(|&v| fits(nodes, v)).collect::<Vec<usize>>();
-        let places: Vec<Vec<usize>> = self.explanations().map(|nodes| fitting(nodes)).collect();
-        let too_many = places.iter().map(Vec::len).sum::<usize>() > MOST_COMPARED;
-        let mut next = Vec::new();
-        for (nodes, places) in self.explanations().zip(places) {
-            if too_many && places.len() > 1 {
+        let count = |nodes: &Vec<Node>| (0..nodes.len()).filter(|&v| fits(nodes, v)).count();
+        let many = self.explanations().map(count).sum::<usize>();
+        let mut next = Vec::with_capacity(many);
+        let mut places = Vec::new();
+        for nodes in self.explanations() {
+            places.clear();
+            places.extend((0..nodes.len()).filter(|&v| fits(nodes, v)));
+            if many > MOST_COMPARED && places.len() > 1 {
                 // An explanation forbids less than each of its continuations, so keeping it drops
                 // this read from the evidence.
                 next.push(nodes.clone());
                 continue;
             }
-            for v in places {
+            for &v in &places {
                 let mut nodes = nodes.clone();
                 nodes[v] = told(nodes[v], content, ledger).after_read(from, to);
                 next.push(nodes);

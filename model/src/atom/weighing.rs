@@ -1,5 +1,7 @@
 //! Bound on the number of explanations: one is dropped when another forbids less.
 
+use std::cmp::Reverse;
+
 use super::AtomState;
 use crate::graph::Node;
 use crate::ledger::Ledger;
@@ -24,18 +26,31 @@ impl AtomState {
             self.nodes = self.common_weakening(all);
             return;
         }
-        let mut kept: Vec<(Weight, Vec<Node>)> = Vec::with_capacity(all.len());
-        for nodes in all {
-            let weight = Weight::of(&nodes, ledger);
-            let drops = |(a, a_nodes): (Weight, &[Node]), (b, b_nodes): (Weight, &[Node])| {
-                a.may_forbid_less(b) && forbids_less(a_nodes, b_nodes, ledger)
+        let weighed = all.into_iter().map(|nodes| (Weight::of(&nodes, ledger), nodes));
+        let mut all: Vec<(usize, (Weight, Vec<Node>))> = weighed.enumerate().collect();
+        // Then none forbids less than an earlier one, unless their weights are equal.
+        all.sort_unstable_by_key(|&(nth, (weight, _))| (weight.last, Reverse(weight.first), nth));
+        let mut weights: Vec<Weight> = Vec::with_capacity(all.len());
+        let mut kept: Vec<(usize, Vec<Node>)> = Vec::with_capacity(all.len());
+        for (nth, (weight, nodes)) in all {
+            let drops = |(other, (_, theirs)): (&Weight, &(usize, Vec<Node>))| {
+                other.first >= weight.first && forbids_less(theirs, &nodes, ledger)
             };
-            if kept.iter().any(|(other, theirs)| drops((*other, theirs), (weight, &nodes))) {
+            if weights.iter().zip(&kept).any(drops) {
                 continue;
             }
-            kept.retain(|(other, theirs)| !drops((weight, &nodes), (*other, theirs)));
-            kept.push((weight, nodes));
+            let equal = weights.iter().rev().take_while(|other| **other == weight).count();
+            for at in (weights.len() - equal..weights.len()).rev() {
+                if forbids_less(&nodes, &kept[at].1, ledger) {
+                    weights.remove(at);
+                    kept.remove(at);
+                }
+            }
+            weights.push(weight);
+            kept.push((nth, nodes));
         }
+        // The first explanation names what is broken, so the order stays.
+        kept.sort_unstable_by_key(|&(nth, _)| nth);
         let mut kept: Vec<Vec<Node>> = kept.into_iter().map(|(_, nodes)| nodes).collect();
         if kept.len() > MOST_EXPLANATIONS {
             kept = vec![self.common_weakening(kept)];
@@ -74,8 +89,9 @@ impl AtomState {
     }
 }
 
-/// Sums over the versions of an explanation that settle most comparisons.
-#[derive(Clone, Copy)]
+/// Sums over the versions of an explanation that settle most comparisons: one that forbids less has
+/// no greater `last` and no smaller `first`, version by version.
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Weight {
     last: u64,
     first: u64,
@@ -87,12 +103,6 @@ impl Weight {
             last: sum.last + u64::from(node.last.0),
             first: sum.first + u64::from(ledger.fate(node.slot).end.min(node.seen).0),
         })
-    }
-
-    /// If `self` forbids less, each of its `last` is at most that of `other` and each `first` at
-    /// least; the same holds for the sums.
-    fn may_forbid_less(self, other: Weight) -> bool {
-        self.last <= other.last && self.first >= other.first
     }
 }
 
