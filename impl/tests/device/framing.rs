@@ -111,8 +111,8 @@ fn put_header(memory: &vm_memory::GuestMemoryMmap<()>, at: u64, kind: u32, secto
 }
 
 /// Publishes a chain in a small notation: `r16` readable, `w1` writable, `R16` and `W1` outside
-/// memory, `^` NEXT on the last one, pointing at the first, `!` pointing at no descriptor. Returns
-/// `(len, last writable byte)`.
+/// memory, `R16+` and `W2+` with only the first byte in memory, `^` NEXT on the last one, pointing
+/// at the first, `!` pointing at no descriptor. Returns `(len, last writable byte)`.
 fn chain(rig: &mut Rig, words: &str) -> (u32, Option<u8>) {
     let mut pieces = Vec::new();
     let mut last = None;
@@ -122,10 +122,15 @@ fn chain(rig: &mut Rig, words: &str) -> (u32, Option<u8>) {
             dangling = Some(word);
             continue;
         }
-        let len: u32 = word[1..].parse().expect("a length");
+        let begins_inside = word.ends_with('+');
+        let len: u32 = word[1..].trim_end_matches('+').parse().expect("a length");
         let write = word[..1].eq_ignore_ascii_case("w");
         let outside = word.starts_with(char::is_uppercase);
-        let addr = if outside { MEMORY + 64 } else { rig.guests[0].take(u64::from(len) + 16) };
+        let addr = match outside {
+            true if begins_inside => MEMORY - 1,
+            true => MEMORY + 64,
+            false => rig.guests[0].take(u64::from(len) + 16),
+        };
         if !outside {
             let fill = vec![UNANSWERED; len as usize];
             rig.memory.write_slice(&fill, GuestAddress(addr)).unwrap();
@@ -181,6 +186,9 @@ fn a_chain_that_is_no_request_is_answered_or_at_least_returned() {
         ("r16 R512 w1", ioerr),
         ("R16 r512 w1", ioerr),
         ("r16 r512 W1", (0, None)),
+        ("r16 R512+ w1", ioerr),
+        ("R16+ r512 w1", ioerr),
+        ("r16 r512 W2+", (0, None)),
         ("r0 r16 r0 r512 w0 w1 w0", (1, Some(S_OK))),
         ("r0 w0", (0, None)),
     ] {
