@@ -1,5 +1,7 @@
 //! The driver of one queue: its requests from publication to completion.
 
+use std::ops::Range;
+
 use crate::guest::Kind;
 use crate::guest::alter::{Change, descriptor_of};
 use crate::guest::form::{
@@ -228,7 +230,12 @@ impl QueueDriver {
 
     /// Whether an address lies in the queue's share of guest memory.
     pub(crate) fn contains(&self, at: u32) -> bool {
-        (self.shape.at..self.shape.at + self.shape.len).contains(&at)
+        self.share().contains(&at)
+    }
+
+    /// The queue's share of guest memory: the addresses that its driver writes.
+    pub(crate) fn share(&self) -> Range<u32> {
+        self.shape.at..self.shape.at + self.shape.len
     }
 
     /// The place of the ring.

@@ -278,7 +278,7 @@ impl<D: DeviceUnderTest> World<D> {
                 }
             }
         }
-        self.guest_wrote = true;
+        self.guest_wrote = 0..self.memory.len();
         let old = self.shadow.take();
         if self.shape.watch {
             self.shadow = old.or_else(|| Some(Box::new(Shadow::new(&self.memory))));

@@ -43,6 +43,8 @@ pub use judge::Failure;
 pub use reach::Reach;
 pub use shape::{SERIAL, WorldShape};
 
+use std::ops::Range;
+
 use crate::dut::lifecycle::QueueState;
 use crate::dut::{DeviceUnderTest, Host, Progress};
 use crate::guest::memory::Memory;
@@ -83,8 +85,8 @@ pub struct World<D: DeviceUnderTest> {
     seen: Vec<Observed>,
     /// The expected content of guest memory; `Some` iff the world is watched.
     shadow: Option<Box<Shadow>>,
-    /// Whether the guest may have written memory since the shadow was compared with it.
-    guest_wrote: bool,
+    /// The part of guest memory that the guest may have written since the shadow was compared.
+    guest_wrote: Range<usize>,
     /// Counts of what was in flight at each crash, if they are kept.
     cells: Option<Box<Cells>>,
 }
@@ -113,7 +115,7 @@ impl<D: DeviceUnderTest> World<D> {
             newest: 0,
             seen: Vec::new(),
             shadow: None,
-            guest_wrote: true,
+            guest_wrote: 0..0,
             cells: None,
         };
         world.set_up();

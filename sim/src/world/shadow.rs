@@ -11,11 +11,13 @@
 //! writes never change (VS-03, VS-04, VS-16). A write that is undone within the same step, or that
 //! writes the bytes that are there, does not show.
 
+use std::ops::Range;
+
 use super::judge::Failure;
 use super::{DeviceSlot, World};
 use crate::dut::DeviceUnderTest;
 use crate::guest::memory::Memory;
-use crate::guest::{Breach, Edit};
+use crate::guest::{Breach, Edit, QueueDriver};
 use crate::world::action::{Action, QueueId};
 use powerfail_model::{Rule, Violation};
 
@@ -32,9 +34,9 @@ impl Shadow {
         Shadow(memory.all().to_vec())
     }
 
-    /// Takes over the content of memory, after the guest has written it.
-    pub(super) fn refresh(&mut self, memory: &Memory) {
-        self.0.copy_from_slice(memory.all());
+    /// Takes over the content of a part of memory, after the guest has written there.
+    pub(super) fn refresh(&mut self, memory: &Memory, part: Range<usize>) {
+        self.0[part.clone()].copy_from_slice(&memory.all()[part]);
     }
 
     /// Takes over one write of the guest.
@@ -81,24 +83,45 @@ impl<D: DeviceUnderTest> World<D> {
     /// Takes over the writes of the guest since the last step of a device, before another one.
     #[cold]
     pub(super) fn expect_memory(&mut self, action: &Action) {
-        let of_host = match action {
+        match action {
             Action::Crank { .. }
             | Action::Background { .. }
             | Action::Effect { .. }
-            | Action::Complete { .. } => true,
-            Action::Lifecycle { .. } => false,
-            _ => {
-                self.guest_wrote = true;
-                return;
+            | Action::Complete { .. } => self.take_over(),
+            Action::Send { to, .. }
+            | Action::SendAgain { to, .. }
+            | Action::Jump { to }
+            | Action::Kick { to }
+            | Action::Reap { to, .. } => {
+                let queue = self.slots[usize::from(to.device)].queues.get(usize::from(to.queue));
+                self.guest_may_write(queue.map(QueueDriver::share));
             }
-        };
-        if self.guest_wrote
-            && let Some(shadow) = &mut self.shadow
-        {
-            shadow.refresh(&self.memory);
+            // The driver's part writes memory as well as the device.
+            Action::Lifecycle { .. } => {
+                self.take_over();
+                self.guest_may_write(None);
+            }
+            _ => self.guest_may_write(None),
         }
-        // The driver's part of a lifecycle event writes memory, too.
-        self.guest_wrote = !of_host;
+    }
+
+    fn take_over(&mut self) {
+        let part = std::mem::replace(&mut self.guest_wrote, 0..0);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.refresh(&self.memory, part);
+        }
+    }
+
+    /// Notes that the guest may write a part of memory, or any.
+    fn guest_may_write(&mut self, part: Option<Range<u32>>) {
+        let all = 0..self.memory.len();
+        let part = part.map_or(all, |part| part.start as usize..part.end as usize);
+        let before = &self.guest_wrote;
+        self.guest_wrote = if before.is_empty() {
+            part
+        } else {
+            before.start.min(part.start)..before.end.max(part.end)
+        };
     }
 
     /// Checks the changes that a step of a device has made, or one of its operations that landed,
