@@ -142,7 +142,7 @@ impl<D: DeviceUnderTest> Check<D> {
 
     fn campaign(&self, from: u64, seeds: u64, known: &BTreeSet<Signature>) -> Report {
         let Check { plan, jobs, .. } = *self;
-        let orders = Orders { plan, from, seeds, jobs, limit: None, keep_going: false };
+        let orders = Orders { from, jobs, ..Orders::new(plan, seeds) };
         campaign_beyond::<D>(&self.setup, orders, known, &Progress::default(), &|_, _| {}, |_| {})
     }
 

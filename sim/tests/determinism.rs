@@ -90,8 +90,7 @@ fn any_bytes_are_a_run() {
 #[test]
 fn the_number_of_jobs_changes_nothing() {
     let report = |jobs| {
-        let orders =
-            Orders { plan: PLAN, from: 5, seeds: 3000, jobs, limit: None, keep_going: true };
+        let orders = Orders { from: 5, jobs, keep_going: true, ..Orders::new(PLAN, 3000) };
         campaign::<Blk>(&(), orders, &Progress::default(), |_| {})
     };
     let (one, three) = (report(1), report(3));

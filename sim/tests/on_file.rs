@@ -12,7 +12,7 @@ fn run<L: FileLane>(fault: Option<DiskFault>, seeds: u64) -> Report {
     let place = tempfile::tempdir().expect("a place for files");
     let files = Files::new(place.path().join("disk")).expect("a file can be written");
     let plan = Plan::default();
-    let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
+    let orders = Orders { jobs: 2, keep_going: true, ..Orders::new(plan, seeds) };
     let report = campaign::<BlkFile<L, Option<FaultyDisk>>>(
         &(files, fault),
         orders,

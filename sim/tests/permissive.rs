@@ -50,7 +50,7 @@ fn heard_by<D: DeviceUnderTest>(
     seeds: u64,
 ) -> (Report, Vec<String>) {
     let Plan { preset, schedule, .. } = plan;
-    let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
+    let orders = Orders { jobs: 2, keep_going: true, ..Orders::new(plan, seeds) };
     let report = campaign::<D>(&liberty, orders, &Progress::default(), |_| {});
     assert!(report.divergence.is_none(), "not reproducible: {:?}", report.divergence);
     let stats = &report.stats;

@@ -23,7 +23,7 @@ fn run_on<D: DeviceUnderTest>(
     seeds: u64,
 ) -> Report {
     let plan = Plan { preset, schedule, contract: None };
-    let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
+    let orders = Orders { jobs: 2, keep_going: true, ..Orders::new(plan, seeds) };
     let report = campaign::<D>(setup, orders, &Progress::default(), |_| {});
     println!("{preset} {schedule}: {:?}", report.stats);
     for (signature, finding) in &report.findings {

@@ -91,8 +91,15 @@ impl Visit for Running<'_> {
         let folder = Folder::open(&args.out)?;
         let plan = args.subject.plan();
         let (from, seeds) = (args.from, args.seeds);
-        let orders =
-            Orders { plan, from, seeds, jobs, limit: args.limit, keep_going: args.keep_going };
+        let orders = Orders {
+            plan,
+            from,
+            seeds,
+            jobs,
+            limit: args.limit,
+            keep_going: args.keep_going,
+            cells: args.cells,
+        };
         let begun = Instant::now();
         let report = self.watched::<D>(&setup, orders, &folder);
         let elapsed = begun.elapsed();
@@ -204,8 +211,7 @@ impl Running<'_> {
         orders: Orders,
         folder: &Folder<'_>,
     ) -> Report {
-        let cells = self.args.cells;
-        let progress = Progress { stop: Arc::clone(self.stopped), cells, ..Progress::default() };
+        let progress = Progress { stop: Arc::clone(self.stopped), ..Progress::default() };
         let bar = ProgressBar::new(orders.seeds);
         let style = "{wide_bar} {human_pos}/{human_len} runs  {per_sec}  {msg}  eta {eta}";
         bar.set_style(ProgressStyle::with_template(style).expect("the template is fixed"));

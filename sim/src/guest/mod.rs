@@ -9,6 +9,7 @@
 //! Not here: the meaning of an answer, which the oracle judges.
 
 mod alter;
+mod altered;
 mod form;
 mod kind;
 mod layout;

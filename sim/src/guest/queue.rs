@@ -3,14 +3,15 @@
 use std::ops::Range;
 
 use crate::guest::Kind;
-use crate::guest::alter::{Change, descriptor_of};
+use crate::guest::alter::Change;
+use crate::guest::altered::Altered;
 use crate::guest::form::{
     Sent, Wire, check, check_answer, check_around, cut, fill, is_filled, response,
 };
 use crate::guest::layout::{Cut, Layout, Piece};
 use crate::guest::memory::{Edit, Memory};
 use crate::guest::outcome::{Breach, Done};
-use crate::guest::payload::{self, Author};
+use crate::guest::payload::Author;
 use crate::guest::request::{GuestRequest, Malformation};
 use crate::guest::ring::{Ring, RingPlan};
 use crate::guest::slots::SlotPlan;
@@ -65,24 +66,6 @@ struct Slot {
     sent: Sent,
     /// How often its head is published and not yet seen used.
     owed: u8,
-}
-
-/// A request that the guest changes while it is outstanding.
-#[derive(Clone, Debug)]
-struct Altered {
-    /// Its slot.
-    index: usize,
-    /// The request after the change.
-    second: Sent,
-    /// The header after the change, and a request with the data that is there then.
-    header: [u64; 2],
-    filled: Sent,
-    /// Whether it is another request after the change, and not only one with other data.
-    is_other: bool,
-    /// Whether the guest has changed it.
-    done: bool,
-    /// Its answer as one to the request after the change.
-    answer: Option<Result<Done, Breach>>,
 }
 
 /// A mask of slots.
@@ -418,47 +401,17 @@ impl QueueDriver {
         }
         let (ask, malformation) = change.of(&sent.ask, room)?;
         let second = sent.altered(ask, malformation, self.shape.first);
-        let (mut header, mut filled) = (sent.header(), *sent);
-        let (at, bytes) = match change {
-            Change::Type(number) => {
-                header[0] = number.into();
-                (plan.header(), number.to_le_bytes().to_vec())
-            }
-            Change::Sector(_) => {
-                header[1] = second.header()[1];
-                (plan.header() + 8, header[1].to_le_bytes().to_vec())
-            }
-            Change::Segment { nth, segment } => {
-                filled = second;
-                let words = second.wire.words(&segment).map(u64::to_le_bytes);
-                (plan.data() + u32::from(nth) * 16, words.concat())
-            }
-            Change::Data { id } => {
-                filled.id = id;
-                let mut bytes = vec![0; sent.len as usize];
-                for (sector, bytes) in (sent.ask.sector() as u32..).zip(bytes.chunks_mut(512)) {
-                    payload::fill(bytes, self.author, sector, id);
-                }
-                (plan.data(), bytes)
-            }
-            Change::Length { less } => {
-                let (table, data) = (self.ring.plan().descriptors, (plan.data(), sent.len));
-                let place = descriptor_of(memory, table, sent.head, data)?;
-                (place + 8, (sent.len - u32::from(less)).to_le_bytes().to_vec())
-            }
-        };
-        let is_other = !matches!(change, Change::Data { .. });
-        let altered =
-            Altered { index, second, header, filled, is_other, done: false, answer: None };
-        self.altered = Some(Box::new(altered));
-        Some((ask, malformation, Edit { at, bytes: bytes.into() }))
+        let table = self.ring.plan().descriptors;
+        let edit = change.edit(memory, table, plan, sent, &second, self.author)?;
+        self.altered = Some(Box::new(Altered::new(index, change, sent, second)));
+        Some((ask, malformation, edit))
     }
 
     /// Notes that the guest has written what [`alter`](Self::alter) returned.
     #[cold]
     pub(crate) fn was_altered(&mut self) {
         if let Some(altered) = &mut self.altered {
-            altered.done = true;
+            altered.happened();
         }
     }
 
@@ -471,7 +424,7 @@ impl QueueDriver {
     /// changed into another one.
     #[cold]
     pub(crate) fn second_answer(&mut self) -> Option<Result<Done, Breach>> {
-        self.altered.as_mut()?.answer.take()
+        self.altered.as_mut()?.take_answer()
     }
 
     /// Publishes the head of an outstanding request again, which a driver must not do. Returns
@@ -617,20 +570,13 @@ impl QueueDriver {
             self.back |= 1 << index;
         }
         let (plan, sent) = (slot.plan, &slot.sent);
-        if let Some(altered) = &mut self.altered
-            && altered.index == index
-        {
-            let (now, header) = if altered.done {
-                (&altered.second, altered.header)
-            } else {
-                (sent, sent.header())
-            };
-            check_around(memory, &plan, sent, header)?;
+        if let Some(altered) = self.altered.as_deref_mut().filter(|altered| altered.is_in(index)) {
+            check_around(memory, &plan, sent, altered.header(sent))?;
             let answer = |sent: &Sent| {
                 check_answer(memory, &plan, sent, len)
                     .map(|()| done(memory, &plan, sent, len, wants_signal))
             };
-            altered.answer = (altered.done && altered.is_other).then(|| answer(now));
+            altered.answer_as(answer);
             return answer(sent);
         }
         check(memory, &plan, sent, len)?;
@@ -648,11 +594,12 @@ impl QueueDriver {
             if let Some(at) = plan.breach(memory, sent.len, sent.status) {
                 return Err(Breach::Outside { id: sent.id, at });
             }
-            let altered = self.altered.take_if(|altered| altered.index == index);
-            let is_filled = match altered.filter(|altered| altered.done) {
-                None => is_filled(memory, plan, sent, sent.header(), self.author),
-                Some(now) => is_filled(memory, plan, &now.filled, now.header, self.author),
+            let altered = self.altered.take_if(|altered| altered.is_in(index));
+            let (now, header) = match &altered {
+                None => (sent, sent.header()),
+                Some(altered) => (altered.filled(sent), altered.header(sent)),
             };
+            let is_filled = is_filled(memory, plan, now, header, self.author);
             if !is_filled {
                 return Err(Breach::Readable { id: sent.id });
             }

@@ -37,6 +37,17 @@ pub struct Orders {
     pub limit: Option<Duration>,
     /// Whether to continue after a failure.
     pub keep_going: bool,
+    /// Whether to count what is in flight at each crash.
+    pub cells: bool,
+}
+
+impl Orders {
+    /// Runs of `seeds` seeds on one thread, up to the first failure.
+    #[must_use]
+    pub fn new(plan: Plan, seeds: u64) -> Orders {
+        let (jobs, limit) = (1, None);
+        Orders { plan, from: 0, seeds, jobs, limit, keep_going: false, cells: false }
+    }
 }
 
 /// Failures with one signature.
@@ -96,7 +107,7 @@ pub struct Report {
     pub stats: Stats,
     /// Sums by situation.
     pub coverage: Coverage,
-    /// Sums by what was in flight at a crash; empty unless [`Progress::cells`] is set.
+    /// Sums by what was in flight at a crash, if [`Orders::cells`] is set.
     pub cells: Option<Cells>,
     /// A chain over the event hashes of all runs, in the order of their seeds within blocks, summed
     /// over blocks.
@@ -153,8 +164,6 @@ pub struct Progress {
     pub situations: AtomicU64,
     /// Set to stop after the runs in progress.
     pub stop: Arc<AtomicBool>,
-    /// Whether to count what is in flight at each crash.
-    pub cells: bool,
 }
 
 /// Runs seeds on several threads. Calls `watch` every 50 ms on the calling thread.
@@ -236,7 +245,7 @@ fn work<D: DeviceUnderTest>(
     shared: &Shared<'_>,
 ) {
     let mut world = world::<D>(setup, orders.plan, orders.from);
-    if progress.cells {
+    if orders.cells {
         world.count_cells();
     }
     loop {

@@ -22,7 +22,7 @@ fn flushed_stores_survive_a_thousand_cuts() {
     let Some((maps, place)) = maps(MapFault::None) else { return };
     let plan = Plan::default();
     let seeds = 1280;
-    let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
+    let orders = Orders { jobs: 2, keep_going: true, ..Orders::new(plan, seeds) };
     let report = campaign::<PmemFile<true>>(&maps, orders, &Progress::default(), |_| {});
     println!("{:?}", report.stats);
     for (signature, finding) in &report.findings {
@@ -62,7 +62,7 @@ fn a_mapped_file_without_power_cuts_shows_what_was_stored() {
     let files = Files::mapped(place.path().join("memory"), false).expect("a file");
     let maps = Maps { files, fault: MapFault::None };
     let plan = Plan::default();
-    let orders = Orders { plan, from: 0, seeds: 512, jobs: 2, limit: None, keep_going: true };
+    let orders = Orders { jobs: 2, keep_going: true, ..Orders::new(plan, 512) };
     let report = campaign::<PmemFile<false>>(&maps, orders, &Progress::default(), |_| {});
     assert_eq!(report.failures, 0, "{:?}", report.findings);
     assert!(report.divergence.is_none() && report.stats.kills > 0);

@@ -26,7 +26,7 @@ fn files() -> Option<(Files, TempDir)> {
 
 fn run<L: FileLane>(files: Files, seeds: u64) -> Report {
     let plan = Plan::default();
-    let orders = Orders { plan, from: 0, seeds, jobs: 2, limit: None, keep_going: true };
+    let orders = Orders { jobs: 2, keep_going: true, ..Orders::new(plan, seeds) };
     let report = campaign::<BlkPowerCut<L>>(&(files, ()), orders, &Progress::default(), |_| {});
     println!("{:?}", report.stats);
     for (signature, finding) in &report.findings {
