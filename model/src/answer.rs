@@ -12,6 +12,9 @@ use crate::ruling::{Effect, S_IOERR, S_OK, S_UNSUPP};
 use crate::terms::{self, Profile, Row};
 use crate::violation::Violation;
 
+/// Says that the read has failed.
+const LEFT: &str = "The read failed, and its buffer holds what is not of its sectors.";
+
 impl Oracle {
     /// Applies an answer to the data.
     pub(crate) fn take_effect(
@@ -35,6 +38,9 @@ impl Oracle {
             // disk.
             Kind::In if status == S_OK && entry.ruling.effect == Effect::Asked && !entry.void => {
                 self.read(slot, entry, sub, at, seen)
+            }
+            Kind::In if status != S_OK && self.profile == Profile::Strict => {
+                self.check_left(slot, entry, status, seen)
             }
             Kind::Out | Kind::WriteZeroes | Kind::Discard => {
                 assert!(seen.is_empty(), "only a read sees anything");
@@ -107,6 +113,33 @@ impl Oracle {
                 Err(Box::new(violation.status(S_UNSUPP).atom(atom)))
             }
         }
+    }
+
+    /// Checks what a read that failed has left in its buffer (AMB-44): nothing that is not of its
+    /// sectors. Which version a sector shows does not matter, nor whether it is whole.
+    #[inline]
+    fn check_left(
+        &self,
+        slot: Slot,
+        entry: &Entry,
+        status: u8,
+        seen: &[Observed],
+    ) -> Result<(), Box<Violation>> {
+        let rule = |seen: &Observed| match seen {
+            Observed::Content(_) | Observed::Torn => None,
+            Observed::Misdirected { .. } => Some(Rule::Misplaced),
+            Observed::Foreign => Some(Rule::ForeignContent),
+            Observed::Garbage => Some(Rule::NeverWritten),
+        };
+        let Some((nth, rule)) = (0..).zip(seen).find_map(|(nth, seen)| Some((nth, rule(seen)?)))
+        else {
+            return Ok(());
+        };
+        let id = slot.id().expect("a request's slot");
+        let violation = self.violation(rule, id).kind(entry.kind).status(status);
+        let violation = violation.observed(seen[nth as usize]).note(LEFT);
+        let is_there = nth < entry.atoms;
+        Err(Box::new(if is_there { violation.atom(Atom(entry.first + nth)) } else { violation }))
     }
 
     /// Checks the result of a read.

@@ -302,8 +302,9 @@ impl Oracle {
 
     /// Records that the request was used: `used.idx` passed it.
     ///
-    /// `seen` has one entry per atom of an `IN` that returned `OK`, in order, and is empty
-    /// otherwise.
+    /// `seen` has one entry per atom of an `IN` that returned `OK`, in order. For an `IN` that
+    /// failed it may have one entry per sector of the buffer, zeroes for what the buffer held
+    /// before. Otherwise it is empty.
     ///
     /// # Errors
     /// The first rule that this breaks. The event counts nevertheless.

@@ -57,7 +57,7 @@ impl Profile {
     #[must_use]
     pub fn assumptions(self) -> &'static [&'static str] {
         match self {
-            Self::Strict => &["decisions AMB-00 to AMB-43 of REQUIREMENTS.md"],
+            Self::Strict => &["decisions AMB-00 to AMB-44 of REQUIREMENTS.md"],
             Self::Literal => {
                 &["read-your-writes (AMB-09)", "a reset keeps completed data (AMB-21)"]
             }

@@ -156,3 +156,29 @@ fn a_flush_of_a_memory_that_fails_needs_an_excuse() {
         assert_eq!(told.err().map(|violation| violation.rule), rule, "{ret} {excuse:?}");
     }
 }
+
+#[test]
+fn the_buffer_of_a_failed_read_holds_nothing_of_other_sectors() {
+    let home = 3;
+    for (seen, rule) in [
+        (Observed::Content(Content::ZERO), None),
+        (Observed::Content(Content::of(RequestId(9))), None),
+        (Observed::Torn, None),
+        (Observed::Garbage, Some(Rule::NeverWritten)),
+        (Observed::Foreign, Some(Rule::ForeignContent)),
+        (Observed::Misdirected { content: Content::INITIAL, home }, Some(Rule::Misplaced)),
+    ] {
+        // The second read is refused.
+        for sector in [0, 8] {
+            for profile in [Profile::Strict, Profile::Literal] {
+                let mut oracle = Oracle::new(profile, 8);
+                oracle.begin_life(TERMS);
+                oracle.submit(ID, &Request { sector, ..request(Kind::In, &[]) });
+                let told = oracle.complete_excused(ID, IOERR, &[seen], Excuse::Any);
+                let told = told.err().map(|violation| violation.rule);
+                let rule = rule.filter(|_| profile == Profile::Strict);
+                assert_eq!(told, rule, "{seen:?} of sector {sector}, {profile:?}");
+            }
+        }
+    }
+}

@@ -44,10 +44,17 @@ enum Write {
     Element,
     /// To the table of an indirect chain.
     Table,
+    /// Bytes of its own to the data of a read that fails.
+    Leak,
+    /// The data of a read that fails one sector further on.
+    LeakShifted,
+    /// To the data of a read that fails, only zeroes behind the first half of a sector. It may do
+    /// that.
+    Half,
 }
 
 /// All of them, with the rules that should catch each.
-const WRITES: [(Write, &[Rule]); 12] = [
+const WRITES: [(Write, &[Rule]); 14] = [
     (Write::Segments, &[Rule::WroteReadable]),
     (Write::Reserved, &[Rule::WroteReadable]),
     (Write::Sector, &[Rule::WroteReadable]),
@@ -60,6 +67,8 @@ const WRITES: [(Write, &[Rule]); 12] = [
     (Write::NoNotify, &[Rule::UsedRingBroken]),
     (Write::Element, &[Rule::UsedRingBroken]),
     (Write::Table, &[Rule::WroteOutside, Rule::UnknownStatus]),
+    (Write::Leak, &[Rule::NeverWritten]),
+    (Write::LeakShifted, &[Rule::Misplaced]),
 ];
 
 /// The shipped device, and a write.
@@ -136,6 +145,36 @@ impl Scribbler {
     }
 }
 
+/// Writes to the data of a read that was just used and has failed.
+fn leak(write: Write, ring: RingPlan, before: u16, host: &Host<'_>) {
+    let ram = &host.ram;
+    let used = u16::from_le_bytes(ram.read(ring.used + 2));
+    if used != before.wrapping_add(1) {
+        return;
+    }
+    let element = ring.used + 4 + 8 * u32::from(before % ring.size);
+    let head = u32::from_le_bytes(ram.read(element)) as u16;
+    let Ok(read) = BlockRequest::parse(ram, DeviceRing::new(ring).walk(ram, head)) else { return };
+    let (&(at, len), &(end, of_end)) =
+        (&read.chain.writable[0], read.chain.writable.last().expect("it has a status"));
+    let failed = ram.read::<1>(end + of_end - 1)[0] != 0;
+    if read.kind != request::IN || !failed || len < 512 || read.data_in < 512 {
+        return;
+    }
+    let mut bytes = vec![0x11; 512];
+    if write != Write::Leak {
+        // The medium, from the sector on that was read or from the one behind it.
+        let image = host.disk.image(host.device).as_chunks::<512>().0;
+        let behind = u64::from(write == Write::LeakShifted);
+        let Some(sector) = image.get(read.sector.saturating_add(behind) as usize) else { return };
+        bytes.copy_from_slice(sector);
+    }
+    if write == Write::Half {
+        bytes[256..].fill(0);
+    }
+    ram.write(at, &bytes);
+}
+
 impl DeviceUnderTest for Scribbler {
     type Setup = Write;
 
@@ -184,7 +223,13 @@ impl DeviceUnderTest for Scribbler {
         if let Some((at, byte)) = self.enciphered.take() {
             host.ram.write(at, &[byte]);
         }
+        let before = self.used(usize::from(queue), &host.ram);
         let progress = self.inner.step(queue, host);
+        if let Write::Leak | Write::LeakShifted | Write::Half = self.write
+            && let Some(&ring) = self.rings.get(usize::from(queue))
+        {
+            leak(self.write, ring, before, host);
+        }
         // The first step after which there is nothing to do: requests wait for the host.
         if progress == Progress::Idle {
             self.scribble(usize::from(queue), &host.ram);
@@ -235,6 +280,11 @@ fn a_write_where_a_device_must_not_write_is_caught() {
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
+}
+
+#[test]
+fn a_failed_read_may_leave_a_part_of_its_sector() {
+    assert_eq!(seeds_until(Write::Half), []);
 }
 
 #[test]

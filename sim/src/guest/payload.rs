@@ -16,6 +16,10 @@ use crate::guest::Kind;
 /// Bytes in a sector, whatever the disk's own block size: virtio 1.4, 5.2.4.
 pub const SECTOR: usize = 512;
 
+/// The content of bytes of a buffer that the device has not written. It is neither zero nor a valid
+/// status.
+pub(super) const POISON: u8 = 0xc5;
+
 impl Author {
     /// The disk number of sectors that belong to no disk.
     pub const NO_DISK: u8 = 0x7f;
@@ -185,6 +189,28 @@ pub fn read(bytes: &[u8], author: Author, sector: u32) -> Observed {
         return Observed::Misdirected { content: content(version), home: u64::from(place as u32) };
     }
     Observed::Content(content(version))
+}
+
+/// Decodes the place of a sector in the buffer of a read that failed: zeroes if it was not
+/// written, and torn if it shows a part of the sector.
+///
+/// # Panics
+/// If `bytes` is not one sector long.
+#[cold]
+#[must_use]
+pub(crate) fn left(bytes: &[u8], author: Author, sector: u32) -> Observed {
+    let (words, _) = bytes.as_chunks::<8>();
+    let who = u64::from_le_bytes(words[0]);
+    if who == 0 || words[0].contains(&POISON) {
+        // It was zeroed, or at most a part of its first word was written.
+        return Observed::Content(Content::ZERO);
+    }
+    match read(bytes, author, sector) {
+        // What follows the first word may be of an earlier request.
+        Observed::Torn | Observed::Garbage if (who >> 32) as u32 == author.run => Observed::Torn,
+        Observed::Torn => Observed::Garbage,
+        seen => seen,
+    }
 }
 
 /// Whether a sector holds exactly the content that [`fill`] writes.

@@ -11,10 +11,9 @@
 //! ```
 
 use crate::guest::memory::Memory;
+use crate::guest::payload::POISON;
 use crate::guest::wire::ring::DESCRIPTOR;
 
-/// The content of bytes that the device has not written. It is neither zero nor a valid status.
-pub(super) const POISON: u8 = 0xc5;
 const POISONED: u64 = u64::from_le_bytes([POISON; 8]);
 const GUARD: u64 = u64::from_le_bytes(*b"GUARDED!");
 /// A poisoned status byte and the first seven bytes of the guard after it.
