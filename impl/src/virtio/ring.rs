@@ -331,3 +331,70 @@ impl<M: GuestMemory> Iterator for Chain<'_, M> {
         Some(descriptor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{self, AtomicUsize};
+    use vm_memory::GuestMemoryMmap;
+
+    const AVAILABLE: GuestAddress = GuestAddress(0x100);
+    const USED: GuestAddress = GuestAddress(0x200);
+    const ROUNDS: u16 = 50_000;
+
+    fn memory() -> GuestMemoryMmap<()> {
+        GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).expect("a page of memory")
+    }
+
+    /// Waits until both threads have called it for the `nth` time.
+    fn meet(arrived: &AtomicUsize, nth: u16) {
+        arrived.fetch_add(1, Ordering::SeqCst);
+        let mut waits = 0;
+        while arrived.load(Ordering::SeqCst) < 2 * usize::from(nth) {
+            waits += 1;
+            // The other thread may have no processor.
+            if waits % 1000 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+        }
+    }
+
+    /// Loom cannot model accesses to guest memory, so this needs a processor that may take the load
+    /// of the flag before the store of the index, as x86 and Arm do.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "device and driver run at the same time")]
+    fn a_driver_that_enables_signals_sees_the_index_or_is_signalled() {
+        let memory = memory();
+        let layout = QueueLayout { size: 4, descriptors: 0, available: AVAILABLE.0, used: USED.0 };
+        let mut ring = Ring::at(layout).expect("it is aligned");
+        let (begin, end) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let suppress = |flag: u16| {
+            memory.store(flag.to_le(), AVAILABLE, Ordering::Relaxed).expect("it is in memory");
+        };
+        let signalled: Vec<bool> = std::thread::scope(|threads| {
+            let device = threads.spawn(|| {
+                let mut device = |round| {
+                    meet(&begin, round);
+                    ring.put(&memory, 0, 0).expect("it is in memory");
+                    let signal = ring.wants_signal(&memory).expect("it is in memory");
+                    meet(&end, round);
+                    signal
+                };
+                (1..=ROUNDS).map(&mut device).collect()
+            });
+            let mut missed = Vec::new();
+            for round in 1..=ROUNDS {
+                suppress(AVAIL_NO_INTERRUPT);
+                meet(&begin, round);
+                suppress(0);
+                atomic::fence(Ordering::SeqCst);
+                let index: u16 =
+                    memory.load(USED.unchecked_add(2), Ordering::Acquire).expect("it is in memory");
+                missed.push(u16::from_le(index) != round);
+                meet(&end, round);
+            }
+            let signalled: Vec<bool> = device.join().expect("the device's thread ends");
+            missed.into_iter().zip(signalled).map(|(missed, signal)| !missed || signal).collect()
+        });
+        let lost = signalled.iter().filter(|told| !**told).count();
+        assert_eq!(lost, 0, "of {ROUNDS} completions the driver learned of all but {lost}");
+    }
+}
