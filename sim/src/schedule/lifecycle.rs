@@ -4,11 +4,17 @@ use super::Scheduler;
 use crate::base::choose::{Choose, Site};
 use crate::dut::DeviceUnderTest;
 use crate::dut::lifecycle::{Abilities, Cut, Lifecycle, QueueState};
-use crate::world::World;
+use crate::world::{DeviceSlot, World};
 use crate::world::action::{Action, QueueId};
 
 /// The most interruptions, in one life, of backends that continue for a dead one.
 const MOST_CARRIED: u32 = 2;
+
+/// Whether another backend may take over. Each that carries out a write again adds an explanation
+/// for later reads.
+fn may_take_over<D>(slot: &DeviceSlot<D>) -> bool {
+    slot.life().carried_again < MOST_CARRIED || !slot.is_carrying()
+}
 
 impl Scheduler {
     /// A lifecycle event, if one is drawn.
@@ -86,9 +92,7 @@ impl Scheduler {
         device: u8,
     ) -> Option<Lifecycle> {
         let slot = world.slot(device);
-        // Each backend that carries out a write again adds an explanation for later reads.
-        let often = slot.life().carried_again >= MOST_CARRIED;
-        if !slot.is_live() || slot.is_paused() || often || !slot.is_carrying() {
+        if !slot.is_live() || slot.is_paused() || !slot.is_carrying() || !may_take_over(slot) {
             return None;
         }
         if choose.below(4, Site::Lifecycle) != 0 {
@@ -115,7 +119,9 @@ impl Scheduler {
     ) -> Option<Lifecycle> {
         let slot = world.slot(to.device);
         let can = slot.can;
-        let disk = &self.options.shape.spec.disk;
+        let spec = &self.options.shape.spec;
+        let disk = &spec.disk;
+        let takes_over = can.reconnect && spec.record && may_take_over(slot);
         match choose.below(7, Site::Lifecycle) {
             0 | 1 if can.pause => Some(Lifecycle::Pause),
             2 if can.resize => {
@@ -125,8 +131,8 @@ impl Scheduler {
             3 if can.queue_reset && slot.may_reset_queues() => {
                 Some(Lifecycle::ResetQueue { queue: to.queue })
             }
-            6 if can.reconnect && self.options.shape.spec.record => Some(Lifecycle::Leave),
-            4 | 5 if can.reconnect && self.options.shape.spec.record => {
+            6 if takes_over => Some(Lifecycle::Leave),
+            4 | 5 if takes_over => {
                 let inside = match choose.below(5, Site::Lifecycle) {
                     0 | 1 => None,
                     nth => Some((to.queue, Cut::NAMES[nth as usize - 2].0)),
