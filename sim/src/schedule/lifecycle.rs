@@ -4,8 +4,8 @@ use super::Scheduler;
 use crate::base::choose::{Choose, Site};
 use crate::dut::DeviceUnderTest;
 use crate::dut::lifecycle::{Abilities, Cut, Lifecycle, QueueState};
-use crate::world::{DeviceSlot, World};
 use crate::world::action::{Action, QueueId};
+use crate::world::{DeviceSlot, World};
 
 /// The most interruptions, in one life, of backends that continue for a dead one.
 const MOST_CARRIED: u32 = 2;

@@ -47,6 +47,10 @@ impl<D: DeviceUnderTest> World<D> {
     /// [`Host`](crate::dut::Host), and before the guest looks at the rings.
     #[inline]
     pub(super) fn heed(&mut self, device: u8) {
+        if self.disk.take_failure() {
+            // The device learns of it only now, so it concerns writes that were sent since, too.
+            self.slots[usize::from(device)].excuse_writes();
+        }
         if self.slots[usize::from(device)].link.spoke {
             self.heed_link(device);
         }

@@ -39,6 +39,8 @@ pub struct SimDisk {
     pub(super) orphans: Vec<InFlight>,
     pub(super) submitted: u32,
     pub(super) syncs_failed: u32,
+    /// A device has taken the failure of a sync since this was asked last.
+    failure_taken: bool,
     /// Transfers that were cut short, with the sector at which each should resume.
     pub(super) cut_short: Vec<(OpKey, u32)>,
     pub(super) resumed: u32,
@@ -80,6 +82,7 @@ impl SimDisk {
             orphans: Vec::new(),
             submitted: 0,
             syncs_failed: 0,
+            failure_taken: false,
             cut_short: Vec::new(),
             resumed: 0,
             stray: None,
@@ -139,6 +142,7 @@ impl SimDisk {
         self.ready.iter_mut().for_each(VecDeque::clear);
         self.submitted = 0;
         self.syncs_failed = 0;
+        self.failure_taken = false;
         self.cut_short.clear();
         (self.resumed, self.stray) = (0, None);
         if let Some(record) = &mut self.record {
@@ -428,6 +432,7 @@ impl SimDisk {
     fn take_oldest(&mut self, device: u8, lane: u8) -> Option<Completion> {
         let ready = self.ready[lane_index(device, lane)].pop_front()?;
         self.taken = self.taken.or(ready.landed.and(self.dirty));
+        self.failure_taken |= ready.kind == OpKind::Sync && ready.completion.result.is_err();
         if let Some(record) = &mut self.record {
             record.taken(&ready, &self.cache);
         }
@@ -435,6 +440,12 @@ impl SimDisk {
             self.forget(ready.forgot);
         }
         Some(ready.completion)
+    }
+
+    /// Whether a device has taken the failure of a sync since the last call.
+    #[inline]
+    pub(crate) fn take_failure(&mut self) -> bool {
+        std::mem::take(&mut self.failure_taken)
     }
 
     /// The number of transfers that resumed where a short one had stopped.
