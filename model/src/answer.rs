@@ -13,7 +13,7 @@ use crate::terms::{self, Profile, Row};
 use crate::violation::Violation;
 
 /// Says that the read has failed.
-const LEFT: &str = "The read failed, and its buffer holds what is not of its sectors.";
+const LEFT: &str = "The read failed, and its buffer holds bytes that its sectors never held.";
 
 impl Oracle {
     /// Applies an answer to the data.
@@ -115,8 +115,8 @@ impl Oracle {
         }
     }
 
-    /// Checks what a read that failed has left in its buffer (AMB-44): nothing that is not of its
-    /// sectors. Which version a sector shows does not matter, nor whether it is whole.
+    /// Checks what a read that failed has left in its buffer: only content of its own sectors, or
+    /// zeroes (AMB-44). A sector may show any version of itself, and a part of one.
     #[inline]
     fn check_left(
         &self,

@@ -369,7 +369,7 @@ mod tests {
         let suppress = |flag: u16| {
             memory.store(flag.to_le(), AVAILABLE, Ordering::Relaxed).expect("it is in memory");
         };
-        let signalled: Vec<bool> = std::thread::scope(|threads| {
+        let learned: Vec<bool> = std::thread::scope(|threads| {
             let device = threads.spawn(|| {
                 let mut device = |round| {
                     meet(&begin, round);
@@ -394,7 +394,7 @@ mod tests {
             let signalled: Vec<bool> = device.join().expect("the device's thread ends");
             missed.into_iter().zip(signalled).map(|(missed, signal)| !missed || signal).collect()
         });
-        let lost = signalled.iter().filter(|told| !**told).count();
+        let lost = learned.iter().filter(|learned| !**learned).count();
         assert_eq!(lost, 0, "of {ROUNDS} completions the driver learned of all but {lost}");
     }
 }
