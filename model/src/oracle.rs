@@ -459,8 +459,8 @@ impl Oracle {
         self.ledger.entry(Slot::of(id)).is_some()
     }
 
-    /// Whether the guest has seen the host fail in this backend life: an `IOERR` that no rule
-    /// required.
+    /// Whether the guest has seen a sync of the host fail in this backend life: an `IOERR` of a
+    /// request that may sync, required by no rule.
     #[must_use]
     pub fn host_failed(&self) -> bool {
         self.failure_seen

@@ -5,13 +5,15 @@
 //! unsupp` complete them; a read completes with its observation: `7=w3`, `7=0`, `7=initial`,
 //! `7=torn`, `7=foreign`, `7=garbage`, `7=w3@9` (written for sector 9). `?2=w3` is a whole read.
 //! `W` and `F` alone are shorthand: `W7>2` and `F7` publish and complete at once. `POWER`, `RESET`
-//! and `KILL` end a life and begin the next on the same terms; a following `row=X` renegotiates.
-//! `wb=0` and `wb=1` switch the cache mode. Only the last step may break a rule.
+//! and `KILL` end a life and begin the next on the same terms; a following `row=X` renegotiates,
+//! and so do `fail`, after which the host may fail, and `capacity=N`. `wb=0` and `wb=1` switch the
+//! cache mode; `GROWN N`, `QUEUE RESET 7`, `SAVE` and `SAVED` or `UNSAVED`, `RECONNECT` and
+//! `FAILURE` are the other events of a life. Only the last step may break a rule.
 
 mod language;
 
 use language::{Script, check, check_on};
-use powerfail_model::{Profile, Row, Rule};
+use powerfail_model::{Kind, Profile, Reason, RequestId, Row, Rule};
 
 /// Checks every history against the rule that it breaks.
 fn table(rows: &[(&str, &str)]) {
@@ -421,4 +423,121 @@ fn every_rule_of_the_oracle_is_broken_by_some_history_here() {
     for rule in of_the_oracle {
         assert!(source.contains(&format!("\"{}\")", rule.name())), "{}", rule.name());
     }
+}
+
+#[test]
+fn a_reset_of_a_queue_ends_its_requests_and_no_other() {
+    table(&[
+        ("7>2; QUEUE RESET 7; ?2=w7", "-"),
+        ("7>2; QUEUE RESET 7; ?2=initial", "-"),
+        ("7>2; QUEUE RESET 7; ?2=initial; ?2=w7", "late-effect"),
+        ("7>2; QUEUE RESET 7; W8>2; ?2=w7", "late-effect"),
+        ("7>2; QUEUE RESET 7; QUIET", "-"),
+        ("7>2; 8>3; QUEUE RESET 7; QUIET", "never-used"),
+        ("7>2; 8>3; QUEUE RESET 7; 8 ok; F9; POWER; ?3=initial", "stable-write-lost"),
+        // What was answered before stays answered.
+        ("W7>2; QUEUE RESET 7; F8; POWER; ?2=initial", "stable-write-lost"),
+        // A read that was ended binds no later one.
+        ("r6<2; 7>2; QUEUE RESET 6; 7 ok; ?2=initial", "stale-read"),
+    ]);
+}
+
+#[test]
+fn a_reset_of_a_queue_hides_whether_a_sync_failed() {
+    table(&[
+        ("fail; W7>2; f8; QUEUE RESET 8; ?2=initial", "-"),
+        // A flush that succeeds now says that nothing is lost.
+        ("fail; W7>2; f8; QUEUE RESET 8; F9; ?2=initial", "stale-read"),
+        // It is over: what is written afterwards is there.
+        ("fail; W7>2; f8; QUEUE RESET 8; W9>2; ?2=w7", "stale-read"),
+        ("fail; W7>2; r8<3; QUEUE RESET 8; ?2=initial", "stale-read"),
+        ("W7>2; f8; QUEUE RESET 8; ?2=initial", "stale-read"),
+        ("fail; W7>2; f8; f9; QUEUE RESET 8; 9 ok; W10>2; ?2=w7", "stale-read"),
+    ]);
+}
+
+#[test]
+fn a_disk_that_grew_serves_its_new_sectors() {
+    table(&[
+        ("capacity=8; 7>10; 7 ok", "beyond-capacity-served"),
+        ("capacity=8; 7>10; 7 err", "-"),
+        ("capacity=8; GROWN 12; 7>10; 7 err", "legal-request-failed"),
+        ("capacity=8; GROWN 12; W7>10; F8; POWER; ?10=initial", "stable-write-lost"),
+        ("capacity=8; GROWN 12; ?10=initial", "-"),
+        ("capacity=8; GROWN 12; 7>12; 7 ok", "beyond-capacity-served"),
+        ("capacity=8; GROWN 12; RESET; ?10=initial", "-"),
+    ]);
+}
+
+#[test]
+fn a_save_is_a_flush_that_was_sent_when_it_began() {
+    table(&[
+        ("W7>2; SAVE; SAVED; POWER; ?2=initial", "stable-write-lost"),
+        ("7>2; SAVE; 7 ok; SAVED; POWER; ?2=initial", "-"),
+        ("SAVE; W7>2; SAVED; POWER; ?2=initial", "-"),
+        ("W7>2; SAVE; POWER; ?2=initial", "-"),
+        ("W7>2; SAVE; UNSAVED; POWER; ?2=initial", "-"),
+        ("W6>2; SAVE; SAVED; W7>2; SAVE; UNSAVED; POWER; ?2=initial", "stable-write-lost"),
+        // Its sync may fail, and nobody hears of it unless the save ends.
+        ("fail; W7>2; SAVE; ?2=initial", "-"),
+        ("fail; W7>2; SAVE; UNSAVED; ?2=initial", "-"),
+        ("fail; W7>2; SAVE; SAVED; ?2=initial", "stale-read"),
+        ("fail; W7>2; SAVE; UNSAVED; W8>2; ?2=w7", "stale-read"),
+        ("fail; SAVE; SAVE; SAVED; W7>2; ?2=initial", "stale-read"),
+        ("W7>2; SAVE; UNSAVED; ?2=initial", "stale-read"),
+    ]);
+}
+
+#[test]
+fn a_backend_that_did_not_start_has_seen_its_host_fail() {
+    table(&[
+        ("W7>2; FAILURE; ?2=initial", "-"),
+        ("W7>2; FAILURE; W8>2; ?2=w7", "stale-read"),
+        ("W7>2; FAILURE; KILL; ?2=initial", "-"),
+        ("W7>2; FAILURE; KILL; ?2=initial; W8>2; ?2=initial", "stale-read"),
+        ("W7>2; KILL; ?2=initial", "stale-read"),
+    ]);
+}
+
+#[test]
+fn an_oracle_says_what_it_knows() {
+    let knows =
+        |history: &str, id: u32| Script::play(Profile::Strict, history).oracle.knows(RequestId(id));
+    assert!(knows("W7>2", 7) && knows("7>2; POWER", 7));
+    assert!(!knows("W7>2", 6) && !knows("W7>2", 8) && !knows("W7>2", 70_000));
+    let failed = |history: &str| Script::play(Profile::Strict, history).oracle.host_failed();
+    for history in ["row=F; fail; 7>2; 7 err", "fail; f8; 8 err; RESET", "FAILURE"] {
+        assert!(failed(history), "{history}");
+    }
+    // A write-back write does not sync, and a host has no part in a refusal.
+    for history in ["fail; 7>2; 7 err", "row=F; fail; 7>99; 7 err", "FAILURE; POWER"] {
+        assert!(!failed(history), "{history}");
+    }
+    for history in ["fail; W7>2", "fail; f7; 7 err; KILL", "fail; f7; 7 err; POWER"] {
+        assert!(!failed(history), "{history}");
+    }
+}
+
+#[test]
+fn a_kind_of_request_has_a_name() {
+    use Kind::{Discard, Flush, GetId, In, Other, Out, WriteZeroes};
+    let names = [In, Out, Flush, GetId, Discard, WriteZeroes, Other(99)].map(Kind::name);
+    assert_eq!(names, ["in", "out", "flush", "get-id", "discard", "write-zeroes", "other"]);
+}
+
+#[test]
+fn a_violation_names_the_reads_that_ordered_the_versions() {
+    let reads = |history: &str| -> Vec<u32> {
+        let broken = Script::play(Profile::Strict, history).broken.expect("a broken rule");
+        let saw = |reason: &Reason| match *reason {
+            Reason::ReadSaw { id, .. } => Some(id.0),
+            _ => None,
+        };
+        broken.because.iter().filter_map(saw).collect()
+    };
+    // The first read saw w8, so that w7 is overwritten.
+    assert_eq!(reads("W7>2; 8>2; r4<2; 4=w8; r6<2; 6=w7"), [4, 6]);
+    assert_eq!(reads("W7>2; 8>2; r4<2; 4=w8; r5<3; 5=initial; r6<2; 6=w7"), [4, 6]);
+    assert_eq!(reads("W7>2; r4<2; 4=w7; r6<2; 6=initial"), [4, 6]);
+    assert_eq!(reads("W7>2; r6<2; 6=initial"), [6]);
 }

@@ -67,6 +67,11 @@ impl Script {
                 self.oracle.backend_kill();
                 self.oracle.begin_life(self.terms);
             }
+            "RECONNECT" => self.oracle.reconnect(),
+            "SAVE" => self.oracle.save_begun(),
+            "SAVED" => self.oracle.saved(),
+            "UNSAVED" => self.oracle.save_given_up(),
+            "FAILURE" => self.oracle.host_failure_shown(),
             "QUIET" => return self.oracle.quiesce(),
             "wb=0" | "wb=1" => self.oracle.set_writeback(step == "wb=1"),
             "fail" => self.renegotiate(Terms { host_may_fail: true, ..self.terms }),
@@ -84,6 +89,20 @@ impl Script {
     fn request(&mut self, step: &str) -> Result<(), Violation> {
         if let Some(row) = step.strip_prefix("row=") {
             self.renegotiate(terms_of(row));
+            return Ok(());
+        }
+        if let Some(capacity) = step.strip_prefix("capacity=") {
+            let capacity = capacity.parse().expect("sectors");
+            self.renegotiate(Terms { capacity, ..self.terms });
+            return Ok(());
+        }
+        if let Some(capacity) = step.strip_prefix("GROWN ") {
+            self.terms.capacity = capacity.parse().expect("sectors");
+            self.oracle.grown(self.terms.capacity);
+            return Ok(());
+        }
+        if let Some(ids) = step.strip_prefix("QUEUE RESET ") {
+            self.oracle.queue_reset_shown(ids.split(' ').map(request_id));
             return Ok(());
         }
         if let Some(id) = step.strip_prefix("again ") {
