@@ -96,11 +96,11 @@ impl<S: Seam> DeviceUnderTest for Blk<S> {
         }
     }
 
-    fn restart(&mut self, _: &S::Setup, spec: &Spec, host: &mut Host<'_>, _: End) {
+    fn restart(&mut self, _: &S::Setup, spec: &Spec, host: &mut Host<'_>, end: End) {
         self.registers = Registers::on(spec, host.disk.limits(host.device));
         self.records.clear();
         self.unrecorded = 0;
-        self.seam.backend_lost();
+        self.seam.backend_lost(end);
     }
 
     fn carries(&self) -> Option<u64> {

@@ -159,12 +159,12 @@ impl<L: FileLane, S: Seam> DeviceUnderTest for BlkFile<L, S> {
         }
     }
 
-    fn restart(&mut self, _: &Self::Setup, spec: &Spec, _: &mut Host<'_>, _: End) {
+    fn restart(&mut self, _: &Self::Setup, spec: &Spec, _: &mut Host<'_>, end: End) {
         self.registers = Registers::on(spec, limits(spec));
         // The old backend lets go of the file before the new one takes it.
         self.lanes.clear();
         self.lanes = open_lanes(&self.lease.path, self.read_only, self.queues);
-        self.seam.backend_lost();
+        self.seam.backend_lost(end);
     }
 
     forward!(

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use powerfail_device::Disk;
 
 use super::registers::Registers;
-use crate::dut::{Host, Progress};
+use crate::dut::{End, Host, Progress};
 use crate::guest::memory::Ram;
 use crate::host::disk::Lane;
 
@@ -41,7 +41,7 @@ pub trait Seam: Clone + Debug + Send + Sized {
     }
 
     /// Another backend opens the disk.
-    fn backend_lost(&mut self) {}
+    fn backend_lost(&mut self, _end: End) {}
 
     /// The guest begins a reset.
     fn reset_begun(&mut self) {}
@@ -113,8 +113,8 @@ impl<S: Seam> Seam for Option<S> {
         }
     }
 
-    fn backend_lost(&mut self) {
-        self.iter_mut().for_each(S::backend_lost);
+    fn backend_lost(&mut self, end: End) {
+        self.iter_mut().for_each(|seam| seam.backend_lost(end));
     }
 
     fn reset_begun(&mut self) {

@@ -1,7 +1,7 @@
 //! The seam for backends: the interface that a device must offer to be put under test.
 //!
 //! It is the guest's view of a device, plus one method that lets a queue's thread take a step.
-//! Guest memory is passed as a plain region, so a backend built on any version of vm-memory fits,
+//! Guest memory is passed as plain bytes, so a backend built on any version of vm-memory fits,
 //! and so does one built on none. A binary that implements [`DeviceUnderTest`] and calls
 //! [`powerfail::main`](crate::main()) has the whole command line.
 //!
@@ -102,6 +102,8 @@ pub enum Progress {
 /// - A device is a function of its calls: no clock, no random number but [`Host::choose`], no
 ///   thread with effects of its own. Runs are repeated, and a difference ends a campaign.
 /// - A clone shares no state with its original.
+/// - Guest memory may lie at other addresses of this process in the next call, and may consist of
+///   several adjacent [regions](crate::guest::memory::Ram::regions).
 /// - A panic in any method is a finding, so a device may assert what it relies on.
 /// - `step` is called on devices that are not live: between `begin_reset` and `reset_done`; once
 ///   for each queue after `reset_done` was true, where it must use and signal nothing; and for

@@ -1,4 +1,4 @@
-//! Guest memory: one flat region, from address zero.
+//! Guest memory: from address zero, in one region or in several.
 //!
 //! This crate implements `GuestMemory` itself because a single region needs no look-up:
 //! `get_slices` returns exactly one slice. That makes a ring round trip an order of magnitude
@@ -6,8 +6,12 @@
 //! and belongs to the guest. A device is given a [`Ram`], a pointer and a length, which a backend
 //! built on any version of vm-memory can wrap.
 //!
-//! Not here: dirty tracking, several regions, holes. A world has one thread, so every access is
-//! plain; the memory order between threads is checked elsewhere.
+//! In some runs the memory consists of several [regions](Ram::regions) of equal size, as a
+//! front-end of vhost-user may announce it, and it [moves](Memory::move_away) to other addresses of
+//! this process while requests are in flight, as after a new SET_MEM_TABLE.
+//!
+//! Not here: dirty tracking, holes. A world has one thread, so every access is plain; the memory
+//! order between threads is checked elsewhere.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::cell::Cell;
@@ -39,8 +43,15 @@ pub const MEMORY: usize = 64 << 10;
 pub struct Memory {
     base: NonNull<u8>,
     len: usize,
+    /// Bytes of a region; `len` if there is one.
+    region: usize,
+    /// The allocation that the memory moved away from.
+    former: Option<NonNull<u8>>,
     trap: Option<Box<Trap>>,
 }
+
+/// What a device finds where guest memory was.
+const STALE: u8 = 0xa5;
 
 /// A write of the guest to its memory.
 #[derive(Clone, Debug)]
@@ -96,7 +107,32 @@ impl Memory {
         // SAFETY: the layout has a non-zero size, checked above.
         let base = unsafe { alloc_zeroed(layout) };
         let Some(base) = NonNull::new(base) else { std::alloc::handle_alloc_error(layout) };
-        Memory { base, len, trap: None }
+        Memory { base, len, region: len, former: None, trap: None }
+    }
+
+    /// Divides the memory into regions of so many bytes; 0 means a single one.
+    ///
+    /// # Panics
+    /// If it is not a multiple of 4096.
+    pub(crate) fn divide(&mut self, region: u32) {
+        assert!(region.is_multiple_of(4096), "a region comes in pages");
+        self.region = if region == 0 { self.len } else { region as usize };
+    }
+
+    /// Moves the memory to other addresses of this process. What is read at the former ones makes
+    /// no sense, and what is written there is lost.
+    pub(crate) fn move_away(&mut self) {
+        let layout = Memory::layout(self.len);
+        let to = self.former.take().unwrap_or_else(|| {
+            // SAFETY: the layout has a non-zero size, as that of the first allocation.
+            let base = unsafe { alloc_zeroed(layout) };
+            NonNull::new(base).unwrap_or_else(|| std::alloc::handle_alloc_error(layout))
+        });
+        // SAFETY: both are allocations of `len` initialised bytes, and they differ.
+        unsafe { ptr::copy_nonoverlapping(self.base.as_ptr(), to.as_ptr(), self.len) };
+        // SAFETY: as above. Everything that borrows the bytes borrows `self`.
+        unsafe { ptr::write_bytes(self.base.as_ptr(), STALE, self.len) };
+        self.former = Some(std::mem::replace(&mut self.base, to));
     }
 
     /// A copy of the first `len` bytes.
@@ -113,28 +149,31 @@ impl Memory {
         // SAFETY: both ranges are `len` bytes long, one inside each allocation, and do not overlap
         // because the second allocation is new. The copy initialises every byte of it.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), base.as_ptr(), len) };
-        Memory { base, len, trap: self.trap.clone() }
+        let region = if self.region == self.len { len } else { self.region };
+        Memory { base, len, region, former: None, trap: self.trap.clone() }
     }
 
     fn layout(len: usize) -> Layout {
         Layout::from_size_align(len, 4096).expect("a page-aligned layout of a small size")
     }
 
-    /// The region as a device sees it. The borrow excludes every other access meanwhile.
+    /// The memory as a device sees it. The borrow excludes every other access meanwhile.
     #[inline]
     #[must_use]
     pub fn ram(&mut self) -> Ram<'_> {
         let trap = self.trap.as_deref();
-        Ram { base: self.base.as_ptr(), len: self.len, trap, owner: PhantomData }
+        let Memory { len, region, .. } = *self;
+        Ram { base: self.base.as_ptr(), len, region, trap, owner: PhantomData }
     }
 
-    /// The region for code that only reads it, while others may read too.
+    /// The memory for code that only reads it, while others may read too.
     ///
     /// # Safety
     /// The caller must not write through it.
     #[inline]
     pub(crate) unsafe fn ram_to_read(&self) -> Ram<'_> {
-        Ram { base: self.base.as_ptr(), len: self.len, trap: None, owner: PhantomData }
+        let Memory { len, region, .. } = *self;
+        Ram { base: self.base.as_ptr(), len, region, trap: None, owner: PhantomData }
     }
 
     /// Has the guest write just before the `nth` read of the first of the bytes through a [`Ram`],
@@ -161,6 +200,11 @@ impl Memory {
     /// Whether the trap has written.
     pub(crate) fn is_sprung(&self) -> bool {
         self.trap.as_ref().is_some_and(|trap| trap.left.get() == 0)
+    }
+
+    /// Zeroes every byte.
+    pub(crate) fn clear(&mut self) {
+        self.bytes_mut(0, self.len as u32).fill(0);
     }
 
     /// The length in bytes.
@@ -281,16 +325,21 @@ impl Clone for Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with the same layout, and not freed since.
-        unsafe { dealloc(self.base.as_ptr(), Memory::layout(self.len)) };
+        for base in [Some(self.base), self.former].into_iter().flatten() {
+            // SAFETY: allocated with the same layout, and not freed since.
+            unsafe { dealloc(base.as_ptr(), Memory::layout(self.len)) };
+        }
     }
 }
 
-/// Guest memory as a device borrows it: one region that starts at guest address zero.
+/// Guest memory as a device borrows it. It starts at guest address zero and has no holes.
+///
+/// It may lie elsewhere in the next call: a device must not keep [`base`](Self::base).
 #[derive(Clone, Copy, Debug)]
 pub struct Ram<'a> {
     base: *mut u8,
     len: usize,
+    region: usize,
     trap: Option<&'a Trap>,
     owner: PhantomData<&'a mut Memory>,
 }
@@ -302,7 +351,7 @@ impl Ram<'_> {
         self.base
     }
 
-    /// The length of the region in bytes.
+    /// The length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -312,6 +361,21 @@ impl Ram<'_> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         false
+    }
+
+    /// The regions that the memory consists of, each with its guest address and its length. In most
+    /// runs there is one. A buffer or a ring may lie in several.
+    pub fn regions(&self) -> impl Iterator<Item = (u64, usize)> + use<> {
+        let Ram { len, region, .. } = *self;
+        (0..len).step_by(region).map(move |at| (at as u64, region.min(len - at)))
+    }
+
+    /// The same memory where it was when its base was `base`.
+    ///
+    /// # Safety
+    /// `base` must be the base of an earlier `Ram` of the same [`Memory`].
+    pub(crate) unsafe fn as_before(self, base: *mut u8) -> Self {
+        Ram { base, ..self }
     }
 
     /// Reads `N` bytes from a guest address.
@@ -342,27 +406,53 @@ impl Ram<'_> {
     }
 }
 
-/// The one slice of a range of flat memory, or none for an empty range.
+/// The slices of a range of guest memory: one for each region that it touches.
 #[derive(Debug)]
-pub struct OneSlice<'a>(Option<VolatileSlice<'a, ()>>);
+pub struct Slices<'a> {
+    next: *mut u8,
+    left: usize,
+    /// The length of the next slice, at most `left`.
+    first: usize,
+    region: usize,
+    owner: PhantomData<&'a Memory>,
+}
 
-impl<'a> Iterator for OneSlice<'a> {
+impl<'a> Slices<'a> {
+    #[inline(always)]
+    fn take_next(&mut self) -> Option<VolatileSlice<'a, ()>> {
+        if self.left == 0 {
+            return None;
+        }
+        let (start, count) = (self.next, self.first);
+        self.left -= count;
+        if self.left > 0 {
+            // SAFETY: `get_slices` has shown `left` more bytes to lie inside the memory.
+            self.next = unsafe { start.add(count) };
+            self.first = self.region.min(self.left);
+        }
+        // SAFETY: `get_slices` has shown the whole range to lie inside the memory, which the
+        // lifetime keeps allocated.
+        Some(unsafe { VolatileSlice::new(start, count) })
+    }
+}
+
+impl<'a> Iterator for Slices<'a> {
     type Item = Result<VolatileSlice<'a, ()>, GuestMemoryError>;
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.take().map(Ok)
+        self.take_next().map(Ok)
     }
 }
 
-impl FusedIterator for OneSlice<'_> {}
+impl FusedIterator for Slices<'_> {}
 
-impl<'a> GuestMemorySliceIterator<'a, ()> for OneSlice<'a> {
+impl<'a> GuestMemorySliceIterator<'a, ()> for Slices<'a> {
     #[inline(always)]
     fn stop_on_error(
-        self,
+        mut self,
     ) -> Result<impl Iterator<Item = VolatileSlice<'a, ()>>, GuestMemoryError> {
-        Ok(self.0.into_iter())
+        Ok(std::iter::from_fn(move || self.take_next()))
     }
 }
 
@@ -385,9 +475,6 @@ impl GuestMemory for Ram<'_> {
         count: usize,
         access: Permissions,
     ) -> Result<impl GuestMemorySliceIterator<'a, ()>, GuestMemoryError> {
-        if count == 0 {
-            return Ok(OneSlice(None));
-        }
         if !self.check_range(addr, count, access) {
             return Err(GuestMemoryError::InvalidGuestAddress(addr));
         }
@@ -396,12 +483,12 @@ impl GuestMemory for Ram<'_> {
         {
             trap.read(self.base, addr.0, count);
         }
-        // SAFETY: `check_range` has shown the offset to lie inside the region.
-        let start = unsafe { self.base.add(addr.0 as usize) };
-        // SAFETY: `check_range` has shown the whole range to lie inside the region, which the
-        // lifetime keeps allocated.
-        let slice = unsafe { VolatileSlice::new(start, count) };
-        Ok(OneSlice(Some(slice)))
+        let at = addr.0 as usize;
+        let first =
+            if self.region == self.len { count } else { count.min(self.region - at % self.region) };
+        // SAFETY: `check_range` has shown the offset to lie inside the memory or at its end.
+        let next = unsafe { self.base.add(at) };
+        Ok(Slices { next, left: count, first, region: self.region, owner: PhantomData })
     }
 }
 
@@ -419,6 +506,45 @@ mod tests {
         memory.ram().write_slice(b"dev", GuestAddress(4093)).unwrap();
         assert_eq!(memory.bytes(4093, 3), b"dev");
         assert_eq!(memory.clone().bytes(100, 5), b"guest");
+    }
+
+    #[test]
+    fn a_range_has_a_slice_in_each_region_that_it_touches() {
+        let mut memory = Memory::new(5 * 4096);
+        let lens = |memory: &mut Memory, at, count| -> Vec<usize> {
+            let ram = memory.ram();
+            let slices = ram.get_slices(GuestAddress(at), count, Permissions::Read).unwrap();
+            slices.map(|slice| slice.unwrap().len()).collect()
+        };
+        assert_eq!(lens(&mut memory, 4000, 9000), [9000]);
+        memory.divide(8192);
+        assert_eq!(lens(&mut memory, 4000, 9000), [4192, 4808]);
+        assert_eq!(lens(&mut memory, 8192, 8192), [8192]);
+        assert_eq!(lens(&mut memory, 8191, 8194), [1, 8192, 1]);
+        assert_eq!(lens(&mut memory, 20480, 0), [0; 0]);
+        let regions: Vec<(u64, usize)> = memory.ram().regions().collect();
+        assert_eq!(regions, [(0, 8192), (8192, 8192), (16384, 4096)]);
+        assert_eq!(memory.clone().ram().regions().count(), 3);
+        let bytes: Vec<u8> = (0..9000).map(|n| n as u8).collect();
+        memory.ram().write_slice(&bytes, GuestAddress(4000)).unwrap();
+        assert_eq!(memory.bytes(4000, 9000), bytes);
+    }
+
+    #[test]
+    fn memory_that_moves_keeps_its_bytes_and_leaves_none_behind() {
+        let mut memory = Memory::new(4096);
+        memory.write(7, b"guest");
+        let before = memory.ram().base();
+        memory.move_away();
+        assert_eq!(memory.bytes(7, 5), b"guest");
+        // SAFETY: the base is that of the same memory.
+        let stale = unsafe { memory.ram().as_before(before) };
+        assert_eq!(stale.read::<5>(7), [STALE; 5]);
+        stale.write(7, b"lost.");
+        assert_eq!(memory.bytes(7, 5), b"guest");
+        memory.move_away();
+        assert_eq!(memory.ram().base(), before);
+        assert_eq!(memory.bytes(7, 5), b"guest");
     }
 
     #[test]

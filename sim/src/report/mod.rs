@@ -124,6 +124,13 @@ pub fn tell<D: DeviceUnderTest>(
     if let Some(sentence) = provenance.certainty.and_then(|certainty| certain(certainty, &lines)) {
         page.paragraph(&sentence, 2, Tone::Plain);
     }
+    if shape.region != 0 {
+        let regions = format!(
+            "Guest memory has regions of {} bytes, and is moved at every kick.",
+            shape.region
+        );
+        page.paragraph(&regions, 2, Tone::Plain);
+    }
     let (clause, requirement) = (rule.clause(), rule.requirement());
     let clause =
         format!("virtio 1.4, {clause}: {} ({requirement}, {})", rule.promise(), rule.name());

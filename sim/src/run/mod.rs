@@ -50,9 +50,14 @@ impl Plan {
         let mut options = self.preset.draw(D::KINDS, choose);
         options.shape = options.shape.fitting::<D>(setup);
         options.shape.contract = self.contract_of::<D>();
-        // Not drawn, so that a run is the same whether it is watched or not.
-        let nth = mix(seed / ONE_WATCHED_IN) % ONE_WATCHED_IN;
-        options.shape.watch = seed % ONE_WATCHED_IN == nth && self.preset != Preset::Bench;
+        if self.preset != Preset::Bench {
+            // Not drawn, so that a run is the same with them and without them.
+            let is_one_in = |runs: u64| seed % runs == mix(seed / runs) % runs;
+            options.shape.watch = is_one_in(ONE_WATCHED_IN);
+            if is_one_in(ONE_IN_REGIONS_IN) {
+                options.shape.region = 4096 << (mix(seed) % 2);
+            }
+        }
         options
     }
 }
@@ -70,6 +75,9 @@ pub struct Verdict {
 
 /// One seed of so many neighbours is watched: its run takes ten times as long as another one.
 const ONE_WATCHED_IN: u64 = 384;
+
+/// One seed of so many neighbours has guest memory of several regions that move.
+const ONE_IN_REGIONS_IN: u64 = 64;
 
 /// The maximum number of device-thread steps of a replay.
 pub const MOST_STEPS: u64 = 3_000_000;

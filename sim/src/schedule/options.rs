@@ -192,6 +192,7 @@ fn usual<C: Choose>(choose: &mut C) -> Options {
         host_may_fail: fail_sync.possible() || fail.possible(),
         watch: false,
         memory: MEMORY as u32,
+        region: 0,
     };
     Options {
         shape,

@@ -69,7 +69,8 @@ impl Case {
                 + u32::from(!spec.writeback)
                 + u32::from(disk.read_only)
                 + u32::from(shape.host_may_fail) * 8
-                + u32::from(shape.watch),
+                + u32::from(shape.watch)
+                + shape.region / 4096,
             numbers: u64::from(self.run),
             ..Cost::default()
         };

@@ -23,7 +23,7 @@ impl fmt::Display for Shown<'_> {
             "devices={} queues={} ring={} sectors={} request-sectors={} offer={} writeback={} \
              segment-sectors={} segments={} granule={} tear={} transfer={} discard-granularity={} \
              depth={} read-only={} host-may-fail={} spare={} record={} watch={} \
-             first-sector={} memory={} zero-granularity={} can-discard={}",
+             first-sector={} memory={} zero-granularity={} can-discard={} region={}",
             shape.devices,
             spec.queues,
             spec.ring_size,
@@ -47,15 +47,16 @@ impl fmt::Display for Shown<'_> {
             shape.memory,
             disk.zero_granularity,
             yes(disk.can_discard),
+            shape.region,
         )
     }
 }
 
 /// The keys. Each stands in the line exactly once, because the default of an omitted key could
 /// change. `spare` and `record` came with format 3; before it no disk had spare sectors, and no
-/// backend kept an in-flight record. `watch` came with format 4, the last four with format 5:
-/// before it the unit of zeroing was the granule.
-const KEYS: [&str; 23] = [
+/// backend kept an in-flight record. `watch` came with format 4, four with format 5, before which
+/// the unit of zeroing was the granule, and `region` with format 6.
+const KEYS: [&str; 24] = [
     "devices",
     "queues",
     "ring",
@@ -79,10 +80,11 @@ const KEYS: [&str; 23] = [
     "memory",
     "zero-granularity",
     "can-discard",
+    "region",
 ];
 
-/// The number of keys in formats 1 to 4.
-const OLD_KEYS: [usize; 4] = [16, 16, 18, 19];
+/// The number of keys in formats 1 to 5.
+const OLD_KEYS: [usize; 5] = [16, 16, 18, 19, 23];
 
 /// Reads the line of a trace of this version.
 ///
@@ -151,6 +153,7 @@ fn set(shape: &mut WorldShape, key: &str, value: &str) -> Result<(), String> {
         "watch" => shape.watch = yes()?,
         "first-sector" => spec.disk.first = value.parse().map_err(|_| bad())?,
         "memory" => shape.memory = number()?,
+        "region" => shape.region = number()?,
         "zero-granularity" => spec.disk.zero_granularity = number()?,
         "can-discard" => spec.disk.can_discard = yes()?,
         _ => return Err(format!("there is no option `{key}`")),
@@ -203,6 +206,8 @@ pub(crate) fn possible(shape: &WorldShape) -> Result<(), String> {
     let memory = shape.memory;
     let pages = (4096..=16 << 20).contains(&memory) && memory.is_multiple_of(4096);
     is(pages, format!("{memory} bytes of memory"))?;
+    let regions = shape.region.is_multiple_of(4096) && shape.region <= memory;
+    is(regions, format!("regions of {} bytes", shape.region))?;
     is((1..=1024).contains(&disk.depth), format!("a disk {} deep", disk.depth))?;
     is(
         (1..=MAX_SECTORS).contains(&shape.max_sectors),

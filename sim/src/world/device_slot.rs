@@ -208,6 +208,7 @@ impl<D: DeviceUnderTest> World<D> {
         let World { setup, shape, run, memory, disk, slots, stats, .. } = self;
         let spec = shape.spec;
         memory.drop_trap();
+        memory.divide(shape.region);
         // The oracles and drivers of the last run keep their allocations.
         slots.truncate(usize::from(shape.devices));
         let kept = slots.len();

@@ -161,6 +161,9 @@ impl<D: DeviceUnderTest> World<D> {
         if !live || !driver.kick_due() {
             return false;
         }
+        if self.shape.region != 0 {
+            self.memory.move_away();
+        }
         if driver.needs_kick(&self.memory) {
             slot.device.kick(u16::from(to.queue));
             slot.runnable[usize::from(to.queue)] = true;

@@ -128,6 +128,9 @@ impl<D: DeviceUnderTest> World<D> {
         let shape = shape.of_device::<D>(&self.setup);
         if shape.memory as usize != self.memory.len() {
             self.memory = Memory::new(shape.memory as usize);
+        } else {
+            // What a device leaves unwritten must not depend on the run before.
+            self.memory.clear();
         }
         self.shape = shape;
         self.run = run;
@@ -516,5 +519,21 @@ impl<D: DeviceUnderTest> World<D> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::blk::Blk;
+
+    #[test]
+    fn a_used_world_begins_with_the_memory_of_a_new_one() {
+        let shape = WorldShape::default();
+        let mut used = World::<Blk>::new((), shape, 1);
+        used.memory.ram().write(0, &vec![0xee; shape.memory as usize]);
+        used.restart(shape, 1);
+        let new = World::<Blk>::new((), shape, 1);
+        assert!(used.memory.all() == new.memory.all());
     }
 }

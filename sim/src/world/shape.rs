@@ -33,6 +33,9 @@ pub struct WorldShape {
     pub watch: bool,
     /// Bytes of guest memory.
     pub memory: u32,
+    /// Bytes of each of its regions; 0 if it is one region. Memory of several regions moves to
+    /// other addresses of this process at every kick.
+    pub region: u32,
 }
 
 impl WorldShape {
@@ -144,6 +147,7 @@ impl Default for WorldShape {
             host_may_fail: false,
             watch: false,
             memory: MEMORY as u32,
+            region: 0,
         }
     }
 }

@@ -55,7 +55,9 @@ fn everything_wrong_has_a_short_story() {
         if to > shortest + 2 {
             bad.push(format!("{name} takes {to} actions, {shortest} would do"));
         }
-        if story.requests() > 4 || story.faults() > 1 || story.crashes() > 1 {
+        // Its fifth buffer is the first that lies in two regions of memory.
+        let requests = if *name == "first-region-only" { 5 } else { 4 };
+        if story.requests() > requests || story.faults() > 1 || story.crashes() > 1 {
             bad.push(format!(
                 "{name} takes {} requests, {} faults and {} crashes",
                 story.requests(),

@@ -7,7 +7,7 @@
 use powerfail_model::Rule;
 
 /// The mutant, the promise it breaks, and the fewest actions known to do it.
-pub(crate) const SHORTEST: [(&str, Rule, usize); 109] = [
+pub(crate) const SHORTEST: [(&str, Rule, usize); 113] = [
     ("early-flush", Rule::StableWriteLost, 9),
     ("sync-misses-sector", Rule::StableWriteLost, 9),
     ("dropped-write", Rule::StaleRead, 6),
@@ -32,6 +32,8 @@ pub(crate) const SHORTEST: [(&str, Rule, usize); 109] = [
     ("spills-over", Rule::MediumOutside, 3),
     ("zeroes-not-synced", Rule::StableWriteLost, 9),
     ("late-discard", Rule::StaleRead, 7),
+    ("late-after-failure", Rule::StaleRead, 9),
+    ("late-after-kill", Rule::LateEffect, 9),
     ("clean-after-reset", Rule::StableWriteLost, 12),
     ("late-after-reset", Rule::LateEffect, 9),
     ("dma-after-reset", Rule::WroteReadable, 8),
@@ -53,6 +55,8 @@ pub(crate) const SHORTEST: [(&str, Rule, usize); 109] = [
     ("status-too-wide", Rule::WroteOutside, 3),
     ("header-written", Rule::WroteReadable, 3),
     ("status-written-again", Rule::WroteAfterEnd, 5),
+    ("first-region-only", Rule::TornAtom, 5),
+    ("keeps-address", Rule::NeedsResetUncalled, 3),
     ("read-only-served", Rule::ReadOnlyServed, 3),
     ("accepts-anything", Rule::UnofferedAccepted, 1),
     ("demands-all", Rule::FeaturesRefused, 1),

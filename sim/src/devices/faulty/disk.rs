@@ -7,10 +7,10 @@ use powerfail_device::Disk;
 use super::DiskFault;
 use super::below_seam::BelowSeam;
 use super::lane::FaultyLane;
-use super::state::{FaultyDisk, NOW_AND_THEN};
+use super::state::{FaultyDisk, NOW_AND_THEN, Watch};
 use crate::devices::registers::Registers;
 use crate::devices::seam::Seam;
-use crate::dut::{Host, Progress};
+use crate::dut::{End, Host, Progress};
 use crate::guest::memory::Ram;
 use crate::host::disk::FaultHandle;
 
@@ -49,12 +49,18 @@ impl Seam for FaultyDisk {
         self.step(registers, queue, lane, host.ram)
     }
 
-    fn backend_lost(&mut self) {
+    fn backend_lost(&mut self, end: End) {
         self.made_up.iter_mut().for_each(VecDeque::clear);
-        self.watched.clear();
+        self.held.clear();
+        for (_, _, watch) in self.watched.drain(..) {
+            if let (Watch::Repeat { op }, DiskFault::LateAfterKill, End::BackendKill) =
+                (watch, self.fault, end)
+            {
+                self.held.push(op);
+            }
+        }
         self.additional.clear();
         self.writes.clear();
-        self.held.clear();
         self.unshown = self.copies.iter().map(|copy| copy.0).collect();
     }
 
@@ -64,6 +70,7 @@ impl Seam for FaultyDisk {
 
     fn carries(&self) -> Option<u64> {
         let flags = u64::from(self.clean) << 1 | u64::from(self.prepared);
-        self.copies.is_empty().then_some(u64::from(self.count % NOW_AND_THEN) << 2 | flags)
+        (self.copies.is_empty() && self.held.is_empty())
+            .then_some(u64::from(self.count % NOW_AND_THEN) << 2 | flags)
     }
 }

@@ -38,6 +38,13 @@ impl<'a, L> FaultyLane<'a, L> {
         self.state.made_up[usize::from(self.lane)].push_back(completion);
     }
 
+    /// An operation to be carried out late, if one is due when another completes.
+    fn due(&mut self) -> Option<Op> {
+        let held = !self.state.held.is_empty();
+        let is_due = held && (self.state.fault == DiskFault::LateDiscard || self.now_and_then());
+        if is_due { self.state.held.pop() } else { None }
+    }
+
     fn watch(&mut self, token: Token, watch: Watch) {
         self.state.watched.push((self.lane, token, watch));
     }
@@ -95,7 +102,10 @@ impl<'a, L> FaultyLane<'a, L> {
                     self.watch(token, Watch::Landed);
                 }
             }
-            (DiskFault::WriteRepeated, Op::Write { offset, from, .. }) => {
+            (
+                DiskFault::WriteRepeated | DiskFault::LateAfterFailure | DiskFault::LateAfterKill,
+                Op::Write { offset, from, .. },
+            ) => {
                 if let Some(bytes) = bytes_of(from, memory) {
                     let from = Buffer::Bounce(bytes);
                     let op = Op::Write { offset: *offset, from };
@@ -105,6 +115,16 @@ impl<'a, L> FaultyLane<'a, L> {
             _ => {}
         }
     }
+}
+
+/// Whether two writes have a byte of the disk in common.
+fn overlap(one: &Op, other: &Op) -> bool {
+    let range = |op: &Op| match op {
+        Op::Write { offset, from } => *offset..*offset + u64::from(from.len()),
+        _ => 0..0,
+    };
+    let (one, other) = (range(one), range(other));
+    one.start < other.end && other.start < one.end
 }
 
 fn bytes_of<M: GuestMemory>(buffer: &Buffer, memory: &M) -> Option<Bounce> {
@@ -202,7 +222,7 @@ impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
                 self.state.additional.swap_remove(at);
                 continue;
             }
-            if let Some(op) = self.state.held.pop() {
+            if let Some(op) = self.due() {
                 self.submit_additional(memory, op);
             }
             let watched = self.state.watched.iter().position(|w| (w.0, w.1) == mine);
@@ -242,7 +262,21 @@ impl<M: GuestMemory, L: Disk<M>> Disk<M> for FaultyLane<'_, L> {
                 Watch::Landed => {
                     self.state.writes.retain(|write| (write.0, write.1) != mine);
                 }
-                Watch::Repeat { op } => self.submit_additional(memory, op),
+                Watch::Repeat { op } if self.state.fault == DiskFault::WriteRepeated => {
+                    self.submit_additional(memory, op);
+                }
+                Watch::Repeat { op } if completion.result.is_err() => {
+                    if self.state.fault == DiskFault::LateAfterFailure {
+                        self.state.held.push(op);
+                    }
+                }
+                Watch::Repeat { op } => {
+                    let overlaps = |held: &Op| overlap(held, &op);
+                    if let Some(at) = self.state.held.iter().position(overlaps) {
+                        let late = self.state.held.swap_remove(at);
+                        self.submit_additional(memory, late);
+                    }
+                }
             }
             return Some(completion);
         }

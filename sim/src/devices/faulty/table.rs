@@ -137,6 +137,18 @@ mutants! {
         LateDiscard, "late-discard",
             "a discard completes at once and takes effect later",
             [StaleRead, ReadsDisagree, StableWriteLost, FlushlessWriteLost, UntouchedChanged];
+        LateAfterFailure, "late-after-failure",
+            "a write that failed takes effect later",
+            [
+                StaleRead, StableWriteLost, ReadsDisagree, WriteThroughLost, FlushlessWriteLost,
+                LateEffect, NotZeroed
+            ];
+        LateAfterKill, "late-after-kill",
+            "writes of a killed backend take effect when its successor is at work",
+            [
+                LateEffect, ImageChanged, StaleRead, ReadsDisagree, StableWriteLost,
+                WriteThroughLost, FlushlessWriteLost
+            ];
         CleanAfterReset, "clean-after-reset",
             "after a reset a sync has no effect until the next write",
             [StableWriteLost];
@@ -194,6 +206,15 @@ mutants! {
         StatusWrittenAgain, "status-written-again",
             "the status of a write is written again when the next request is used",
             [WroteAfterEnd];
+        FirstRegionOnly, "first-region-only",
+            "a read fills its buffer up to the end of a region of guest memory, the rest is zero",
+            [TornAtom, StaleRead, NeverWritten];
+        KeepsAddress, "keeps-address",
+            "guest memory is always taken to be where it was first",
+            [
+                NeedsResetUncalled, NeverUsed, MediumMisplaced, UnknownStatus, UsedTwice,
+                NeverWritten, UsedLength
+            ];
         ReadOnlyServed, "read-only-served", "writes to a read-only disk succeed", [ReadOnlyServed];
         AcceptsAnything, "accepts-anything",
             "features that were not offered are accepted",

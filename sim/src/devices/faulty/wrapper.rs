@@ -1,5 +1,7 @@
 //! A mutant block device: a wrapper around the correct device.
 
+use std::ptr;
+
 use super::lifecycle::LifecycleState;
 use super::{DeviceFault, LifecycleFault};
 use crate::devices::blk::Blk;
@@ -32,6 +34,27 @@ pub struct WrongDevice {
     reset_shown: bool,
     /// No flush succeeds until the disk is opened again.
     poisoned: bool,
+    kept: KeptAddress,
+}
+
+/// The address in this process at which guest memory was found first. It means nothing to a copy of
+/// the device, which belongs to another world.
+#[derive(Debug, Default)]
+struct KeptAddress(Option<usize>);
+
+impl Clone for KeptAddress {
+    fn clone(&self) -> KeptAddress {
+        KeptAddress(None)
+    }
+}
+
+impl KeptAddress {
+    /// The memory where it was found first.
+    fn in_place_of<'m>(&mut self, ram: Ram<'m>) -> Ram<'m> {
+        let base = *self.0.get_or_insert_with(|| ram.base().expose_provenance());
+        // SAFETY: a device serves one world, and in a life of its own one memory.
+        unsafe { ram.as_before(ptr::with_exposed_provenance_mut(base)) }
+    }
 }
 
 impl WrongDevice {
@@ -59,6 +82,7 @@ impl WrongDevice {
                 | DeviceFault::HeaderWritten
                 | DeviceFault::StatusWrittenAgain
                 | DeviceFault::Panics
+                | DeviceFault::FirstRegionOnly
                 | DeviceFault::PoisonedByWrite
                 | DeviceFault::Answer(_)
                 | DeviceFault::Lifecycle(LifecycleFault::CapacityPerQueue)
@@ -162,6 +186,12 @@ impl WrongDevice {
             DeviceFault::Lifecycle(_) if status.is_ok() && self.spoil_grown(queue, &request) => {
                 host.ram.write(status_at, &[Status::IOERR.0]);
             }
+            DeviceFault::FirstRegionOnly if request.kind == request::IN => {
+                for &(at, len) in &request.chain.writable {
+                    zero_behind_region(&host.ram, at, len);
+                }
+                host.ram.write(status_at, &[status.0]);
+            }
             DeviceFault::PoisonedByWrite => self.poison(&request, status_at, status, host),
             DeviceFault::Panics => {
                 assert!(request.kind != request::GET_ID, "GET_ID panics this mutant")
@@ -179,6 +209,15 @@ impl WrongDevice {
             }
             _ => {}
         }
+    }
+}
+
+/// Zeroes the part of a buffer that lies behind the region it begins in.
+fn zero_behind_region(ram: &Ram<'_>, at: u32, len: u32) {
+    let region = ram.regions().next().map_or(0, |(_, len)| len as u32);
+    let end = (at / region + 1) * region;
+    if at + len > end {
+        ram.write(end, &vec![0; (at + len - end) as usize]);
     }
 }
 
@@ -208,6 +247,7 @@ impl DeviceUnderTest for WrongDevice {
             last_status: None,
             reset_shown: false,
             poisoned: false,
+            kept: KeptAddress::default(),
         }
     }
 
@@ -310,12 +350,17 @@ impl DeviceUnderTest for WrongDevice {
             }
             _ => {}
         }
+        let ram = host.ram;
+        if self.fault == DeviceFault::KeepsAddress {
+            host.ram = self.kept.in_place_of(ram);
+        }
         let spoils = self.spoils();
         let before = if spoils { self.used_idx(queue, &host.ram) } else { 0 };
         let progress = match self.life_fault() {
             Some(fault) => self.life_step(fault, queue, host),
             None => self.inner.step(queue, host),
         };
+        host.ram = ram;
         if spoils {
             self.spoil_used(queue, before, host);
         }
