@@ -1,12 +1,14 @@
 //! The driver's dealings with our devices through their registers, common to every way to back one.
 
 use powerfail_device::{
-    BlockQueue, Config, Device, Disk, Limits, QueueLayout, RegisterSurface, Ring, Step, step,
+    BlockQueue, Completion, Config, Device, Disk, Limits, QueueLayout, RegisterSurface, Ring, Step,
+    Submission, step,
 };
+use vm_memory::GuestMemory;
 
 use crate::dut::{Progress, Spec};
 use crate::guest::RingPlan;
-use crate::guest::memory::Ram;
+use crate::guest::memory::{Divided, Ram};
 use crate::guest::wire::{device_status, memory};
 
 /// The driver accepts these features; false if the device refuses.
@@ -16,6 +18,32 @@ pub(super) fn negotiate(device: &mut impl RegisterSurface, accept: u64) -> bool 
     device.set_driver_features(accept);
     device.set_status(device_status::NEGOTIATED);
     device.status() & device_status::FEATURES_OK != 0
+}
+
+/// A disk whose own accesses to memory do not respect its regions.
+#[derive(Debug)]
+struct Flat<'d, D>(&'d mut D);
+
+impl<'m, D: Disk<Ram<'m>>> Disk<Divided<'m>> for Flat<'_, D> {
+    fn limits(&self) -> Limits {
+        self.0.limits()
+    }
+
+    fn room(&self) -> u32 {
+        self.0.room()
+    }
+
+    fn submit(&mut self, memory: &Divided<'m>, submission: Submission) {
+        self.0.submit(&memory.0, submission);
+    }
+
+    fn doorbell(&mut self) {
+        self.0.doorbell();
+    }
+
+    fn complete(&mut self, memory: &Divided<'m>) -> Option<Completion> {
+        self.0.complete(&memory.0)
+    }
 }
 
 /// Whether the device asks for a reset.
@@ -123,16 +151,30 @@ impl Registers {
         disk: &mut D,
         ram: Ram<'m>,
     ) -> Progress {
+        if ram.is_divided() {
+            return self.step_divided(index, disk, ram);
+        }
         self.step_as(index, disk, ram, step)
     }
 
-    #[inline]
-    pub(crate) fn step_as<'m, D: Disk<Ram<'m>>>(
+    /// [`step`](Self::step) in memory of several regions.
+    #[cold]
+    fn step_divided<'m, D: Disk<Ram<'m>>>(
         &mut self,
         index: u16,
         disk: &mut D,
         ram: Ram<'m>,
-        step: impl Fn(&mut BlockQueue, &mut Ring, &mut D, &Ram<'m>) -> Step,
+    ) -> Progress {
+        self.step_as(index, &mut Flat(disk), Divided(ram), step)
+    }
+
+    #[inline]
+    pub(crate) fn step_as<M: GuestMemory, D: Disk<M>>(
+        &mut self,
+        index: u16,
+        disk: &mut D,
+        ram: M,
+        step: impl Fn(&mut BlockQueue, &mut Ring, &mut D, &M) -> Step,
     ) -> Progress {
         let Some((queue, ring)) = self.device.queue_mut(index) else { return Progress::Idle };
         let stepped = step(queue, ring, disk, &ram);

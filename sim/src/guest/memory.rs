@@ -43,11 +43,18 @@ pub const MEMORY: usize = 64 << 10;
 pub struct Memory {
     base: NonNull<u8>,
     len: usize,
-    /// Bytes of a region; `len` if there is one.
-    region: usize,
     /// The allocation that the memory moved away from.
     former: Option<NonNull<u8>>,
-    trap: Option<Box<Trap>>,
+    /// `Some` iff there is a trap or more than one region. Few runs have either.
+    extra: Option<Box<Extra>>,
+}
+
+/// What makes an access to memory more than a look at its bytes.
+#[derive(Clone, Debug)]
+struct Extra {
+    trap: Option<Trap>,
+    /// Bytes of a region.
+    region: usize,
 }
 
 /// What a device finds where guest memory was.
@@ -107,16 +114,18 @@ impl Memory {
         // SAFETY: the layout has a non-zero size, checked above.
         let base = unsafe { alloc_zeroed(layout) };
         let Some(base) = NonNull::new(base) else { std::alloc::handle_alloc_error(layout) };
-        Memory { base, len, region: len, former: None, trap: None }
+        Memory { base, len, former: None, extra: None }
     }
 
-    /// Divides the memory into regions of so many bytes; 0 means a single one.
+    /// Divides the memory into regions of so many bytes, and removes the trap; 0 means a single
+    /// one.
     ///
     /// # Panics
     /// If it is not a multiple of 4096.
     pub(crate) fn divide(&mut self, region: u32) {
         assert!(region.is_multiple_of(4096), "a region comes in pages");
-        self.region = if region == 0 { self.len } else { region as usize };
+        let region = if region == 0 { self.len } else { region as usize };
+        self.extra = (region < self.len).then(|| Box::new(Extra { trap: None, region }));
     }
 
     /// Moves the memory to other addresses of this process. What is read at the former ones makes
@@ -149,8 +158,7 @@ impl Memory {
         // SAFETY: both ranges are `len` bytes long, one inside each allocation, and do not overlap
         // because the second allocation is new. The copy initialises every byte of it.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), base.as_ptr(), len) };
-        let region = if self.region == self.len { len } else { self.region };
-        Memory { base, len, region, former: None, trap: self.trap.clone() }
+        Memory { base, len, former: None, extra: self.extra.clone() }
     }
 
     fn layout(len: usize) -> Layout {
@@ -161,9 +169,8 @@ impl Memory {
     #[inline]
     #[must_use]
     pub fn ram(&mut self) -> Ram<'_> {
-        let trap = self.trap.as_deref();
-        let Memory { len, region, .. } = *self;
-        Ram { base: self.base.as_ptr(), len, region, trap, owner: PhantomData }
+        let extra = self.extra.as_deref();
+        Ram { base: self.base.as_ptr(), len: self.len, extra, owner: PhantomData }
     }
 
     /// The memory for code that only reads it, while others may read too.
@@ -172,8 +179,7 @@ impl Memory {
     /// The caller must not write through it.
     #[inline]
     pub(crate) unsafe fn ram_to_read(&self) -> Ram<'_> {
-        let Memory { len, region, .. } = *self;
-        Ram { base: self.base.as_ptr(), len, region, trap: None, owner: PhantomData }
+        Ram { base: self.base.as_ptr(), len: self.len, extra: None, owner: PhantomData }
     }
 
     /// Has the guest write just before the `nth` read of the first of the bytes through a [`Ram`],
@@ -183,23 +189,33 @@ impl Memory {
     /// If the bytes do not lie in memory.
     pub(crate) fn set_trap(&mut self, edit: Edit, nth: u8) {
         self.check(edit.at, edit.bytes.len() as u32);
-        self.trap = Some(Box::new(Trap { edit, left: Cell::new(nth.into()) }));
+        let trap = Some(Trap { edit, left: Cell::new(nth.into()) });
+        match &mut self.extra {
+            Some(extra) => extra.trap = trap,
+            None => self.extra = Some(Box::new(Extra { trap, region: self.len })),
+        }
     }
 
     /// Whether a [trap](Self::set_trap) is set.
     #[inline]
     pub(crate) fn has_trap(&self) -> bool {
-        self.trap.is_some()
+        self.extra.as_ref().is_some_and(|extra| extra.trap.is_some())
     }
 
     /// Removes the trap; returns whether it has written.
     pub(crate) fn drop_trap(&mut self) -> bool {
-        self.trap.take().is_some_and(|trap| trap.left.get() == 0)
+        let is_sprung = self.is_sprung();
+        if let Some(extra) = &mut self.extra {
+            extra.trap = None;
+        }
+        self.extra.take_if(|extra| extra.region == self.len);
+        is_sprung
     }
 
     /// Whether the trap has written.
     pub(crate) fn is_sprung(&self) -> bool {
-        self.trap.as_ref().is_some_and(|trap| trap.left.get() == 0)
+        let trap = self.extra.as_ref().and_then(|extra| extra.trap.as_ref());
+        trap.is_some_and(|trap| trap.left.get() == 0)
     }
 
     /// Zeroes every byte.
@@ -339,8 +355,7 @@ impl Drop for Memory {
 pub struct Ram<'a> {
     base: *mut u8,
     len: usize,
-    region: usize,
-    trap: Option<&'a Trap>,
+    extra: Option<&'a Extra>,
     owner: PhantomData<&'a mut Memory>,
 }
 
@@ -364,10 +379,20 @@ impl Ram<'_> {
     }
 
     /// The regions that the memory consists of, each with its guest address and its length. In most
-    /// runs there is one. A buffer or a ring may lie in several.
+    /// runs there is one. A buffer or a ring may lie in several. [`Divided`] respects them.
     pub fn regions(&self) -> impl Iterator<Item = (u64, usize)> + use<> {
-        let Ram { len, region, .. } = *self;
+        let (len, region) = (self.len, self.region());
         (0..len).step_by(region).map(move |at| (at as u64, region.min(len - at)))
+    }
+
+    fn region(&self) -> usize {
+        self.extra.map_or(self.len, |extra| extra.region)
+    }
+
+    /// Whether there is more than one region.
+    #[inline]
+    pub(crate) fn is_divided(&self) -> bool {
+        self.region() < self.len
     }
 
     /// The same memory where it was when its base was `base`.
@@ -406,56 +431,31 @@ impl Ram<'_> {
     }
 }
 
-/// The slices of a range of guest memory: one for each region that it touches.
+/// The one slice of a range of flat memory, or none for an empty range.
 #[derive(Debug)]
-pub struct Slices<'a> {
-    next: *mut u8,
-    left: usize,
-    /// The length of the next slice, at most `left`.
-    first: usize,
-    region: usize,
-    owner: PhantomData<&'a Memory>,
-}
+pub struct OneSlice<'a>(Option<VolatileSlice<'a, ()>>);
 
-impl<'a> Slices<'a> {
-    #[inline(always)]
-    fn take_next(&mut self) -> Option<VolatileSlice<'a, ()>> {
-        if self.left == 0 {
-            return None;
-        }
-        let (start, count) = (self.next, self.first);
-        self.left -= count;
-        if self.left > 0 {
-            // SAFETY: `get_slices` has shown `left` more bytes to lie inside the memory.
-            self.next = unsafe { start.add(count) };
-            self.first = self.region.min(self.left);
-        }
-        // SAFETY: `get_slices` has shown the whole range to lie inside the memory, which the
-        // lifetime keeps allocated.
-        Some(unsafe { VolatileSlice::new(start, count) })
-    }
-}
-
-impl<'a> Iterator for Slices<'a> {
+impl<'a> Iterator for OneSlice<'a> {
     type Item = Result<VolatileSlice<'a, ()>, GuestMemoryError>;
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        self.take_next().map(Ok)
+        self.0.take().map(Ok)
     }
 }
 
-impl FusedIterator for Slices<'_> {}
+impl FusedIterator for OneSlice<'_> {}
 
-impl<'a> GuestMemorySliceIterator<'a, ()> for Slices<'a> {
+impl<'a> GuestMemorySliceIterator<'a, ()> for OneSlice<'a> {
     #[inline(always)]
     fn stop_on_error(
-        mut self,
+        self,
     ) -> Result<impl Iterator<Item = VolatileSlice<'a, ()>>, GuestMemoryError> {
-        Ok(std::iter::from_fn(move || self.take_next()))
+        Ok(self.0.into_iter())
     }
 }
 
+/// All memory as one region.
 impl GuestMemory for Ram<'_> {
     type PhysicalMemory = GuestMemoryMmap<()>;
     type Bitmap = ();
@@ -475,20 +475,76 @@ impl GuestMemory for Ram<'_> {
         count: usize,
         access: Permissions,
     ) -> Result<impl GuestMemorySliceIterator<'a, ()>, GuestMemoryError> {
+        if count == 0 {
+            return Ok(OneSlice(None));
+        }
         if !self.check_range(addr, count, access) {
             return Err(GuestMemoryError::InvalidGuestAddress(addr));
         }
-        if let Some(trap) = self.trap
+        if let Some(extra) = self.extra
+            && let Some(trap) = &extra.trap
             && access.allow(Permissions::Read)
         {
             trap.read(self.base, addr.0, count);
         }
-        let at = addr.0 as usize;
-        let first =
-            if self.region == self.len { count } else { count.min(self.region - at % self.region) };
-        // SAFETY: `check_range` has shown the offset to lie inside the memory or at its end.
-        let next = unsafe { self.base.add(at) };
-        Ok(Slices { next, left: count, first, region: self.region, owner: PhantomData })
+        // SAFETY: `check_range` has shown the offset to lie inside the memory.
+        let start = unsafe { self.base.add(addr.0 as usize) };
+        // SAFETY: `check_range` has shown the whole range to lie inside the memory, which the
+        // lifetime keeps allocated.
+        let slice = unsafe { VolatileSlice::new(start, count) };
+        Ok(OneSlice(Some(slice)))
+    }
+}
+
+/// Guest memory as the regions that it consists of. No slice of it reaches into two.
+#[derive(Clone, Copy, Debug)]
+pub struct Divided<'a>(pub Ram<'a>);
+
+/// The slices of a range of divided memory.
+#[derive(Debug)]
+pub struct Slices<'a> {
+    /// What is left of the range, as one slice.
+    left: Option<VolatileSlice<'a, ()>>,
+    /// The length of the next slice.
+    next: usize,
+    region: usize,
+}
+
+impl<'a> Iterator for Slices<'a> {
+    type Item = Result<VolatileSlice<'a, ()>, GuestMemoryError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let left = self.left.take()?;
+        if left.len() <= self.next {
+            return Some(Ok(left));
+        }
+        let (slice, rest) = left.split_at(self.next).expect("it is shorter");
+        (self.left, self.next) = (Some(rest), self.region);
+        Some(Ok(slice))
+    }
+}
+
+impl FusedIterator for Slices<'_> {}
+
+impl<'a> GuestMemorySliceIterator<'a, ()> for Slices<'a> {}
+
+impl GuestMemory for Divided<'_> {
+    type PhysicalMemory = GuestMemoryMmap<()>;
+    type Bitmap = ();
+
+    fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
+        self.0.check_range(addr, count, access)
+    }
+
+    fn get_slices<'a>(
+        &'a self,
+        addr: GuestAddress,
+        count: usize,
+        access: Permissions,
+    ) -> Result<impl GuestMemorySliceIterator<'a, ()>, GuestMemoryError> {
+        let left = self.0.get_slices(addr, count, access)?.stop_on_error()?.next();
+        let region = self.0.region();
+        Ok(Slices { left, next: region - addr.0 as usize % region, region })
     }
 }
 
@@ -512,8 +568,8 @@ mod tests {
     fn a_range_has_a_slice_in_each_region_that_it_touches() {
         let mut memory = Memory::new(5 * 4096);
         let lens = |memory: &mut Memory, at, count| -> Vec<usize> {
-            let ram = memory.ram();
-            let slices = ram.get_slices(GuestAddress(at), count, Permissions::Read).unwrap();
+            let divided = Divided(memory.ram());
+            let slices = divided.get_slices(GuestAddress(at), count, Permissions::Read).unwrap();
             slices.map(|slice| slice.unwrap().len()).collect()
         };
         assert_eq!(lens(&mut memory, 4000, 9000), [9000]);
@@ -521,12 +577,12 @@ mod tests {
         assert_eq!(lens(&mut memory, 4000, 9000), [4192, 4808]);
         assert_eq!(lens(&mut memory, 8192, 8192), [8192]);
         assert_eq!(lens(&mut memory, 8191, 8194), [1, 8192, 1]);
-        assert_eq!(lens(&mut memory, 20480, 0), [0; 0]);
+        assert_eq!(lens(&mut memory, 1 << 40, 0), [0; 0]);
         let regions: Vec<(u64, usize)> = memory.ram().regions().collect();
         assert_eq!(regions, [(0, 8192), (8192, 8192), (16384, 4096)]);
         assert_eq!(memory.clone().ram().regions().count(), 3);
         let bytes: Vec<u8> = (0..9000).map(|n| n as u8).collect();
-        memory.ram().write_slice(&bytes, GuestAddress(4000)).unwrap();
+        Divided(memory.ram()).write_slice(&bytes, GuestAddress(4000)).unwrap();
         assert_eq!(memory.bytes(4000, 9000), bytes);
     }
 

@@ -77,7 +77,7 @@ pub struct Verdict {
 const ONE_WATCHED_IN: u64 = 384;
 
 /// One seed of so many neighbours has guest memory of several regions that move.
-const ONE_IN_REGIONS_IN: u64 = 64;
+const ONE_IN_REGIONS_IN: u64 = 256;
 
 /// The maximum number of device-thread steps of a replay.
 pub const MOST_STEPS: u64 = 3_000_000;

@@ -207,7 +207,6 @@ impl<D: DeviceUnderTest> World<D> {
         let listens = self.journal.is_some();
         let World { setup, shape, run, memory, disk, slots, stats, .. } = self;
         let spec = shape.spec;
-        memory.drop_trap();
         memory.divide(shape.region);
         // The oracles and drivers of the last run keep their allocations.
         slots.truncate(usize::from(shape.devices));
