@@ -6,9 +6,9 @@
 //! `7=torn`, `7=foreign`, `7=garbage`, `7=w3@9` (written for sector 9). `?2=w3` is a whole read.
 //! `W` and `F` alone are shorthand: `W7>2` and `F7` publish and complete at once. `POWER`, `RESET`
 //! and `KILL` end a life and begin the next on the same terms; a following `row=X` renegotiates,
-//! and so do `fail`, after which the host may fail, and `capacity=N`. `wb=0` and `wb=1` switch the
-//! cache mode; `GROWN N`, `QUEUE RESET 7`, `SAVE` and `SAVED` or `UNSAVED`, `RECONNECT` and
-//! `FAILURE` are the other events of a life. Only the last step may break a rule.
+//! and so do `fail`, after which the host may fail, `capacity=N` and `no limits`. `wb=0` and `wb=1`
+//! switch the cache mode; `GROWN N`, `QUEUE RESET 7`, `SAVE` and `SAVED` or `UNSAVED`, `RECONNECT`
+//! and `FAILURE` are the other events of a life. Only the last step may break a rule.
 
 mod language;
 
@@ -540,4 +540,18 @@ fn a_violation_names_the_reads_that_ordered_the_versions() {
     assert_eq!(reads("W7>2; 8>2; r4<2; 4=w8; r5<3; 5=initial; r6<2; 6=w7"), [4, 6]);
     assert_eq!(reads("W7>2; r4<2; 4=w7; r6<2; 6=initial"), [4, 6]);
     assert_eq!(reads("W7>2; r6<2; 6=initial"), [6]);
+}
+
+#[test]
+fn a_limit_of_zero_is_none_and_an_empty_range_lies_anywhere() {
+    table(&[
+        ("z7>1..10; 7 ok", "over-limit-served"),
+        ("no limits; z7>1..10; 7 ok", "-"),
+        ("no limits; z7>1..10; 7 err", "legal-request-failed"),
+        ("d7>1,2,3; 7 ok", "too-many-segments-served"),
+        ("no limits; d7>1,2,3; 7 ok", "-"),
+        ("no limits; d7>1,2,3; 7 err", "legal-request-failed"),
+        ("z7>99; 7 ok", "beyond-capacity-served"),
+        ("z7>99..99; 7 ok", "-"),
+    ]);
 }

@@ -74,6 +74,13 @@ impl Script {
             "FAILURE" => self.oracle.host_failure_shown(),
             "QUIET" => return self.oracle.quiesce(),
             "wb=0" | "wb=1" => self.oracle.set_writeback(step == "wb=1"),
+            "no limits" => self.renegotiate(Terms {
+                max_discard_sectors: 0,
+                max_discard_seg: 0,
+                max_write_zeroes_sectors: 0,
+                max_write_zeroes_seg: 0,
+                ..self.terms
+            }),
             "fail" => self.renegotiate(Terms { host_may_fail: true, ..self.terms }),
             _ => return self.request(step),
         }
