@@ -478,7 +478,7 @@ fn a_save_is_a_flush_that_was_sent_when_it_began() {
         ("W7>2; SAVE; POWER; ?2=initial", "-"),
         ("W7>2; SAVE; UNSAVED; POWER; ?2=initial", "-"),
         ("W6>2; SAVE; SAVED; W7>2; SAVE; UNSAVED; POWER; ?2=initial", "stable-write-lost"),
-        // Its sync may fail, and nobody hears of it unless the save ends.
+        // Until a save succeeds, its sync may have failed.
         ("fail; W7>2; SAVE; ?2=initial", "-"),
         ("fail; W7>2; SAVE; UNSAVED; ?2=initial", "-"),
         ("fail; W7>2; SAVE; SAVED; ?2=initial", "stale-read"),
