@@ -57,7 +57,7 @@ struct Extra {
     region: usize,
 }
 
-/// What a device finds where guest memory was.
+/// The bytes at a former place of guest memory.
 const STALE: u8 = 0xa5;
 
 /// A write of the guest to its memory.
