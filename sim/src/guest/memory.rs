@@ -7,8 +7,8 @@
 //! built on any version of vm-memory can wrap.
 //!
 //! In some runs the memory consists of several [regions](Ram::regions) of equal size, as a
-//! front-end of vhost-user may announce it, and it [moves](Memory::move_away) to other addresses of
-//! this process while requests are in flight, as after a new SET_MEM_TABLE.
+//! front-end of vhost-user may announce it, and it moves to other addresses of this process while
+//! requests are in flight, as after a new SET_MEM_TABLE.
 //!
 //! Not here: dirty tracking, holes. A world has one thread, so every access is plain; the memory
 //! order between threads is checked elsewhere.
