@@ -46,7 +46,7 @@ pub use names::{Atom, Content, Instant, Observed, RequestId};
 pub use oracle::{CompletionFacts, Excuse, Oracle};
 pub use pmem::{PmemOracle, PmemRequest};
 pub use reason::Reason;
-pub use request::{Demand, Kind, Request, Segment};
+pub use request::{Demand, Framing, Kind, Request, Segment};
 pub use rule::Rule;
 pub use terms::{Profile, Row, Terms};
 pub use violation::{Unit, Violation};

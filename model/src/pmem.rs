@@ -19,7 +19,7 @@
 use crate::ledger::Slot;
 use crate::names::{Atom, Content, Observed, RequestId};
 use crate::oracle::{Excuse, Oracle};
-use crate::request::{Kind, Request};
+use crate::request::{Framing, Kind, Request};
 use crate::rule::Rule;
 use crate::ruling::{S_IOERR, S_OK};
 use crate::terms::{self, Profile, Terms};
@@ -117,7 +117,7 @@ impl PmemOracle {
         let inside = atoms > 0 && end.is_some_and(|end| end <= self.oracle.disk.len());
         assert!(inside, "{atoms} atoms from {first} on are not all there");
         let (sector, bytes) = (u64::from(first.0), SECTOR * u64::from(atoms));
-        Request { kind, sector, bytes, segments: &[], malformed: false }
+        Request { kind, sector, bytes, segments: &[], framing: Framing::Sound }
     }
 
     /// Records that a request was published: the driver stored the `avail.idx` that includes it.
@@ -125,13 +125,13 @@ impl PmemOracle {
     /// # Panics
     /// If no life has begun, or the name was used before or is zero.
     pub fn submit(&mut self, id: RequestId, request: PmemRequest) {
-        let (kind, malformed) = match request {
-            PmemRequest::Flush => (Kind::Flush, false),
+        let (kind, framing) = match request {
+            PmemRequest::Flush => (Kind::Flush, Framing::Sound),
             // Whatever its number: that of a block device could mean something.
-            PmemRequest::Other(_) => (Kind::Other(u32::MAX), false),
-            PmemRequest::Malformed => (Kind::Other(0), true),
+            PmemRequest::Other(_) => (Kind::Other(u32::MAX), Framing::Sound),
+            PmemRequest::Malformed => (Kind::Other(0), Framing::Malformed),
         };
-        self.oracle.submit(id, &Request { kind, sector: 0, bytes: 0, segments: &[], malformed });
+        self.oracle.submit(id, &Request { kind, sector: 0, bytes: 0, segments: &[], framing });
     }
 
     /// Records that the driver published the same head again while it is in flight; see

@@ -69,9 +69,21 @@ pub struct Request<'a> {
     pub bytes: u64,
     /// Ranges of a `DISCARD` or `WRITE_ZEROES`; empty for other kinds.
     pub segments: &'a [Segment],
-    /// The framing is broken on purpose: a short header, no status byte, or a buffer of the wrong
-    /// direction.
-    pub malformed: bool,
+    /// The chain that it came in.
+    pub framing: Framing,
+}
+
+/// The chain of a request, by the rules that a driver must keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Framing {
+    /// It is as it should be.
+    #[default]
+    Sound,
+    /// It has more or larger data segments than the device allows, or more descriptors than its
+    /// queue: AMB-27.
+    BeyondLimits,
+    /// It is malformed: a short header, no status byte, or a buffer of the wrong direction.
+    Malformed,
 }
 
 /// The demand of the rules on a request in the present life.

@@ -4,7 +4,7 @@
 //! device must check first: every answer that one of the reasons requires is legal. A refusal is
 //! whole: no segment of the request takes effect.
 
-use crate::request::{Demand, Kind, Request};
+use crate::request::{Demand, Framing, Kind, Request};
 use crate::rule::Rule;
 use crate::terms::{self, Profile, Terms};
 
@@ -71,7 +71,7 @@ impl Ruling {
     /// The rules on `request` under `terms`.
     #[inline]
     pub(crate) fn on(request: &Request<'_>, terms: &Terms, profile: Profile) -> Self {
-        let plain = !request.malformed
+        let plain = request.framing == Framing::Sound
             && match request.kind {
                 Kind::In => covers_sectors(request, terms),
                 Kind::Out => covers_sectors(request, terms) && !terms.offered(terms::RO),
@@ -88,7 +88,7 @@ impl Ruling {
     /// The general case of [`on`](Self::on).
     #[inline(never)]
     fn in_full(request: &Request<'_>, terms: &Terms, profile: Profile) -> Self {
-        if request.malformed {
+        if request.framing == Framing::Malformed {
             return Self { effect: forgiven(profile), ..Self::FREE };
         }
         let plain = match request.kind {
@@ -114,6 +114,10 @@ impl Ruling {
             Kind::Other(_) => refuse([(true, Rule::UnknownTypeServed, Answers::FAILED)]),
         };
         let plain = if profile == Profile::Literal { plain.by_the_letter() } else { plain };
+        // AMB-27: beyond the limits that it shows, a device may serve a request or fail it.
+        if request.framing == Framing::BeyondLimits && plain.answers.contains(S_OK) {
+            return Self { answers: Answers::ALL, ..plain };
+        }
         if terms.host_may_fail && plain.answers.contains(S_OK) {
             // BLK-D-41: IOERR is the status of a device error. UNSUPP says that the device does not
             // support the request, which a host failure does not change; but the text does not say

@@ -2,8 +2,8 @@
 //! failure.
 
 use powerfail_model::{
-    Content, Excuse, Kind, Observed, Oracle, PmemOracle, PmemRequest, Profile, Request, RequestId,
-    Rule, Segment, Terms,
+    Content, Excuse, Framing, Kind, Observed, Oracle, PmemOracle, PmemRequest, Profile, Request,
+    RequestId, Rule, Segment, Terms,
 };
 
 const OK: u8 = 0;
@@ -20,7 +20,7 @@ fn request(kind: Kind, segments: &[Segment]) -> Request<'_> {
         Kind::Discard | Kind::WriteZeroes => 16 * segments.len() as u64,
         Kind::Flush | Kind::Other(_) => 0,
     };
-    Request { kind, sector: 0, bytes, segments, malformed: false }
+    Request { kind, sector: 0, bytes, segments, framing: Framing::Sound }
 }
 
 /// A life on a host that may fail.
@@ -113,7 +113,7 @@ fn a_host_failure_is_answered_ioerr() {
 #[test]
 fn what_the_rules_refuse_needs_none() {
     let beyond = Request { sector: 8, ..request(Kind::Out, &[]) };
-    let malformed = Request { malformed: true, ..request(Kind::Flush, &[]) };
+    let malformed = Request { framing: Framing::Malformed, ..request(Kind::Flush, &[]) };
     for excuse in [Excuse::Nothing, Excuse::Sync, Excuse::Any] {
         assert_eq!(wrong(&beyond, IOERR, excuse), None);
         assert_eq!(wrong(&malformed, IOERR, excuse), None);

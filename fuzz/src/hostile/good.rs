@@ -45,6 +45,7 @@ fn shape(ring_size: u16) -> Shape {
         table: 16,
         first: 0,
         to_the_end: false,
+        checks_length: true,
     }
 }
 

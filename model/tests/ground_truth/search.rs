@@ -2,7 +2,7 @@
 //! of the oracle.
 
 use powerfail_model::{
-    Atom, Content, Kind, Observed, Oracle, Profile, Request, Rule, Segment, Terms,
+    Atom, Content, Framing, Kind, Observed, Oracle, Profile, Request, Rule, Segment, Terms,
 };
 
 use crate::history::{History, Op, request};
@@ -300,8 +300,10 @@ impl<T: Truth> Here<T> {
             Op::Zero => (Kind::WriteZeroes, 16, &whole[..]),
             Op::Discard => (Kind::Discard, 16, &whole[..]),
         };
-        self.oracle
-            .submit(request(id), &Request { kind, sector: 0, bytes, segments, malformed: false });
+        self.oracle.submit(
+            request(id),
+            &Request { kind, sector: 0, bytes, segments, framing: Framing::Sound },
+        );
         id
     }
 

@@ -1,7 +1,8 @@
 //! The language of histories, and the only code that calls the oracle.
 
 use powerfail_model::{
-    Content, Kind, Observed, Oracle, Profile, Request, RequestId, Segment, Terms, Violation,
+    Content, Framing, Kind, Observed, Oracle, Profile, Request, RequestId, Segment, Terms,
+    Violation,
 };
 
 const RO: u64 = 1 << 5;
@@ -178,14 +179,20 @@ impl Script {
             Kind::Discard | Kind::WriteZeroes => (0, 16 * segments.len() as u64),
             Kind::Flush | Kind::Other(_) => (0, 0),
         };
-        let mut request = Request { kind, sector, bytes, segments: &[], malformed: false };
+        let mut request = Request { kind, sector, bytes, segments: &[], framing: Framing::Sound };
         for word in words {
             match word.split_once('=') {
                 Some(("flags", flags)) => segments
                     .iter_mut()
                     .for_each(|segment| segment.flags = flags.parse().expect("flags")),
                 Some(("bytes", bytes)) => request.bytes = bytes.parse().expect("bytes"),
-                _ => request.malformed = word == "malformed",
+                _ => {
+                    request.framing = match word {
+                        "malformed" => Framing::Malformed,
+                        "beyond-limits" => Framing::BeyondLimits,
+                        _ => panic!("there is no word `{word}`"),
+                    };
+                }
             }
         }
         if matches!(kind, Kind::Discard | Kind::WriteZeroes) {

@@ -3,7 +3,9 @@
 mod player;
 
 use player::{ATOMS, Event, Player, Wish, tell, terms, wishes};
-use powerfail_model::{Atom, Content, Kind, Observed, Oracle, Profile, Request, RequestId, Terms};
+use powerfail_model::{
+    Atom, Content, Framing, Kind, Observed, Oracle, Profile, Request, RequestId, Terms,
+};
 use proptest::prelude::*;
 
 /// Index of the first event of a history to which an oracle objects.
@@ -43,7 +45,7 @@ proptest! {
             let mut oracle = player.oracle.clone();
             oracle.power_loss().expect("something survives");
             oracle.begin_life(player.terms);
-            let read = Request { kind: Kind::In, sector: u64::from(atom), bytes: 512, segments: &[], malformed: false };
+            let read = Request { kind: Kind::In, sector: u64::from(atom), bytes: 512, segments: &[], framing: Framing::Sound };
             oracle.submit(RequestId(player.next), &read);
             let says = oracle.complete(RequestId(player.next), 0, &[Observed::Content(content)]).is_ok();
             prop_assert_eq!(says, survivors.contains(&content), "{}", content);

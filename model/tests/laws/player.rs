@@ -4,7 +4,8 @@
 //! that histories are long but not all legal.
 
 use powerfail_model::{
-    Content, Kind, Observed, Oracle, Profile, Request, RequestId, Segment, Terms, Violation,
+    Content, Framing, Kind, Observed, Oracle, Profile, Request, RequestId, Segment, Terms,
+    Violation,
 };
 use proptest::prelude::*;
 
@@ -98,7 +99,7 @@ pub(crate) fn tell(oracle: &mut Oracle, event: &Event, terms: &Terms) -> Result<
                 Kind::Discard | Kind::WriteZeroes => (0, 16, &segment[..]),
                 _ => (0, 0, &[][..]),
             };
-            let request = Request { kind: *kind, sector, bytes, segments, malformed: false };
+            let request = Request { kind: *kind, sector, bytes, segments, framing: Framing::Sound };
             oracle.submit(RequestId(*id), &request);
         }
         Event::Complete { id, status, seen } => {

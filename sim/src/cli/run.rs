@@ -154,7 +154,9 @@ impl Running<'_> {
             say::note(divergence);
             return NOT_REPRODUCIBLE;
         }
-        if let Some(seed) = self.differs_elsewhere::<D>(setup, plan, report) {
+        if D::REPEATABLE
+            && let Some(seed) = self.differs_elsewhere::<D>(setup, plan, report)
+        {
             let what = "is not reproducible: its events differ in another process";
             say::note(format_args!("seed {seed} {what}"));
             return NOT_REPRODUCIBLE;

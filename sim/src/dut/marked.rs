@@ -28,6 +28,8 @@ impl<D: DeviceUnderTest> DeviceUnderTest for Marked<D> {
     const BACKGROUND: bool = D::BACKGROUND;
     const PLAIN_MEDIUM: bool = D::PLAIN_MEDIUM;
     const SPARSE: bool = D::SPARSE;
+    const REPEATABLE: bool = D::REPEATABLE;
+    const COPIES: bool = D::COPIES;
 
     fn open(setup: &D::Setup, spec: &Spec, disk: &SimDisk, device: u8) -> Marked<D> {
         Marked(of_device(|| D::open(setup, spec, disk, device)))

@@ -23,7 +23,7 @@ pub(crate) use host::{Link, News};
 pub(crate) use marked::Marked;
 pub use parts::{Absent, Managed, Mapping, OwnMedium};
 pub use powerfail_model::{Profile, Rule};
-pub use spec::{ALL_FEATURES, MAX_QUEUES, MEMORY_FEATURES, Spec};
+pub use spec::{ALL_FEATURES, MAX_QUEUES, MEMORY_FEATURES, Spec, Waived};
 
 use crate::base::sectors::SectorSet;
 use crate::guest::Kind;
@@ -151,6 +151,20 @@ pub trait DeviceUnderTest: Clone + Send + Sized {
 
     /// Whether the device has [background work](Self::background).
     const BACKGROUND: bool = false;
+
+    /// Whether two runs of one seed are the same, event by event. It is checked; a difference ends
+    /// a campaign. A device with threads or a process of its own says `false`: its findings are
+    /// repeated instead, and say how often they were seen again.
+    const REPEATABLE: bool = true;
+
+    /// Whether a clone is a second device in the same state. If not, there is neither a search nor
+    /// a point of no return, and `clone` is never called.
+    const COPIES: bool = true;
+
+    /// Adapts the parameters of a run to a device that cannot have them all, such as a number of
+    /// queues or a serial number that is fixed. Called before `open`, with the same result for the
+    /// same parameters; the result is in the traces.
+    fn fit(_setup: &Self::Setup, _spec: &mut Spec) {}
 
     /// The sectors that the device needs on the simulated disk besides those of the guest, for logs
     /// and metadata; rounded up to whole granules. They lie at the end of its part, and the limits

@@ -13,7 +13,7 @@ use crate::guest::memory::{Edit, Memory};
 use crate::guest::outcome::{Breach, Done};
 use crate::guest::payload::Author;
 use crate::guest::request::{GuestRequest, Malformation};
-use crate::guest::ring::{Ring, RingPlan};
+use crate::guest::ring::{MOST_PIECES, Ring, RingPlan};
 use crate::guest::slots::SlotPlan;
 use crate::guest::wire::Status;
 
@@ -36,6 +36,8 @@ pub struct Shape {
     pub first: u64,
     /// Whether a status byte is the last byte of the share.
     pub to_the_end: bool,
+    /// Whether used lengths are compared with what was written.
+    pub checks_length: bool,
 }
 
 /// The limits on the data of a request that a device has shown to its driver.
@@ -350,15 +352,28 @@ impl QueueDriver {
         // more or larger data segments than the device allows (5.2.3).
         let most = self.longest(layout.indirect);
         let fits = |cut: &Cut| cut.pieces().len() <= most && self.allows(&plan, cut, len);
-        if !fits(&pieces) {
+        if malformation == Malformation::BeyondLimits {
             layout = Layout { indirect: layout.indirect, ..Layout::PLAIN };
             status = cut_as(&mut pieces, layout);
-        }
-        if pieces.pieces().len() > most {
-            layout.glued = 1;
+            if self.allows(&plan, &pieces, len) {
+                let segments = self.limits.segments.min(most as u32);
+                pieces.split_data(plan.data(), len, (len / (segments + 1)).max(1));
+            }
+            // A chain without data cannot be beyond the limits, and one that is must fit somewhere.
+            let room = if layout.indirect == 0 { most } else { self.shape.table.into() };
+            if fits(&pieces) || pieces.pieces().len() > room.min(MOST_PIECES) {
+                self.cut = pieces;
+                return false;
+            }
+        } else if !fits(&pieces) {
+            layout = Layout { indirect: layout.indirect, ..Layout::PLAIN };
             status = cut_as(&mut pieces, layout);
-        } else if !self.allows(&plan, &pieces, len) {
-            pieces.split_data(plan.data(), len, self.limits.segment_bytes);
+            if pieces.pieces().len() > most {
+                layout.glued = 1;
+                status = cut_as(&mut pieces, layout);
+            } else if !self.allows(&plan, &pieces, len) {
+                pieces.split_data(plan.data(), len, self.limits.segment_bytes);
+            }
         }
         self.cut = pieces;
         let broken_end = match malformation {
@@ -570,16 +585,18 @@ impl QueueDriver {
             self.back |= 1 << index;
         }
         let (plan, sent) = (slot.plan, &slot.sent);
+        // A length of zero claims nothing.
+        let claimed = if self.shape.checks_length { len } else { 0 };
         if let Some(altered) = self.altered.as_deref_mut().filter(|altered| altered.is_in(index)) {
             check_around(memory, &plan, sent, altered.header(sent))?;
             let answer = |sent: &Sent| {
-                check_answer(memory, &plan, sent, len)
+                check_answer(memory, &plan, sent, claimed)
                     .map(|()| done(memory, &plan, sent, len, wants_signal))
             };
             altered.answer_as(answer);
             return answer(sent);
         }
-        check(memory, &plan, sent, len)?;
+        check(memory, &plan, sent, claimed)?;
         Ok(done(memory, &plan, sent, len, wants_signal))
     }
 

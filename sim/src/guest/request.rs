@@ -1,6 +1,6 @@
 //! A request of the guest before it is laid out in memory.
 
-use powerfail_model::{Kind, PmemRequest, Request, Segment};
+use powerfail_model::{Framing, Kind, PmemRequest, Request, Segment};
 
 use crate::base::sectors::SectorSet;
 use crate::guest::request_kinds::{self, Facts, RangeKind};
@@ -152,6 +152,9 @@ pub enum Malformation {
     Loop,
     /// The last descriptor has NEXT set, and an index outside the table.
     NextOutOfRange,
+    /// The data has more or larger segments than the device allows, or the chain more descriptors
+    /// than the queue.
+    BeyondLimits,
 }
 
 impl Malformation {
@@ -363,7 +366,11 @@ impl GuestRequest {
         let kind = self.kind();
         let sector = malformation.sector(self);
         let bytes = u64::from(malformation.len(self.data_len()));
-        let malformed = !malformation.is_framed();
+        let framing = match malformation {
+            Malformation::BeyondLimits => Framing::BeyondLimits,
+            _ if malformation.is_framed() => Framing::Sound,
+            _ => Framing::Malformed,
+        };
         let list = self.list();
         let segments = if list.more == 0 {
             list.as_slice()
@@ -371,6 +378,6 @@ impl GuestRequest {
             room.extend(list.iter());
             room
         };
-        Request { kind, sector, bytes, segments, malformed }
+        Request { kind, sector, bytes, segments, framing }
     }
 }

@@ -44,6 +44,9 @@ impl RingPlan {
 /// The most descriptors of a ring.
 pub const MAX_RING: u16 = 1024;
 
+/// The most pieces of a chain.
+pub(super) const MOST_PIECES: usize = 64;
+
 /// Descriptors of one block of 64: the block and the mask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
@@ -156,7 +159,7 @@ impl Ring {
         let direct = direct.min(pieces.len());
         let indirect = pieces.len() > direct;
         let needed = direct as u32 + u32::from(indirect);
-        let mut indices = [0u16; 64];
+        let mut indices = [0u16; MOST_PIECES];
         let held = self.take(&mut indices[..needed as usize])?;
         let descriptor = |index: u16| self.plan.descriptors + u32::from(index) * DESCRIPTOR;
         for (rank, piece) in pieces[..direct].iter().enumerate() {

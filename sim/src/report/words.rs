@@ -31,6 +31,7 @@ pub(super) fn malformed(malformation: Malformation) -> String {
         Malformation::StatusFirst => ", status before data".to_owned(),
         Malformation::Loop => ", descriptors in a loop".to_owned(),
         Malformation::NextOutOfRange => ", next out of range".to_owned(),
+        Malformation::BeyondLimits => ", beyond the device's limits".to_owned(),
     }
 }
 

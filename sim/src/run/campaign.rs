@@ -1,6 +1,6 @@
 //! A campaign: runs of many seeds on several threads, and their sums.
 //!
-//! Threads take seeds in blocks of [`BLOCK`]. Every count is a sum over whole blocks, and a
+//! Threads take seeds in blocks of [`BLOCK`], or of a few for a device that cannot repeat a run. Every count is a sum over whole blocks, and a
 //! campaign ends with a whole block, so the result does not depend on the number of threads. One
 //! seed of each block, and every failing one, is run again in a fresh world: a difference is a
 //! third kind of result, neither pass nor fail.
@@ -21,6 +21,14 @@ use crate::world::{Cells, Failure, Stats, World};
 
 /// The number of seeds in a block, the unit of work of a thread.
 pub const BLOCK: u64 = 256;
+
+/// The number of seeds in a block of runs that take long.
+const FEW: u64 = 4;
+
+/// The number of seeds in a block of runs of this device.
+const fn block_of<D: DeviceUnderTest>() -> u64 {
+    if D::REPEATABLE { BLOCK } else { FEW }
+}
 
 /// The parameters of a campaign.
 #[derive(Clone, Copy, Debug)]
@@ -251,7 +259,7 @@ fn work<D: DeviceUnderTest>(
     loop {
         let block = shared.next.fetch_add(1, Ordering::Relaxed);
         let late = orders.limit.is_some_and(|limit| shared.begun.elapsed() >= limit);
-        let over = block.saturating_mul(BLOCK) >= orders.seeds
+        let over = block.saturating_mul(block_of::<D>()) >= orders.seeds
             || block > shared.last.load(Ordering::Relaxed);
         if over || late || progress.stop.load(Ordering::Relaxed) {
             return;
@@ -276,8 +284,8 @@ fn run_block<D: DeviceUnderTest>(
 ) -> Report {
     let mut report = Report::default();
     world.forget_counts();
-    let first = block * BLOCK;
-    for nth in first..first.saturating_add(BLOCK).min(orders.seeds) {
+    let first = block * block_of::<D>();
+    for nth in first..first.saturating_add(block_of::<D>()).min(orders.seeds) {
         if progress.stop.load(Ordering::Relaxed) {
             break;
         }
@@ -285,7 +293,7 @@ fn run_block<D: DeviceUnderTest>(
         let verdict = run_seed(world, orders.plan, seed, |_| {});
         report.hash = report.hash.wrapping_mul(0x100_0000_01b3).wrapping_add(verdict.hash);
         progress.runs.fetch_add(1, Ordering::Relaxed);
-        if nth == first || verdict.failure.is_some() {
+        if D::REPEATABLE && (nth == first || verdict.failure.is_some()) {
             let again = again::<D>(setup, orders.plan, seed, &verdict);
             if report.divergence.is_none() {
                 report.divergence = again;

@@ -47,8 +47,8 @@ pub fn steps(events: &[Event]) -> impl Iterator<Item = Action> + '_ {
 
 /// Finds the point of no return of the failure that the world, with a journal, has just reached.
 ///
-/// `None` for a run that is too long, and for a device that is not on the simulated disk, because
-/// its futures cannot be run from a clone.
+/// `None` for a run that is too long, and for a device that is not on the simulated disk or cannot
+/// be copied, because its futures cannot be run from a clone.
 #[must_use]
 pub fn certainty<D: DeviceUnderTest>(world: &World<D>) -> Option<Certainty> {
     let events = world.journal()?.events();
@@ -57,7 +57,7 @@ pub fn certainty<D: DeviceUnderTest>(world: &World<D>) -> Option<Certainty> {
         return None;
     }
     let steps: Vec<Action> = steps(events).collect();
-    if !D::MEDIUM.is_simulated() || steps.is_empty() || steps.len() > MOST_STEPS {
+    if !D::MEDIUM.is_simulated() || !D::COPIES || steps.is_empty() || steps.len() > MOST_STEPS {
         return None;
     }
     let mut fresh = world.clone();

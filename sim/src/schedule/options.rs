@@ -11,7 +11,7 @@ use super::parameters::HASTE;
 pub use super::parameters::{Mix, Options, Since};
 use super::tail::Tail;
 use crate::base::choose::{Choose, Ratio, Site};
-use crate::dut::{ALL_FEATURES, Profile, Spec};
+use crate::dut::{ALL_FEATURES, Profile, Spec, Waived};
 use crate::guest::wire::feature;
 use crate::guest::{Kind, MEMORY};
 use crate::host::disk::DiskShape;
@@ -110,6 +110,7 @@ fn usual<C: Choose>(choose: &mut C) -> Options {
         discard_granularity: granule * [1, 1, 2][draw(3) as usize],
         zero_granularity: granule * [1, 1, 1, 2][draw(4) as usize],
         can_discard: draw(8) != 0,
+        forgets: true,
         depth: [1, 2, 4, 32, 32, 32][draw(6) as usize],
         read_only: draw(32) == 0,
         reserve: 0,
@@ -182,6 +183,7 @@ fn usual<C: Choose>(choose: &mut C) -> Options {
         max_segment_sectors: [2, 8, 64][draw(3) as usize].min(capacity),
         max_segments: 1 + draw(3),
         record,
+        waive: Waived::default(),
         disk,
     };
     let shape = WorldShape {

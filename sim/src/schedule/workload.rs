@@ -355,7 +355,7 @@ impl Scheduler {
 
     /// An invalid or malformed request.
     fn spoil<C: Choose>(&self, choose: &mut C, ask: GuestRequest) -> (GuestRequest, Malformation) {
-        match choose.below(14, Site::Request) {
+        match choose.below(15, Site::Request) {
             0 => (
                 GuestRequest::Out { sector: self.far(choose), sectors: self.most },
                 Malformation::None,
@@ -390,6 +390,7 @@ impl Scheduler {
                 _ => (ask, Malformation::NoStatus),
             },
             12 => (ask, Malformation::Loop),
+            13 => (ask, Malformation::BeyondLimits),
             _ => (ask, Malformation::NextOutOfRange),
         }
     }

@@ -35,10 +35,10 @@ use crate::world::action::{Action, Until};
 
 /// The format that this program writes. Every older one stays readable:
 ///
-/// - 3, 4 and 5 have fewer words about the [world](WorldShape);
+/// - 3 to 6 have fewer words about the [world](WorldShape);
 /// - 2 has neither `spare=` nor `record=`;
 /// - 1 also has no `end`, and a `crank` without a bound takes one step.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The maximum number of actions.
 const MOST_ACTIONS: usize = 100_000;

@@ -115,6 +115,7 @@ impl fmt::Display for Action {
                     Malformation::StatusFirst => f.write_str(" spoiled=status-first"),
                     Malformation::Loop => f.write_str(" spoiled=loop"),
                     Malformation::NextOutOfRange => f.write_str(" spoiled=dangling"),
+                    Malformation::BeyondLimits => f.write_str(" spoiled=beyond-limits"),
                 }
             }
             Action::SendAgain { to, id } => write!(f, "again {to} {id}"),
@@ -390,6 +391,7 @@ impl FromStr for Action {
                     (.., Some("status-first")) => Malformation::StatusFirst,
                     (.., Some("loop")) => Malformation::Loop,
                     (.., Some("dangling")) => Malformation::NextOutOfRange,
+                    (.., Some("beyond-limits")) => Malformation::BeyondLimits,
                     (.., Some(other)) => return Err(format!("there is no malformation `{other}`")),
                 };
                 if id == 0 || id >= 1 << 20 || name != request_name(id, &ask) {

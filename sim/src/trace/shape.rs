@@ -23,7 +23,7 @@ impl fmt::Display for Shown<'_> {
             "devices={} queues={} ring={} sectors={} request-sectors={} offer={} writeback={} \
              segment-sectors={} segments={} granule={} tear={} transfer={} discard-granularity={} \
              depth={} read-only={} host-may-fail={} spare={} record={} watch={} \
-             first-sector={} memory={} zero-granularity={} can-discard={} region={}",
+             first-sector={} memory={} zero-granularity={} can-discard={} region={} waive={} forgets={}",
             shape.devices,
             spec.queues,
             spec.ring_size,
@@ -48,6 +48,8 @@ impl fmt::Display for Shown<'_> {
             disk.zero_granularity,
             yes(disk.can_discard),
             shape.region,
+            spec.waive,
+            yes(disk.forgets),
         )
     }
 }
@@ -55,8 +57,9 @@ impl fmt::Display for Shown<'_> {
 /// The keys. Each stands in the line exactly once, because the default of an omitted key could
 /// change. `spare` and `record` came with format 3; before it no disk had spare sectors, and no
 /// backend kept an in-flight record. `watch` came with format 4, four with format 5, before which
-/// the unit of zeroing was the granule, and `region` with format 6.
-const KEYS: [&str; 24] = [
+/// the unit of zeroing was the granule, `region` with format 6, and `waive` and
+/// `forgets` with format 7.
+const KEYS: [&str; 26] = [
     "devices",
     "queues",
     "ring",
@@ -81,10 +84,12 @@ const KEYS: [&str; 24] = [
     "zero-granularity",
     "can-discard",
     "region",
+    "waive",
+    "forgets",
 ];
 
-/// The number of keys in formats 1 to 5.
-const OLD_KEYS: [usize; 5] = [16, 16, 18, 19, 23];
+/// The number of keys in formats 1 to 6.
+const OLD_KEYS: [usize; 6] = [16, 16, 18, 19, 23, 24];
 
 /// Reads the line of a trace of this version.
 ///
@@ -154,6 +159,8 @@ fn set(shape: &mut WorldShape, key: &str, value: &str) -> Result<(), String> {
         "first-sector" => spec.disk.first = value.parse().map_err(|_| bad())?,
         "memory" => shape.memory = number()?,
         "region" => shape.region = number()?,
+        "waive" => spec.waive = value.parse()?,
+        "forgets" => spec.disk.forgets = yes()?,
         "zero-granularity" => spec.disk.zero_granularity = number()?,
         "can-discard" => spec.disk.can_discard = yes()?,
         _ => return Err(format!("there is no option `{key}`")),

@@ -8,7 +8,7 @@ use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
 use crate::dut::caught::of_device;
 use crate::dut::lifecycle::{Abilities, QueueState};
-use crate::dut::{Link, MAX_QUEUES, Managed, Marked};
+use crate::dut::{Link, MAX_QUEUES, Managed, Marked, Waived};
 use crate::guest::payload::Author;
 use crate::guest::{GuestRequest, Kind};
 use crate::guest::{QueueDriver, Shape};
@@ -269,6 +269,7 @@ impl<D: DeviceUnderTest> World<D> {
                     table: shape.table(),
                     first: spec.disk.first,
                     to_the_end: shape.watch && (nth + 1) * share == shape.memory,
+                    checks_length: !shape.waives(Waived::USED_LENGTH),
                 };
                 match slot.queues.get_mut(usize::from(queue)) {
                     Some(driver) => driver.reshape(shape, memory),

@@ -93,6 +93,7 @@ impl Chain {
                     Malformation::NextOutOfRange => 6,
                     Malformation::ExtraData(bytes) => 7 | u64::from(bytes) << 8,
                     Malformation::SectorSet => 8,
+                    Malformation::BeyondLimits => 9,
                 };
                 self.word(u64::from(cut) << 32 | spoiled);
                 match *ask {

@@ -1,19 +1,31 @@
 //! Steps of the guest.
 
-use powerfail_model::{RequestId, Rule, Violation};
+use powerfail_model::{Profile, RequestId, Rule, Violation};
 
 use super::alter::submit;
 use super::device_slot::Life;
 use super::judge::Failure;
 use super::registers::{check_region, read_terms};
-use super::{Contract, Ended, Outcome, World};
+use super::{Contract, Ended, Outcome, World, WorldShape};
 use crate::base::sectors::SectorSet;
-use crate::dut::{DeviceUnderTest, Host, MAX_QUEUES, Progress};
+use crate::dut::{DeviceUnderTest, Host, MAX_QUEUES, Progress, Waived};
 use crate::guest::payload::Author;
 use crate::guest::wire::{config, feature, memory};
 use crate::guest::{GuestRequest, Kind, Layout, Limits, Malformation, RangeKind, RingPlan};
 use crate::world::action::QueueId;
 use crate::world::coverage::Situation;
+
+/// The layout without what the device is known not to bear.
+fn without(layout: Layout, shape: &WorldShape) -> Layout {
+    let mut layout = layout;
+    if shape.waives(Waived::EMPTY_BUFFERS) {
+        layout.empty = 0;
+    }
+    if shape.waives(Waived::MIXED_INDIRECT) && layout.indirect == 2 {
+        layout.indirect = 1;
+    }
+    layout
+}
 
 impl<D: DeviceUnderTest> World<D> {
     /// Initialises a device up to DRIVER_OK.
@@ -94,13 +106,15 @@ impl<D: DeviceUnderTest> World<D> {
             Kind::Disk => malformation.len(ask.data_len()) <= self.shape.max_sectors * 512,
             Kind::Memory => matches!(ask, GuestRequest::Flush | GuestRequest::Other(_)),
         };
-        if !slot.is_queue_live(to.queue) || slot.life().avail_jumped || !fits {
+        let bearable = malformation.is_framed() || !self.shape.waives(Waived::BROKEN_RINGS);
+        if !slot.is_queue_live(to.queue) || slot.life().avail_jumped || !fits || !bearable {
             return false;
         }
         // A stream may have used the number of a later request of a trace.
         if slot.oracle.first().knows(RequestId(id)) {
             return false;
         }
+        let layout = without(layout, &self.shape);
         let driver = &mut slot.queues[usize::from(to.queue)];
         if !driver.send(&mut self.memory, id, ask, layout, malformation) {
             return false;
@@ -143,7 +157,10 @@ impl<D: DeviceUnderTest> World<D> {
     /// Moves the available index out of range. From here on the device only has to ask for a reset.
     pub(super) fn jump(&mut self, to: QueueId) -> bool {
         let slot = &mut self.slots[usize::from(to.device)];
-        if !slot.is_queue_live(to.queue) || slot.life().avail_jumped {
+        if !slot.is_queue_live(to.queue)
+            || slot.life().avail_jumped
+            || self.shape.waives(Waived::BROKEN_RINGS)
+        {
             return false;
         }
         slot.queues[usize::from(to.queue)].jump(&mut self.memory);
@@ -203,7 +220,9 @@ impl<D: DeviceUnderTest> World<D> {
         let wanted = u8::from(value != 0);
         // A device may pin write-through where FLUSH was not accepted: AMB-17.
         let pinned = byte[0] == 0 && slot.life().negotiated & feature::FLUSH == 0;
-        if byte[0] != wanted && !pinned {
+        // The text has no mode but 0 and 1: AMB-20. What is read tells which one is in force.
+        let unknown = value > 1 && self.shape.contract == Profile::Literal;
+        if byte[0] != wanted && !pinned && !unknown {
             let note = format!("{value} was written and {} is read.", byte[0]);
             let violation = Violation::new(Rule::WritebackUntrue).note(note);
             return Err(Failure::boxed(device, violation));
@@ -211,7 +230,7 @@ impl<D: DeviceUnderTest> World<D> {
         let writing = slot.queues.iter().any(|queue| {
             queue.outstanding().any(|(_, ask)| matches!(ask, GuestRequest::Out { .. }))
         });
-        slot.oracle.tell(|oracle| oracle.disk().set_writeback(byte[0] == 1));
+        slot.oracle.tell(|oracle| oracle.disk().set_writeback(byte[0] != 0));
         self.coverage.hit_if(writing, Situation::WritebackInFlight);
         Ok(true)
     }

@@ -1,6 +1,6 @@
 //! Judgement of completions and used rings by the oracle.
 
-use powerfail_model::{Atom, Excuse, Observed, RequestId, Rule, Violation};
+use powerfail_model::{Atom, Excuse, Observed, Profile, RequestId, Rule, Violation};
 
 use super::{Contract, Event, World};
 use crate::base::prng::mix;
@@ -213,7 +213,7 @@ impl<D: DeviceUnderTest> World<D> {
     fn look_at_data(&self, device: u8, done: &Done, seen: &mut Vec<Observed>) {
         seen.clear();
         if let GuestRequest::In { sector, sectors } = done.ask
-            && done.malformation == Malformation::None
+            && matches!(done.malformation, Malformation::None | Malformation::BeyondLimits)
         {
             let author = Author { run: self.run, disk: device };
             let bytes = |nth: u32| self.memory.bytes(done.data + nth * 512, 512);
@@ -248,15 +248,28 @@ impl<D: DeviceUnderTest> World<D> {
     fn after_completion(&mut self, to: QueueId, done: &Done) -> Result<(), Box<Failure>> {
         let slot = &mut self.slots[usize::from(to.device)];
         slot.life_mut().excused.retain(|other| *other != done.id);
-        if matches!(done.ask, GuestRequest::GetId) && done.status.is_ok() {
+        if matches!(done.ask, GuestRequest::GetId)
+            && done.status.is_ok()
+            && done.malformation == Malformation::None
+        {
             let answer = self.memory.bytes(done.data, 20);
-            if answer != self.shape.spec.serial {
+            if !self.is_serial(answer) {
+                let note = format!("It reads \"{}\".", answer.escape_ascii());
                 let violation = Violation::new(Rule::WrongIdentity).request(RequestId(done.id));
-                return Err(Failure::boxed(to.device, violation));
+                return Err(Failure::boxed(to.device, violation.note(note)));
             }
         }
         self.note_completion(to, done);
         Ok(())
+    }
+
+    /// Whether these bytes are the serial number: a "NUL-padded ASCII string" (5.2.6). Literal does
+    /// not look behind its end.
+    fn is_serial(&self, answer: &[u8]) -> bool {
+        let expected = &self.shape.spec.serial;
+        let end = expected.iter().position(|byte| *byte == 0).map_or(expected.len(), |at| at + 1);
+        let end = if self.shape.contract == Profile::Strict { expected.len() } else { end };
+        answer[..end] == expected[..end]
     }
 
     /// Counts the situations that a completion shows.

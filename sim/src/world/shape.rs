@@ -8,7 +8,7 @@
 
 use crate::base::sectors::SectorSet;
 use crate::dut::caught::of_device;
-use crate::dut::{ALL_FEATURES, DeviceUnderTest, Profile, Spec};
+use crate::dut::{ALL_FEATURES, DeviceUnderTest, Profile, Spec, Waived};
 use crate::guest::{Kind, MEMORY};
 use crate::host::disk::DiskShape;
 
@@ -39,6 +39,13 @@ pub struct WorldShape {
 }
 
 impl WorldShape {
+    /// Whether a rule is not tested in this world.
+    #[inline]
+    #[must_use]
+    pub(crate) fn waives(&self, rule: Waived) -> bool {
+        self.spec.waive.contains(rule)
+    }
+
     /// The same shape with devices of these kinds.
     #[must_use]
     pub(crate) fn of_kinds(mut self, kinds: [Kind; 2]) -> WorldShape {
@@ -56,6 +63,7 @@ impl WorldShape {
         if !D::SPARSE {
             shape.spec.disk.first = 0;
         }
+        of_device(|| D::fit(setup, &mut shape.spec));
         if !D::PLAIN_MEDIUM {
             shape = shape.with_reserve::<D>(setup);
             let (sectors, most) = (shape.spec.disk.sectors(), SectorSet::CAPACITY);
@@ -66,9 +74,11 @@ impl WorldShape {
         shape
     }
 
-    /// The same shape with one device, and a smaller disk, if its medium would be too large.
+    /// The same shape as the device [wants](DeviceUnderTest::fit) it, with one device and a smaller
+    /// disk if its medium would be too large.
     #[must_use]
     pub(crate) fn fitting<D: DeviceUnderTest>(mut self, setup: &D::Setup) -> WorldShape {
+        of_device(|| D::fit(setup, &mut self.spec));
         if !D::PLAIN_MEDIUM
             && self.with_reserve::<D>(setup).spec.disk.sectors() > SectorSet::CAPACITY
         {
@@ -137,6 +147,7 @@ impl Default for WorldShape {
             max_segment_sectors: 64,
             max_segments: 3,
             record: false,
+            waive: Waived::default(),
             disk: DiskShape::default(),
         };
         WorldShape {

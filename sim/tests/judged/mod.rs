@@ -14,7 +14,9 @@ use powerfail::base::prng::Prng;
 use powerfail::base::sectors::SectorSet;
 use powerfail::guest::payload::{self, Author, SECTOR};
 use powerfail::guest::wire::feature;
-use powerfail_model::{Kind, Oracle, Profile, Request, RequestId, Segment, Terms, Violation};
+use powerfail_model::{
+    Framing, Kind, Oracle, Profile, Request, RequestId, Segment, Terms, Violation,
+};
 
 /// Sectors of the disk.
 pub(crate) const SECTORS: u32 = SectorSet::CAPACITY;
@@ -269,7 +271,7 @@ impl Judge {
             sector: if transfers { ask.sector.into() } else { 0 },
             bytes: if transfers { ask.len() as u64 } else { 16 * u64::from(ranged) },
             segments: if ranged { &[segment] } else { &[] },
-            malformed: false,
+            framing: Framing::Sound,
         };
         self.oracle.submit(id, &request);
         self.flying[queue][slot] = Some(Flying { id, ask });

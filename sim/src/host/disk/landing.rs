@@ -113,7 +113,9 @@ impl SimDisk {
                         }
                     }
                     Damage::Forgot => {
-                        forgets = forgot.and(self.shape.part(key.device));
+                        if self.shape.forgets {
+                            forgets = forgot.and(self.shape.part(key.device));
+                        }
                         self.syncs_failed += 1;
                     }
                 }

@@ -33,6 +33,9 @@ pub struct DiskShape {
     pub zero_granularity: u32,
     /// Whether the disk says that it can discard.
     pub can_discard: bool,
+    /// Whether a failed sync may forget dirty sectors, as a kernel does with pages of its cache. On
+    /// a disk behind a network protocol, a later sync that succeeds covers them.
+    pub forgets: bool,
     /// The most operations in flight, over all lanes.
     pub depth: u32,
     /// Whether the disk is read-only.
@@ -59,6 +62,7 @@ impl Default for DiskShape {
             discard_granularity: 512,
             zero_granularity: 512,
             can_discard: true,
+            forgets: true,
             depth: 32,
             read_only: false,
             reserve: 0,
