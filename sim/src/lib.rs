@@ -11,6 +11,7 @@
 // All output goes through `cli::say`, which cannot fail.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+pub mod attach;
 pub mod base;
 mod check;
 mod cli;

@@ -21,6 +21,8 @@ pub(crate) const MOUNTED: &str = "powerfail";
 #[derive(Debug)]
 enum Leftover {
     File(PathBuf),
+    /// A folder with everything in it.
+    Folder(PathBuf),
     Mount(PathBuf),
 }
 
@@ -61,6 +63,19 @@ pub(crate) fn file<T>(
     Ok((made, add(&mut list, Leftover::File(path.to_owned()))))
 }
 
+/// As [`file`], for a folder.
+///
+/// # Errors
+/// As [`file`].
+pub(crate) fn folder<T>(
+    path: &Path,
+    make: impl FnOnce() -> io::Result<T>,
+) -> io::Result<(T, Listed)> {
+    let mut list = list();
+    let made = make()?;
+    Ok((made, add(&mut list, Leftover::Folder(path.to_owned()))))
+}
+
 /// Lists a file system of this process that is about to be mounted at `path`.
 pub(crate) fn mount(path: &Path) -> Listed {
     add(&mut list(), Leftover::Mount(path.to_owned()))
@@ -78,8 +93,10 @@ pub(crate) fn take_away() {
         }
     }
     for leftover in list.1.values().rev() {
-        if let Leftover::File(path) = leftover {
-            let _ = fs::remove_file(path);
+        match leftover {
+            Leftover::File(path) => drop(fs::remove_file(path)),
+            Leftover::Folder(path) => drop(fs::remove_dir_all(path)),
+            Leftover::Mount(_) => {}
         }
     }
     std::mem::forget(list);

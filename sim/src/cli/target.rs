@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 
 use powerfail_device::host::{FileDisk, SerialUring};
 
+use crate::attach::{Backend, Foreign};
 use crate::devices::blk::Blk;
 use crate::devices::blk_file::{BlkFile, FileLane};
 use crate::devices::blk_pmem::BlkPmem;
@@ -18,6 +19,9 @@ use crate::host::power_cut_fs::MountError;
 
 /// The prefix of a disk's name, in traces, that asks for power cuts below it.
 const POWER_CUTS: &str = "power-cuts:";
+
+/// The prefix of a device's name that attaches a backend of another program.
+pub(super) const ATTACHED: &str = "attach:";
 
 /// The disk's name with power cuts.
 pub(super) fn with_power_cuts(disk: &str) -> String {
@@ -131,6 +135,12 @@ pub(super) struct Builtin;
 
 impl Targets for Builtin {
     fn find<V: Visit>(&self, device: &str, disk: &str, visit: V) -> Result<V::Out, String> {
+        if let Some(name) = device.strip_prefix(ATTACHED) {
+            if disk != "sim" {
+                return Err(format!("{device} has no disk `{disk}`; it has sim"));
+            }
+            return Ok(visit.visit::<Foreign>(Backend::named(name)?));
+        }
         let named = |name: &str| {
             Wrong::from_name(name)
                 .ok_or_else(|| format!("there is no mutant `{name}`; `powerfail wrong` lists them"))
@@ -140,7 +150,7 @@ impl Targets for Builtin {
             (None, "blk" | "pmem" | "blk+pmem") => None,
             _ => {
                 return Err(format!(
-                    "there is no device `{device}`; there are blk, pmem, blk+pmem and wrong:NAME"
+                    "there is no device `{device}`; there are blk, pmem, blk+pmem, wrong:NAME and attach:PRESET"
                 ));
             }
         };

@@ -1,0 +1,159 @@
+//! The requests of a foreign device to its host, as operations of the simulated disk.
+//!
+//! A write that must be stable is a write and then a sync. A transfer that the disk cuts short is
+//! continued, and one that it puts off is repeated, as a kernel does. All other failures are the
+//! device's to handle.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use powerfail_device::{Bounce, Buffer, Completion, Disk as _, Op, Submission, Token};
+
+use super::below::{Asked, Kind, Request};
+use crate::guest::memory::Ram;
+use crate::host::disk::{Errno, Lane};
+
+/// The answer to a request: the bytes of a read, nothing for the others, or an error number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) cookie: u64,
+    pub(super) result: Result<Vec<u8>, i32>,
+}
+
+/// A request in progress.
+#[derive(Clone, Debug)]
+struct Operation {
+    cookie: u64,
+    request: Request,
+    /// The bytes read so far.
+    read: Vec<u8>,
+    /// The bytes done so far.
+    done: u64,
+}
+
+impl Operation {
+    /// Whether only the sync of a stable request is left.
+    fn is_syncing(&self) -> bool {
+        self.request.kind == Kind::Sync || self.done == self.request.len
+    }
+
+    fn op(&self) -> Op {
+        let Request { kind, offset, len, .. } = &self.request;
+        let (at, left) = (offset + self.done, len - self.done);
+        if self.is_syncing() {
+            return Op::Sync;
+        }
+        let bounce = |bytes: Option<&[u8]>| {
+            let mut bounce = Bounce::zeroed(left as usize);
+            if let Some(bytes) = bytes {
+                bounce.as_mut_slice().copy_from_slice(bytes);
+            }
+            Buffer::Bounce(bounce)
+        };
+        match kind {
+            Kind::Read => Op::Read { offset: at, into: bounce(None) },
+            Kind::Write(bytes) => {
+                Op::Write { offset: at, from: bounce(Some(&bytes[self.done as usize..])) }
+            }
+            Kind::Discard => Op::Discard { offset: at, len: left },
+            Kind::WriteZeroes { may_unmap } => {
+                Op::WriteZeroes { offset: at, len: left, may_unmap: *may_unmap }
+            }
+            Kind::Sync => Op::Sync,
+        }
+    }
+}
+
+/// The requests in progress.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Operations {
+    last: u32,
+    all: BTreeMap<u32, Operation>,
+    /// Those that are not at the disk.
+    waiting: VecDeque<u32>,
+}
+
+impl Operations {
+    /// Adds a request. One that reaches beyond the disk, or is not in whole sectors, fails at once.
+    pub(super) fn add(&mut self, asked: Asked, capacity: u64) -> Option<Answer> {
+        let Asked { cookie, request } = asked;
+        let end = request.offset.checked_add(request.len);
+        let empty = request.len == 0 && request.kind != Kind::Sync;
+        let whole = request.offset % 512 == 0 && request.len % 512 == 0;
+        if empty {
+            return Some(Answer { cookie, result: Ok(Vec::new()) });
+        }
+        if !whole || end.is_none_or(|end| end > capacity) {
+            let errno =
+                if matches!(request.kind, Kind::Write(_)) { libc::ENOSPC } else { libc::EINVAL };
+            return Some(Answer { cookie, result: Err(errno) });
+        }
+        self.last += 1;
+        self.all.insert(self.last, Operation { cookie, request, read: Vec::new(), done: 0 });
+        self.waiting.push_back(self.last);
+        None
+    }
+
+    /// Submits what there is room for.
+    pub(super) fn submit(&mut self, lane: &mut Lane<'_>, ram: &Ram<'_>) {
+        while lane.room() > 0
+            && let Some(number) = self.waiting.pop_front()
+        {
+            let op = self.all[&number].op();
+            lane.submit(ram, Submission { token: Token::new(number, 0), op });
+        }
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Forgets all: the device has ended.
+    pub(super) fn clear(&mut self) {
+        self.all.clear();
+        self.waiting.clear();
+    }
+
+    /// The effect of a completion: the answer of its request, if that is over.
+    pub(super) fn completed(&mut self, completion: Completion) -> Option<Answer> {
+        let number = completion.token.slot();
+        // The device that asked has ended.
+        let operation = self.all.get_mut(&number)?;
+        let was_sync = operation.is_syncing();
+        match completion.result {
+            Err(errno) if Errno(errno.0).is_put_off() => {
+                self.waiting.push_back(number);
+                return None;
+            }
+            Err(errno) => return self.end(number, Err(errno.0)),
+            Ok(_) if was_sync => return self.end(number, Ok(())),
+            // Nothing moved, without an error: the end of the medium.
+            Ok(0) if matches!(operation.request.kind, Kind::Read | Kind::Write(_)) => {
+                return self.end(number, Err(libc::EIO));
+            }
+            Ok(moved) => {
+                let transfers = matches!(operation.request.kind, Kind::Read | Kind::Write(_));
+                // A part of a sector is transferred again.
+                let moved =
+                    if transfers { u64::from(moved) / 512 * 512 } else { operation.request.len };
+                if let (Kind::Read, Some(Buffer::Bounce(bounce))) =
+                    (&operation.request.kind, &completion.buffer)
+                {
+                    operation.read.extend_from_slice(&bounce.as_slice()[..moved as usize]);
+                }
+                operation.done += moved;
+            }
+        }
+        let is_over = operation.done == operation.request.len;
+        if is_over && !operation.request.stable {
+            return self.end(number, Ok(()));
+        }
+        self.waiting.push_back(number);
+        None
+    }
+
+    fn end(&mut self, number: u32, result: Result<(), i32>) -> Option<Answer> {
+        let Operation { cookie, read, .. } = self.all.remove(&number)?;
+        Some(Answer { cookie, result: result.map(|()| read) })
+    }
+}
