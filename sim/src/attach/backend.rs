@@ -26,8 +26,9 @@ use crate::host::disk::{Lane, SimDisk};
 /// How long a backend may take to listen, and to answer a message.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a backend that does nothing visible may keep a thread running.
-const RESTLESS: Duration = Duration::from_millis(50);
+/// How long a backend may keep a thread running without doing anything visible. After that it is
+/// taken to be at rest.
+const RESTLESS: Duration = Duration::from_secs(5);
 
 /// The address of guest address zero in the messages.
 const USER: u64 = 1 << 32;
@@ -337,11 +338,12 @@ impl Foreign {
                     busy_since = Instant::now();
                     continue;
                 }
-                let rests = running.process.is_at_rest(&[]);
-                // What arrived between the two looks would be missed.
-                if (rests && !running.below.poll(&mut running.asked)?)
-                    || busy_since.elapsed() > RESTLESS
-                {
+                let rests = running.process.is_at_rest();
+                // What arrived before the looks would be missed.
+                if running.below.poll(&mut running.asked)? {
+                    continue;
+                }
+                if rests || busy_since.elapsed() > RESTLESS {
                     break;
                 }
                 if let Some(how) = running.process.ended() {
@@ -529,8 +531,12 @@ impl DeviceUnderTest for Foreign {
         let completion = lane.complete(&ram);
         let answered = completion.is_some();
         let answer = completion.and_then(|completion| self.operations.completed(completion));
-        if self.running.get_mut().is_none() {
-            return Progress::Idle;
+        let Some(running) = self.running.get_mut() else { return Progress::Idle };
+        // Most of these calls find nothing new.
+        let has_room = host.disk.room() > 0;
+        let submits = self.operations.wait_for_room() && has_room;
+        if !answered && !submits && self.is_placed && running.process.still_rests() {
+            return self.news().map_or(Progress::Idle, Progress::Woke);
         }
         self.run(host, |running| match answer {
             Some(Answer { cookie, result }) => {

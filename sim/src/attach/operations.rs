@@ -108,6 +108,11 @@ impl Operations {
         self.all.is_empty()
     }
 
+    /// Whether one waits for room at the disk.
+    pub(super) fn wait_for_room(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Forgets all: the device has ended.
     pub(super) fn clear(&mut self) {
         self.all.clear();

@@ -7,10 +7,11 @@
 //! between two looks at all of them. Whatever we sent has then been taken, because a write to a
 //! socket or an eventfd makes its reader runnable before it returns.
 //!
-//! A timer of the process is not seen. What it does then counts as done in a later step.
+//! A timer of the process is not seen. What it does then counts as done in the next step.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -25,10 +26,11 @@ const MOST_SAID: usize = 400;
 pub(super) struct Process {
     child: Child,
     output: PathBuf,
+    /// Its threads, as they were found last.
+    threads: Vec<Thread>,
+    /// How often each of them had run when it was at rest last.
+    rested: Vec<u64>,
 }
-
-/// The threads of a process, each with the number of times that it has run.
-type Runs = Vec<(u32, u64)>;
 
 impl Process {
     /// Starts a command line of the shell in a process group of its own. It ends with the calling
@@ -44,7 +46,9 @@ impl Process {
         let dies_with_us = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
         // SAFETY: between `fork` and `exec` it makes one system call, and allocates nothing.
         unsafe { command.pre_exec(dies_with_us) };
-        Ok(Process { child: command.spawn()?, output: output.to_owned() })
+        let child = command.spawn()?;
+        let (threads, rested) = (Vec::new(), Vec::new());
+        Ok(Process { child, output: output.to_owned(), threads, rested })
     }
 
     /// Its exit, if it has ended.
@@ -61,17 +65,31 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Whether it is at rest. `helpers` are threads of this process that work for it.
-    pub(super) fn is_at_rest(&self, helpers: &[u32]) -> bool {
-        let look = || -> Option<Runs> {
-            let mut runs = sleeping(&format!("/proc/{}/task", self.child.id()))?;
-            for &helper in helpers {
-                runs.push((helper, runs_of(&format!("/proc/self/task/{helper}"))?));
-            }
-            Some(runs)
-        };
+    /// Whether it is at rest.
+    pub(super) fn is_at_rest(&mut self) -> bool {
         // Twice: a thread that was seen asleep may have been woken by one that was seen later.
-        look().is_some_and(|first| look().is_some_and(|second| first == second))
+        let Some(first) = self.runs() else { return false };
+        let Some(second) = self.runs() else { return false };
+        self.rested = second;
+        first == self.rested
+    }
+
+    /// Whether none of its threads has run since it was at rest.
+    pub(super) fn still_rests(&mut self) -> bool {
+        let runs = self.runs();
+        runs.is_some_and(|runs| runs == self.rested)
+    }
+
+    /// How often each thread has run; `None` if one of them does not sleep, or they have changed.
+    fn runs(&mut self) -> Option<Vec<u64>> {
+        let asleep = self.threads.iter().map(Thread::asleep);
+        let runs: Option<Vec<u64>> = asleep.collect();
+        let count = self.threads.first().and_then(Thread::count);
+        if count != Some(self.threads.len()) {
+            self.threads = Thread::all(self.child.id()).unwrap_or_default();
+            return None;
+        }
+        runs
     }
 
     /// The end of what it has printed, as a part of a sentence.
@@ -97,34 +115,52 @@ fn how(status: ExitStatus) -> String {
     }
 }
 
-/// The threads in a folder of tasks; `None` if one of them does not sleep.
-fn sleeping(tasks: &str) -> Option<Runs> {
-    let mut runs = Runs::new();
-    for entry in fs::read_dir(tasks).ok()? {
-        let name = entry.ok()?.file_name();
-        let name = name.to_str()?;
-        runs.push((name.parse().ok()?, runs_of(&format!("{tasks}/{name}"))?));
-    }
-    runs.sort_unstable();
-    Some(runs)
+/// A thread of the process, by its files, which stay open because opening them takes longer than
+/// reading them.
+#[derive(Debug)]
+struct Thread {
+    stat: File,
+    /// What it is blocked in. A thread that is about to sleep is not: the kernel waits until it
+    /// does. The state in `stat` would say that it sleeps.
+    syscall: File,
+    schedstat: File,
 }
 
-/// How often a thread has run; `None` if it does not sleep now, or has ended.
-fn runs_of(task: &str) -> Option<u64> {
-    let mut bytes = [0; 512];
-    let mut read = |name: &str| -> Option<usize> {
-        File::open(format!("{task}/{name}")).ok()?.read(&mut bytes).ok()
-    };
-    let len = read("stat")?;
-    // The state follows the name, which is in parentheses and may contain some.
-    let stat = &bytes[..len];
-    let end = stat.iter().rposition(|&byte| byte == b')')?;
-    if stat.get(end + 2) != Some(&b'S') {
-        return None;
+impl Thread {
+    /// The threads of a process.
+    fn all(process: u32) -> Option<Vec<Thread>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{process}/task")).ok()? {
+            let task = entry.ok()?.path();
+            let open = |name: &str| File::open(task.join(name)).ok();
+            let (stat, syscall) = (open("stat")?, open("syscall")?);
+            all.push(Thread { stat, syscall, schedstat: open("schedstat")? });
+        }
+        Some(all)
     }
-    let mut read = |name: &str| -> Option<usize> {
-        File::open(format!("{task}/{name}")).ok()?.read(&mut bytes).ok()
-    };
-    let len = read("schedstat")?;
-    std::str::from_utf8(&bytes[..len]).ok()?.split_whitespace().nth(2)?.parse().ok()
+
+    /// How often it has run; `None` if it does not sleep now, or has ended.
+    fn asleep(&self) -> Option<u64> {
+        let mut bytes = [0; 512];
+        let blocked = text(&self.syscall, &mut bytes)?;
+        if blocked.starts_with("running") {
+            return None;
+        }
+        text(&self.schedstat, &mut bytes)?.split_whitespace().nth(2)?.parse().ok()
+    }
+
+    /// The number of threads of its process.
+    fn count(&self) -> Option<usize> {
+        let mut bytes = [0; 512];
+        // The name of the thread, in parentheses, may contain spaces and parentheses. The state is
+        // the 3rd field, the number of threads the 20th.
+        let (_, fields) = text(&self.stat, &mut bytes)?.rsplit_once(") ")?;
+        fields.split(' ').nth(17)?.parse().ok()
+    }
+}
+
+/// What a small file says now.
+fn text<'a>(file: &File, bytes: &'a mut [u8]) -> Option<&'a str> {
+    let len = file.read_at(bytes, 0).ok()?;
+    std::str::from_utf8(&bytes[..len]).ok()
 }
