@@ -55,10 +55,34 @@ struct Running {
 /// What a backend offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// The features of the device.
-    pub features: u64,
+    /// The features that a driver is shown.
+    pub shown: u64,
+    /// The other features.
+    pub kept_back: u64,
+    /// Whether the cache mode reads write-back before there is a driver.
+    pub writeback: bool,
     /// The features of the protocol.
-    pub protocol: u64,
+    protocol: u64,
+}
+
+impl Offer {
+    /// The features of the protocol that the front-end knows, each with whether it is offered, and
+    /// so used.
+    pub fn protocol(&self) -> impl Iterator<Item = (&'static str, bool)> + '_ {
+        let names = [
+            (protocol::MQ, "MQ"),
+            (protocol::REPLY_ACK, "REPLY_ACK"),
+            (protocol::CONFIG, "CONFIG"),
+            (protocol::RESET_DEVICE, "RESET_DEVICE"),
+        ];
+        names.into_iter().map(|(bit, name)| (name, self.protocol & bit != 0))
+    }
+}
+
+/// The features that a front-end shows to its driver: those that it knows, except for what a preset
+/// hides.
+fn shown(preset: &Preset, features: u64) -> u64 {
+    features & (ALL_FEATURES | feature::RO) & !preset.hidden()
 }
 
 /// Starts a backend once, on an empty disk, and returns what it offers.
@@ -66,8 +90,14 @@ pub struct Offer {
 /// # Errors
 /// One line: it does not start, does not listen, or does not speak vhost-user.
 pub fn probe(backend: &Backend) -> Result<Offer, String> {
-    let running = Running::start(&backend.0, &[0; 1 << 15])?;
-    Ok(Offer { features: running.features, protocol: running.protocol })
+    let image = [0; 1 << 15];
+    let mut running = Running::start(&backend.0, &image)?;
+    let space = running.config(&image);
+    let space = space.map_err(|e| format!("it does not show its configuration space: {e}"))?;
+    let writeback = space.get(config::WRITEBACK as usize).is_some_and(|byte| *byte != 0);
+    let shown = shown(&backend.0, running.features);
+    let kept_back = running.features & !shown & !PROTOCOL_FEATURES;
+    Ok(Offer { shown, kept_back, writeback, protocol: running.protocol })
 }
 
 /// A block device whose backend is a process of another program.
@@ -216,6 +246,16 @@ impl Running {
             }
         }
         Ok(())
+    }
+
+    /// The configuration space; empty if the backend refuses to show it.
+    fn config(&mut self, image: &[u8]) -> io::Result<Vec<u8>> {
+        let mut body = [0, CONFIG as u32, 0].map(u32::to_le_bytes).concat();
+        body.resize(12 + CONFIG, 0);
+        self.messages.ask(messages::GET_CONFIG, &body)?;
+        // The answer repeats the three words of the question.
+        let answer = self.answer(messages::GET_CONFIG, image)?;
+        Ok(answer.get(12..).unwrap_or_default().to_vec())
     }
 
     fn set_config(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -408,6 +448,9 @@ impl DeviceUnderTest for Foreign {
         spec.max_segments = spec.max_segments.min(preset.segments);
         // The protocol has no way to say that a device needs a reset.
         spec.waive = preset.waive().and(Waived::BROKEN_RINGS);
+        if preset.serial.is_empty() {
+            spec.waive = spec.waive.and(Waived::IDENTITY);
+        }
         spec.serial = [0; 20];
         spec.serial[..preset.serial.len()].copy_from_slice(preset.serial.as_bytes());
         let disk = &mut spec.disk;
@@ -446,9 +489,8 @@ impl DeviceUnderTest for Foreign {
     }
 
     fn offered(&self) -> u64 {
-        // What a front-end does not know, it hides from its driver.
-        let known = (ALL_FEATURES | feature::RO) & !self.preset.hidden();
-        self.with(|running| Ok(running.features)) & known & (self.offer | feature::RO)
+        let features = self.with(|running| Ok(running.features));
+        shown(&self.preset, features) & (self.offer | feature::RO)
     }
 
     fn negotiate(&mut self, accept: u64) -> bool {
@@ -470,14 +512,8 @@ impl DeviceUnderTest for Foreign {
     fn config_read(&mut self, offset: u64, out: &mut [u8]) {
         out.fill(0);
         let image = &self.image;
-        let space = self.with(|running| {
-            let mut body = [0, CONFIG as u32, 0].map(u32::to_le_bytes).concat();
-            body.resize(12 + CONFIG, 0);
-            running.messages.ask(messages::GET_CONFIG, &body)?;
-            running.answer(messages::GET_CONFIG, image)
-        });
-        // The answer repeats the three words of the question. It is empty if there is an error.
-        let start = 12 + usize::try_from(offset).unwrap_or(CONFIG).min(CONFIG);
+        let space = self.with(|running| running.config(image));
+        let start = usize::try_from(offset).unwrap_or(CONFIG);
         for (out, byte) in out.iter_mut().zip(space.iter().skip(start)) {
             *out = *byte;
         }

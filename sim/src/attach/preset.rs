@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::base::files;
 use crate::base::shell;
@@ -23,7 +23,7 @@ const PRESETS: [(&str, &str); 2] = [
 ];
 
 /// A backend that can be attached.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
     /// A line that says what it is.
@@ -37,7 +37,7 @@ pub struct Preset {
     /// The package that has it.
     #[serde(default)]
     pub package: Option<String>,
-    /// The answer to GET_ID.
+    /// The answer to GET_ID; empty if it is not known, and then not compared.
     #[serde(default)]
     pub serial: String,
     /// Features that it offers and its driver is not shown, such as `size-max,topology`.
@@ -127,6 +127,19 @@ impl Backend {
         Ok(Backend(Arc::new(preset)))
     }
 
+    /// The text of a preset that starts a backend with this command line, on the side of caution:
+    /// one queue, and no identity.
+    ///
+    /// # Errors
+    /// One line: the command line lacks a place.
+    pub fn spawned(command: &str) -> Result<String, String> {
+        let about = "a command line".to_owned();
+        let preset = Preset { about, command: command.to_owned(), ..Preset::plain() };
+        let text = toml::to_string(&preset).map_err(|error| error.to_string())?;
+        Backend::read(&text)?;
+        Ok(text)
+    }
+
     /// What is known about it.
     #[must_use]
     pub fn preset(&self) -> &Preset {
@@ -140,6 +153,11 @@ impl Backend {
 }
 
 impl Preset {
+    fn plain() -> Preset {
+        let (hide, waive) = (none(), none());
+        Preset { hide, waive, queues: 1, segments: 1, ..Preset::default() }
+    }
+
     /// The rules that are not tested.
     pub(super) fn waive(&self) -> Waived {
         self.waive.parse().unwrap_or_default()

@@ -17,6 +17,7 @@
 //! They do not depend on whether the output is read: see [`say`]. A command that a signal ends at
 //! once has no exit code; see [`interrupt`].
 
+mod attach;
 mod explain;
 mod explore;
 mod export;
@@ -95,6 +96,8 @@ struct Cli {
 enum Command {
     /// Run seeds.
     Run(RunArgs),
+    /// Judge the backend that another project ships: a program that serves vhost-user-blk.
+    Attach(attach::AttachArgs),
     /// Check every schedule within a scope.
     Explore(explore::ExploreArgs),
     /// Replay a trace or a seed, and print its story.
@@ -328,11 +331,14 @@ fn dispatch(targets: &impl Targets, cli: Cli) -> Result<u8, String> {
     let stopped = match &cli.command {
         // It installs its own handlers.
         Command::Serve(_) => Stopped::default(),
-        Command::Run(_) | Command::Explore(_) | Command::Shrink(_) => interrupt::heed(true)?,
+        Command::Run(_) | Command::Attach(_) | Command::Explore(_) | Command::Shrink(_) => {
+            interrupt::heed(true)?
+        }
         _ => interrupt::heed(false)?,
     };
     match cli.command {
         Command::Run(args) => run::run(targets, &args, colour.style(false), &stopped),
+        Command::Attach(args) => attach::run(&args, colour.style(false), &stopped),
         Command::Explore(args) => explore::run(targets, &args, colour.style(false), &stopped),
         Command::Replay(args) => replay::replay(targets, &args, colour.style(args.all)),
         Command::Shrink(args) => shrink::run(targets, &args, colour.style(false), &stopped),

@@ -63,15 +63,13 @@ pub(super) fn run(
             room.saturating_add(1)
         ));
     }
-    give_threads(args.jobs)?;
-    let known = args.known.as_deref().map(read_known).transpose()?.unwrap_or_default();
     let (device, disk) = (&*device, &*disk);
+    let running = Running::new(args, device, disk, style, stopped)?;
     let must_reach_all = targets.must_reach_all();
-    let running = Running { args, device, disk, style, known, stopped, must_reach_all };
-    targets.find(device, disk, running)?
+    targets.find(device, disk, Running { must_reach_all, ..running })?
 }
 
-struct Running<'a> {
+pub(super) struct Running<'a> {
     args: &'a RunArgs,
     device: &'a str,
     disk: &'a str,
@@ -144,6 +142,24 @@ impl Visit for Running<'_> {
             }
             Err(what) => Err(what),
         }
+    }
+}
+
+impl<'a> Running<'a> {
+    /// Runs of the device with this name on this disk.
+    ///
+    /// # Errors
+    /// One line: the threads or the file of known findings are missing.
+    pub(super) fn new(
+        args: &'a RunArgs,
+        device: &'a str,
+        disk: &'a str,
+        style: Style,
+        stopped: &'a Stopped,
+    ) -> Result<Running<'a>, String> {
+        give_threads(args.jobs)?;
+        let known = args.known.as_deref().map(read_known).transpose()?.unwrap_or_default();
+        Ok(Running { args, device, disk, style, known, stopped, must_reach_all: false })
     }
 }
 

@@ -23,11 +23,15 @@ impl Waived {
     /// needs a reset (2.1.2) has no right answer.
     pub const BROKEN_RINGS: Waived = Waived(8);
 
-    const NAMES: [(Waived, &'static str); 4] = [
+    /// The answer to GET_ID is not compared, because it is not known.
+    pub const IDENTITY: Waived = Waived(16);
+
+    const NAMES: [(Waived, &'static str); 5] = [
         (Waived::MIXED_INDIRECT, "mixed-indirect"),
         (Waived::EMPTY_BUFFERS, "empty-buffers"),
         (Waived::USED_LENGTH, "used-length"),
         (Waived::BROKEN_RINGS, "broken-rings"),
+        (Waived::IDENTITY, "identity"),
     ];
 
     /// These and `others`.

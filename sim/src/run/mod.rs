@@ -5,6 +5,7 @@ pub mod certainty;
 pub(crate) mod known;
 pub mod rebase;
 mod replay;
+pub mod rows;
 
 pub use replay::{Judged, Replayed, judge};
 
