@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use powerfail_device::Disk as _;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::below::{Asked, Kind, Nbd};
+use super::below::{Asked, Below, Kind};
 use super::messages::{self, Messages, PROTOCOL_FEATURES, protocol, ring, words};
 use super::operations::{Answer, Operations};
 use super::place::Place;
@@ -41,7 +41,7 @@ const CONFIG: usize = 60;
 struct Running {
     process: Process,
     messages: Messages,
-    below: Nbd,
+    below: Below,
     /// Requests to the host that are not operations yet.
     asked: Vec<Asked>,
     features: u64,
@@ -135,14 +135,23 @@ impl Clone for Foreign {
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.process.signal();
+        // A process that waits for an answer in the kernel cannot end before it has one.
+        self.below.give_up();
+        self.process.end();
+    }
+}
+
 impl Running {
     /// Starts a backend on a disk with this content, connects and negotiates the protocol.
     fn start(preset: &Preset, image: &[u8]) -> Result<Running, String> {
         let place = Place::new().map_err(|e| format!("cannot make a temporary folder: {e}"))?;
-        let (socket, nbd) = (place.file("vhost-user"), place.file("nbd"));
-        let below = Nbd::listen(&nbd, image.len() as u64);
-        let mut below = below.map_err(|e| format!("cannot listen for NBD: {e}"))?;
-        let line = preset.command(&socket, &nbd);
+        let (socket, disk) = (place.file("vhost-user"), place.file("disk"));
+        let below = Below::new(preset.is_on_file(), &disk, image.len() as u64);
+        let mut below = below.map_err(|e| format!("cannot make a disk for the backend: {e}"))?;
+        let line = preset.command(&socket, &disk);
         let process = Process::start(&line, &place.file("output"));
         let mut process = process.map_err(|e| format!("cannot start `{line}`: {e}"))?;
         let begun = Instant::now();
@@ -162,6 +171,7 @@ impl Running {
             }
             std::thread::park_timeout(Duration::from_micros(300));
         };
+        process.needs(below.thread());
         let mut running = Running {
             process,
             messages,
@@ -300,7 +310,7 @@ impl Running {
 }
 
 /// Answers what a backend asks of its host before there is a driver.
-fn serve_at_once(below: &mut Nbd, asked: &mut Vec<Asked>, image: &[u8]) -> Result<(), String> {
+fn serve_at_once(below: &mut Below, asked: &mut Vec<Asked>, image: &[u8]) -> Result<(), String> {
     for Asked { cookie, request } in asked.drain(..) {
         let (start, len) = (request.offset as usize, request.len as usize);
         let bytes = image.get(start..start.saturating_add(len));
@@ -378,7 +388,7 @@ impl Foreign {
                     busy_since = Instant::now();
                     continue;
                 }
-                let rests = running.process.is_at_rest();
+                let rests = running.process.is_at_rest(!operations.is_empty());
                 // What arrived before the looks would be missed.
                 if running.below.poll(&mut running.asked)? {
                     continue;
@@ -457,8 +467,9 @@ impl DeviceUnderTest for Foreign {
         (disk.granule, disk.tear) = (512, 1);
         (disk.discard_granularity, disk.zero_granularity) = (512, 512);
         (disk.can_discard, disk.read_only, disk.spare) = (true, false, 0);
-        // An NBD server that says that a flush is done has done it, whatever failed before.
-        disk.forgets = false;
+        // An NBD server that says that a flush is done has done it, whatever failed before. A kernel
+        // has not.
+        disk.forgets = preset.is_on_file();
     }
 
     fn open(Backend(preset): &Backend, spec: &Spec, disk: &SimDisk, device: u8) -> Foreign {
@@ -571,7 +582,8 @@ impl DeviceUnderTest for Foreign {
         // Most of these calls find nothing new.
         let has_room = host.disk.room() > 0;
         let submits = self.operations.wait_for_room() && has_room;
-        if !answered && !submits && self.is_placed && running.process.still_rests() {
+        let waits = !self.operations.is_empty();
+        if !answered && !submits && self.is_placed && running.process.still_rests(waits) {
             return self.news().map_or(Progress::Idle, Progress::Woke);
         }
         self.run(host, |running| match answer {

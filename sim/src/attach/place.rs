@@ -56,6 +56,7 @@ fn clear(all: &Path) {
         let owner = name.to_str().and_then(|name| name.strip_prefix(NAMED)?.split('-').next());
         let owner = owner.and_then(|owner| owner.parse::<u32>().ok());
         if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
+            let _ = leftovers::unmount(&entry.path().join("disk"));
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -14,8 +14,10 @@ use crate::trace::parse_features;
 const MOST: u64 = 1 << 16;
 
 /// The presets of this program, by name.
-const PRESETS: [(&str, &str); 2] = [
+const PRESETS: [(&str, &str); 4] = [
+    ("powerfail", include_str!("../../presets/powerfail.toml")),
     ("qemu-storage-daemon", include_str!("../../presets/qemu-storage-daemon.toml")),
+    ("qemu-storage-daemon-file", include_str!("../../presets/qemu-storage-daemon-file.toml")),
     (
         "qemu-storage-daemon-writethrough",
         include_str!("../../presets/qemu-storage-daemon-writethrough.toml"),
@@ -28,8 +30,9 @@ const PRESETS: [(&str, &str); 2] = [
 pub struct Preset {
     /// A line that says what it is.
     pub about: String,
-    /// The command line of the shell that starts it. `{socket}` is where it listens, and `{nbd}`
-    /// the socket of the NBD server below it.
+    /// The command line of the shell that starts it. `{socket}` is where it listens. Its disk is
+    /// `{nbd}`, the socket of an NBD server, or `{file}`, a file of the size of the disk.
+    /// `{powerfail}` is this program.
     pub command: String,
     /// A command line that prints its version.
     #[serde(default)]
@@ -110,11 +113,17 @@ impl Backend {
     /// # Errors
     /// One line that says what is wrong with the preset.
     pub fn read(text: &str) -> Result<Backend, String> {
-        let preset: Preset = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-        for place in ["{socket}", "{nbd}"] {
-            if !preset.command.contains(place) {
-                return Err(format!("its command does not contain {place}"));
-            }
+        let mut preset: Preset =
+            toml::from_str(text).map_err(|error| error.message().to_owned())?;
+        let this = std::env::current_exe().unwrap_or_else(|_| "powerfail".into());
+        let this = shell::word(&this);
+        preset.command = preset.command.replace("{powerfail}", &this);
+        preset.version = preset.version.map(|version| version.replace("{powerfail}", &this));
+        if !preset.command.contains("{socket}") {
+            return Err("its command does not contain {socket}".to_owned());
+        }
+        if preset.command.contains("{nbd}") == preset.is_on_file() {
+            return Err("its command does not contain one of {nbd} and {file}".to_owned());
         }
         if !(1..=8).contains(&preset.queues) || !(1..=32).contains(&preset.segments) {
             return Err("it has 1 to 8 queues, and 1 to 32 segments".to_owned());
@@ -168,9 +177,16 @@ impl Preset {
         parse_features(&self.hide).unwrap_or(0)
     }
 
-    /// Its command with these sockets.
-    pub(super) fn command(&self, socket: &Path, nbd: &Path) -> String {
-        self.command.replace("{socket}", &shell::word(socket)).replace("{nbd}", &shell::word(nbd))
+    /// Whether it keeps its data in a file, and not behind NBD.
+    pub(super) fn is_on_file(&self) -> bool {
+        self.command.contains("{file}")
+    }
+
+    /// Its command with this socket, and this disk: a file, or the socket of an NBD server.
+    pub(super) fn command(&self, socket: &Path, disk: &Path) -> String {
+        let disk = shell::word(disk);
+        let command = self.command.replace("{socket}", &shell::word(socket));
+        command.replace("{nbd}", &disk).replace("{file}", &disk)
     }
 }
 

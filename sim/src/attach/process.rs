@@ -26,7 +26,10 @@ const MOST_SAID: usize = 400;
 pub(super) struct Process {
     child: Child,
     output: PathBuf,
-    /// Its threads, as they were found last.
+    is_reaped: bool,
+    /// A thread of this process that works for it.
+    helper: Option<u32>,
+    /// Its threads, as they were found last, and the helper after them.
     threads: Vec<Thread>,
     /// How often each of them had run when it was at rest last.
     rested: Vec<u64>,
@@ -48,48 +51,74 @@ impl Process {
         unsafe { command.pre_exec(dies_with_us) };
         let child = command.spawn()?;
         let (threads, rested) = (Vec::new(), Vec::new());
-        Ok(Process { child, output: output.to_owned(), threads, rested })
+        Ok(Process {
+            child,
+            output: output.to_owned(),
+            is_reaped: false,
+            helper: None,
+            threads,
+            rested,
+        })
+    }
+
+    /// From now on it is at rest only if this thread of ours is, too.
+    pub(super) fn needs(&mut self, helper: Option<u32>) {
+        self.helper = helper;
     }
 
     /// Its exit, if it has ended.
     pub(super) fn ended(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok().flatten()?;
+        self.is_reaped = true;
         Some(format!("{}{}", how(status), self.said()))
     }
 
-    /// Kills it and everything that it has started.
-    pub(super) fn kill(&mut self) {
+    /// Kills it and everything that it has started. [`end`](Self::end) waits for that.
+    pub(super) fn signal(&mut self) {
+        // Its number may be that of another group by then.
+        if self.is_reaped {
+            return;
+        }
         if let Some(group) = Pid::from_raw(self.child.id() as i32) {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        let _ = self.child.wait();
     }
 
-    /// Whether it is at rest.
-    pub(super) fn is_at_rest(&mut self) -> bool {
+    /// Waits for the end of a process that was killed.
+    pub(super) fn end(&mut self) {
+        let _ = self.child.wait();
+        self.is_reaped = true;
+    }
+
+    /// Whether it is at rest. `waits` says that it waits for an answer of its host, which a thread
+    /// of the kernel does without being interruptible.
+    pub(super) fn is_at_rest(&mut self, waits: bool) -> bool {
         // Twice: a thread that was seen asleep may have been woken by one that was seen later.
-        let Some(first) = self.runs() else { return false };
-        let Some(second) = self.runs() else { return false };
+        let Some(first) = self.runs(waits) else { return false };
+        let Some(second) = self.runs(waits) else { return false };
         self.rested = second;
         first == self.rested
     }
 
     /// Whether none of its threads has run since it was at rest.
-    pub(super) fn still_rests(&mut self) -> bool {
-        let runs = self.runs();
+    pub(super) fn still_rests(&mut self, waits: bool) -> bool {
+        let runs = self.runs(waits);
         runs.is_some_and(|runs| runs == self.rested)
     }
 
     /// How often each thread has run; `None` if one of them does not sleep, or they have changed.
-    fn runs(&mut self) -> Option<Vec<u64>> {
-        let asleep = self.threads.iter().map(Thread::asleep);
-        let runs: Option<Vec<u64>> = asleep.collect();
-        let count = self.threads.first().and_then(Thread::count);
+    fn runs(&mut self, waits: bool) -> Option<Vec<u64>> {
+        let asleep = self.threads.iter().map(|thread| thread.asleep(waits));
+        let asleep: Option<Vec<_>> = asleep.collect();
+        let helpers = usize::from(self.helper.is_some());
+        let count = asleep.as_ref().and_then(|all| all.first()).map(|(count, _)| count + helpers);
         if count != Some(self.threads.len()) {
             self.threads = Thread::all(self.child.id()).unwrap_or_default();
+            let path = |helper: u32| format!("/proc/self/task/{helper}");
+            self.threads.extend(self.helper.and_then(|it| Thread::open(Path::new(&path(it)))));
             return None;
         }
-        runs
+        asleep.map(|all| all.into_iter().map(|(_, runs)| runs).collect())
     }
 
     /// The end of what it has printed, as a part of a sentence.
@@ -103,7 +132,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.kill();
+        self.signal();
+        self.end();
     }
 }
 
@@ -119,10 +149,11 @@ fn how(status: ExitStatus) -> String {
 /// reading them.
 #[derive(Debug)]
 struct Thread {
+    /// Its state, which is `S` also while it is only about to sleep.
     stat: File,
-    /// What it is blocked in. A thread that is about to sleep is not: the kernel waits until it
-    /// does. The state in `stat` would say that it sleeps.
+    /// What it is blocked in, which is there also while it is being woken.
     syscall: File,
+    /// How often it has run.
     schedstat: File,
 }
 
@@ -131,31 +162,36 @@ impl Thread {
     fn all(process: u32) -> Option<Vec<Thread>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(format!("/proc/{process}/task")).ok()? {
-            let task = entry.ok()?.path();
-            let open = |name: &str| File::open(task.join(name)).ok();
-            let (stat, syscall) = (open("stat")?, open("syscall")?);
-            all.push(Thread { stat, syscall, schedstat: open("schedstat")? });
+            all.push(Thread::open(&entry.ok()?.path())?);
         }
         Some(all)
     }
 
-    /// How often it has run; `None` if it does not sleep now, or has ended.
-    fn asleep(&self) -> Option<u64> {
-        let mut bytes = [0; 512];
-        let blocked = text(&self.syscall, &mut bytes)?;
-        if blocked.starts_with("running") {
-            return None;
-        }
-        text(&self.schedstat, &mut bytes)?.split_whitespace().nth(2)?.parse().ok()
+    fn open(task: &Path) -> Option<Thread> {
+        let open = |name: &str| File::open(task.join(name)).ok();
+        let (stat, syscall) = (open("stat")?, open("syscall")?);
+        Some(Thread { stat, syscall, schedstat: open("schedstat")? })
     }
 
-    /// The number of threads of its process.
-    fn count(&self) -> Option<usize> {
+    /// The number of threads of its process, and how often it has run; `None` if it does not sleep
+    /// now, or has ended.
+    fn asleep(&self, waits: bool) -> Option<(usize, u64)> {
         let mut bytes = [0; 512];
         // The name of the thread, in parentheses, may contain spaces and parentheses. The state is
         // the 3rd field, the number of threads the 20th.
         let (_, fields) = text(&self.stat, &mut bytes)?.rsplit_once(") ")?;
-        fields.split(' ').nth(17)?.parse().ok()
+        let mut fields = fields.split(' ');
+        match fields.next() {
+            Some("S") => {}
+            Some("D") if waits => {}
+            _ => return None,
+        }
+        let threads = fields.nth(16)?.parse().ok()?;
+        if text(&self.syscall, &mut bytes)?.starts_with("running") {
+            return None;
+        }
+        let runs = text(&self.schedstat, &mut bytes)?.split_whitespace().nth(2)?.parse().ok()?;
+        Some((threads, runs))
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use powerfail_device::host::Shown;
 
 use super::interrupt::Stopped;
+use super::replay::TIMES;
 use super::run::Running;
 use super::target::{ATTACHED, Visit as _};
 use super::{PASSED, RunArgs, Subject, VIOLATED, contract, judged_by, say};
@@ -26,17 +27,14 @@ use crate::shrink::unshrunk;
 use crate::trace::{Signature, features};
 use crate::world::{Failure, World, WorldShape};
 
-/// How often a finding is repeated.
-const TIMES: u32 = 5;
-
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct AttachArgs {
     /// The backend: the name of a preset, or the path of a file that ends in `.toml`. Without it,
     /// the presets are listed.
     #[arg(conflicts_with = "spawn")]
     preset: Option<String>,
-    /// The command line of a backend without a preset. `{socket}` is where it listens, and `{nbd}`
-    /// the socket of the NBD server that is its disk.
+    /// The command line of a backend without a preset. `{socket}` is where it listens; its disk
+    /// is `{nbd}`, the socket of an NBD server, or `{file}`, a file (needs FUSE).
     #[arg(long, value_name = "CMD")]
     spawn: Option<String>,
     /// The contract to judge by: literal, which demands what the specification's text forces, or
@@ -146,7 +144,7 @@ fn list() {
         let about = Backend::named(name).map(|backend| backend.preset().about.clone());
         say::line(format_args!("  {name:width$}  {}", about.unwrap_or_default()));
     }
-    say::line("Another backend: powerfail attach --spawn 'CMD ... {socket} ... {nbd}'");
+    say::line("Another backend: powerfail attach --spawn 'CMD ... {socket} ... {nbd} or {file}'");
 }
 
 /// A paragraph of the width of the terminal.

@@ -11,10 +11,13 @@ use crate::base::files::{read_text, write_whole};
 use crate::dut::DeviceUnderTest;
 use crate::report::{Provenance, Style, recount, tell};
 use crate::run::certainty::certainty;
-use crate::run::{Judged, Replayed, judge};
+use crate::run::{Judged, Replayed, judge, reproduced};
 use crate::run::{Plan, run_seed, world};
 use crate::trace::{MOST_BYTES, Trace, read, with_remarks_of};
 use crate::world::World;
+
+/// How often the replay of a device is repeated that need not do the same again.
+pub(super) const TIMES: u32 = 10;
 
 pub(super) fn replay(
     targets: &impl Targets,
@@ -145,7 +148,16 @@ impl Visit for Traced<'_> {
     fn visit<D: DeviceUnderTest>(self, setup: D::Setup) -> Result<u8, String> {
         let Traced { trace, name, args, style } = &self;
         let mut world = World::<D>::new(setup, trace.shape, trace.run);
-        let judged = judge(&mut world, trace);
+        let mut judged = judge(&mut world, trace);
+        // One that passes now may fail next time.
+        let tries = if D::REPEATABLE { 1 } else { TIMES };
+        for _ in 1..tries {
+            if judged.replayed == Replayed::Fails {
+                break;
+            }
+            world.renew();
+            judged = judge(&mut world, trace);
+        }
         if let Some(failure) = &judged.failure {
             // A bisection needs only the exit code, so it skips hundreds of continuations.
             let certainty = if args.bisect { None } else { certainty(&world) };
@@ -157,6 +169,10 @@ impl Visit for Traced<'_> {
             say::line(tell(&world, failure, &provenance, *style));
         } else if style.all && !judged.actions.is_empty() {
             say::line(recount(&world, name, *style));
+        }
+        if !D::REPEATABLE && judged.replayed == Replayed::Fails {
+            let count = reproduced(&mut world, trace, &judged.actions, TIMES);
+            say::line(format_args!("{name} reproduced {count} of {TIMES} times"));
         }
         let lines = trace.actions.len();
         if judged.moved > 0 {

@@ -12,7 +12,7 @@ use powerfail_device::host::Shown;
 use super::found::Folder;
 use super::interrupt::Stopped;
 use super::output::{self, Made};
-use super::replay::names;
+use super::replay::{TIMES, names};
 use super::target::{Targets, Visit, without_power_cuts};
 use super::{NOT_MEASURED, NOT_REPRODUCIBLE, PASSED, RunArgs, VIOLATED, judged_by, say, word_of};
 use crate::base::files::read_text;
@@ -23,7 +23,7 @@ use crate::report::{Provenance, Style, tell};
 use crate::run::campaign::{Finding, Orders, Progress, Report, campaign_beyond};
 use crate::run::certainty::certainty;
 use crate::run::known::Known;
-use crate::run::{Plan, record, replay, run_number, run_seed, world};
+use crate::run::{Plan, record, replay, reproduced, run_number, run_seed, world};
 use crate::schedule::Schedule;
 use crate::schedule::options::Preset;
 use crate::shrink::{Effort, PLENTY, shrink, unshrunk};
@@ -357,6 +357,10 @@ impl Running<'_> {
             say::note(format_args!("seed {seed}: {what}"));
         }
         let mut story = tell(&world, failure, &provenance, self.style);
+        if !D::REPEATABLE {
+            let count = reproduced(&mut world, &trace, &trace.actions, TIMES);
+            story += &format!("  reproduced {count} of {TIMES} times\n");
+        }
         if let (None, Ok(path)) = (&short, &kept) {
             story += &format!("  not shrunk: `powerfail shrink {}` does that\n", word(path));
         }

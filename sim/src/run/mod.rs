@@ -7,7 +7,7 @@ pub mod rebase;
 mod replay;
 pub mod rows;
 
-pub use replay::{Judged, Replayed, judge};
+pub use replay::{Judged, Replayed, judge, reproduced};
 
 use std::any::Any;
 

@@ -109,6 +109,23 @@ pub fn judge<D: DeviceUnderTest>(world: &mut World<D>, trace: &Trace) -> Judged 
     judged(replayed, actions, moved, verdict)
 }
 
+/// How often, of `times` replays of these actions, a device breaks the same promise again.
+pub fn reproduced<D: DeviceUnderTest>(
+    world: &mut World<D>,
+    trace: &Trace,
+    actions: &[Action],
+    times: u32,
+) -> u32 {
+    let (shape, run) = (trace.shape, trace.run);
+    let again = |_: &u32| {
+        let mut budget = Budget::new(MOST_STEPS);
+        let verdict = replay_within(world, shape, run, actions, &mut budget);
+        world.refresh(verdict.failure.as_deref());
+        verdict.failure.is_some_and(|failure| Signature::of(&failure.violation) == trace.broke)
+    };
+    (0..times).filter(again).count() as u32
+}
+
 fn endless() -> Replayed {
     let what = format!("it takes more than {MOST_STEPS} steps of device threads");
     Replayed::NotReached(what)

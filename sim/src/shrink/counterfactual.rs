@@ -6,8 +6,9 @@
 //! halves of the sentence were run.
 
 use super::case::Case;
+use super::passes::Mode;
 use super::places;
-use super::search::Search;
+use super::search::{Search, confidence};
 use crate::base::sectors::SectorSet;
 use crate::dut::DeviceUnderTest;
 use crate::guest::wire::feature;
@@ -26,10 +27,14 @@ struct Change {
 /// The condition of the failure of a shrunk run, if some change makes it pass: the run fails if and
 /// only if this clause holds.
 pub(super) fn find<D: DeviceUnderTest>(search: &Search<'_, D>, case: &Case) -> Option<String> {
+    let always = |_| search.attempt(&(case.clone(), Mode::Strict)).is_some();
+    if confidence::<D>() > 1 && !(0..confidence::<D>()).all(always) {
+        return None;
+    }
     let ways = [faults, refusals, modes, ends, orders, survivors, forms, removals];
     ways.into_iter()
         .flat_map(|way| way(case))
-        .find(|change| passes(search, &change.case))
+        .find(|change| (0..confidence::<D>()).all(|_| passes(search, &change.case)))
         .map(|change| change.says)
 }
 

@@ -25,7 +25,7 @@ use crate::world::action::Action;
 use crate::world::{Event, Failure, World};
 use case::Case;
 use passes::Mode;
-use search::{STRATEGIES, Search};
+use search::{STRATEGIES, Search, confidence};
 use timeline::Timeline;
 
 /// Limits of shrinking.
@@ -153,9 +153,7 @@ pub fn shrink<D: DeviceUnderTest>(
     let shape = shape.of_device::<D>(setup);
     let search = Search::<D>::new(setup, signature, effort);
     let given = Case { shape, run, actions: actions.to_vec() };
-    let mut best = search
-        .attempt(&(given.clone(), Mode::Strict))
-        .or_else(|| search.attempt(&(given, Mode::ByMeaning)))?;
+    let mut best = search.first(&given)?;
     let mut complete = from_every_side(&search, &mut best);
     nail_down(&search, &mut best, actions.len());
     // A run with added waits may be simplified in other ways.
@@ -171,8 +169,12 @@ pub fn shrink<D: DeviceUnderTest>(
     let only_if = counterfactual::find(&search, &best);
     let mut world = World::<D>::new(setup.clone(), best.shape, best.run);
     world.keep_journal();
-    let verdict = replay(&mut world, best.shape, best.run, &best.actions, |_| {});
-    let failure = verdict.failure.filter(|f| Signature::of(&f.violation) == *signature)?;
+    let (verdict, failure) = (0..confidence::<D>()).find_map(|_| {
+        let mut verdict = replay(&mut world, best.shape, best.run, &best.actions, |_| {});
+        let failure = verdict.failure.take();
+        let same = failure.filter(|failure| Signature::of(&failure.violation) == *signature);
+        same.map(|failure| (verdict, failure))
+    })?;
     let witness = witness(&world, &failure);
     Some(Shrunk {
         shape: best.shape,

@@ -35,6 +35,11 @@ pub(super) struct Search<'a, D: DeviceUnderTest> {
     replays: AtomicU32,
 }
 
+/// How often a run is done before anything is said about all runs of it.
+pub(super) const fn confidence<D: DeviceUnderTest>() -> u32 {
+    if D::REPEATABLE { 1 } else { 5 }
+}
+
 impl<'a, D: DeviceUnderTest> Search<'a, D> {
     pub(super) fn new(
         setup: &'a D::Setup,
@@ -70,6 +75,15 @@ impl<'a, D: DeviceUnderTest> Search<'a, D> {
         let result = job(&mut world);
         self.worlds.lock().expect("no panic while the lock is held").push(world);
         result
+    }
+
+    /// Replays a run as it stands, and then by meaning, several times if the device need not do the
+    /// same again. Returns the actions of the first replay that fails with the same signature.
+    pub(super) fn first(&self, given: &Case) -> Option<Case> {
+        (0..confidence::<D>()).find_map(|_| {
+            self.attempt(&(given.clone(), Mode::Strict))
+                .or_else(|| self.attempt(&(given.clone(), Mode::ByMeaning)))
+        })
     }
 
     /// Replays a changed run. Returns the actions done, if it fails with the same signature.
