@@ -24,7 +24,7 @@ use crate::guest::wire::{config, feature};
 use crate::host::disk::{Lane, SimDisk};
 
 /// How long a backend may take to listen, and to answer a message.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long a backend may keep a thread running without doing anything visible. After that it is
 /// taken to be at rest.
@@ -166,7 +166,7 @@ impl Running {
             if let Some(how) = process.ended() {
                 return Err(format!("`{line}` does not serve: {how}"));
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > DEADLINE {
                 return Err(format!("`{line}` does not listen at its socket"));
             }
             std::thread::park_timeout(Duration::from_micros(300));
@@ -226,7 +226,7 @@ impl Running {
             if let Some(how) = self.process.ended() {
                 return Err(io::Error::other(how));
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > DEADLINE {
                 return Err(io::Error::other(format!("it does not answer message {request}")));
             }
             if !any {
@@ -467,8 +467,8 @@ impl DeviceUnderTest for Foreign {
         (disk.granule, disk.tear) = (512, 1);
         (disk.discard_granularity, disk.zero_granularity) = (512, 512);
         (disk.can_discard, disk.read_only, disk.spare) = (true, false, 0);
-        // An NBD server that says that a flush is done has done it, whatever failed before. A kernel
-        // has not.
+        // A flush that an NBD server says is done covers everything, whatever failed before. The
+        // sync of a file does not.
         disk.forgets = preset.is_on_file();
     }
 

@@ -1,9 +1,9 @@
 //! A campaign: runs of many seeds on several threads, and their sums.
 //!
-//! Threads take seeds in blocks of [`BLOCK`], or of a few for a device that cannot repeat a run. Every count is a sum over whole blocks, and a
-//! campaign ends with a whole block, so the result does not depend on the number of threads. One
-//! seed of each block, and every failing one, is run again in a fresh world: a difference is a
-//! third kind of result, neither pass nor fail.
+//! Threads take seeds in blocks of [`BLOCK`], or of a few for a device that cannot repeat a run.
+//! Every count is a sum over whole blocks, and a campaign ends with a whole block, so the result
+//! does not depend on the number of threads. One seed of each block, and every failing one, is run
+//! again in a fresh world: a difference is a third kind of result, neither pass nor fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

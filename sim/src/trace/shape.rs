@@ -57,8 +57,8 @@ impl fmt::Display for Shown<'_> {
 /// The keys. Each stands in the line exactly once, because the default of an omitted key could
 /// change. `spare` and `record` came with format 3; before it no disk had spare sectors, and no
 /// backend kept an in-flight record. `watch` came with format 4, four with format 5, before which
-/// the unit of zeroing was the granule, `region` with format 6, and `waive` and
-/// `forgets` with format 7.
+/// the unit of zeroing was the granule, `region` with format 6, and `waive` and `forgets` with
+/// format 7.
 const KEYS: [&str; 26] = [
     "devices",
     "queues",
