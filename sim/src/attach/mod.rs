@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The program runs only inside a step: it is kicked, or gets an answer of its host, and then works
-//! until it is [at rest](process). All that it asks of its host becomes an operation of the
+//! until it is at rest. All that it asks of its host becomes an operation of the
 //! simulated disk, in the lane of background work. So the scheduler decides when an operation
 //! completes, in which order, whether it fails, and which sectors survive a power loss, and traces,
 //! stories and shrinking are the same as for a device of this repository.
