@@ -41,6 +41,9 @@ const MOST_KNOWN: u64 = 4 << 20;
 /// The maximum time for shrinking one kind of failure; `powerfail shrink` continues.
 const SHRINK_BUDGET: Duration = Duration::from_secs(10);
 
+/// The same for a device whose runs take long.
+const SLOW_BUDGET: Duration = Duration::from_secs(3);
+
 pub(super) fn run(
     targets: &impl Targets,
     args: &RunArgs,
@@ -311,7 +314,8 @@ impl Running<'_> {
         let seed = finding.seed;
         let recorded = record::<D>(setup, plan, seed);
         let begun = Instant::now();
-        let stop = |_| begun.elapsed() > SHRINK_BUDGET || self.is_stopped();
+        let budget = if D::REPEATABLE { SHRINK_BUDGET } else { SLOW_BUDGET };
+        let stop = |_| begun.elapsed() > budget || self.is_stopped();
         let effort = Effort { replays: PLENTY, jobs: self.jobs(), stop: &stop };
         let (shape, actions) = &recorded;
         let run = run_number(seed);

@@ -1,5 +1,7 @@
 //! Backends of other projects: what the command says of them, and what it leaves behind.
 
+mod twins;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
