@@ -5,7 +5,7 @@
 
 use powerfail::devices::blk::Blk;
 use powerfail::dut::toolkit::{BlockRequest, DeviceRing};
-use powerfail::dut::{DeviceUnderTest, End, Host, Medium, Profile, Progress, Spec};
+use powerfail::dut::{DeviceUnderTest, End, Host, Medium, Profile, Progress, Spec, Waived};
 use powerfail::guest::memory::Ram;
 use powerfail::guest::wire::{config, feature, request};
 use powerfail::guest::{GuestRequest, Layout, Malformation, RingPlan};
@@ -21,10 +21,14 @@ enum Change {
     /// None.
     #[default]
     Nothing,
-    /// At most this many data segments in a request; it panics at one more.
+    /// At most this many data segments in a request; it panics at one more. The guest does not
+    /// break limits on purpose.
     SegMax(u32),
-    /// At most this many bytes in a data segment; it panics at one more.
+    /// At most this many bytes in a data segment; it panics at one more. The guest does not break
+    /// limits on purpose.
     SizeMax(u32),
+    /// As `SegMax`, with a guest that does.
+    Provoked(u32),
     /// From the second life on the disk is one sector smaller.
     Shrinks,
     /// It reads noise before FEATURES_OK.
@@ -76,7 +80,7 @@ impl Changed {
             let head = u16::from_le_bytes(ram.read(entry));
             let chain = DeviceRing::new(ring).walk(ram, head);
             let limited = match self.change {
-                Change::SegMax(_) => self.accepted & feature::SEG_MAX != 0,
+                Change::SegMax(_) | Change::Provoked(_) => self.accepted & feature::SEG_MAX != 0,
                 Change::SizeMax(_) => self.accepted & feature::SIZE_MAX != 0,
                 _ => false,
             };
@@ -103,7 +107,9 @@ fn check(change: Change, request: &BlockRequest) {
         at += len;
     }
     match change {
-        Change::SegMax(most) => assert!(lens.len() as u32 <= most, "{} segments", lens.len()),
+        Change::SegMax(most) | Change::Provoked(most) => {
+            assert!(lens.len() as u32 <= most, "{} segments", lens.len())
+        }
         Change::SizeMax(most) => {
             assert!(lens.iter().all(|len| *len <= most), "segments of {lens:?} bytes");
         }
@@ -116,6 +122,12 @@ impl DeviceUnderTest for Changed {
 
     const MEDIUM: Medium = Medium::Simulated;
     const PROFILE: Profile = Profile::Strict;
+
+    fn fit(change: &Change, spec: &mut Spec) {
+        if matches!(change, Change::SegMax(_) | Change::SizeMax(_)) {
+            spec.waive = Waived::BROKEN_RINGS;
+        }
+    }
 
     fn open(change: &Change, spec: &Spec, disk: &SimDisk, device: u8) -> Changed {
         let inner = Blk::open(&(), spec, disk, device);
@@ -145,7 +157,9 @@ impl DeviceUnderTest for Changed {
             space[at as usize..at as usize + 4].copy_from_slice(&value.to_le_bytes());
         };
         match self.change {
-            Change::SegMax(most) => word(&mut space, config::SEG_MAX, most),
+            Change::SegMax(most) | Change::Provoked(most) => {
+                word(&mut space, config::SEG_MAX, most)
+            }
             Change::SizeMax(most) => word(&mut space, config::SIZE_MAX, most),
             Change::Shrinks if self.lives > 0 => space[0] -= 1,
             Change::EarlyNoise if self.accepted == 0 => word(&mut space, config::BLK_SIZE, 77),
@@ -225,6 +239,15 @@ fn a_guest_keeps_to_the_limits_of_a_device() {
         Change::SizeMax(600),
     ] {
         assert_eq!(failure(change, 0, 5000), None, "{change:?}");
+    }
+}
+
+#[test]
+fn a_guest_breaks_the_limits_of_a_device_on_purpose() {
+    // Our device serves such requests, and is silent; the device that panics is not.
+    let found = [0, 100_000, 200_000].map(|from| failure(Change::Provoked(2), from, 20_000));
+    for found in found {
+        assert_eq!(found.map(|found| found.1), Some(Rule::DevicePanicked), "{found:?}");
     }
 }
 
