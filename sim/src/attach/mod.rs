@@ -26,11 +26,14 @@
 mod backend;
 mod below;
 mod messages;
+mod offer;
 mod operations;
 mod place;
 mod preset;
 mod process;
+mod running;
 mod shared;
 
-pub use backend::{Foreign, Offer, probe};
+pub use backend::Foreign;
+pub use offer::{Offer, probe};
 pub use preset::{Backend, Preset};

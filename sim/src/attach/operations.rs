@@ -162,3 +162,76 @@ impl Operations {
         Some(Answer { cookie, result: result.map(|()| read) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::sectors::SectorSet;
+    use crate::guest::memory::Memory;
+    use crate::host::disk::{DiskShape, Outcome, SimDisk};
+
+    const DONE: Outcome = Outcome::Ok { landed: SectorSet::EMPTY };
+
+    fn asked(kind: Kind, len: u64, stable: bool) -> Asked {
+        Asked { cookie: 7, request: Request { kind, offset: 512, len, stable } }
+    }
+
+    /// Completes the operations of one request, each with one of these outcomes. Returns their
+    /// names and the answer.
+    fn run(asked: Asked, outcomes: &[Outcome]) -> (Vec<String>, Option<Answer>) {
+        let mut memory = Memory::new(4096);
+        let mut disk = SimDisk::new(DiskShape::default(), 1);
+        let mut operations = Operations::default();
+        assert_eq!(operations.add(asked, 64 * 512), None);
+        let (mut names, mut answer) = (Vec::new(), None);
+        for outcome in outcomes {
+            operations.submit(&mut Lane::background(&mut disk, 0), &memory.ram());
+            let (key, _) = disk.nth(0);
+            names.push(key.to_string());
+            assert!(disk.complete(key, *outcome, memory.ram()), "{key}");
+            let completion = Lane::background(&mut disk, 0).complete(&memory.ram());
+            answer = operations.completed(completion.expect("it is complete"));
+        }
+        assert_eq!(operations.is_empty(), answer.is_some());
+        (names, answer)
+    }
+
+    #[test]
+    fn a_stable_write_is_a_write_and_then_a_sync() {
+        let write = || asked(Kind::Write(vec![1; 1024]), 1024, true);
+        let (names, answer) = run(write(), &[DONE, DONE]);
+        assert_eq!(names, ["bg:write@1+2", "bg:sync"]);
+        assert_eq!(answer, Some(Answer { cookie: 7, result: Ok(Vec::new()) }));
+        let failed = Outcome::Failed {
+            errno: Errno::EIO,
+            landed: SectorSet::EMPTY,
+            forgot: SectorSet::EMPTY,
+        };
+        let (names, answer) = run(write(), &[DONE, failed]);
+        assert_eq!(names.len(), 2);
+        assert_eq!(answer.map(|answer| answer.result), Some(Err(libc::EIO)));
+    }
+
+    #[test]
+    fn a_transfer_goes_on_where_it_stopped() {
+        let read = asked(Kind::Read, 2048, false);
+        let short = Outcome::Short { bytes: 700 };
+        let (names, answer) = run(read, &[short, DONE]);
+        assert_eq!(names, ["bg:read@1+4", "bg:read@2+3"], "a part of a sector is read again");
+        let bytes = answer.map(|answer| answer.result.map(|bytes| bytes.len()));
+        assert_eq!(bytes, Some(Ok(2048)));
+    }
+
+    #[test]
+    fn what_lies_behind_the_disk_or_between_sectors_fails_at_once() {
+        let mut operations = Operations::default();
+        for (offset, len, errno) in
+            [(64 * 512, 512, libc::EINVAL), (100, 512, libc::EINVAL), (u64::MAX, 512, libc::EINVAL)]
+        {
+            let request = Request { kind: Kind::Read, offset, len, stable: false };
+            let answer = operations.add(Asked { cookie: 7, request }, 64 * 512);
+            assert_eq!(answer.map(|answer| answer.result), Some(Err(errno)));
+        }
+        assert!(operations.is_empty());
+    }
+}

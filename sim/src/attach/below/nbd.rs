@@ -177,15 +177,15 @@ impl Connection {
                 if bytes.len() < end {
                     return Ok(false);
                 }
-                let body: Vec<u8> = self.arrived.drain(..end).skip(16).collect();
-                self.option(option, &body, len)?;
+                self.arrived.drain(..end);
+                self.option(option, len)?;
             }
             Phase::Transmission => return self.request(asked),
         }
         Ok(true)
     }
 
-    fn option(&mut self, option: u32, body: &[u8], len: u64) -> io::Result<()> {
+    fn option(&mut self, option: u32, len: u64) -> io::Result<()> {
         match option {
             EXPORT_NAME => {
                 let mut bytes = [&len.to_be_bytes()[..], &TRANSMISSION.to_be_bytes()].concat();
@@ -202,10 +202,7 @@ impl Connection {
                 self.reply(option, ACK, &[])
             }
             ABORT => self.reply(option, ACK, &[]),
-            _ => {
-                let _ = body;
-                self.reply(option, UNSUPPORTED, &[])
-            }
+            _ => self.reply(option, UNSUPPORTED, &[]),
         }
     }
 
