@@ -348,8 +348,8 @@ mutants! {
             "the capacity changes without a change of the configuration generation",
             [GenerationStale];
         GrowsSilently, "grows-silently",
-            "the capacity changes without a configuration change notification",
-            [SignalMissing];
+            "no configuration change is notified",
+            [SignalMissing, NeedsResetSilent];
         NoSecondLook, "no-second-look",
             "after enabling kicks the device does not check the available ring again",
             [NeverUsed];
