@@ -1,9 +1,10 @@
 //! `powerfail run`: a campaign of seeds.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -79,6 +80,8 @@ pub(super) struct Running<'a> {
     style: Style,
     known: Known,
     stopped: &'a Stopped,
+    /// Findings of a device that need not do the same again, and did not.
+    unseen: Mutex<BTreeSet<Signature>>,
     /// Whether enough runs that miss a situation have measured nothing.
     must_reach_all: bool,
 }
@@ -162,7 +165,16 @@ impl<'a> Running<'a> {
     ) -> Result<Running<'a>, String> {
         give_threads(args.jobs)?;
         let known = args.known.as_deref().map(read_known).transpose()?.unwrap_or_default();
-        Ok(Running { args, device, disk, style, known, stopped, must_reach_all: false })
+        Ok(Running {
+            args,
+            device,
+            disk,
+            style,
+            known,
+            stopped,
+            unseen: Mutex::default(),
+            must_reach_all: false,
+        })
     }
 }
 
@@ -180,8 +192,11 @@ impl Running<'_> {
             say::note(format_args!("seed {seed} {what}"));
             return NOT_REPRODUCIBLE;
         }
-        if self.news(report).next().is_some() {
+        if self.news(report).any(|(signature, _)| !self.unseen().contains(signature)) {
             return VIOLATED;
+        }
+        if self.news(report).next().is_some() {
+            say::line("  what was found once was not seen again, so it is no finding");
         }
         if self.is_stopped() {
             let (runs, seeds) =
@@ -217,6 +232,10 @@ impl Running<'_> {
         }
         say::line(format_args!("  NOT MEASURED: never reached: {missing}"));
         NOT_MEASURED
+    }
+
+    fn unseen(&self) -> MutexGuard<'_, BTreeSet<Signature>> {
+        self.unseen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a signal has asked the command to stop.
@@ -324,6 +343,9 @@ impl Running<'_> {
             false => match shrink::<D>(setup, *shape, run, actions, signature, &effort) {
                 Some(short) => Some(short),
                 None => {
+                    if !D::REPEATABLE {
+                        self.unseen().insert(signature.clone());
+                    }
                     let kept = folder.kept().remove(signature);
                     let kept = kept.map(|path| format!(": {}", Shown(&path))).unwrap_or_default();
                     let violation = &finding.failure.violation;

@@ -321,13 +321,14 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         if let Some(key) = wanted(self.world, true) {
             return Ok(Some(key));
         }
-        // A copy of the world looks ahead. Its steps are then repeated here.
+        // A copy of the world looks ahead. Its steps are then repeated here. A device that cannot be
+        // copied runs on as the trace says.
         let queues = self.world.shape().spec.queues as u8;
         let first = op.lane % queues;
         let mut nearest = wanted(self.world, false).map(|_| None);
         'search: for lane in (first..queues).chain(0..first) {
             let to = QueueId { device: op.device, queue: lane };
-            if self.budget.left == 0 || !self.may_run(to) {
+            if !D::COPIES || self.budget.left == 0 || !self.may_run(to) {
                 continue;
             }
             self.budget.spend(Budget::COPY);
