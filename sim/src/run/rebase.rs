@@ -321,8 +321,8 @@ impl<D: DeviceUnderTest> Line<'_, D> {
         if let Some(key) = wanted(self.world, true) {
             return Ok(Some(key));
         }
-        // A copy of the world looks ahead. Its steps are then repeated here. A device that cannot be
-        // copied runs on as the trace says.
+        // A copy of the world looks ahead. Its steps are then repeated here. A device that cannot
+        // be copied does without.
         let queues = self.world.shape().spec.queues as u8;
         let first = op.lane % queues;
         let mut nearest = wanted(self.world, false).map(|_| None);
