@@ -24,7 +24,6 @@ pub(super) const SET_VRING_KICK: u32 = 12;
 pub(super) const SET_VRING_CALL: u32 = 13;
 pub(super) const GET_PROTOCOL_FEATURES: u32 = 15;
 pub(super) const SET_PROTOCOL_FEATURES: u32 = 16;
-pub(super) const GET_QUEUE_NUM: u32 = 17;
 pub(super) const SET_VRING_ENABLE: u32 = 18;
 pub(super) const GET_CONFIG: u32 = 24;
 pub(super) const SET_CONFIG: u32 = 25;
@@ -78,7 +77,7 @@ impl Messages {
     /// Connects to a backend that listens already.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// No process listens at that socket.
     pub(super) fn connect(socket: &Path) -> io::Result<Messages> {
         let stream = UnixStream::connect(socket)?;
         Ok(Messages { stream, arrived: Vec::new(), acknowledged: false })

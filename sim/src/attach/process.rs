@@ -7,7 +7,8 @@
 //! between two looks at all of them. Whatever we sent has then been taken, because a write to a
 //! socket or an eventfd makes its reader runnable before it returns.
 //!
-//! A timer of the process is not seen. What it does then counts as done in the next step.
+//! Timers of the process are not visible. What it does when one expires counts as part of the next
+//! step.
 
 use std::fs::{self, File};
 use std::io;
@@ -151,7 +152,7 @@ fn how(status: ExitStatus) -> String {
 struct Thread {
     /// Its state, which is `S` also while it is only about to sleep.
     stat: File,
-    /// What it is blocked in, which is there also while it is being woken.
+    /// The system call that it is blocked in. It is still given while the thread is being woken.
     syscall: File,
     /// How often it has run.
     schedstat: File,
@@ -195,7 +196,7 @@ impl Thread {
     }
 }
 
-/// What a small file says now.
+/// The present content of a small file.
 fn text<'a>(file: &File, bytes: &'a mut [u8]) -> Option<&'a str> {
     let len = file.read_at(bytes, 0).ok()?;
     std::str::from_utf8(&bytes[..len]).ok()

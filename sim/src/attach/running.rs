@@ -104,9 +104,6 @@ impl Running {
         if self.protocol & protocol::CONFIG == 0 {
             return Err(io::Error::other("it does not offer CONFIG, so it shows no capacity"));
         }
-        if self.protocol & protocol::MQ != 0 {
-            self.ask_word(messages::GET_QUEUE_NUM, image)?;
-        }
         Ok(())
     }
 

@@ -220,7 +220,8 @@ impl<D: DeviceUnderTest> World<D> {
         let wanted = u8::from(value != 0);
         // A device may pin write-through where FLUSH was not accepted: AMB-17.
         let pinned = byte[0] == 0 && slot.life().negotiated & feature::FLUSH == 0;
-        // The text has no mode but 0 and 1: AMB-20. What is read tells which one is in force.
+        // The specification defines the values 0 and 1 only (AMB-20). The value read back decides
+        // which mode is in force.
         let unknown = value > 1 && self.shape.contract == Profile::Literal;
         if byte[0] != wanted && !pinned && !unknown {
             let note = format!("{value} was written and {} is read.", byte[0]);

@@ -57,7 +57,7 @@ struct Requests {
     last: u64,
     asked: Vec<Asked>,
     waiting: BTreeMap<u64, Reply>,
-    /// Set when the device is about to end: nobody answers any more.
+    /// The device is about to end: every further request fails at once.
     is_over: bool,
     /// The size of the file, which grows with writes behind its end.
     size: u64,

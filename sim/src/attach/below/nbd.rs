@@ -37,7 +37,7 @@ const UNSUPPORTED: u32 = 1 << 31 | 1;
 /// The longest request that is believed, in bytes.
 const MOST: usize = 1 << 25;
 
-/// What a connection is at.
+/// The part of the protocol that a connection has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Flags,
